@@ -1,0 +1,69 @@
+"""Bayesian normal hierarchical models: exact posteriors, PyMC models, and their comparison.
+
+>>> import hiermodels as hm
+>>> fit = hm.fit(hm.datasets.load_baseball()[["player", "y", "sigma"]])
+outcome = y, groups = player, se = sigma (se, outcome, groups inferred)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hiermodels import datasets
+from hiermodels.compare import Comparison, compare
+from hiermodels.data import GroupedData
+from hiermodels.errors import DataError, HierModelsError, ImproperPosteriorError, SpecError
+from hiermodels.fit import Fit, fit
+from hiermodels.priors import (
+    CoefficientPrior,
+    Flat,
+    FlatSD,
+    FlatVariance,
+    HalfCauchy,
+    HalfNormal,
+    Normal,
+    Prior,
+    VariancePrior,
+)
+from hiermodels.reference import ReferencePosterior, reference
+from hiermodels.spec import Spec
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CoefficientPrior",
+    "Comparison",
+    "DataError",
+    "Fit",
+    "Flat",
+    "FlatSD",
+    "FlatVariance",
+    "GroupedData",
+    "HalfCauchy",
+    "HalfNormal",
+    "HierModelsError",
+    "ImproperPosteriorError",
+    "Normal",
+    "Prior",
+    "ReferencePosterior",
+    "Spec",
+    "SpecError",
+    "VariancePrior",
+    "build_model",
+    "compare",
+    "datasets",
+    "fit",
+    "reference",
+    "two_level",
+]
+
+_BUILDERS = ("build_model", "two_level")
+
+
+def __getattr__(name: str) -> Any:
+    """Load the model builders when they are first needed: PyMC takes seconds to import."""
+    if name in _BUILDERS:
+        from hiermodels import models
+
+        return getattr(models, name)
+    raise AttributeError(f"module 'hiermodels' has no attribute {name!r}")

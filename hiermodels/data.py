@@ -1,0 +1,436 @@
+"""From a data frame to :class:`GroupedData`.  Every error about the data is raised here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any, Literal
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hiermodels.errors import DataError
+from hiermodels.gaussian import Floats, Indices
+
+type Missing = Literal["error", "drop"]
+
+OUTCOME_NAME = "y"
+SE_NAMES = ("sigma", "se", "std_err")
+LARGEST = 1e150  # whose square is still a floating-point number
+SHOWN = 5  # rows or names in a message
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which column is what.
+
+    Attributes
+    ----------
+    outcome : str
+    groups : tuple of str
+        From the outermost to the innermost level.
+    se : str or None
+        Known standard errors of the rows.
+    inferred : tuple of str
+        The roles that were not given but found.
+    """
+
+    outcome: str
+    groups: tuple[str, ...]
+    se: str | None
+    inferred: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        found = {"outcome": self.outcome, "groups": "/".join(self.groups), "se": self.se}
+        return ", ".join(f"{role} = {column}" for role, column in found.items() if column)
+
+
+@dataclass(frozen=True)
+class GroupedData:
+    """Rows in groups, checked.
+
+    Attributes
+    ----------
+    roles : Roles
+    y : (N,)
+        Outcome.
+    se : (N,) or None
+        Known standard errors.
+    group : (N,)
+        Index of each row's innermost group.
+    labels : tuple of arrays
+        Labels of the units at each level, from the outermost to the innermost, in the order in
+        which they appear in the data (within their parent); integers, or else strings.
+    parents : tuple of (u,)
+        Index of each unit's parent, from the innermost level to the outermost but one.
+    dropped : int
+        Number of rows left out because a value was missing, where that was asked for.
+    """
+
+    roles: Roles
+    y: Floats
+    se: Floats | None
+    group: Indices
+    labels: tuple[NDArray[Any], ...]
+    parents: tuple[Indices, ...]
+    dropped: int = 0
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of units at each level, from the innermost to the outermost."""
+        return tuple(len(labels) for labels in reversed(self.labels))
+
+    @property
+    def coords(self) -> dict[str, NDArray[Any]]:
+        """Labels by the column that they come from, as xarray's coordinates."""
+        return dict(zip(self.roles.groups, self.labels, strict=True))
+
+    def __str__(self) -> str:
+        counts = [
+            f"{len(labels)} {name}"
+            for name, labels in zip(self.roles.groups, self.labels, strict=True)
+        ]
+        dropped = f" ({self.dropped} with missing values dropped)" if self.dropped else ""
+        return f"{len(self.y)} rows{dropped} in " + ", ".join(counts)
+
+
+def read(
+    data: Any,
+    *,
+    outcome: str | None = None,
+    groups: Sequence[str] | str | None = None,
+    se: str | None = None,
+    missing: Missing = "error",
+) -> GroupedData:
+    """Read and check a data frame.
+
+    Parameters
+    ----------
+    data : pandas.DataFrame or any eager frame that narwhals knows
+    outcome, groups, se
+        Columns; inferred where they are not given, see :func:`infer_roles`.
+    missing : {"error", "drop"}
+        What to do with rows in which a value that is needed is missing.
+
+    Returns
+    -------
+    GroupedData
+
+    Raises
+    ------
+    DataError
+        Naming the column, the rows, what was expected and what to do.
+    """
+    frame = _Frame(data)
+    roles = infer_roles(frame, outcome, groups, se)
+    if missing not in ("error", "drop"):
+        raise DataError(f"missing: expected 'error' or 'drop'; found {missing!r}")
+    used = [roles.outcome, *roles.groups, *([roles.se] if roles.se else [])]
+    dropped = 0
+    if missing == "drop":
+        gaps = np.any([frame.gaps(name) for name in used], axis=0)
+        dropped = int(gaps.sum())
+        frame = frame.filter(~gaps)
+        if not len(frame):
+            raise DataError(f"no rows are left after dropping {dropped} with missing values")
+    y = frame.numbers(roles.outcome)
+    se_values = frame.positive(roles.se) if roles.se else None
+    columns = [frame.labels(name) for name in roles.groups]
+    group, labels, parents = _nest(roles.groups, columns)
+    result = GroupedData(roles, y, se_values, group, labels, parents, dropped)
+    _check_groups(frame, result)
+    return result
+
+
+def infer_roles(
+    frame: _Frame, outcome: str | None, groups: Sequence[str] | str | None, se: str | None
+) -> Roles:
+    """Find the roles that were not given; where two readings are possible, refuse.
+
+    The standard errors are the column ``sigma``, ``se`` or ``std_err``; the outcome is the
+    column ``y`` or else the only continuous one left; the groups are the label columns (text
+    or categories), ordered by nesting.
+    """
+    given = [groups] if isinstance(groups, str) else list(groups or [])
+    for name in (outcome, *given, se):
+        if name is not None:
+            frame.require(name)
+    taken = {name for name in (outcome, *given, se) if name is not None}
+    found = []
+    if se is None:
+        candidates = [name for name in SE_NAMES if name in frame.columns and name not in taken]
+        if len(candidates) > 1:
+            raise DataError(
+                f"se: columns {_names(candidates)} may all hold standard errors; say se=…"
+            )
+        if candidates:
+            se = candidates[0]
+            taken.add(se)
+            found.append("se")
+    if outcome is None:
+        outcome = _infer_outcome(frame, taken)
+        taken.add(outcome)
+        found.append("outcome")
+    if not given:
+        given = _infer_groups(frame, taken)
+        found.append("groups")
+    return Roles(outcome, tuple(given), se, tuple(found))
+
+
+def _infer_outcome(frame: _Frame, taken: set[str]) -> str:
+    if OUTCOME_NAME in frame.columns and OUTCOME_NAME not in taken:
+        return OUTCOME_NAME
+    candidates = [name for name in frame.columns if name not in taken and frame.is_continuous(name)]
+    if len(candidates) == 1:
+        return candidates[0]
+    found = f"several are: {_names(candidates)}" if candidates else "none is"
+    raise DataError(
+        f"outcome: expected a column {OUTCOME_NAME!r} or a single continuous one; {found}. "
+        f"Say outcome=…"
+    )
+
+
+def _infer_groups(frame: _Frame, taken: set[str]) -> list[str]:
+    """Order the label columns from the fewest units to the most, each nested in the one before."""
+    candidates = [name for name in frame.columns if name not in taken and frame.is_label(name)]
+    if not candidates:
+        rest = [name for name in frame.columns if name not in taken]
+        raise DataError(
+            f"groups: expected a column of labels (text or categories); found none among "
+            f"{_names(rest)}. Say groups=[…], from the outer to the inner level"
+        )
+    frame.check_gaps(candidates)
+    codes = {
+        name: pd.factorize(np.asarray(frame.strings(name), dtype=object))[0] for name in candidates
+    }
+    candidates.sort(key=lambda name: codes[name].max())
+    for outer, inner in pairwise(candidates):
+        pairs = len(np.unique(np.stack([codes[outer], codes[inner]]), axis=1).T)
+        if pairs > codes[inner].max() + 1 or codes[outer].max() == codes[inner].max():
+            raise DataError(
+                f"groups: columns {_names(candidates)} hold labels, and {inner!r} is not nested in "
+                f"{outer!r} as it stands. Say groups=[…], from the outer to the inner level"
+            )
+    return candidates
+
+
+def _nest(
+    names: Sequence[str], columns: Sequence[NDArray[Any]]
+) -> tuple[Indices, tuple[NDArray[Any], ...], tuple[Indices, ...]]:
+    """Number the units of each level, children of one parent side by side.
+
+    Labels that repeat under several parents are different units; they are then written
+    ``parent/label``.
+    """
+    labels: list[NDArray[Any]] = []
+    parents: list[Indices] = []
+    unit = np.zeros(len(columns[0]), dtype=np.intp)
+    for level, column in enumerate(columns):
+        codes, values = pd.factorize(column)
+        pairs = unit * len(values) + codes
+        keys = pd.unique(pairs)
+        keys = keys[np.argsort(keys // len(values), kind="stable")]
+        order = np.argsort(keys)
+        unit = order[np.searchsorted(keys, pairs, sorter=order)]
+        parent, own = keys // len(values), values[keys % len(values)]
+        if len(keys) > len(values):
+            own = np.array(
+                [f"{labels[-1][p]}/{label}" for p, label in zip(parent, own, strict=True)]
+            )
+            _check_distinct(names[level], own)
+        labels.append(np.asarray(own))
+        if level:
+            parents.append(parent)
+    return unit, tuple(labels), tuple(reversed(parents))
+
+
+def _check_distinct(name: str, labels: NDArray[Any]) -> None:
+    values, counts = np.unique(labels, return_counts=True)
+    if (counts > 1).any():
+        raise DataError(
+            f"column {name!r}: two different groups would both be called "
+            f"{values[counts > 1][0]!r}; rename them so that 'parent/label' is unique"
+        )
+
+
+def _check_groups(frame: _Frame, data: GroupedData) -> None:
+    for name, labels in zip(data.roles.groups, data.labels, strict=True):
+        if len(labels) < 2:
+            raise DataError(
+                f"column {name!r} has one group only, {labels[0]!r}: a hierarchical model compares "
+                f"groups and needs at least two at each level"
+            )
+    sizes = np.bincount(data.group)
+    if data.se is not None and "groups" in data.roles.inferred and sizes.max() > 1:
+        shared = int(np.argmax(sizes > 1))
+        rows = np.flatnonzero(data.group == shared)
+        raise DataError(
+            f"column {data.roles.groups[-1]!r}: label {data.labels[-1][shared]!r} stands in rows "
+            f"{frame.show_rows(rows)}, and each row has a standard error of its own. If these are "
+            f"several measurements of one group, say groups={list(data.roles.groups)}; if not, "
+            f"give each its own label"
+        )
+
+
+class _Frame:
+    """The user's frame, column by column, with messages that name column and rows."""
+
+    def __init__(self, data: Any) -> None:
+        try:
+            frame = nw.from_native(data, eager_only=True)
+        except Exception as error:  # narwhals raises many kinds
+            raise DataError(
+                f"data: expected a data frame (pandas, polars, pyarrow, …) with unique column "
+                f"names; found {type(data).__name__}: {error}"
+            ) from error
+        if not len(frame):
+            raise DataError("data: expected at least two rows; the frame is empty")
+        self._frame = frame
+        index = getattr(data, "index", None)
+        self._rows = np.asarray(index) if isinstance(index, pd.Index) else np.arange(len(frame))
+
+    def __len__(self) -> int:
+        return len(self._frame)
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self._frame.columns)
+
+    def require(self, name: str) -> None:
+        if name not in self.columns:
+            raise DataError(f"there is no column {name!r}; the data have {_names(self.columns)}")
+
+    def filter(self, keep: NDArray[np.bool_]) -> _Frame:
+        kept = object.__new__(_Frame)
+        kept._frame = self._frame.filter(keep.tolist())
+        kept._rows = self._rows[keep]
+        return kept
+
+    def is_continuous(self, name: str) -> bool:
+        return bool(self._frame[name].dtype.is_float())
+
+    def is_label(self, name: str) -> bool:
+        dtype = self._frame[name].dtype
+        if dtype == nw.Object:
+            return all(isinstance(value, str) for value in self._frame[name].drop_nulls().to_list())
+        return dtype in (nw.String, nw.Categorical, nw.Enum)
+
+    def gaps(self, name: str) -> NDArray[np.bool_]:
+        """Where a value is null or not a number."""
+        series = self._frame[name]
+        null = np.asarray(series.is_null().to_list(), dtype=bool)
+        if series.dtype.is_float():
+            null |= np.asarray(series.is_nan().fill_null(True).to_list(), dtype=bool)
+        return null
+
+    def check_gaps(self, names: Sequence[str]) -> None:
+        for name in names:
+            rows = np.flatnonzero(self.gaps(name))
+            if len(rows):
+                raise DataError(
+                    f"column {name!r}: {len(rows)} missing value{_s(rows)}, in "
+                    f"row{_s(rows)} {self.show_rows(rows)}. Fill them, or leave these "
+                    f"rows out with missing='drop'"
+                )
+
+    def numbers(self, name: str) -> Floats:
+        """Return a column of finite numbers."""
+        self.check_gaps([name])
+        series = self._frame[name]
+        dtype = series.dtype
+        if dtype.is_numeric():
+            values = series.cast(nw.Float64).to_numpy()
+        else:
+            values = self._objects_to_floats(name, series.to_list())
+        values = np.array(values, dtype=float)
+        bad = np.flatnonzero(~(np.abs(values) <= LARGEST))
+        if len(bad):
+            raise DataError(
+                f"column {name!r}: expected finite numbers of size up to {LARGEST:g}; found "
+                f"{values[bad[0]]} in row{_s(bad)} {self.show_rows(bad)}"
+            )
+        return values
+
+    def positive(self, name: str) -> Floats:
+        """Return a column of standard errors."""
+        values = self.numbers(name)
+        bad = np.flatnonzero(values < 1 / LARGEST)
+        if len(bad):
+            raise DataError(
+                f"column {name!r}: expected positive standard errors; found {values[bad[0]]:g} in "
+                f"row{_s(bad)} {self.show_rows(bad)}"
+            )
+        return values
+
+    def _objects_to_floats(self, name: str, values: list[Any]) -> list[float]:
+        kinds = (int, float, Decimal, np.number)
+        bad = np.flatnonzero([isinstance(v, bool) or not isinstance(v, kinds) for v in values])
+        if len(bad):
+            raise DataError(
+                f"column {name!r}: expected numbers; found {_short(values[bad[0]])} in "
+                f"row{_s(bad)} {self.show_rows(bad)}"
+            )
+        return [float(value) for value in values]
+
+    def strings(self, name: str) -> list[str]:
+        return [str(value) for value in self._frame[name].to_list()]
+
+    def labels(self, name: str) -> NDArray[Any]:
+        """Return a column of labels: integers as they are, all else as strings."""
+        self.check_gaps([name])
+        series = self._frame[name]
+        if series.dtype.is_integer():
+            values = series.to_numpy()
+            if values.dtype.kind in "iu" and values.max() <= np.iinfo(np.int64).max:
+                return values.astype(np.int64)
+        raw = series.to_list()
+        text = np.array([str(value) for value in raw], dtype=object)
+        empty = np.flatnonzero(text == "")
+        if len(empty):
+            raise DataError(
+                f"column {name!r}: {len(empty)} empty label{_s(empty)}, in row{_s(empty)} "
+                f"{self.show_rows(empty)}. Name these groups"
+            )
+        self._check_spelling(name, raw, text)
+        return text.astype(str)
+
+    def _check_spelling(self, name: str, raw: list[Any], text: NDArray[Any]) -> None:
+        """Refuse labels that differ but are written alike, or are equal but written differently."""
+        spelled: dict[str, Any] = {}
+        for value, written in zip(raw, text, strict=True):
+            other = spelled.setdefault(written, value)
+            if other != value:
+                raise DataError(
+                    f"column {name!r}: labels {other!r} ({type(other).__name__}) and {value!r} "
+                    f"({type(value).__name__}) differ but are written alike; make them all text"
+                )
+        if len(set(spelled.values())) < len(spelled):
+            raise DataError(
+                f"column {name!r}: some labels are equal but written differently, such as 1 and "
+                f"1.0; make them all text"
+            )
+
+    def show_rows(self, rows: Indices) -> str:
+        return _names([self._rows[i] for i in rows])
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+def _names(items: Sequence[Any]) -> str:
+    """Write out a few items, and how many more there are."""
+    shown = ", ".join(
+        _short(item.item() if isinstance(item, np.generic) else item) for item in items[:SHOWN]
+    )
+    more = len(items) - SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _s(items: Sequence[Any] | NDArray[Any]) -> str:
+    return "" if len(items) == 1 else "s"

@@ -1,0 +1,153 @@
+"""The worked example that ``hiermodels demo`` prints."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from hiermodels import datasets, gaussian, mixture
+from hiermodels.compare import compare
+from hiermodels.fit import Fit, fit
+from hiermodels.gaussian import Coefficients, Floats, Variances
+from hiermodels.sufficient import standardize
+
+if TYPE_CHECKING:
+    from arviz_plots import PlotCollection
+
+QUANTILES = (0.025, 0.5, 0.975)
+LECTURE_NODES = 4001
+
+WHY_THE_LECTURE_DIFFERS = """\
+The lecture's table differs because it draws V = σ² + τ² from an inverse gamma distribution that is
+not cut off at σ², and sets τ² to 0 where V comes out below σ²; the posterior has V > σ²."""
+
+
+def baseball(folder: Path, draws: int = 1000, random_seed: int = 1) -> None:
+    """Solve the baseball example of Efron & Morris exactly and by NUTS, side by side.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the picture of shrinkage is saved.
+    draws : int
+        Number of draws in each of four chains.
+    random_seed : int
+    """
+    times: dict[str, float] = {}
+    players = datasets.load_baseball()
+    roles: Any = {"outcome": "y", "groups": "player", "se": "sigma", "random_seed": random_seed}
+    print("Batting averages of 18 players after 45 at-bats (Efron & Morris 1975).\n")
+    with _timed(times, "exact fit, 4 × 1,000 independent draws"):
+        exact = fit(players, draws=draws, **roles)
+    print(f"{exact!r}\n")
+    with _timed(times, "noise-free quantiles"):
+        quantiles = exact.reference().quantile(QUANTILES, ["theta"])["theta"].to_numpy()
+    print("Sampling the same model with NUTS; PyMC compiles it first …", flush=True)
+    with _timed(times, "NUTS, compilation and 4 × 1,000 draws"):
+        nuts = fit(players, engine="nuts", draws=draws, progressbar=False, **roles)
+    found = nuts.datatree["posterior"]["theta"].quantile(QUANTILES, ["chain", "draw"]).to_numpy()
+    _print_players(players, quantiles, found, lecture_quantiles(exact, QUANTILES))
+    print(f"\n{WHY_THE_LECTURE_DIFFERS}\n")
+    _print_errors(players, exact)
+    with _timed(times, "comparison"):
+        verdict = compare(nuts, exact).verdict
+    print(f"\nNUTS against the exact posterior. {verdict}\n")
+    with _timed(times, "picture of shrinkage"):
+        path = save_plot(exact.plot_shrinkage(), folder / "baseball_shrinkage.png")
+    for step, seconds in times.items():
+        print(f"{seconds:9.3f} s  {step}")
+    print(f"\nThe picture of shrinkage is in {path}")
+
+
+def lecture_quantiles(exact: Fit, probabilities: tuple[float, ...]) -> Floats:
+    """Quantiles of θ by the lecture's recipe; shape (len(probabilities), groups).
+
+    ``V = σ² + τ² ~ InverseGamma((k − 3)/2, (k − 1)s²/2)``, not truncated to V > σ² as the
+    posterior is, then ``τ² = max(V − σ², 0)``; for equal known σ and k groups.  The draws of V
+    are replaced by its quantiles at evenly spaced probabilities.
+
+    References
+    ----------
+    Zhang, Hierarchical Models (lecture), University of Minnesota, Division of Biostatistics.
+    """
+    from scipy.special import gammainccinv
+
+    standard = standardize(exact.data)
+    tree = standard.tree
+    k, sigma2 = len(tree.weight), 1 / tree.weight[0]
+    squares = (k - 1) * np.var(tree.mean[:, 0], ddof=1)
+    even = (np.arange(LECTURE_NODES) + 0.5) / LECTURE_NODES
+    total = squares / 2 / gammainccinv((k - 3) / 2, even)
+    variances = Variances((np.maximum(total - sigma2, 0.0),), np.ones(LECTURE_NODES))
+    prior = Coefficients.flat()
+    up = gaussian.upward(tree, variances, prior)
+    parts = [
+        values.moments(up)
+        for level, _, values in gaussian.downward(tree, variances, up, prior)
+        if level == 0
+    ]
+    mean = np.concatenate([mean for mean, _ in parts], axis=1)
+    sd = np.sqrt(np.concatenate([variance for _, variance in parts], axis=1))
+    weights = np.full(LECTURE_NODES, 1 / LECTURE_NODES)
+    quantiles = [mixture.quantile(weights, mean, sd, p) for p in probabilities]
+    return standard.location + standard.scale * np.array(quantiles)
+
+
+def empirical_bayes(players: pd.DataFrame) -> Floats:
+    """Shrink by ``B = σ²/(σ² + τ̂²)`` with ``τ̂² = s² − σ²``: one value for τ, no uncertainty."""
+    y, sigma2 = players["y"].to_numpy(), players["sigma"].to_numpy()[0] ** 2
+    shrink = gaussian.shrinkage(sigma2, np.maximum(np.var(y, ddof=1) - sigma2, 0.0))
+    return y.mean() + (1 - shrink) * (y - y.mean())
+
+
+def save_plot(plot: PlotCollection, path: Path) -> Path:
+    """Save a plot as a file that is whole or is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    try:
+        plot.savefig(temporary, dpi=150)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return path
+
+
+@contextmanager
+def _timed(times: dict[str, float], step: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    times[step] = time.perf_counter() - start
+
+
+def _print_players(players: pd.DataFrame, exact: Floats, nuts: Floats, lecture: Floats) -> None:
+    """Print a row for each player: raw average, truth, and three tables of quantiles."""
+    names = "".join(f"{q:>8.1%}" for q in QUANTILES)
+    print(f"\n{'':14}{'raw':>6}{'true':>7}{'exact':>16}{'':8}{'NUTS':>16}{'':8}{'lecture':>16}")
+    print(f"{'player':14}{'':13}{names}{names}{names}")
+    for i, (name, raw, true) in enumerate(players[["player", "y", "ability"]].to_numpy()):
+        columns = np.concatenate([exact[:, i], nuts[:, i], lecture[:, i]])
+        print(f"{name:14}{raw:6.3f}{true:7.3f}" + "".join(f"{value:8.3f}" for value in columns))
+
+
+def _print_errors(players: pd.DataFrame, exact: Fit) -> None:
+    """Print the squared errors of three estimates, and how often each beats the raw average."""
+    truth, raw = players["ability"].to_numpy(), players["y"].to_numpy()
+    estimates = {
+        "raw averages": raw,
+        "empirical Bayes": empirical_bayes(players),
+        "posterior means": exact.reference().mean["theta"].to_numpy(),
+    }
+    print("Sum of squared errors over the players, and how many are closer to the truth than raw:")
+    for name, estimate in estimates.items():
+        error = float(((estimate - truth) ** 2).sum())
+        closer = int((np.abs(estimate - truth) < np.abs(raw - truth)).sum())
+        print(f"  {name:16}{error:8.4f}" + ("" if name == "raw averages" else f"  {closer} of 18"))

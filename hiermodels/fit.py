@@ -1,0 +1,211 @@
+"""``fit``: from a data frame to a posterior.  ``Fit``: what one does with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from hiermodels.data import GroupedData, Missing
+from hiermodels.engines import Seed, get_engine
+from hiermodels.errors import SpecError
+from hiermodels.inputs import announce, prepare
+from hiermodels.posterior import Posterior
+from hiermodels.priors import Prior
+from hiermodels.reference import ReferencePosterior
+from hiermodels.spec import Spec
+
+if TYPE_CHECKING:
+    from arviz_plots import PlotCollection
+
+    from hiermodels.summary import Summary
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A posterior, and what can be done with it.
+
+    Attributes
+    ----------
+    posterior : Posterior
+        The record: specification, data, draws, engine and its certificate.
+    """
+
+    posterior: Posterior
+
+    @property
+    def spec(self) -> Spec:
+        """What is assumed."""
+        return self.posterior.spec
+
+    @property
+    def data(self) -> GroupedData:
+        """What was observed."""
+        return self.posterior.data
+
+    @property
+    def datatree(self) -> xr.DataTree:
+        """Draws and data, for ArviZ."""
+        return self.posterior.datatree
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine that drew."""
+        return self.posterior.engine
+
+    def summary(self, **options: Any) -> Summary:
+        """Return ArviZ's summary of the draws, below the model and its priors.
+
+        Parameters
+        ----------
+        **options
+            Passed to ``arviz_stats.summary``, such as ``var_names`` and ``ci_prob``.
+        """
+        from hiermodels.summary import summarize
+
+        return summarize(self.posterior, **options)
+
+    def reference(self) -> ReferencePosterior:
+        """Return the same posterior without Monte Carlo error, whatever the engine was."""
+        return self._reference
+
+    def plot_shrinkage(self, **options: Any) -> PlotCollection:
+        """Show how each group's raw mean is pulled towards the others.
+
+        Parameters
+        ----------
+        **options
+            See :func:`hiermodels.plots.plot_shrinkage`.
+        """
+        from hiermodels.plots import plot_shrinkage
+
+        return plot_shrinkage(self.posterior, **options)
+
+    @cached_property
+    def _reference(self) -> ReferencePosterior:
+        return ReferencePosterior.of(self.spec, self.data)
+
+    def _sections(self) -> dict[str, list[str]]:
+        sizes = self.datatree["posterior"].sizes
+        priors = self.spec.describe_priors()
+        return {
+            "model": self.spec.describe(),
+            "priors": [f"{name} ~ {text}" for name, text in priors.items()],
+            "data": [str(self.data), str(self.data.roles)],
+            "engine": [
+                f"{self.engine}, {sizes['chain']} chains × {sizes['draw']} draws",
+                *(f"{name}: {text}" for name, text in self.posterior.certificate.items()),
+            ],
+        }
+
+    def __repr__(self) -> str:
+        lines = ["hiermodels.Fit"]
+        for title, content in self._sections().items():
+            lines += [f"{title if not i else '':<8}{line}" for i, line in enumerate(content)]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            f"<tr><th style='text-align:left;vertical-align:top'>{title}</th>"
+            f"<td style='text-align:left'>{'<br>'.join(map(escape, content))}</td></tr>"
+            for title, content in self._sections().items()
+        ]
+        return f"<b>hiermodels.Fit</b><table>{''.join(rows)}</table>"
+
+
+def fit(
+    data: Any,
+    *,
+    outcome: str | None = None,
+    groups: Sequence[str] | str | None = None,
+    se: str | None = None,
+    priors: Mapping[str, Prior] | None = None,
+    missing: Missing = "error",
+    engine: str = "exact",
+    draws: int = 1000,
+    chains: int = 4,
+    random_seed: Seed = None,
+    progressbar: bool | None = None,
+    **engine_options: Any,
+) -> Fit:
+    """Fit a normal hierarchical model.
+
+    The model, for rows i of groups g::
+
+        y_i ~ Normal(theta_g[i], se_i)      theta_g ~ Normal(mu, tau)
+
+    Parameters
+    ----------
+    data : data frame
+        A row for each observation or estimate; pandas, polars, pyarrow.
+    outcome : str, optional
+        Column of y.  Inferred: ``y``, or the only continuous column left.
+    groups : str or sequence of str, optional
+        Column of the group labels.  Inferred: the column of text or categories.
+    se : str, optional
+        Column of the known standard errors of y (sds, not variances).  Inferred: ``sigma``,
+        ``se`` or ``std_err``.
+    priors : mapping of str to Prior, optional
+        By parameter name, such as ``{"tau": hm.HalfNormal(5)}``.  Defaults: flat on ``mu`` and
+        on the variance ``tau²``.
+    missing : {"error", "drop"}
+        What to do with rows in which a needed value is missing.
+    engine : {"exact", "nuts"}
+        Independent draws from the exact posterior, or PyMC's NUTS.
+    draws : int
+        Number of draws in each chain.
+    chains : int
+        Number of chains.  Exact draws are independent within chains and between them.
+    random_seed : int or numpy.random.Generator, optional
+        The same seed gives the same draws, bit for bit.
+    progressbar : bool, optional
+        Whether to show progress, where there is something to wait for.
+    **engine_options
+        For ``"nuts"``: ``parameterization``, ``nuts_sampler`` and what ``pm.sample`` takes.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    DataError, SpecError, ImproperPosteriorError
+        All are ``HierModelsError``; the message says what to do.
+
+    Examples
+    --------
+    >>> import hiermodels as hm
+    >>> fit = hm.fit(hm.datasets.load_eight_schools(), priors={"tau": hm.FlatSD()}, random_seed=1)
+    outcome = y, groups = school, se = sigma (se, outcome, groups inferred)
+    >>> round(float(fit.reference().mean["theta"].sel(school="A")), 2)
+    11.4
+    """
+    _require_count("draws", draws)
+    _require_count("chains", chains)
+    sample = get_engine(engine)
+    spec, grouped = prepare(
+        data, outcome=outcome, groups=groups, se=se, priors=priors, missing=missing
+    )
+    announce(grouped)
+    return Fit(
+        sample(
+            spec,
+            grouped,
+            draws=draws,
+            chains=chains,
+            random_seed=random_seed,
+            progressbar=progressbar,
+            **engine_options,
+        )
+    )
+
+
+def _require_count(name: str, count: Any) -> None:
+    is_count = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
+    if not (is_count and count > 0):
+        raise SpecError(f"{name}: expected a positive integer; found {count!r}")

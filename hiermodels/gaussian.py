@@ -1,0 +1,617 @@
+"""The recursion for normal hierarchies: likelihood upwards, means and variances downwards.
+
+Every model of this package is one tree.  Rows hang under groups, groups under their
+parents (schools), the last of them under one root whose value is the intercept:
+
+    root (intercept)  →  [schools]  →  groups  →  rows
+
+A unit's value is its parent's value plus normal noise, with one variance a level (the
+*spread*).  A row is its group's value plus ``x'β`` plus noise of variance ``σ²/ω``: an
+unknown σ² has ``ω = 1``; a known standard error is the weight ``ω = 1/se²`` with ``σ² = 1``.
+
+Covariates need no second derivation.  All formulas are linear or quadratic in the residual
+``r = y − x'β``, so they are carried out once on the columns ``z = [x, y]``: a mean becomes a
+row of ``q + 1`` numbers, a sum of squares a ``(q + 1, q + 1)`` matrix, and β is put in at the
+end.  Shapes below: ``n`` nodes (settings of the variances), ``g`` groups, ``u`` units of a
+level, ``q`` covariates (the intercept is the root, not a column).
+
+Nothing here divides by a spread: a spread of exactly 0 is an ordinary value.
+
+References
+----------
+Lindley & Smith (1972), JRSS B 34:1 (the linear model with several levels).
+Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., section 5.4 (two levels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+type Floats = NDArray[np.float64]
+type Indices = NDArray[np.intp]
+
+LOG_2PI = float(np.log(2 * np.pi))
+BLOCK = 1 << 18  # numbers in the largest temporary array: 2 MiB, what a core's cache holds
+MOST_NODES = 1024  # nodes that are worked on at a time
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What the rows say about their groups, and how the groups hang together.
+
+    Attributes
+    ----------
+    mean : (g, q + 1)
+        Weighted mean row ``[x̄, ȳ]`` of each group.
+    weight : (g,)
+        Sum of the row weights ω of each group: the error variance of its mean is ``σ²/weight``.
+    scatter : (q + 1, q + 1)
+        Weighted cross-products of the rows around their group's mean, over all groups.
+    n_rows : int
+        Number of rows.
+    log_weight : float
+        Sum of ``log ω`` over the rows.
+    parents : tuple of (u,)
+        For each level from the groups upwards, except the last one below the root: the index
+        of every unit's parent, ascending, with no parent left out.
+    """
+
+    mean: Floats
+    weight: Floats
+    scatter: Floats
+    n_rows: int
+    log_weight: float
+    parents: tuple[Indices, ...] = ()
+
+    @property
+    def n_covariates(self) -> int:
+        """Number of columns of x (q)."""
+        return self.mean.shape[1] - 1
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of units at each level, from the groups upwards."""
+        return (len(self.weight), *(int(parent[-1]) + 1 for parent in self.parents))
+
+    def parent(self, level: int) -> Indices:
+        """Index of the parent of each unit of a level; the root's, 0, above the last."""
+        if level < len(self.parents):
+            return self.parents[level]
+        return np.zeros(self.sizes[level], dtype=np.intp)
+
+    @cached_property
+    def cells(self) -> Cells:
+        """The groups with equal weight under one parent, put together."""
+        return _cells(self)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Groups under one parent that have the same weight, put together.
+
+    The variance ``spread + σ²/ω`` of a group mean depends on ω alone.  So all that the
+    likelihood takes from the groups are sums over the ``k`` distinct weights, and over the
+    ``c`` pairs of parent and weight that occur: with group sizes for weights, far fewer than
+    the groups.
+
+    Attributes
+    ----------
+    weight : (k,)
+        The distinct weights.
+    groups : (k,)
+        Number of groups that have each.
+    product : (k, (q + 1)²)
+        Sum of the cross-products of ``mean − centre``, by weight.
+    kind : (c,)
+        Index of each cell's weight.
+    count : (c,)
+        Number of groups in each cell.
+    offset : (c, q + 1)
+        Sum of ``mean − centre`` over the groups of each cell.
+    start : (u,)
+        First cell of each parent.
+    centre : (u, q + 1)
+        Weighted mean of each parent's groups: a fixed point in their midst, so that the sums
+        above lose no digits.
+    """
+
+    weight: Floats
+    groups: Floats
+    product: Floats
+    kind: Indices
+    count: Floats
+    offset: Floats
+    start: Indices
+    centre: Floats
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Normal priors of the intercept and of β; precision 0 is a flat prior.
+
+    Attributes
+    ----------
+    mean : (q + 1,)
+        Prior means: of β, then of the intercept.
+    precision : (q + 1,)
+        Prior precisions, in the same order.
+    """
+
+    mean: Floats
+    precision: Floats
+
+    @classmethod
+    def flat(cls, n_covariates: int = 0) -> Coefficients:
+        """Flat priors on the intercept and on ``n_covariates`` coefficients."""
+        return cls(np.zeros(n_covariates + 1), np.zeros(n_covariates + 1))
+
+    @property
+    def root_row(self) -> Floats:
+        """The intercept's prior mean as a row ``[x, y]``: it does not depend on β."""
+        return np.append(np.zeros(len(self.mean) - 1), self.mean[-1])
+
+
+@dataclass(frozen=True)
+class Variances:
+    """Settings of the variances, a node each.
+
+    Attributes
+    ----------
+    spreads : tuple of (n,)
+        Variance of the units of each level around their parent, from the groups upwards.
+    sigma2 : (n,)
+        Variance of a row of weight 1 around its group.
+    """
+
+    spreads: tuple[Floats, ...]
+    sigma2: Floats
+
+    def __len__(self) -> int:
+        return len(self.sigma2)
+
+    def __getitem__(self, rows: slice | Indices) -> Variances:
+        return Variances(tuple(spread[rows] for spread in self.spreads), self.sigma2[rows])
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """What all that lies below a unit says about the unit's own value.
+
+    Attributes
+    ----------
+    mean : (n, u, q + 1)
+        Precision-weighted mean row.
+    error : (n, u)
+        Variance of ``mean`` around the unit's value.
+    """
+
+    mean: Floats
+    error: Floats
+
+
+@dataclass(frozen=True)
+class Upward:
+    """The result of the upward pass.
+
+    Attributes
+    ----------
+    log_likelihood : (n,)
+        ``log p(y | variances)``, values of all units and coefficients integrated out; under a
+        flat prior, which integrates to no number, up to the constant 1 in its place.
+    pooled : tuple of Pooled
+        The levels above the groups, the root last.
+    beta : (n, q)
+        Mean of ``β | variances, y``.
+    beta_covariance : (n, q, q)
+        Covariance of the same.
+    """
+
+    log_likelihood: Floats
+    pooled: tuple[Pooled, ...]
+    beta: Floats
+    beta_covariance: Floats
+
+
+def starts(parent: Indices) -> Indices:
+    """First position of each value of an ascending index that runs 0, 1, 2, … without gaps."""
+    return np.searchsorted(parent, np.arange(int(parent[-1]) + 1))
+
+
+def sum_by(index: Indices, values: Floats, size: int) -> Floats:
+    """Sum the rows of ``values`` that share an index; shape ``(size, columns)``."""
+    columns = [np.bincount(index, weights=column, minlength=size) for column in values.T]
+    return np.stack(columns, axis=1)
+
+
+def _cells(tree: Tree) -> Cells:
+    """Put together the groups of a tree that share parent and weight."""
+    parent = tree.parent(0)
+    first = starts(parent)
+    share = tree.weight / np.add.reduceat(tree.weight, first)[parent]
+    some = tree.mean[first]
+    centre = some + np.add.reduceat(share[:, None] * (tree.mean - some[parent]), first)
+    away = tree.mean - centre[parent]
+    products = (away[:, :, None] * away[:, None, :]).reshape(len(away), -1)
+
+    weight, kind = np.unique(tree.weight, return_inverse=True)
+    pair, cell = np.unique(parent * len(weight) + kind, return_inverse=True)
+    return Cells(
+        weight=weight,
+        groups=np.bincount(kind).astype(float),
+        product=sum_by(kind, products, len(weight)),
+        kind=pair % len(weight),
+        count=np.bincount(cell).astype(float),
+        offset=sum_by(cell, away, len(pair)),
+        start=starts(pair // len(weight)),
+        centre=centre,
+    )
+
+
+def upward(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
+    """Integrate out all values and coefficients, from the rows to the root.
+
+    With ``v`` the variance of a unit's mean around its parent and ``w = 1/v``, the units of
+    one parent, ``A = Σ w`` and ``m = Σ w·mean / A``, have density
+
+        Π N(mean; φ, v) = Π N(mean; m, v) · (2π/A)^½ · N(m; φ, 1/A),
+
+    where φ is the parent's value: a factor that is free of φ, and one observation of φ, which
+    is carried to the next level.  Arithmetic: O(n·(c + k·q²)) for the groups and O(n·u·q²) for
+    each level above them, whatever the number of rows.
+    """
+    above, quadratic, log_density = _pool_groups(tree, variances)
+    pooled = [above]
+    for level, spread in enumerate(variances.spreads[1:], start=1):
+        above, product, log_factor = _pool(pooled[-1], spread, tree.parent(level))
+        pooled.append(above)
+        quadratic += product
+        log_density += log_factor
+    quadratic += tree.scatter / variances.sigma2[:, None, None]
+    log_density -= 0.5 * (tree.n_rows - tree.sizes[0]) * np.log(2 * np.pi * variances.sigma2)
+    log_density += 0.5 * (tree.log_weight - np.log(tree.weight).sum())
+    return _integrate_coefficients(tuple(pooled), quadratic, log_density, prior)
+
+
+def _pool_groups(tree: Tree, variances: Variances) -> tuple[Pooled, Floats, Floats]:
+    """Pool the groups under their parents, by cells: see :class:`Cells`."""
+    cells = tree.cells
+    variance = variances.spreads[0][:, None] + variances.sigma2[:, None] / cells.weight
+    weight = 1 / variance
+    by_cell = weight[:, cells.kind]
+    precision = np.add.reduceat(by_cell * cells.count, cells.start, axis=1)
+    shift = np.stack(
+        [np.add.reduceat(by_cell * column, cells.start, axis=1) for column in cells.offset.T],
+        axis=2,
+    )
+    shift /= precision[:, :, None]
+    columns = tree.mean.shape[1]
+    product = (weight @ cells.product).reshape(-1, columns, columns)
+    product -= np.einsum("nu,nui,nuj->nij", precision, shift, shift)
+    log_factor = -0.5 * (LOG_2PI + np.log(variance)) @ cells.groups
+    log_factor += 0.5 * (LOG_2PI - np.log(precision)).sum(axis=1)
+    return Pooled(cells.centre + shift, 1 / precision), product, log_factor
+
+
+def _pool(below: Pooled, spread: Floats, parent: Indices) -> tuple[Pooled, Floats, Floats]:
+    """Pool the units of one level under their parents."""
+    first = starts(parent)
+    variance = below.error + spread[:, None]
+    weight = 1 / variance
+    precision = np.add.reduceat(weight, first, axis=1)
+    some = below.mean[:, first]
+    shift = np.add.reduceat(weight[:, :, None] * (below.mean - some[:, parent]), first, axis=1)
+    mean = some + shift / precision[:, :, None]
+    away = below.mean - mean[:, parent]
+    product = np.einsum("nu,nui,nuj->nij", weight, away, away)
+    log_factor = -0.5 * (LOG_2PI + np.log(variance)).sum(axis=1)
+    log_factor += 0.5 * (LOG_2PI - np.log(precision)).sum(axis=1)
+    return Pooled(mean, 1 / precision), product, log_factor
+
+
+def _integrate_coefficients(
+    pooled: tuple[Pooled, ...], quadratic: Floats, log_density: Floats, prior: Coefficients
+) -> Upward:
+    """Integrate out the intercept and β.
+
+    The root's mean m has variance ``e + 1/P`` around the intercept's prior mean, with e its
+    error and P the prior precision.  With T the sum of all cross-products,
+
+        β | variances, y ~ N(β̂, T_xx⁻¹),  β̂ = T_xx⁻¹ T_xy,
+
+    and ``exp(−½(T_yy − T_yx β̂))`` remains; a normal prior of β adds to T.
+    """
+    q = quadratic.shape[1] - 1
+    root = pooled[-1]
+    if prior.precision[-1] > 0:
+        variance = root.error[:, 0] + 1 / prior.precision[-1]
+        away = root.mean[:, 0] - prior.root_row
+        quadratic = quadratic + away[:, :, None] * away[:, None, :] / variance[:, None, None]
+        log_density = log_density - 0.5 * (LOG_2PI + np.log(variance))
+    precision, location = prior.precision[:q], prior.mean[:q]
+    t_xx = quadratic[:, :q, :q] + np.diag(precision)
+    t_xy = quadratic[:, :q, q] + precision * location
+    t_yy = quadratic[:, q, q] + precision @ location**2
+    covariance = np.linalg.inv(t_xx)
+    beta = np.einsum("nij,nj->ni", covariance, t_xy)
+    proper = precision[precision > 0]
+    log_density = log_density + 0.5 * (np.log(proper).sum() + (q - len(proper)) * LOG_2PI)
+    log_density -= 0.5 * np.linalg.slogdet(t_xx)[1]
+    log_density -= 0.5 * (t_yy - np.einsum("ni,ni->n", t_xy, beta))
+    return Upward(log_density, pooled, beta, covariance)
+
+
+def log_likelihood(tree: Tree, variances: Variances, prior: Coefficients) -> Floats:
+    """``log p(y | variances)`` at many nodes, in blocks that stay in the cache; shape (n,)."""
+    parts = [
+        upward(tree, variances[part], prior).log_likelihood for part in _parts(tree, variances)
+    ]
+    return np.concatenate(parts)
+
+
+def _parts(tree: Tree, variances: Variances) -> Iterator[slice]:
+    """Cut the nodes so that no temporary array is much larger than ``BLOCK``."""
+    width = max(len(tree.cells.kind), *(size * tree.mean.shape[1] for size in tree.sizes[1:]), 1)
+    step = min(max(1, BLOCK // width), MOST_NODES)
+    return (slice(i, i + step) for i in range(0, len(variances), step))
+
+
+def shrinkage(error: Floats, spread: Floats) -> Floats:
+    """Weight of the parent in a unit's conditional mean: ``B = error / (error + spread)``.
+
+    1 at a spread of 0 (complete pooling), 0 for an infinite one (no pooling).
+    """
+    return error / (error + spread)
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """Values of some units given the variances, as functions of β.
+
+    Attributes
+    ----------
+    row : (n, u, q + 1)
+        The mean given β is ``row_y − row_x'β``.
+    own : (n, u)
+        The variance given β.
+    """
+
+    row: Floats
+    own: Floats
+
+    def moments(self, up: Upward) -> tuple[Floats, Floats]:
+        """Mean and variance with β integrated out, both (n, u)."""
+        x, y = self.row[:, :, :-1], self.row[:, :, -1]
+        mean = y - np.einsum("nui,ni->nu", x, up.beta)
+        return mean, self.own + np.einsum("nui,nij,nuj->nu", x, up.beta_covariance, x)
+
+
+def root_conditional(up: Upward, prior: Coefficients) -> Conditional:
+    """The intercept given the variances: its prior shrinks the root's mean."""
+    root = up.pooled[-1]
+    with np.errstate(divide="ignore"):
+        spread = np.divide(1.0, prior.precision[-1:])  # infinite where the prior is flat
+    shrink = shrinkage(root.error, spread)
+    row = shrink[:, :, None] * prior.root_row + (1 - shrink)[:, :, None] * root.mean
+    return Conditional(row, (1 - shrink) * root.error)
+
+
+def child_conditional(
+    parent: Conditional, mean: Floats, error: Floats, spread: Floats, index: Indices
+) -> Conditional:
+    """One level down: from parents' values to their children's.
+
+    With ``B = error / (error + spread)`` a child's value given its parent's value φ is
+    N(B·φ + (1 − B)·mean, (1 − B)·error), and the variance of φ comes down as B² of it.
+
+    Parameters
+    ----------
+    parent : Conditional
+        The parents.
+    mean : (n, u, q + 1) or (1, u, q + 1)
+        What lies below each child says of it.
+    error : (n, u)
+        Variance of ``mean``.
+    spread : (n,)
+        Variance of the children around their parent.
+    index : (u,)
+        Each child's parent.
+    """
+    shrink = shrinkage(error, spread[:, None])
+    row = shrink[:, :, None] * parent.row[:, index] + (1 - shrink)[:, :, None] * mean
+    return Conditional(row, shrink**2 * parent.own[:, index] + (1 - shrink) * error)
+
+
+def downward(
+    tree: Tree, variances: Variances, up: Upward, prior: Coefficients
+) -> Iterator[tuple[int, slice, Conditional]]:
+    """Yield every level's values given the variances, the root first.
+
+    Yields
+    ------
+    level : int
+        0 for the groups; ``len(tree.sizes)`` for the root.
+    units : slice
+        The units that this part holds: the groups come in blocks.
+    values : Conditional
+    """
+    top = len(tree.sizes)
+    values = root_conditional(up, prior)
+    yield top, slice(0, 1), values
+    for level in range(top - 1, 0, -1):
+        below = up.pooled[level - 1]
+        spread = variances.spreads[level]
+        values = child_conditional(values, below.mean, below.error, spread, tree.parent(level))
+        yield level, slice(0, tree.sizes[level]), values
+    parent = tree.parent(0)
+    step = max(1, BLOCK // (len(variances) * tree.mean.shape[1]))
+    for i in range(0, tree.sizes[0], step):
+        part = slice(i, min(i + step, tree.sizes[0]))
+        error = variances.sigma2[:, None] / tree.weight[part]
+        spread = variances.spreads[0]
+        yield 0, part, child_conditional(values, tree.mean[None, part], error, spread, parent[part])
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Means and variances of mixtures over the nodes, one for each row of weights.
+
+    Attributes
+    ----------
+    means, variances : tuple of (m, u)
+        Of the units' values at each level, from the groups to the root.
+    beta : (m, q)
+        Mean of β.
+    beta_covariance : (m, q, q)
+        Covariance of β.
+    """
+
+    means: tuple[Floats, ...]
+    variances: tuple[Floats, ...]
+    beta: Floats
+    beta_covariance: Floats
+
+
+class _Mixture:
+    """Mean and covariance of a mixture, summed up around an anchor to keep all digits.
+
+    ``E θ = a + Σ w (m − a)`` and ``Var θ = Σ w (v + (m − a)²) − (E θ − a)²``, where m and v
+    are the components' means and variances and the anchor a is one of the means.
+    """
+
+    def __init__(self, anchor: Floats, n_mixtures: int) -> None:
+        self.anchor = anchor
+        self.first = np.zeros((n_mixtures, len(anchor)))
+        self.second = np.zeros((n_mixtures, len(anchor)))
+
+    def add(self, units: slice, weights: Floats, mean: Floats, variance: Floats) -> None:
+        away = mean - self.anchor[units]
+        self.first[:, units] += weights @ away
+        self.second[:, units] += weights @ (variance + away**2)
+
+    @property
+    def mean(self) -> Floats:
+        return self.anchor + self.first
+
+    @property
+    def variance(self) -> Floats:
+        return self.second - self.first**2
+
+
+def mixture_moments(
+    tree: Tree, variances: Variances, weights: Floats, prior: Coefficients
+) -> Moments:
+    """Mean and variance of every value and of β, over weighted nodes.
+
+    Parameters
+    ----------
+    weights : (m, n)
+        Weights of the nodes, of sum 1 in each row: m mixtures are taken at once.
+    """
+    heaviest = int(np.argmax(weights[0]))
+    one = variances[slice(heaviest, heaviest + 1)]
+    anchors = [np.empty(size) for size in (*tree.sizes, 1)]
+    up = upward(tree, one, prior)
+    for level, units, values in downward(tree, one, up, prior):
+        anchors[level][units] = values.moments(up)[0][0]
+    mixtures = [_Mixture(anchor, len(weights)) for anchor in anchors]
+    centre = up.beta[0]
+    first = np.zeros((len(weights), len(centre)))
+    second = np.zeros((len(weights), len(centre), len(centre)))
+    for part in _parts(tree, variances):
+        up = upward(tree, variances[part], prior)
+        share = weights[:, part]
+        away = up.beta - centre
+        first += share @ away
+        second += np.einsum("mn,nij->mij", share, up.beta_covariance)
+        second += np.einsum("mn,ni,nj->mij", share, away, away)
+        for level, units, values in downward(tree, variances[part], up, prior):
+            mixtures[level].add(units, share, *values.moments(up))
+    return Moments(
+        means=tuple(mixture.mean for mixture in mixtures),
+        variances=tuple(mixture.variance for mixture in mixtures),
+        beta=centre + first,
+        beta_covariance=second - first[:, :, None] * first[:, None, :],
+    )
+
+
+@dataclass(frozen=True)
+class ValueDraws:
+    """Draws of all values given draws of the variances.
+
+    Attributes
+    ----------
+    levels : tuple of (u, n)
+        From the groups to the root; a unit's draws are side by side in memory.
+    beta : (q, n)
+    """
+
+    levels: tuple[Floats, ...]
+    beta: Floats
+
+
+def draw_values(
+    tree: Tree, variances: Variances, prior: Coefficients, rng: np.random.Generator
+) -> ValueDraws:
+    """Draw β and every unit's value once for each node, from the top downwards.
+
+    Each level has a random stream of its own, so that how the work is cut up does not show.
+    """
+    streams = rng.spawn(len(tree.sizes) + 2)
+    n, q = len(variances), tree.n_covariates
+    levels = [np.empty((size, n)) for size in (*tree.sizes, 1)]
+    beta = np.empty((q, n))
+    for part in _parts(tree, variances):
+        nodes = variances[part]
+        up = upward(tree, nodes, prior)
+        factor = np.linalg.cholesky(up.beta_covariance)
+        noise = streams[-1].standard_normal((len(nodes), q))
+        beta[:, part] = (up.beta + np.einsum("nij,nj->ni", factor, noise)).T
+        values = root_conditional(up, prior)
+        mean = _residual(values.row, beta[:, part])
+        noise = streams[-2].standard_normal((len(nodes), 1)).T
+        levels[-1][:, part] = mean + np.sqrt(values.own.T) * noise
+        for level in range(len(tree.sizes) - 1, 0, -1):
+            below = up.pooled[level - 1]
+            shrink = shrinkage(below.error, nodes.spreads[level][:, None]).T
+            parent = levels[level + 1][tree.parent(level), part]
+            mean = shrink * parent + (1 - shrink) * _residual(below.mean, beta[:, part])
+            noise = streams[level].standard_normal((len(nodes), len(mean.T[0]))).T
+            levels[level][:, part] = mean + np.sqrt((1 - shrink) * below.error.T) * noise
+    _draw_groups(tree, variances, levels[1], beta, streams[0], out=levels[0])
+    return ValueDraws(tuple(levels), beta)
+
+
+def _residual(row: Floats, beta: Floats) -> Floats:
+    """``row_y − row_x'β`` for rows (n, u, q + 1) and β (q, n); shape (u, n)."""
+    return row[:, :, -1].T - np.einsum("nui,in->un", row[:, :, :-1], beta)
+
+
+def _draw_groups(
+    tree: Tree,
+    variances: Variances,
+    above: Floats,
+    beta: Floats,
+    rng: np.random.Generator,
+    out: Floats,
+) -> None:
+    """Draw the groups given their parents' values (u, n), a block of groups at a time."""
+    parent = tree.parent(0)
+    spread, sigma2 = variances.spreads[0], variances.sigma2
+    step = max(1, BLOCK // (4 * len(variances)))
+    for i in range(0, len(out), step):
+        part = slice(i, i + step)
+        weight, kind = np.unique(tree.weight[part], return_inverse=True)
+        error = sigma2 / weight[:, None]
+        shrink = shrinkage(error, spread)
+        scale = np.sqrt((1 - shrink) * error)
+        own = tree.mean[part, -1:] - tree.mean[part, :-1] @ beta
+        values = out[part]
+        rng.standard_normal(out=values)
+        values *= scale[kind]
+        values += own
+        values += shrink[kind] * (above[parent[part]] - own)

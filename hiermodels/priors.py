@@ -1,0 +1,228 @@
+"""Priors: their densities, their tails, and whether they are proper.
+
+A prior of a standard deviation τ is stated either on τ or on the variance τ², and says which
+(``scale``).  The computations work with ``t = log τ``, where each of them is smooth:
+
+    p(t) = p_sd(τ)·τ = 2·p_variance(τ²)·τ²,    t = log τ.
+
+References
+----------
+Gelman (2006), Bayesian Analysis 1:515 (priors for variance parameters).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from hiermodels.errors import SpecError
+from hiermodels.gaussian import Floats
+
+type Scale = Literal["sd", "variance"]
+
+LOG_2 = math.log(2)
+
+
+class Prior(ABC):
+    """A prior of one parameter."""
+
+    @property
+    @abstractmethod
+    def is_proper(self) -> bool:
+        """Whether the density has a finite integral."""
+
+    def _require_positive(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise SpecError(
+                    f"{type(self).__name__}({name}={value!r}): expected a positive, finite number"
+                )
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{f.name}={getattr(self, f.name):g}" for f in fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}({values})"
+
+
+class VariancePrior(Prior):
+    """A prior of a standard deviation τ, stated on τ or on τ².
+
+    To make one of your own, subclass this as a frozen dataclass with ``scale``,
+    ``log_density_log_sd``, ``lower_tail`` and ``upper_tail``.  The tails decide whether a
+    posterior exists: ``p(log τ)`` behaves as ``(τ²)**lower_tail`` when τ → 0 and as
+    ``(τ²)**upper_tail`` when τ → ∞.
+
+    Attributes
+    ----------
+    scale : {"sd", "variance"}
+        What the prior's parameters, and its ``log_density``, speak of.
+    upper : float
+        Largest sd that the prior allows; infinity if there is none.
+    """
+
+    scale: ClassVar[Scale]
+    upper: float = math.inf
+
+    @property
+    @abstractmethod
+    def lower_tail(self) -> float:
+        """Exponent of τ² in ``p(log τ)`` as τ → 0."""
+
+    @property
+    @abstractmethod
+    def upper_tail(self) -> float:
+        """Exponent of τ² in ``p(log τ)`` as τ → ∞."""
+
+    @abstractmethod
+    def log_density_log_sd(self, t: Floats) -> Floats:
+        """Log density of ``t = log τ``."""
+
+    def log_density(self, value: Floats) -> Floats:
+        """Log density on the prior's own scale, at sds or at variances as ``scale`` says."""
+        log_value = np.log(value)
+        if self.scale == "sd":
+            return self.log_density_log_sd(log_value) - log_value
+        return self.log_density_log_sd(log_value / 2) - log_value - LOG_2
+
+    @property
+    def is_proper(self) -> bool:
+        """Whether the density has a finite integral: both tails fall."""
+        return self.lower_tail > 0 and self.upper_tail < 0
+
+
+@dataclass(frozen=True)
+class FlatVariance(VariancePrior):
+    """Flat on the variance: ``p(τ²) = 1``.  Improper."""
+
+    scale: ClassVar[Scale] = "variance"
+    lower_tail: ClassVar[float] = 1.0
+    upper_tail: ClassVar[float] = 1.0
+
+    def log_density_log_sd(self, t: Floats) -> Floats:
+        """``log 2 + 2t``."""
+        return LOG_2 + 2 * t
+
+
+@dataclass(frozen=True)
+class FlatSD(VariancePrior):
+    """Flat on the sd: ``p(τ) = 1``.  Improper."""
+
+    scale: ClassVar[Scale] = "sd"
+    lower_tail: ClassVar[float] = 0.5
+    upper_tail: ClassVar[float] = 0.5
+
+    def log_density_log_sd(self, t: Floats) -> Floats:
+        """``t``."""
+        return np.asarray(t, dtype=float)
+
+
+@dataclass(frozen=True)
+class Jeffreys(VariancePrior):
+    """``p(σ²) = 1/σ²``, flat on log σ.  Improper; for a residual variance only."""
+
+    scale: ClassVar[Scale] = "variance"
+    lower_tail: ClassVar[float] = 0.0
+    upper_tail: ClassVar[float] = 0.0
+
+    def log_density_log_sd(self, t: Floats) -> Floats:
+        """``log 2``."""
+        return np.full_like(t, LOG_2, dtype=float)
+
+
+@dataclass(frozen=True)
+class HalfNormal(VariancePrior):
+    """Normal(0, sd²) on τ, folded at 0.
+
+    Parameters
+    ----------
+    sd : float
+        Scale, in the outcome's unit.
+    """
+
+    sd: float
+    scale: ClassVar[Scale] = "sd"
+    lower_tail: ClassVar[float] = 0.5
+    upper_tail: ClassVar[float] = -math.inf
+
+    def __post_init__(self) -> None:
+        self._require_positive("sd")
+
+    def log_density_log_sd(self, t: Floats) -> Floats:
+        """``½ log(2/π) + u − ½ e^{2u}`` with ``u = t − log sd``."""
+        u = t - math.log(self.sd)
+        return 0.5 * math.log(2 / math.pi) + u - 0.5 * np.exp(2 * u)
+
+
+@dataclass(frozen=True)
+class HalfCauchy(VariancePrior):
+    """Cauchy(0, scale) on τ, folded at 0.
+
+    Parameters
+    ----------
+    beta : float
+        Scale, in the outcome's unit: the prior median of τ.
+    """
+
+    beta: float
+    scale: ClassVar[Scale] = "sd"
+    lower_tail: ClassVar[float] = 0.5
+    upper_tail: ClassVar[float] = -0.5
+
+    def __post_init__(self) -> None:
+        self._require_positive("beta")
+
+    def log_density_log_sd(self, t: Floats) -> Floats:
+        """``log(2/π) + u − log(1 + e^{2u})`` with ``u = t − log beta``."""
+        u = t - math.log(self.beta)
+        return math.log(2 / math.pi) + u - np.logaddexp(0, 2 * u)
+
+
+class CoefficientPrior(Prior):
+    """A prior of a mean or a coefficient: normal, or flat as its limit."""
+
+    @abstractmethod
+    def mean_and_precision(self) -> tuple[float, float]:
+        """Mean and inverse variance of the normal distribution; precision 0 is flat."""
+
+    @property
+    def is_proper(self) -> bool:
+        """Whether the density has a finite integral."""
+        return self.mean_and_precision()[1] > 0
+
+
+@dataclass(frozen=True)
+class Flat(CoefficientPrior):
+    """Flat on the whole line: ``p(μ) = 1``.  Improper."""
+
+    def mean_and_precision(self) -> tuple[float, float]:
+        """``(0, 0)``."""
+        return 0.0, 0.0
+
+
+@dataclass(frozen=True)
+class Normal(CoefficientPrior):
+    """Normal(mean, sd²).
+
+    Parameters
+    ----------
+    mean : float
+        In the outcome's unit.
+    sd : float
+        In the outcome's unit.
+    """
+
+    mean: float
+    sd: float
+
+    def __post_init__(self) -> None:
+        self._require_positive("sd")
+        if not math.isfinite(self.mean):
+            raise SpecError(f"Normal(mean={self.mean!r}): expected a finite number")
+
+    def mean_and_precision(self) -> tuple[float, float]:
+        """``(mean, 1/sd²)``."""
+        return self.mean, self.sd**-2

@@ -1,0 +1,178 @@
+"""What is assumed: levels, priors, known or unknown σ.  Never how it is computed.
+
+Levels and names (``outer`` and ``inner`` are columns of the data)::
+
+    no groups       y ~ N(theta, sigma²)
+    one column      y ~ N(theta[inner], sigma²)   theta ~ N(mu, tau²)
+    two columns     y ~ N(theta[inner], sigma²)   theta ~ N(mu[outer], tau²)   mu ~ N(lam, kappa²)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from hiermodels.errors import SpecError
+from hiermodels.priors import CoefficientPrior, Flat, FlatVariance, Jeffreys, Prior, VariancePrior
+
+MOST_LEVELS = 2
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A normal hierarchical model.
+
+    Parameters
+    ----------
+    outcome : str
+        Column of the outcome y.
+    groups : tuple of str
+        Columns of the group labels, from the outermost to the innermost level.
+    se : str, optional
+        Column of the known standard errors; without it σ is unknown.
+    covariates : tuple of str
+        Names of the columns of the design, the intercept not among them.
+    priors : mapping of str to Prior
+        By parameter name; what is not named has its default: ``Flat()`` for means and
+        coefficients, ``FlatVariance()`` for group-level variances, ``Jeffreys()`` for an
+        unknown residual variance.
+
+    Raises
+    ------
+    SpecError
+        If a prior is named for a parameter that the model has not, or is of the wrong kind.
+    """
+
+    outcome: str
+    groups: tuple[str, ...]
+    se: str | None = None
+    covariates: tuple[str, ...] = ()
+    priors: Mapping[str, Prior] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.groups) <= MOST_LEVELS:
+            raise SpecError(
+                f"groups: expected one or two columns, from the outer to the inner level; found "
+                f"{len(self.groups)}: {list(self.groups)}"
+            )
+        columns = [self.outcome, *self.groups, *([self.se] if self.se else []), *self.covariates]
+        twice = sorted({name for name in columns if columns.count(name) > 1})
+        if twice:
+            raise SpecError(f"column {twice[0]!r} was given more than one role; give each its own")
+        object.__setattr__(self, "priors", MappingProxyType(self._complete(self.priors)))
+
+    @property
+    def intercept(self) -> str:
+        """Name of the mean at the top."""
+        return ("mu", "lam")[len(self.groups) - 1]
+
+    @property
+    def spreads(self) -> tuple[str, ...]:
+        """Names of the group-level sds, from the groups upwards."""
+        return ("tau", "kappa")[: len(self.groups)]
+
+    @property
+    def sds(self) -> tuple[str, ...]:
+        """Names of all unknown sds: the group-level ones upwards, then ``sigma`` if unknown."""
+        return self.spreads if self.se else (*self.spreads, "sigma")
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Names of the units' values, from the groups to the top."""
+        return ("theta", "mu", "lam")[: len(self.groups) + 1]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that have a prior, from the top downwards."""
+        beta = ("beta",) if self.covariates else ()
+        sigma = () if self.se else ("sigma",)
+        return (self.intercept, *reversed(self.spreads), *beta, *sigma)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the posterior's variables, from the top downwards."""
+        names = [self.intercept]
+        for level in range(len(self.groups) - 1, -1, -1):
+            names += [self.spreads[level], self.values[level]]
+        return (*names, *(name for name in self.sds if name not in names))
+
+    def dims(self, name: str) -> tuple[str, ...]:
+        """Dimensions of a variable: the column of its groups, or none for a scalar."""
+        if name not in self.values or name == self.intercept:
+            return ()
+        return (self.groups[-1 - self.values.index(name)],)
+
+    def variance_prior(self, name: str) -> VariancePrior:
+        """Prior of the sd with this name."""
+        prior = self.priors[name]
+        assert isinstance(prior, VariancePrior)
+        return prior
+
+    def coefficient_prior(self, name: str) -> CoefficientPrior:
+        """Prior of the mean or of the coefficients with this name."""
+        prior = self.priors[name]
+        assert isinstance(prior, CoefficientPrior)
+        return prior
+
+    @property
+    def is_proper(self) -> bool:
+        """Whether every prior is proper."""
+        return all(prior.is_proper for prior in self.priors.values())
+
+    def describe(self) -> list[str]:
+        """Return the model, a line for each distribution, from the rows upwards."""
+        inner = self.groups[-1]
+        mean = f"theta[{inner}]" + (" + x'beta" if self.covariates else "")
+        known = f" with known {self.se}" if self.se else ""
+        lines = [f"{self.outcome} ~ Normal({mean}, {self.se or 'sigma'}){known}"]
+        parents = [f"mu[{self.groups[0]}]", "lam"] if len(self.groups) == 2 else ["mu"]
+        children = [f"theta[{inner}]", *parents]
+        for child, parent, spread in zip(children, parents, self.spreads, strict=False):
+            lines.append(f"{child} ~ Normal({parent}, {spread})")
+        return lines
+
+    def describe_priors(self) -> dict[str, str]:
+        """Return each parameter's prior with its scale."""
+        return {name: describe_prior(name, prior) for name, prior in self.priors.items()}
+
+    def _complete(self, given: Mapping[str, Prior]) -> dict[str, Prior]:
+        """Check the priors that were given and add the defaults."""
+        unknown = [name for name in given if name not in self.parameters]
+        if unknown:
+            raise SpecError(
+                f"priors: this model has no parameter {unknown[0]!r}; it has "
+                f"{', '.join(self.parameters)}"
+            )
+        priors = {name: given.get(name, _default(name)) for name in self.parameters}
+        for name, prior in priors.items():
+            _check_kind(name, prior)
+        return priors
+
+
+def describe_prior(name: str, prior: Prior) -> str:
+    """Return a prior with the scale that it is stated on, as every summary shows it."""
+    if isinstance(prior, VariancePrior):
+        on = f"on the sd {name}" if prior.scale == "sd" else f"on the variance {name}²"
+        return f"{prior}, {on}"
+    return str(prior)
+
+
+def _default(name: str) -> Prior:
+    if name == "sigma":
+        return Jeffreys()
+    return FlatVariance() if name in ("tau", "kappa") else Flat()
+
+
+def _check_kind(name: str, prior: Prior) -> None:
+    """Refuse a prior that is not of the parameter's kind."""
+    is_sd = name in ("tau", "kappa", "sigma")
+    kind = VariancePrior if is_sd else CoefficientPrior
+    if isinstance(prior, kind):
+        return
+    expected = (
+        "a prior of an sd or a variance, such as FlatSD() or HalfNormal(sd=…)"
+        if is_sd
+        else "Flat() or Normal(mean=…, sd=…)"
+    )
+    raise SpecError(f"priors: {name!r} needs {expected}; found {prior!r}")

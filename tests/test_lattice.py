@@ -1,0 +1,139 @@
+"""The lattice on densities whose integrals are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.special import gammaln
+
+from hiermodels import lattice
+from hiermodels.lattice import LatticeError
+
+
+def log_gamma(shape):
+    """Log density of log X, X ~ Gamma(shape): smooth, skew, with exponential tails."""
+    return lambda x: (shape * x - np.exp(x) - gammaln(shape)).sum(axis=1)
+
+
+def normal(covariance, mean):
+    law = stats.multivariate_normal(mean, covariance)
+    return lambda x: np.atleast_1d(law.logpdf(x))
+
+
+COVARIANCE = np.array([[2.0, 0.9, -0.5], [0.9, 1.0, 0.1], [-0.5, 0.1, 0.6]])
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_moments_of_a_normal_density(d):
+    covariance, mean = COVARIANCE[:d, :d], np.array([3.0, -40.0, 0.5])[:d]
+    density = normal(covariance, mean)
+    frame = lattice.find_frame(density, np.zeros((1, d)))
+    grid = lattice.flood(density, frame, 0.7, np.zeros(d))
+    found = grid.weights @ grid.points
+    assert grid.log_integral == pytest.approx(0, abs=1e-11)
+    np.testing.assert_allclose(found, mean, rtol=0, atol=1e-10)
+    away = grid.points - mean
+    np.testing.assert_allclose((grid.weights[:, None] * away).T @ away, covariance, atol=1e-10)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_distribution_function_of_each_axis(d):
+    covariance, mean = COVARIANCE[:d, :d], np.zeros(d)
+    density = normal(covariance, mean)
+    frame = lattice.find_frame(density, np.ones((1, d)))
+    grid = lattice.flood(density, frame, 0.35, np.zeros(d))
+    for axis in range(d):
+        sd = np.sqrt(covariance[axis, axis])
+        x = sd * np.linspace(-3, 3, 13)
+        np.testing.assert_allclose(grid.cdf(axis, x), stats.norm.cdf(x, scale=sd), atol=1e-10)
+
+
+def test_distribution_function_of_a_skew_density():
+    density = log_gamma(1.5)
+    frame = lattice.find_frame(density, np.zeros((1, 1)))
+    grid = lattice.flood(density, frame, 0.25, np.zeros(1))
+    x = np.linspace(-4, 2, 20)
+    np.testing.assert_allclose(grid.cdf(0, x), stats.gamma(1.5).cdf(np.exp(x)), atol=1e-9)
+
+
+def test_growth_reaches_moments_that_the_density_alone_does_not():
+    """X = e^x with density ∝ x-tail exp(−1.2 x): E X needs points far beyond the density's end."""
+    density = lambda x: (-1.2 * np.logaddexp(0, x) + 1.5 * x - 1.5 * np.logaddexp(0, x))[:, 0]  # noqa: E731
+    # p(x) ∝ e^{1.5x} (1 + e^x)^{−2.7}: X is beta prime (1.5, 1.2), with mean 1.5/0.2
+    frame = lattice.find_frame(density, np.zeros((1, 1)))
+    without = lattice.flood(density, frame, 0.35, np.zeros(1))
+    with_growth = lattice.flood(density, frame, 0.35, np.ones(1))
+    assert with_growth.weights @ np.exp(with_growth.points[:, 0]) == pytest.approx(7.5, rel=1e-9)
+    assert without.weights @ np.exp(without.points[:, 0]) != pytest.approx(7.5, rel=1e-4)
+
+
+def test_half_the_points_are_a_lattice_of_wider_spacing():
+    density = log_gamma(1.0)
+    frame = lattice.find_frame(density, np.zeros((1, 2)))
+    coarse = lattice.flood(density, frame, 0.7, np.zeros(2))
+    fine = lattice.flood(density, frame, 0.35, np.zeros(2))
+
+    def difference(grid):
+        half = np.where(grid.half, grid.weights, 0)
+        return abs(half @ grid.points[:, 0] / half.sum() - grid.weights @ grid.points[:, 0])
+
+    truth = -np.euler_gamma  # E log X for X ~ Exponential(1)
+    assert abs(coarse.weights @ coarse.points[:, 0] - truth) < difference(coarse)
+    assert difference(fine) < 1e-8 < difference(coarse)
+
+
+@pytest.mark.parametrize(("d", "spacing"), [(1, 0.5), (2, 0.75), (3, 1.0)])
+def test_draws_are_from_the_density(d, spacing):
+    density = log_gamma(0.8)
+    frame = lattice.find_frame(density, np.zeros((1, d)))
+    grid = lattice.flood(density, frame, spacing, np.zeros(d))
+    drawn = lattice.draw(grid, density, 20_000, np.random.default_rng(d))
+    assert drawn.largest_ratio <= drawn.bound
+    assert drawn.acceptance > 0.5
+    for axis in range(d):
+        law = stats.kstest(np.exp(drawn.points[:, axis]), stats.gamma(0.8).cdf)
+        assert law.pvalue > 1e-4
+    order = drawn.points[:, 0].argsort().argsort()
+    assert abs(np.corrcoef(order[1:], order[:-1])[0, 1]) < 4 / np.sqrt(20_000)  # independent
+
+
+def test_a_bound_that_is_too_low_is_raised_and_the_draw_begun_again(monkeypatch):
+    """Without it, the middle of each cell would be drawn too rarely."""
+    density = normal(np.eye(1), np.zeros(1))
+    frame = lattice.find_frame(density, np.zeros((1, 1)))
+    grid = lattice.flood(density, frame, 2.5, np.zeros(1))
+    wide = lattice.Lattice(grid.origin, grid.step, grid.index, grid.log_density, spacing=0.01)
+    drawn = lattice.draw(wide, density, 20_000, np.random.default_rng(1))
+    assert drawn.bound >= drawn.largest_ratio > 1.05 * (1 + 0.01**2 / 8)
+    assert stats.kstest(drawn.points[:, 0], stats.norm.cdf).pvalue > 1e-4
+
+
+def test_separate_modes_are_all_found():
+    """Two peaks with a gap of exp(−50) between them, reached from two starts."""
+
+    def density(x):
+        return np.logaddexp(
+            stats.norm.logpdf(x[:, 0], -10, 1) + np.log(0.3),
+            stats.norm.logpdf(x[:, 0], 10, 0.8) + np.log(0.7),
+        )
+
+    frame = lattice.find_frame(density, np.array([[-9.0], [9.0]]))
+    grid = lattice.flood(density, frame, 0.4, np.zeros(1))
+    assert grid.log_integral == pytest.approx(0, abs=1e-9)
+    assert grid.cdf(0, np.zeros(1))[0] == pytest.approx(0.3, abs=1e-9)
+
+
+def test_a_density_without_end_is_refused():
+    with pytest.raises(LatticeError, match="rises without end"):
+        lattice.find_frame(lambda x: x[:, 0], np.zeros((1, 1)))
+
+
+def test_draws_are_reproduced_by_the_seed():
+    density = log_gamma(2.0)
+    frame = lattice.find_frame(density, np.zeros((1, 2)))
+    grid = lattice.flood(density, frame, 0.75, np.zeros(2))
+    first, second = (
+        lattice.draw(grid, density, 100, np.random.default_rng(3)).points for _ in range(2)
+    )
+    assert (first == second).all()
