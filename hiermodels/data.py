@@ -159,7 +159,11 @@ def infer_roles(
     for name in (outcome, *given, se):
         if name is not None:
             frame.require(name)
-    taken = {name for name in (outcome, *given, se) if name is not None}
+    used = [name for name in (outcome, *given, se) if name is not None]
+    taken = set(used)
+    if len(taken) < len(used):
+        twice = next(name for name in used if used.count(name) > 1)
+        raise DataError(f"column {twice!r} was given more than one role; give each its own")
     found = []
     if se is None:
         candidates = [name for name in SE_NAMES if name in frame.columns and name not in taken]
@@ -253,7 +257,7 @@ def _check_distinct(name: str, labels: NDArray[Any]) -> None:
     if (counts > 1).any():
         raise DataError(
             f"column {name!r}: two different groups would both be called "
-            f"{values[counts > 1][0]!r}; rename them so that 'parent/label' is unique"
+            f"{_short(values[counts > 1][0])}; rename them so that 'parent/label' is unique"
         )
 
 
@@ -261,15 +265,16 @@ def _check_groups(frame: _Frame, data: GroupedData) -> None:
     for name, labels in zip(data.roles.groups, data.labels, strict=True):
         if len(labels) < 2:
             raise DataError(
-                f"column {name!r} has one group only, {labels[0]!r}: a hierarchical model compares "
-                f"groups and needs at least two at each level"
+                f"column {name!r} has one group only, {_short(labels[0])}: a hierarchical model "
+                f"compares groups and needs at least two at each level"
             )
     sizes = np.bincount(data.group)
     if data.se is not None and "groups" in data.roles.inferred and sizes.max() > 1:
         shared = int(np.argmax(sizes > 1))
         rows = np.flatnonzero(data.group == shared)
+        label = _short(data.labels[-1][shared])
         raise DataError(
-            f"column {data.roles.groups[-1]!r}: label {data.labels[-1][shared]!r} stands in rows "
+            f"column {data.roles.groups[-1]!r}: label {label} stands in rows "
             f"{frame.show_rows(rows)}, and each row has a standard error of its own. If these are "
             f"several measurements of one group, say groups={list(data.roles.groups)}; if not, "
             f"give each its own label"
@@ -419,15 +424,13 @@ class _Frame:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = repr(value.item() if isinstance(value, np.generic) else value)
     return text if len(text) <= 40 else text[:37] + "…"
 
 
 def _names(items: Sequence[Any]) -> str:
     """Write out a few items, and how many more there are."""
-    shown = ", ".join(
-        _short(item.item() if isinstance(item, np.generic) else item) for item in items[:SHOWN]
-    )
+    shown = ", ".join(_short(item) for item in items[:SHOWN])
     more = len(items) - SHOWN
     return f"{shown} and {more} more" if more > 0 else shown
 

@@ -28,7 +28,7 @@ from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
 
 SPACING = {1: 0.25, 2: 0.5, 3: 0.5}  # of the first lattice
-TOLERANCE = 1e-8  # of means and sds of the unknown sds, in their posterior sds
+TOLERANCE = 1e-9  # of means and sds of the unknown sds, in their posterior sds
 FINER = 0.7  # the next spacing, where a lattice misses the tolerance
 MOST_LATTICES = 6
 NEGLIGIBLE = 1e-10  # share of the posterior that distribution functions of values leave out

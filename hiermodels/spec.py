@@ -56,10 +56,6 @@ class Spec:
                 f"groups: expected one or two columns, from the outer to the inner level; found "
                 f"{len(self.groups)}: {list(self.groups)}"
             )
-        columns = [self.outcome, *self.groups, *([self.se] if self.se else []), *self.covariates]
-        twice = sorted({name for name in columns if columns.count(name) > 1})
-        if twice:
-            raise SpecError(f"column {twice[0]!r} was given more than one role; give each its own")
         object.__setattr__(self, "priors", MappingProxyType(self._complete(self.priors)))
 
     @property

@@ -1,0 +1,129 @@
+"""Exact draws: independent, right, reproducible."""
+
+from __future__ import annotations
+
+import arviz_stats
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import hiermodels as hm
+
+PRIORS = [hm.FlatVariance(), hm.FlatSD(), hm.HalfCauchy(5)]
+
+
+@pytest.mark.parametrize("prior", PRIORS, ids=str)
+def test_means_lie_within_four_standard_errors(schools, prior):
+    fit = hm.fit(schools, priors={"tau": prior}, random_seed=2)
+    exact, draws = fit.reference(), fit.datatree["posterior"].to_dataset()
+    z = (draws.mean(["chain", "draw"]) - exact.mean) / (exact.sd / np.sqrt(4000))
+    assert float(np.abs(z).to_array().max()) < 4
+
+
+@pytest.mark.parametrize("prior", PRIORS, ids=str)
+def test_each_variable_has_its_exact_distribution(schools, prior):
+    fit = hm.fit(schools, priors={"tau": prior}, draws=5000, random_seed=3)
+    exact, draws = fit.reference(), fit.datatree["posterior"].to_dataset()
+    for name in ("mu", "tau"):
+        pit = exact.cdf(name, draws[name].to_numpy().ravel())
+        assert stats.kstest(pit, stats.uniform.cdf).pvalue > 1e-3
+    theta = draws["theta"].to_numpy().reshape(-1, 8)[::10]
+    pit = exact.cdf("theta", theta)
+    assert min(stats.kstest(column, stats.uniform.cdf).pvalue for column in pit.T) > 1e-3
+
+
+def test_draws_are_independent(baseball):
+    ess = arviz_stats.ess(hm.fit(baseball, random_seed=4).datatree)
+    values = np.concatenate([np.ravel(v) for v in ess.values()])
+    assert values.min() > 3300  # of 4,000; the estimate itself varies by a few hundred
+    assert 3800 < values.mean() < 4200
+
+
+def test_the_joint_distribution_is_right(schools):
+    """Cov(μ, τ-dependent θ): variance of θ_A − θ_C, which needs the joint draw."""
+    fit = hm.fit(schools, draws=20_000, random_seed=5)
+    draws = fit.datatree["posterior"].to_dataset()
+    difference = draws["theta"].sel(school="A") - draws["theta"].sel(school="C")
+    # E[θ_A − θ_C | τ] and its variance in closed form, averaged over the draws of τ
+    tau2 = draws["tau"].to_numpy().ravel() ** 2
+    y, v = schools["y"].to_numpy(), schools["sigma"].to_numpy() ** 2
+    w = 1 / (v + tau2[:, None])
+    mu, mu_var = (w * y).sum(1) / w.sum(1), 1 / w.sum(1)
+    b = v * w
+    mean = b[:, 0] * mu + (1 - b[:, 0]) * y[0] - b[:, 2] * mu - (1 - b[:, 2]) * y[2]
+    variance = (b[:, 0] - b[:, 2]) ** 2 * mu_var + tau2 * (b[:, 0] + b[:, 2])
+    total = variance.mean() + mean.var()
+    assert float(difference.var()) == pytest.approx(total, rel=0.03)
+
+
+def test_a_seed_gives_the_same_bits(baseball):
+    first, second = (hm.fit(baseball, random_seed=7).datatree["posterior"] for _ in range(2))
+    assert first.to_dataset().equals(second.to_dataset())
+    other = hm.fit(baseball, random_seed=8).datatree["posterior"]
+    assert not first.to_dataset().equals(other.to_dataset())
+
+
+def test_a_generator_may_be_given(baseball):
+    first = hm.fit(baseball, random_seed=np.random.default_rng(7)).datatree["posterior"]
+    second = hm.fit(baseball, random_seed=7).datatree["posterior"]
+    assert first.to_dataset().equals(second.to_dataset())
+
+
+def test_layout(baseball):
+    tree = hm.fit(baseball, draws=50, chains=3, random_seed=1).datatree
+    posterior = tree["posterior"]
+    assert list(posterior.data_vars) == ["mu", "tau", "theta"]
+    assert posterior["theta"].dims == ("chain", "draw", "player")
+    assert dict(posterior.sizes) == {"chain": 3, "draw": 50, "player": 18}
+    assert posterior["player"].values.tolist() == baseball["player"].tolist()
+    assert set(tree.children) == {"posterior", "sample_stats", "observed_data", "constant_data"}
+    assert tree["observed_data"]["y"].values.tolist() == baseball["y"].tolist()
+    assert tree["constant_data"]["sigma"].values.tolist() == baseball["sigma"].tolist()
+    assert posterior.attrs["largest_ratio"] <= posterior.attrs["ratio_bound"]
+
+
+def test_lp_is_the_log_density_of_the_draws(schools):
+    """Up to the constant that an improper prior leaves open."""
+    tree = hm.fit(schools, draws=50, random_seed=1, priors={"tau": hm.FlatSD()}).datatree
+    tau = tree["posterior"]["tau"].to_numpy().ravel()
+    y, v = schools["y"].to_numpy(), schools["sigma"].to_numpy() ** 2 + tau[:, None] ** 2
+    mu = (y / v).sum(1) / (1 / v).sum(1)
+    likelihood = stats.norm.logpdf(y, mu[:, None], np.sqrt(v)).sum(1) - np.log((1 / v).sum(1)) / 2
+    difference = tree["sample_stats"]["lp"].to_numpy().ravel() - likelihood - np.log(tau)
+    np.testing.assert_allclose(difference, difference[0], atol=1e-9)
+
+
+def test_the_datatree_can_be_saved(schools, tmp_path):
+    import xarray as xr
+
+    fit = hm.fit(schools, random_seed=1)
+    fit.datatree.to_netcdf(tmp_path / "fit.nc")
+    again = xr.open_datatree(tmp_path / "fit.nc")
+    assert again["posterior"].to_dataset().equals(fit.datatree["posterior"].to_dataset())
+
+
+def test_extremes_leave_no_trace_in_the_draws():
+    """τ ≈ 0 for certain: no warnings, no infinities, all θ nearly equal."""
+    k = 2000
+    y = stats.norm.ppf((np.arange(k) + 0.5) / k) * np.sqrt(0.5)
+    data = pd.DataFrame({"g": [f"g{i}" for i in range(k)], "y": y, "se": 1.0})
+    draws = hm.fit(data, draws=100, random_seed=1).datatree["posterior"].to_dataset()
+    assert all(np.isfinite(values).all() for values in draws.values())
+    assert float(draws["tau"].max()) < 0.2
+
+
+@pytest.mark.parametrize("draws", [0, -1, 2.5, True, "100"])
+def test_numbers_of_draws(schools, draws):
+    with pytest.raises(hm.SpecError, match="draws: expected a positive integer"):
+        hm.fit(schools, draws=draws)
+
+
+def test_options_are_refused(schools):
+    with pytest.raises(hm.SpecError, match="engine 'exact' has no option 'tune'"):
+        hm.fit(schools, tune=500)
+
+
+def test_an_unknown_engine(schools):
+    with pytest.raises(hm.SpecError, match="expected one of 'exact', 'nuts'; found 'gibbs'"):
+        hm.fit(schools, engine="gibbs")

@@ -1,0 +1,85 @@
+"""The package's structure: what imports what, and how light it is."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hiermodels
+
+PACKAGE = Path(hiermodels.__file__).parent
+FLOORS = [
+    *("__init__", "cli", "demo", "fit", "compare", "plots", "summary"),
+    *("engines.nuts", "engines.exact", "engines", "models", "reference", "marginal", "posterior"),
+    *("inputs", "propriety", "spec", "sufficient", "data", "priors"),
+    *("mixture", "gaussian", "lattice", "datasets", "errors"),
+]
+HEAVY = ("pymc", "pytensor", "nutpie", "matplotlib", "arviz_plots", "arviz_stats", "numba")
+
+
+def module_name(path: Path) -> str:
+    name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+def imports(path: Path, top_level_only: bool) -> set[str]:
+    """Names of the modules that a file imports, the package's own without its name."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_every_file_has_its_floor():
+    assert sorted(map(module_name, FILES)) == sorted(FLOORS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_a_file_imports_only_what_stands_below_it(path):
+    floor = FLOORS.index(module_name(path))
+    own = {name.removeprefix("hiermodels.") for name in imports(path, top_level_only=True)}
+    above = [name for name in own if name in FLOORS and FLOORS.index(name) <= floor]
+    assert not above
+
+
+@pytest.mark.parametrize("name", ["gaussian", "lattice", "mixture"])
+def test_the_mathematics_knows_neither_frames_nor_models(name):
+    used = {
+        module.split(".")[0] for module in imports(PACKAGE / f"{name}.py", top_level_only=False)
+    }
+    assert used <= {
+        "__future__",
+        "collections",
+        "dataclasses",
+        "functools",
+        "hiermodels",
+        "numpy",
+        "scipy",
+    }
+
+
+def test_import_is_light():
+    code = f"import sys, hiermodels; print([m for m in {HEAVY!r} if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_every_public_name_exists_and_is_documented():
+    for name in hiermodels.__all__:
+        thing = getattr(hiermodels, name)
+        assert thing.__doc__, name

@@ -1,0 +1,122 @@
+"""Priors against SciPy's distributions, and against what they say of themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+import hiermodels as hm
+from hiermodels.priors import Jeffreys
+
+PROPER = {
+    hm.HalfNormal(2.5): stats.halfnorm(scale=2.5),
+    hm.HalfCauchy(0.7): stats.halfcauchy(scale=0.7),
+}
+ALL = [*PROPER, hm.FlatVariance(), hm.FlatSD(), Jeffreys()]
+
+
+@pytest.mark.parametrize(("prior", "law"), PROPER.items(), ids=str)
+def test_density_is_scipys(prior, law):
+    tau = np.array([1e-3, 0.1, 1.0, 3.0, 20.0])
+    np.testing.assert_allclose(prior.log_density(tau), law.logpdf(tau), rtol=1e-12)
+
+
+def test_improper_densities():
+    value = np.array([0.2, 3.0])
+    np.testing.assert_allclose(hm.FlatVariance().log_density(value), 0, atol=1e-14)
+    np.testing.assert_allclose(hm.FlatSD().log_density(value), 0, atol=1e-14)
+    np.testing.assert_allclose(Jeffreys().log_density(value), -np.log(value), atol=1e-14)
+
+
+@pytest.mark.parametrize("prior", PROPER, ids=str)
+def test_density_of_the_log_integrates_to_one(prior):
+    mass = integrate.quad(lambda t: np.exp(prior.log_density_log_sd(t)), -40, 40, limit=500)[0]
+    assert mass == pytest.approx(1, abs=1e-8)
+
+
+@pytest.mark.parametrize("prior", ALL, ids=str)
+def test_tails_are_as_stated(prior):
+    """Slopes of ``log p(log τ)`` against log τ² far out."""
+    for t, stated in ((-30.0, prior.lower_tail), (30.0, prior.upper_tail)):
+        values = prior.log_density_log_sd(np.array([t, t + 1e-3]))
+        slope = (values[1] - values[0]) / 2e-3
+        assert slope == pytest.approx(stated, abs=1e-6) or (stated == -np.inf and slope < -1e6)
+
+
+@pytest.mark.parametrize("prior", ALL, ids=str)
+def test_proper_is_as_known(prior):
+    assert prior.is_proper == (prior in PROPER)
+
+
+def test_text_states_name_and_values():
+    assert str(hm.HalfCauchy(5)) == "HalfCauchy(beta=5)"
+    assert str(hm.Normal(0, 10)) == "Normal(mean=0, sd=10)"
+    assert str(hm.FlatSD()) == "FlatSD()"
+
+
+@pytest.mark.parametrize("value", [0, -1, np.nan, np.inf])
+def test_scales_must_be_positive_and_finite(value):
+    for prior in (hm.HalfNormal, hm.HalfCauchy, lambda sd: hm.Normal(0, sd)):
+        with pytest.raises(hm.SpecError, match="expected a positive, finite number"):
+            prior(value)
+
+
+@dataclass(frozen=True)
+class Rayleigh(hm.VariancePrior):
+    """``p(τ) = τ/s² exp(−τ²/2s²)``: a prior of a user's own."""
+
+    s: float
+    scale: ClassVar = "sd"
+    lower_tail: ClassVar[float] = 1.0
+    upper_tail: ClassVar[float] = -np.inf
+
+    def log_density_log_sd(self, t):
+        u = t - np.log(self.s)
+        return 2 * u - np.exp(2 * u) / 2
+
+
+def test_a_user_can_add_a_prior(schools):
+    exact = hm.reference(schools, priors={"tau": Rayleigh(4.0)})
+    y, sigma = schools["y"].to_numpy(), schools["sigma"].to_numpy()
+
+    def density(tau):
+        variance = sigma**2 + tau**2
+        mean = (y / variance).sum() / (1 / variance).sum()
+        log_density = stats.norm.logpdf(y, mean, variance**0.5).sum()
+        return (
+            np.exp(log_density) / np.sqrt((1 / variance).sum()) * stats.rayleigh(scale=4).pdf(tau)
+        )
+
+    mass, first = (
+        integrate.quad(f, 0, 60, epsabs=0, epsrel=1e-11)[0]
+        for f in (density, lambda t: t * density(t))
+    )
+    assert float(exact.mean["tau"]) == pytest.approx(first / mass, rel=1e-8)
+
+
+def test_a_prior_that_bounds_tau(schools):
+    """With an upper bound the coordinate changes; the density is cut off, nothing else."""
+
+    @dataclass(frozen=True)
+    class FlatUpTo(hm.VariancePrior):
+        upper: float
+        scale: ClassVar = "sd"
+        lower_tail: ClassVar[float] = 0.5
+        upper_tail: ClassVar[float] = -np.inf
+
+        def log_density_log_sd(self, t):
+            return t - np.log(self.upper)
+
+    exact = hm.reference(schools, priors={"tau": FlatUpTo(6.0)})
+    free = hm.reference(schools, priors={"tau": hm.FlatSD()})
+    tau = np.array([0.5, 2.0, 5.0, 5.99])
+    expected = free.cdf("tau", tau) / free.cdf("tau", 6.0)
+    np.testing.assert_allclose(exact.cdf("tau", tau), expected, atol=1e-8)
+    assert exact.cdf("tau", [6.0, 7.0]).tolist() == pytest.approx([1.0, 1.0], abs=1e-9)
+    draws = hm.fit(schools, priors={"tau": FlatUpTo(6.0)}, random_seed=1).datatree["posterior"]
+    assert float(draws["tau"].max()) < 6.0
+    assert float(draws["tau"].mean()) == pytest.approx(float(exact.mean["tau"]), abs=0.12)
