@@ -21,6 +21,7 @@ type Missing = Literal["error", "drop"]
 OUTCOME_NAME = "y"
 SE_NAMES = ("sigma", "se", "std_err")
 LARGEST = 1e150  # whose square is still a floating-point number
+COEFFICIENT_DIM = "coef"  # dimension of the coefficients of the covariates
 SHOWN = 5  # rows or names in a message
 
 
@@ -60,6 +61,10 @@ class GroupedData:
         Outcome.
     se : (N,) or None
         Known standard errors.
+    x : (N, q)
+        Covariates, without a column for the intercept.
+    covariates : tuple of str
+        Their names.
     group : (N,)
         Index of each row's innermost group.
     labels : tuple of arrays
@@ -74,6 +79,8 @@ class GroupedData:
     roles: Roles
     y: Floats
     se: Floats | None
+    x: Floats
+    covariates: tuple[str, ...]
     group: Indices
     labels: tuple[NDArray[Any], ...]
     parents: tuple[Indices, ...]
@@ -87,7 +94,8 @@ class GroupedData:
     @property
     def coords(self) -> dict[str, NDArray[Any]]:
         """Labels by the column that they come from, as xarray's coordinates."""
-        return dict(zip(self.roles.groups, self.labels, strict=True))
+        coords = dict(zip(self.roles.groups, self.labels, strict=True))
+        return coords | ({COEFFICIENT_DIM: np.array(self.covariates)} if self.covariates else {})
 
     def __str__(self) -> str:
         counts = [
@@ -141,7 +149,9 @@ def read(
     se_values = frame.positive(roles.se) if roles.se else None
     columns = [frame.labels(name) for name in roles.groups]
     group, labels, parents = _nest(roles.groups, columns)
-    result = GroupedData(roles, y, se_values, group, labels, parents, dropped)
+    result = GroupedData(
+        roles, y, se_values, np.empty((len(y), 0)), (), group, labels, parents, dropped
+    )
     _check_groups(frame, result)
     return result
 

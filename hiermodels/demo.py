@@ -90,7 +90,7 @@ def lecture_quantiles(exact: Fit, probabilities: tuple[float, ...]) -> Floats:
     prior = Coefficients.flat()
     up = gaussian.upward(tree, variances, prior)
     parts = [
-        values.moments(up)
+        values.moments(up, standard.origin)
         for level, _, values in gaussian.downward(tree, variances, up, prior)
         if level == 0
     ]

@@ -136,24 +136,32 @@ class Coefficients:
 
     Attributes
     ----------
-    mean : (q + 1,)
-        Prior means: of β, then of the intercept.
-    precision : (q + 1,)
-        Prior precisions, in the same order.
+    root_row : (q + 1,)
+        The intercept's prior mean as a row ``[x, y]``, so that it may depend on β.
+    root_precision : float
+    mean : (q,)
+        Prior mean of β.
+    precision : (q, q)
+        Prior precision of β.
+    log_normalizer : float
+        Logarithm of the factor before the exponential in the prior density of β.
     """
 
+    root_row: Floats
+    root_precision: float
     mean: Floats
     precision: Floats
+    log_normalizer: float = 0.0
 
     @classmethod
-    def flat(cls, n_covariates: int = 0) -> Coefficients:
-        """Flat priors on the intercept and on ``n_covariates`` coefficients."""
-        return cls(np.zeros(n_covariates + 1), np.zeros(n_covariates + 1))
+    def flat(cls, q: int = 0) -> Coefficients:
+        """Flat priors on the intercept and on q coefficients."""
+        return cls(np.zeros(q + 1), 0.0, np.zeros(q), np.zeros((q, q)))
 
     @property
-    def root_row(self) -> Floats:
-        """The intercept's prior mean as a row ``[x, y]``: it does not depend on β."""
-        return np.append(np.zeros(len(self.mean) - 1), self.mean[-1])
+    def root_spread(self) -> float:
+        """Prior variance of the intercept; infinite if its prior is flat."""
+        return 1 / self.root_precision if self.root_precision > 0 else float("inf")
 
 
 @dataclass(frozen=True)
@@ -224,8 +232,10 @@ def starts(parent: Indices) -> Indices:
 
 def sum_by(index: Indices, values: Floats, size: int) -> Floats:
     """Sum the rows of ``values`` that share an index; shape ``(size, columns)``."""
-    columns = [np.bincount(index, weights=column, minlength=size) for column in values.T]
-    return np.stack(columns, axis=1)
+    total = np.empty((size, values.shape[1]))
+    for j, column in enumerate(values.T):
+        total[:, j] = np.bincount(index, weights=column, minlength=size)
+    return total
 
 
 def _cells(tree: Tree) -> Cells:
@@ -327,19 +337,18 @@ def _integrate_coefficients(
     """
     q = quadratic.shape[1] - 1
     root = pooled[-1]
-    if prior.precision[-1] > 0:
-        variance = root.error[:, 0] + 1 / prior.precision[-1]
+    if prior.root_precision > 0:
+        variance = root.error[:, 0] + prior.root_spread
         away = root.mean[:, 0] - prior.root_row
         quadratic = quadratic + away[:, :, None] * away[:, None, :] / variance[:, None, None]
         log_density = log_density - 0.5 * (LOG_2PI + np.log(variance))
-    precision, location = prior.precision[:q], prior.mean[:q]
-    t_xx = quadratic[:, :q, :q] + np.diag(precision)
-    t_xy = quadratic[:, :q, q] + precision * location
-    t_yy = quadratic[:, q, q] + precision @ location**2
+    weighted = prior.precision @ prior.mean
+    t_xx = quadratic[:, :q, :q] + prior.precision
+    t_xy = quadratic[:, :q, q] + weighted
+    t_yy = quadratic[:, q, q] + prior.mean @ weighted
     covariance = np.linalg.inv(t_xx)
     beta = np.einsum("nij,nj->ni", covariance, t_xy)
-    proper = precision[precision > 0]
-    log_density = log_density + 0.5 * (np.log(proper).sum() + (q - len(proper)) * LOG_2PI)
+    log_density = log_density + prior.log_normalizer + 0.5 * q * LOG_2PI
     log_density -= 0.5 * np.linalg.slogdet(t_xx)[1]
     log_density -= 0.5 * (t_yy - np.einsum("ni,ni->n", t_xy, beta))
     return Upward(log_density, pooled, beta, covariance)
@@ -360,7 +369,7 @@ def _parts(tree: Tree, variances: Variances) -> Iterator[slice]:
     return (slice(i, i + step) for i in range(0, len(variances), step))
 
 
-def shrinkage(error: Floats, spread: Floats) -> Floats:
+def shrinkage(error: Floats, spread: Floats | float) -> Floats:
     """Weight of the parent in a unit's conditional mean: ``B = error / (error + spread)``.
 
     1 at a spread of 0 (complete pooling), 0 for an infinite one (no pooling).
@@ -383,9 +392,12 @@ class Conditional:
     row: Floats
     own: Floats
 
-    def moments(self, up: Upward) -> tuple[Floats, Floats]:
-        """Mean and variance with β integrated out, both (n, u)."""
-        x, y = self.row[:, :, :-1], self.row[:, :, -1]
+    def moments(self, up: Upward, origin: Floats) -> tuple[Floats, Floats]:
+        """Mean and variance at ``x = −origin`` (q,) with β integrated out, both (n, u).
+
+        Values are intercepts: they belong to x = 0 in coordinates that have been centred.
+        """
+        x, y = self.row[:, :, :-1] + origin, self.row[:, :, -1]
         mean = y - np.einsum("nui,ni->nu", x, up.beta)
         return mean, self.own + np.einsum("nui,nij,nuj->nu", x, up.beta_covariance, x)
 
@@ -393,9 +405,7 @@ class Conditional:
 def root_conditional(up: Upward, prior: Coefficients) -> Conditional:
     """The intercept given the variances: its prior shrinks the root's mean."""
     root = up.pooled[-1]
-    with np.errstate(divide="ignore"):
-        spread = np.divide(1.0, prior.precision[-1:])  # infinite where the prior is flat
-    shrink = shrinkage(root.error, spread)
+    shrink = shrinkage(root.error, prior.root_spread)
     row = shrink[:, :, None] * prior.root_row + (1 - shrink)[:, :, None] * root.mean
     return Conditional(row, (1 - shrink) * root.error)
 
@@ -503,7 +513,7 @@ class _Mixture:
 
 
 def mixture_moments(
-    tree: Tree, variances: Variances, weights: Floats, prior: Coefficients
+    tree: Tree, variances: Variances, weights: Floats, prior: Coefficients, origin: Floats
 ) -> Moments:
     """Mean and variance of every value and of β, over weighted nodes.
 
@@ -511,13 +521,15 @@ def mixture_moments(
     ----------
     weights : (m, n)
         Weights of the nodes, of sum 1 in each row: m mixtures are taken at once.
+    origin : (q,)
+        Values are taken at ``x = −origin``: see :meth:`Conditional.moments`.
     """
     heaviest = int(np.argmax(weights[0]))
     one = variances[slice(heaviest, heaviest + 1)]
     anchors = [np.empty(size) for size in (*tree.sizes, 1)]
     up = upward(tree, one, prior)
     for level, units, values in downward(tree, one, up, prior):
-        anchors[level][units] = values.moments(up)[0][0]
+        anchors[level][units] = values.moments(up, origin)[0][0]
     mixtures = [_Mixture(anchor, len(weights)) for anchor in anchors]
     centre = up.beta[0]
     first = np.zeros((len(weights), len(centre)))
@@ -530,7 +542,7 @@ def mixture_moments(
         second += np.einsum("mn,nij->mij", share, up.beta_covariance)
         second += np.einsum("mn,ni,nj->mij", share, away, away)
         for level, units, values in downward(tree, variances[part], up, prior):
-            mixtures[level].add(units, share, *values.moments(up))
+            mixtures[level].add(units, share, *values.moments(up, origin))
     return Moments(
         means=tuple(mixture.mean for mixture in mixtures),
         variances=tuple(mixture.variance for mixture in mixtures),

@@ -43,7 +43,7 @@ class Marginal:
     @classmethod
     def of(cls, spec: Spec, data: Standardized) -> Marginal:
         """Check that the posterior exists, and set it up."""
-        return cls(spec, data, propriety.check(spec, data.tree))
+        return cls(spec, data, propriety.check(spec, data))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,12 +52,26 @@ class Marginal:
 
     @cached_property
     def coefficients(self) -> Coefficients:
-        """Priors of β and of the intercept, standardised."""
-        mean, precision = self.spec.coefficient_prior(self.spec.intercept).mean_and_precision()
-        if precision == 0:
-            return Coefficients.flat()
-        mean = (mean - self.data.location) / self.data.scale
-        return Coefficients(np.array([mean]), np.array([precision * self.data.scale**2]))
+        """Priors of the intercept and of β, in the tree's coordinates.
+
+        There β is ``T β_tree`` with ``T = scale · basis``, and the intercept, which belongs to
+        x = 0, is the root's value less ``origin'β_tree``.
+        """
+        spec, data = self.spec, self.data
+        mean, precision = spec.coefficient_prior(spec.intercept).mean_and_precision()
+        root_row = np.append(-data.origin, (mean - data.location) / data.scale)
+        own = [spec.coefficient_prior(name).mean_and_precision() for name in spec.coefficients]
+        means, precisions = np.array(own).reshape(-1, 2).T
+        transform = data.scale * data.basis
+        proper = precisions[precisions > 0]
+        log_normalizer = 0.5 * (np.log(proper) - gaussian.LOG_2PI).sum()
+        return Coefficients(
+            root_row=root_row,
+            root_precision=precision * data.scale**2,
+            mean=np.linalg.solve(transform, means),
+            precision=transform.T @ (precisions[:, None] * transform),
+            log_normalizer=float(log_normalizer + np.linalg.slogdet(transform)[1]),
+        )
 
     def log_sds(self, x: Floats) -> Floats:
         """Logarithms of the standardised sds at points x, both (n, d)."""

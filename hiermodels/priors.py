@@ -181,6 +181,119 @@ class HalfCauchy(VariancePrior):
         return math.log(2 / math.pi) + u - np.logaddexp(0, 2 * u)
 
 
+@dataclass(frozen=True)
+class HalfStudentT(VariancePrior):
+    """Student-t(nu, 0, sigma) on τ, folded at 0.
+
+    Parameters
+    ----------
+    nu : float
+        Degrees of freedom.
+    sigma : float
+        Scale, in the outcome's unit.
+    """
+
+    nu: float
+    sigma: float
+    scale: ClassVar[Scale] = "sd"
+    lower_tail: ClassVar[float] = 0.5
+
+    def __post_init__(self) -> None:
+        self._require_positive("nu", "sigma")
+
+    @property
+    def upper_tail(self) -> float:
+        """``−nu/2``."""
+        return -self.nu / 2
+
+    def log_density_log_sd(self, t: Floats) -> Floats:
+        """``c + u − ½(nu + 1) log(1 + e^{2u}/nu)`` with ``u = t − log sigma``."""
+        nu = self.nu
+        u = t - math.log(self.sigma)
+        constant = LOG_2 + math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2)
+        constant -= 0.5 * math.log(nu * math.pi)
+        return constant + u - 0.5 * (nu + 1) * np.logaddexp(0, 2 * u - math.log(nu))
+
+
+@dataclass(frozen=True)
+class Exponential(VariancePrior):
+    """Exponential on τ.
+
+    Parameters
+    ----------
+    mean : float
+        Prior mean of τ, in the outcome's unit: the inverse of the rate.
+    """
+
+    mean: float
+    scale: ClassVar[Scale] = "sd"
+    lower_tail: ClassVar[float] = 0.5
+    upper_tail: ClassVar[float] = -math.inf
+
+    def __post_init__(self) -> None:
+        self._require_positive("mean")
+
+    def log_density_log_sd(self, t: Floats) -> Floats:
+        """``u − e^u`` with ``u = t − log mean``."""
+        u = t - math.log(self.mean)
+        return u - np.exp(u)
+
+
+@dataclass(frozen=True)
+class Uniform(VariancePrior):
+    """Uniform on τ between 0 and an upper bound.
+
+    Parameters
+    ----------
+    upper : float
+        The bound, in the outcome's unit.
+    """
+
+    upper: float
+    scale: ClassVar[Scale] = "sd"
+    lower_tail: ClassVar[float] = 0.5
+    upper_tail: ClassVar[float] = -math.inf
+
+    def __post_init__(self) -> None:
+        self._require_positive("upper")
+
+    def log_density_log_sd(self, t: Floats) -> Floats:
+        """``t − log upper`` up to ``t = log upper``, and −∞ beyond."""
+        bound = math.log(self.upper)
+        return np.where(t <= bound, t - bound, -np.inf)
+
+
+@dataclass(frozen=True)
+class InverseGamma(VariancePrior):
+    """Inverse gamma on the variance τ²: ``p(τ²) ∝ τ^{−2(alpha + 1)} exp(−beta/τ²)``.
+
+    Parameters
+    ----------
+    alpha : float
+        Shape.
+    beta : float
+        Scale, in the outcome's unit squared.
+    """
+
+    alpha: float
+    beta: float
+    scale: ClassVar[Scale] = "variance"
+    lower_tail: ClassVar[float] = math.inf
+
+    def __post_init__(self) -> None:
+        self._require_positive("alpha", "beta")
+
+    @property
+    def upper_tail(self) -> float:
+        """``−alpha``."""
+        return -self.alpha
+
+    def log_density_log_sd(self, t: Floats) -> Floats:
+        """``log 2 + alpha log beta − log Γ(alpha) − 2 alpha t − beta e^{−2t}``."""
+        constant = LOG_2 + self.alpha * math.log(self.beta) - math.lgamma(self.alpha)
+        return constant - 2 * self.alpha * t - np.exp(math.log(self.beta) - 2 * t)
+
+
 class CoefficientPrior(Prior):
     """A prior of a mean or a coefficient: normal, or flat as its limit."""
 

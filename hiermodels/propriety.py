@@ -30,6 +30,11 @@ from hiermodels.errors import ImproperPosteriorError
 from hiermodels.gaussian import Floats, Tree, starts, sum_by
 from hiermodels.priors import VariancePrior
 from hiermodels.spec import Spec
+from hiermodels.sufficient import Standardized
+
+ROWS = -1  # the level below the groups
+RANK_TOLERANCE = 1e-9  # of cross-products of orthonormal columns
+SMALLEST_RESIDUAL = 1e-20  # share of the within-group sum of squares: rounding, no remainder
 
 
 @dataclass(frozen=True)
@@ -40,27 +45,39 @@ class Tails:
     ----------
     upper : dict of str to float
         ``tail_ℓ`` of the module's text by the sd's name, from the lowest level upwards.
+    intercept_is_flat : bool
+        Whether the intercept has a flat prior.
+    loose : tuple of str
+        Sds that leave some coefficient with a flat prior unbounded as they grow.
     """
 
     upper: dict[str, float]
+    intercept_is_flat: bool
+    loose: tuple[str, ...]
 
     def sd_moment_exists(self, name: str, order: int) -> bool:
         """Whether ``E[sd^order]`` is finite."""
         return self.upper[name] + order / 2 < 0
 
-    def value_moment_exists(self, below: tuple[str, ...], order: int) -> bool:
+    def coefficient_moment_exists(self, order: int) -> bool:
+        """Whether a moment of every β is finite."""
+        return all(self.sd_moment_exists(name, order) for name in self.loose)
+
+    def value_moment_exists(self, below: tuple[str, ...], is_root: bool, order: int) -> bool:
         """Whether a moment of a value is finite, from the sds of the levels below it."""
-        return all(self.sd_moment_exists(name, order) for name in below)
+        bounded = is_root and not self.intercept_is_flat
+        return self.coefficient_moment_exists(order) and (
+            bounded or all(self.sd_moment_exists(name, order) for name in below)
+        )
 
 
-def check(spec: Spec, tree: Tree) -> Tails:
+def check(spec: Spec, data: Standardized) -> Tails:
     """Refuse a posterior that does not exist.
 
     Parameters
     ----------
     spec : Spec
-    tree : Tree
-        The data.
+    data : Standardized
 
     Raises
     ------
@@ -68,9 +85,11 @@ def check(spec: Spec, tree: Tree) -> Tails:
         With the count that failed and a remedy.
     """
     names = spec.spreads if spec.se else ("sigma", *spec.spreads)
+    flat = _flat_directions(spec, data)
+    intercept_is_flat = not spec.coefficient_prior(spec.intercept).is_proper
     if not spec.se:
-        _check_residual(spec, tree)
-    upper = {}
+        _check_residual(spec, data.tree)
+    upper, loose = {}, []
     for i, name in enumerate(names):
         prior = spec.variance_prior(name)
         if prior.lower_tail <= 0 and name != "sigma":
@@ -80,87 +99,88 @@ def check(spec: Spec, tree: Tree) -> Tails:
                 f"HalfNormal(sd=…)."
             )
         level = i if spec.se else i - 1
-        above = [max(0.0, spec.variance_prior(other).upper_tail) for other in names[i + 1 :]]
-        contrasts = _contrasts(spec, tree, level)
-        tail = prior.upper_tail + sum(above) - contrasts / 2
-        if tail >= 0:
-            _refuse(spec, tree, level, name, prior, sum(above), contrasts)
-        upper[name] = tail
-    return Tails(upper)
+        between = flat.shape[1] - _rank(flat.T @ _within(data.tree, level) @ flat)
+        units = data.tree.n_rows if level == ROWS else data.tree.sizes[level]
+        contrasts = units - between - int(intercept_is_flat)
+        above = sum(max(0.0, spec.variance_prior(other).upper_tail) for other in names[i + 1 :])
+        upper[name] = prior.upper_tail + above - contrasts / 2
+        if upper[name] >= 0:
+            what = "rows" if level == ROWS else f"{spec.groups[-1 - level]!r} groups"
+            _refuse(name, prior, above, units, contrasts, what)
+        if between:
+            loose.append(name)
+    return Tails(upper, intercept_is_flat, tuple(loose))
 
 
-def _contrasts(spec: Spec, tree: Tree, level: int) -> int:
-    """``D_ℓ``: units of a level (−1: the rows) less coefficients identified between them."""
-    units = tree.n_rows if level < 0 else tree.sizes[level]
-    flat = [] if spec.coefficient_prior(spec.intercept).is_proper else [1.0]
-    if spec.covariates and not spec.coefficient_prior("beta").is_proper:
-        total = len(flat) + tree.n_covariates
-        return units - (total - _rank_within(tree, level))
-    return units - len(flat)
+def _flat_directions(spec: Spec, data: Standardized) -> Floats:
+    """Orthonormal basis, in the tree's coordinates, of the β with flat priors; (q, flat)."""
+    is_flat = [not spec.coefficient_prior(name).is_proper for name in spec.coefficients]
+    columns = np.linalg.inv(data.basis)[:, is_flat]
+    return np.linalg.qr(columns)[0]
 
 
-def _rank_within(tree: Tree, level: int) -> int:
-    """Number of covariates identified by differences between rows of one unit of a level."""
-    if level < 0:
-        return 0
-    within = tree.scatter[:-1, :-1].copy()
+def _within(tree: Tree, level: int) -> Floats:
+    """Cross-products of the covariates around the means of a level's units; (q, q)."""
+    within = np.zeros((tree.n_covariates, tree.n_covariates))
+    if level == ROWS:
+        return within
+    within += tree.scatter[:-1, :-1]
     mean, weight = tree.mean[:, :-1], tree.weight
-    for above in range(level):
-        parent = tree.parent(above)
+    for below in range(level):
+        parent = tree.parent(below)
         total = np.add.reduceat(weight, starts(parent))
         centre = sum_by(parent, weight[:, None] * mean, len(total)) / total[:, None]
         away = mean - centre[parent]
         within += (weight[:, None] * away).T @ away
         mean, weight = centre, total
-    return _rank(within)
+    return within / tree.weight.sum()
 
 
 def _rank(product: Floats) -> int:
-    """Rank of a matrix of cross-products, free of the columns' scales."""
-    scale = np.sqrt(np.diag(product))
-    kept = scale > 0
-    if not kept.any():
-        return 0
-    correlation = product[np.ix_(kept, kept)] / np.outer(scale[kept], scale[kept])
-    return int(np.linalg.matrix_rank(correlation, hermitian=True, tol=1e-9))
+    return int((np.linalg.eigvalsh(product) > RANK_TOLERANCE).sum())
 
 
 def _check_residual(spec: Spec, tree: Tree) -> None:
-    """An unknown σ needs rows of one group that differ."""
+    """An unknown σ needs rows of one group that differ, by more than the covariates explain."""
     prior = spec.variance_prior("sigma")
     if tree.n_rows == tree.sizes[0]:
-        if prior.is_proper and all(spec.variance_prior(s).is_proper for s in spec.spreads):
+        if prior.is_proper and all(spec.variance_prior(name).is_proper for name in spec.spreads):
             return
         raise ImproperPosteriorError(
             f"the posterior does not exist: each of the {tree.n_rows} groups has one row, so sigma "
             f"and tau cannot be told apart. Name the column of standard errors (se=…), or give "
             f"proper priors on sigma and on every group-level sd."
         )
-    if prior.lower_tail <= 0 and tree.scatter[-1, -1] <= 0:
+    if prior.lower_tail > 0:
+        return
+    within = _within(tree, 0)
+    freedom = tree.n_rows - tree.sizes[0] - _rank(within)
+    if freedom <= 0:
         raise ImproperPosteriorError(
-            f"the posterior does not exist: the rows of each group are all equal, so the within-"
-            f"group sum of squares is 0 and {prior} on sigma has infinite mass at sigma = 0. Name "
-            f"the column of standard errors (se=…), or give sigma a proper prior."
+            f"the posterior does not exist: {tree.n_rows} rows less {tree.sizes[0]} groups and "
+            f"{_rank(within)} coefficients leave no degree of freedom for sigma. Give sigma a "
+            f"proper prior, use fewer covariates, or add data."
+        )
+    t_xx, t_xy, t_yy = tree.scatter[:-1, :-1], tree.scatter[:-1, -1], tree.scatter[-1, -1]
+    residual = t_yy - t_xy @ np.linalg.pinv(t_xx, rcond=RANK_TOLERANCE, hermitian=True) @ t_xy
+    if residual <= SMALLEST_RESIDUAL * t_yy or t_yy == 0:
+        raise ImproperPosteriorError(
+            f"the posterior does not exist: within the groups the rows are all equal, or are "
+            f"explained by the covariates without a remainder, and {prior} on sigma has infinite "
+            f"mass at sigma = 0. Name the column of standard errors (se=…), or give sigma a proper "
+            f"prior."
         )
 
 
 def _refuse(
-    spec: Spec,
-    tree: Tree,
-    level: int,
-    name: str,
-    prior: VariancePrior,
-    above: float,
-    contrasts: int,
+    name: str, prior: VariancePrior, above: float, units: int, contrasts: int, what: str
 ) -> None:
     """Raise the error that tells the count, what was needed and what to do."""
-    units = tree.n_rows if level < 0 else tree.sizes[level]
-    what = "rows" if level < 0 else f"{spec.groups[-1 - level]!r} groups"
     spent = units - contrasts
     needed = int(np.floor(2 * (prior.upper_tail + above))) + 1
     remedy = "HalfNormal(sd=…) or HalfCauchy(beta=…)"
-    if prior.upper_tail + above > 0.5 and contrasts > 1 and level >= 0:
-        remedy = f"FlatSD() (which needs {spent + 2} groups), {remedy}"
+    if prior.upper_tail > 0.5 and 2 * (0.5 + above) < contrasts:
+        remedy = f"FlatSD() (which needs {spent + int(2 * above) + 2} groups), {remedy}"
     raise ImproperPosteriorError(
         f"the posterior does not exist: {units} {what} less {spent} flat coefficient"
         f"{'' if spent == 1 else 's'} leave {contrasts} contrasts, and {prior} on {name} needs at "

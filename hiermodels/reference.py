@@ -78,17 +78,23 @@ class ReferencePosterior:
     @cached_property
     def mean(self) -> xr.Dataset:
         """Posterior means; one that does not exist is nan, and its ``attrs`` say so."""
-        location, scale = self.marginal.data.location, self.marginal.data.scale
+        standard = self.marginal.data
+        moments = dict(zip(self.spec.values, self._moments.means, strict=True))
+        found = {name: standard.location + standard.scale * m[0] for name, m in moments.items()}
+        found["beta"] = standard.scale * standard.basis @ self._moments.beta[0]
         sds = _sd_moments(self.marginal, self.lattice)[0][0]
-        values = [location + scale * mean[0] for mean in self._moments.means]
-        return self._dataset(sds, values, order=1)
+        return self._dataset(found | dict(zip(self.marginal.names, sds, strict=True)), order=1)
 
     @cached_property
     def sd(self) -> xr.Dataset:
         """Posterior sds; one that does not exist is nan, and its ``attrs`` say so."""
+        standard = self.marginal.data
+        moments = dict(zip(self.spec.values, self._moments.variances, strict=True))
+        found = {name: standard.scale * np.sqrt(v[0]) for name, v in moments.items()}
+        covariance = standard.basis @ self._moments.beta_covariance[0] @ standard.basis.T
+        found["beta"] = standard.scale * np.sqrt(np.diag(covariance))
         sds = _sd_moments(self.marginal, self.lattice)[1][0]
-        values = [self.marginal.data.scale * np.sqrt(v[0]) for v in self._moments.variances]
-        return self._dataset(sds, values, order=2)
+        return self._dataset(found | dict(zip(self.marginal.names, sds, strict=True)), order=2)
 
     @cached_property
     def certificate(self) -> float:
@@ -96,13 +102,15 @@ class ReferencePosterior:
 
         Over the means and sds of all unknown sds and of all values: see ``Lattice.half``.
         """
-        mean, variance = self._moments.means, self._moments.variances
+        moments = self._moments
         worst = sd_certificate(self.marginal, self.lattice)
-        for level, (m, v) in enumerate(zip(mean, variance, strict=True)):
-            sd = np.sqrt(v)
-            if self._value_moment_exists(level, 1):
-                worst = max(worst, float((np.abs(m[1] - m[0]) / sd[0]).max()))
-            if self._value_moment_exists(level, 2):
+        levels = zip(self.spec.values, moments.means, moments.variances, strict=True)
+        betas = ("beta", moments.beta, np.diagonal(moments.beta_covariance, axis1=1, axis2=2))
+        for name, mean, variance in [*levels, *([betas] if self.spec.covariates else [])]:
+            sd = np.sqrt(variance)
+            if self._moment_exists(name, 1):
+                worst = max(worst, float((np.abs(mean[1] - mean[0]) / sd[0]).max()))
+            if self._moment_exists(name, 2):
                 worst = max(worst, float(np.abs(sd[1] / sd[0] - 1).max()))
         return worst
 
@@ -217,10 +225,13 @@ class ReferencePosterior:
     @cached_property
     def _moments(self) -> Moments:
         """Moments of the values over the whole lattice, and over half of it."""
-        variances = self.marginal.variances(self.lattice.points)
-        weights = _both_weights(self.lattice)
+        marginal = self.marginal
         return gaussian.mixture_moments(
-            self.marginal.data.tree, variances, weights, self.marginal.coefficients
+            marginal.data.tree,
+            marginal.variances(self.lattice.points),
+            _both_weights(self.lattice),
+            marginal.coefficients,
+            marginal.data.origin,
         )
 
     @cached_property
@@ -233,20 +244,28 @@ class ReferencePosterior:
 
     def _components(self, name: str) -> tuple[Floats, Floats, Floats]:
         """Weights (n,), means and sds (n, u) of the mixtures of a value, in the outcome's unit."""
-        location, scale = self.marginal.data.location, self.marginal.data.scale
+        standard, prior = self.marginal.data, self.marginal.coefficients
         points, weights = self._nodes
-        tree, prior = self.marginal.data.tree, self.marginal.coefficients
         variances = self.marginal.variances(points)
-        up = gaussian.upward(tree, variances, prior)
+        up = gaussian.upward(standard.tree, variances, prior)
+        if name == "beta":
+            mean = standard.scale * up.beta @ standard.basis.T
+            covariance = standard.basis @ up.beta_covariance @ standard.basis.T
+            sd = standard.scale * np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+            return weights / weights.sum(), mean, sd
         wanted = self.spec.values.index(name)
         parts = [
-            values.moments(up)
-            for level, _, values in gaussian.downward(tree, variances, up, prior)
+            values.moments(up, standard.origin)
+            for level, _, values in gaussian.downward(standard.tree, variances, up, prior)
             if level == wanted
         ]
         mean = np.concatenate([mean for mean, _ in parts], axis=1)
-        variance = np.concatenate([variance for _, variance in parts], axis=1)
-        return weights / weights.sum(), location + scale * mean, scale * np.sqrt(variance)
+        sd = np.sqrt(np.concatenate([variance for _, variance in parts], axis=1))
+        return (
+            weights / weights.sum(),
+            standard.location + standard.scale * mean,
+            standard.scale * sd,
+        )
 
     def _value_quantile(self, name: str, probabilities: Floats) -> Floats:
         """Quantiles of a value; shape (len(probabilities), u)."""
@@ -269,12 +288,16 @@ class ReferencePosterior:
         points[:, axis] = (low + high) / 2
         return self.marginal.sds(points)[:, axis]
 
-    def _value_moment_exists(self, level: int, order: int) -> bool:
-        """Whether a moment of the values of a level exists."""
-        if level == len(self.spec.spreads) and self.marginal.coefficients.precision[-1] > 0:
-            return True
-        below = [*(() if self.spec.se else ("sigma",)), *self.spec.spreads[:level]]
-        return all(self.marginal.tails.sd_moment_exists(name, order) for name in below)
+    def _moment_exists(self, name: str, order: int) -> bool:
+        """Whether a moment of a variable exists."""
+        tails = self.marginal.tails
+        if name in self.marginal.names:
+            return tails.sd_moment_exists(name, order)
+        if name == "beta":
+            return tails.coefficient_moment_exists(order)
+        level = self.spec.values.index(name)
+        below = (*(() if self.spec.se else ("sigma",)), *self.spec.spreads[:level])
+        return tails.value_moment_exists(below, name == self.spec.intercept, order)
 
     def _names(self, var_names: Sequence[str] | None) -> list[str]:
         """All variables, from the top downwards, or the ones that were asked for."""
@@ -286,23 +309,16 @@ class ReferencePosterior:
             )
         return list(var_names or known)
 
-    def _dataset(self, sds: Floats, values: list[Floats], order: int) -> xr.Dataset:
-        """Put moments of sds (d,) and of values (a list from the groups up) into a Dataset."""
+    def _dataset(self, found: Mapping[str, Any], order: int) -> xr.Dataset:
+        """Put moments of all variables into a Dataset; those that do not exist as nan."""
         variables: dict[str, Any] = {}
         for name in self.spec.variables:
-            if name in self.marginal.names:
-                value = sds[self.marginal.names.index(name)]
-                exists = self.marginal.tails.sd_moment_exists(name, order)
-            else:
-                level = self.spec.values.index(name)
-                value, exists = values[level], self._value_moment_exists(level, order)
             dims = self.spec.dims(name)
-            value = (
-                np.where(exists, value, np.nan)
-                if dims
-                else np.where(exists, np.ravel(value)[0], np.nan)
-            )
-            variables[name] = (dims, value, {} if exists else {"note": NO_MOMENT})
+            values = np.asarray(found[name], dtype=float)
+            values = values if dims else values.reshape(())
+            exists = self._moment_exists(name, order)
+            note = {} if exists else {"note": NO_MOMENT}
+            variables[name] = (dims, values if exists else np.full_like(values, np.nan), note)
         return self._with_coords(variables)
 
     def _with_coords(self, variables: dict[str, Any], **more: Any) -> xr.Dataset:

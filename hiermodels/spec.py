@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from hiermodels.data import COEFFICIENT_DIM
 from hiermodels.errors import SpecError
 from hiermodels.priors import CoefficientPrior, Flat, FlatVariance, Jeffreys, Prior, VariancePrior
 
@@ -34,9 +35,9 @@ class Spec:
     covariates : tuple of str
         Names of the columns of the design, the intercept not among them.
     priors : mapping of str to Prior
-        By parameter name; what is not named has its default: ``Flat()`` for means and
-        coefficients, ``FlatVariance()`` for group-level variances, ``Jeffreys()`` for an
-        unknown residual variance.
+        By parameter name, ``beta`` for all coefficients; what is not named has its default:
+        ``Flat()`` for means and coefficients, ``FlatVariance()`` for group-level variances,
+        ``Jeffreys()`` for an unknown residual variance.
 
     Raises
     ------
@@ -81,9 +82,13 @@ class Spec:
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names of the parameters that have a prior, from the top downwards."""
-        beta = ("beta",) if self.covariates else ()
         sigma = () if self.se else ("sigma",)
-        return (self.intercept, *reversed(self.spreads), *beta, *sigma)
+        return (self.intercept, *reversed(self.spreads), *self.coefficients, *sigma)
+
+    @property
+    def coefficients(self) -> tuple[str, ...]:
+        """Names of the coefficients of the covariates."""
+        return tuple(f"beta[{name}]" for name in self.covariates)
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -91,10 +96,13 @@ class Spec:
         names = [self.intercept]
         for level in range(len(self.groups) - 1, -1, -1):
             names += [self.spreads[level], self.values[level]]
-        return (*names, *(name for name in self.sds if name not in names))
+        beta = ("beta",) if self.covariates else ()
+        return (*names, *beta, *(name for name in self.sds if name not in names))
 
     def dims(self, name: str) -> tuple[str, ...]:
         """Dimensions of a variable: the column of its groups, or none for a scalar."""
+        if name == "beta":
+            return (COEFFICIENT_DIM,)
         if name not in self.values or name == self.intercept:
             return ()
         return (self.groups[-1 - self.values.index(name)],)
@@ -134,6 +142,10 @@ class Spec:
 
     def _complete(self, given: Mapping[str, Prior]) -> dict[str, Prior]:
         """Check the priors that were given and add the defaults."""
+        given = dict(given)
+        if self.covariates and "beta" in given:
+            every = given.pop("beta")
+            given = dict.fromkeys(self.coefficients, every) | given
         unknown = [name for name in given if name not in self.parameters]
         if unknown:
             raise SpecError(

@@ -12,10 +12,11 @@ from hiermodels.gaussian import Floats, Tree, sum_by
 
 @dataclass(frozen=True)
 class Standardized:
-    """A tree of ``(y − location) / scale``.
+    """A tree of ``(y − location)/scale`` and of ``(x − centre) @ basis``.
 
-    The posterior is equivariant under both, floating-point arithmetic is not: sums of squares
-    keep their digits only around a centre, and stay in range only on a unit scale.
+    The posterior is equivariant under both changes, floating-point arithmetic is not: sums of
+    squares keep their digits only around a centre, stay in range only on a unit scale, and can
+    be solved for β only if the columns of x are not nearly parallel.
 
     Attributes
     ----------
@@ -25,11 +26,22 @@ class Standardized:
     scale : float
         Typical size of its deviations and errors: a power of two, so that dividing by it is
         exact.
+    centre : (q,)
+        Weighted means of the covariates.
+    basis : (q, q)
+        Makes the centred columns orthonormal: ``β = scale · basis @ β_tree``.
     """
 
     tree: Tree
     location: float
     scale: float
+    centre: Floats
+    basis: Floats
+
+    @property
+    def origin(self) -> Floats:
+        """Where the tree's covariates have their 0, seen from the covariates' own 0; (q,)."""
+        return self.centre @ self.basis
 
     @property
     def group_means(self) -> Floats:
@@ -43,10 +55,9 @@ class Standardized:
 
 
 def standardize(data: GroupedData) -> Standardized:
-    """Reduce rows to weighted group means and their scatter, in two passes over the rows.
+    """Reduce rows to weighted group means and their scatter.
 
-    The first pass takes group means, the second the deviations from them: no difference of
-    large sums is ever formed.
+    Means are taken before the deviations from them: no difference of large sums is formed.
     """
     location = float(np.median(data.y))
     centred = data.y - location
@@ -54,9 +65,21 @@ def standardize(data: GroupedData) -> Standardized:
     if data.se is not None:
         spread = max(spread, float(np.median(data.se)))
     scale = float(2.0 ** np.round(np.log2(spread))) if spread > 0 else 1.0
-    rows = (centred / scale)[:, None]
-    weight = np.ones(len(rows)) if data.se is None else (data.se / scale) ** -2.0
-    return Standardized(_tree(rows, weight, data), location, scale)
+    weight = np.ones(len(centred)) if data.se is None else (data.se / scale) ** -2.0
+    centre, basis, x = _orthonormal(data.x, weight)
+    rows = np.column_stack([x, centred / scale])
+    return Standardized(_tree(rows, weight, data), location, scale, centre, basis)
+
+
+def _orthonormal(x: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
+    """Centre columns and make them orthonormal; returns centre, basis and the new columns."""
+    share = weight / weight.sum()
+    centre = share @ x
+    away = x - centre
+    size = np.sqrt(share @ away**2)
+    factor = np.linalg.qr(np.sqrt(share)[:, None] * (away / size), mode="r")
+    basis = np.linalg.inv(factor) / size[:, None]
+    return centre, basis, away @ basis
 
 
 def _tree(rows: Floats, weight: Floats, data: GroupedData) -> Tree:

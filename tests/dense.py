@@ -75,7 +75,8 @@ def joint(
     sizes = [groups] + ([] if design.parent is None else [design.parent.max() + 1]) + [1]
     parents = [design.parent] if design.parent is not None else []
     parents.append(np.zeros(sizes[-2], dtype=int))
-    precision = np.where(prior.precision > 0, prior.precision, 1 / VAGUE)
+    given = np.append(np.diag(prior.precision), prior.root_precision)
+    precision = np.where(given > 0, given, 1 / VAGUE)
     total = sum(sizes)
     lift = np.zeros((total, total))  # values = lift @ independent noises, from the root downwards
     offsets = np.concatenate([[0], np.cumsum(sizes)])
@@ -92,7 +93,7 @@ def joint(
     full = np.zeros((total + q, total + q))
     full[:total, :total] = values
     full[total:, total:] = np.diag(1 / precision[:q])
-    mean = np.concatenate([np.full(total, prior.mean[-1]), prior.mean[:q]])
+    mean = np.concatenate([np.full(total, prior.root_row[-1]), prior.mean])
     indicator = np.zeros((len(design.y), total))
     indicator[np.arange(len(design.y)), design.group] = 1
     return mean, full, np.hstack([indicator, design.x]), float(variances.sigma2[0]) / design.weight

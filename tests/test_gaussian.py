@@ -27,12 +27,23 @@ def setting(rng, levels, zero, size=1):
     return spreads
 
 
+def independent(mean, precision):
+    """Independent normal priors of β and, last, of the intercept."""
+    return Coefficients(
+        root_row=np.append(np.zeros(len(mean) - 1), mean[-1]),
+        root_precision=precision[-1],
+        mean=mean[:-1],
+        precision=np.diag(precision[:-1]),
+        log_normalizer=0.5 * np.log(precision[:-1] / (2 * np.pi)).sum(),
+    )
+
+
 def case(levels, q, known, zero, seed):
     rng = np.random.default_rng([seed, levels, q, known])
     design = random_design(rng, levels, q, known)
     sigma2 = np.ones(1) if known else rng.uniform(0.1, 3, 1)
     variances = Variances(tuple(setting(rng, levels, zero)), sigma2)
-    prior = Coefficients(rng.normal(size=q + 1), rng.uniform(0.1, 2, q + 1))
+    prior = independent(rng.normal(size=q + 1), rng.uniform(0.1, 2, q + 1))
     return design, variances, prior
 
 
@@ -47,7 +58,7 @@ def test_log_likelihood_is_the_dense_one(levels, q, known, zero, seed):
 def test_conditional_moments_are_the_dense_ones(levels, q, known, zero, seed):
     design, variances, prior = case(levels, q, known, zero, seed)
     mean, covariance = conditional(design, variances, prior)
-    moments = gaussian.mixture_moments(design.tree, variances, np.ones((1, 1)), prior)
+    moments = gaussian.mixture_moments(design.tree, variances, np.ones((1, 1)), prior, np.zeros(q))
     found_mean = np.concatenate([*(m[0] for m in moments.means), moments.beta[0]])
     found_variance = np.concatenate(
         [*(v[0] for v in moments.variances), np.diag(moments.beta_covariance[0])]
@@ -61,7 +72,9 @@ def test_flat_priors_are_the_limit_of_vague_ones(levels):
     rng = np.random.default_rng(levels)
     design = random_design(rng, levels, 2, known=False)
     variances = Variances(tuple(setting(rng, levels, None)), np.ones(1))
-    flat = gaussian.mixture_moments(design.tree, variances, np.ones((1, 1)), Coefficients.flat(2))
+    flat = gaussian.mixture_moments(
+        design.tree, variances, np.ones((1, 1)), Coefficients.flat(2), np.zeros(2)
+    )
     mean, _ = conditional(design, variances, Coefficients.flat(2))  # dense: prior variance 1e9
     found = np.concatenate([*(m[0] for m in flat.means), flat.beta[0]])
     np.testing.assert_allclose(found, mean, rtol=0, atol=1e-6)
@@ -72,7 +85,7 @@ def test_flat_likelihood_differs_from_a_vague_one_by_the_prior_density():
     rng = np.random.default_rng(3)
     design = random_design(rng, 2, 0, known=True)
     variances = Variances(tuple(setting(rng, 2, None)), np.ones(1))
-    vague = Coefficients(np.zeros(1), np.array([1e-9]))
+    vague = independent(np.zeros(1), np.array([1e-9]))
     flat = gaussian.log_likelihood(design.tree, variances, Coefficients.flat())[0]
     proper = gaussian.log_likelihood(design.tree, variances, vague)[0]
     assert flat == pytest.approx(proper + 0.5 * np.log(2 * np.pi * 1e9), abs=1e-6)
@@ -115,7 +128,7 @@ def test_draws_have_the_conditional_moments(levels):
     n = 40_000
     one = Variances(tuple(setting(rng, levels, None)), np.ones(1))
     many = Variances(tuple(np.repeat(s, n) for s in one.spreads), np.repeat(one.sigma2, n))
-    prior = Coefficients(np.array([0.3, -0.2]), np.array([0.5, 0.8]))
+    prior = independent(np.array([0.3, -0.2]), np.array([0.5, 0.8]))
     mean, covariance = conditional(design, one, prior)
     drawn = gaussian.draw_values(design.tree, many, prior, rng)
     values = np.concatenate([*drawn.levels, drawn.beta])

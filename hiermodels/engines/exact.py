@@ -91,9 +91,12 @@ def _draw_variables(
         standard.tree, marginal.variances(points), marginal.coefficients, rng
     )
     variables = dict(zip(marginal.names, marginal.sds(points).T, strict=True))
+    at_zero = standard.location - standard.scale * (standard.origin @ values.beta)
     for name, level in zip(spec.values, values.levels, strict=True):
-        own_unit = standard.location + standard.scale * level
+        own_unit = standard.scale * level + at_zero
         variables[name] = own_unit if spec.dims(name) else own_unit[0]
+    if spec.covariates:
+        variables["beta"] = standard.scale * (standard.basis @ values.beta)
     return variables
 
 
