@@ -14,6 +14,7 @@ from hiermodels.compare import Comparison, compare
 from hiermodels.data import GroupedData
 from hiermodels.errors import DataError, HierModelsError, ImproperPosteriorError, SpecError
 from hiermodels.fit import Fit, fit
+from hiermodels.noise_free import ReferencePosterior
 from hiermodels.priors import (
     CoefficientPrior,
     Exponential,
@@ -26,11 +27,12 @@ from hiermodels.priors import (
     InverseGamma,
     Jeffreys,
     Normal,
+    NormalInverseGamma,
     Prior,
     Uniform,
     VariancePrior,
 )
-from hiermodels.reference import ReferencePosterior, reference
+from hiermodels.reference import reference
 from hiermodels.spec import Spec
 
 __version__ = "0.1.0"
@@ -53,6 +55,7 @@ __all__ = [
     "InverseGamma",
     "Jeffreys",
     "Normal",
+    "NormalInverseGamma",
     "Prior",
     "ReferencePosterior",
     "Spec",

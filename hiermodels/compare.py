@@ -11,8 +11,8 @@ import pandas as pd
 import xarray as xr
 
 from hiermodels.errors import SpecError
+from hiermodels.noise_free import ReferencePosterior, flatten
 from hiermodels.posterior import SAMPLE_DIMS
-from hiermodels.reference import ReferencePosterior, flatten
 
 QUANTILES = {"5%": 0.05, "50%": 0.5, "95%": 0.95}
 JUDGED = ("mean", *QUANTILES)  # an sd's own error needs a fourth moment, which may not exist

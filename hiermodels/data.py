@@ -103,7 +103,8 @@ class GroupedData:
             for name, labels in zip(self.roles.groups, self.labels, strict=True)
         ]
         dropped = f" ({self.dropped} with missing values dropped)" if self.dropped else ""
-        return f"{len(self.y)} rows{dropped} in " + ", ".join(counts)
+        where = f" in {', '.join(counts)}" if counts else ""
+        return f"{len(self.y)} rows{dropped}{where}"
 
 
 def read(
@@ -148,7 +149,7 @@ def read(
     y = frame.numbers(roles.outcome)
     se_values = frame.positive(roles.se) if roles.se else None
     columns = [frame.labels(name) for name in roles.groups]
-    group, labels, parents = _nest(roles.groups, columns)
+    group, labels, parents = _nest(roles.groups, columns, len(y))
     result = GroupedData(
         roles, y, se_values, np.empty((len(y), 0)), (), group, labels, parents, dropped
     )
@@ -189,7 +190,7 @@ def infer_roles(
         outcome = _infer_outcome(frame, taken)
         taken.add(outcome)
         found.append("outcome")
-    if not given:
+    if groups is None:
         given = _infer_groups(frame, taken)
         found.append("groups")
     return Roles(outcome, tuple(given), se, tuple(found))
@@ -233,7 +234,7 @@ def _infer_groups(frame: _Frame, taken: set[str]) -> list[str]:
 
 
 def _nest(
-    names: Sequence[str], columns: Sequence[NDArray[Any]]
+    names: Sequence[str], columns: Sequence[NDArray[Any]], n_rows: int
 ) -> tuple[Indices, tuple[NDArray[Any], ...], tuple[Indices, ...]]:
     """Number the units of each level, children of one parent side by side.
 
@@ -242,7 +243,7 @@ def _nest(
     """
     labels: list[NDArray[Any]] = []
     parents: list[Indices] = []
-    unit = np.zeros(len(columns[0]), dtype=np.intp)
+    unit = np.zeros(n_rows, dtype=np.intp)
     for level, column in enumerate(columns):
         codes, values = pd.factorize(column)
         pairs = unit * len(values) + codes

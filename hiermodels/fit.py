@@ -15,9 +15,10 @@ from hiermodels.data import GroupedData, Missing
 from hiermodels.engines import Seed, get_engine
 from hiermodels.errors import SpecError
 from hiermodels.inputs import announce, prepare
+from hiermodels.noise_free import ReferencePosterior
 from hiermodels.posterior import Posterior
 from hiermodels.priors import Prior
-from hiermodels.reference import ReferencePosterior
+from hiermodels.reference import reference_posterior
 from hiermodels.spec import Spec
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Fit:
 
     @cached_property
     def _reference(self) -> ReferencePosterior:
-        return ReferencePosterior.of(self.spec, self.data)
+        return reference_posterior(self.spec, self.data)
 
     def _sections(self) -> dict[str, list[str]]:
         sizes = self.datatree["posterior"].sizes

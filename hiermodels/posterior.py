@@ -62,7 +62,9 @@ def build_datatree(
     from arviz_base import from_dict
 
     observed = {spec.outcome: data.y}
-    constant: dict[str, Any] = {"group": data.labels[-1][data.group]}
+    constant: dict[str, Any] = {}
+    if data.labels:
+        constant["group"] = data.labels[-1][data.group]
     if data.se is not None and spec.se is not None:
         constant[spec.se] = data.se
     row_dims = {name: ["row"] for name in (*observed, *constant)}

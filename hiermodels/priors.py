@@ -339,3 +339,37 @@ class Normal(CoefficientPrior):
     def mean_and_precision(self) -> tuple[float, float]:
         """``(mean, 1/sd²)``."""
         return self.mean, self.sd**-2
+
+
+@dataclass(frozen=True)
+class NormalInverseGamma(Prior):
+    """The conjugate prior of one normal population, for mean and variance together.
+
+    ``θ | σ² ~ Normal(m, σ² s²)`` and ``σ² ~ InverseGamma(alpha, beta)``.
+
+    Parameters
+    ----------
+    m : float
+        Prior mean of θ, in the outcome's unit.
+    s : float
+        Prior sd of θ in units of σ: the prior is worth ``1/s²`` observations.
+    alpha : float
+        Shape of σ².
+    beta : float
+        Scale of σ², in the outcome's unit squared.
+    """
+
+    m: float
+    s: float
+    alpha: float
+    beta: float
+
+    def __post_init__(self) -> None:
+        self._require_positive("s", "alpha", "beta")
+        if not math.isfinite(self.m):
+            raise SpecError(f"NormalInverseGamma(m={self.m!r}): expected a finite number")
+
+    @property
+    def is_proper(self) -> bool:
+        """Always."""
+        return True

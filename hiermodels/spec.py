@@ -2,7 +2,7 @@
 
 Levels and names (``outer`` and ``inner`` are columns of the data)::
 
-    no groups       y ~ N(theta, sigma²)
+    no groups       y ~ N(theta, sigma²)                             (the conjugate model)
     one column      y ~ N(theta[inner], sigma²)   theta ~ N(mu, tau²)
     two columns     y ~ N(theta[inner], sigma²)   theta ~ N(mu[outer], tau²)   mu ~ N(lam, kappa²)
 """
@@ -15,7 +15,15 @@ from types import MappingProxyType
 
 from hiermodels.data import COEFFICIENT_DIM
 from hiermodels.errors import SpecError
-from hiermodels.priors import CoefficientPrior, Flat, FlatVariance, Jeffreys, Prior, VariancePrior
+from hiermodels.priors import (
+    CoefficientPrior,
+    Flat,
+    FlatVariance,
+    Jeffreys,
+    NormalInverseGamma,
+    Prior,
+    VariancePrior,
+)
 
 MOST_LEVELS = 2
 
@@ -52,17 +60,22 @@ class Spec:
     priors: Mapping[str, Prior] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.groups) <= MOST_LEVELS:
+        if len(self.groups) > MOST_LEVELS:
             raise SpecError(
-                f"groups: expected one or two columns, from the outer to the inner level; found "
+                f"groups: expected at most two columns, from the outer to the inner level; found "
                 f"{len(self.groups)}: {list(self.groups)}"
+            )
+        if not self.groups and (self.se or self.covariates):
+            raise SpecError(
+                "a model without groups is the conjugate one, with unknown sigma and without "
+                "covariates; name the column of the groups, or leave out se and the covariates"
             )
         object.__setattr__(self, "priors", MappingProxyType(self._complete(self.priors)))
 
     @property
     def intercept(self) -> str:
         """Name of the mean at the top."""
-        return ("mu", "lam")[len(self.groups) - 1]
+        return self.values[-1]
 
     @property
     def spreads(self) -> tuple[str, ...]:
@@ -120,12 +133,20 @@ class Spec:
         return prior
 
     @property
+    def conjugate_prior(self) -> NormalInverseGamma | None:
+        """Prior of a model without groups; None for its flat limit."""
+        prior = self.priors[self.intercept]
+        return prior if isinstance(prior, NormalInverseGamma) else None
+
+    @property
     def is_proper(self) -> bool:
         """Whether every prior is proper."""
         return all(prior.is_proper for prior in self.priors.values())
 
     def describe(self) -> list[str]:
         """Return the model, a line for each distribution, from the rows upwards."""
+        if not self.groups:
+            return [f"{self.outcome} ~ Normal(theta, sigma)"]
         inner = self.groups[-1]
         mean = f"theta[{inner}]" + (" + x'beta" if self.covariates else "")
         known = f" with known {self.se}" if self.se else ""
@@ -143,6 +164,8 @@ class Spec:
     def _complete(self, given: Mapping[str, Prior]) -> dict[str, Prior]:
         """Check the priors that were given and add the defaults."""
         given = dict(given)
+        if not self.groups:
+            return _complete_one_population(given)
         if self.covariates and "beta" in given:
             every = given.pop("beta")
             given = dict.fromkeys(self.coefficients, every) | given
@@ -163,7 +186,21 @@ def describe_prior(name: str, prior: Prior) -> str:
     if isinstance(prior, VariancePrior):
         on = f"on the sd {name}" if prior.scale == "sd" else f"on the variance {name}²"
         return f"{prior}, {on}"
-    return str(prior)
+    return f"{prior}, with sigma²" if isinstance(prior, NormalInverseGamma) else str(prior)
+
+
+def _complete_one_population(given: Mapping[str, Prior]) -> dict[str, Prior]:
+    """Priors of a model without groups: the conjugate one, or its flat limit."""
+    priors = {"theta": Flat(), "sigma": Jeffreys()} | dict(given)
+    if set(given) == {"theta"} and isinstance(given["theta"], NormalInverseGamma):
+        return dict(given)
+    if priors != {"theta": Flat(), "sigma": Jeffreys()}:
+        raise SpecError(
+            f"priors: a model without groups takes {{'theta': NormalInverseGamma(m=…, s=…, "
+            f"alpha=…, beta=…)}}, which is a prior of theta and sigma² together, or its flat limit "
+            f"Flat() and Jeffreys(); found {given!r}"
+        )
+    return priors
 
 
 def _default(name: str) -> Prior:

@@ -14,8 +14,9 @@ import hiermodels
 PACKAGE = Path(hiermodels.__file__).parent
 FLOORS = [
     *("__init__", "cli", "demo", "fit", "compare", "plots", "summary"),
-    *("engines.nuts", "engines.exact", "engines", "models", "reference", "marginal", "posterior"),
-    *("inputs", "propriety", "spec", "sufficient", "data", "priors"),
+    *("engines.nuts", "engines.exact", "engines", "models"),
+    *("reference", "integrated", "conjugate", "noise_free", "marginal", "posterior"),
+    *("inputs", "formula", "design", "propriety", "spec", "sufficient", "data", "priors"),
     *("mixture", "gaussian", "lattice", "datasets", "errors"),
 ]
 HEAVY = ("pymc", "pytensor", "nutpie", "matplotlib", "arviz_plots", "arviz_stats", "numba")

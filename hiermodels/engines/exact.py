@@ -8,19 +8,21 @@ ArviZ expects.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hiermodels import gaussian, lattice
+from hiermodels.conjugate import ConjugatePosterior
 from hiermodels.data import GroupedData
 from hiermodels.engines import Seed
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
+from hiermodels.integrated import sd_certificate
 from hiermodels.lattice import Draws, Lattice
 from hiermodels.marginal import Marginal
 from hiermodels.posterior import Posterior, build_datatree
-from hiermodels.reference import sd_certificate
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
 
@@ -61,25 +63,54 @@ def sample(
     if options:
         raise SpecError(f"engine 'exact' has no option {next(iter(options))!r}; it needs none")
     rng = np.random.default_rng(random_seed)
-    marginal = Marginal.of(spec, standardize(data))
-    grid = marginal.lattice(SPACING[len(marginal.names)])
-    drawn = lattice.draw(grid, marginal.log_density, chains * draws, rng)
-    variables = _draw_variables(marginal, drawn.points, rng)
-    certificate = sd_certificate(marginal, grid)
+    draw = _draw_hierarchy if spec.groups else _draw_population
+    drawn = draw(spec, data, chains * draws, rng)
     datatree = build_datatree(
         spec,
         data,
-        {name: _by_chain(values, chains) for name, values in variables.items()},
-        {"lp": drawn.log_density.reshape(chains, draws)},
-        {
-            "engine": "exact",
-            "certificate": certificate,
-            "largest_ratio": drawn.largest_ratio,
-            "ratio_bound": drawn.bound,
-            "acceptance": drawn.acceptance,
-        },
+        {name: _by_chain(values, chains) for name, values in drawn.variables.items()},
+        {"lp": _by_chain(drawn.log_density, chains)},
+        {"engine": "exact", **drawn.attrs},
     )
-    return Posterior(spec, data, "exact", datatree, _describe(grid, drawn, certificate))
+    return Posterior(spec, data, "exact", datatree, drawn.certificate)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Draws of all variables, scalars (n,) and values (u, n), and how they were made."""
+
+    variables: dict[str, Floats]
+    log_density: Floats
+    attrs: dict[str, float]
+    certificate: dict[str, str]
+
+
+def _draw_population(spec: Spec, data: GroupedData, size: int, rng: np.random.Generator) -> _Drawn:
+    """Draw from the conjugate model's closed form."""
+    exact = ConjugatePosterior.of(spec, data)
+    theta, sigma = exact.law.draw(size, rng)
+    return _Drawn(
+        {"theta": theta, "sigma": sigma},
+        exact.law.log_density(theta, sigma),
+        {},
+        {"draws": "independent, from the closed form"},
+    )
+
+
+def _draw_hierarchy(spec: Spec, data: GroupedData, size: int, rng: np.random.Generator) -> _Drawn:
+    """Draw the variances from a lattice, and all else given them."""
+    marginal = Marginal.of(spec, standardize(data))
+    grid = marginal.lattice(SPACING[len(marginal.names)])
+    drawn = lattice.draw(grid, marginal.log_density, size, rng)
+    certificate = sd_certificate(marginal, grid)
+    attrs = {
+        "certificate": certificate,
+        "largest_ratio": drawn.largest_ratio,
+        "ratio_bound": drawn.bound,
+        "acceptance": drawn.acceptance,
+    }
+    variables = _draw_variables(marginal, drawn.points, rng)
+    return _Drawn(variables, drawn.log_density, attrs, _describe(grid, drawn, certificate))
 
 
 def _draw_variables(

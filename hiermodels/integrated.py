@@ -1,0 +1,241 @@
+"""The posterior by quadrature over the variances.
+
+Given the variances, every value is normal; so over the lattice of the variances each has a
+finite mixture of normals for its posterior.  The sds themselves are integrated on the lattice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from hiermodels import gaussian, mixture
+from hiermodels.data import GroupedData
+from hiermodels.gaussian import Floats, Moments
+from hiermodels.lattice import Lattice
+from hiermodels.marginal import Marginal
+from hiermodels.noise_free import ReferencePosterior
+from hiermodels.spec import Spec
+from hiermodels.sufficient import standardize
+
+SPACING = {1: 0.25, 2: 0.5, 3: 0.5}  # of the first lattice
+TOLERANCE = 1e-9  # of means and sds of the unknown sds, in their posterior sds
+FINER = 0.7  # the next spacing, where a lattice misses the tolerance
+MOST_LATTICES = 6
+NEGLIGIBLE = 1e-10  # share of the posterior that distribution functions of values leave out
+
+
+@dataclass(frozen=True, repr=False)
+class IntegratedPosterior(ReferencePosterior):
+    """The posterior as a mixture over a lattice of the variances.
+
+    Attributes
+    ----------
+    spec : Spec
+    data : GroupedData
+    marginal : Marginal
+        Posterior of the variances.
+    lattice : Lattice
+        On which it is integrated.
+    """
+
+    spec: Spec
+    data: GroupedData
+    marginal: Marginal
+    lattice: Lattice
+
+    @classmethod
+    def of(cls, spec: Spec, data: GroupedData) -> IntegratedPosterior:
+        """Integrate the posterior, with ever finer lattices until two spacings agree.
+
+        Raises
+        ------
+        ImproperPosteriorError
+            If the posterior does not exist.
+        """
+        marginal = Marginal.of(spec, standardize(data))
+        spacing = SPACING[len(marginal.names)]
+        for _ in range(MOST_LATTICES):
+            lattice = marginal.lattice(spacing)
+            if sd_certificate(marginal, lattice) <= TOLERANCE:
+                break
+            spacing *= FINER
+        return cls(spec, data, marginal, lattice)
+
+    @cached_property
+    def certificate(self) -> float:
+        """Largest difference between two spacings, in posterior sds.
+
+        Over the means and sds of all unknown sds and of all values: see ``Lattice.half``.
+        """
+        moments = self._moments
+        worst = sd_certificate(self.marginal, self.lattice)
+        levels = zip(self.spec.values, moments.means, moments.variances, strict=True)
+        betas = ("beta", moments.beta, np.diagonal(moments.beta_covariance, axis1=1, axis2=2))
+        for name, mean, variance in [*levels, *([betas] if self.spec.covariates else [])]:
+            sd = np.sqrt(variance)
+            if self._moment_exists(name, 1):
+                worst = max(worst, float((np.abs(mean[1] - mean[0]) / sd[0]).max()))
+            if self._moment_exists(name, 2):
+                worst = max(worst, float(np.abs(sd[1] / sd[0] - 1).max()))
+        return worst
+
+    def _means(self) -> Mapping[str, Any]:
+        standard = self.marginal.data
+        levels = dict(zip(self.spec.values, self._moments.means, strict=True))
+        values = {name: standard.location + standard.scale * m[0] for name, m in levels.items()}
+        sds = _sd_moments(self.marginal, self.lattice)[0][0]
+        beta = standard.scale * standard.basis @ self._moments.beta[0]
+        return values | {"beta": beta} | dict(zip(self.marginal.names, sds, strict=True))
+
+    def _sds(self) -> Mapping[str, Any]:
+        standard = self.marginal.data
+        levels = dict(zip(self.spec.values, self._moments.variances, strict=True))
+        values = {name: standard.scale * np.sqrt(v[0]) for name, v in levels.items()}
+        sds = _sd_moments(self.marginal, self.lattice)[1][0]
+        covariance = standard.basis @ self._moments.beta_covariance[0] @ standard.basis.T
+        beta = standard.scale * np.sqrt(np.diag(covariance))
+        return values | {"beta": beta} | dict(zip(self.marginal.names, sds, strict=True))
+
+    def _log_evidence(self) -> float:
+        return self.lattice.log_integral
+
+    def _how(self) -> list[str]:
+        d = len(self.marginal.names)
+        return [
+            f"quadrature: {len(self.lattice)} points in {d} dimension{'s' if d > 1 else ''}, "
+            f"spacing {self.lattice.spacing:.3g} sd",
+            f"certificate: two spacings differ by {self.certificate:.1e} posterior sd",
+        ]
+
+    def _quantiles(self, name: str, probabilities: Floats) -> Floats:
+        if name in self.marginal.names:
+            return self._sd_quantiles(name, probabilities)
+        weights, mean, sd = self._components(name)
+        found = np.array([mixture.quantile(weights, mean, sd, p) for p in probabilities])
+        return found if self.spec.dims(name) else found[:, 0]
+
+    def _cdf(self, name: str, values: Floats) -> Floats:
+        if name in self.marginal.names:
+            axis = self.marginal.names.index(name)
+            inside = np.maximum(values, np.finfo(float).tiny)
+            x = self.marginal.coordinate(axis, inside.ravel())
+            return np.where(values > 0, self.lattice.cdf(axis, x).reshape(values.shape), 0.0)
+        weights, mean, sd = self._components(name)
+        if not self.spec.dims(name):
+            return mixture.cdf(weights, mean, sd, values[..., None])[..., 0]
+        shape = np.broadcast_shapes(values.shape, (mean.shape[1],))
+        return mixture.cdf(weights, mean, sd, np.broadcast_to(values, shape))
+
+    @cached_property
+    def _moments(self) -> Moments:
+        """Moments of the values over the whole lattice, and over half of it."""
+        marginal = self.marginal
+        return gaussian.mixture_moments(
+            marginal.data.tree,
+            marginal.variances(self.lattice.points),
+            _both_weights(self.lattice),
+            marginal.coefficients,
+            marginal.data.origin,
+        )
+
+    @cached_property
+    def _nodes(self) -> tuple[Floats, Floats]:
+        """The points that hold all but a negligible part of the posterior, and their weights."""
+        order = np.argsort(-self.lattice.weights, kind="stable")
+        enough = np.searchsorted(np.cumsum(self.lattice.weights[order]), 1 - NEGLIGIBLE) + 1
+        kept = np.sort(order[:enough])
+        return self.lattice.points[kept], self.lattice.weights[kept]
+
+    def _components(self, name: str) -> tuple[Floats, Floats, Floats]:
+        """Weights (n,), means and sds (n, u) of the mixtures of a value, in the outcome's unit."""
+        standard, prior = self.marginal.data, self.marginal.coefficients
+        points, weights = self._nodes
+        variances = self.marginal.variances(points)
+        up = gaussian.upward(standard.tree, variances, prior)
+        if name == "beta":
+            mean = standard.scale * up.beta @ standard.basis.T
+            covariance = standard.basis @ up.beta_covariance @ standard.basis.T
+            sd = standard.scale * np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+            return weights / weights.sum(), mean, sd
+        wanted = self.spec.values.index(name)
+        parts = [
+            values.moments(up, standard.origin)
+            for level, _, values in gaussian.downward(standard.tree, variances, up, prior)
+            if level == wanted
+        ]
+        mean = np.concatenate([mean for mean, _ in parts], axis=1)
+        sd = np.sqrt(np.concatenate([variance for _, variance in parts], axis=1))
+        return (
+            weights / weights.sum(),
+            standard.location + standard.scale * mean,
+            standard.scale * sd,
+        )
+
+    def _sd_quantiles(self, name: str, probabilities: Floats) -> Floats:
+        """Quantiles of an sd, by bisection of its distribution function."""
+        axis = self.marginal.names.index(name)
+        x = self.lattice.points[:, axis]
+        low = np.full(len(probabilities), x.min())
+        high = np.full(len(probabilities), x.max())
+        while (high - low > 1e-12 * (1 + np.abs(low))).any():
+            middle = (low + high) / 2
+            if ((middle == low) | (middle == high)).all():
+                break
+            below = self.lattice.cdf(axis, middle) < probabilities
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        points = np.zeros((len(low), len(self.marginal.names)))
+        points[:, axis] = (low + high) / 2
+        return self.marginal.sds(points)[:, axis]
+
+    def _moment_exists(self, name: str, order: int) -> bool:
+        """Whether a moment of a variable exists."""
+        tails = self.marginal.tails
+        if name in self.marginal.names:
+            return tails.sd_moment_exists(name, order)
+        if name == "beta":
+            return tails.coefficient_moment_exists(order)
+        level = self.spec.values.index(name)
+        below = (*(() if self.spec.se else ("sigma",)), *self.spec.spreads[:level])
+        return tails.value_moment_exists(below, name == self.spec.intercept, order)
+
+
+def sd_certificate(marginal: Marginal, lattice: Lattice) -> float:
+    """Largest difference between two spacings in the moments of the unknown sds.
+
+    In posterior sds; the mass, and the moments of the coordinates x (which always exist), count
+    as well.
+    """
+    whole, half = _both_weights(lattice)
+    worst = float(abs(2 * lattice.weights[lattice.half].sum() - 1))
+    means, sds = _moments_of(lattice.points, np.stack([whole, half]))
+    worst = max(worst, float((np.abs(means[1] - means[0]) / sds[0]).max()))
+    worst = max(worst, float(np.abs(sds[1] / sds[0] - 1).max()))
+    means, sds = _sd_moments(marginal, lattice)
+    for j, name in enumerate(marginal.names):
+        if marginal.tails.sd_moment_exists(name, 2):
+            worst = max(worst, float(abs(means[1, j] - means[0, j]) / sds[0, j]))
+            worst = max(worst, float(abs(sds[1, j] / sds[0, j] - 1)))
+    return worst
+
+
+def _both_weights(lattice: Lattice) -> Floats:
+    """Weights over the whole lattice and over half of it; shape (2, n)."""
+    half = np.where(lattice.half, lattice.weights, 0.0)
+    return np.stack([lattice.weights, half / half.sum()])
+
+
+def _sd_moments(marginal: Marginal, lattice: Lattice) -> tuple[Floats, Floats]:
+    """Means and sds of the unknown sds, over the whole lattice and half of it; (2, d) each."""
+    return _moments_of(marginal.sds(lattice.points), _both_weights(lattice))
+
+
+def _moments_of(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Means and sds of values (n, d) under weights (m, n), both (m, d)."""
+    means = weights @ values
+    variances = [w @ (values - mean) ** 2 for w, mean in zip(weights, means, strict=True)]
+    return means, np.sqrt(variances)

@@ -1,0 +1,206 @@
+"""What a posterior without Monte Carlo error offers, however it is computed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from hiermodels.data import GroupedData
+from hiermodels.errors import ImproperPosteriorError, SpecError
+from hiermodels.gaussian import Floats
+from hiermodels.spec import Spec
+
+NO_MOMENT = "nan: this moment does not exist (the posterior's tail is too heavy); use quantiles"
+
+
+class ReferencePosterior(ABC):
+    """The noise-free posterior of one model and one data set.
+
+    Attributes
+    ----------
+    spec : Spec
+        What is assumed.
+    data : GroupedData
+        What was observed.
+    """
+
+    spec: Spec
+    data: GroupedData
+
+    @cached_property
+    def mean(self) -> xr.Dataset:
+        """Posterior means; one that does not exist is nan, and its ``attrs`` say so."""
+        return self._dataset(self._means(), order=1)
+
+    @cached_property
+    def sd(self) -> xr.Dataset:
+        """Posterior sds; one that does not exist is nan, and its ``attrs`` say so."""
+        return self._dataset(self._sds(), order=2)
+
+    @property
+    @abstractmethod
+    def certificate(self) -> float:
+        """Bound on the error of means and sds, in posterior sds."""
+
+    @property
+    def log_marginal_likelihood(self) -> float:
+        """``log p(y)``, where every prior is proper.
+
+        Raises
+        ------
+        ImproperPosteriorError
+            If a prior is improper: then ``p(y)`` is defined up to a constant only.
+        """
+        improper = [name for name, prior in self.spec.priors.items() if not prior.is_proper]
+        if improper:
+            raise ImproperPosteriorError(
+                f"the marginal likelihood needs proper priors; those of {', '.join(improper)} are "
+                f"not: {self.spec.describe_priors()[improper[0]]}. Give them with priors={{…}}"
+            )
+        return self._log_evidence()
+
+    def quantile(self, q: ArrayLike, var_names: Sequence[str] | None = None) -> xr.Dataset:
+        """Posterior quantiles, along a dimension ``quantile``.
+
+        Parameters
+        ----------
+        q : array_like
+            Probabilities strictly between 0 and 1.
+        var_names : sequence of str, optional
+            Which variables; all by default.
+        """
+        probabilities = np.atleast_1d(np.asarray(q, dtype=float))
+        if not ((probabilities > 0) & (probabilities < 1)).all():
+            raise SpecError(f"q: expected probabilities strictly between 0 and 1; found {q!r}")
+        variables: dict[str, Any] = {}
+        for name in self._names(var_names):
+            dims = ("quantile", *self.spec.dims(name))
+            variables[name] = (dims, self._quantiles(name, probabilities))
+        return self._with_coords(variables, quantile=probabilities)
+
+    def cdf(self, var_name: str, values: ArrayLike) -> Floats:
+        """Posterior distribution function of a variable.
+
+        Parameters
+        ----------
+        var_name : str
+        values : array_like
+            Where: of any shape for a scalar; for a variable with groups the last axis runs over
+            them (or has length 1).
+
+        Returns
+        -------
+        array
+            Of the shape of ``values``, its last axis as long as there are groups.
+        """
+        (name,) = self._names([var_name])
+        return self._cdf(name, np.asarray(values, dtype=float))
+
+    def summary(
+        self, var_names: Sequence[str] | None = None, ci_prob: float = 0.89
+    ) -> pd.DataFrame:
+        """Means, sds and equal-tailed intervals, a row for each scalar.
+
+        The columns are those of ``arviz_stats.summary`` without the ones that describe Monte
+        Carlo error: there is none.
+
+        Parameters
+        ----------
+        var_names : sequence of str, optional
+            Which variables; all by default.
+        ci_prob : float
+            Probability of the equal-tailed interval.
+        """
+        tail = (1 - ci_prob) / 2
+        names = self._names(var_names)
+        ends = self.quantile([tail, 0.5, 1 - tail], names)
+        label = f"eti{100 * ci_prob:.0f}"
+        columns = {
+            "mean": self.mean[names],
+            "sd": self.sd[names],
+            "median": ends.isel(quantile=1, drop=True),
+            f"{label}_lb": ends.isel(quantile=0, drop=True),
+            f"{label}_ub": ends.isel(quantile=2, drop=True),
+        }
+        return pd.DataFrame({column: flatten(values) for column, values in columns.items()})
+
+    def __repr__(self) -> str:
+        lines = [*self.spec.describe(), str(self.data), *self._how()]
+        return "\n  ".join([f"{type(self).__name__} (no Monte Carlo error)", *lines])
+
+    @abstractmethod
+    def _means(self) -> Mapping[str, Any]:
+        """Posterior means by variable, whether they exist or not."""
+
+    @abstractmethod
+    def _sds(self) -> Mapping[str, Any]:
+        """Posterior sds by variable, whether they exist or not."""
+
+    @abstractmethod
+    def _moment_exists(self, name: str, order: int) -> bool:
+        """Whether a moment of a variable exists."""
+
+    @abstractmethod
+    def _log_evidence(self) -> float:
+        """``log p(y)`` under proper priors."""
+
+    @abstractmethod
+    def _quantiles(self, name: str, probabilities: Floats) -> Floats:
+        """Quantiles of a variable; (p,) for a scalar or (p, u)."""
+
+    @abstractmethod
+    def _cdf(self, name: str, values: Floats) -> Floats:
+        """Distribution function of a variable."""
+
+    @abstractmethod
+    def _how(self) -> list[str]:
+        """How it was computed, for people to read."""
+
+    def _names(self, var_names: Sequence[str] | None) -> list[str]:
+        """All variables, from the top downwards, or the ones that were asked for."""
+        known = self.spec.variables
+        unknown = [name for name in var_names or [] if name not in known]
+        if unknown:
+            raise SpecError(
+                f"there is no variable {unknown[0]!r}; this model has {', '.join(known)}"
+            )
+        return list(var_names or known)
+
+    def _dataset(self, found: Mapping[str, Any], order: int) -> xr.Dataset:
+        """Put moments of all variables into a Dataset; those that do not exist as nan."""
+        variables: dict[str, Any] = {}
+        for name in self.spec.variables:
+            dims = self.spec.dims(name)
+            values = np.asarray(found[name], dtype=float)
+            values = values if dims else values.reshape(())
+            exists = self._moment_exists(name, order)
+            note = {} if exists else {"note": NO_MOMENT}
+            variables[name] = (dims, values if exists else np.full_like(values, np.nan), note)
+        return self._with_coords(variables)
+
+    def _with_coords(self, variables: dict[str, Any], **more: Any) -> xr.Dataset:
+        dims = {dim for variable in variables.values() for dim in variable[0]}
+        coords = {**self.data.coords, **more}
+        return xr.Dataset(variables, {dim: coords[dim] for dim in coords if dim in dims})
+
+
+def flatten(dataset: xr.Dataset) -> pd.Series:
+    """One row for each scalar, named as ArviZ names them: ``tau``, ``theta[A]``."""
+    rows: dict[str, float] = {}
+    for name, variable in dataset.items():
+        if variable.ndim == 0:
+            rows[str(name)] = float(variable)
+        else:
+            labels = variable.coords[variable.dims[0]].values
+            rows |= {
+                f"{name}[{label}]": float(v)
+                for label, v in zip(labels, variable.values, strict=True)
+            }
+    return pd.Series(rows)
