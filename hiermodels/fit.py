@@ -16,7 +16,7 @@ from hiermodels.engines import Seed, get_engine
 from hiermodels.errors import SpecError
 from hiermodels.inputs import announce, prepare
 from hiermodels.noise_free import ReferencePosterior
-from hiermodels.posterior import Posterior
+from hiermodels.posterior import Posterior, group_draws
 from hiermodels.priors import Prior
 from hiermodels.reference import reference_posterior
 from hiermodels.spec import Spec
@@ -74,6 +74,19 @@ class Fit:
     def reference(self) -> ReferencePosterior:
         """Return the same posterior without Monte Carlo error, whatever the engine was."""
         return self._reference
+
+    def draws(self, groups: Sequence[Any] | None = None) -> xr.DataArray:
+        """Return draws of the groups' values ``theta``.
+
+        Where all groups' draws would not fit into the memory budget they are not kept in
+        ``datatree``; this makes those of the groups that are asked for, the same at every call.
+
+        Parameters
+        ----------
+        groups : sequence of labels, optional
+            All by default.
+        """
+        return group_draws(self.posterior, groups)
 
     def plot_shrinkage(self, **options: Any) -> PlotCollection:
         """Show how each group's raw mean is pulled towards the others.

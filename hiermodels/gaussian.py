@@ -38,6 +38,7 @@ type Indices = NDArray[np.intp]
 LOG_2PI = float(np.log(2 * np.pi))
 BLOCK = 1 << 18  # numbers in the largest temporary array: 2 MiB, what a core's cache holds
 MOST_NODES = 1024  # nodes that are worked on at a time
+GROUPS_PER_STREAM = 64  # groups that share a random stream
 
 
 @dataclass(frozen=True)
@@ -552,13 +553,13 @@ def mixture_moments(
 
 
 @dataclass(frozen=True)
-class ValueDraws:
-    """Draws of all values given draws of the variances.
+class UpperDraws:
+    """Draws of β and of all values above the groups, one for each node.
 
     Attributes
     ----------
     levels : tuple of (u, n)
-        From the groups to the root; a unit's draws are side by side in memory.
+        The levels above the groups, the root last; a unit's draws are side by side in memory.
     beta : (q, n)
     """
 
@@ -566,36 +567,35 @@ class ValueDraws:
     beta: Floats
 
 
-def draw_values(
-    tree: Tree, variances: Variances, prior: Coefficients, rng: np.random.Generator
-) -> ValueDraws:
-    """Draw β and every unit's value once for each node, from the top downwards.
+def draw_upper(
+    tree: Tree, variances: Variances, prior: Coefficients, seed: np.random.SeedSequence
+) -> UpperDraws:
+    """Draw β and the values above the groups, from the top downwards.
 
-    Each level has a random stream of its own, so that how the work is cut up does not show.
+    Each level has a random stream of its own, so that how the nodes are cut up does not show.
     """
-    streams = rng.spawn(len(tree.sizes) + 2)
+    streams = [np.random.default_rng(child) for child in seed.spawn(len(tree.sizes) + 1)]
     n, q = len(variances), tree.n_covariates
-    levels = [np.empty((size, n)) for size in (*tree.sizes, 1)]
+    levels = [np.empty((size, n)) for size in (*tree.sizes[1:], 1)]
     beta = np.empty((q, n))
     for part in _parts(tree, variances):
         nodes = variances[part]
         up = upward(tree, nodes, prior)
         factor = np.linalg.cholesky(up.beta_covariance)
-        noise = streams[-1].standard_normal((len(nodes), q))
+        noise = streams[0].standard_normal((len(nodes), q))
         beta[:, part] = (up.beta + np.einsum("nij,nj->ni", factor, noise)).T
-        values = root_conditional(up, prior)
-        mean = _residual(values.row, beta[:, part])
-        noise = streams[-2].standard_normal((len(nodes), 1)).T
-        levels[-1][:, part] = mean + np.sqrt(values.own.T) * noise
+        top = root_conditional(up, prior)
+        noise = streams[1].standard_normal((len(nodes), 1)).T
+        levels[-1][:, part] = _residual(top.row, beta[:, part]) + np.sqrt(top.own.T) * noise
         for level in range(len(tree.sizes) - 1, 0, -1):
             below = up.pooled[level - 1]
             shrink = shrinkage(below.error, nodes.spreads[level][:, None]).T
-            parent = levels[level + 1][tree.parent(level), part]
-            mean = shrink * parent + (1 - shrink) * _residual(below.mean, beta[:, part])
-            noise = streams[level].standard_normal((len(nodes), len(mean.T[0]))).T
-            levels[level][:, part] = mean + np.sqrt((1 - shrink) * below.error.T) * noise
-    _draw_groups(tree, variances, levels[1], beta, streams[0], out=levels[0])
-    return ValueDraws(tuple(levels), beta)
+            own = _residual(below.mean, beta[:, part])
+            noise = streams[level + 1].standard_normal((len(nodes), tree.sizes[level])).T
+            values = levels[level][tree.parent(level), part] - own
+            values = own + shrink * values + np.sqrt((1 - shrink) * below.error.T) * noise
+            levels[level - 1][:, part] = values
+    return UpperDraws(tuple(levels), beta)
 
 
 def _residual(row: Floats, beta: Floats) -> Floats:
@@ -603,27 +603,54 @@ def _residual(row: Floats, beta: Floats) -> Floats:
     return row[:, :, -1].T - np.einsum("nui,in->un", row[:, :, :-1], beta)
 
 
-def _draw_groups(
+def draw_groups(
     tree: Tree,
     variances: Variances,
-    above: Floats,
-    beta: Floats,
-    rng: np.random.Generator,
-    out: Floats,
-) -> None:
-    """Draw the groups given their parents' values (u, n), a block of groups at a time."""
-    parent = tree.parent(0)
-    spread, sigma2 = variances.spreads[0], variances.sigma2
-    step = max(1, BLOCK // (4 * len(variances)))
-    for i in range(0, len(out), step):
-        part = slice(i, i + step)
-        weight, kind = np.unique(tree.weight[part], return_inverse=True)
-        error = sigma2 / weight[:, None]
-        shrink = shrinkage(error, spread)
-        scale = np.sqrt((1 - shrink) * error)
-        own = tree.mean[part, -1:] - tree.mean[part, :-1] @ beta
-        values = out[part]
-        rng.standard_normal(out=values)
-        values *= scale[kind]
-        values += own
-        values += shrink[kind] * (above[parent[part]] - own)
+    upper: UpperDraws,
+    seed: np.random.SeedSequence,
+    groups: Indices | None = None,
+) -> Floats:
+    """Draw the values of groups given all above them, one for each node.
+
+    Parameters
+    ----------
+    groups : (g',), optional
+        Which groups; all by default.  Blocks of groups have random streams of their own, so
+        that a group's draws are the same whichever others are drawn.
+
+    Returns
+    -------
+    (g', n)
+        A group's draws are side by side in memory.
+    """
+    n_groups = tree.sizes[0]
+    wanted = np.arange(n_groups) if groups is None else groups
+    out = np.empty((len(wanted), len(variances)))
+    block = wanted // GROUPS_PER_STREAM
+    order = np.argsort(block, kind="stable")
+    for places in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
+        if not len(places):
+            continue
+        number = int(block[places[0]])
+        first = number * GROUPS_PER_STREAM
+        part = slice(first, min(first + GROUPS_PER_STREAM, n_groups))
+        stream = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, number))
+        drawn = _draw_block(tree, variances, upper, part, np.random.default_rng(stream))
+        out[places] = drawn[wanted[places] - first]
+    return out
+
+
+def _draw_block(
+    tree: Tree, variances: Variances, upper: UpperDraws, part: slice, rng: np.random.Generator
+) -> Floats:
+    """Draw one block of groups: ``B·φ + (1 − B)·mean + √((1 − B)·error)·noise``; (b, n)."""
+    weight, kind = np.unique(tree.weight[part], return_inverse=True)
+    error = variances.sigma2 / weight[:, None]
+    shrink = shrinkage(error, variances.spreads[0])
+    scale = np.sqrt((1 - shrink) * error)
+    own = tree.mean[part, -1:] - tree.mean[part, :-1] @ upper.beta
+    values = rng.standard_normal((len(kind), len(variances)))
+    values *= scale[kind]
+    values += own
+    values += shrink[kind] * (upper.levels[0][tree.parent(0)[part]] - own)
+    return values

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from hiermodels import gaussian, lattice, propriety
-from hiermodels.gaussian import Coefficients, Floats, Variances
+from hiermodels.gaussian import Coefficients, Floats, Indices, Variances
 from hiermodels.lattice import Lattice
 from hiermodels.propriety import Tails
 from hiermodels.spec import Spec
@@ -93,9 +93,15 @@ class Marginal:
 
     def variances(self, x: Floats) -> Variances:
         """Standardised variances at points x."""
-        columns = np.exp(2 * self.log_sds(x)).T
-        sigma2 = np.ones(len(x)) if self.spec.se else columns[-1]
-        return Variances(tuple(columns[: len(self.spec.spreads)]), sigma2)
+        return self._variances(np.exp(2 * self.log_sds(x)))
+
+    def variances_of(self, sds: Floats) -> Variances:
+        """Standardised variances from sds in the outcome's unit (n, d)."""
+        return self._variances((sds / self.data.scale) ** 2)
+
+    def _variances(self, columns: Floats) -> Variances:
+        sigma2 = np.ones(len(columns)) if self.spec.se else columns[:, -1]
+        return Variances(tuple(columns[:, : len(self.spec.spreads)].T), sigma2)
 
     def log_density(self, x: Floats) -> Floats:
         """``log p(y, x)`` at points x (n, d): with proper priors, normalised; shape (n,)."""
@@ -144,6 +150,50 @@ class Marginal:
         """Logarithm of the derivative of the log sd with respect to x."""
         bounded = self._log_upper(axis) < np.inf
         return np.log(0.5) - (np.logaddexp(0, x) if bounded else 0.0)
+
+
+class Values:
+    """Exact draws of all variables given draws of the unknown sds, in the outcome's unit.
+
+    Parameters
+    ----------
+    marginal : Marginal
+    sds : (n, d)
+        In the outcome's unit.
+    rng : numpy.random.Generator
+        Seeds the streams.
+    """
+
+    def __init__(self, marginal: Marginal, sds: Floats, rng: np.random.Generator) -> None:
+        upper, self._seed = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
+        self._marginal, self._sds = marginal, sds
+        self._variances = marginal.variances_of(sds)
+        self._upper = gaussian.draw_upper(
+            marginal.data.tree, self._variances, marginal.coefficients, upper
+        )
+
+    def above_groups(self) -> dict[str, Floats]:
+        """All variables but the groups' values: scalars (n,), values (u, n)."""
+        spec, standard = self._marginal.spec, self._marginal.data
+        variables = dict(zip(self._marginal.names, self._sds.T, strict=True))
+        for name, level in zip(spec.values[1:], self._upper.levels, strict=True):
+            values = self._in_own_unit(level)
+            variables[name] = values if spec.dims(name) else values[0]
+        if spec.covariates:
+            variables["beta"] = standard.scale * (standard.basis @ self._upper.beta)
+        return variables
+
+    def of_groups(self, groups: Indices | None = None) -> Floats:
+        """Values of all groups, or of some, the same whichever others are drawn; (g, n)."""
+        tree = self._marginal.data.tree
+        drawn = gaussian.draw_groups(tree, self._variances, self._upper, self._seed, groups)
+        return self._in_own_unit(drawn)
+
+    def _in_own_unit(self, values: Floats) -> Floats:
+        """From standardised values at the covariates' means to the outcome's unit at x = 0."""
+        standard = self._marginal.data
+        at_zero = standard.location - standard.scale * (standard.origin @ self._upper.beta)
+        return standard.scale * values + at_zero
 
 
 def _peaks(heights: Floats) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from hiermodels.errors import SpecError
-from hiermodels.posterior import Posterior
+from hiermodels.posterior import Posterior, group_draws
 from hiermodels.sufficient import standardize
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _sorted_draws(posterior: Posterior, order: str) -> tuple[xr.DataArray, xr.Da
     means = standardize(data).group_means
     raw = xr.DataArray(means, coords={group: data.labels[-1]}, dims=group)
     places = np.argsort(-means, kind="stable") if order == "raw" else np.arange(len(means))
-    theta = posterior.datatree["posterior"].to_dataset()["theta"]
+    theta = group_draws(posterior)
     return theta.isel({group: places}), raw.isel({group: places})
 
 

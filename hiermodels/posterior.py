@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from hiermodels.data import GroupedData
-from hiermodels.gaussian import Floats
+from hiermodels.errors import DataError, SpecError
+from hiermodels.gaussian import Floats, Indices
 from hiermodels.spec import Spec
 
 SAMPLE_DIMS = ("chain", "draw")
@@ -32,6 +34,9 @@ class Posterior:
         Groups ``posterior``, ``sample_stats``, ``observed_data``, ``constant_data``.
     certificate : mapping of str to str
         What the engine says of the quality of its draws, for people to read.
+    draw_groups : callable, optional
+        Where the groups' values are not in ``datatree``, being too many: from indices of groups
+        (g,) to their draws (chains, draws, g).
     """
 
     spec: Spec
@@ -39,6 +44,7 @@ class Posterior:
     engine: str
     datatree: xr.DataTree
     certificate: Mapping[str, str]
+    draw_groups: Callable[[Indices], Floats] | None = None
 
 
 def build_datatree(
@@ -71,7 +77,7 @@ def build_datatree(
     dims = {name: list(spec.dims(name)) for name in variables} | row_dims
     tree = from_dict(
         {
-            "posterior": {name: variables[name] for name in spec.variables},
+            "posterior": {name: variables[name] for name in spec.variables if name in variables},
             "sample_stats": dict(sample_stats),
             "observed_data": observed,
             "constant_data": constant,
@@ -91,3 +97,37 @@ def _with_parents(tree: xr.DataTree, data: GroupedData) -> xr.DataTree:
     parent = (inner, data.labels[0][data.parents[0]])
     tree["posterior"] = tree["posterior"].to_dataset().assign_coords({f"{inner}_{outer}": parent})
     return tree
+
+
+def group_draws(posterior: Posterior, groups: Sequence[Any] | None = None) -> xr.DataArray:
+    """Draws of theta for some groups, made now if they were not kept.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    groups : sequence of labels, optional
+        All groups by default.
+
+    Raises
+    ------
+    DataError
+        If there is no group of that label.
+    """
+    (dim,) = posterior.spec.dims("theta") or ("",)
+    if not dim:
+        raise SpecError("a model without groups has no draws of groups; see .datatree")
+    labels = posterior.data.labels[-1]
+    wanted = labels if groups is None else np.asarray(groups)
+    places = pd.Index(labels).get_indexer(pd.Index(wanted))
+    if (places < 0).any():
+        unknown = np.asarray(wanted)[places < 0][0]
+        raise DataError(f"there is no {dim} {unknown!r} in the data")
+    if posterior.draw_groups is None:
+        return posterior.datatree["posterior"].to_dataset()["theta"].isel({dim: places})
+    chains = posterior.datatree["posterior"].to_dataset()
+    return xr.DataArray(
+        posterior.draw_groups(places),
+        coords={"chain": chains["chain"], "draw": chains["draw"], dim: labels[places]},
+        dims=(*SAMPLE_DIMS, dim),
+        name="theta",
+    )

@@ -109,6 +109,12 @@ def test_equal_weights_are_put_together_without_a_trace():
     assert found == pytest.approx(expected, abs=1e-11)
 
 
+def draw(tree, variances, prior, seed):
+    upper_seed, group_seed = np.random.SeedSequence(seed).spawn(2)
+    upper = gaussian.draw_upper(tree, variances, prior, upper_seed)
+    return upper, gaussian.draw_groups(tree, variances, upper, group_seed)
+
+
 def test_many_nodes_are_as_one_at_a_time(monkeypatch):
     rng = np.random.default_rng(7)
     design = random_design(rng, 2, 1, known=False)
@@ -130,8 +136,8 @@ def test_draws_have_the_conditional_moments(levels):
     many = Variances(tuple(np.repeat(s, n) for s in one.spreads), np.repeat(one.sigma2, n))
     prior = independent(np.array([0.3, -0.2]), np.array([0.5, 0.8]))
     mean, covariance = conditional(design, one, prior)
-    drawn = gaussian.draw_values(design.tree, many, prior, rng)
-    values = np.concatenate([*drawn.levels, drawn.beta])
+    upper, groups = draw(design.tree, many, prior, 11)
+    values = np.concatenate([groups, *upper.levels, upper.beta])
     z = (values.mean(axis=1) - mean) / np.sqrt(np.diag(covariance) / n)
     assert np.abs(z).max() < 4.5
     np.testing.assert_allclose(np.cov(values), covariance, rtol=0, atol=0.03 * covariance.max())
@@ -141,12 +147,21 @@ def test_draws_do_not_depend_on_how_the_work_is_cut(monkeypatch):
     rng = np.random.default_rng(13)
     design = random_design(rng, 2, 1, known=False)
     variances = Variances(tuple(rng.uniform(0.1, 2, 64) for _ in range(2)), np.ones(64))
-    whole = gaussian.draw_values(
-        design.tree, variances, Coefficients.flat(1), np.random.default_rng(1)
-    )
+    upper, groups = draw(design.tree, variances, Coefficients.flat(1), 1)
     monkeypatch.setattr(gaussian, "BLOCK", 8)
-    cut = gaussian.draw_values(
-        design.tree, variances, Coefficients.flat(1), np.random.default_rng(1)
-    )
-    for a, b in zip(whole.levels, cut.levels, strict=True):
+    other, other_groups = draw(design.tree, variances, Coefficients.flat(1), 1)
+    np.testing.assert_allclose(groups, other_groups, rtol=0, atol=1e-12)
+    for a, b in zip(upper.levels, other.levels, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
+
+
+def test_some_groups_are_drawn_as_they_are_among_all():
+    rng = np.random.default_rng(17)
+    g = 300
+    tree = Tree(rng.normal(size=(g, 1)), rng.uniform(1, 3, g), np.eye(1), 2 * g, 0.0)
+    variances = Variances((rng.uniform(0.1, 2, 20),), np.ones(20))
+    seed = np.random.SeedSequence(5)
+    upper = gaussian.draw_upper(tree, variances, Coefficients.flat(), seed)
+    every = gaussian.draw_groups(tree, variances, upper, seed)
+    some = np.array([299, 0, 64, 63, 65, 128, 5])
+    assert (gaussian.draw_groups(tree, variances, upper, seed, some) == every[some]).all()

@@ -16,7 +16,7 @@ FLOORS = [
     *("__init__", "cli", "demo", "fit", "compare", "plots", "summary"),
     *("engines.nuts", "engines.exact", "engines", "models"),
     *("reference", "integrated", "conjugate", "noise_free", "marginal", "posterior"),
-    *("inputs", "formula", "design", "propriety", "spec", "sufficient", "data", "priors"),
+    *("inputs", "design", "formula", "propriety", "spec", "sufficient", "data", "priors"),
     *("mixture", "gaussian", "lattice", "datasets", "errors"),
 ]
 HEAVY = ("pymc", "pytensor", "nutpie", "matplotlib", "arviz_plots", "arviz_stats", "numba")

@@ -8,24 +8,26 @@ ArviZ expects.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hiermodels import gaussian, lattice
+from hiermodels import lattice
 from hiermodels.conjugate import ConjugatePosterior
 from hiermodels.data import GroupedData
 from hiermodels.engines import Seed
 from hiermodels.errors import SpecError
-from hiermodels.gaussian import Floats
+from hiermodels.gaussian import Floats, Indices
 from hiermodels.integrated import sd_certificate
 from hiermodels.lattice import Draws, Lattice
-from hiermodels.marginal import Marginal
+from hiermodels.marginal import Marginal, Values
 from hiermodels.posterior import Posterior, build_datatree
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
 
+MEMORY_BUDGET = 2.0 * 2**30  # bytes
 SPACING = {1: 0.25, 2: 0.75, 3: 1.0}  # the draws are exact on any lattice; a wide one is quick
 
 
@@ -37,6 +39,7 @@ def sample(
     chains: int = 4,
     random_seed: Seed = None,
     progressbar: bool | None = None,
+    memory_budget: float = MEMORY_BUDGET,
     **options: Any,
 ) -> Posterior:
     """Draw independently from the posterior.
@@ -52,19 +55,24 @@ def sample(
         The same seed gives the same bits.
     progressbar : bool, optional
         Not needed: there is nothing to wait for.
+    memory_budget : float
+        Bytes that the draws of the groups' values may take, 2 GiB by default.  Where they would
+        take more, they are left out and drawn on demand, by ``Fit.draws``.
 
     Raises
     ------
     ImproperPosteriorError
         If the posterior does not exist.
     SpecError
-        If an option is given: this engine has none.
+        If another option is given.
     """
     if options:
-        raise SpecError(f"engine 'exact' has no option {next(iter(options))!r}; it needs none")
+        raise SpecError(
+            f"engine 'exact' has no option {next(iter(options))!r}; it takes memory_budget only"
+        )
     rng = np.random.default_rng(random_seed)
     draw = _draw_hierarchy if spec.groups else _draw_population
-    drawn = draw(spec, data, chains * draws, rng)
+    drawn = draw(spec, data, chains * draws, rng, memory_budget)
     datatree = build_datatree(
         spec,
         data,
@@ -72,7 +80,9 @@ def sample(
         {"lp": _by_chain(drawn.log_density, chains)},
         {"engine": "exact", **drawn.attrs},
     )
-    return Posterior(spec, data, "exact", datatree, drawn.certificate)
+    groups = drawn.groups
+    on_demand = None if groups is None else lambda places: _by_chain(groups(places), chains)
+    return Posterior(spec, data, "exact", datatree, drawn.certificate, on_demand)
 
 
 @dataclass(frozen=True)
@@ -83,10 +93,14 @@ class _Drawn:
     log_density: Floats
     attrs: dict[str, float]
     certificate: dict[str, str]
+    groups: Callable[[Indices], Floats] | None = None
 
 
-def _draw_population(spec: Spec, data: GroupedData, size: int, rng: np.random.Generator) -> _Drawn:
+def _draw_population(
+    spec: Spec, data: GroupedData, size: int, rng: np.random.Generator, memory: float
+) -> _Drawn:
     """Draw from the conjugate model's closed form."""
+    del memory  # two numbers a draw
     exact = ConjugatePosterior.of(spec, data)
     theta, sigma = exact.law.draw(size, rng)
     return _Drawn(
@@ -97,38 +111,31 @@ def _draw_population(spec: Spec, data: GroupedData, size: int, rng: np.random.Ge
     )
 
 
-def _draw_hierarchy(spec: Spec, data: GroupedData, size: int, rng: np.random.Generator) -> _Drawn:
+def _draw_hierarchy(
+    spec: Spec, data: GroupedData, size: int, rng: np.random.Generator, memory: float
+) -> _Drawn:
     """Draw the variances from a lattice, and all else given them."""
     marginal = Marginal.of(spec, standardize(data))
     grid = marginal.lattice(SPACING[len(marginal.names)])
     drawn = lattice.draw(grid, marginal.log_density, size, rng)
-    certificate = sd_certificate(marginal, grid)
+    quality = sd_certificate(marginal, grid)
     attrs = {
-        "certificate": certificate,
+        "certificate": quality,
         "largest_ratio": drawn.largest_ratio,
         "ratio_bound": drawn.bound,
         "acceptance": drawn.acceptance,
     }
-    variables = _draw_variables(marginal, drawn.points, rng)
-    return _Drawn(variables, drawn.log_density, attrs, _describe(grid, drawn, certificate))
-
-
-def _draw_variables(
-    marginal: Marginal, points: Floats, rng: np.random.Generator
-) -> dict[str, Floats]:
-    """Draw all variables given the variances; scalars (n,), values of groups (u, n)."""
-    spec, standard = marginal.spec, marginal.data
-    values = gaussian.draw_values(
-        standard.tree, marginal.variances(points), marginal.coefficients, rng
+    certificate = _describe(grid, drawn, quality)
+    values = Values(marginal, marginal.sds(drawn.points), rng)
+    variables = values.above_groups()
+    if data.sizes[0] * size * 8 <= memory:
+        variables["theta"] = values.of_groups()
+        return _Drawn(variables, drawn.log_density, attrs, certificate)
+    certificate["theta"] = (
+        f"not kept: {data.sizes[0]:,} groups × {size:,} draws need "
+        f"{data.sizes[0] * size * 8 / 2**30:.1f} GiB; draw some with .draws(groups=[…])"
     )
-    variables = dict(zip(marginal.names, marginal.sds(points).T, strict=True))
-    at_zero = standard.location - standard.scale * (standard.origin @ values.beta)
-    for name, level in zip(spec.values, values.levels, strict=True):
-        own_unit = standard.scale * level + at_zero
-        variables[name] = own_unit if spec.dims(name) else own_unit[0]
-    if spec.covariates:
-        variables["beta"] = standard.scale * (standard.basis @ values.beta)
-    return variables
+    return _Drawn(variables, drawn.log_density, attrs, certificate, values.of_groups)
 
 
 def _by_chain(values: Floats, chains: int) -> Floats:
