@@ -16,7 +16,7 @@ from hiermodels.engines import Seed, get_engine
 from hiermodels.errors import SpecError
 from hiermodels.inputs import announce, prepare
 from hiermodels.noise_free import ReferencePosterior
-from hiermodels.posterior import Posterior, group_draws
+from hiermodels.posterior import Posterior, group_draws, with_log_likelihood
 from hiermodels.priors import Prior
 from hiermodels.reference import reference_posterior
 from hiermodels.spec import Spec
@@ -145,6 +145,7 @@ def fit(
     chains: int = 4,
     random_seed: Seed = None,
     progressbar: bool | None = None,
+    log_likelihood: bool = False,
     **engine_options: Any,
 ) -> Fit:
     """Fit a normal hierarchical model.
@@ -179,8 +180,12 @@ def fit(
         The same seed gives the same draws, bit for bit.
     progressbar : bool, optional
         Whether to show progress, where there is something to wait for.
+    log_likelihood : bool
+        Whether to add the log likelihood of each row to ``datatree``, for ``arviz_stats.loo``.
     **engine_options
-        For ``"nuts"``: ``parameterization``, ``nuts_sampler`` and what ``pm.sample`` takes.
+        For ``"exact"``: ``memory_budget``, the bytes that draws of the groups may take (2 GiB);
+        beyond, they are drawn on demand, see :meth:`Fit.draws`.  For ``"nuts"``:
+        ``parameterization``, ``nuts_sampler`` and what ``pm.sample`` takes.
 
     Returns
     -------
@@ -206,17 +211,16 @@ def fit(
         data, outcome=outcome, groups=groups, se=se, priors=priors, missing=missing
     )
     announce(grouped)
-    return Fit(
-        sample(
-            spec,
-            grouped,
-            draws=draws,
-            chains=chains,
-            random_seed=random_seed,
-            progressbar=progressbar,
-            **engine_options,
-        )
+    posterior = sample(
+        spec,
+        grouped,
+        draws=draws,
+        chains=chains,
+        random_seed=random_seed,
+        progressbar=progressbar,
+        **engine_options,
     )
+    return Fit(with_log_likelihood(posterior) if log_likelihood else posterior)
 
 
 def _require_count(name: str, count: Any) -> None:

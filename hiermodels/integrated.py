@@ -231,7 +231,8 @@ def _both_weights(lattice: Lattice) -> Floats:
 
 def _sd_moments(marginal: Marginal, lattice: Lattice) -> tuple[Floats, Floats]:
     """Means and sds of the unknown sds, over the whole lattice and half of it; (2, d) each."""
-    return _moments_of(marginal.sds(lattice.points), _both_weights(lattice))
+    means, sds = _moments_of(np.exp(marginal.log_sds(lattice.points)), _both_weights(lattice))
+    return marginal.data.scale * means, marginal.data.scale * sds
 
 
 def _moments_of(values: Floats, weights: Floats) -> tuple[Floats, Floats]:

@@ -28,6 +28,8 @@ type LogDensity = Callable[[Floats], Floats]
 DROP = 36.0  # the lattice ends where the density is exp(−36) ≈ 2e-16 of its largest value
 FLATTEST = 0.04  # least curvature that is believed: a standard deviation of 5
 LONGEST_STEP = 4.0  # of the search for a mode
+FINER = 4  # places for each point of the lattice in a marginal density
+STENCIL = 5  # half the number of places that a point is shared out among
 BOX = {1: 1 << 22, 2: 1 << 13, 3: 1 << 9}  # widest lattice, in points along each axis
 STRIDE = {1: 16, 2: 1, 3: 1}  # how far the lattice is extended at a time
 
@@ -134,17 +136,33 @@ class Lattice:
         return self._kernel_sum(axis, values, np.sinc) / self.step[axis, axis]
 
     def _kernel_sum(self, axis: int, values: Floats, kernel: Callable[[Floats], Floats]) -> Floats:
-        nodes, weights = self._marginal(axis)
+        nodes, weights = self._marginals[axis]
         spacing = self.step[axis, axis]
         return np.array([weights @ kernel((x - nodes) / spacing) for x in np.ravel(values)])
 
+    @cached_property
+    def _marginals(self) -> list[tuple[Floats, Floats]]:
+        return [self._marginal(axis) for axis in range(len(self.origin))]
+
     def _marginal(self, axis: int) -> tuple[Floats, Floats]:
-        """Put together the points that differ in later coordinates only."""
-        shape = np.ptp(self.index, axis=0) + 1
-        leading = (self.index - self.index.min(axis=0))[:, : axis + 1]
-        key = np.ravel_multi_index(tuple(leading.T), tuple(shape[: axis + 1]))
-        _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-        return self.points[first, axis], np.bincount(inverse, weights=self.weights)
+        """Move the points' weights to a fine regular grid along one axis.
+
+        Each weight is shared out by Lagrange's formula among the ``2·STENCIL`` nearest places,
+        which keeps its contribution to every smooth function of the coordinate.
+        """
+        fine = self.step[axis, axis] / FINER
+        x = self.points[:, axis]
+        place = (x - x.min()) / fine
+        left = np.floor(place).astype(np.intp)
+        offsets = np.arange(1 - STENCIL, STENCIL + 1)
+        size = int(left.max()) + 2 * STENCIL
+        weights = np.zeros(size)
+        for k in offsets:
+            others = offsets[offsets != k]
+            share = np.prod([(place - left - j) / (k - j) for j in others], axis=0)
+            index = left + k + STENCIL - 1
+            weights += np.bincount(index, weights=share * self.weights, minlength=size)
+        return x.min() + fine * (np.arange(size) - STENCIL + 1), weights
 
 
 def find_frame(log_density: LogDensity, starts: Floats) -> Frame:
@@ -208,7 +226,7 @@ def flood(
     log_density: LogDensity,
     frame: Frame,
     spacing: float,
-    growth: Floats,
+    log_weight: LogDensity,
 ) -> Lattice:
     """Lay a lattice over a density, outwards from its modes until nothing is left of it.
 
@@ -216,9 +234,9 @@ def flood(
     ----------
     spacing : float
         Distance between points, in units of the frame's basis.
-    growth : (d,)
-        The sum is to converge for the density times ``exp(growth @ x)`` as well: points are
-        added until ``log p + growth @ max(x − mode, 0)`` too has dropped by ``DROP``.
+    log_weight : LogDensity
+        Logarithm of a function, at least 1, whose product with the density is to be summed too:
+        points are added until the product has dropped by ``DROP`` from the density's top.
     """
     step = spacing * frame.basis
     origin = frame.modes[0]
@@ -242,8 +260,7 @@ def flood(
         keys.append(index - BOX[d] // 2)
         logs.append(values)
         top = max(top, values.max())
-        weighted = values + np.maximum(points - origin, 0) @ growth
-        front = (front[weighted > top - DROP][:, None] + around).ravel()
+        front = (front[values + log_weight(points) > top - DROP][:, None] + around).ravel()
         front = np.unique(front[~seen[front]])
         seen[front] = True
     return Lattice(origin, step, np.concatenate(keys), np.concatenate(logs), spacing)

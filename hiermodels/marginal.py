@@ -1,9 +1,18 @@
 """The marginal posterior of the variances, from a specification and data.
 
 All values and coefficients are integrated out by :mod:`hiermodels.gaussian`; what is left is a
-density in one to three dimensions.  It is taken in coordinates x in which it is smooth and
-falls at least linearly on all sides: the log variance, or ``log(v / (b² − v))`` for a variance
-v that its prior bounds by b².
+density in one to three dimensions.  It is taken in coordinates u that suit a lattice.  In the
+log variance x (or in ``log(v/(b² − v))`` for a variance v that its prior bounds by b²) it is
+smooth, but its tails may fall as slowly as ``exp(−|x|/2)``; so x is bent outside the range
+(low, high) in which the data speak,
+
+    x = u − exp(low − u) + exp(u − high),
+
+which makes both tails fall doubly exponentially and leaves the density analytic.
+
+References
+----------
+Takahasi & Mori (1974), Publ. RIMS 9:721 (double exponential quadrature).
 """
 
 from __future__ import annotations
@@ -20,8 +29,10 @@ from hiermodels.propriety import Tails
 from hiermodels.spec import Spec
 from hiermodels.sufficient import Standardized
 
-SCAN = np.array([-14.0, -9.0, -6.0, -4.0, -2.0, 0.0, 2.0])  # first look at log variances
+SCAN_STEP = 2.0  # of the first look at the density
+BEYOND = 4.0  # how far the scan goes beyond the range in which the data speak
 WORTH_CLIMBING = 50.0  # below the highest point of the scan
+LARGEST_LOG = 600.0  # of a standardised variance and of its inverse
 
 
 @dataclass(frozen=True)
@@ -73,27 +84,36 @@ class Marginal:
             log_normalizer=float(log_normalizer + np.linalg.slogdet(transform)[1]),
         )
 
-    def log_sds(self, x: Floats) -> Floats:
-        """Logarithms of the standardised sds at points x, both (n, d)."""
-        return np.stack([self._log_sd(j, x[:, j]) for j in range(x.shape[1])], axis=1)
+    @cached_property
+    def ranges(self) -> Floats:
+        """Log variances between which the data speak, on each axis; (d, 2)."""
+        ranges = [self._range(level) for level in range(len(self.spec.spreads))]
+        if not self.spec.se:
+            ranges.append((np.log(self._sigma2) - 4, np.log(self._sigma2) + 4))
+        return np.array(ranges)
+
+    def log_sds(self, u: Floats) -> Floats:
+        """Logarithms of the standardised sds at points u, both (n, d)."""
+        return np.stack([self._log_sd(j, u[:, j]) for j in range(u.shape[1])], axis=1)
+
+    def sds(self, u: Floats) -> Floats:
+        """Sds in the outcome's unit at points u, both (n, d)."""
+        return np.exp(self.log_sds(u)) * self.data.scale
 
     def coordinate(self, axis: int, sd: Floats) -> Floats:
-        """The coordinate at which an sd, in the outcome's unit, stands."""
-        with np.errstate(divide="ignore"):
-            log_variance = 2 * (np.log(sd) - np.log(self.data.scale))
-        upper = self._log_upper(axis)
-        if upper == np.inf:
-            return log_variance
-        with np.errstate(divide="ignore"):
-            return -np.log(np.expm1(np.maximum(2 * upper - log_variance, 0.0)))
+        """The coordinate u at which an sd, in the outcome's unit, stands; by bisection."""
+        log_sd = np.log(sd / self.data.scale)
+        low = np.full(len(sd), self.ranges[axis, 0] - 10.0)
+        high = np.full(len(sd), self.ranges[axis, 1] + 10.0)
+        for _ in range(64):
+            middle = (low + high) / 2
+            below = self._log_sd(axis, middle) < log_sd
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return (low + high) / 2
 
-    def sds(self, x: Floats) -> Floats:
-        """Sds in the outcome's unit at points x, both (n, d)."""
-        return np.exp(self.log_sds(x)) * self.data.scale
-
-    def variances(self, x: Floats) -> Variances:
-        """Standardised variances at points x."""
-        return self._variances(np.exp(2 * self.log_sds(x)))
+    def variances(self, u: Floats) -> Variances:
+        """Standardised variances at points u."""
+        return self._variances(np.exp(2 * self.log_sds(u)))
 
     def variances_of(self, sds: Floats) -> Variances:
         """Standardised variances from sds in the outcome's unit (n, d)."""
@@ -103,53 +123,79 @@ class Marginal:
         sigma2 = np.ones(len(columns)) if self.spec.se else columns[:, -1]
         return Variances(tuple(columns[:, : len(self.spec.spreads)].T), sigma2)
 
-    def log_density(self, x: Floats) -> Floats:
-        """``log p(y, x)`` at points x (n, d): with proper priors, normalised; shape (n,)."""
-        total = gaussian.log_likelihood(self.data.tree, self.variances(x), self.coefficients)
+    def log_density(self, u: Floats) -> Floats:
+        """``log p(y, u)`` at points u (n, d): with proper priors, normalised; shape (n,)."""
+        total = gaussian.log_likelihood(self.data.tree, self.variances(u), self.coefficients)
         total += self.data.log_jacobian
-        log_sds = self.log_sds(x) + np.log(self.data.scale)
+        log_sds = self.log_sds(u) + np.log(self.data.scale)
         for j, name in enumerate(self.names):
             total += self.spec.variance_prior(name).log_density_log_sd(log_sds[:, j])
-            total += self._log_slope(j, x[:, j])
-        return total
+        return total + self.log_slope(u)
+
+    def log_slope(self, u: Floats) -> Floats:
+        """Log density of u less that of the log sds; shape (n,)."""
+        return np.sum([self._log_slope(j, column) for j, column in enumerate(u.T)], axis=0)
 
     @cached_property
     def frame(self) -> lattice.Frame:
         """Where the posterior lies: climbed to from the peaks of a coarse scan."""
-        d = len(self.names)
-        axes = [SCAN + self._offset(j) for j in range(d)]
+        axes = [np.arange(low - BEYOND, high + BEYOND, SCAN_STEP) for low, high in self.ranges]
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-        heights = self.log_density(grid.reshape(-1, d)).reshape(grid.shape[:-1])
-        heights = np.where(np.isnan(heights), -np.inf, heights)
+        heights = self.log_density(grid.reshape(-1, len(axes))).reshape(grid.shape[:-1])
         peaks = _peaks(heights) & (heights > heights.max() - WORTH_CLIMBING)
         return lattice.find_frame(self.log_density, grid[peaks])
 
     def lattice(self, spacing: float) -> Lattice:
         """Lay a lattice over the posterior, wide enough for every moment that exists."""
-        growth = [
-            float(self._log_upper(j) == np.inf and self.tails.sd_moment_exists(name, 2))
-            for j, name in enumerate(self.names)
-        ]
-        return lattice.flood(self.log_density, self.frame, spacing, np.array(growth))
+        return lattice.flood(self.log_density, self.frame, spacing, self._log_weight)
+
+    def _log_weight(self, u: Floats) -> Floats:
+        """How many times larger the variances are than at the mode, where E v exists."""
+        exists = [self.tails.sd_moment_exists(name, 2) for name in self.names]
+        ratio = 2 * (self.log_sds(u) - self.log_sds(self.frame.modes[:1]))
+        return np.maximum(ratio, 0.0) @ np.array(exists, dtype=float)
+
+    @cached_property
+    def _sigma2(self) -> float:
+        """A typical variance of a row of weight 1."""
+        if self.spec.se:
+            return 1.0
+        tree = self.data.tree
+        freedom = tree.n_rows - tree.sizes[0]
+        within = tree.scatter[-1, -1] / freedom if freedom else 0.0
+        return float(within) or float(np.var(tree.mean[:, -1])) or 1.0
+
+    def _range(self, level: int) -> tuple[float, float]:
+        """From a spread that is lost among the errors to one that is larger than any seen."""
+        tree = self.data.tree
+        error = self._sigma2 / np.median(tree.weight) * tree.sizes[level] / tree.sizes[0]
+        spread = float(np.var(tree.mean[:, -1]))
+        low = np.log(error) - 0.5 * np.log(tree.sizes[level]) - 4
+        return float(low), float(np.log(max(spread, error)) + 4)
 
     def _log_upper(self, axis: int) -> float:
         """Logarithm of the largest standardised sd that the prior allows."""
-        upper = self.spec.variance_prior(self.names[axis]).upper
-        return float(np.log(upper / self.data.scale))
+        return float(np.log(self.spec.variance_prior(self.names[axis]).upper / self.data.scale))
 
-    def _offset(self, axis: int) -> float:
-        """Where the scan of an axis begins to count: the log of the typical variance, 0."""
+    def _bent(self, axis: int, u: Floats) -> Floats:
+        """The coordinate x of the module's text."""
+        low, high = self.ranges[axis]
+        with np.errstate(over="ignore"):
+            return np.clip(u - np.exp(low - u) + np.exp(u - high), -LARGEST_LOG, LARGEST_LOG)
+
+    def _log_sd(self, axis: int, u: Floats) -> Floats:
+        """``x/2``, or ``log b − ½ log(1 + b² e^{−x})`` with an upper bound b."""
+        x, upper = self._bent(axis, u), self._log_upper(axis)
+        return x / 2 if upper == np.inf else upper - np.logaddexp(0, 2 * upper - x) / 2
+
+    def _log_slope(self, axis: int, u: Floats) -> Floats:
+        """Logarithm of the derivative of the log sd with respect to u."""
+        low, high = self.ranges[axis]
+        slope = np.logaddexp(0, np.logaddexp(low - u, u - high)) - np.log(2)
         upper = self._log_upper(axis)
-        return 0.0 if upper == np.inf else -2 * upper
-
-    def _log_sd(self, axis: int, x: Floats) -> Floats:
-        upper = self._log_upper(axis)
-        return x / 2 if upper == np.inf else upper - np.logaddexp(0, -x) / 2
-
-    def _log_slope(self, axis: int, x: Floats) -> Floats:
-        """Logarithm of the derivative of the log sd with respect to x."""
-        bounded = self._log_upper(axis) < np.inf
-        return np.log(0.5) - (np.logaddexp(0, x) if bounded else 0.0)
+        return (
+            slope if upper == np.inf else slope - np.logaddexp(0, self._bent(axis, u) - 2 * upper)
+        )
 
 
 class Values:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import xarray as xr
 
 from hiermodels.data import GroupedData
 from hiermodels.errors import DataError, SpecError
-from hiermodels.gaussian import Floats, Indices
+from hiermodels.gaussian import LOG_2PI, Floats, Indices
 from hiermodels.spec import Spec
 
 SAMPLE_DIMS = ("chain", "draw")
@@ -120,7 +120,7 @@ def group_draws(posterior: Posterior, groups: Sequence[Any] | None = None) -> xr
     wanted = labels if groups is None else np.asarray(groups)
     places = pd.Index(labels).get_indexer(pd.Index(wanted))
     if (places < 0).any():
-        unknown = np.asarray(wanted)[places < 0][0]
+        unknown = wanted[places < 0].tolist()[0]
         raise DataError(f"there is no {dim} {unknown!r} in the data")
     if posterior.draw_groups is None:
         return posterior.datatree["posterior"].to_dataset()["theta"].isel({dim: places})
@@ -131,3 +131,34 @@ def group_draws(posterior: Posterior, groups: Sequence[Any] | None = None) -> xr
         dims=(*SAMPLE_DIMS, dim),
         name="theta",
     )
+
+
+def with_log_likelihood(posterior: Posterior) -> Posterior:
+    """Add a group ``log_likelihood``: ``log N(y_i; theta_g[i] + x_i'beta, sigma²)``.
+
+    One number for each draw and row, (chain, draw, row): for ``arviz_stats.loo`` and its like.
+
+    Raises
+    ------
+    SpecError
+        If the draws of the groups were not kept, being too many.
+    """
+    spec, data = posterior.spec, posterior.data
+    if posterior.draw_groups is not None:
+        raise SpecError(
+            f"log_likelihood: {data.sizes[0]:,} groups are too many to keep draws of theta for each; "
+            f"raise memory_budget or ask for fewer draws"
+        )
+    draws = posterior.datatree["posterior"].to_dataset()
+    mean = draws["theta"].to_numpy()
+    mean = mean[..., data.group] if spec.groups else mean[..., None]
+    if spec.covariates:
+        mean = mean + draws["beta"].to_numpy() @ data.x.T
+    sigma = data.se if data.se is not None else draws["sigma"].to_numpy()[..., None]
+    log_density = -0.5 * (LOG_2PI + ((data.y - mean) / sigma) ** 2) - np.log(sigma)
+    dims = (*SAMPLE_DIMS, "row")
+    coords = {name: draws[name] for name in SAMPLE_DIMS} | {"row": np.arange(len(data.y))}
+    group = xr.Dataset({spec.outcome: (dims, log_density)}, coords)
+    tree = posterior.datatree.copy()
+    tree["log_likelihood"] = xr.DataTree(group)
+    return replace(posterior, datatree=tree)

@@ -11,6 +11,10 @@ from hiermodels import lattice
 from hiermodels.lattice import LatticeError
 
 
+def no_weight(x):
+    return np.zeros(len(x))
+
+
 def log_gamma(shape):
     """Log density of log X, X ~ Gamma(shape): smooth, skew, with exponential tails."""
     return lambda x: (shape * x - np.exp(x) - gammaln(shape)).sum(axis=1)
@@ -29,7 +33,7 @@ def test_moments_of_a_normal_density(d):
     covariance, mean = COVARIANCE[:d, :d], np.array([3.0, -40.0, 0.5])[:d]
     density = normal(covariance, mean)
     frame = lattice.find_frame(density, np.zeros((1, d)))
-    grid = lattice.flood(density, frame, 0.7, np.zeros(d))
+    grid = lattice.flood(density, frame, 0.7, no_weight)
     found = grid.weights @ grid.points
     assert grid.log_integral == pytest.approx(0, abs=1e-11)
     np.testing.assert_allclose(found, mean, rtol=0, atol=1e-10)
@@ -42,7 +46,7 @@ def test_distribution_function_of_each_axis(d):
     covariance, mean = COVARIANCE[:d, :d], np.zeros(d)
     density = normal(covariance, mean)
     frame = lattice.find_frame(density, np.ones((1, d)))
-    grid = lattice.flood(density, frame, 0.35, np.zeros(d))
+    grid = lattice.flood(density, frame, 0.35, no_weight)
     for axis in range(d):
         sd = np.sqrt(covariance[axis, axis])
         x = sd * np.linspace(-3, 3, 13)
@@ -52,27 +56,27 @@ def test_distribution_function_of_each_axis(d):
 def test_distribution_function_of_a_skew_density():
     density = log_gamma(1.5)
     frame = lattice.find_frame(density, np.zeros((1, 1)))
-    grid = lattice.flood(density, frame, 0.25, np.zeros(1))
+    grid = lattice.flood(density, frame, 0.25, no_weight)
     x = np.linspace(-4, 2, 20)
     np.testing.assert_allclose(grid.cdf(0, x), stats.gamma(1.5).cdf(np.exp(x)), atol=1e-9)
 
 
-def test_growth_reaches_moments_that_the_density_alone_does_not():
+def test_a_weight_reaches_moments_that_the_density_alone_does_not():
     """X = e^x with density ∝ x-tail exp(−1.2 x): E X needs points far beyond the density's end."""
     density = lambda x: (-1.2 * np.logaddexp(0, x) + 1.5 * x - 1.5 * np.logaddexp(0, x))[:, 0]  # noqa: E731
     # p(x) ∝ e^{1.5x} (1 + e^x)^{−2.7}: X is beta prime (1.5, 1.2), with mean 1.5/0.2
     frame = lattice.find_frame(density, np.zeros((1, 1)))
-    without = lattice.flood(density, frame, 0.35, np.zeros(1))
-    with_growth = lattice.flood(density, frame, 0.35, np.ones(1))
-    assert with_growth.weights @ np.exp(with_growth.points[:, 0]) == pytest.approx(7.5, rel=1e-9)
+    without = lattice.flood(density, frame, 0.35, no_weight)
+    with_weight = lattice.flood(density, frame, 0.35, lambda x: np.maximum(x[:, 0], 0))
+    assert with_weight.weights @ np.exp(with_weight.points[:, 0]) == pytest.approx(7.5, rel=1e-9)
     assert without.weights @ np.exp(without.points[:, 0]) != pytest.approx(7.5, rel=1e-4)
 
 
 def test_half_the_points_are_a_lattice_of_wider_spacing():
     density = log_gamma(1.0)
     frame = lattice.find_frame(density, np.zeros((1, 2)))
-    coarse = lattice.flood(density, frame, 0.7, np.zeros(2))
-    fine = lattice.flood(density, frame, 0.35, np.zeros(2))
+    coarse = lattice.flood(density, frame, 0.7, no_weight)
+    fine = lattice.flood(density, frame, 0.35, no_weight)
 
     def difference(grid):
         half = np.where(grid.half, grid.weights, 0)
@@ -87,7 +91,7 @@ def test_half_the_points_are_a_lattice_of_wider_spacing():
 def test_draws_are_from_the_density(d, spacing):
     density = log_gamma(0.8)
     frame = lattice.find_frame(density, np.zeros((1, d)))
-    grid = lattice.flood(density, frame, spacing, np.zeros(d))
+    grid = lattice.flood(density, frame, spacing, no_weight)
     drawn = lattice.draw(grid, density, 20_000, np.random.default_rng(d))
     assert drawn.largest_ratio <= drawn.bound
     assert drawn.acceptance > 0.5
@@ -102,7 +106,7 @@ def test_a_bound_that_is_too_low_is_raised_and_the_draw_begun_again(monkeypatch)
     """Without it, the middle of each cell would be drawn too rarely."""
     density = normal(np.eye(1), np.zeros(1))
     frame = lattice.find_frame(density, np.zeros((1, 1)))
-    grid = lattice.flood(density, frame, 2.5, np.zeros(1))
+    grid = lattice.flood(density, frame, 2.5, no_weight)
     wide = lattice.Lattice(grid.origin, grid.step, grid.index, grid.log_density, spacing=0.01)
     drawn = lattice.draw(wide, density, 20_000, np.random.default_rng(1))
     assert drawn.bound >= drawn.largest_ratio > 1.05 * (1 + 0.01**2 / 8)
@@ -119,7 +123,7 @@ def test_separate_modes_are_all_found():
         )
 
     frame = lattice.find_frame(density, np.array([[-9.0], [9.0]]))
-    grid = lattice.flood(density, frame, 0.4, np.zeros(1))
+    grid = lattice.flood(density, frame, 0.4, no_weight)
     assert grid.log_integral == pytest.approx(0, abs=1e-9)
     assert grid.cdf(0, np.zeros(1))[0] == pytest.approx(0.3, abs=1e-9)
 
@@ -132,7 +136,7 @@ def test_a_density_without_end_is_refused():
 def test_draws_are_reproduced_by_the_seed():
     density = log_gamma(2.0)
     frame = lattice.find_frame(density, np.zeros((1, 2)))
-    grid = lattice.flood(density, frame, 0.75, np.zeros(2))
+    grid = lattice.flood(density, frame, 0.75, no_weight)
     first, second = (
         lattice.draw(grid, density, 100, np.random.default_rng(3)).points for _ in range(2)
     )

@@ -128,14 +128,15 @@ def _draw_hierarchy(
     certificate = _describe(grid, drawn, quality)
     values = Values(marginal, marginal.sds(drawn.points), rng)
     variables = values.above_groups()
+    log_density = drawn.log_density - marginal.log_slope(drawn.points)  # of the log sds
     if data.sizes[0] * size * 8 <= memory:
         variables["theta"] = values.of_groups()
-        return _Drawn(variables, drawn.log_density, attrs, certificate)
+        return _Drawn(variables, log_density, attrs, certificate)
     certificate["theta"] = (
         f"not kept: {data.sizes[0]:,} groups × {size:,} draws need "
         f"{data.sizes[0] * size * 8 / 2**30:.1f} GiB; draw some with .draws(groups=[…])"
     )
-    return _Drawn(variables, drawn.log_density, attrs, certificate, values.of_groups)
+    return _Drawn(variables, log_density, attrs, certificate, values.of_groups)
 
 
 def _by_chain(values: Floats, chains: int) -> Floats:
