@@ -13,16 +13,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hiermodels.design import Design, build, check_rank, term_columns
 from hiermodels.errors import DataError
 from hiermodels.gaussian import Floats, Indices
+from hiermodels.wording import LARGEST, listed, plural, rows_named, short
 
 type Missing = Literal["error", "drop"]
 
 OUTCOME_NAME = "y"
 SE_NAMES = ("sigma", "se", "std_err")
-LARGEST = 1e150  # whose square is still a floating-point number
 COEFFICIENT_DIM = "coef"  # dimension of the coefficients of the covariates
-SHOWN = 5  # rows or names in a message
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,8 @@ class GroupedData:
         Outcome.
     se : (N,) or None
         Known standard errors.
-    x : (N, q)
+    design : Design
         Covariates, without a column for the intercept.
-    covariates : tuple of str
-        Their names.
     group : (N,)
         Index of each row's innermost group.
     labels : tuple of arrays
@@ -79,8 +77,7 @@ class GroupedData:
     roles: Roles
     y: Floats
     se: Floats | None
-    x: Floats
-    covariates: tuple[str, ...]
+    design: Design
     group: Indices
     labels: tuple[NDArray[Any], ...]
     parents: tuple[Indices, ...]
@@ -95,7 +92,8 @@ class GroupedData:
     def coords(self) -> dict[str, NDArray[Any]]:
         """Labels by the column that they come from, as xarray's coordinates."""
         coords = dict(zip(self.roles.groups, self.labels, strict=True))
-        return coords | ({COEFFICIENT_DIM: np.array(self.covariates)} if self.covariates else {})
+        names = self.design.names
+        return coords | ({COEFFICIENT_DIM: np.array(names)} if names else {})
 
     def __str__(self) -> str:
         counts = [
@@ -113,6 +111,7 @@ def read(
     outcome: str | None = None,
     groups: Sequence[str] | str | None = None,
     se: str | None = None,
+    covariates: Sequence[str] = (),
     missing: Missing = "error",
 ) -> GroupedData:
     """Read and check a data frame.
@@ -122,6 +121,8 @@ def read(
     data : pandas.DataFrame or any eager frame that narwhals knows
     outcome, groups, se
         Columns; inferred where they are not given, see :func:`infer_roles`.
+    covariates : sequence of str
+        Terms of the design, as :func:`hiermodels.design.build` takes them.
     missing : {"error", "drop"}
         What to do with rows in which a value that is needed is missing.
 
@@ -135,10 +136,11 @@ def read(
         Naming the column, the rows, what was expected and what to do.
     """
     frame = _Frame(data)
-    roles = infer_roles(frame, outcome, groups, se)
+    roles = infer_roles(frame, outcome, groups, se, term_columns(covariates))
     if missing not in ("error", "drop"):
         raise DataError(f"missing: expected 'error' or 'drop'; found {missing!r}")
-    used = [roles.outcome, *roles.groups, *([roles.se] if roles.se else [])]
+    columns = term_columns(covariates)
+    used = [roles.outcome, *roles.groups, *([roles.se] if roles.se else []), *columns]
     dropped = 0
     if missing == "drop":
         gaps = np.any([frame.gaps(name) for name in used], axis=0)
@@ -148,17 +150,21 @@ def read(
             raise DataError(f"no rows are left after dropping {dropped} with missing values")
     y = frame.numbers(roles.outcome)
     se_values = frame.positive(roles.se) if roles.se else None
-    columns = [frame.labels(name) for name in roles.groups]
-    group, labels, parents = _nest(roles.groups, columns, len(y))
-    result = GroupedData(
-        roles, y, se_values, np.empty((len(y), 0)), (), group, labels, parents, dropped
-    )
+    design = build(frame.select(columns), covariates)
+    check_rank(design.names, design.matrix)
+    units = [frame.labels(name) for name in roles.groups]
+    group, labels, parents = _nest(roles.groups, units, len(y))
+    result = GroupedData(roles, y, se_values, design, group, labels, parents, dropped)
     _check_groups(frame, result)
     return result
 
 
 def infer_roles(
-    frame: _Frame, outcome: str | None, groups: Sequence[str] | str | None, se: str | None
+    frame: _Frame,
+    outcome: str | None,
+    groups: Sequence[str] | str | None,
+    se: str | None,
+    covariates: Sequence[str] = (),
 ) -> Roles:
     """Find the roles that were not given; where two readings are possible, refuse.
 
@@ -167,10 +173,10 @@ def infer_roles(
     or categories), ordered by nesting.
     """
     given = [groups] if isinstance(groups, str) else list(groups or [])
-    for name in (outcome, *given, se):
+    for name in (outcome, *given, se, *covariates):
         if name is not None:
             frame.require(name)
-    used = [name for name in (outcome, *given, se) if name is not None]
+    used = [name for name in (outcome, *given, se, *covariates) if name is not None]
     taken = set(used)
     if len(taken) < len(used):
         twice = next(name for name in used if used.count(name) > 1)
@@ -180,7 +186,7 @@ def infer_roles(
         candidates = [name for name in SE_NAMES if name in frame.columns and name not in taken]
         if len(candidates) > 1:
             raise DataError(
-                f"se: columns {_names(candidates)} may all hold standard errors; say se=…"
+                f"se: columns {listed(candidates)} may all hold standard errors; say se=…"
             )
         if candidates:
             se = candidates[0]
@@ -202,7 +208,7 @@ def _infer_outcome(frame: _Frame, taken: set[str]) -> str:
     candidates = [name for name in frame.columns if name not in taken and frame.is_continuous(name)]
     if len(candidates) == 1:
         return candidates[0]
-    found = f"several are: {_names(candidates)}" if candidates else "none is"
+    found = f"several are: {listed(candidates)}" if candidates else "none is"
     raise DataError(
         f"outcome: expected a column {OUTCOME_NAME!r} or a single continuous one; {found}. "
         f"Say outcome=…"
@@ -216,7 +222,7 @@ def _infer_groups(frame: _Frame, taken: set[str]) -> list[str]:
         rest = [name for name in frame.columns if name not in taken]
         raise DataError(
             f"groups: expected a column of labels (text or categories); found none among "
-            f"{_names(rest)}. Say groups=[…], from the outer to the inner level"
+            f"{listed(rest)}. Say groups=[…], from the outer to the inner level"
         )
     frame.check_gaps(candidates)
     codes = {
@@ -227,7 +233,7 @@ def _infer_groups(frame: _Frame, taken: set[str]) -> list[str]:
         pairs = len(np.unique(np.stack([codes[outer], codes[inner]]), axis=1).T)
         if pairs > codes[inner].max() + 1 or codes[outer].max() == codes[inner].max():
             raise DataError(
-                f"groups: columns {_names(candidates)} hold labels, and {inner!r} is not nested in "
+                f"groups: columns {listed(candidates)} hold labels, and {inner!r} is not nested in "
                 f"{outer!r} as it stands. Say groups=[…], from the outer to the inner level"
             )
     return candidates
@@ -268,7 +274,7 @@ def _check_distinct(name: str, labels: NDArray[Any]) -> None:
     if (counts > 1).any():
         raise DataError(
             f"column {name!r}: two different groups would both be called "
-            f"{_short(values[counts > 1][0])}; rename them so that 'parent/label' is unique"
+            f"{short(values[counts > 1][0])}; rename them so that 'parent/label' is unique"
         )
 
 
@@ -276,16 +282,16 @@ def _check_groups(frame: _Frame, data: GroupedData) -> None:
     for name, labels in zip(data.roles.groups, data.labels, strict=True):
         if len(labels) < 2:
             raise DataError(
-                f"column {name!r} has one group only, {_short(labels[0])}: a hierarchical model "
+                f"column {name!r} has one group only, {short(labels[0])}: a hierarchical model "
                 f"compares groups and needs at least two at each level"
             )
     sizes = np.bincount(data.group)
     if data.se is not None and "groups" in data.roles.inferred and sizes.max() > 1:
         shared = int(np.argmax(sizes > 1))
         rows = np.flatnonzero(data.group == shared)
-        label = _short(data.labels[-1][shared])
+        label = short(data.labels[-1][shared])
         raise DataError(
-            f"column {data.roles.groups[-1]!r}: label {label} stands in rows "
+            f"column {data.roles.groups[-1]!r}: label {label} stands in "
             f"{frame.show_rows(rows)}, and each row has a standard error of its own. If these are "
             f"several measurements of one group, say groups={list(data.roles.groups)}; if not, "
             f"give each its own label"
@@ -318,13 +324,24 @@ class _Frame:
 
     def require(self, name: str) -> None:
         if name not in self.columns:
-            raise DataError(f"there is no column {name!r}; the data have {_names(self.columns)}")
+            raise DataError(f"there is no column {name!r}; the data have {listed(self.columns)}")
 
     def filter(self, keep: NDArray[np.bool_]) -> _Frame:
         kept = object.__new__(_Frame)
         kept._frame = self._frame.filter(keep.tolist())
         kept._rows = self._rows[keep]
         return kept
+
+    def select(self, columns: Sequence[str]) -> pd.DataFrame:
+        """Some columns as a pandas frame, with the user's row labels for its index."""
+        categories = (nw.Categorical, nw.Enum)
+        series = {
+            name: self._frame[name].to_pandas().array
+            if self._frame[name].dtype in categories
+            else pd.Series(self._frame[name].to_list())
+            for name in columns
+        }
+        return pd.DataFrame(series, index=range(len(self))).set_index(pd.Index(self._rows))
 
     def is_continuous(self, name: str) -> bool:
         return bool(self._frame[name].dtype.is_float())
@@ -348,8 +365,8 @@ class _Frame:
             rows = np.flatnonzero(self.gaps(name))
             if len(rows):
                 raise DataError(
-                    f"column {name!r}: {len(rows)} missing value{_s(rows)}, in "
-                    f"row{_s(rows)} {self.show_rows(rows)}. Fill them, or leave these "
+                    f"column {name!r}: {len(rows)} missing value{plural(len(rows))}, in "
+                    f"{self.show_rows(rows)}. Fill them, or leave these "
                     f"rows out with missing='drop'"
                 )
 
@@ -367,7 +384,7 @@ class _Frame:
         if len(bad):
             raise DataError(
                 f"column {name!r}: expected finite numbers of size up to {LARGEST:g}; found "
-                f"{values[bad[0]]} in row{_s(bad)} {self.show_rows(bad)}"
+                f"{values[bad[0]]} in {self.show_rows(bad)}"
             )
         return values
 
@@ -378,7 +395,7 @@ class _Frame:
         if len(bad):
             raise DataError(
                 f"column {name!r}: expected positive standard errors; found {values[bad[0]]:g} in "
-                f"row{_s(bad)} {self.show_rows(bad)}"
+                f"{self.show_rows(bad)}"
             )
         return values
 
@@ -387,8 +404,8 @@ class _Frame:
         bad = np.flatnonzero([isinstance(v, bool) or not isinstance(v, kinds) for v in values])
         if len(bad):
             raise DataError(
-                f"column {name!r}: expected numbers; found {_short(values[bad[0]])} in "
-                f"row{_s(bad)} {self.show_rows(bad)}"
+                f"column {name!r}: expected numbers; found {short(values[bad[0]])} in "
+                f"{self.show_rows(bad)}"
             )
         return [float(value) for value in values]
 
@@ -408,7 +425,7 @@ class _Frame:
         empty = np.flatnonzero(text == "")
         if len(empty):
             raise DataError(
-                f"column {name!r}: {len(empty)} empty label{_s(empty)}, in row{_s(empty)} "
+                f"column {name!r}: {len(empty)} empty label{plural(len(empty))}, in "
                 f"{self.show_rows(empty)}. Name these groups"
             )
         self._check_spelling(name, raw, text)
@@ -431,20 +448,4 @@ class _Frame:
             )
 
     def show_rows(self, rows: Indices) -> str:
-        return _names([self._rows[i] for i in rows])
-
-
-def _short(value: Any) -> str:
-    text = repr(value.item() if isinstance(value, np.generic) else value)
-    return text if len(text) <= 40 else text[:37] + "…"
-
-
-def _names(items: Sequence[Any]) -> str:
-    """Write out a few items, and how many more there are."""
-    shown = ", ".join(_short(item) for item in items[:SHOWN])
-    more = len(items) - SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _s(items: Sequence[Any] | NDArray[Any]) -> str:
-    return "" if len(items) == 1 else "s"
+        return rows_named([self._rows[i] for i in rows])

@@ -1,8 +1,16 @@
-"""Small data sets from the literature, typed from their publications."""
+"""Small data sets from the literature, typed from their publications, and simulated ones."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
+from hiermodels.errors import SpecError
+
+SDS = ("kappa", "tau", "sigma")
 
 
 def load_baseball() -> pd.DataFrame:
@@ -25,9 +33,9 @@ def load_baseball() -> pd.DataFrame:
     --------
     >>> import hiermodels as hm
     >>> hm.datasets.load_baseball().head(2)
-             player      y  sigma  at_bats  ability
-    0      Clemente  0.400   0.06       45    0.346
-    1   F. Robinson  0.378   0.06       45    0.298
+            player      y  sigma  at_bats  ability
+    0     Clemente  0.400   0.06       45    0.346
+    1  F. Robinson  0.378   0.06       45    0.298
     """
     rows = [
         ("Clemente", 0.400, 0.346),
@@ -83,3 +91,259 @@ def load_eight_schools() -> pd.DataFrame:
             "sigma": [15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0],
         }
     )
+
+
+def load_school_calendar() -> pd.DataFrame:
+    """Effects of a modified school calendar on achievement in 56 schools of 11 districts.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``district``, its number as text; ``school``, the number of the study as text, a
+        label that no other district has; ``year`` of the study; ``y``, the standardised mean
+        difference in achievement between pupils with a modified calendar, of shorter and more
+        frequent holidays, and pupils with the traditional one; ``se``, its standard error, the
+        root of the published sampling variance.
+
+    References
+    ----------
+    Konstantopoulos (2011), Fixed effects and variance components estimation in three-level
+    meta-analysis, Research Synthesis Methods 2:61-76; the studies are from Cooper, Valentine,
+    Charlton & Melson (2003), Review of Educational Research 73:1-52.
+
+    Examples
+    --------
+    >>> import hiermodels as hm
+    >>> hm.datasets.load_school_calendar().head(2)
+      district school  year     y        se
+    0       11      1  1976 -0.18  0.343511
+    1       11      2  1976 -0.22  0.343511
+    """
+    years: dict[str, int | list[int]] = {
+        "11": 1976,
+        "12": 1989,
+        "18": 1994,
+        "27": 1976,
+        "56": 1997,
+        "58": 1976,
+        "71": 1997,
+        "86": 1997,
+        "91": 2000,
+        "108": 2000,
+        "644": [1995, 1995, 1994, 1994],
+    }
+    effects = {
+        "11": [-0.18, -0.22, 0.23, -0.30],
+        "12": [0.13, -0.26, 0.19, 0.32],
+        "18": [0.45, 0.38, 0.29],
+        "27": [0.16, 0.65, 0.36, 0.60],
+        "56": [0.08, 0.04, 0.19, -0.06],
+        "58": [-0.18, 0.00, 0.00, -0.28, -0.04, -0.30, 0.07, 0.00, 0.05, -0.08, -0.09],
+        "71": [0.30, 0.98, 1.19],
+        "86": [-0.07, -0.05, -0.01, 0.02, -0.03, 0.00, 0.01, -0.10],
+        "91": [0.50, 0.66, 0.20, 0.00, 0.05, 0.07],
+        "108": [-0.52, 0.70, -0.03, 0.27, -0.34],
+        "644": [0.12, 0.61, 0.04, -0.05],
+    }
+    variances: dict[str, float | list[float]] = {
+        "11": [0.118, 0.118, 0.144, 0.144],
+        "12": [0.014, 0.014, 0.015, 0.024],
+        "18": [0.023, 0.043, 0.012],
+        "27": [0.020, 0.004, 0.004, 0.007],
+        "56": [0.019, 0.007, 0.005, 0.004],
+        "58": [0.020, 0.018, 0.019, 0.022, 0.020, 0.021, 0.006, 0.007, 0.007, 0.007, 0.007],
+        "71": [0.015, 0.011, 0.010],
+        "86": 0.001,
+        "91": [0.010, 0.011, 0.010, 0.009, 0.013, 0.013],
+        "108": [0.031, 0.031, 0.030, 0.030, 0.030],
+        "644": [0.087, 0.082, 0.067, 0.067],
+    }
+    districts = [
+        pd.DataFrame(
+            {"district": name, "year": years[name], "y": y, "se": np.sqrt(variances[name])}
+        )
+        for name, y in effects.items()
+    ]
+    frame = pd.concat(districts, ignore_index=True)
+    frame.insert(1, "school", [str(study) for study in range(1, len(frame) + 1)])
+    return frame
+
+
+def load_pastes() -> pd.DataFrame:
+    """Strength of a chemical paste in two assays of each of three casks of ten batches.
+
+    Returns
+    -------
+    DataFrame
+        60 rows with columns ``batch``, A to J; ``cask``, a to c: the three casks of a batch, whose
+        labels repeat in other batches, so that ``groups=["batch", "cask"]`` must be said;
+        ``strength`` in per cent.
+
+    References
+    ----------
+    Davies & Goldsmith (1972), Statistical Methods in Research and Production, 4th ed., Oliver &
+    Boyd, section 6.5.
+
+    Examples
+    --------
+    >>> import hiermodels as hm
+    >>> hm.datasets.load_pastes().head(3)
+      batch cask  strength
+    0     A    a      62.8
+    1     A    a      62.6
+    2     A    b      60.1
+    """
+    assays = {
+        "A": [62.8, 62.6, 60.1, 62.3, 62.7, 63.1],
+        "B": [60.0, 61.4, 57.5, 56.9, 61.1, 58.9],
+        "C": [58.7, 57.5, 63.9, 63.1, 65.4, 63.7],
+        "D": [57.1, 56.4, 56.9, 58.6, 64.7, 64.5],
+        "E": [55.1, 55.1, 54.7, 54.2, 58.8, 57.5],
+        "F": [63.4, 64.9, 59.3, 58.1, 60.5, 60.0],
+        "G": [62.5, 62.6, 61.0, 58.7, 56.9, 57.7],
+        "H": [59.2, 59.4, 65.2, 66.0, 64.8, 64.1],
+        "I": [54.8, 54.8, 64.0, 64.0, 57.7, 56.8],
+        "J": [58.3, 59.3, 59.2, 59.2, 58.9, 56.6],
+    }
+    rows = [
+        (batch, cask, strength)
+        for batch, strengths in assays.items()
+        for cask, strength in zip("aabbcc", strengths, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["batch", "cask", "strength"])
+
+
+def load_dyestuff() -> pd.DataFrame:
+    """Yields of dyestuff from five preparations of each of six batches of an intermediate.
+
+    Returns
+    -------
+    DataFrame
+        30 rows with columns ``batch``, A to F; ``yield_``, in grams of standard colour.
+
+    References
+    ----------
+    Davies & Goldsmith (1972), Statistical Methods in Research and Production, 4th ed., Oliver &
+    Boyd, section 6.4; Box & Tiao (1973), Bayesian Inference in Statistical Analysis,
+    Addison-Wesley, section 5.1.2.
+
+    Examples
+    --------
+    >>> import hiermodels as hm
+    >>> hm.datasets.load_dyestuff().head(2)
+      batch  yield_
+    0     A  1545.0
+    1     A  1440.0
+    """
+    batches = {
+        "A": [1545, 1440, 1440, 1520, 1580],
+        "B": [1540, 1555, 1490, 1560, 1495],
+        "C": [1595, 1550, 1605, 1510, 1560],
+        "D": [1445, 1440, 1595, 1465, 1545],
+        "E": [1595, 1630, 1515, 1635, 1625],
+        "F": [1520, 1455, 1450, 1480, 1445],
+    }
+    rows = [(batch, float(value)) for batch, values in batches.items() for value in values]
+    return pd.DataFrame(rows, columns=["batch", "yield_"])
+
+
+def simulate_classrooms(
+    n_schools: int | tuple[int, int] = 20,
+    classrooms: int | tuple[int, int] = 4,
+    pupils: int | tuple[int, int] = 25,
+    *,
+    lam: float = 0.0,
+    kappa: float = 1.0,
+    tau: float = 0.7,
+    sigma: float = 1.5,
+    beta: float | None = None,
+    random_seed: int | np.random.Generator | None = None,
+) -> pd.DataFrame:
+    """Simulate pupils in classrooms in schools.
+
+    The three-level model::
+
+        mu[school] ~ Normal(lam, kappa)
+        theta[classroom] ~ Normal(mu[school], tau)
+        score ~ Normal(theta[classroom] + beta ses, sigma),    ses ~ Normal(0, 1)
+
+    Parameters
+    ----------
+    n_schools, classrooms, pupils : int or (int, int)
+        Schools, classrooms in each school, and pupils in each classroom: a number, or the lowest
+        and the highest of whole numbers that are equally likely.
+    lam : float
+    kappa, tau, sigma : float
+        Standard deviations, which may be 0.
+    beta : float, optional
+        Slope of the covariate; without it there is no column ``ses``.
+    random_seed : int or Generator, optional
+        With the same integer, adding a covariate leaves everything else as it is.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``school`` and ``classroom``, text labels that are unique over the data; ``score``;
+        and ``ses``.  ``frame.attrs`` holds the truth: ``lam``, ``kappa``, ``tau``, ``sigma``,
+        ``beta``; ``mu``, a dict by school; and ``theta``, a dict by classroom.
+
+    Raises
+    ------
+    SpecError
+        If a number is out of its range.
+
+    Examples
+    --------
+    >>> import hiermodels as hm
+    >>> pupils = hm.datasets.simulate_classrooms(3, classrooms=(1, 2), pupils=2, random_seed=1)
+    >>> pupils["classroom"].unique().tolist()
+    ['s1/c1', 's2/c1', 's2/c2', 's3/c1', 's3/c2']
+    >>> list(pupils.attrs["mu"])
+    ['s1', 's2', 's3']
+    """
+    parameters = {"lam": lam, "kappa": kappa, "tau": tau, "sigma": sigma, "beta": beta}
+    _check_parameters(parameters)
+    rng = np.random.default_rng(random_seed)
+    [count] = _sizes("n_schools", n_schools, 1, rng)
+    rooms = _sizes("classrooms", classrooms, count, rng)
+    sizes = _sizes("pupils", pupils, int(rooms.sum()), rng)
+    school = np.repeat(np.arange(count), rooms)
+    classroom = np.repeat(np.arange(len(sizes)), sizes)
+    mu = lam + kappa * rng.standard_normal(count)
+    theta = mu[school] + tau * rng.standard_normal(len(sizes))
+    score = theta[classroom] + sigma * rng.standard_normal(len(classroom))
+    outer = pd.Index([f"s{i + 1}" for i in range(count)])
+    pairs = zip(outer, rooms, strict=True)
+    inner = pd.Index([f"{name}/c{j + 1}" for name, number in pairs for j in range(number)])
+    frame = pd.DataFrame(
+        {"school": outer.take(school[classroom]), "classroom": inner.take(classroom)}
+    ).assign(score=score)
+    if beta is not None:
+        frame["ses"] = rng.standard_normal(len(frame))
+        frame["score"] += beta * frame["ses"]
+    frame.attrs = parameters | {
+        "mu": dict(zip(outer, mu.tolist(), strict=True)),
+        "theta": dict(zip(inner, theta.tolist(), strict=True)),
+    }
+    return frame
+
+
+def _check_parameters(parameters: Mapping[str, float | None]) -> None:
+    for name, value in parameters.items():
+        if value is not None and not (np.isfinite(value) and (value >= 0 or name not in SDS)):
+            least = " of 0 or more" if name in SDS else ""
+            raise SpecError(f"{name}: expected a finite number{least}; found {value!r}")
+
+
+def _sizes(
+    name: str, given: int | tuple[int, int], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw sizes, uniformly between the lowest and the highest."""
+    low, high = given if isinstance(given, tuple) and len(given) == 2 else (given, given)
+    whole = all(isinstance(size, int | np.integer) for size in (low, high))
+    if not whole or not 1 <= low <= high:
+        raise SpecError(
+            f"{name}: expected a positive whole number, or the lowest and the highest of them as "
+            f"(low, high); found {given!r}"
+        )
+    return rng.integers(low, high, size=count, endpoint=True)

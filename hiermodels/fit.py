@@ -134,10 +134,12 @@ class Fit:
 
 def fit(
     data: Any,
+    formula: str | None = None,
     *,
     outcome: str | None = None,
     groups: Sequence[str] | str | None = None,
     se: str | None = None,
+    covariates: Sequence[str] | str | None = None,
     priors: Mapping[str, Prior] | None = None,
     missing: Missing = "error",
     engine: str = "exact",
@@ -150,24 +152,34 @@ def fit(
 ) -> Fit:
     """Fit a normal hierarchical model.
 
-    The model, for rows i of groups g::
+    The model, for rows i in groups g (classrooms), in outer groups s (schools) if there are two
+    levels::
 
-        y_i ~ Normal(theta_g[i], se_i)      theta_g ~ Normal(mu, tau)
+        y_i ~ Normal(theta_g + x_i'beta, se_i)      or      Normal(theta_g + x_i'beta, sigma)
+        theta_g ~ Normal(mu, tau)                   or      Normal(mu_s, tau)
+                                                            mu_s ~ Normal(lam, kappa)
 
     Parameters
     ----------
     data : data frame
         A row for each observation or estimate; pandas, polars, pyarrow.
+    formula : str, optional
+        In the notation of lme4 and bambi, ``"score ~ ses + (1 | school/classroom)"``, in place of
+        ``outcome``, ``groups`` and ``covariates``.
     outcome : str, optional
         Column of y.  Inferred: ``y``, or the only continuous column left.
     groups : str or sequence of str, optional
-        Column of the group labels.  Inferred: the column of text or categories.
+        Columns of the group labels, from the outer to the inner level.  Inferred: the columns of
+        text or categories.  ``[]`` is the model of one population.
     se : str, optional
         Column of the known standard errors of y (sds, not variances).  Inferred: ``sigma``,
-        ``se`` or ``std_err``.
+        ``se`` or ``std_err``.  Without one, the sd of the rows is unknown: ``sigma``.
+    covariates : str or sequence of str, optional
+        Columns of x: numbers, truth values, or text and categories in treatment coding.
     priors : mapping of str to Prior, optional
-        By parameter name, such as ``{"tau": hm.HalfNormal(5)}``.  Defaults: flat on ``mu`` and
-        on the variance ``tau²``.
+        By parameter name, such as ``{"tau": hm.HalfNormal(5)}``; ``beta`` stands for all
+        coefficients and ``beta[ses]`` for one.  Defaults: flat on means and coefficients and on
+        group-level variances, ``1/sigma²`` on an unknown residual variance.
     missing : {"error", "drop"}
         What to do with rows in which a needed value is missing.
     engine : {"exact", "nuts"}
@@ -208,7 +220,14 @@ def fit(
     _require_count("chains", chains)
     sample = get_engine(engine)
     spec, grouped = prepare(
-        data, outcome=outcome, groups=groups, se=se, priors=priors, missing=missing
+        data,
+        formula,
+        outcome=outcome,
+        groups=groups,
+        se=se,
+        covariates=covariates,
+        priors=priors,
+        missing=missing,
     )
     announce(grouped)
     posterior = sample(

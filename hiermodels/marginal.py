@@ -76,6 +76,8 @@ class Marginal:
         transform = data.scale * data.basis
         proper = precisions[precisions > 0]
         log_normalizer = 0.5 * (np.log(proper) - gaussian.LOG_2PI).sum()
+        if precision == 0:  # flat in the outcome's unit
+            log_normalizer += np.log(data.scale)
         return Coefficients(
             root_row=root_row,
             root_precision=precision * data.scale**2,

@@ -146,14 +146,14 @@ def with_log_likelihood(posterior: Posterior) -> Posterior:
     spec, data = posterior.spec, posterior.data
     if posterior.draw_groups is not None:
         raise SpecError(
-            f"log_likelihood: {data.sizes[0]:,} groups are too many to keep draws of theta for each; "
-            f"raise memory_budget or ask for fewer draws"
+            f"log_likelihood: {data.sizes[0]:,} groups are too many to keep draws of theta "
+            f"for each; raise memory_budget or ask for fewer draws"
         )
     draws = posterior.datatree["posterior"].to_dataset()
     mean = draws["theta"].to_numpy()
     mean = mean[..., data.group] if spec.groups else mean[..., None]
     if spec.covariates:
-        mean = mean + draws["beta"].to_numpy() @ data.x.T
+        mean = mean + draws["beta"].to_numpy() @ data.design.matrix.T
     sigma = data.se if data.se is not None else draws["sigma"].to_numpy()[..., None]
     log_density = -0.5 * (LOG_2PI + ((data.y - mean) / sigma) ** 2) - np.log(sigma)
     dims = (*SAMPLE_DIMS, "row")

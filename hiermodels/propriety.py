@@ -34,7 +34,7 @@ from hiermodels.sufficient import Standardized
 
 ROWS = -1  # the level below the groups
 RANK_TOLERANCE = 1e-9  # of cross-products of orthonormal columns
-SMALLEST_RESIDUAL = 1e-20  # share of the within-group sum of squares: rounding, no remainder
+SMALLEST_RESIDUAL = 1e-13  # share of the within-group sum of squares that is rounding error
 
 
 @dataclass(frozen=True)

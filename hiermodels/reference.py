@@ -27,10 +27,12 @@ def reference_posterior(spec: Spec, data: GroupedData) -> ReferencePosterior:
 
 def reference(
     data: Any,
+    formula: str | None = None,
     *,
     outcome: str | None = None,
     groups: Sequence[str] | str | None = None,
     se: str | None = None,
+    covariates: Sequence[str] | str | None = None,
     priors: Mapping[str, Prior] | None = None,
     missing: Missing = "error",
 ) -> ReferencePosterior:
@@ -38,7 +40,7 @@ def reference(
 
     Parameters
     ----------
-    data, outcome, groups, se, priors, missing
+    data, formula, outcome, groups, se, covariates, priors, missing
         As in :func:`hiermodels.fit`.
 
     Examples
@@ -50,7 +52,14 @@ def reference(
     3.633867
     """
     spec, grouped = prepare(
-        data, outcome=outcome, groups=groups, se=se, priors=priors, missing=missing
+        data,
+        formula,
+        outcome=outcome,
+        groups=groups,
+        se=se,
+        covariates=covariates,
+        priors=priors,
+        missing=missing,
     )
     announce(grouped)
     return reference_posterior(spec, grouped)

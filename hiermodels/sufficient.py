@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiermodels.data import GroupedData
-from hiermodels.gaussian import Floats, Tree, sum_by
+from hiermodels.gaussian import Floats, Indices, Tree, sum_by
 
 
 @dataclass(frozen=True)
@@ -66,20 +66,43 @@ def standardize(data: GroupedData) -> Standardized:
         spread = max(spread, float(np.median(data.se)))
     scale = float(2.0 ** np.round(np.log2(spread))) if spread > 0 else 1.0
     weight = np.ones(len(centred)) if data.se is None else (data.se / scale) ** -2.0
-    centre, basis, x = _orthonormal(data.x, weight)
+    centre, basis, x = _orthonormal(data, weight)
     rows = np.column_stack([x, centred / scale])
     return Standardized(_tree(rows, weight, data), location, scale, centre, basis)
 
 
-def _orthonormal(x: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
-    """Centre columns and make them orthonormal; returns centre, basis and the new columns."""
+def _orthonormal(data: GroupedData, weight: Floats) -> tuple[Floats, Floats, Floats]:
+    """Centre the covariates and make them orthonormal; returns centre, basis and new columns.
+
+    Columns are taken in the order of the highest level at which they vary, so that those which
+    do not vary within a level's units stay exactly constant there.  Otherwise their rounding
+    errors would outweigh what the data say of them when that level's spread is large.
+    """
+    x = data.design.matrix
     share = weight / weight.sum()
     centre = share @ x
     away = x - centre
     size = np.sqrt(share @ away**2)
-    factor = np.linalg.qr(np.sqrt(share)[:, None] * (away / size), mode="r")
-    basis = np.linalg.inv(factor) / size[:, None]
+    order = np.argsort(_lowest_level(data), kind="stable")[::-1]
+    scaled = np.sqrt(share)[:, None] * (away / size)[:, order]
+    basis = np.empty((len(order), len(order)))
+    basis[order] = np.linalg.inv(np.linalg.qr(scaled, mode="r"))
+    basis /= size[:, None]
     return centre, basis, away @ basis
+
+
+def _lowest_level(data: GroupedData) -> Indices:
+    """Lowest level at which each covariate varies: 0 within groups, 1 between groups, …; (q,)."""
+    x = data.design.matrix
+    level = np.zeros(x.shape[1], dtype=np.intp)
+    unit = data.group
+    for parent in (*data.parents, None):
+        first = np.unique(unit, return_index=True)[1]
+        constant = (x == x[first[unit]]).all(axis=0)
+        level += constant
+        if parent is not None:
+            unit = parent[unit]
+    return level
 
 
 def _tree(rows: Floats, weight: Floats, data: GroupedData) -> Tree:

@@ -506,8 +506,8 @@ DYESTUFF = {
     },
 }
 
-# E τ² of Dyestuff converges so slowly that cutting the density off at 2e-16 of its peak loses 1.3e-5
-# of the sd of τ and 4.9e-6 of that of mu.  These were computed with mpmath at 25 digits, E[τ² + σ²/5]
-# given σ² by incomplete gamma functions and then over σ² by quadrature.
+# E τ² of Dyestuff converges so slowly that cutting the density off at 2e-16 of its peak loses
+# 1.3e-5 of the sd of τ and 4.9e-6 of that of mu.  These were computed with mpmath at 25 digits:
+# E[τ² + σ²/5] given σ² by incomplete gamma functions, and then over σ² by quadrature.
 DYESTUFF_TAU_SD = 65.32243283466081
 DYESTUFF_MU_SD = 43.36111187395659

@@ -16,8 +16,8 @@ FLOORS = [
     *("__init__", "cli", "demo", "fit", "compare", "plots", "summary"),
     *("engines.nuts", "engines.exact", "engines", "models"),
     *("reference", "integrated", "conjugate", "noise_free", "marginal", "posterior"),
-    *("inputs", "design", "formula", "propriety", "spec", "sufficient", "data", "priors"),
-    *("mixture", "gaussian", "lattice", "datasets", "errors"),
+    *("inputs", "propriety", "spec", "sufficient", "data", "priors", "design", "formula"),
+    *("mixture", "gaussian", "lattice", "datasets", "wording", "errors"),
 ]
 HEAVY = ("pymc", "pytensor", "nutpie", "matplotlib", "arviz_plots", "arviz_stats", "numba")
 

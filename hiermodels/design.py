@@ -1,0 +1,355 @@
+"""From the terms of a formula to columns of numbers, and whether they can be told apart.
+
+Columns are coded as if an intercept stood before them, though it is not among them: the model has
+its own.  A categorical covariate has a column of 0 and 1 for each level but the first, its
+reference; where a main effect is left out, its interactions have the columns that it would have
+had.  formulaic does this coding.  It is given columns called x0, x1, … and levels called 0, 1, …,
+so that nothing that a user wrote ever reaches its evaluator.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from math import prod
+from typing import Any, NoReturn
+
+import numpy as np
+import pandas as pd
+
+from hiermodels.errors import DataError, SpecError
+from hiermodels.formula import Factor, factors, quote
+from hiermodels.gaussian import Floats
+from hiermodels.wording import LARGEST, listed, plural, rows_named
+
+type Term = tuple[Factor, ...]
+
+MOST_COLUMNS = 1000
+MOST_CONDITION = 1e8  # half the digits of a floating-point number
+NEGLIGIBLE = 1e-6  # of the largest coefficient: rounding times MOST_CONDITION is less
+
+NUMBERS = ("integer", "floating", "decimal", "mixed-integer-float")
+LABELS = ("string", "boolean", "categorical")
+
+_CODED = re.compile(r"x(?P<column>\d+)(\[(T\.)?(?P<level>\d+)\])?")
+
+
+@dataclass(frozen=True)
+class Design:
+    """Columns of the covariates, the intercept not among them.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Names of the columns, such as ``ses``, ``sex[M]`` and ``ses:sex[M]``.
+    matrix : (N, q)
+    levels : mapping of str to tuple of str
+        Levels of each categorical column of the data, as text; the first is the reference.
+    terms : tuple of str
+        The terms that the columns were made from.
+    """
+
+    names: tuple[str, ...]
+    matrix: Floats
+    levels: Mapping[str, tuple[str, ...]]
+    terms: tuple[str, ...]
+
+    def apply(self, new_frame: pd.DataFrame) -> Floats:
+        """Return the same columns for other rows; shape (rows, q).
+
+        Raises
+        ------
+        DataError
+            If a column is missing, has gaps, or holds levels or a kind of values that it had not
+            when the design was built.
+        """
+        terms = [factors(term) for term in self.terms]
+        for factor in _distinct(terms):
+            _check_column(new_frame, factor.column, "Fill them, or leave these rows out")
+        return _expand(new_frame, terms, self.levels)[1]
+
+
+def build(frame: pd.DataFrame, terms: Sequence[str]) -> Design:
+    """Make the columns of the covariates.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Numbers are taken as they are.  Text, truth values, categories, and numbers written
+        ``C(column)`` are categorical: their levels are sorted, or in the order of the categories;
+        levels that do not occur are left out.  Truth values in a column ``x`` give ``x[True]``.
+    terms : sequence of str
+        As :func:`hiermodels.formula.parse` returns them.
+
+    Returns
+    -------
+    Design
+        Whether its columns can be told apart is for :func:`check_rank` to say.
+
+    Raises
+    ------
+    DataError
+        If a column is missing, has gaps, infinite values, values of mixed kinds, a single level,
+        or so many levels that it should be a group.
+    SpecError
+        If a term is not understood.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from hiermodels.design import build
+    >>> pupils = pd.DataFrame({"ses": [0.5, -1.0, 2.0], "sex": ["F", "M", "M"]})
+    >>> design = build(pupils, ["ses", "sex", "ses:sex"])
+    >>> design.names
+    ('ses', 'sex[M]', 'ses:sex[M]')
+    >>> design.matrix
+    array([[ 0.5,  0. ,  0. ],
+           [-1. ,  1. , -1. ],
+           [ 2. ,  1. ,  2. ]])
+    """
+    parsed = [factors(term) for term in terms]
+    levels = {}
+    for factor in _distinct(parsed):
+        name = factor.column
+        _check_column(frame, name, "Fill them, or leave these rows out with missing='drop'")
+        if factor.categorical or _kind(frame[name]) in LABELS:
+            levels[name] = _levels(name, frame[name])
+    _check_size(parsed, levels)
+    names, matrix = _expand(frame, parsed, levels)
+    return Design(names, matrix, levels, tuple(terms))
+
+
+def check_rank(names: Sequence[str], matrix: Floats) -> None:
+    """Refuse columns whose coefficients cannot be told apart, or not from the intercept.
+
+    The condition number of the columns, centred and scaled to length 1, may be up to
+    ``MOST_CONDITION``.
+
+    Parameters
+    ----------
+    names : sequence of q str
+    matrix : (N, q)
+        Finite numbers, without the intercept.
+
+    Raises
+    ------
+    DataError
+        If a column is constant, if one is a linear combination of others and the intercept (all
+        of them are named), or if there are more coefficients than rows.
+    """
+    rows, count = matrix.shape
+    if not count:
+        return
+    low, high = matrix.min(axis=0), matrix.max(axis=0)
+    largest = np.maximum(np.abs(low), np.abs(high))
+    for i in np.flatnonzero(high - low <= 8 * np.finfo(float).eps * largest):
+        _refuse_constant(names[int(i)], f"{high[i]:g}")
+    if count >= rows:
+        raise DataError(
+            f"covariates: {count} columns and an intercept need at least {count + 1} rows; found "
+            f"{rows}. The columns are {listed(names)}"
+        )
+    scaled = matrix / largest
+    scaled -= scaled.mean(axis=0)
+    scaled /= np.linalg.norm(scaled, axis=0)
+    triangle = np.linalg.qr(scaled, mode="r")
+    if not _is_sound(triangle):
+        _explain_dependence(names, triangle)
+
+
+def _refuse_constant(name: str, value: str) -> NoReturn:
+    raise DataError(
+        f"column {name!r} is constant: it is {value} in every row, and cannot be told from the "
+        f"intercept. Leave it out"
+    )
+
+
+def _is_sound(columns: Floats) -> bool:
+    return bool(np.linalg.cond(columns) <= MOST_CONDITION)
+
+
+def _explain_dependence(names: Sequence[str], triangle: Floats) -> NoReturn:
+    """Name the first column that depends on those before it, and which of them."""
+    first = bisect_left(range(len(names)), True, key=lambda i: not _is_sound(triangle[:, : i + 1]))
+    weights = np.linalg.lstsq(triangle[:, :first], triangle[:, first])[0]
+    others = list(compress(names, np.abs(weights) > NEGLIGIBLE * np.abs(weights).max()))
+    raise DataError(
+        f"column {names[first]!r} is a linear combination of the intercept and {listed(others)}, "
+        f"exactly or nearly so: their coefficients cannot be told apart. Leave one of these "
+        f"columns out"
+    )
+
+
+def _distinct(terms: Sequence[Term]) -> Iterator[Factor]:
+    """Factors of the terms, each once; refuses a column that is written in two ways."""
+    written: dict[str, Factor] = {}
+    for factor in (factor for term in terms for factor in term):
+        other = written.setdefault(factor.column, factor)
+        if other != factor:
+            raise SpecError(
+                f"covariates: column {factor.column!r} is written both as {other} and as {factor}. "
+                f"Write it in one way, or make a second column"
+            )
+    yield from written.values()
+
+
+def _kind(series: pd.Series[Any]) -> str:
+    return str(pd.api.types.infer_dtype(series))
+
+
+def _check_column(frame: pd.DataFrame, name: str, remedy: str) -> None:
+    """Refuse a column that is missing, has gaps, or holds values that are not understood."""
+    found = list(frame.columns)
+    if found.count(name) != 1:
+        number = "more than one column" if name in found else "no column"
+        raise DataError(f"covariates: there is {number} {name!r}; the data have {listed(found)}")
+    series = frame[name]
+    gaps = np.asarray(series.isna(), dtype=bool)
+    if gaps.any():
+        raise DataError(
+            f"column {name!r}: {gaps.sum()} missing value{plural(gaps.sum())}, in "
+            f"{rows_named(frame.index[gaps].tolist())}. {remedy}"
+        )
+    if _kind(series) in NUMBERS:
+        _check_finite(name, frame.index, _floats(series))
+    elif _kind(series) not in LABELS:
+        kinds = sorted({type(value).__name__ for value in series})
+        raise DataError(
+            f"column {name!r}: expected numbers, truth values, text or categories; found "
+            f"{', '.join(kinds)}. Make them all numbers, or all text"
+        )
+
+
+def _check_finite(name: str, index: pd.Index[Any], values: Floats) -> None:
+    bad = ~(np.abs(values) <= LARGEST)
+    if bad.any():
+        raise DataError(
+            f"column {name!r}: expected finite numbers of size up to {LARGEST:g}; found "
+            f"{values[bad][0]} in {rows_named(index[bad].tolist())}"
+        )
+
+
+def _floats(series: pd.Series[Any]) -> Floats:
+    return np.asarray(series.to_numpy(dtype=float))
+
+
+def _levels(name: str, series: pd.Series[Any]) -> tuple[str, ...]:
+    """Levels that occur, as text: sorted, or in the order of the categories."""
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        values = series.cat.remove_unused_categories().cat.categories.tolist()
+    else:
+        values = sorted(series.unique().tolist())
+    levels = tuple(map(_text, values))
+    if len(levels) == 1:
+        _refuse_constant(name, repr(levels[0]))
+    if len(set(levels)) < len(levels):
+        raise DataError(
+            f"column {name!r}: some levels differ but are written alike, such as 1 and '1'; make "
+            f"them all text"
+        )
+    return levels
+
+
+def _text(value: object) -> str:
+    """Write a level, a whole number as an integer whatever its type."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _check_size(terms: Sequence[Term], levels: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a design that is so wide that a covariate must be a group."""
+    counts = {name: len(values) for name, values in levels.items()}
+    width = sum(prod(counts.get(f.column, 2) - 1 for f in term) for term in terms)
+    if width > MOST_COLUMNS:
+        most = max(counts, key=counts.__getitem__, default=None)
+        remedy = (
+            f"Column {most!r} has {counts[most]} levels: if these are groups, write "
+            f"(1 | {quote(most)})"
+            if most
+            else "Take some out"
+        )
+        raise DataError(
+            f"covariates: {width} columns are more than {MOST_COLUMNS}, the most that are "
+            f"supported. {remedy}"
+        )
+
+
+def _expand(
+    frame: pd.DataFrame, terms: Sequence[Term], levels: Mapping[str, Sequence[str]]
+) -> tuple[tuple[str, ...], Floats]:
+    """Names and values of the columns that the terms stand for."""
+    if not terms:
+        return (), np.empty((len(frame), 0))
+    columns = [factor.column for factor in _distinct(terms)]
+    coded = pd.DataFrame(
+        {
+            f"x{i}": _codes(name, frame[name], levels[name])
+            if name in levels
+            else _numbers(name, frame[name])
+            for i, name in enumerate(columns)
+        }
+    )
+    written = [":".join(f"x{columns.index(f.column)}" for f in term) for term in terms]
+    labels, matrix = _code(coded, written)
+    names = tuple(
+        ":".join(_name(part, columns, levels) for part in label.split(":")) for label in labels
+    )
+    for name, values in zip(names, matrix.T, strict=True):
+        if names.count(name) > 1:
+            raise DataError(
+                f"covariates: two columns of the design would both be called {name!r}; rename one "
+                f"of the columns that they come from"
+            )
+        _check_finite(name, frame.index, values)
+    return names, matrix
+
+
+def _code(coded: pd.DataFrame, terms: Sequence[str]) -> tuple[list[str], Floats]:
+    """Let formulaic write out the terms, after an intercept that is then left out."""
+    import formulaic  # type: ignore[import-untyped]  # here, as it takes most of a second
+
+    formula = formulaic.Formula(["1", *terms])
+    result = formula.get_model_matrix(coded, context={}, output="numpy", na_action="raise")
+    labels = list(result.model_spec.column_names)
+    return labels[1:], np.ascontiguousarray(np.asarray(result)[:, 1:])
+
+
+def _name(part: str, columns: Sequence[str], levels: Mapping[str, Sequence[str]]) -> str:
+    """Users' name for a factor of one of formulaic's columns: x1[T.2] is sex[M]."""
+    match = _CODED.fullmatch(part)
+    assert match
+    column, level = columns[int(match["column"])], match["level"]
+    return column if level is None else f"{column}[{levels[column][int(level)]}]"
+
+
+def _numbers(name: str, series: pd.Series[Any]) -> Floats:
+    if _kind(series) not in NUMBERS:
+        raise DataError(
+            f"column {name!r}: expected numbers, as in the data that were fitted; found "
+            f"{series.tolist()[0]!r} in {rows_named(series.index[:1].tolist())}"
+        )
+    return _floats(series)
+
+
+def _codes(name: str, series: pd.Series[Any], levels: Sequence[str]) -> pd.Categorical[Any]:
+    """Code each row by the place of its level, and refuse those that have none."""
+    own, values = pd.factorize(series)
+    known = {level: i for i, level in enumerate(levels)}
+    codes = np.array([known.get(_text(value), -1) for value in values.tolist()], dtype=np.intp)[own]
+    unknown = codes < 0
+    if unknown.any():
+        raise DataError(
+            f"column {name!r}: found {series[unknown].tolist()[0]!r} in "
+            f"{rows_named(series.index[unknown].tolist())}; the data that were fitted "
+            f"have the levels {listed(levels)}"
+        )
+    return pd.Categorical.from_codes(codes, categories=pd.RangeIndex(len(levels)))
+
+
+def term_columns(terms: Sequence[str]) -> list[str]:
+    """Columns of the data that terms are made from, each once."""
+    return list(dict.fromkeys(factor.column for term in terms for factor in factors(term)))

@@ -1,0 +1,35 @@
+"""How messages name columns, rows and values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+LARGEST = 1e150  # whose square is still a floating-point number
+SHOWN = 5  # rows or names in a message
+LONGEST = 40  # characters of one of them
+
+
+def short(value: Any) -> str:
+    """Write out a value, cut where it is long."""
+    text = repr(value.item() if isinstance(value, np.generic) else value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def listed(items: Sequence[Any]) -> str:
+    """Write out a few items, and how many more there are."""
+    shown = ", ".join(short(item) for item in items[:SHOWN])
+    more = len(items) - SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def plural(count: int) -> str:
+    """The letter s, unless there is one thing only."""
+    return "" if count == 1 else "s"
+
+
+def rows_named(labels: Sequence[Any]) -> str:
+    """Write out the labels of some rows: ``"rows 0, 1 and 7 more"``."""
+    return f"row{plural(len(labels))} {listed(labels)}"

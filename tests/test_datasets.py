@@ -1,0 +1,204 @@
+"""Data sets: against the figures of their publications, and what is simulated."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import hiermodels as hm
+from hiermodels.data import read
+from hiermodels.datasets import (
+    load_baseball,
+    load_dyestuff,
+    load_eight_schools,
+    load_pastes,
+    load_school_calendar,
+    simulate_classrooms,
+)
+
+
+def mean_squares(frame, outcome, groups):
+    """Mean squares of a balanced nested analysis of variance, from the outermost level."""
+    means = [
+        frame.groupby(groups[:i])[outcome].transform("mean") for i in range(1, len(groups) + 1)
+    ]
+    means = [frame[outcome].mean(), *means, frame[outcome]]
+    units = [1, *(frame.groupby(groups[:i]).ngroups for i in range(1, len(groups) + 1)), len(frame)]
+    return [
+        ((means[i + 1] - means[i]) ** 2).sum() / (units[i + 1] - units[i])
+        for i in range(len(groups) + 1)
+    ]
+
+
+def test_baseball():
+    frame = load_baseball()
+    assert frame["player"].nunique() == len(frame) == 18
+    assert frame["y"].sum() == pytest.approx(4.777)
+    assert ((frame["y"] - frame["ability"]) ** 2).sum() == pytest.approx(0.0754, abs=5e-5)
+
+
+def test_eight_schools():
+    frame = load_eight_schools()
+    weight = frame["sigma"] ** -2
+    assert (frame["y"] * weight).sum() / weight.sum() == pytest.approx(7.7, abs=0.05)
+    assert weight.sum() ** -0.5 == pytest.approx(4.1, abs=0.05)
+
+
+def test_school_calendar():
+    frame = load_school_calendar()
+    assert list(frame) == ["district", "school", "year", "y", "se"]
+    sizes = frame.groupby("district", sort=False).size()
+    assert ", ".join(sizes.index) == "11, 12, 18, 27, 56, 58, 71, 86, 91, 108, 644"
+    assert sizes.tolist() == [4, 4, 3, 4, 4, 11, 3, 8, 6, 5, 4]
+    assert frame["school"].tolist() == [str(i) for i in range(1, 57)]
+    assert frame["year"].dtype.kind == "i"
+    years = {1976: 19, 1989: 4, 1994: 5, 1995: 2, 1997: 15, 2000: 11}
+    assert frame["year"].value_counts().to_dict() == years
+    variance = frame["se"] ** 2
+    assert frame["y"].sum() == pytest.approx(6.72)
+    assert (frame["y"] ** 2).sum() == pytest.approx(6.6462)
+    assert variance.sum() == pytest.approx(1.458)
+    assert (1 / variance).sum() == pytest.approx(11841.296119679344)
+    assert (frame["y"] / variance).sum() == pytest.approx(549.5212383218)
+
+
+def test_roles_of_the_school_calendar_are_inferred():
+    roles = read(load_school_calendar()).roles
+    assert (roles.outcome, roles.groups, roles.se) == ("y", ("district", "school"), "se")
+
+
+def test_pastes():
+    frame = load_pastes()
+    assert frame.groupby(["batch", "cask"]).size().tolist() == [2] * 30
+    assert frame["strength"].sum() == pytest.approx(3603.2)
+    found = mean_squares(frame, "strength", ["batch", "cask"])
+    assert found == pytest.approx([27.4891852, 17.5453333, 0.678])
+    assert read(frame, groups=["batch", "cask"]).sizes == (30, 10)
+
+
+def test_dyestuff():
+    frame = load_dyestuff()
+    means = {"A": 1505, "B": 1528, "C": 1564, "D": 1498, "E": 1600, "F": 1470}
+    assert frame.groupby("batch")["yield_"].mean().to_dict() == means
+    assert mean_squares(frame, "yield_", ["batch"]) == pytest.approx([11271.5, 2451.25])
+    assert read(frame).roles.outcome == "yield_"
+
+
+def test_sizes_that_are_the_same_everywhere():
+    frame = simulate_classrooms(3, 4, 5, random_seed=1)
+    assert list(frame) == ["school", "classroom", "score"]
+    assert frame["school"].unique().tolist() == ["s1", "s2", "s3"]
+    assert frame.groupby("school")["classroom"].nunique().tolist() == [4] * 3
+    assert frame.groupby("classroom").size().tolist() == [5] * 12
+
+
+def test_sizes_that_vary():
+    frame = simulate_classrooms((5, 9), (1, 3), (2, 6), random_seed=1)
+    schools, rooms = frame.groupby("school"), frame.groupby("classroom")
+    assert 5 <= schools.ngroups <= 9
+    assert set(schools["classroom"].nunique()) == {1, 2, 3}
+    assert set(rooms.size()) == {2, 3, 4, 5, 6}
+    assert (rooms["school"].nunique() == 1).all()
+
+
+def test_both_ends_of_the_sizes_are_equally_likely():
+    frame = simulate_classrooms(3000, (1, 3), 1, random_seed=1)
+    counts = frame.groupby("school").size().value_counts()
+    assert (abs(counts - 1000) < 4 * np.sqrt(3000 * 2 / 9)).all()
+
+
+def test_a_seed_gives_the_same_pupils():
+    first = simulate_classrooms(5, (2, 4), (3, 9), beta=0.3, random_seed=1)
+    pd.testing.assert_frame_equal(
+        first, simulate_classrooms(5, (2, 4), (3, 9), beta=0.3, random_seed=1)
+    )
+    assert not first.equals(simulate_classrooms(5, (2, 4), (3, 9), beta=0.3, random_seed=2))
+
+
+def test_a_generator_goes_on():
+    rng = np.random.default_rng(1)
+    first, second = (simulate_classrooms(2, 2, 2, random_seed=rng) for _ in range(2))
+    assert first.equals(simulate_classrooms(2, 2, 2, random_seed=1))
+    assert not first.equals(second)
+
+
+def test_a_covariate_leaves_the_rest_as_it_is():
+    plain = simulate_classrooms(5, (2, 4), (3, 9), random_seed=1)
+    with_ses = simulate_classrooms(5, (2, 4), (3, 9), beta=0.3, random_seed=1)
+    assert list(with_ses) == ["school", "classroom", "score", "ses"]
+    np.testing.assert_allclose(with_ses["score"] - 0.3 * with_ses["ses"], plain["score"])
+    assert with_ses.attrs["theta"] == plain.attrs["theta"]
+
+
+def test_the_truth_is_kept():
+    frame = simulate_classrooms(
+        4000, 5, 4, lam=100, kappa=3, tau=2, sigma=1, beta=-0.5, random_seed=1
+    )
+    truth = frame.attrs
+    assert [truth[name] for name in ("lam", "kappa", "tau", "sigma", "beta")] == [
+        100,
+        3,
+        2,
+        1,
+        -0.5,
+    ]
+    mu = pd.Series(truth["mu"])
+    rooms = frame.drop_duplicates("classroom").set_index("classroom")["school"]
+    theta = pd.Series(truth["theta"])
+    assert theta.index.equals(rooms.index)
+    noise = frame["score"] - frame["classroom"].map(theta) + 0.5 * frame["ses"]
+    for sample, mean, sd in [
+        (mu, 100, 3),
+        (theta - rooms.map(mu), 0, 2),
+        (noise, 0, 1),
+        (frame["ses"], 0, 1),
+    ]:
+        assert abs(sample.mean() - mean) < 4 * sd / np.sqrt(len(sample))
+        assert abs(sample.std() - sd) < 4 * sd / np.sqrt(2 * len(sample))
+
+
+def test_variance_components_are_recovered():
+    frame = simulate_classrooms(2000, 5, 4, kappa=3, tau=2, sigma=1, random_seed=1)
+    between, rooms, within = mean_squares(frame, "score", ["school", "classroom"])
+    assert within == pytest.approx(1, rel=0.03)
+    assert (rooms - within) / 4 == pytest.approx(4, rel=0.06)
+    assert (between - rooms) / 20 == pytest.approx(9, rel=0.12)
+
+
+def test_without_any_spread():
+    frame = simulate_classrooms(2, 2, 2, lam=5, kappa=0, tau=0, sigma=0)
+    assert (frame["score"] == 5).all()
+
+
+def test_the_truth_does_not_stand_in_the_way():
+    frame = simulate_classrooms(2, 2, 2, beta=1, random_seed=1)
+    assert json.loads(json.dumps(frame.attrs)) == frame.attrs
+    assert len(pd.concat([frame, frame.copy()])) == 16
+
+
+def test_roles_of_pupils_are_inferred():
+    data = read(simulate_classrooms(3, 2, 4, random_seed=1))
+    assert (data.roles.outcome, data.roles.groups) == ("score", ("school", "classroom"))
+    assert data.sizes == (6, 3)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.0, "3", (3, 2), (0, 2), (1, 2, 3), (1.0, 2.0), [2, 3]])
+@pytest.mark.parametrize("name", ["n_schools", "classrooms", "pupils"])
+def test_sizes_that_are_none(name, size):
+    with pytest.raises(hm.SpecError, match=rf"{name}: expected a positive whole number, .*; found"):
+        simulate_classrooms(**{name: size})
+
+
+@pytest.mark.parametrize("name", ["kappa", "tau", "sigma"])
+def test_a_negative_spread(name):
+    with pytest.raises(hm.SpecError, match=f"{name}: expected a finite number of 0 or more; found"):
+        simulate_classrooms(**{name: -1.0})
+
+
+@pytest.mark.parametrize("name", ["lam", "beta", "tau"])
+def test_parameters_that_are_not_finite(name):
+    with pytest.raises(hm.SpecError, match=f"{name}: expected a finite number"):
+        simulate_classrooms(**{name: np.nan})
