@@ -259,6 +259,7 @@ def _nest(
         unit = order[np.searchsorted(keys, pairs, sorter=order)]
         parent, own = keys // len(values), values[keys % len(values)]
         if len(keys) > len(values):
+            _check_numbering(names[level - 1 : level + 1], parent, own, labels[-1])
             own = np.array(
                 [f"{labels[-1][p]}/{label}" for p, label in zip(parent, own, strict=True)]
             )
@@ -267,6 +268,27 @@ def _nest(
         if level:
             parents.append(parent)
     return unit, tuple(labels), tuple(reversed(parents))
+
+
+def _check_numbering(
+    names: Sequence[str], parent: Indices, own: NDArray[Any], parents: NDArray[Any]
+) -> None:
+    """Refuse labels that repeat here and there: they are not numbered anew under each parent.
+
+    Numbers or letters that begin anew have a first one, which stands under most parents.  A
+    label that stands under a few is a group that was recorded under two parents.
+    """
+    outer, inner = names
+    repeated, counts = np.unique(own, return_counts=True)
+    if len(parents) < 3 or 2 * counts.max() > len(parents):
+        return
+    label = repeated[np.argmax(counts)]
+    where = [parents[p] for p in parent[own == label]]
+    raise DataError(
+        f"column {inner!r}: label {short(label)} stands under {len(where)} of {len(parents)} "
+        f"labels of {outer!r}, {listed(where)}. If it is one group, it is not nested: correct its "
+        f"rows. If these are different groups, give each a label of its own"
+    )
 
 
 def _check_distinct(name: str, labels: NDArray[Any]) -> None:

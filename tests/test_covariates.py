@@ -173,7 +173,7 @@ def test_a_covariate_of_schools_spends_a_school():
 
 
 def test_moments_of_coefficients_that_do_not_exist():
-    """A school covariate with five schools: E β needs E κ, which needs four contrasts, not three."""
+    """With five schools and a covariate of schools: E β needs E κ, which needs four contrasts."""
     exact = hm.reference(pupils(n_schools=5), FORMULA)
     assert np.isnan(exact.mean["kappa"])
     assert np.isnan(exact.mean["beta"]).all()

@@ -222,3 +222,15 @@ def test_labels_that_collide_with_their_parents_written_in_front():
         }
     )
     refuse(data, "two different groups would both be called 'a/b/c'", groups=["o", "i"])
+
+
+def test_groups_that_are_not_nested():
+    """Classroom c4 is recorded under two of four schools; the others under one each."""
+    data = pd.DataFrame(
+        {"school": list("aabbccdda"), "room": [f"c{i}" for i in (1, 2, 3, 4, 5, 6, 7, 8, 4)]}
+    ).assign(y=np.arange(9.0))
+    refuse(
+        data,
+        "label 'c4' stands under 2 of 4 labels of 'school', 'a', 'b'",
+        groups=["school", "room"],
+    )
