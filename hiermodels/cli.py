@@ -10,6 +10,8 @@ from pathlib import Path
 from hiermodels import __version__
 from hiermodels.errors import HierModelsError
 
+EXAMPLES = ("baseball", "schools", "classrooms")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
@@ -28,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hiermodels {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = commands.add_parser("demo", help="solve an example from the literature")
-    demo.add_argument("example", nargs="?", default="baseball", choices=["baseball"])
+    demo.add_argument("example", nargs="?", default="baseball", choices=EXAMPLES)
     demo.add_argument(
         "--out", type=Path, default=Path("hiermodels-demo"), help="folder for the picture"
     )
@@ -42,5 +44,6 @@ def _demo(options: argparse.Namespace) -> int:
     from hiermodels import demo
 
     matplotlib.use("Agg")  # pictures go to files
-    demo.baseball(options.out)
+    examples = {"baseball": demo.baseball, "schools": demo.schools, "classrooms": demo.classrooms}
+    examples[options.example](options.out)
     return 0

@@ -1,4 +1,4 @@
-"""The worked example that ``hiermodels demo`` prints."""
+"""The worked examples that ``hiermodels demo`` prints."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from hiermodels import datasets, gaussian, mixture
 from hiermodels.compare import compare
 from hiermodels.fit import Fit, fit
 from hiermodels.gaussian import Coefficients, Floats, Variances
+from hiermodels.noise_free import flatten
+from hiermodels.priors import FlatSD, FlatVariance, HalfCauchy
 from hiermodels.sufficient import standardize
 
 if TYPE_CHECKING:
@@ -45,13 +47,13 @@ def baseball(folder: Path, draws: int = 1000, random_seed: int = 1) -> None:
     players = datasets.load_baseball()
     roles: Any = {"outcome": "y", "groups": "player", "se": "sigma", "random_seed": random_seed}
     print("Batting averages of 18 players after 45 at-bats (Efron & Morris 1975).\n")
-    with _timed(times, "exact fit, 4 × 1,000 independent draws"):
+    with _timed(times, f"exact fit, 4 × {draws:,} independent draws"):
         exact = fit(players, draws=draws, **roles)
     print(f"{exact!r}\n")
     with _timed(times, "noise-free quantiles"):
         quantiles = exact.reference().quantile(QUANTILES, ["theta"])["theta"].to_numpy()
     print("Sampling the same model with NUTS; PyMC compiles it first …", flush=True)
-    with _timed(times, "NUTS, compilation and 4 × 1,000 draws"):
+    with _timed(times, f"NUTS, compilation and 4 × {draws:,} draws"):
         nuts = fit(players, engine="nuts", draws=draws, progressbar=False, **roles)
     found = nuts.datatree["posterior"]["theta"].quantile(QUANTILES, ["chain", "draw"]).to_numpy()
     _print_players(players, quantiles, found, lecture_quantiles(exact, QUANTILES))
@@ -60,8 +62,65 @@ def baseball(folder: Path, draws: int = 1000, random_seed: int = 1) -> None:
     with _timed(times, "comparison"):
         verdict = compare(nuts, exact).verdict
     print(f"\nNUTS against the exact posterior. {verdict}\n")
+    _finish(times, exact, folder / "baseball_shrinkage.png")
+
+
+def schools(folder: Path, random_seed: int = 1) -> None:
+    """Fit eight schools under three priors of tau, each of which somebody calls uninformative.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the picture of shrinkage is saved.
+    random_seed : int
+    """
+    times: dict[str, float] = {}
+    data = datasets.load_eight_schools()
+    roles: Any = {"outcome": "y", "groups": "school", "se": "sigma", "random_seed": random_seed}
+    print("Coaching effects in eight schools (Rubin 1981), under three priors of tau.\n")
+    means = {}
+    for prior in (FlatSD(), FlatVariance(), HalfCauchy(5)):
+        with _timed(times, f"exact fit and reference, {prior}"):
+            exact = fit(data, priors={"tau": prior}, **roles)
+            found = exact.reference()
+            middle = float(found.quantile(0.5, ["tau"])["tau"].item())
+            means[str(prior)] = pd.Series({"median tau": middle, **flatten(found.mean[["theta"]])})
+    print(pd.DataFrame(means).to_string(float_format="{:.2f}".format))
+    print(
+        "\n'Flat' speaks of tau in one package and of tau² in another: the mean effect in school A "
+        "is 11.40 or 14.64.\n"
+    )
+    _finish(times, exact, folder / "schools_shrinkage.png")
+
+
+def classrooms(folder: Path, random_seed: int = 1) -> None:
+    """Fit 56 schools in 11 districts with known standard errors: three levels.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the picture of shrinkage is saved.
+    random_seed : int
+    """
+    times: dict[str, float] = {}
+    data = datasets.load_school_calendar()
+    print(
+        "Effects of a modified school calendar, 56 schools in 11 districts (Konstantopoulos 2011).\n"
+    )
+    with _timed(times, "exact fit, 4 × 1,000 independent draws of everything"):
+        exact = fit(data, random_seed=random_seed)
+    print(f"{exact!r}\n")
+    with _timed(times, "noise-free summary"):
+        found = exact.reference()
+        table = found.summary(["lam", "kappa", "tau", "mu"])
+    print(f"{found!r}\n\n{table.to_string(float_format='{:.3f}'.format)}\n")
+    _finish(times, exact, folder / "classrooms_shrinkage.png")
+
+
+def _finish(times: dict[str, float], exact: Fit, path: Path) -> None:
+    """Save the picture of shrinkage and print what each step took."""
     with _timed(times, "picture of shrinkage"):
-        path = save_plot(exact.plot_shrinkage(), folder / "baseball_shrinkage.png")
+        save_plot(exact.plot_shrinkage(), path)
     for step, seconds in times.items():
         print(f"{seconds:9.3f} s  {step}")
     print(f"\nThe picture of shrinkage is in {path}")

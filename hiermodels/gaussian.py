@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +37,10 @@ type Floats = NDArray[np.float64]
 type Indices = NDArray[np.intp]
 
 LOG_2PI = float(np.log(2 * np.pi))
-BLOCK = 1 << 18  # numbers in the largest temporary array: 2 MiB, what a core's cache holds
+BLOCK = 1 << 15  # numbers in the largest temporary array: 256 KiB stay in the cache
 MOST_NODES = 1024  # nodes that are worked on at a time
-GROUPS_PER_STREAM = 64  # groups that share a random stream
+DENSE = 8  # numbers for each group that a table of sums may have and still be a plain array
+GROUPS_PER_STREAM = 8  # groups that share a random stream
 
 
 @dataclass(frozen=True)
@@ -86,19 +88,18 @@ class Tree:
         return np.zeros(self.sizes[level], dtype=np.intp)
 
     @cached_property
-    def cells(self) -> Cells:
-        """The groups with equal weight under one parent, put together."""
-        return _cells(self)
+    def by_weight(self) -> Sizes:
+        """The groups put together by weight."""
+        return _sizes(self)
 
 
 @dataclass(frozen=True)
-class Cells:
-    """Groups under one parent that have the same weight, put together.
+class Sizes:
+    """The groups put together by weight.
 
     The variance ``spread + σ²/ω`` of a group mean depends on ω alone.  So all that the
-    likelihood takes from the groups are sums over the ``k`` distinct weights, and over the
-    ``c`` pairs of parent and weight that occur: with group sizes for weights, far fewer than
-    the groups.
+    likelihood takes from the groups are sums over those with equal weight, for each of the
+    ``k`` distinct weights: with group sizes for weights, far fewer than the groups.
 
     Attributes
     ----------
@@ -108,14 +109,9 @@ class Cells:
         Number of groups that have each.
     product : (k, (q + 1)²)
         Sum of the cross-products of ``mean − centre``, by weight.
-    kind : (c,)
-        Index of each cell's weight.
-    count : (c,)
-        Number of groups in each cell.
-    offset : (c, q + 1)
-        Sum of ``mean − centre`` over the groups of each cell.
-    start : (u,)
-        First cell of each parent.
+    sums : (k, (q + 2)·u)
+        By weight and parent, the number of groups, then the sums of ``mean − centre``; a sparse
+        matrix where most are 0.
     centre : (u, q + 1)
         Weighted mean of each parent's groups: a fixed point in their midst, so that the sums
         above lose no digits.
@@ -124,10 +120,7 @@ class Cells:
     weight: Floats
     groups: Floats
     product: Floats
-    kind: Indices
-    count: Floats
-    offset: Floats
-    start: Indices
+    sums: Any
     centre: Floats
 
 
@@ -239,8 +232,8 @@ def sum_by(index: Indices, values: Floats, size: int) -> Floats:
     return total
 
 
-def _cells(tree: Tree) -> Cells:
-    """Put together the groups of a tree that share parent and weight."""
+def _sizes(tree: Tree) -> Sizes:
+    """Put together the groups of a tree that have the same weight."""
     parent = tree.parent(0)
     first = starts(parent)
     share = tree.weight / np.add.reduceat(tree.weight, first)[parent]
@@ -248,19 +241,28 @@ def _cells(tree: Tree) -> Cells:
     centre = some + np.add.reduceat(share[:, None] * (tree.mean - some[parent]), first)
     away = tree.mean - centre[parent]
     products = (away[:, :, None] * away[:, None, :]).reshape(len(away), -1)
-
     weight, kind = np.unique(tree.weight, return_inverse=True)
-    pair, cell = np.unique(parent * len(weight) + kind, return_inverse=True)
-    return Cells(
+    columns = np.column_stack([np.ones(len(away)), away])
+    return Sizes(
         weight=weight,
         groups=np.bincount(kind).astype(float),
         product=sum_by(kind, products, len(weight)),
-        kind=pair % len(weight),
-        count=np.bincount(cell).astype(float),
-        offset=sum_by(cell, away, len(pair)),
-        start=starts(pair // len(weight)),
+        sums=_table(kind, parent, columns, len(weight), len(first)),
         centre=centre,
     )
+
+
+def _table(rows: Indices, parents: Indices, columns: Floats, k: int, u: int) -> Any:
+    """Sums of columns (g, c) by row and parent; shape (k, c·u), sparse if mostly 0."""
+    g, c = columns.shape
+    if k * u <= DENSE * g:
+        table = sum_by(rows * u + parents, columns, k * u).reshape(k, u, c)
+        return table.swapaxes(1, 2).reshape(k, c * u)
+    from scipy.sparse import csr_array
+
+    places = parents[:, None] + u * np.arange(c)
+    index = (np.repeat(rows, c), places.ravel())
+    return csr_array((columns.ravel(), index), shape=(k, c * u))
 
 
 def upward(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
@@ -272,7 +274,7 @@ def upward(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
         Π N(mean; φ, v) = Π N(mean; m, v) · (2π/A)^½ · N(m; φ, 1/A),
 
     where φ is the parent's value: a factor that is free of φ, and one observation of φ, which
-    is carried to the next level.  Arithmetic: O(n·(c + k·q²)) for the groups and O(n·u·q²) for
+    is carried to the next level.  Arithmetic: O(n·k·(u·q + q²)) for the groups and O(n·u·q²) for
     each level above them, whatever the number of rows.
     """
     above, quadratic, log_density = _pool_groups(tree, variances)
@@ -289,23 +291,18 @@ def upward(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
 
 
 def _pool_groups(tree: Tree, variances: Variances) -> tuple[Pooled, Floats, Floats]:
-    """Pool the groups under their parents, by cells: see :class:`Cells`."""
-    cells = tree.cells
-    variance = variances.spreads[0][:, None] + variances.sigma2[:, None] / cells.weight
+    """Pool the groups under their parents, by weight: see :class:`Sizes`."""
+    sizes, columns = tree.by_weight, tree.mean.shape[1]
+    variance = variances.spreads[0][:, None] + variances.sigma2[:, None] / sizes.weight
     weight = 1 / variance
-    by_cell = weight[:, cells.kind]
-    precision = np.add.reduceat(by_cell * cells.count, cells.start, axis=1)
-    shift = np.stack(
-        [np.add.reduceat(by_cell * column, cells.start, axis=1) for column in cells.offset.T],
-        axis=2,
-    )
-    shift /= precision[:, :, None]
-    columns = tree.mean.shape[1]
-    product = (weight @ cells.product).reshape(-1, columns, columns)
+    sums = (weight @ sizes.sums).reshape(len(weight), columns + 1, -1)
+    precision = sums[:, 0]
+    shift = np.moveaxis(sums[:, 1:] / sums[:, :1], 1, 2)
+    product = (weight @ sizes.product).reshape(-1, columns, columns)
     product -= np.einsum("nu,nui,nuj->nij", precision, shift, shift)
-    log_factor = -0.5 * (LOG_2PI + np.log(variance)) @ cells.groups
+    log_factor = -0.5 * (LOG_2PI + np.log(variance)) @ sizes.groups
     log_factor += 0.5 * (LOG_2PI - np.log(precision)).sum(axis=1)
-    return Pooled(cells.centre + shift, 1 / precision), product, log_factor
+    return Pooled(sizes.centre + shift, 1 / precision), product, log_factor
 
 
 def _pool(below: Pooled, spread: Floats, parent: Indices) -> tuple[Pooled, Floats, Floats]:
@@ -365,7 +362,8 @@ def log_likelihood(tree: Tree, variances: Variances, prior: Coefficients) -> Flo
 
 def _parts(tree: Tree, variances: Variances) -> Iterator[slice]:
     """Cut the nodes so that no temporary array is much larger than ``BLOCK``."""
-    width = max(len(tree.cells.kind), *(size * tree.mean.shape[1] for size in tree.sizes[1:]), 1)
+    above = (*tree.sizes[1:], 1)
+    width = max(len(tree.by_weight.weight), *(size * (tree.n_covariates + 2) for size in above))
     step = min(max(1, BLOCK // width), MOST_NODES)
     return (slice(i, i + step) for i in range(0, len(variances), step))
 
@@ -399,8 +397,8 @@ class Conditional:
         Values are intercepts: they belong to x = 0 in coordinates that have been centred.
         """
         x, y = self.row[:, :, :-1] + origin, self.row[:, :, -1]
-        mean = y - np.einsum("nui,ni->nu", x, up.beta)
-        return mean, self.own + np.einsum("nui,nij,nuj->nu", x, up.beta_covariance, x)
+        mean = y - (x @ up.beta[:, :, None])[:, :, 0]
+        return mean, self.own + ((x @ up.beta_covariance) * x).sum(axis=2)
 
 
 def root_conditional(up: Upward, prior: Coefficients) -> Conditional:

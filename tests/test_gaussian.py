@@ -91,21 +91,23 @@ def test_flat_likelihood_differs_from_a_vague_one_by_the_prior_density():
     assert flat == pytest.approx(proper + 0.5 * np.log(2 * np.pi * 1e9), abs=1e-6)
 
 
-def test_equal_weights_are_put_together_without_a_trace():
-    """Groups of equal size share a cell: the same as if each had its own."""
+@pytest.mark.parametrize("dense", [0, 8])
+def test_equal_weights_are_put_together_without_a_trace(monkeypatch, dense):
+    """Groups of equal size share their sums, in a plain or a sparse table: the same density."""
+    monkeypatch.setattr(gaussian, "DENSE", dense)
     rng = np.random.default_rng(5)
     mean, weight = rng.normal(size=(12, 1)), rng.choice([1.0, 2.0, 5.0], 12)
     parent = np.repeat(np.arange(3), 4)
     variances = Variances((np.array([0.7]), np.array([0.4])), np.array([1.3]))
-    prior = Coefficients.flat()
 
     def likelihood(weights):
         tree = Tree(mean, weights, np.zeros((1, 1)), 12, 0.0, (parent,))
-        return len(tree.cells.kind), gaussian.log_likelihood(tree, variances, prior)[0]
+        found = gaussian.log_likelihood(tree, variances, Coefficients.flat())[0]
+        return len(tree.by_weight.weight), found
 
     together, found = likelihood(weight)
     apart, expected = likelihood(weight * (1 + 1e-14 * np.arange(12)))
-    assert together < apart == 12
+    assert (together, apart) == (3, 12)
     assert found == pytest.approx(expected, abs=1e-11)
 
 
