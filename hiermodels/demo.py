@@ -105,7 +105,8 @@ def classrooms(folder: Path, random_seed: int = 1) -> None:
     times: dict[str, float] = {}
     data = datasets.load_school_calendar()
     print(
-        "Effects of a modified school calendar, 56 schools in 11 districts (Konstantopoulos 2011).\n"
+        "Effects of a modified school calendar in 56 schools of 11 districts "
+        "(Konstantopoulos 2011).\n"
     )
     with _timed(times, "exact fit, 4 × 1,000 independent draws of everything"):
         exact = fit(data, random_seed=random_seed)
@@ -146,15 +147,10 @@ def lecture_quantiles(exact: Fit, probabilities: tuple[float, ...]) -> Floats:
     even = (np.arange(LECTURE_NODES) + 0.5) / LECTURE_NODES
     total = squares / 2 / gammainccinv((k - 3) / 2, even)
     variances = Variances((np.maximum(total - sigma2, 0.0),), np.ones(LECTURE_NODES))
-    prior = Coefficients.flat()
-    up = gaussian.upward(tree, variances, prior)
-    parts = [
-        values.moments(up, standard.origin)
-        for level, _, values in gaussian.downward(tree, variances, up, prior)
-        if level == 0
-    ]
-    mean = np.concatenate([mean for mean, _ in parts], axis=1)
-    sd = np.sqrt(np.concatenate([variance for _, variance in parts], axis=1))
+    mean, variance = gaussian.level_moments(
+        tree, variances, Coefficients.flat(), standard.origin, level=0
+    )
+    sd = np.sqrt(variance)
     weights = np.full(LECTURE_NODES, 1 / LECTURE_NODES)
     quantiles = [mixture.quantile(weights, mean, sd, p) for p in probabilities]
     return standard.location + standard.scale * np.array(quantiles)

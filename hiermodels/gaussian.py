@@ -299,7 +299,7 @@ def _pool_groups(tree: Tree, variances: Variances) -> tuple[Pooled, Floats, Floa
     precision = sums[:, 0]
     shift = np.moveaxis(sums[:, 1:] / sums[:, :1], 1, 2)
     product = (weight @ sizes.product).reshape(-1, columns, columns)
-    product -= np.einsum("nu,nui,nuj->nij", precision, shift, shift)
+    product -= _weighted_products(precision, shift)
     log_factor = -0.5 * (LOG_2PI + np.log(variance)) @ sizes.groups
     log_factor += 0.5 * (LOG_2PI - np.log(precision)).sum(axis=1)
     return Pooled(sizes.centre + shift, 1 / precision), product, log_factor
@@ -315,10 +315,15 @@ def _pool(below: Pooled, spread: Floats, parent: Indices) -> tuple[Pooled, Float
     shift = np.add.reduceat(weight[:, :, None] * (below.mean - some[:, parent]), first, axis=1)
     mean = some + shift / precision[:, :, None]
     away = below.mean - mean[:, parent]
-    product = np.einsum("nu,nui,nuj->nij", weight, away, away)
+    product = _weighted_products(weight, away)
     log_factor = -0.5 * (LOG_2PI + np.log(variance)).sum(axis=1)
     log_factor += 0.5 * (LOG_2PI - np.log(precision)).sum(axis=1)
     return Pooled(mean, 1 / precision), product, log_factor
+
+
+def _weighted_products(weight: Floats, rows: Floats) -> Floats:
+    """``Σ_u w_u z_u z_u'`` for weights (n, u) and rows (n, u, c); shape (n, c, c)."""
+    return (weight[:, :, None] * rows).swapaxes(1, 2) @ rows
 
 
 def _integrate_coefficients(
@@ -463,6 +468,44 @@ def downward(
         error = variances.sigma2[:, None] / tree.weight[part]
         spread = variances.spreads[0]
         yield 0, part, child_conditional(values, tree.mean[None, part], error, spread, parent[part])
+
+
+def level_moments(
+    tree: Tree, variances: Variances, prior: Coefficients, origin: Floats, level: int
+) -> tuple[Floats, Floats]:
+    """Mean and variance of one level's values at each node, with β integrated out.
+
+    Parameters
+    ----------
+    origin : (q,)
+        Values are taken at ``x = −origin``: see :meth:`Conditional.moments`.
+    level : int
+        0 for the groups; ``len(tree.sizes)`` for the root.
+
+    Returns
+    -------
+    mean, variance : (n, u)
+    """
+    size = (*tree.sizes, 1)[level]
+    mean, variance = np.empty((len(variances), size)), np.empty((len(variances), size))
+    for part in _parts(tree, variances):
+        up = upward(tree, variances[part], prior)
+        for current, units, values in downward(tree, variances[part], up, prior):
+            if current < level:
+                break
+            if current == level:
+                mean[part, units], variance[part, units] = values.moments(up, origin)
+    return mean, variance
+
+
+def coefficient_moments(
+    tree: Tree, variances: Variances, prior: Coefficients
+) -> tuple[Floats, Floats]:
+    """Mean (n, q) and covariance (n, q, q) of β at each node."""
+    ups = [upward(tree, variances[part], prior) for part in _parts(tree, variances)]
+    return np.concatenate([up.beta for up in ups]), np.concatenate(
+        [up.beta_covariance for up in ups]
+    )
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ SPACING = {1: 0.25, 2: 0.5, 3: 0.5}  # of the first lattice
 TOLERANCE = 1e-9  # of means and sds of the unknown sds, in their posterior sds
 FINER = 0.7  # the next spacing, where a lattice misses the tolerance
 MOST_LATTICES = 6
+COARSE = 0.75  # spacing for distribution functions in three dimensions
 NEGLIGIBLE = 1e-10  # share of the posterior that distribution functions of values leave out
 
 
@@ -145,35 +146,37 @@ class IntegratedPosterior(ReferencePosterior):
 
     @cached_property
     def _nodes(self) -> tuple[Floats, Floats]:
-        """The points that hold all but a negligible part of the posterior, and their weights."""
-        order = np.argsort(-self.lattice.weights, kind="stable")
-        enough = np.searchsorted(np.cumsum(self.lattice.weights[order]), 1 - NEGLIGIBLE) + 1
+        """Points that hold all but a negligible part of the posterior, and their weights.
+
+        Distribution functions take many passes over the points.  In three dimensions they use a
+        lattice with fewer: their error is then about 1e-7.
+        """
+        few = len(self.marginal.names) < 3
+        lattice = self.lattice if few else self.marginal.lattice(COARSE)
+        order = np.argsort(-lattice.weights, kind="stable")
+        enough = np.searchsorted(np.cumsum(lattice.weights[order]), 1 - NEGLIGIBLE) + 1
         kept = np.sort(order[:enough])
-        return self.lattice.points[kept], self.lattice.weights[kept]
+        weights = lattice.weights[kept]
+        return lattice.points[kept], weights / weights.sum()
 
     def _components(self, name: str) -> tuple[Floats, Floats, Floats]:
         """Weights (n,), means and sds (n, u) of the mixtures of a value, in the outcome's unit."""
         standard, prior = self.marginal.data, self.marginal.coefficients
         points, weights = self._nodes
         variances = self.marginal.variances(points)
-        up = gaussian.upward(standard.tree, variances, prior)
         if name == "beta":
-            mean = standard.scale * up.beta @ standard.basis.T
-            covariance = standard.basis @ up.beta_covariance @ standard.basis.T
+            mean, covariance = gaussian.coefficient_moments(standard.tree, variances, prior)
+            covariance = standard.basis @ covariance @ standard.basis.T
             sd = standard.scale * np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
-            return weights / weights.sum(), mean, sd
-        wanted = self.spec.values.index(name)
-        parts = [
-            values.moments(up, standard.origin)
-            for level, _, values in gaussian.downward(standard.tree, variances, up, prior)
-            if level == wanted
-        ]
-        mean = np.concatenate([mean for mean, _ in parts], axis=1)
-        sd = np.sqrt(np.concatenate([variance for _, variance in parts], axis=1))
+            return weights, standard.scale * mean @ standard.basis.T, sd
+        level = self.spec.values.index(name)
+        mean, variance = gaussian.level_moments(
+            standard.tree, variances, prior, standard.origin, level
+        )
         return (
-            weights / weights.sum(),
+            weights,
             standard.location + standard.scale * mean,
-            standard.scale * sd,
+            standard.scale * np.sqrt(variance),
         )
 
     def _sd_quantiles(self, name: str, probabilities: Floats) -> Floats:

@@ -69,6 +69,7 @@ def test_the_mathematics_knows_neither_frames_nor_models(name):
         "hiermodels",
         "numpy",
         "scipy",
+        "typing",
     }
 
 
