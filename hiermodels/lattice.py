@@ -108,7 +108,7 @@ class Lattice:
         """Every second point, as on a chessboard: a lattice of wider spacing inside this one.
 
         Sums over it and over the whole lattice are two quadratures with different spacings.
-        What they differ by bounds the error of the wider, and so, by far, of the whole.
+        What they differ by is about the error of the wider, by far larger than that of the whole.
         """
         return self.index.sum(axis=1) % 2 == 0
 

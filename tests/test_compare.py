@@ -97,3 +97,30 @@ def test_moments_that_do_not_exist_are_left_out(schools):
     assert np.isnan(comparison.table.loc[("tau", "mean"), "z"])
     assert comparison.passed
     assert "|z| is" in comparison.verdict
+
+
+def lecture_draws(players, rng):
+    """The lecture's recipe: V = σ² + τ² not truncated at σ², negative τ² set to 0."""
+    y, sigma2, shape = players["y"].to_numpy(), 0.06**2, (4, 1000)
+    v = 17 * y.var(ddof=1) / 2 / rng.gamma(7.5, size=shape)
+    tau2 = np.maximum(v - sigma2, 0)
+    mu = rng.normal(y.mean(), np.sqrt((sigma2 + tau2) / 18))
+    shrink = (sigma2 / (sigma2 + tau2))[..., None]
+    theta = shrink * mu[..., None] + (1 - shrink) * y
+    theta = rng.normal(theta, np.sqrt((1 - shrink) * sigma2))
+    dims = ("chain", "draw")
+    variables = {
+        "mu": (dims, mu),
+        "tau": (dims, np.sqrt(tau2)),
+        "theta": ((*dims, "player"), theta),
+    }
+    posterior = xr.Dataset(variables, {"player": players["player"].to_numpy()})
+    return xr.DataTree.from_dict({"posterior": posterior})
+
+
+def test_the_lecture_recipe_is_caught(baseball):
+    exact = hm.reference(baseball)
+    for seed in range(5):
+        comparison = hm.compare(lecture_draws(baseball, np.random.default_rng(seed)), exact)
+        assert not comparison.passed
+        assert "of tau is too low" in comparison.verdict
