@@ -66,11 +66,13 @@ __all__ = [
     "compare",
     "datasets",
     "fit",
+    "normal_inverse_gamma",
     "reference",
+    "three_level",
     "two_level",
 ]
 
-_BUILDERS = ("build_model", "two_level")
+_BUILDERS = ("build_model", "normal_inverse_gamma", "three_level", "two_level")
 
 
 def __getattr__(name: str) -> Any:

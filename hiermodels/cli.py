@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hiermodels import __version__
@@ -44,6 +44,6 @@ def _demo(options: argparse.Namespace) -> int:
     from hiermodels import demo
 
     matplotlib.use("Agg")  # pictures go to files
-    examples = {"baseball": demo.baseball, "schools": demo.schools, "classrooms": demo.classrooms}
-    examples[options.example](options.out)
+    run: Callable[[Path], None] = getattr(demo, options.example)
+    run(options.out)
     return 0

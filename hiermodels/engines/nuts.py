@@ -1,0 +1,384 @@
+"""NUTS draws of a specification's PyMC model, with the checks that its samplers leave out."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import arviz_stats
+import numpy as np
+import pymc as pm
+import xarray as xr
+from arviz_base import from_dict
+
+from hiermodels.data import GroupedData
+from hiermodels.engines import Seed
+from hiermodels.errors import SpecError
+from hiermodels.gaussian import Floats
+from hiermodels.marginal import Marginal, Values
+from hiermodels.models import Parameterization, build_model
+from hiermodels.posterior import SAMPLE_DIMS, Posterior, build_datatree
+from hiermodels.spec import Spec
+from hiermodels.sufficient import standardize
+
+SAMPLERS = ("nutpie", "pymc", "numpyro", "blackjax")
+OPTIONS = (
+    "tune",
+    "target_accept",
+    "max_treedepth",
+    "nuts",
+    "cores",
+    "initvals",
+    "init",
+    "n_init",
+    "jitter_max_retries",
+    "backend",
+    "compile_kwargs",
+    "blas_cores",
+    "mp_ctx",
+    "progressbar_theme",
+)
+TUNE = 1000  # the default of PyMC; nutpie's own is 400
+TARGET_ACCEPT = 0.95  # at the samplers' own 0.8 the eight schools diverge for most seeds
+STATS = {  # nutpie's names, where ArviZ's schema has others
+    "logp": "lp",
+    "depth": "tree_depth",
+    "maxdepth_reached": "reached_max_treedepth",
+    "mean_tree_accept": "acceptance_rate",
+}
+MOST_R_HAT = 1.01  # the limits of PyMC's own checks, here and below
+LEAST_ESS = 100  # per chain
+MOST_AT_DEPTH = 0.05
+PACKAGE = str(Path(__file__).parents[1])
+
+
+class ConvergenceWarning(UserWarning):
+    """NUTS may not have reached the posterior, or not have explored all of it."""
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """How well the chains mixed: the worst of all variables that are reported.
+
+    PyMC's ``run_convergence_checks`` is not enough here: it looks at a model's free variables
+    alone, which leaves out ``theta`` and ``tau`` of the noncentered model; and it knows the
+    name under which one sampler reports trees that were cut off, not the other's.
+
+    Attributes
+    ----------
+    chains : int
+    divergences : int
+    at_depth : float
+        Largest share of a chain's draws whose tree was cut off at its maximal depth.
+    r_hat : float
+        Largest rank-normalised split R-hat; nan if it cannot be computed.
+    ess_bulk, ess_tail : float
+        Smallest effective sample sizes.
+
+    References
+    ----------
+    Vehtari et al. (2021), Bayesian Analysis 16:667.
+    """
+
+    chains: int
+    divergences: int
+    at_depth: float
+    r_hat: float
+    ess_bulk: float
+    ess_tail: float
+
+    @classmethod
+    def of(cls, datatree: xr.DataTree) -> Convergence:
+        """Measure the draws of a posterior."""
+        stats = datatree["sample_stats"]
+        deep = stats.get("reached_max_treedepth")
+        bulk, tail = (arviz_stats.ess(datatree, method=kind) for kind in ("bulk", "tail"))
+        return cls(
+            chains=datatree["posterior"].sizes["chain"],
+            divergences=int(stats["diverging"].sum()),
+            at_depth=0.0 if deep is None else float(deep.mean("draw").max()),
+            r_hat=max(float(worst.max()) for worst in arviz_stats.rhat(datatree).values()),
+            ess_bulk=min(float(worst.min()) for worst in bulk.values()),
+            ess_tail=min(float(worst.min()) for worst in tail.values()),
+        )
+
+    def describe(self) -> dict[str, str]:
+        """Return what a certificate says."""
+        return {
+            "divergences": f"{self.divergences}",
+            "r_hat": f"at most {self.r_hat:.3f}",
+            "ess": f"at least {self.ess_bulk:.0f} (bulk), {self.ess_tail:.0f} (tail)",
+        }
+
+    def problems(self) -> list[str]:
+        """Return what is wrong, a sentence for each; nothing if all is well."""
+        found = []
+        if self.divergences:
+            found.append(
+                f"{self.divergences} divergence{'s' if self.divergences > 1 else ''} after tuning"
+            )
+        if self.at_depth > MOST_AT_DEPTH:
+            found.append(f"{self.at_depth:.0%} of a chain's trees reached the maximal depth")
+        if np.isnan(self.r_hat):
+            found.append("r_hat needs more than one chain, and more than a few draws")
+        elif self.r_hat > MOST_R_HAT:
+            found.append(f"r_hat is up to {self.r_hat:.4f}, and should be at most {MOST_R_HAT}")
+        least = min(self.ess_bulk, self.ess_tail)
+        if not least >= LEAST_ESS * self.chains:
+            found.append(
+                f"the smallest effective sample size is {least:.0f}, and should be at least "
+                f"{LEAST_ESS * self.chains} ({LEAST_ESS} per chain)"
+            )
+        return found
+
+
+def sample(
+    spec: Spec,
+    data: GroupedData,
+    *,
+    draws: int = 1000,
+    chains: int = 4,
+    random_seed: Seed = None,
+    progressbar: bool | None = None,
+    parameterization: Parameterization = "noncentered",
+    nuts_sampler: str = "nutpie",
+    **options: Any,
+) -> Posterior:
+    """Draw from the posterior with NUTS, and check how well the chains mixed.
+
+    Parameters
+    ----------
+    spec, data
+    draws : int
+        Number of draws in each chain, after tuning.
+    chains : int
+        Number of chains.
+    random_seed : int, Generator, SeedSequence or None
+        The same seed gives the same bits.
+    progressbar : bool, optional
+        Whether to show progress and the samplers' own messages; silent by default.
+    parameterization : {"noncentered", "centered", "marginal"}
+        See :func:`hiermodels.models.build_model`.
+    nuts_sampler : {"nutpie", "pymc", "numpyro", "blackjax"}
+        The last two need to be installed.
+    **options
+        Passed to ``pm.sample``: ``tune`` (1000), ``target_accept`` (0.95), ``max_treedepth``,
+        ``cores``, ….
+
+    Returns
+    -------
+    Posterior
+
+    Warns
+    -----
+    ConvergenceWarning
+        If draws diverged or chains did not mix, with what to do.
+
+    Raises
+    ------
+    ImproperPosteriorError
+        If the posterior does not exist.
+    SpecError
+        If PyMC cannot state the model, or an option is unknown or out of range.
+    """
+    arguments = _arguments(nuts_sampler, options)
+    seed = _as_int(random_seed)
+    model = build_model(spec, data, parameterization)
+    show = bool(progressbar)
+    with _logging(show):
+        raw = pm.sample(
+            draws,
+            chains=chains,
+            random_seed=seed,
+            model=model,
+            nuts_sampler=nuts_sampler,
+            progressbar=show,
+            quiet=not show,
+            compute_convergence_checks=False,
+            **arguments,
+        )
+    variables = _variables(spec, data, raw, seed)
+    attrs = {
+        "engine": "nuts",
+        "parameterization": parameterization,
+        "nuts_sampler": nuts_sampler,
+        "tune": arguments["tune"],
+        "target_accept": arguments["nuts"]["target_accept"],
+    }
+    datatree = build_datatree(spec, data, variables, _stats(raw), attrs)
+    convergence = Convergence.of(datatree)
+    _warn(convergence, parameterization)
+    sampler = f"{nuts_sampler}, {parameterization}, {chains} chains x {draws} draws"
+    certificate = {"sampler": f"{sampler} (tune {arguments['tune']})", **convergence.describe()}
+    return Posterior(spec, data, "nuts", datatree, certificate)
+
+
+def sample_prior_predictive(
+    spec: Spec, data: GroupedData, *, draws: int = 1000, random_seed: Seed = None
+) -> xr.DataTree:
+    """Draw from the priors, and outcomes from what was drawn.
+
+    Parameters
+    ----------
+    spec : Spec
+    data : GroupedData
+        Its groups, and the standard errors of its rows if these are known.
+    draws : int
+    random_seed : int, Generator, SeedSequence or None
+        The same seed gives the same bits.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups ``prior``, with the variables of the specification, ``prior_predictive`` and
+        ``observed_data``, with the outcome of each row.
+
+    Raises
+    ------
+    SpecError
+        If a prior is improper: there is nothing to draw from.
+    """
+    improper = [name for name, prior in spec.priors.items() if not prior.is_proper]
+    if improper:
+        priors = "; ".join(f"{name} ~ {spec.describe_priors()[name]}" for name in improper)
+        raise SpecError(
+            f"a prior predictive needs proper priors, and there is nothing to draw from in "
+            f"{priors}. Give proper ones with priors={{…}}, such as Normal(mean=…, sd=…) for a "
+            f"mean and HalfNormal(sd=…) for an sd"
+        )
+    seed = _as_int(random_seed)
+    with _logging(False):
+        raw = pm.sample_prior_predictive(
+            draws,
+            model=build_model(spec, data, "noncentered"),
+            var_names=list(spec.variables),
+            random_seed=seed,
+        )
+    prior = {name: raw["prior"][name].to_numpy() for name in spec.variables}
+    theta = prior["theta"][..., data.group] if spec.groups else prior["theta"][..., None]
+    mean = theta + prior["beta"] @ data.design.matrix.T if spec.covariates else theta
+    sigma = prior["sigma"][..., None] if data.se is None else data.se
+    rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+    outcome = mean + sigma * rng.standard_normal((*prior["theta"].shape[:2], len(data.y)))
+    return from_dict(
+        {
+            "prior": prior,
+            "prior_predictive": {spec.outcome: outcome},
+            "observed_data": {spec.outcome: data.y},
+        },
+        coords={**data.coords, "row": np.arange(len(data.y))},
+        dims={**{name: list(spec.dims(name)) for name in prior}, spec.outcome: ["row"]},
+    )
+
+
+def _arguments(nuts_sampler: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the options and turn them into arguments of ``pm.sample``."""
+    if nuts_sampler not in SAMPLERS:
+        known = ", ".join(map(repr, SAMPLERS))
+        raise SpecError(f"nuts_sampler: expected one of {known}; found {nuts_sampler!r}")
+    if find_spec(nuts_sampler) is None:
+        raise SpecError(
+            f"nuts_sampler: {nuts_sampler!r} is not installed; pip install {nuts_sampler}, or "
+            f"use 'nutpie'"
+        )
+    unknown = [name for name in options if name not in OPTIONS]
+    if unknown:
+        raise SpecError(
+            f"engine 'nuts' has no option {unknown[0]!r}; it takes parameterization, nuts_sampler, "
+            f"{', '.join(OPTIONS)}"
+        )
+    arguments = {"tune": TUNE, **options}
+    steps = {"target_accept": TARGET_ACCEPT, **arguments.pop("nuts", {})}
+    for name in ("target_accept", "max_treedepth"):
+        if name in arguments:
+            steps[name] = arguments.pop(name)
+    _require_in_range({**arguments, **steps})
+    arguments["nuts"] = steps
+    return arguments
+
+
+def _require_in_range(arguments: Mapping[str, Any]) -> None:
+    """Check numbers that the samplers take without a look, or trip over later."""
+    for name, least in {"tune": 0, "cores": 1, "max_treedepth": 1}.items():
+        value = arguments.get(name)
+        if value is not None and not (isinstance(value, int | np.integer) and value >= least):
+            raise SpecError(f"{name}: expected an integer of at least {least}; found {value!r}")
+    accept = arguments["target_accept"]
+    if not 0 < accept < 1:
+        raise SpecError(f"target_accept: expected a number between 0 and 1; found {accept!r}")
+
+
+def _as_int(random_seed: Seed) -> int:
+    """Turn a seed into the integer that a sampler takes; a Generator moves on."""
+    if isinstance(random_seed, int | np.integer) and random_seed >= 0:
+        return int(random_seed)
+    try:
+        return int(np.random.default_rng(random_seed).integers(2**31))
+    except (TypeError, ValueError) as error:
+        raise SpecError(
+            f"random_seed: expected a non-negative integer, a numpy Generator or SeedSequence, or "
+            f"None; found {random_seed!r}"
+        ) from error
+
+
+@contextmanager
+def _logging(show: bool) -> Iterator[None]:
+    """Let PyMC's messages through, or keep it silent."""
+    logger = logging.getLogger("pymc")
+    before = logger.level
+    if not show:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _variables(spec: Spec, data: GroupedData, raw: xr.DataTree, seed: int) -> dict[str, Floats]:
+    """Draws of the specification's variables; those that were not sampled are drawn now."""
+    posterior = raw["posterior"]
+    variables = {name: posterior[name].to_numpy() for name in spec.variables if name in posterior}
+    if "theta" in variables:
+        return variables
+    sds = np.stack([variables[name].ravel() for name in spec.sds], axis=1)
+    marginal = Marginal.of(spec, standardize(data))
+    values = Values(marginal, sds, np.random.default_rng(seed))
+    drawn = {**values.above_groups(), "theta": values.of_groups()}
+    by_chain = (*posterior[spec.sds[0]].shape, -1)
+    return {
+        name: draws.T.reshape(by_chain if spec.dims(name) else by_chain[:2])
+        for name, draws in drawn.items()
+    }
+
+
+def _stats(raw: xr.DataTree) -> dict[str, Floats]:
+    """Statistics with one number for each draw, under ArviZ's names: what netCDF can hold."""
+    return {
+        STATS.get(str(name), str(name)): values.to_numpy()
+        for name, values in raw["sample_stats"].data_vars.items()
+        if values.dims == SAMPLE_DIMS and values.dtype.kind in "biuf"
+    }
+
+
+def _warn(convergence: Convergence, parameterization: str) -> None:
+    """Warn of chains that did not mix, at the user's own line."""
+    problems = convergence.problems()
+    if not problems:
+        return
+    remedies = ["raise target_accept (such as 0.99)"] if convergence.divergences else []
+    if convergence.at_depth > MOST_AT_DEPTH:
+        remedies.append("raise max_treedepth (10)")
+    remedies.append("take more chains (4), tune or draws")
+    if parameterization != "marginal":
+        remedies.append("use parameterization='marginal'")
+    remedies.append("use engine='exact', whose draws are independent")
+    message = (
+        f"NUTS may not have converged: {'; '.join(problems)}. Remedies: {'; '.join(remedies)}."
+    )
+    warnings.warn(message, ConvergenceWarning, skip_file_prefixes=(PACKAGE,))

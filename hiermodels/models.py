@@ -1,0 +1,554 @@
+"""PyMC models of a specification: all levels stated, or all means integrated out.
+
+PyMC states each level given the one above it.  Of the rows the likelihood takes the groups' means
+and the scatter around them, which is all that the posterior needs of them.  Three
+parameterizations have the same posterior::
+
+    noncentered   theta = mu + tau·theta_offset     theta_offset ~ N(0, 1)
+    centered      theta ~ N(mu, tau²)
+    marginal      sds alone are sampled; all else can be drawn from its exact distribution given
+                  them (:mod:`hiermodels.gaussian`)
+
+The posterior's variables bear the names of :attr:`Spec.variables`.  What else is sampled serves the
+parameterization: ``theta_offset``; ``tau2`` and ``log_sigma``, on which a prior is stated; and with
+covariates ``mu_centre`` and ``theta_centre``, the values at the covariates' means, which do not
+depend on β as much as those at x = 0 do.
+
+This module imports PyMC, which takes seconds: nothing but the NUTS engine imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pymc.logprob.transforms import Transform
+from pytensor.tensor.variable import TensorVariable
+
+from hiermodels.conjugate import ConjugatePosterior
+from hiermodels.data import GroupedData, Missing
+from hiermodels.errors import SpecError
+from hiermodels.gaussian import LOG_2PI, Coefficients, Floats, Indices
+from hiermodels.inputs import announce, prepare
+from hiermodels.marginal import Marginal
+from hiermodels.posterior import SAMPLE_DIMS
+from hiermodels.priors import (
+    Exponential,
+    FlatSD,
+    FlatVariance,
+    HalfCauchy,
+    HalfNormal,
+    HalfStudentT,
+    InverseGamma,
+    Jeffreys,
+    Prior,
+    Uniform,
+    VariancePrior,
+)
+from hiermodels.spec import Spec
+from hiermodels.sufficient import Standardized, standardize
+
+type Parameterization = Literal["noncentered", "centered", "marginal"]
+type Sds = Mapping[str, TensorVariable]
+
+PARAMETERIZATIONS = ("noncentered", "centered", "marginal")
+
+# From a parameter's name, its prior and the data's unit to its sd, in an open model.  A prior
+# without a scale of its own starts at the data's unit.  The type must be the very one: a subclass
+# may have another density.
+SD_PRIORS: Mapping[type[VariancePrior], Callable[[str, Any, float], TensorVariable]] = {
+    FlatVariance: lambda name, prior, unit: pm.Deterministic(
+        name, pt.sqrt(pm.HalfFlat(f"{name}2", initval=unit**2))
+    ),
+    FlatSD: lambda name, prior, unit: pm.HalfFlat(name, initval=unit),
+    Jeffreys: lambda name, prior, unit: pm.Deterministic(
+        name, pt.exp(pm.Flat(f"log_{name}", initval=np.log(unit)))
+    ),
+    HalfNormal: lambda name, prior, unit: pm.HalfNormal(name, prior.sd),
+    HalfCauchy: lambda name, prior, unit: pm.HalfCauchy(name, prior.beta),
+    HalfStudentT: lambda name, prior, unit: pm.HalfStudentT(name, prior.nu, prior.sigma),
+    Exponential: lambda name, prior, unit: pm.Exponential(name, scale=prior.mean),
+    Uniform: lambda name, prior, unit: pm.Uniform(name, 0, prior.upper),
+    InverseGamma: lambda name, prior, unit: pm.Deterministic(
+        name, pt.sqrt(pm.InverseGamma(f"{name}2", prior.alpha, prior.beta))
+    ),
+}
+
+
+class UnitScale(Transform):  # type: ignore[misc]
+    """Sample ``matrix⁻¹ (value − location)`` in a variable's place.
+
+    Samplers start within a unit or so of the initial point, with steps of that size.  Where the
+    outcome's own unit is a million times smaller or larger, or coefficients depend on one another,
+    they fail or take minutes.
+
+    Parameters
+    ----------
+    location : float
+    matrix : float or (q, q)
+        Of a scale, for a variable with any shape; or of a change of basis, for a vector.
+    """
+
+    name = "unit"
+
+    def __init__(self, location: float, matrix: float | Floats) -> None:
+        self.location = location
+        self.matrix = matrix
+        self.ndim_supp = np.ndim(matrix) // 2
+
+    def forward(self, value: TensorVariable, *inputs: Any) -> TensorVariable:
+        """``matrix⁻¹ (value − location)``."""
+        if self.ndim_supp:
+            return _apply(np.linalg.inv(self.matrix), value - self.location)
+        return (value - self.location) / self.matrix
+
+    def backward(self, value: TensorVariable, *inputs: Any) -> TensorVariable:
+        """``location + matrix·value``."""
+        if self.ndim_supp:
+            return self.location + _apply(self.matrix, value)
+        return self.location + self.matrix * value
+
+    def log_jac_det(self, value: TensorVariable, *inputs: Any) -> TensorVariable:
+        """``log |matrix|``."""
+        if self.ndim_supp:
+            return pt.as_tensor(np.linalg.slogdet(self.matrix)[1])
+        return pt.full_like(value, np.log(self.matrix))
+
+
+def build_model(
+    spec: Spec, data: GroupedData, parameterization: Parameterization = "noncentered"
+) -> pm.Model:
+    """Build the PyMC model of a specification and data, without sampling it.
+
+    Parameters
+    ----------
+    spec : Spec
+    data : GroupedData
+    parameterization : {"noncentered", "centered", "marginal"}
+        ``"noncentered"`` where the data say little of each group (errors as large as tau),
+        ``"centered"`` where they say much, ``"marginal"`` in either case: it has one to three
+        dimensions, and neither ``theta`` nor ``mu``.  A model without groups has but one.
+
+    Returns
+    -------
+    pymc.Model
+        With ``spec.variables`` among its variables, on ``data.coords``.  Observed are the groups'
+        means, in a variable with the outcome's name, or with ``_mean`` after it where groups
+        have several rows.  Its log density is that of parameters and rows together, constants
+        included.
+
+    Raises
+    ------
+    ImproperPosteriorError
+        If the posterior does not exist.
+    SpecError
+        If PyMC has no such prior, a column has the name of a variable, or there is no such
+        parameterization.
+    """
+    if parameterization not in PARAMETERIZATIONS:
+        raise SpecError(
+            f"parameterization: expected one of {', '.join(map(repr, PARAMETERIZATIONS))}; found "
+            f"{parameterization!r}"
+        )
+    _require_free_names(spec)
+    if not spec.groups:
+        return _build_population(spec, data)
+    marginal = Marginal.of(spec, standardize(data))
+    with pm.Model(coords=data.coords) as model:
+        sds = {name: _add_sd(spec, name, marginal.data.scale) for name in spec.sds}
+        if parameterization == "marginal":
+            pm.Potential("log_likelihood", log_likelihood(marginal, sds))
+        else:
+            beta = _add_coefficients(spec, marginal.data)
+            noncentered = parameterization == "noncentered"
+            theta = _add_values(spec, data, marginal.data, sds, beta, noncentered)
+            _add_observed(spec, marginal.data, theta, sds, beta)
+    return model
+
+
+def normal_inverse_gamma(
+    data: Any,
+    *,
+    outcome: str | None = None,
+    priors: Mapping[str, Prior] | None = None,
+    missing: Missing = "error",
+) -> pm.Model:
+    """Build the PyMC model of one normal population.
+
+    The model, for rows i::
+
+        y_i ~ Normal(theta, sigma)   theta ~ Normal(m, s·sigma)   sigma² ~ InverseGamma(alpha, beta)
+
+    Parameters
+    ----------
+    data, outcome, missing
+        As in :func:`hiermodels.fit`.
+    priors : mapping of str to Prior, optional
+        ``{"theta": NormalInverseGamma(m=…, s=…, alpha=…, beta=…)}``; by default its flat limit.
+
+    Returns
+    -------
+    pymc.Model
+        Ready for ``pm.sample``.
+
+    Raises
+    ------
+    DataError, SpecError, ImproperPosteriorError
+        All are ``HierModelsError``; the message says what to do.
+    """
+    spec, grouped = prepare(data, outcome=outcome, groups=(), priors=priors, missing=missing)
+    announce(grouped)
+    return build_model(spec, grouped)
+
+
+def two_level(
+    data: Any,
+    formula: str | None = None,
+    *,
+    outcome: str | None = None,
+    groups: Sequence[str] | str | None = None,
+    se: str | None = None,
+    covariates: Sequence[str] | str | None = None,
+    priors: Mapping[str, Prior] | None = None,
+    missing: Missing = "error",
+    parameterization: Parameterization = "noncentered",
+) -> pm.Model:
+    """Build the PyMC model of two levels.
+
+    The model, for rows i of groups g::
+
+        y_i ~ Normal(theta_g[i], sigma_i)      theta_g ~ Normal(mu, tau)
+
+    with ``sigma_i`` known, or one unknown ``sigma`` for all rows; covariates add ``x_i'beta``.
+
+    Parameters
+    ----------
+    data, formula, outcome, groups, se, covariates, priors, missing
+        As in :func:`hiermodels.fit`; ``groups`` is one column.
+    parameterization
+        As in :func:`build_model`.
+
+    Returns
+    -------
+    pymc.Model
+        Ready for ``pm.sample``.
+
+    Raises
+    ------
+    DataError, SpecError, ImproperPosteriorError
+        All are ``HierModelsError``; the message says what to do.
+
+    Examples
+    --------
+    >>> import hiermodels as hm
+    >>> schools = hm.datasets.load_eight_schools()
+    >>> model = hm.two_level(schools, outcome="y", groups="school", se="sigma")
+    >>> [variable.name for variable in model.free_RVs]
+    ['tau2', 'mu', 'theta_offset']
+    """
+    spec, grouped = prepare(
+        data,
+        formula,
+        outcome=outcome,
+        groups=groups,
+        se=se,
+        covariates=covariates,
+        priors=priors,
+        missing=missing,
+    )
+    _require_columns("two_level", spec, "one column", 1)
+    announce(grouped)
+    return build_model(spec, grouped, parameterization)
+
+
+def three_level(
+    data: Any,
+    formula: str | None = None,
+    *,
+    outcome: str | None = None,
+    groups: Sequence[str] | None = None,
+    se: str | None = None,
+    covariates: Sequence[str] | str | None = None,
+    priors: Mapping[str, Prior] | None = None,
+    missing: Missing = "error",
+    parameterization: Parameterization = "noncentered",
+) -> pm.Model:
+    """Build the PyMC model of three levels.
+
+    The model, for rows i of groups g in outer groups s::
+
+        y_i ~ Normal(theta_g[i], sigma_i)
+        theta_g ~ Normal(mu_s[g], tau)      mu_s ~ Normal(lam, kappa)
+
+    with ``sigma_i`` known, or one unknown ``sigma`` for all rows; covariates add ``x_i'beta``.
+
+    Parameters
+    ----------
+    data, formula, outcome, groups, se, covariates, priors, missing
+        As in :func:`hiermodels.fit`; ``groups`` is two columns, the outer one first.
+    parameterization
+        As in :func:`build_model`.
+
+    Returns
+    -------
+    pymc.Model
+        Ready for ``pm.sample``.
+
+    Raises
+    ------
+    DataError, SpecError, ImproperPosteriorError
+        All are ``HierModelsError``; the message says what to do.
+    """
+    spec, grouped = prepare(
+        data,
+        formula,
+        outcome=outcome,
+        groups=groups,
+        se=se,
+        covariates=covariates,
+        priors=priors,
+        missing=missing,
+    )
+    _require_columns("three_level", spec, "two columns, the outer one first", 2)
+    announce(grouped)
+    return build_model(spec, grouped, parameterization)
+
+
+def log_likelihood(marginal: Marginal, sds: Sds) -> TensorVariable:
+    """``log p(y | sds)`` in PyTensor, values of all units and coefficients integrated out.
+
+    The recursion of :func:`hiermodels.gaussian.upward`, where its steps are derived, for one
+    setting of the variances and with a gradient.
+
+    Parameters
+    ----------
+    marginal : Marginal
+    sds : mapping of str to scalar
+        The unknown sds, in the outcome's unit.
+
+    Returns
+    -------
+    scalar
+    """
+    tree, scale = marginal.data.tree, marginal.data.scale
+    sigma2 = _row_variance(marginal.data, sds)
+    total = _log_normalizer(marginal.data, sigma2) - tree.sizes[0] * np.log(scale)
+    quadratic = tree.scatter / sigma2
+    mean, error = pt.as_tensor(tree.mean), sigma2 / tree.weight
+    for level, name in enumerate(marginal.spec.spreads):
+        variance = error + (sds[name] / scale) ** 2
+        mean, error, product, log_factor = _pool(mean, variance, tree.parent(level))
+        quadratic += product
+        total += log_factor
+    return total + _integrate_coefficients(mean[0], error[0], quadratic, marginal.coefficients)
+
+
+def _pool(
+    mean: TensorVariable, variance: TensorVariable, parent: Indices
+) -> tuple[TensorVariable, TensorVariable, TensorVariable, TensorVariable]:
+    """Pool units (b,) with mean rows (b, q + 1) under their parents (u,).
+
+    Returns
+    -------
+    mean (u, q + 1), error (u,)
+        What the units say of their parents.
+    product (q + 1, q + 1)
+        Weighted cross-products of the units around their parents' means.
+    log factor
+        What is left of the units' densities.
+    """
+
+    def add_up(values: TensorVariable) -> TensorVariable:
+        shape = (int(parent[-1]) + 1, *values.type.shape[1:])
+        return pt.inc_subtensor(pt.zeros(shape)[parent], values)
+
+    weight = 1 / variance
+    precision = add_up(weight)
+    pooled = add_up(weight[:, None] * mean) / precision[:, None]
+    away = mean - pooled[parent]
+    product = (weight[:, None, None] * away[:, :, None] * away[:, None, :]).sum(axis=0)
+    log_factor = -0.5 * (LOG_2PI + pt.log(variance)).sum()
+    log_factor += 0.5 * (LOG_2PI - pt.log(precision)).sum()
+    return pooled, 1 / precision, product, log_factor
+
+
+def _integrate_coefficients(
+    mean: TensorVariable, error: TensorVariable, quadratic: TensorVariable, prior: Coefficients
+) -> TensorVariable:
+    """Integrate out the intercept, of which the root's mean row (q + 1,) tells, and β (q,)."""
+    total = pt.as_tensor(0.0)
+    if prior.root_precision > 0:
+        variance = error + prior.root_spread
+        away = mean - prior.root_row
+        quadratic += pt.outer(away, away) / variance
+        total -= 0.5 * (LOG_2PI + pt.log(variance))
+    q = len(prior.mean)
+    if not q:
+        return total - 0.5 * quadratic[0, 0]
+    # The last pivot of a Cholesky factor is T_yy − T_yx T_xx⁻¹ T_xy, what regression leaves; the 1
+    # keeps it above 0 where the fit is perfect.
+    shifted = np.append(np.eye(q), prior.mean[:, None], axis=1)
+    corner = np.zeros((q + 1, q + 1))
+    corner[q, q] = 1.0
+    factor = pt.linalg.cholesky(quadratic + shifted.T @ prior.precision @ shifted + corner)
+    total += prior.log_normalizer + 0.5 * q * LOG_2PI - pt.log(pt.diag(factor)[:q]).sum()
+    return total - 0.5 * (factor[q, q] ** 2 - 1)
+
+
+def _build_population(spec: Spec, data: GroupedData) -> pm.Model:
+    """Build the model without groups: to the data, it is one group."""
+    ConjugatePosterior.of(spec, data)  # raises an error if the posterior does not exist
+    standard = standardize(replace(data, labels=(np.zeros(1),)))
+    own_unit = UnitScale(standard.location, standard.scale)
+    with pm.Model() as model:
+        prior = spec.conjugate_prior
+        if prior is None:
+            sigma = _add_sd(spec, "sigma", standard.scale)
+            theta = pm.Flat("theta", initval=standard.location, transform=own_unit)
+        else:
+            sigma = pm.Deterministic(
+                "sigma", pt.sqrt(pm.InverseGamma("sigma2", prior.alpha, prior.beta))
+            )
+            theta = pm.Normal("theta", prior.m, prior.s * sigma, transform=own_unit)
+        _add_observed(spec, standard, theta[None], {"sigma": sigma}, pt.zeros(0))
+    return model
+
+
+def _add_sd(spec: Spec, name: str, unit: float) -> TensorVariable:
+    """Add an unknown sd with its prior."""
+    prior = spec.variance_prior(name)
+    if type(prior) not in SD_PRIORS:
+        known = ", ".join(kind.__name__ for kind in SD_PRIORS)
+        raise SpecError(
+            f"priors: PyMC cannot state {prior} of {name!r}, of which only the density in NumPy is "
+            f"known. Use one of {known}; or engine='exact', which takes any prior"
+        )
+    return SD_PRIORS[type(prior)](name, prior, unit)
+
+
+def _add_coefficients(spec: Spec, standard: Standardized) -> TensorVariable:
+    """Add β; return it in the tree's coordinates, with shape (q,)."""
+    if not spec.covariates:
+        return pt.zeros(0)
+    basis = standard.scale * standard.basis
+    own = [spec.coefficient_prior(name).mean_and_precision() for name in spec.coefficients]
+    mean, precision = np.array(own).T
+    proper = precision > 0
+    how: dict[str, Any] = {"dims": spec.dims("beta"), "transform": UnitScale(0.0, basis)}
+    if proper.all():
+        beta = pm.Normal("beta", mean, precision**-0.5, **how)
+    else:
+        beta = pm.Flat("beta", initval=np.zeros(len(mean)), **how)
+        some = pm.Normal.dist(mean[proper], precision[proper] ** -0.5)
+        pm.Potential("beta_prior", pm.logp(some, beta[proper]).sum())
+    return _apply(np.linalg.inv(basis), beta)
+
+
+def _add_values(
+    spec: Spec,
+    data: GroupedData,
+    standard: Standardized,
+    sds: Sds,
+    beta: TensorVariable,
+    noncentered: bool,
+) -> TensorVariable:
+    """Add the values of all units, from the top downwards; return the groups'.
+
+    The groups' values that are returned (g,), and those that are sampled, belong to the
+    covariates' means; those that are reported belong to x = 0, less by ``centre'β``.
+    """
+    own_unit = UnitScale(standard.location, standard.scale)
+    shift = standard.scale * _apply(standard.origin, beta) if spec.covariates else 0.0
+    centre = "_centre" if spec.covariates else ""
+
+    def report(name: str, value: TensorVariable) -> None:
+        if name not in pm.modelcontext(None):
+            pm.Deterministic(name, value - shift, dims=spec.dims(name))
+
+    name = spec.intercept
+    mean, precision = spec.coefficient_prior(name).mean_and_precision()
+    if precision > 0:
+        value = pm.Normal(name + centre, mean + shift, precision**-0.5, transform=own_unit)
+    else:
+        value = pm.Flat(name + centre, initval=standard.location, transform=own_unit)
+    report(name, value)
+    for level in reversed(range(len(spec.groups))):
+        name, spread = spec.values[level], sds[spec.spreads[level]]
+        parent = value[data.parents[level]] if level < len(data.parents) else value
+        dims = spec.dims(name)
+        if noncentered:
+            value = parent + spread * pm.Normal(f"{name}_offset", dims=dims)
+        else:
+            value = pm.Normal(name + centre, parent, spread, dims=dims, transform=own_unit)
+        report(name, value)
+    return value
+
+
+def _add_observed(
+    spec: Spec, standard: Standardized, theta: TensorVariable, sds: Sds, beta: TensorVariable
+) -> None:
+    """Add the groups' means and, where groups have several rows, the rows around them.
+
+    ``ȳ_g ~ N(theta_g + x̄_g'β, σ²/ω_g)``, with ω_g the sum of the rows' weights (their number, or
+    that of ``se⁻²``); the rows around it have the density ``exp(−½ S(β)/σ²)``, with S the sum
+    of squares of their residuals, times a constant and a power of σ.
+    """
+    tree, scale = standard.tree, standard.scale
+    sigma2 = _row_variance(standard, sds)
+    several = tree.n_rows > tree.sizes[0]
+    pm.Normal(
+        f"{spec.outcome}_mean" if several else spec.outcome,
+        theta + scale * _apply(tree.mean[:, :-1], beta),
+        scale * pt.sqrt(sigma2 / tree.weight),
+        observed=standard.group_means,
+        dims=spec.dims("theta") or None,
+    )
+    if several:
+        residual = pt.concatenate([-beta, [1.0]])
+        squares = _apply(_apply(tree.scatter, residual), residual)
+        pm.Potential("within_groups", _log_normalizer(standard, sigma2) - 0.5 * squares / sigma2)
+
+
+def _apply(matrix: Floats | TensorVariable, vector: TensorVariable) -> TensorVariable:
+    """``matrix @ vector``, which Numba compiles in a second where ``@`` takes it ten or more."""
+    return (matrix * vector).sum(axis=-1)
+
+
+def _row_variance(standard: Standardized, sds: Sds) -> TensorVariable:
+    """Variance of a standardised row of weight 1: 1 if the standard errors are known."""
+    return (sds["sigma"] / standard.scale) ** 2 if "sigma" in sds else pt.as_tensor(1.0)
+
+
+def _log_normalizer(standard: Standardized, sigma2: TensorVariable) -> TensorVariable:
+    """What stands before the exponential in the density of rows around their group's mean."""
+    tree = standard.tree
+    weights = 0.5 * (tree.log_weight - np.log(tree.weight).sum())
+    freedom = tree.n_rows - tree.sizes[0]
+    return weights - freedom * (0.5 * (LOG_2PI + pt.log(sigma2)) + np.log(standard.scale))
+
+
+def _require_columns(builder: str, spec: Spec, expected: str, count: int) -> None:
+    """Refuse groups that do not make the levels that the builder's name promises."""
+    if len(spec.groups) != count:
+        raise SpecError(
+            f"{builder}: groups: expected {expected}; found {list(spec.groups)}. Name the columns "
+            f"with groups=…, or build the model that they make with build_model"
+        )
+
+
+def _require_free_names(spec: Spec) -> None:
+    """Refuse columns with the name of a variable: dimensions and variables share one space."""
+    taken = {*spec.variables, "log_likelihood", "within_groups", "beta_prior"}
+    taken |= {name + more for name in spec.values for more in ("_offset", "_centre")}
+    taken |= {f"{name}2" for name in spec.sds} | {f"log_{name}" for name in spec.sds}
+    reserved = {"outcome": taken, "groups": taken | {*SAMPLE_DIMS, "__sample__"}}
+    for role, name in [("outcome", spec.outcome), *(("groups", name) for name in spec.groups)]:
+        if name in reserved[role]:
+            raise SpecError(
+                f"{role}: the model or ArviZ has a variable or dimension {name!r} of its own; "
+                f"rename this column, for example to {f'{name}_column'!r}"
+            )
