@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hiermodels import gaussian, mixture
+from hiermodels.blas import one_blas_thread
 from hiermodels.data import GroupedData
 from hiermodels.gaussian import Floats, Moments
 from hiermodels.lattice import Lattice
@@ -50,6 +51,7 @@ class IntegratedPosterior(ReferencePosterior):
     lattice: Lattice
 
     @classmethod
+    @one_blas_thread()
     def of(cls, spec: Spec, data: GroupedData) -> IntegratedPosterior:
         """Integrate the posterior, with ever finer lattices until two spacings agree.
 
@@ -68,6 +70,7 @@ class IntegratedPosterior(ReferencePosterior):
         return cls(spec, data, marginal, lattice)
 
     @cached_property
+    @one_blas_thread()
     def certificate(self) -> float:
         """Largest difference between two spacings, in posterior sds.
 
@@ -85,6 +88,7 @@ class IntegratedPosterior(ReferencePosterior):
                 worst = max(worst, float(np.abs(sd[1] / sd[0] - 1).max()))
         return worst
 
+    @one_blas_thread()
     def _means(self) -> Mapping[str, Any]:
         standard = self.marginal.data
         levels = dict(zip(self.spec.values, self._moments.means, strict=True))
@@ -93,6 +97,7 @@ class IntegratedPosterior(ReferencePosterior):
         beta = standard.scale * standard.basis @ self._moments.beta[0]
         return values | {"beta": beta} | dict(zip(self.marginal.names, sds, strict=True))
 
+    @one_blas_thread()
     def _sds(self) -> Mapping[str, Any]:
         standard = self.marginal.data
         levels = dict(zip(self.spec.values, self._moments.variances, strict=True))
@@ -113,6 +118,7 @@ class IntegratedPosterior(ReferencePosterior):
             f"certificate: two spacings differ by {self.certificate:.1e} posterior sd",
         ]
 
+    @one_blas_thread()
     def _quantiles(self, name: str, probabilities: Floats) -> Floats:
         if name in self.marginal.names:
             return self._sd_quantiles(name, probabilities)
@@ -120,6 +126,7 @@ class IntegratedPosterior(ReferencePosterior):
         found = np.array([mixture.quantile(weights, mean, sd, p) for p in probabilities])
         return found if self.spec.dims(name) else found[:, 0]
 
+    @one_blas_thread()
     def _cdf(self, name: str, values: Floats) -> Floats:
         if name in self.marginal.names:
             axis = self.marginal.names.index(name)

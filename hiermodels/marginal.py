@@ -23,6 +23,7 @@ from functools import cached_property
 import numpy as np
 
 from hiermodels import gaussian, lattice, propriety
+from hiermodels.blas import one_blas_thread
 from hiermodels.gaussian import Coefficients, Floats, Indices, Variances
 from hiermodels.lattice import Lattice
 from hiermodels.propriety import Tails
@@ -212,6 +213,7 @@ class Values:
         Seeds the streams.
     """
 
+    @one_blas_thread()
     def __init__(self, marginal: Marginal, sds: Floats, rng: np.random.Generator) -> None:
         upper, self._seed = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
         self._marginal, self._sds = marginal, sds
@@ -231,6 +233,7 @@ class Values:
             variables["beta"] = standard.scale * (standard.basis @ self._upper.beta)
         return variables
 
+    @one_blas_thread()
     def of_groups(self, groups: Indices | None = None) -> Floats:
         """Values of all groups, or of some, the same whichever others are drawn; (g, n)."""
         tree = self._marginal.data.tree

@@ -391,7 +391,7 @@ def _integrate_coefficients(
         return total - 0.5 * quadratic[0, 0]
     # The last pivot of a Cholesky factor is T_yy − T_yx T_xx⁻¹ T_xy, what regression leaves; the 1
     # keeps it above 0 where the fit is perfect.
-    shifted = np.append(np.eye(q), prior.mean[:, None], axis=1)
+    shifted = np.column_stack([np.eye(q), prior.mean])
     corner = np.zeros((q + 1, q + 1))
     corner[q, q] = 1.0
     factor = pt.linalg.cholesky(quadratic + shifted.T @ prior.precision @ shifted + corner)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import arviz_stats
 import numpy as np
 import pandas as pd
@@ -62,6 +66,33 @@ def test_a_seed_gives_the_same_bits(baseball):
     assert first.to_dataset().equals(second.to_dataset())
     other = hm.fit(baseball, random_seed=8).datatree["posterior"]
     assert not first.to_dataset().equals(other.to_dataset())
+
+
+FINGERPRINT = """
+import hashlib, numpy as np, pandas as pd, hiermodels as hm
+rng = np.random.default_rng(0)
+k = 20_000
+data = pd.DataFrame({"g": np.arange(k), "y": rng.normal(size=k), "se": rng.uniform(0.5, 2, k)})
+fit = hm.fit(data, outcome="y", groups="g", se="se", random_seed=1, draws=20, chains=2)
+found = [fit.datatree["posterior"]["theta"].to_numpy(), fit.reference().sd["theta"].to_numpy()]
+print([hashlib.sha256(np.ascontiguousarray(values)).hexdigest() for values in found])
+"""
+
+
+def test_threads_do_not_change_a_bit():
+    """Matrix products that are split among threads would be rounded differently."""
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", FINGERPRINT],
+            env=os.environ | dict.fromkeys(names, count),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for count in ("1", "2", "4")
+    }
+    assert len(found) == 1
 
 
 def test_a_generator_may_be_given(baseball):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from hiermodels import lattice
+from hiermodels.blas import one_blas_thread
 from hiermodels.conjugate import ConjugatePosterior
 from hiermodels.data import GroupedData
 from hiermodels.engines import Seed
@@ -31,6 +32,7 @@ MEMORY_BUDGET = 2.0 * 2**30  # bytes
 SPACING = {1: 0.25, 2: 0.75, 3: 1.0}  # the draws are exact on any lattice; a wide one is quick
 
 
+@one_blas_thread()
 def sample(
     spec: Spec,
     data: GroupedData,

@@ -253,12 +253,15 @@ def sample_prior_predictive(
             f"mean and HalfNormal(sd=…) for an sd"
         )
     seed = _as_int(random_seed)
-    with _logging(False):
+    with _logging(False), warnings.catch_warnings():
+        # The model's potentials are parts of the likelihood, which has no say in a prior.
+        warnings.filterwarnings("ignore", message="The effect of Potentials")
         raw = pm.sample_prior_predictive(
             draws,
             model=build_model(spec, data, "noncentered"),
             var_names=list(spec.variables),
             random_seed=seed,
+            compile_kwargs={"mode": "FAST_COMPILE"},
         )
     prior = {name: raw["prior"][name].to_numpy() for name in spec.variables}
     theta = prior["theta"][..., data.group] if spec.groups else prior["theta"][..., None]
