@@ -649,12 +649,15 @@ def draw_groups(
     variances: Variances,
     upper: UpperDraws,
     seed: np.random.SeedSequence,
+    unit: tuple[float, Floats],
     groups: Indices | None = None,
 ) -> Floats:
     """Draw the values of groups given all above them, one for each node.
 
     Parameters
     ----------
+    unit : (float, (n,))
+        Scale and location of each draw: values come out as ``location + scale·value``.
     groups : (g',), optional
         Which groups; all by default.  Blocks of groups have random streams of their own, so
         that a group's draws are the same whichever others are drawn.
@@ -664,34 +667,63 @@ def draw_groups(
     (g', n)
         A group's draws are side by side in memory.
     """
-    n_groups = tree.sizes[0]
-    wanted = np.arange(n_groups) if groups is None else groups
-    out = np.empty((len(wanted), len(variances)))
-    block = wanted // GROUPS_PER_STREAM
-    order = np.argsort(block, kind="stable")
-    for places in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
-        if not len(places):
-            continue
-        number = int(block[places[0]])
-        first = number * GROUPS_PER_STREAM
-        part = slice(first, min(first + GROUPS_PER_STREAM, n_groups))
-        stream = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, number))
-        drawn = _draw_block(tree, variances, upper, part, np.random.default_rng(stream))
-        out[places] = drawn[wanted[places] - first]
+    n, n_groups = len(variances), tree.sizes[0]
+    block = _GroupDraws(tree, variances, upper, seed, unit)
+    if groups is None:
+        out = np.empty((n_groups, n))
+        for number in range(-(-n_groups // GROUPS_PER_STREAM)):
+            block.draw(number, out[number * GROUPS_PER_STREAM :][:GROUPS_PER_STREAM])
+        return out
+    out = np.empty((len(groups), n))
+    for number in np.unique(groups // GROUPS_PER_STREAM):
+        first = int(number) * GROUPS_PER_STREAM
+        drawn = np.empty((min(GROUPS_PER_STREAM, n_groups - first), n))
+        block.draw(int(number), drawn)
+        here = groups // GROUPS_PER_STREAM == number
+        out[here] = drawn[groups[here] - first]
     return out
 
 
-def _draw_block(
-    tree: Tree, variances: Variances, upper: UpperDraws, part: slice, rng: np.random.Generator
-) -> Floats:
-    """Draw one block of groups: ``B·φ + (1 − B)·mean + √((1 − B)·error)·noise``; (b, n)."""
-    weight, kind = np.unique(tree.weight[part], return_inverse=True)
-    error = variances.sigma2 / weight[:, None]
-    shrink = shrinkage(error, variances.spreads[0])
-    scale = np.sqrt((1 - shrink) * error)
-    own = tree.mean[part, -1:] - tree.mean[part, :-1] @ upper.beta
-    values = rng.standard_normal((len(kind), len(variances)))
-    values *= scale[kind]
-    values += own
-    values += shrink[kind] * (upper.levels[0][tree.parent(0)[part]] - own)
-    return values
+class _GroupDraws:
+    """Draws blocks of groups: ``B·φ + (1 − B)·mean + √((1 − B)·error)·noise``."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        variances: Variances,
+        upper: UpperDraws,
+        seed: np.random.SeedSequence,
+        unit: tuple[float, Floats],
+    ) -> None:
+        self._tree, self._variances, self._upper = tree, variances, upper
+        self._seed, self._unit = seed, unit
+        distinct = tree.by_weight.weight
+        self._kind = np.searchsorted(distinct, tree.weight)
+        few = 2 * len(distinct) <= len(tree.weight)  # else a table would save nothing
+        self._table = self._shrinkage_and_scale(distinct) if few else None
+
+    def _shrinkage_and_scale(self, weight: Floats) -> tuple[Floats, Floats]:
+        """``B`` and ``√((1 − B)·error)`` for groups with these weights, both (b, n)."""
+        error = self._variances.sigma2 / weight[:, None]
+        shrink = shrinkage(error, self._variances.spreads[0])
+        return shrink, np.sqrt((1 - shrink) * error)
+
+    def draw(self, number: int, out: Floats) -> None:
+        """Draw the block with this number into (b, n)."""
+        part = slice(number * GROUPS_PER_STREAM, number * GROUPS_PER_STREAM + len(out))
+        if self._table is None:
+            shrink, scale = self._shrinkage_and_scale(self._tree.weight[part])
+        else:
+            shrink, scale = (values[self._kind[part]] for values in self._table)
+        own = self._tree.mean[part, -1:] - self._tree.mean[part, :-1] @ self._upper.beta
+        pulled = self._upper.levels[0][self._tree.parent(0)[part]]
+        pulled -= own
+        pulled *= shrink
+        pulled += own
+        key = (*self._seed.spawn_key, number)
+        stream = np.random.SeedSequence(self._seed.entropy, spawn_key=key)
+        np.random.default_rng(stream).standard_normal(out=out)
+        out *= scale
+        out += pulled
+        out *= self._unit[0]
+        out += self._unit[1]

@@ -226,8 +226,9 @@ class Values:
         """All variables but the groups' values: scalars (n,), values (u, n)."""
         spec, standard = self._marginal.spec, self._marginal.data
         variables = dict(zip(self._marginal.names, self._sds.T, strict=True))
+        scale, location = self._unit
         for name, level in zip(spec.values[1:], self._upper.levels, strict=True):
-            values = self._in_own_unit(level)
+            values = scale * level + location
             variables[name] = values if spec.dims(name) else values[0]
         if spec.covariates:
             variables["beta"] = standard.scale * (standard.basis @ self._upper.beta)
@@ -237,14 +238,16 @@ class Values:
     def of_groups(self, groups: Indices | None = None) -> Floats:
         """Values of all groups, or of some, the same whichever others are drawn; (g, n)."""
         tree = self._marginal.data.tree
-        drawn = gaussian.draw_groups(tree, self._variances, self._upper, self._seed, groups)
-        return self._in_own_unit(drawn)
+        return gaussian.draw_groups(
+            tree, self._variances, self._upper, self._seed, self._unit, groups
+        )
 
-    def _in_own_unit(self, values: Floats) -> Floats:
+    @property
+    def _unit(self) -> tuple[float, Floats]:
         """From standardised values at the covariates' means to the outcome's unit at x = 0."""
         standard = self._marginal.data
         at_zero = standard.location - standard.scale * (standard.origin @ self._upper.beta)
-        return standard.scale * values + at_zero
+        return standard.scale, np.broadcast_to(at_zero, len(self._variances))
 
 
 def _peaks(heights: Floats) -> np.ndarray:

@@ -114,7 +114,7 @@ def test_equal_weights_are_put_together_without_a_trace(monkeypatch, dense):
 def draw(tree, variances, prior, seed):
     upper_seed, group_seed = np.random.SeedSequence(seed).spawn(2)
     upper = gaussian.draw_upper(tree, variances, prior, upper_seed)
-    return upper, gaussian.draw_groups(tree, variances, upper, group_seed)
+    return upper, gaussian.draw_groups(tree, variances, upper, group_seed, (1.0, np.zeros(1)))
 
 
 def test_many_nodes_are_as_one_at_a_time(monkeypatch):
@@ -164,6 +164,7 @@ def test_some_groups_are_drawn_as_they_are_among_all():
     variances = Variances((rng.uniform(0.1, 2, 20),), np.ones(20))
     seed = np.random.SeedSequence(5)
     upper = gaussian.draw_upper(tree, variances, Coefficients.flat(), seed)
-    every = gaussian.draw_groups(tree, variances, upper, seed)
+    unit = (2.0, np.arange(20.0))
+    every = gaussian.draw_groups(tree, variances, upper, seed, unit)
     some = np.array([299, 0, 64, 63, 65, 128, 5])
-    assert (gaussian.draw_groups(tree, variances, upper, seed, some) == every[some]).all()
+    assert (gaussian.draw_groups(tree, variances, upper, seed, unit, some) == every[some]).all()
