@@ -25,13 +25,17 @@ Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., section 5.4 (two levels).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 type Floats = NDArray[np.float64]
 type Indices = NDArray[np.intp]
@@ -218,6 +222,18 @@ class Upward:
     beta: Floats
     beta_covariance: Floats
 
+    def interpolated(self, weights: csr_array) -> Upward:
+        """The same at other settings, from weights (m, n) of these ones."""
+
+        def at(values: Floats) -> Floats:
+            inner = values.shape[1:]
+            flat = values.reshape(len(values), math.prod(inner))
+            return (weights @ flat).reshape(weights.shape[0], *inner)
+
+        pooled = tuple(Pooled(at(level.mean), at(level.error)) for level in self.pooled)
+        log_likelihood = at(self.log_likelihood)
+        return Upward(log_likelihood, pooled, at(self.beta), at(self.beta_covariance))
+
 
 def starts(parent: Indices) -> Indices:
     """First position of each value of an ascending index that runs 0, 1, 2, … without gaps."""
@@ -365,6 +381,23 @@ def log_likelihood(tree: Tree, variances: Variances, prior: Coefficients) -> Flo
     return np.concatenate(parts)
 
 
+def upward_all(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
+    """Return the upward pass at many nodes, computed in blocks that stay in the cache."""
+    parts = [upward(tree, variances[part], prior) for part in _parts(tree, variances)]
+    levels = zip(*(part.pooled for part in parts), strict=True)
+    return Upward(
+        np.concatenate([part.log_likelihood for part in parts]),
+        tuple(
+            Pooled(
+                np.concatenate([x.mean for x in level]), np.concatenate([x.error for x in level])
+            )
+            for level in levels
+        ),
+        np.concatenate([part.beta for part in parts]),
+        np.concatenate([part.beta_covariance for part in parts]),
+    )
+
+
 def _parts(tree: Tree, variances: Variances) -> Iterator[slice]:
     """Cut the nodes so that no temporary array is much larger than ``BLOCK``."""
     above = (*tree.sizes[1:], 1)
@@ -498,16 +531,6 @@ def level_moments(
     return mean, variance
 
 
-def coefficient_moments(
-    tree: Tree, variances: Variances, prior: Coefficients
-) -> tuple[Floats, Floats]:
-    """Mean (n, q) and covariance (n, q, q) of β at each node."""
-    ups = [upward(tree, variances[part], prior) for part in _parts(tree, variances)]
-    return np.concatenate([up.beta for up in ups]), np.concatenate(
-        [up.beta_covariance for up in ups]
-    )
-
-
 @dataclass(frozen=True)
 class Moments:
     """Means and variances of mixtures over the nodes, one for each row of weights.
@@ -609,34 +632,34 @@ class UpperDraws:
 
 
 def draw_upper(
-    tree: Tree, variances: Variances, prior: Coefficients, seed: np.random.SeedSequence
+    tree: Tree,
+    variances: Variances,
+    up: Upward,
+    prior: Coefficients,
+    seed: np.random.SeedSequence,
 ) -> UpperDraws:
-    """Draw β and the values above the groups, from the top downwards.
+    """Draw β and the values above the groups once for each node, from the top downwards.
 
-    Each level has a random stream of its own, so that how the nodes are cut up does not show.
+    Each level has a random stream of its own.
     """
     streams = [np.random.default_rng(child) for child in seed.spawn(len(tree.sizes) + 1)]
-    n, q = len(variances), tree.n_covariates
-    levels = [np.empty((size, n)) for size in (*tree.sizes[1:], 1)]
-    beta = np.empty((q, n))
-    for part in _parts(tree, variances):
-        nodes = variances[part]
-        up = upward(tree, nodes, prior)
-        factor = np.linalg.cholesky(up.beta_covariance)
-        noise = streams[0].standard_normal((len(nodes), q))
-        beta[:, part] = (up.beta + np.einsum("nij,nj->ni", factor, noise)).T
-        top = root_conditional(up, prior)
-        noise = streams[1].standard_normal((len(nodes), 1)).T
-        levels[-1][:, part] = _residual(top.row, beta[:, part]) + np.sqrt(top.own.T) * noise
-        for level in range(len(tree.sizes) - 1, 0, -1):
-            below = up.pooled[level - 1]
-            shrink = shrinkage(below.error, nodes.spreads[level][:, None]).T
-            own = _residual(below.mean, beta[:, part])
-            noise = streams[level + 1].standard_normal((len(nodes), tree.sizes[level])).T
-            values = levels[level][tree.parent(level), part] - own
-            values = own + shrink * values + np.sqrt((1 - shrink) * below.error.T) * noise
-            levels[level - 1][:, part] = values
-    return UpperDraws(tuple(levels), beta)
+    n = len(variances)
+    factor = np.linalg.cholesky(up.beta_covariance)
+    noise = streams[0].standard_normal((n, tree.n_covariates))
+    beta = (up.beta + np.einsum("nij,nj->ni", factor, noise)).T
+    top = root_conditional(up, prior)
+    noise = streams[1].standard_normal((1, n))
+    values = _residual(top.row, beta) + np.sqrt(top.own.T) * noise
+    levels = [values]
+    for level in range(len(tree.sizes) - 1, 0, -1):
+        below = up.pooled[level - 1]
+        shrink = shrinkage(below.error, variances.spreads[level][:, None]).T
+        own = _residual(below.mean, beta)
+        noise = streams[level + 1].standard_normal((tree.sizes[level], n))
+        pulled = own + shrink * (values[tree.parent(level)] - own)
+        values = pulled + np.sqrt((1 - shrink) * below.error.T) * noise
+        levels.append(values)
+    return UpperDraws(tuple(reversed(levels)), beta)
 
 
 def _residual(row: Floats, beta: Floats) -> Floats:

@@ -172,10 +172,10 @@ class IntegratedPosterior(ReferencePosterior):
         points, weights = self._nodes
         variances = self.marginal.variances(points)
         if name == "beta":
-            mean, covariance = gaussian.coefficient_moments(standard.tree, variances, prior)
-            covariance = standard.basis @ covariance @ standard.basis.T
+            up = gaussian.upward_all(standard.tree, variances, prior)
+            covariance = standard.basis @ up.beta_covariance @ standard.basis.T
             sd = standard.scale * np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
-            return weights, standard.scale * mean @ standard.basis.T, sd
+            return weights, standard.scale * up.beta @ standard.basis.T, sd
         level = self.spec.values.index(name)
         mean, variance = gaussian.level_moments(
             standard.tree, variances, prior, standard.origin, level

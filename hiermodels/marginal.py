@@ -24,7 +24,7 @@ import numpy as np
 
 from hiermodels import gaussian, lattice, propriety
 from hiermodels.blas import one_blas_thread
-from hiermodels.gaussian import Coefficients, Floats, Indices, Variances
+from hiermodels.gaussian import Coefficients, Floats, Indices, Upward, Variances
 from hiermodels.lattice import Lattice
 from hiermodels.propriety import Tails
 from hiermodels.spec import Spec
@@ -128,8 +128,13 @@ class Marginal:
 
     def log_density(self, u: Floats) -> Floats:
         """``log p(y, u)`` at points u (n, d): with proper priors, normalised; shape (n,)."""
-        total = gaussian.log_likelihood(self.data.tree, self.variances(u), self.coefficients)
-        total += self.data.log_jacobian
+        return self.log_prior(u) + gaussian.log_likelihood(
+            self.data.tree, self.variances(u), self.coefficients
+        )
+
+    def log_prior(self, u: Floats) -> Floats:
+        """Log density less the log likelihood of the standardised outcome; shape (n,)."""
+        total = np.full(len(u), self.data.log_jacobian)
         log_sds = self.log_sds(u) + np.log(self.data.scale)
         for j, name in enumerate(self.names):
             total += self.spec.variance_prior(name).log_density_log_sd(log_sds[:, j])
@@ -211,16 +216,20 @@ class Values:
         In the outcome's unit.
     rng : numpy.random.Generator
         Seeds the streams.
+    up : Upward, optional
+        The upward pass at these sds, where it is known already.
     """
 
     @one_blas_thread()
-    def __init__(self, marginal: Marginal, sds: Floats, rng: np.random.Generator) -> None:
-        upper, self._seed = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
+    def __init__(
+        self, marginal: Marginal, sds: Floats, rng: np.random.Generator, up: Upward | None = None
+    ) -> None:
+        seed, self._seed = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
         self._marginal, self._sds = marginal, sds
         self._variances = marginal.variances_of(sds)
-        self._upper = gaussian.draw_upper(
-            marginal.data.tree, self._variances, marginal.coefficients, upper
-        )
+        tree, prior = marginal.data.tree, marginal.coefficients
+        up = up or gaussian.upward_all(tree, self._variances, prior)
+        self._upper = gaussian.draw_upper(tree, self._variances, up, prior, seed)
 
     def above_groups(self) -> dict[str, Floats]:
         """All variables but the groups' values: scalars (n,), values (u, n)."""

@@ -20,7 +20,7 @@ This module imports PyMC, which takes seconds: nothing but the NUTS engine impor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -380,7 +380,7 @@ def _integrate_coefficients(
     mean: TensorVariable, error: TensorVariable, quadratic: TensorVariable, prior: Coefficients
 ) -> TensorVariable:
     """Integrate out the intercept, of which the root's mean row (q + 1,) tells, and β (q,)."""
-    total = pt.as_tensor(0.0)
+    total = pt.as_tensor(np.float64(prior.log_normalizer))
     if prior.root_precision > 0:
         variance = error + prior.root_spread
         away = mean - prior.root_row
@@ -395,7 +395,7 @@ def _integrate_coefficients(
     corner = np.zeros((q + 1, q + 1))
     corner[q, q] = 1.0
     factor = pt.linalg.cholesky(quadratic + shifted.T @ prior.precision @ shifted + corner)
-    total += prior.log_normalizer + 0.5 * q * LOG_2PI - pt.log(pt.diag(factor)[:q]).sum()
+    total += 0.5 * q * LOG_2PI - pt.log(pt.diag(factor)[:q]).sum()
     return total - 0.5 * (factor[q, q] ** 2 - 1)
 
 
@@ -410,6 +410,7 @@ def _build_population(spec: Spec, data: GroupedData) -> pm.Model:
             sigma = _add_sd(spec, "sigma", standard.scale)
             theta = pm.Flat("theta", initval=standard.location, transform=own_unit)
         else:
+            prior = _in_double(prior)
             sigma = pm.Deterministic(
                 "sigma", pt.sqrt(pm.InverseGamma("sigma2", prior.alpha, prior.beta))
             )
@@ -427,7 +428,12 @@ def _add_sd(spec: Spec, name: str, unit: float) -> TensorVariable:
             f"priors: PyMC cannot state {prior} of {name!r}, of which only the density in NumPy is "
             f"known. Use one of {known}; or engine='exact', which takes any prior"
         )
-    return SD_PRIORS[type(prior)](name, prior, unit)
+    return SD_PRIORS[type(prior)](name, _in_double(prior), unit)
+
+
+def _in_double(prior: Any) -> Any:
+    """Give a prior 64-bit parameters: PyTensor keeps 10.0, and takes its logarithm, in 32 bits."""
+    return replace(prior, **{f.name: np.float64(getattr(prior, f.name)) for f in fields(prior)})
 
 
 def _add_coefficients(spec: Spec, standard: Standardized) -> TensorVariable:
@@ -470,7 +476,7 @@ def _add_values(
             pm.Deterministic(name, value - shift, dims=spec.dims(name))
 
     name = spec.intercept
-    mean, precision = spec.coefficient_prior(name).mean_and_precision()
+    mean, precision = np.array(spec.coefficient_prior(name).mean_and_precision())
     if precision > 0:
         value = pm.Normal(name + centre, mean + shift, precision**-0.5, transform=own_unit)
     else:

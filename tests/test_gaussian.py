@@ -113,7 +113,8 @@ def test_equal_weights_are_put_together_without_a_trace(monkeypatch, dense):
 
 def draw(tree, variances, prior, seed):
     upper_seed, group_seed = np.random.SeedSequence(seed).spawn(2)
-    upper = gaussian.draw_upper(tree, variances, prior, upper_seed)
+    up = gaussian.upward_all(tree, variances, prior)
+    upper = gaussian.draw_upper(tree, variances, up, prior, upper_seed)
     return upper, gaussian.draw_groups(tree, variances, upper, group_seed, (1.0, np.zeros(1)))
 
 
@@ -163,7 +164,8 @@ def test_some_groups_are_drawn_as_they_are_among_all():
     tree = Tree(rng.normal(size=(g, 1)), rng.uniform(1, 3, g), np.eye(1), 2 * g, 0.0)
     variances = Variances((rng.uniform(0.1, 2, 20),), np.ones(20))
     seed = np.random.SeedSequence(5)
-    upper = gaussian.draw_upper(tree, variances, Coefficients.flat(), seed)
+    up = gaussian.upward_all(tree, variances, Coefficients.flat())
+    upper = gaussian.draw_upper(tree, variances, up, Coefficients.flat(), seed)
     unit = (2.0, np.arange(20.0))
     every = gaussian.draw_groups(tree, variances, upper, seed, unit)
     some = np.array([299, 0, 64, 63, 65, 128, 5])

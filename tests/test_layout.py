@@ -67,6 +67,7 @@ def test_the_mathematics_knows_neither_frames_nor_models(name):
         "dataclasses",
         "functools",
         "hiermodels",
+        "math",
         "numpy",
         "scipy",
         "typing",

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from hiermodels import lattice
+from hiermodels import gaussian, lattice
 from hiermodels.blas import one_blas_thread
 from hiermodels.conjugate import ConjugatePosterior
 from hiermodels.data import GroupedData
 from hiermodels.engines import Seed
 from hiermodels.errors import SpecError
-from hiermodels.gaussian import Floats, Indices
+from hiermodels.gaussian import Floats, Indices, Upward
 from hiermodels.integrated import sd_certificate
 from hiermodels.lattice import Draws, Lattice
 from hiermodels.marginal import Marginal, Values
@@ -29,6 +29,9 @@ from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
 
 MEMORY_BUDGET = 2.0 * 2**30  # bytes
+MOST_WORK = 3e7  # groups of different weight times draws, to compute the density at each draw
+CHECKED = 8  # draws at which the interpolated density is compared with the exact one
+CLOSE = 1e-6  # that the logarithms may differ by: far less than any sample would show
 SPACING = {1: 0.25, 2: 0.75, 3: 1.0}  # the draws are exact on any lattice; a wide one is quick
 
 
@@ -119,7 +122,7 @@ def _draw_hierarchy(
     """Draw the variances from a lattice, and all else given them."""
     marginal = Marginal.of(spec, standardize(data))
     grid = marginal.lattice(SPACING[len(marginal.names)])
-    drawn = lattice.draw(grid, marginal.log_density, size, rng)
+    drawn, up = _draw_variances(marginal, grid, size, rng)
     quality = sd_certificate(marginal, grid)
     attrs = {
         "certificate": quality,
@@ -128,7 +131,7 @@ def _draw_hierarchy(
         "acceptance": drawn.acceptance,
     }
     certificate = _describe(grid, drawn, quality)
-    values = Values(marginal, marginal.sds(drawn.points), rng)
+    values = Values(marginal, marginal.sds(drawn.points), rng, up)
     variables = values.above_groups()
     log_density = drawn.log_density - marginal.log_slope(drawn.points)  # of the log sds
     if data.sizes[0] * size * 8 <= memory:
@@ -139,6 +142,33 @@ def _draw_hierarchy(
         f"{data.sizes[0] * size * 8 / 2**30:.1f} GiB; draw some with .draws(groups=[…])"
     )
     return _Drawn(variables, log_density, attrs, certificate, values.of_groups)
+
+
+def _draw_variances(
+    marginal: Marginal, grid: Lattice, size: int, rng: np.random.Generator
+) -> tuple[Draws, Upward | None]:
+    """Draw from the marginal posterior, and return the upward pass at the draws if it is at hand.
+
+    With very many groups of different weight the density is not computed at each proposal.  Its
+    logarithm, and what else the draws of values need, are interpolated between the lattice's
+    points, if that is as good as exact.
+    """
+    tree = marginal.data.tree
+    if len(tree.by_weight.weight) * size > MOST_WORK:
+        state = rng.bit_generator.state
+        table = gaussian.upward_all(tree, marginal.variances(grid.points), marginal.coefficients)
+
+        def log_density(u: Floats) -> Floats:
+            weights = lattice.interpolation(grid, u)
+            return marginal.log_prior(u) + weights @ table.log_likelihood
+
+        drawn = lattice.draw(grid, log_density, size, rng)
+        few = drawn.points[:CHECKED]
+        error = np.abs(drawn.log_density[:CHECKED] - marginal.log_density(few)).max()
+        if error < CLOSE and np.isfinite(drawn.log_density).all():
+            return drawn, table.interpolated(lattice.interpolation(grid, drawn.points))
+        rng.bit_generator.state = state
+    return lattice.draw(grid, marginal.log_density, size, rng), None
 
 
 def _by_chain(values: Floats, chains: int) -> Floats:

@@ -110,9 +110,10 @@ class Convergence:
 
     def describe(self) -> dict[str, str]:
         """Return what a certificate says."""
+        unknown = "unknown: it needs more than one chain"
         return {
             "divergences": f"{self.divergences}",
-            "r_hat": f"at most {self.r_hat:.3f}",
+            "r_hat": unknown if np.isnan(self.r_hat) else f"at most {self.r_hat:.3f}",
             "ess": f"at least {self.ess_bulk:.0f} (bulk), {self.ess_tail:.0f} (tail)",
         }
 
