@@ -34,6 +34,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hiermodels.parallel import in_order
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
@@ -42,6 +44,7 @@ type Indices = NDArray[np.intp]
 
 LOG_2PI = float(np.log(2 * np.pi))
 BLOCK = 1 << 15  # numbers in the largest temporary array: 256 KiB stay in the cache
+NODES_TOGETHER = 8  # for sums over nodes, so that adding them up costs little
 MOST_NODES = 1024  # nodes that are worked on at a time
 DENSE = 8  # numbers for each group that a table of sums may have and still be a plain array
 GROUPS_PER_STREAM = 8  # groups that share a random stream
@@ -84,6 +87,11 @@ class Tree:
     def sizes(self) -> tuple[int, ...]:
         """Number of units at each level, from the groups upwards."""
         return (len(self.weight), *(int(parent[-1]) + 1 for parent in self.parents))
+
+    @cached_property
+    def log_constant(self) -> float:
+        """``½ (Σ log ω − Σ log weight)``: what the weights alone add to a log likelihood."""
+        return 0.5 * (self.log_weight - float(np.log(self.weight).sum()))
 
     def parent(self, level: int) -> Indices:
         """Index of the parent of each unit of a level; the root's, 0, above the last."""
@@ -302,7 +310,7 @@ def upward(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
         log_density += log_factor
     quadratic += tree.scatter / variances.sigma2[:, None, None]
     log_density -= 0.5 * (tree.n_rows - tree.sizes[0]) * np.log(2 * np.pi * variances.sigma2)
-    log_density += 0.5 * (tree.log_weight - np.log(tree.weight).sum())
+    log_density += tree.log_constant
     return _integrate_coefficients(tuple(pooled), quadratic, log_density, prior)
 
 
@@ -375,15 +383,17 @@ def _integrate_coefficients(
 
 def log_likelihood(tree: Tree, variances: Variances, prior: Coefficients) -> Floats:
     """``log p(y | variances)`` at many nodes, in blocks that stay in the cache; shape (n,)."""
-    parts = [
-        upward(tree, variances[part], prior).log_likelihood for part in _parts(tree, variances)
-    ]
-    return np.concatenate(parts)
+
+    def at(part: slice) -> Floats:
+        return upward(tree, variances[part], prior).log_likelihood
+
+    return np.concatenate(list(in_order(at, _parts(tree, variances))))
 
 
 def upward_all(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
     """Return the upward pass at many nodes, computed in blocks that stay in the cache."""
-    parts = [upward(tree, variances[part], prior) for part in _parts(tree, variances)]
+    found = in_order(lambda part: upward(tree, variances[part], prior), _parts(tree, variances))
+    parts = list(found)
     levels = zip(*(part.pooled for part in parts), strict=True)
     return Upward(
         np.concatenate([part.log_likelihood for part in parts]),
@@ -398,12 +408,12 @@ def upward_all(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
     )
 
 
-def _parts(tree: Tree, variances: Variances) -> Iterator[slice]:
-    """Cut the nodes so that no temporary array is much larger than ``BLOCK``."""
+def _parts(tree: Tree, variances: Variances, least: int = 1) -> list[slice]:
+    """Cut the nodes, ``least`` together, so that temporary arrays stay within ``BLOCK``."""
     above = (*tree.sizes[1:], 1)
     width = max(len(tree.by_weight.weight), *(size * (tree.n_covariates + 2) for size in above))
-    step = min(max(1, BLOCK // width), MOST_NODES)
-    return (slice(i, i + step) for i in range(0, len(variances), step))
+    step = min(max(least, BLOCK // width), MOST_NODES)
+    return [slice(i, i + step) for i in range(0, len(variances), step)]
 
 
 def shrinkage(error: Floats, spread: Floats | float) -> Floats:
@@ -521,13 +531,17 @@ def level_moments(
     """
     size = (*tree.sizes, 1)[level]
     mean, variance = np.empty((len(variances), size)), np.empty((len(variances), size))
-    for part in _parts(tree, variances):
+
+    def fill(part: slice) -> None:
         up = upward(tree, variances[part], prior)
         for current, units, values in downward(tree, variances[part], up, prior):
             if current < level:
                 break
             if current == level:
                 mean[part, units], variance[part, units] = values.moments(up, origin)
+
+    for _ in in_order(fill, _parts(tree, variances)):
+        pass
     return mean, variance
 
 
@@ -552,29 +566,48 @@ class Moments:
 
 
 class _Mixture:
-    """Mean and covariance of a mixture, summed up around an anchor to keep all digits.
+    """Sums for the mean and covariance of mixtures, around anchors to keep all digits.
 
     ``E θ = a + Σ w (m − a)`` and ``Var θ = Σ w (v + (m − a)²) − (E θ − a)²``, where m and v
     are the components' means and variances and the anchor a is one of the means.
     """
 
-    def __init__(self, anchor: Floats, n_mixtures: int) -> None:
-        self.anchor = anchor
-        self.first = np.zeros((n_mixtures, len(anchor)))
-        self.second = np.zeros((n_mixtures, len(anchor)))
+    def __init__(self, anchors: list[Floats], beta: Floats, n_mixtures: int) -> None:
+        q = len(beta)
+        self.anchors, self.beta = anchors, beta
+        self.first = [np.zeros((n_mixtures, len(anchor))) for anchor in anchors]
+        self.second = [np.zeros((n_mixtures, len(anchor))) for anchor in anchors]
+        self.beta_first = np.zeros((n_mixtures, q))
+        self.beta_second = np.zeros((n_mixtures, q, q))
 
-    def add(self, units: slice, weights: Floats, mean: Floats, variance: Floats) -> None:
-        away = mean - self.anchor[units]
-        self.first[:, units] += weights @ away
-        self.second[:, units] += weights @ (variance + away**2)
+    def add(self, level: int, units: slice, share: Floats, mean: Floats, variance: Floats) -> None:
+        """Add values of some units at nodes with weights ``share`` (m, n)."""
+        away = mean - self.anchors[level][units]
+        self.first[level][:, units] += share @ away
+        self.second[level][:, units] += share @ (variance + away**2)
 
-    @property
-    def mean(self) -> Floats:
-        return self.anchor + self.first
+    def add_coefficients(self, share: Floats, up: Upward) -> None:
+        """Add β at nodes with weights ``share`` (m, n)."""
+        away = up.beta - self.beta
+        self.beta_first += share @ away
+        self.beta_second += np.einsum("mn,nij->mij", share, up.beta_covariance)
+        self.beta_second += np.einsum("mn,ni,nj->mij", share, away, away)
 
-    @property
-    def variance(self) -> Floats:
-        return self.second - self.first**2
+    def __iadd__(self, other: _Mixture) -> _Mixture:
+        for mine, theirs in zip(
+            (*self.first, *self.second, self.beta_first, self.beta_second),
+            (*other.first, *other.second, other.beta_first, other.beta_second),
+            strict=True,
+        ):
+            mine += theirs
+        return self
+
+    def moments(self) -> Moments:
+        """Put the sums together."""
+        sums = zip(self.anchors, self.first, self.second, strict=True)
+        means, variances = zip(*((a + m, v - m**2) for a, m, v in sums), strict=True)
+        outer = self.beta_first[:, :, None] * self.beta_first[:, None, :]
+        return Moments(means, variances, self.beta + self.beta_first, self.beta_second - outer)
 
 
 def mixture_moments(
@@ -595,25 +628,24 @@ def mixture_moments(
     up = upward(tree, one, prior)
     for level, units, values in downward(tree, one, up, prior):
         anchors[level][units] = values.moments(up, origin)[0][0]
-    mixtures = [_Mixture(anchor, len(weights)) for anchor in anchors]
-    centre = up.beta[0]
-    first = np.zeros((len(weights), len(centre)))
-    second = np.zeros((len(weights), len(centre), len(centre)))
-    for part in _parts(tree, variances):
-        up = upward(tree, variances[part], prior)
-        share = weights[:, part]
-        away = up.beta - centre
-        first += share @ away
-        second += np.einsum("mn,nij->mij", share, up.beta_covariance)
-        second += np.einsum("mn,ni,nj->mij", share, away, away)
-        for level, units, values in downward(tree, variances[part], up, prior):
-            mixtures[level].add(units, share, *values.moments(up, origin))
-    return Moments(
-        means=tuple(mixture.mean for mixture in mixtures),
-        variances=tuple(mixture.variance for mixture in mixtures),
-        beta=centre + first,
-        beta_covariance=second - first[:, :, None] * first[:, None, :],
-    )
+    beta = up.beta[0]
+
+    def partial(part: slice) -> _Mixture:
+        found, nodes, share = (
+            _Mixture(anchors, beta, len(weights)),
+            variances[part],
+            weights[:, part],
+        )
+        up = upward_all(tree, nodes, prior)
+        found.add_coefficients(share, up)
+        for level, units, values in downward(tree, nodes, up, prior):
+            found.add(level, units, share, *values.moments(up, origin))
+        return found
+
+    total = _Mixture(anchors, beta, len(weights))
+    for found in in_order(partial, _parts(tree, variances, NODES_TOGETHER)):
+        total += found
+    return total.moments()
 
 
 @dataclass(frozen=True)
@@ -694,8 +726,12 @@ def draw_groups(
     block = _GroupDraws(tree, variances, upper, seed, unit)
     if groups is None:
         out = np.empty((n_groups, n))
-        for number in range(-(-n_groups // GROUPS_PER_STREAM)):
+
+        def draw(number: int) -> None:
             block.draw(number, out[number * GROUPS_PER_STREAM :][:GROUPS_PER_STREAM])
+
+        for _ in in_order(draw, range(-(-n_groups // GROUPS_PER_STREAM))):
+            pass
         return out
     out = np.empty((len(groups), n))
     for number in np.unique(groups // GROUPS_PER_STREAM):

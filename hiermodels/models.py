@@ -532,9 +532,8 @@ def _row_variance(standard: Standardized, sds: Sds) -> TensorVariable:
 def _log_normalizer(standard: Standardized, sigma2: TensorVariable) -> TensorVariable:
     """What stands before the exponential in the density of rows around their group's mean."""
     tree = standard.tree
-    weights = 0.5 * (tree.log_weight - np.log(tree.weight).sum())
     freedom = tree.n_rows - tree.sizes[0]
-    return weights - freedom * (0.5 * (LOG_2PI + pt.log(sigma2)) + np.log(standard.scale))
+    return tree.log_constant - freedom * (0.5 * (LOG_2PI + pt.log(sigma2)) + np.log(standard.scale))
 
 
 def _require_columns(builder: str, spec: Spec, expected: str, count: int) -> None:

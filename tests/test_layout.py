@@ -17,7 +17,7 @@ FLOORS = [
     *("engines.nuts", "engines.exact", "engines", "models"),
     *("reference", "integrated", "conjugate", "noise_free", "marginal", "posterior"),
     *("inputs", "propriety", "spec", "sufficient", "data", "priors", "design", "formula"),
-    *("mixture", "gaussian", "lattice", "datasets", "blas", "wording", "errors"),
+    *("mixture", "gaussian", "lattice", "datasets", "blas", "parallel", "wording", "errors"),
 ]
 HEAVY = ("pymc", "pytensor", "nutpie", "matplotlib", "arviz_plots", "arviz_stats", "numba")
 

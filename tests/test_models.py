@@ -1,0 +1,397 @@
+"""PyMC models: their log densities against plain formulas, row by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytensor.tensor as pt
+import pytest
+from scipy import special, stats
+from scipy.stats import norm
+
+import hiermodels as hm
+from hiermodels import gaussian, models
+from hiermodels.inputs import prepare
+from hiermodels.marginal import Marginal
+from hiermodels.sufficient import standardize
+
+PLAIN = {"mode": "FAST_COMPILE"}  # a few evaluations are not worth compiling for
+CLOSE = {"rel": 1e-11}
+
+
+def pupils(seed=0):
+    """Rooms in schools, unbalanced, with a standard error and two covariates for each row."""
+    rng = np.random.default_rng(seed)
+    rooms = np.repeat(np.arange(8), rng.integers(1, 5, 8))
+    n = len(rooms)
+    return pd.DataFrame(
+        {
+            "school": [f"s{room // 3}" for room in rooms],
+            "room": [f"r{room}" for room in rooms],
+            "y": 50 + rng.normal(0, 3, 8)[rooms] + rng.normal(0, 2, n),
+            "se": rng.uniform(0.5, 3, n),
+            "ses": rng.normal(4, 0.5, n),
+            "size": rng.normal(0, 20, 8)[rooms],
+        }
+    )
+
+
+PROPER = {"mu": hm.Normal(45.0, 10.0), "tau": hm.HalfNormal(3.0), "sigma": hm.HalfNormal(2.0)}
+OUTER = {"lam": PROPER["mu"], "kappa": hm.HalfNormal(4.0)}
+BETA = {"beta": hm.Normal(0.5, 2.0)}
+
+
+def without(priors, *names):
+    return {name: prior for name, prior in priors.items() if name not in names}
+
+
+CASES = {
+    "se": ("y ~ 1 + (1 | room)", "se", without(PROPER, "sigma")),
+    "sigma": ("y ~ 1 + (1 | room)", None, PROPER),
+    "three levels": ("y ~ 1 + (1 | school/room)", None, without(PROPER, "mu") | OUTER),
+    "covariates": ("y ~ ses + size + (1 | room)", None, PROPER | BETA),
+    "all": (
+        "y ~ ses + size + (1 | school/room)",
+        "se",
+        without(PROPER, "mu", "sigma") | OUTER | BETA,
+    ),
+}
+
+
+@dataclass
+class Point:
+    """Values of all parameters, and the density of parameters and rows by plain formulas."""
+
+    spec: hm.Spec
+    data: hm.GroupedData
+    sds: dict
+    beta: np.ndarray
+    offsets: dict
+
+    @classmethod
+    def random(cls, name, seed):
+        formula, se, priors = CASES[name]
+        frame = pupils() if se else pupils().drop(columns="se")
+        spec, data = prepare(frame, formula, se=se, priors=priors)
+        rng = np.random.default_rng(seed)
+        sizes = dict(zip(spec.values, (*data.sizes, 1), strict=True))
+        return cls(
+            spec,
+            data,
+            {sd: rng.uniform(0.5, 3) for sd in spec.sds},
+            rng.normal(size=len(spec.covariates)),
+            {value: rng.normal(size=size) for value, size in sizes.items()},
+        )
+
+    @property
+    def values(self):
+        """Units' values, each its parent's plus its sd times its offset."""
+        names, spec = list(reversed(self.spec.values)), self.spec
+        values = {names[0]: 50 + 5 * self.offsets[names[0]]}
+        for above, name in pairwise(names):
+            values[name] = self.parents(name, values[above]) + (
+                self.sds[spec.spreads[spec.values.index(name)]] * self.offsets[name]
+            )
+        return values
+
+    def parents(self, name, above):
+        level = self.spec.values.index(name)
+        return above[self.data.parents[level]] if level < len(self.data.parents) else above[0]
+
+    def log_prior_of_tops(self):
+        """Density of the logarithms of the sds, of the intercept and of β."""
+        total = sum(
+            self.spec.variance_prior(name).log_density_log_sd(np.log(sd))
+            for name, sd in self.sds.items()
+        )
+        top = self.spec.priors[self.spec.intercept]
+        total += norm(top.mean, top.sd).logpdf(self.values[self.spec.intercept]).sum()
+        return total + norm(0.5, 2.0).logpdf(self.beta).sum()
+
+    def log_density_of_values(self):
+        values, names = self.values, self.spec.values
+        pairs = zip(names, names[1:], self.spec.spreads, strict=False)
+        return sum(
+            norm(self.parents(name, values[above]), self.sds[sd]).logpdf(values[name]).sum()
+            for name, above, sd in pairs
+        )
+
+    def log_density_of_rows(self):
+        mean = self.values["theta"][self.data.group] + self.data.design.matrix @ self.beta
+        sigma = self.data.se if self.data.se is not None else self.sds["sigma"]
+        return norm(mean, sigma).logpdf(self.data.y).sum()
+
+    def sampled(self, model):
+        """The same point, in the variables that the model samples."""
+        standard = standardize(self.data)
+        shift = self.data.design.matrix.mean(axis=0) @ self.beta
+        if self.data.se is not None:
+            shift = (
+                np.average(self.data.design.matrix, axis=0, weights=self.data.se**-2.0) @ self.beta
+            )
+        point = {}
+        for variable in model.value_vars:
+            name = variable.name
+            known = name.removesuffix("_log__").removesuffix("_unit__").removesuffix("_centre")
+            if name.endswith("_log__"):
+                point[name] = np.log(self.sds[known])
+            elif name.endswith("_offset"):
+                point[name] = self.offsets[name.removesuffix("_offset")]
+            elif known == "beta":
+                point[name] = np.linalg.solve(standard.scale * standard.basis, self.beta)
+            else:
+                values = (self.values[known] + shift - standard.location) / standard.scale
+                point[name] = values if variable.ndim else values[0]
+        return point
+
+    def log_jacobian(self, model):
+        """Of the variables that are sampled in a unit of their own."""
+        standard = standardize(self.data)
+        total = 0.0
+        for variable in model.value_vars:
+            if variable.name == "beta_unit__":
+                total += np.linalg.slogdet(standard.scale * standard.basis)[1]
+            elif variable.name.endswith("_unit__"):
+                total += np.log(standard.scale) * np.size(self.sampled(model)[variable.name])
+        return total
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_centered_is_the_joint_density_of_rows_and_parameters(name):
+    point = Point.random(name, 1)
+    model = models.build_model(point.spec, point.data, "centered")
+    expected = point.log_prior_of_tops() + point.log_density_of_values()
+    expected += point.log_density_of_rows() + point.log_jacobian(model)
+    found = model.compile_logp(**PLAIN)(point.sampled(model))
+    assert found == pytest.approx(expected, **CLOSE)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_noncentered_is_the_joint_density_of_rows_and_offsets(name):
+    point = Point.random(name, 2)
+    model = models.build_model(point.spec, point.data, "noncentered")
+    offsets = [point.offsets[value] for value in point.spec.values[:-1]]
+    expected = point.log_prior_of_tops() + sum(norm.logpdf(offset).sum() for offset in offsets)
+    expected += point.log_density_of_rows() + point.log_jacobian(model)
+    found = model.compile_logp(**PLAIN)(point.sampled(model))
+    assert found == pytest.approx(expected, **CLOSE)
+
+
+@pytest.mark.parametrize("parameterization", ["centered", "noncentered"])
+@pytest.mark.parametrize("name", CASES)
+def test_reported_values_belong_to_the_point(name, parameterization):
+    point = Point.random(name, 3)
+    model = models.build_model(point.spec, point.data, parameterization)
+    names = [*point.spec.values, *point.spec.sds]
+    evaluate = model.compile_fn(
+        model.replace_rvs_by_values([model[name] for name in names]),
+        inputs=model.value_vars,
+        on_unused_input="ignore",
+        **PLAIN,
+    )
+    expected = {**point.values, **point.sds}
+    for name, found in zip(names, evaluate(point.sampled(model)), strict=True):
+        np.testing.assert_allclose(np.ravel(found), np.ravel(expected[name]), rtol=1e-9)
+
+
+def dense_log_likelihood(point):
+    """``log p(y | sds)`` from the covariance of all rows."""
+    data, spec = point.data, point.spec
+    x = data.design.matrix
+    top = spec.priors[spec.intercept]
+    unit = data.group
+    covariance = np.diag(
+        data.se**2 if data.se is not None else np.full(len(unit), point.sds["sigma"] ** 2)
+    )
+    covariance += top.sd**2 + 4.0 * x @ x.T
+    for level, name in enumerate(spec.spreads):
+        covariance += point.sds[name] ** 2 * (unit[:, None] == unit)
+        unit = data.parents[level][unit] if level < len(data.parents) else unit
+    mean = top.mean + x @ np.full(x.shape[1], 0.5)
+    return stats.multivariate_normal(mean, covariance).logpdf(data.y)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_marginal_is_the_dense_density_of_the_rows(name):
+    for seed in range(3):
+        point = Point.random(name, seed)
+        model = models.build_model(point.spec, point.data, "marginal")
+        found = model.compile_logp(vars=model.potentials, **PLAIN)(point.sampled(model))
+        assert found == pytest.approx(dense_log_likelihood(point), **CLOSE)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_marginal_under_flat_priors_is_the_recursion(name):
+    formula, se, _ = CASES[name]
+    frame = pupils() if se else pupils().drop(columns="se")
+    proper = {"kappa": hm.HalfNormal(1.0)} if "/" in formula else {}
+    spec, data = prepare(frame, formula, se=se, priors=proper)
+    marginal = Marginal.of(spec, standardize(data))
+    sds = np.random.default_rng(1).uniform(0.01, 5, (4, len(spec.sds)))
+    expected = gaussian.log_likelihood(
+        marginal.data.tree, marginal.variances_of(sds), marginal.coefficients
+    )
+    expected += marginal.data.log_jacobian
+    model = models.build_model(spec, data, "marginal")
+    logp = model.compile_logp(vars=model.potentials, **PLAIN)
+    for row, value in zip(sds, expected, strict=True):
+        logs = dict(zip(spec.sds, np.log(row), strict=True))
+        sampled = {
+            "tau2_log__": 2 * logs["tau"],
+            "kappa_log__": logs.get("kappa"),
+            "log_sigma": logs.get("sigma"),
+        }
+        point = {variable.name: sampled[variable.name] for variable in model.value_vars}
+        assert logp(point) == pytest.approx(value, **CLOSE)
+
+
+def test_gradients_of_the_marginal_are_right():
+    point = Point.random("all", 5)
+    model = models.build_model(point.spec, point.data, "marginal")
+    logp, slope = model.compile_logp(**PLAIN), model.compile_dlogp(**PLAIN)
+    at = point.sampled(model)
+    names = [variable.name for variable in model.value_vars]
+    for name, found in zip(names, slope(at), strict=True):
+        step = 1e-5
+        ends = [logp({**at, name: at[name] + sign * step}) for sign in (1, -1)]
+        assert found == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-6)
+
+
+PRIORS = [
+    hm.FlatVariance(),
+    hm.FlatSD(),
+    hm.HalfNormal(2.5),
+    hm.HalfCauchy(1.5),
+    hm.HalfStudentT(3.0, 2.0),
+    hm.Exponential(2.0),
+    hm.Uniform(4.0),
+    hm.InverseGamma(3.0, 2.0),
+]
+
+
+@pytest.mark.parametrize("prior", PRIORS, ids=str)
+def test_priors_of_sds_are_those_of_the_exact_engine(prior):
+    spec, data = prepare(hm.datasets.load_eight_schools(), priors={"tau": prior})
+    model = models.build_model(spec, data, "marginal")
+    (variable,) = model.free_RVs
+    logp = model.compile_logp(vars=[variable], **PLAIN)
+    for v in (-2.0, 0.3, 1.7):
+        if isinstance(prior, hm.Uniform):
+            own, slope = 4 * special.expit(v), 4 * special.expit(v) * special.expit(-v)
+        else:
+            own, slope = np.exp(v), np.exp(v)
+        found = logp({model.value_vars[0].name: v})
+        expected = float(prior.log_density(own)) + np.log(slope)
+        assert found == pytest.approx(expected, abs=1e-7)  # PyMC has some constants in 32 bits
+    assert variable.name == ("tau" if prior.scale == "sd" else "tau2")
+
+
+def test_jeffreys_is_flat_on_the_logarithm():
+    spec, data = prepare(pupils()[["room", "y"]], groups="room", outcome="y")
+    model = models.build_model(spec, data)
+    logp = model.compile_logp(vars=[model["log_sigma"]], **PLAIN)
+    assert logp(model.initial_point()) == 0.0
+
+
+@dataclass(frozen=True)
+class Steeper(hm.HalfNormal):
+    def log_density_log_sd(self, t):
+        return super().log_density_log_sd(t) - np.exp(t)
+
+
+def test_a_prior_of_the_users_own_is_refused_with_a_remedy(schools):
+    with pytest.raises(
+        hm.SpecError, match=r"cannot state Steeper\(sd=2\) of 'tau'.*engine='exact'"
+    ):
+        hm.two_level(schools, priors={"tau": Steeper(2.0)})
+
+
+def test_one_population_is_the_conjugate_model():
+    y = np.array([3.1, 4.0, 2.2, 5.9])
+    prior = hm.NormalInverseGamma(m=2.0, s=1.5, alpha=3.0, beta=4.0)
+    frame = pd.DataFrame({"y": y})
+    model = models.normal_inverse_gamma(frame, outcome="y", priors={"theta": prior})
+    location, scale, theta, sigma2 = 3.55, 2.0, 3.3, 1.7  # median, power of 2 near max |y − median|
+    expected = norm(theta, np.sqrt(sigma2)).logpdf(y).sum()
+    expected += norm(2.0, 1.5 * np.sqrt(sigma2)).logpdf(theta) + np.log(scale)
+    expected += stats.invgamma(3.0, scale=4.0).logpdf(sigma2) + np.log(sigma2)
+    point = {"theta_unit__": (theta - location) / scale, "sigma2_log__": np.log(sigma2)}
+    assert model.compile_logp(**PLAIN)(point) == pytest.approx(expected, **CLOSE)
+
+
+def test_rows_that_are_all_equal_leave_a_finite_density():
+    frame = pd.DataFrame({"g": list("aabbccdd"), "y": np.repeat([1.0, 2.0, 4.0, 3.0], 2)})
+    model = hm.two_level(frame, groups="g", priors={"sigma": hm.HalfNormal(1.0)})
+    assert np.isfinite(model.compile_logp(**PLAIN)(model.initial_point()))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("parameterization", models.PARAMETERIZATIONS)
+def test_the_initial_point_moves_with_the_unit(schools, scale, parameterization):
+    frame = schools.assign(y=1e3 + scale * schools["y"], sigma=scale * schools["sigma"])
+    model = hm.two_level(frame, parameterization=parameterization)
+    start = model.initial_point()
+    tau = np.exp(start.pop("tau2_log__") / 2)
+    assert 5 < tau / scale < 50
+    assert all((np.abs(values) <= 1).all() for values in start.values())
+
+
+def test_unit_scale_is_a_change_of_basis():
+    matrix = np.array([[2.0, 0.5], [0.1, 0.3]])
+    value = np.array([1.4, -0.2])
+    for transform, log_jacobian in (
+        (models.UnitScale(3.0, 4.0), np.full(2, np.log(4.0))),
+        (models.UnitScale(0.5, matrix), np.log(np.linalg.det(matrix))),
+    ):
+        there = transform.forward(pt.as_tensor(value))
+        np.testing.assert_allclose(transform.backward(there).eval(**PLAIN), value)
+        np.testing.assert_allclose(transform.log_jac_det(there).eval(**PLAIN), log_jacobian)
+
+
+@pytest.mark.parametrize("name", ["theta", "mu", "tau", "tau2", "theta_offset", "chain", "draw"])
+def test_a_group_column_with_the_name_of_a_variable_is_refused(schools, name):
+    with pytest.raises(hm.SpecError, match=f"groups: .* {name!r} of its own; rename"):
+        hm.two_level(schools.rename(columns={"school": name}))
+
+
+def test_an_outcome_with_the_name_of_a_variable_is_refused(schools):
+    with pytest.raises(hm.SpecError, match=r"outcome: .* 'mu' of its own; rename"):
+        hm.two_level(schools.rename(columns={"y": "mu"}))
+
+
+def test_builders_refuse_other_levels():
+    frame = pupils()
+    roles = {"outcome": "y", "se": "se"}
+    with pytest.raises(hm.SpecError, match=r"two_level: groups: expected one column; found \['s"):
+        models.two_level(frame, groups=["school", "room"], **roles)
+    with pytest.raises(hm.SpecError, match="three_level: groups: expected two columns"):
+        models.three_level(frame, groups=["room"], **roles)
+
+
+def test_builders_name_their_variables_after_the_specification(schools):
+    model = hm.two_level(schools)
+    assert {"mu", "tau", "theta"} <= set(model.named_vars)
+    assert model.named_vars_to_dims == dict.fromkeys(["theta_offset", "theta", "y"], ("school",))
+    assert model.coords["school"] == tuple("ABCDEFGH")
+    frame = pupils()
+    model = models.three_level(
+        frame, "y ~ ses + (1 | school/room)", se="se", priors={"kappa": hm.HalfNormal(1.0)}
+    )
+    assert {"lam", "kappa", "mu", "tau", "theta", "beta"} <= set(model.named_vars)
+    assert model.named_vars_to_dims["mu"] == ("school",)
+    assert model.named_vars_to_dims["y_mean"] == ("room",)
+
+
+def test_posteriors_that_do_not_exist_are_refused(schools):
+    with pytest.raises(hm.ImproperPosteriorError, match="does not exist"):
+        hm.two_level(schools[:3])
+    with pytest.raises(hm.ImproperPosteriorError, match="two rows that differ"):
+        models.normal_inverse_gamma(pd.DataFrame({"y": [1.0, 1.0]}), outcome="y")
+
+
+def test_unknown_parameterizations_are_refused(schools):
+    with pytest.raises(hm.SpecError, match=r"expected one of 'noncentered'.*; found 'partial'"):
+        hm.two_level(schools, parameterization="partial")

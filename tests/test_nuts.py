@@ -1,0 +1,266 @@
+"""NUTS against the noise-free posterior, and what the engine says of its draws."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from importlib.util import find_spec
+
+import arviz_stats
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from arviz_base import from_dict
+
+import hiermodels as hm
+from hiermodels.engines import nuts
+from hiermodels.inputs import prepare
+from hiermodels.models import PARAMETERIZATIONS
+from hiermodels.reference import reference_posterior
+
+pytestmark = pytest.mark.filterwarnings("ignore::hiermodels.engines.nuts.ConvergenceWarning")
+
+FAR = 5  # Monte Carlo standard errors: a right sampler gets so far once in a million
+
+
+def classrooms(seed=0):
+    rng = np.random.default_rng(seed)
+    rooms = np.repeat(np.arange(24), rng.integers(1, 7, 24))
+    theta = 10 + np.repeat(rng.normal(0, 2, 8), 3) + rng.normal(0, 1, 24)
+    ses = rng.normal(3, 1, len(rooms))
+    return pd.DataFrame(
+        {
+            "school": [f"s{room // 3}" for room in rooms],
+            "room": [f"r{room % 3}" for room in rooms],
+            "score": theta[rooms] + 0.7 * ses + rng.normal(0, 1.5, len(rooms)),
+            "ses": ses,
+        }
+    )
+
+
+def sample(frame, formula=None, priors=None, **options):
+    spec, data = prepare(frame, formula, priors=priors)
+    return nuts.sample(spec, data, **{"random_seed": 1, **options})
+
+
+def assert_right(posterior):
+    """Means are within ``FAR`` Monte Carlo errors, and medians have half the probability below."""
+    exact = reference_posterior(posterior.spec, posterior.data)
+    draws = posterior.datatree["posterior"].to_dataset()
+    errors = arviz_stats.mcse(draws)
+    medians = exact.quantile(0.5).isel(quantile=0)
+    below = draws < medians
+    spread = arviz_stats.mcse(below.astype(float))
+    for name in posterior.spec.variables:
+        away = (draws[name].mean(["chain", "draw"]) - exact.mean[name]) / errors[name]
+        assert float(np.abs(away).max()) < FAR, name
+        away = (below[name].mean(["chain", "draw"]) - 0.5) / spread[name]
+        assert float(np.abs(away).max()) < FAR, name
+
+
+@pytest.mark.parametrize("prior", [hm.FlatVariance(), hm.HalfNormal(5.0)], ids=str)
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
+def test_eight_schools(schools, parameterization, prior):
+    posterior = sample(schools, priors={"tau": prior}, parameterization=parameterization)
+    assert_right(posterior)
+    assert list(posterior.datatree["posterior"].data_vars) == ["mu", "tau", "theta"]
+    assert posterior.datatree["posterior"]["theta"].dims == ("chain", "draw", "school")
+
+
+@pytest.mark.parametrize("parameterization", ["noncentered", "marginal"])
+def test_three_levels_and_unknown_sigma(parameterization):
+    frame = classrooms().drop(columns="ses")
+    posterior = sample(frame, "score ~ 1 + (1 | school/room)", parameterization=parameterization)
+    assert_right(posterior)
+    draws = posterior.datatree["posterior"]
+    assert list(draws.data_vars) == ["lam", "kappa", "mu", "tau", "theta", "sigma"]
+    assert draws["mu"].dims == ("chain", "draw", "school")
+
+
+@pytest.mark.slow
+def test_covariates():
+    posterior = sample(classrooms(), "score ~ ses + (1 | school)", parameterization="marginal")
+    assert_right(posterior)
+    assert posterior.datatree["posterior"]["beta"].dims == ("chain", "draw", "coef")
+
+
+def test_one_population():
+    frame = pd.DataFrame({"y": [3.0, 5.5, 4.1, 8.2, 2.2]})
+    prior = hm.NormalInverseGamma(m=3.0, s=2.0, alpha=3.0, beta=4.0)
+    spec, data = prepare(frame, outcome="y", groups=(), priors={"theta": prior})
+    assert_right(nuts.sample(spec, data, random_seed=1))
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1e9])
+def test_the_unit_of_the_outcome_does_not_matter(schools, factor):
+    frame = schools.assign(y=factor * schools["y"], sigma=factor * schools["sigma"])
+    assert_right(sample(frame))
+
+
+def test_pymc_s_own_sampler(schools):
+    posterior = sample(schools, nuts_sampler="pymc", parameterization="marginal", max_treedepth=8)
+    assert_right(posterior)
+    assert posterior.certificate["sampler"].startswith("pymc, marginal, 4 chains x 1000 draws")
+    assert {"diverging", "lp"} <= set(posterior.datatree["sample_stats"].data_vars)
+
+
+@pytest.mark.parametrize("parameterization", ["noncentered", "marginal"])
+def test_the_same_seed_gives_the_same_bits(schools, parameterization):
+    def draw(seed, **options):
+        options |= {"draws": 50, "tune": 100, "parameterization": parameterization}
+        return sample(schools, random_seed=seed, **options).datatree["posterior"].to_dataset()
+
+    first = draw(7)
+    xr.testing.assert_equal(first, draw(np.int64(7), cores=1))
+    assert not first.equals(draw(8))
+
+
+def test_seeds_of_all_kinds_become_integers():
+    assert nuts._as_int(7) == 7
+    for make in (np.random.SeedSequence, np.random.default_rng):
+        assert nuts._as_int(make(3)) == nuts._as_int(make(3))
+        assert nuts._as_int(make(3)) != nuts._as_int(make(4))
+    assert nuts._as_int(None) != nuts._as_int(None)
+    rng = np.random.default_rng(3)
+    assert nuts._as_int(rng) != nuts._as_int(rng)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "one"])
+def test_other_seeds_are_refused(schools, seed):
+    with pytest.raises(hm.SpecError, match="random_seed: expected a non-negative integer"):
+        sample(schools, random_seed=seed)
+
+
+def test_a_good_run_is_silent_and_certified(schools, capsys, caplog):
+    caplog.set_level(logging.DEBUG, logger="pymc")
+    level = logging.getLogger("pymc").level
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        posterior = sample(schools)
+    assert capsys.readouterr() == ("", "")
+    assert not [record for record in caplog.records if record.name.startswith("pymc")]
+    assert logging.getLogger("pymc").level == level
+    assert list(posterior.certificate) == ["sampler", "divergences", "r_hat", "ess"]
+    sampler = "nutpie, noncentered, 4 chains x 1000 draws (tune 1000)"
+    assert posterior.certificate["sampler"] == sampler
+    assert posterior.certificate["r_hat"].startswith("at most 1.00")
+    assert posterior.engine == "nuts"
+
+
+def test_draws_survive_netcdf(schools, tmp_path):
+    tree = sample(schools).datatree
+    tree.to_netcdf(tmp_path / "draws.nc")
+    with xr.open_datatree(tmp_path / "draws.nc") as back:
+        xr.testing.assert_equal(back["posterior"].to_dataset(), tree["posterior"].to_dataset())
+        stats = back["sample_stats"].to_dataset()
+        assert {"lp", "tree_depth", "reached_max_treedepth", "acceptance_rate"} <= set(stats)
+        assert stats["diverging"].dtype == bool
+        assert back["posterior"].attrs["parameterization"] == "noncentered"
+
+
+def test_bad_chains_are_reported_with_remedies(schools):
+    with pytest.warns(nuts.ConvergenceWarning) as caught:
+        posterior = sample(
+            schools,
+            priors={"tau": hm.FlatSD()},
+            parameterization="centered",
+            target_accept=0.6,
+            draws=200,
+        )
+    message = str(caught[0].message)
+    for part in (
+        f"{posterior.certificate['divergences']} divergences after tuning",
+        "smallest effective sample size is",
+        "should be at least 400 (100 per chain)",
+        "raise target_accept",
+        "parameterization='marginal'",
+        "engine='exact'",
+    ):
+        assert part in message
+    assert caught[0].filename == __file__
+
+
+def test_a_single_chain_cannot_be_checked(schools):
+    with pytest.warns(nuts.ConvergenceWarning, match="r_hat needs more than one chain"):
+        posterior = sample(schools, chains=1)
+    assert posterior.certificate["r_hat"] == "unknown: it needs more than one chain"
+
+
+def tree_of(draws, **stats):
+    chains, n = draws.shape
+    stats = {"diverging": np.zeros((chains, n), dtype=bool), **stats}
+    return from_dict({"posterior": {"mu": draws}, "sample_stats": stats})
+
+
+def test_convergence_tells_good_chains_from_bad():
+    noise = np.random.default_rng(0).normal(size=(4, 500))
+    good = nuts.Convergence.of(tree_of(noise))
+    assert good.problems() == []
+    assert good.ess_bulk > 1500
+    apart = nuts.Convergence.of(tree_of(noise + np.array([[0.0], [0.0], [0.0], [1.0]])))
+    assert "r_hat is up to 1.09" in apart.problems()[0]
+    slow = nuts.Convergence.of(tree_of(noise.cumsum(axis=1)))
+    assert "effective sample size" in slow.problems()[-1]
+    deep = np.zeros((4, 500), dtype=bool)
+    deep[1, :100] = True
+    cut = nuts.Convergence.of(tree_of(noise, reached_max_treedepth=deep))
+    assert cut.problems() == ["20% of a chain's trees reached the maximal depth"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"targt_accept": 0.9}, r"no option 'targt_accept'; it takes parameterization, .*tune,"),
+        ({"return_inferencedata": False}, "no option 'return_inferencedata'"),
+        ({"nuts_sampler": "stan"}, r"expected one of 'nutpie', .*; found 'stan'"),
+        ({"target_accept": 1.0}, "target_accept: expected a number between 0 and 1; found 1.0"),
+        ({"nuts": {"target_accept": 2}}, "target_accept: .* found 2"),
+        ({"tune": -1}, "tune: expected an integer of at least 0; found -1"),
+        ({"cores": 0}, "cores: expected an integer of at least 1; found 0"),
+        ({"parameterization": "partial"}, "parameterization: expected one of"),
+    ],
+)
+def test_unknown_or_impossible_options_are_refused(schools, options, message):
+    with pytest.raises(hm.SpecError, match=message):
+        sample(schools, **options)
+
+
+@pytest.mark.skipif(find_spec("numpyro") is not None, reason="numpyro is installed")
+def test_a_sampler_that_is_not_installed_is_named(schools):
+    with pytest.raises(hm.SpecError, match="'numpyro' is not installed; pip install numpyro"):
+        sample(schools, nuts_sampler="numpyro")
+
+
+def test_prior_predictive_needs_proper_priors(schools):
+    spec, data = prepare(schools, priors={"mu": hm.Normal(0.0, 10.0)})
+    with pytest.raises(hm.SpecError, match=r"nothing to draw from in tau ~ FlatVariance\(\), on"):
+        nuts.sample_prior_predictive(spec, data)
+
+
+def test_prior_predictive_has_the_moments_of_the_priors():
+    priors = {"lam": hm.Normal(2.0, 1.0), "beta": hm.Normal(3.0, 0.5)}
+    priors |= dict.fromkeys(["tau", "kappa", "sigma"], hm.HalfNormal(1.0))
+    spec, data = prepare(classrooms(), "score ~ ses + (1 | school/room)", priors=priors)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tree = nuts.sample_prior_predictive(spec, data, draws=4000, random_seed=1)
+    ses = data.design.matrix[:, 0]
+    drawn = tree["prior_predictive"]["score"]
+    assert drawn.sizes == {"chain": 1, "draw": 4000, "row": len(data.y)}
+    variance = 1 + 0.25 * ses**2 + 3  # lam, beta, and kappa² + tau² + sigma²
+    away = (drawn.mean(["chain", "draw"]) - (2 + 3 * ses)) / np.sqrt(variance / 4000)
+    assert float(np.abs(away).max()) < FAR
+    np.testing.assert_allclose(drawn.var(["chain", "draw"]), variance, rtol=0.2)
+    assert set(tree["prior"].data_vars) == set(spec.variables)
+    again = nuts.sample_prior_predictive(spec, data, draws=4000, random_seed=1)
+    xr.testing.assert_equal(again["prior"].to_dataset(), tree["prior"].to_dataset())
+
+
+def test_fit_passes_options_on(schools):
+    fit = hm.fit(
+        schools, engine="nuts", parameterization="marginal", draws=300, random_seed=1, cores=1
+    )
+    assert fit.engine == "nuts"
+    assert "marginal, 4 chains x 300 draws" in repr(fit)
+    assert hm.compare(fit, fit.reference()).passed
