@@ -69,33 +69,44 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_ranks_are_uniform(name):
+def collect_ranks(name, simulations):
+    """Rank of one element of each parameter among its draws, in every simulation."""
     groups, known, covariate = CASES[name]
     rng = np.random.default_rng(list(name.encode()))
     ranks = {}
-    for _ in range(SIMULATIONS):
+    for _ in range(simulations):
         truth, data = simulate(groups, known, covariate, rng)
-        priors = {key: prior for key, prior in PRIORS.items() if key in truth and key != "mu"}
-        priors |= {"mu": PRIORS["mu"]} if len(groups) == 1 else {}
-        fit = hm.fit(
-            data,
-            outcome="y",
-            groups=groups,
-            covariates=["x"] if covariate else [],
-            priors=priors,
-            draws=DRAWS,
-            chains=1,
-            random_seed=rng,
-        )
-        draws = fit.datatree["posterior"].to_dataset()
+        draws = fit(groups, covariate, truth, data, rng)
         labels = {
             "theta": {"room": range(6)},
             "mu": {"school": range(3)} if len(groups) == 2 else {},
         }
         for key, value in truth.items():
             found = draws[key].sel(labels.get(key, {})).to_numpy()[0]
-            ranks.setdefault(key, []).append(np.ravel((found < value).sum(axis=0))[0])
-    for key, values in ranks.items():
+            ranks.setdefault(key, []).append(int(np.ravel((found < value).sum(axis=0))[0]))
+    return ranks
+
+
+def fit(groups, covariate, truth, data, rng):
+    """Draw from the posterior under the priors that the truth was drawn from."""
+    means = {"mu"} if len(groups) == 1 else {"lam"}
+    names = means | (set(truth) & {"kappa", "tau", "sigma", "beta"})
+    found = hm.fit(
+        data,
+        outcome="y",
+        groups=groups,
+        se="se" if "se" in data else None,
+        covariates=["x"] if covariate else [],
+        priors={name: PRIORS[name] for name in names},
+        draws=DRAWS,
+        chains=1,
+        random_seed=rng,
+    )
+    return found.datatree["posterior"].to_dataset()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_ranks_are_uniform(name):
+    for key, values in collect_ranks(name, SIMULATIONS).items():
         counts = np.bincount(np.array(values) // 10, minlength=10)
         assert stats.chisquare(counts).pvalue > 1e-3, (key, counts)
