@@ -264,7 +264,7 @@ def _nest(
                 [f"{labels[-1][p]}/{label}" for p, label in zip(parent, own, strict=True)]
             )
             _check_distinct(names[level], own)
-        labels.append(np.asarray(own))
+        labels.append(own.astype(str) if own.dtype == object else own)
         if level:
             parents.append(parent)
     return unit, tuple(labels), tuple(reversed(parents))
@@ -377,9 +377,9 @@ class _Frame:
     def gaps(self, name: str) -> NDArray[np.bool_]:
         """Where a value is null or not a number."""
         series = self._frame[name]
-        null = np.asarray(series.is_null().to_list(), dtype=bool)
+        null = np.array(series.is_null().to_numpy(), dtype=bool)
         if series.dtype.is_float():
-            null |= np.asarray(series.is_nan().fill_null(True).to_list(), dtype=bool)
+            null |= np.asarray(series.is_nan().fill_null(True).to_numpy(), dtype=bool)
         return null
 
     def check_gaps(self, names: Sequence[str]) -> None:
@@ -435,23 +435,26 @@ class _Frame:
         return [str(value) for value in self._frame[name].to_list()]
 
     def labels(self, name: str) -> NDArray[Any]:
-        """Return a column of labels: integers as they are, all else as strings."""
+        """Return a column of labels: integers as they are, all else as (objects that are) text."""
         self.check_gaps([name])
         series = self._frame[name]
         if series.dtype.is_integer():
             values = series.to_numpy()
             if values.dtype.kind in "iu" and values.max() <= np.iinfo(np.int64).max:
                 return values.astype(np.int64)
-        raw = series.to_list()
-        text = np.array([str(value) for value in raw], dtype=object)
+        if series.dtype == nw.String:
+            text = np.asarray(series.to_numpy(), dtype=object)
+        else:
+            raw = series.to_list()
+            text = np.array([str(value) for value in raw], dtype=object)
+            self._check_spelling(name, raw, text)
         empty = np.flatnonzero(text == "")
         if len(empty):
             raise DataError(
                 f"column {name!r}: {len(empty)} empty label{plural(len(empty))}, in "
                 f"{self.show_rows(empty)}. Name these groups"
             )
-        self._check_spelling(name, raw, text)
-        return text.astype(str)
+        return text
 
     def _check_spelling(self, name: str, raw: list[Any], text: NDArray[Any]) -> None:
         """Refuse labels that differ but are written alike, or are equal but written differently."""

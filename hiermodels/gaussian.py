@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hiermodels.parallel import in_order
+from hiermodels.parallel import for_each
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -44,10 +44,9 @@ type Indices = NDArray[np.intp]
 
 LOG_2PI = float(np.log(2 * np.pi))
 BLOCK = 1 << 15  # numbers in the largest temporary array: 256 KiB stay in the cache
-NODES_TOGETHER = 8  # for sums over nodes, so that adding them up costs little
 MOST_NODES = 1024  # nodes that are worked on at a time
 DENSE = 8  # numbers for each group that a table of sums may have and still be a plain array
-GROUPS_PER_STREAM = 8  # groups that share a random stream
+GROUPS_PER_STREAM = 16  # groups that share a random stream
 
 
 @dataclass(frozen=True)
@@ -383,17 +382,13 @@ def _integrate_coefficients(
 
 def log_likelihood(tree: Tree, variances: Variances, prior: Coefficients) -> Floats:
     """``log p(y | variances)`` at many nodes, in blocks that stay in the cache; shape (n,)."""
-
-    def at(part: slice) -> Floats:
-        return upward(tree, variances[part], prior).log_likelihood
-
-    return np.concatenate(list(in_order(at, _parts(tree, variances))))
+    parts = _parts(tree, variances)
+    return np.concatenate([upward(tree, variances[part], prior).log_likelihood for part in parts])
 
 
 def upward_all(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
     """Return the upward pass at many nodes, computed in blocks that stay in the cache."""
-    found = in_order(lambda part: upward(tree, variances[part], prior), _parts(tree, variances))
-    parts = list(found)
+    parts = [upward(tree, variances[part], prior) for part in _parts(tree, variances)]
     levels = zip(*(part.pooled for part in parts), strict=True)
     return Upward(
         np.concatenate([part.log_likelihood for part in parts]),
@@ -408,11 +403,11 @@ def upward_all(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
     )
 
 
-def _parts(tree: Tree, variances: Variances, least: int = 1) -> list[slice]:
-    """Cut the nodes, ``least`` together, so that temporary arrays stay within ``BLOCK``."""
+def _parts(tree: Tree, variances: Variances) -> list[slice]:
+    """Cut the nodes so that temporary arrays stay within ``BLOCK``."""
     above = (*tree.sizes[1:], 1)
     width = max(len(tree.by_weight.weight), *(size * (tree.n_covariates + 2) for size in above))
-    step = min(max(least, BLOCK // width), MOST_NODES)
+    step = min(max(1, BLOCK // width), MOST_NODES)
     return [slice(i, i + step) for i in range(0, len(variances), step)]
 
 
@@ -444,6 +439,8 @@ class Conditional:
 
         Values are intercepts: they belong to x = 0 in coordinates that have been centred.
         """
+        if not len(origin):
+            return self.row[:, :, 0], self.own
         x, y = self.row[:, :, :-1] + origin, self.row[:, :, -1]
         mean = y - (x @ up.beta[:, :, None])[:, :, 0]
         return mean, self.own + ((x @ up.beta_covariance) * x).sum(axis=2)
@@ -479,8 +476,13 @@ def child_conditional(
         Each child's parent.
     """
     shrink = shrinkage(error, spread[:, None])
-    row = shrink[:, :, None] * parent.row[:, index] + (1 - shrink)[:, :, None] * mean
-    return Conditional(row, shrink**2 * parent.own[:, index] + (1 - shrink) * error)
+    row = parent.row[:, index] - mean
+    row *= shrink[:, :, None]
+    row += mean
+    own = shrink**2
+    own *= parent.own[:, index]
+    own += (1 - shrink) * error
+    return Conditional(row, own)
 
 
 def downward(
@@ -531,17 +533,13 @@ def level_moments(
     """
     size = (*tree.sizes, 1)[level]
     mean, variance = np.empty((len(variances), size)), np.empty((len(variances), size))
-
-    def fill(part: slice) -> None:
+    for part in _parts(tree, variances):
         up = upward(tree, variances[part], prior)
         for current, units, values in downward(tree, variances[part], up, prior):
             if current < level:
                 break
             if current == level:
                 mean[part, units], variance[part, units] = values.moments(up, origin)
-
-    for _ in in_order(fill, _parts(tree, variances)):
-        pass
     return mean, variance
 
 
@@ -584,7 +582,9 @@ class _Mixture:
         """Add values of some units at nodes with weights ``share`` (m, n)."""
         away = mean - self.anchors[level][units]
         self.first[level][:, units] += share @ away
-        self.second[level][:, units] += share @ (variance + away**2)
+        away *= away
+        away += variance
+        self.second[level][:, units] += share @ away
 
     def add_coefficients(self, share: Floats, up: Upward) -> None:
         """Add β at nodes with weights ``share`` (m, n)."""
@@ -592,15 +592,6 @@ class _Mixture:
         self.beta_first += share @ away
         self.beta_second += np.einsum("mn,nij->mij", share, up.beta_covariance)
         self.beta_second += np.einsum("mn,ni,nj->mij", share, away, away)
-
-    def __iadd__(self, other: _Mixture) -> _Mixture:
-        for mine, theirs in zip(
-            (*self.first, *self.second, self.beta_first, self.beta_second),
-            (*other.first, *other.second, other.beta_first, other.beta_second),
-            strict=True,
-        ):
-            mine += theirs
-        return self
 
     def moments(self) -> Moments:
         """Put the sums together."""
@@ -628,23 +619,13 @@ def mixture_moments(
     up = upward(tree, one, prior)
     for level, units, values in downward(tree, one, up, prior):
         anchors[level][units] = values.moments(up, origin)[0][0]
-    beta = up.beta[0]
-
-    def partial(part: slice) -> _Mixture:
-        found, nodes, share = (
-            _Mixture(anchors, beta, len(weights)),
-            variances[part],
-            weights[:, part],
-        )
-        up = upward_all(tree, nodes, prior)
-        found.add_coefficients(share, up)
+    total = _Mixture(anchors, up.beta[0], len(weights))
+    for part in _parts(tree, variances):
+        nodes, share = variances[part], weights[:, part]
+        up = upward(tree, nodes, prior)
+        total.add_coefficients(share, up)
         for level, units, values in downward(tree, nodes, up, prior):
-            found.add(level, units, share, *values.moments(up, origin))
-        return found
-
-    total = _Mixture(anchors, beta, len(weights))
-    for found in in_order(partial, _parts(tree, variances, NODES_TOGETHER)):
-        total += found
+            total.add(level, units, share, *values.moments(up, origin))
     return total.moments()
 
 
@@ -730,8 +711,7 @@ def draw_groups(
         def draw(number: int) -> None:
             block.draw(number, out[number * GROUPS_PER_STREAM :][:GROUPS_PER_STREAM])
 
-        for _ in in_order(draw, range(-(-n_groups // GROUPS_PER_STREAM))):
-            pass
+        for_each(draw, range(-(-n_groups // GROUPS_PER_STREAM)))
         return out
     out = np.empty((len(groups), n))
     for number in np.unique(groups // GROUPS_PER_STREAM):
