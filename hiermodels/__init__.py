@@ -7,6 +7,7 @@ outcome = y, groups = player, se = sigma (se, outcome, groups inferred)
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from hiermodels import datasets
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CoefficientPrior",
     "Comparison",
+    "ConvergenceWarning",
     "DataError",
     "Exponential",
     "Fit",
@@ -72,13 +74,18 @@ __all__ = [
     "two_level",
 ]
 
-_BUILDERS = ("build_model", "normal_inverse_gamma", "three_level", "two_level")
+# PyMC takes seconds to import: what needs it is loaded when it is first asked for.
+_LOADED_LATER = {
+    "ConvergenceWarning": "hiermodels.engines.nuts",
+    "build_model": "hiermodels.models",
+    "normal_inverse_gamma": "hiermodels.models",
+    "three_level": "hiermodels.models",
+    "two_level": "hiermodels.models",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Load the model builders when they are first needed: PyMC takes seconds to import."""
-    if name in _BUILDERS:
-        from hiermodels import models
-
-        return getattr(models, name)
+    """Load what needs PyMC."""
+    if name in _LOADED_LATER:
+        return getattr(import_module(_LOADED_LATER[name]), name)
     raise AttributeError(f"module 'hiermodels' has no attribute {name!r}")

@@ -39,8 +39,9 @@ class Comparison:
     ----------
     table : DataFrame
         A row for each scalar and each of its mean, sd and quantiles: ``mcmc``, ``exact``,
-        ``mcse`` (Monte Carlo standard error), ``z = (mcmc − exact)/mcse`` and ``p``, its
-        two-sided probability under a normal distribution.
+        ``mcse`` (Monte Carlo standard error), ``z`` and ``p``, its two-sided probability under a
+        normal distribution.  For means and sds ``z = (mcmc − exact)/mcse``; for quantiles it
+        compares the share of draws below the exact quantile with what it should be.
     alpha : float
         Probability with which right draws fail, at the most, as far as z is normal.
     """
@@ -130,14 +131,12 @@ def compare(
     reference = exact if isinstance(exact, ReferencePosterior) else exact.reference()
     draws = _matching_draws(mcmc if isinstance(mcmc, xr.DataTree) else mcmc.datatree, reference)
     parts = {
-        "mean": _rows(draws, "mean", draws.mean(SAMPLE_DIMS), reference.mean),
-        "sd": _rows(draws, "sd", draws.std(SAMPLE_DIMS, ddof=1), reference.sd),
+        "mean": _moment_rows(draws, "mean", draws.mean(SAMPLE_DIMS), reference.mean),
+        "sd": _moment_rows(draws, "sd", draws.std(SAMPLE_DIMS, ddof=1), reference.sd),
     }
     quantiles = reference.quantile(list(QUANTILES.values()))
     for i, (label, q) in enumerate(QUANTILES.items()):
-        found = draws.quantile(q, SAMPLE_DIMS).drop_vars("quantile")
-        truth = quantiles.isel(quantile=i, drop=True)
-        parts[label] = _rows(draws, "quantile", found, truth, prob=q)
+        parts[label] = _quantile_rows(draws, q, quantiles.isel(quantile=i, drop=True))
     table = pd.concat(parts, names=["statistic", "quantity"]).swaplevel()
     return Comparison(table.loc[list(parts["mean"].index)], alpha)
 
@@ -161,15 +160,36 @@ def _matching_draws(tree: xr.DataTree, reference: ReferencePosterior) -> xr.Data
     return draws[names].sel(dict(reference.mean.coords))
 
 
-def _rows(
-    draws: xr.Dataset, method: str, found: xr.Dataset, truth: xr.Dataset, **options: float
+def _moment_rows(
+    draws: xr.Dataset, method: str, found: xr.Dataset, truth: xr.Dataset
 ) -> pd.DataFrame:
-    """Put found and true values of one statistic side by side; a row for each scalar."""
+    """Put found and true means or sds side by side; a row for each scalar."""
     from arviz_stats import mcse
+
+    error = mcse(draws, method=method)
+    return _rows(found, truth, error, (found - truth) / error)
+
+
+def _quantile_rows(draws: xr.Dataset, q: float, truth: xr.Dataset) -> pd.DataFrame:
+    """Put found and true quantiles side by side; a row for each scalar.
+
+    The share s of draws below the true quantile has mean q and variance ``q(1 − q)/ESS``, with the
+    effective sample size of being below: ``z = (q − s)/√(q(1 − q)/ESS)``, positive where the
+    draws' quantile is too high.  The draws' own quantile has no error that is known so well.
+    """
+    from arviz_stats import ess, mcse
+
+    found = draws.quantile(q, SAMPLE_DIMS).drop_vars("quantile")
+    below = (draws <= truth).astype(float)
+    share = below.mean(SAMPLE_DIMS)
+    size = ess(below, method="mean").fillna(draws.sizes["chain"] * draws.sizes["draw"])
+    z = (q - share) / np.sqrt(q * (1 - q) / size)
+    return _rows(found, truth, mcse(draws, method="quantile", prob=q), z)
+
+
+def _rows(found: xr.Dataset, truth: xr.Dataset, error: xr.Dataset, z: xr.Dataset) -> pd.DataFrame:
     from scipy.special import ndtr
 
-    error = mcse(draws, method=method, **options)
-    table = pd.DataFrame({"mcmc": flatten(found), "exact": flatten(truth), "mcse": flatten(error)})
-    table["z"] = (table["mcmc"] - table["exact"]) / table["mcse"]
-    table["p"] = 2 * ndtr(-table["z"].abs())
-    return table
+    columns = {"mcmc": found, "exact": truth, "mcse": error, "z": z}
+    table = pd.DataFrame({name: flatten(values) for name, values in columns.items()})
+    return table.assign(p=2 * ndtr(-table["z"].abs()))

@@ -88,6 +88,23 @@ class Fit:
         """
         return group_draws(self.posterior, groups)
 
+    def prior_predictive(self, draws: int = 1000, random_seed: Seed = None) -> xr.DataTree:
+        """Draw from the priors, and outcomes of the same rows from what was drawn.
+
+        Parameters
+        ----------
+        draws : int
+        random_seed : int or numpy.random.Generator, optional
+
+        Raises
+        ------
+        SpecError
+            If a prior is improper: there is nothing to draw from.
+        """
+        from hiermodels.engines.nuts import sample_prior_predictive
+
+        return sample_prior_predictive(self.spec, self.data, draws=draws, random_seed=random_seed)
+
     def plot_shrinkage(self, **options: Any) -> PlotCollection:
         """Show how each group's raw mean is pulled towards the others.
 

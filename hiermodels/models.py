@@ -30,7 +30,7 @@ from pymc.logprob.transforms import Transform
 from pytensor.tensor.variable import TensorVariable
 
 from hiermodels.conjugate import ConjugatePosterior
-from hiermodels.data import GroupedData, Missing
+from hiermodels.data import COEFFICIENT_DIM, GroupedData, Missing
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import LOG_2PI, Coefficients, Floats, Indices
 from hiermodels.inputs import announce, prepare
@@ -550,7 +550,8 @@ def _require_free_names(spec: Spec) -> None:
     taken = {*spec.variables, "log_likelihood", "within_groups", "beta_prior"}
     taken |= {name + more for name in spec.values for more in ("_offset", "_centre")}
     taken |= {f"{name}2" for name in spec.sds} | {f"log_{name}" for name in spec.sds}
-    reserved = {"outcome": taken, "groups": taken | {*SAMPLE_DIMS, "__sample__"}}
+    dims = {*SAMPLE_DIMS, "__sample__", "row", COEFFICIENT_DIM}
+    reserved = {"outcome": taken, "groups": taken | dims}
     for role, name in [("outcome", spec.outcome), *(("groups", name) for name in spec.groups)]:
         if name in reserved[role]:
             raise SpecError(

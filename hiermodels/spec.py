@@ -26,6 +26,7 @@ from hiermodels.priors import (
 )
 
 MOST_LEVELS = 2
+RESERVED = ("chain", "draw", "row", COEFFICIENT_DIM)  # dimensions that are there already
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,13 @@ class Spec:
                 "a model without groups is the conjugate one, with unknown sigma and without "
                 "covariates; name the column of the groups, or leave out se and the covariates"
             )
+        for name in self.groups:
+            if name in (*self.variables, *RESERVED) or "/" in name:
+                raise SpecError(
+                    f"groups: {name!r} cannot be the name of a dimension beside this model's "
+                    f"variables {', '.join(self.variables)}; rename this column, for example to "
+                    f"{name.replace('/', '_') + '_label'!r}"
+                )
         object.__setattr__(self, "priors", MappingProxyType(self._complete(self.priors)))
 
     @property

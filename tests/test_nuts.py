@@ -182,9 +182,9 @@ def test_bad_chains_are_reported_with_remedies(schools):
 
 
 def test_a_single_chain_cannot_be_checked(schools):
-    with pytest.warns(nuts.ConvergenceWarning, match="r_hat needs more than one chain"):
+    with pytest.warns(nuts.ConvergenceWarning, match="r_hat cannot be computed"):
         posterior = sample(schools, chains=1)
-    assert posterior.certificate["r_hat"] == "unknown: it needs more than one chain"
+    assert posterior.certificate["r_hat"].startswith("unknown: it needs several chains")
 
 
 def tree_of(draws, **stats):
@@ -206,6 +206,13 @@ def test_convergence_tells_good_chains_from_bad():
     deep[1, :100] = True
     cut = nuts.Convergence.of(tree_of(noise, reached_max_treedepth=deep))
     assert cut.problems() == ["20% of a chain's trees reached the maximal depth"]
+
+
+def test_convergence_looks_at_some_units_of_very_many():
+    draws = np.random.default_rng(0).normal(size=(4, 50, 2 * nuts.MOST_UNITS + 1))
+    stats = {"diverging": np.zeros((4, 50), dtype=bool)}
+    tree = from_dict({"posterior": {"theta": draws}, "sample_stats": stats}, dims={"theta": ["g"]})
+    assert nuts.Convergence.of(tree).describe()["r_hat"].endswith(", one g in 3 looked at")
 
 
 @pytest.mark.parametrize(
@@ -264,3 +271,9 @@ def test_fit_passes_options_on(schools):
     assert fit.engine == "nuts"
     assert "marginal, 4 chains x 300 draws" in repr(fit)
     assert hm.compare(fit, fit.reference()).passed
+
+
+def test_the_prior_predictive_of_a_fit_needs_proper_priors(schools):
+    fit = hm.fit(schools, draws=10)
+    with pytest.raises(hm.SpecError, match=r"needs proper priors.* mu ~ Flat\(\)"):
+        fit.prior_predictive()

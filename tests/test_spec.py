@@ -64,3 +64,9 @@ def test_frozen():
         spec.outcome = "z"
     with pytest.raises(TypeError):
         spec.priors["tau"] = Jeffreys()
+
+
+@pytest.mark.parametrize("name", ["theta", "tau", "mu", "chain", "draw", "row", "coef", "a/b"])
+def test_groups_that_are_called_like_a_variable_or_a_dimension(name):
+    with pytest.raises(hm.SpecError, match="cannot be the name of a dimension"):
+        hm.Spec("y", (name,), "sigma")

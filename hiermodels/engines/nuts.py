@@ -55,6 +55,7 @@ STATS = {  # nutpie's names, where ArviZ's schema has others
 MOST_R_HAT = 1.01  # the limits of PyMC's own checks, here and below
 LEAST_ESS = 100  # per chain
 MOST_AT_DEPTH = 0.05
+MOST_UNITS = 500  # of a level whose chains are checked: ArviZ takes some milliseconds for each
 PACKAGE = str(Path(__file__).parents[1])
 
 
@@ -80,6 +81,8 @@ class Convergence:
         Largest rank-normalised split R-hat; nan if it cannot be computed.
     ess_bulk, ess_tail : float
         Smallest effective sample sizes.
+    left_out : str
+        Of which units not all were looked at, for people to read.
 
     References
     ----------
@@ -92,29 +95,39 @@ class Convergence:
     r_hat: float
     ess_bulk: float
     ess_tail: float
+    left_out: str = ""
 
     @classmethod
     def of(cls, datatree: xr.DataTree) -> Convergence:
         """Measure the draws of a posterior."""
-        stats = datatree["sample_stats"]
+        stats, draws = datatree["sample_stats"], datatree["posterior"].to_dataset()
         deep = stats.get("reached_max_treedepth")
-        bulk, tail = (arviz_stats.ess(datatree, method=kind) for kind in ("bulk", "tail"))
+        steps = {
+            dim: -(-size // MOST_UNITS)
+            for dim, size in draws.sizes.items()
+            if dim not in SAMPLE_DIMS and size > MOST_UNITS
+        }
+        some = draws.isel({dim: slice(None, None, step) for dim, step in steps.items()})
+        bulk, tail = (arviz_stats.ess(some, method=kind) for kind in ("bulk", "tail"))
         return cls(
-            chains=datatree["posterior"].sizes["chain"],
+            chains=draws.sizes["chain"],
             divergences=int(stats["diverging"].sum()),
             at_depth=0.0 if deep is None else float(deep.mean("draw").max()),
-            r_hat=max(float(worst.max()) for worst in arviz_stats.rhat(datatree).values()),
+            r_hat=max(float(worst.max()) for worst in arviz_stats.rhat(some).values()),
             ess_bulk=min(float(worst.min()) for worst in bulk.values()),
             ess_tail=min(float(worst.min()) for worst in tail.values()),
+            left_out="".join(f", one {dim} in {step} looked at" for dim, step in steps.items()),
         )
 
     def describe(self) -> dict[str, str]:
         """Return what a certificate says."""
-        unknown = "unknown: it needs more than one chain"
+        unknown = "unknown: it needs several chains and more than a few draws"
+        ess = f"at least {self.ess_bulk:.0f} (bulk), {self.ess_tail:.0f} (tail)"
+        r_hat = unknown if np.isnan(self.r_hat) else f"at most {self.r_hat:.3f}"
         return {
             "divergences": f"{self.divergences}",
-            "r_hat": unknown if np.isnan(self.r_hat) else f"at most {self.r_hat:.3f}",
-            "ess": f"at least {self.ess_bulk:.0f} (bulk), {self.ess_tail:.0f} (tail)",
+            "r_hat": r_hat + self.left_out,
+            "ess": ess + self.left_out,
         }
 
     def problems(self) -> list[str]:
@@ -127,7 +140,9 @@ class Convergence:
         if self.at_depth > MOST_AT_DEPTH:
             found.append(f"{self.at_depth:.0%} of a chain's trees reached the maximal depth")
         if np.isnan(self.r_hat):
-            found.append("r_hat needs more than one chain, and more than a few draws")
+            found.append(
+                "r_hat cannot be computed: it needs several chains and more than a few draws"
+            )
         elif self.r_hat > MOST_R_HAT:
             found.append(f"r_hat is up to {self.r_hat:.4f}, and should be at most {MOST_R_HAT}")
         least = min(self.ess_bulk, self.ess_tail)
