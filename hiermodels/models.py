@@ -30,12 +30,11 @@ from pymc.logprob.transforms import Transform
 from pytensor.tensor.variable import TensorVariable
 
 from hiermodels.conjugate import ConjugatePosterior
-from hiermodels.data import COEFFICIENT_DIM, GroupedData, Missing
+from hiermodels.data import GroupedData, Missing
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import LOG_2PI, Coefficients, Floats, Indices
 from hiermodels.inputs import announce, prepare
 from hiermodels.marginal import Marginal
-from hiermodels.posterior import SAMPLE_DIMS
 from hiermodels.priors import (
     Exponential,
     FlatSD,
@@ -546,14 +545,12 @@ def _require_columns(builder: str, spec: Spec, expected: str, count: int) -> Non
 
 
 def _require_free_names(spec: Spec) -> None:
-    """Refuse columns with the name of a variable: dimensions and variables share one space."""
+    """Refuse columns with the name of a variable that only PyMC's model has, or the outcome's."""
     taken = {*spec.variables, "log_likelihood", "within_groups", "beta_prior"}
     taken |= {name + more for name in spec.values for more in ("_offset", "_centre")}
     taken |= {f"{name}2" for name in spec.sds} | {f"log_{name}" for name in spec.sds}
-    dims = {*SAMPLE_DIMS, "__sample__", "row", COEFFICIENT_DIM}
-    reserved = {"outcome": taken, "groups": taken | dims}
     for role, name in [("outcome", spec.outcome), *(("groups", name) for name in spec.groups)]:
-        if name in reserved[role]:
+        if name in taken or name == "__sample__":
             raise SpecError(
                 f"{role}: the model or ArviZ has a variable or dimension {name!r} of its own; "
                 f"rename this column, for example to {f'{name}_column'!r}"
