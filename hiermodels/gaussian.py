@@ -368,6 +368,13 @@ def _integrate_coefficients(
         away = root.mean[:, 0] - prior.root_row
         quadratic = quadratic + away[:, :, None] * away[:, None, :] / variance[:, None, None]
         log_density = log_density - 0.5 * (LOG_2PI + np.log(variance))
+    if q == 0:
+        return Upward(
+            log_density + prior.log_normalizer - 0.5 * quadratic[:, 0, 0],
+            pooled,
+            beta=quadratic[:, 0, :0],
+            beta_covariance=quadratic[:, :0, :0],
+        )
     weighted = prior.precision @ prior.mean
     t_xx = quadratic[:, :q, :q] + prior.precision
     t_xy = quadratic[:, :q, q] + weighted

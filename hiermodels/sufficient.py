@@ -79,6 +79,8 @@ def _orthonormal(data: GroupedData, weight: Floats) -> tuple[Floats, Floats, Flo
     errors would outweigh what the data say of them when that level's spread is large.
     """
     x = data.design.matrix
+    if not x.shape[1]:
+        return np.empty(0), np.empty((0, 0)), x
     share = weight / weight.sum()
     centre = share @ x
     away = x - centre
