@@ -166,9 +166,9 @@ class ConjugatePosterior(ReferencePosterior):
 
         law = self.law
         if name == "sigma":
-            positive = np.maximum(values, np.finfo(float).tiny)
-            with np.errstate(over="ignore"):
-                return np.where(values > 0, gammaincc(law.alpha, law.beta / positive**2), 0.0)
+            inside = np.where(values > 0, values / np.sqrt(law.beta), 1.0)
+            with np.errstate(over="ignore", divide="ignore", under="ignore"):
+                return np.where(values > 0, gammaincc(law.alpha, inside**-2.0), 0.0)
         return stdtr(2 * law.alpha, (values - law.mean) / self._theta_scale())
 
     def _theta_scale(self) -> float:

@@ -58,6 +58,8 @@ def plot_shrinkage(
     """
     if order not in ("raw", "data"):
         raise SpecError(f"order: expected 'raw' or 'data'; found {order!r}")
+    if not posterior.spec.groups:
+        raise SpecError("plot_shrinkage needs groups; this model has one population")
     visuals = dict(visuals or {})
     own = {name: visuals.pop(name, {}) for name in ("shrinkage", "raw", "grand_mean")}
     draws, raw = _sorted_draws(posterior, order)
