@@ -158,10 +158,10 @@ class Marginal:
         return lattice.flood(self.log_density, self.frame, spacing, self._log_weight)
 
     def _log_weight(self, u: Floats) -> Floats:
-        """How many times larger the variances are than at the mode, where E v exists."""
+        """How many times larger a variance is than at the mode: the largest whose E v exists."""
         exists = [self.tails.sd_moment_exists(name, 2) for name in self.names]
         ratio = 2 * (self.log_sds(u) - self.log_sds(self.frame.modes[:1]))
-        return np.maximum(ratio, 0.0) @ np.array(exists, dtype=float)
+        return np.where(exists, ratio, 0.0).max(axis=1, initial=0.0)
 
     @cached_property
     def _sigma2(self) -> float:

@@ -12,8 +12,9 @@ because all ``D_ℓ`` contrasts between units of level ℓ get that variance; th
 
 and every prior's ``lower_tail`` is positive: a variance of 0 has a finite likelihood.  An
 unknown residual variance is the lowest level; there the likelihood falls at 0 as well, if the
-rows of a group differ.  The m-th moment of an sd, or of a value that gets this variance, exists
-if ``tail_ℓ + m/2 < 0``.
+rows of a group differ.  The m-th moment of an sd exists if ``tail + m/2 < 0`` on every ray on which
+it grows, its own level's and those of the levels below; that of a value, if those of all sds below
+it do.
 
 References
 ----------
@@ -43,21 +44,34 @@ class Tails:
 
     Attributes
     ----------
-    upper : dict of str to float
-        ``tail_ℓ`` of the module's text by the sd's name, from the lowest level upwards.
+    prior : dict of str to float
+        ``upper_tail`` of each sd's prior by its name, from the lowest level upwards.
+    contrasts : dict of str to int
+        ``D_ℓ`` of the module's text.
     intercept_is_flat : bool
         Whether the intercept has a flat prior.
     loose : tuple of str
         Sds that leave some coefficient with a flat prior unbounded as they grow.
     """
 
-    upper: dict[str, float]
+    prior: dict[str, float]
+    contrasts: dict[str, int]
     intercept_is_flat: bool
     loose: tuple[str, ...]
 
+    def tail(self, lowest: str, along: str) -> float:
+        """Exponent on the worst ray whose lowest level is ``lowest`` and that has ``along``."""
+        names = list(self.prior)
+        above = names[names.index(lowest) + 1 :]
+        others = sum(max(0.0, self.prior[name]) for name in above if name != along)
+        own = self.prior[lowest] + (self.prior[along] if along != lowest else 0.0)
+        return own + others - self.contrasts[lowest] / 2
+
     def sd_moment_exists(self, name: str, order: int) -> bool:
-        """Whether ``E[sd^order]`` is finite."""
-        return self.upper[name] + order / 2 < 0
+        """Whether ``E[sd^order]`` is finite: on every ray on which this sd grows."""
+        names = list(self.prior)
+        below = names[: names.index(name) + 1]
+        return all(self.tail(lowest, name) + order / 2 < 0 for lowest in below)
 
     def coefficient_moment_exists(self, order: int) -> bool:
         """Whether a moment of every β is finite."""
@@ -89,7 +103,9 @@ def check(spec: Spec, data: Standardized) -> Tails:
     intercept_is_flat = not spec.coefficient_prior(spec.intercept).is_proper
     if not spec.se:
         _check_residual(spec, data.tree)
-    upper, loose = {}, []
+    tails: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    loose = []
     for i, name in enumerate(names):
         prior = spec.variance_prior(name)
         if prior.lower_tail <= 0 and name != "sigma":
@@ -103,13 +119,13 @@ def check(spec: Spec, data: Standardized) -> Tails:
         units = data.tree.n_rows if level == ROWS else data.tree.sizes[level]
         contrasts = units - between - int(intercept_is_flat)
         above = sum(max(0.0, spec.variance_prior(other).upper_tail) for other in names[i + 1 :])
-        upper[name] = prior.upper_tail + above - contrasts / 2
-        if upper[name] >= 0:
+        if prior.upper_tail + above - contrasts / 2 >= 0:
             what = "rows" if level == ROWS else f"{spec.groups[-1 - level]!r} groups"
             _refuse(name, prior, above, units, contrasts, what)
+        tails[name], counts[name] = prior.upper_tail, contrasts
         if between:
             loose.append(name)
-    return Tails(upper, intercept_is_flat, tuple(loose))
+    return Tails(tails, counts, intercept_is_flat, tuple(loose))
 
 
 def _flat_directions(spec: Spec, data: Standardized) -> Floats:

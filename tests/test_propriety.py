@@ -60,3 +60,32 @@ def test_every_engine_refuses():
         hm.fit(frame(3), engine="nuts")
     with pytest.raises(hm.ImproperPosteriorError):
         hm.reference(frame(3))
+
+
+def test_moments_on_rays_on_which_two_variances_grow():
+    """Six schools of one classroom, flat on both variances: κ + τ has five contrasts for 1 + 1.
+
+    Along κ alone ``E κ²`` would exist (1 − 5/2 + 1 < 0); along κ and τ together it does not
+    (2 − 5/2 + 1 > 0), and no E κ (2 − 5/2 + ½ = 0).
+    """
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({"s": list("abcdef"), "r": [f"r{i}" for i in range(6)], "se": 0.5})
+    data["y"] = rng.normal(size=6)
+    exact = hm.reference(data, outcome="y", groups=["s", "r"], se="se")
+    assert np.isnan(exact.mean["kappa"])
+    assert np.isnan(exact.sd["kappa"])
+    proper = hm.reference(
+        data, outcome="y", groups=["s", "r"], se="se", priors={"tau": hm.HalfNormal(1)}
+    )
+    assert np.isfinite(proper.sd["kappa"])
+    assert proper.certificate < 1e-8
+
+
+def test_a_moment_of_each_variance_is_not_one_of_their_product():
+    """Half-Cauchy κ and few schools: E κ² τ² need not exist for the lattice to end."""
+    rng = np.random.default_rng(2)
+    data = pd.DataFrame({"s": list("aabbcc"), "r": [f"r{i}" for i in range(6)], "se": 0.5})
+    data["y"] = rng.normal(size=6)
+    priors = {"kappa": hm.HalfCauchy(1.0), "tau": hm.FlatVariance()}
+    exact = hm.reference(data, outcome="y", groups=["s", "r"], se="se", priors=priors)
+    assert np.isfinite(exact.quantile([0.05, 0.95], ["kappa"])["kappa"]).all()
