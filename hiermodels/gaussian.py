@@ -229,6 +229,12 @@ class Upward:
     beta: Floats
     beta_covariance: Floats
 
+    @property
+    def arrays(self) -> list[Floats]:
+        """All arrays, each with the nodes along its first axis."""
+        pooled = [array for level in self.pooled for array in (level.mean, level.error)]
+        return [self.log_likelihood, *pooled, self.beta, self.beta_covariance]
+
     def interpolated(self, weights: csr_array) -> Upward:
         """The same at other settings, from weights (m, n) of these ones."""
 

@@ -133,16 +133,9 @@ class Lattice:
         """
         from scipy.special import sici
 
-        return self._kernel_sum(axis, values, lambda u: 0.5 + sici(np.pi * u)[0] / np.pi)
-
-    def density(self, axis: int, values: Floats) -> Floats:
-        """Marginal density of a coordinate at ``values``: the derivative of :meth:`cdf`."""
-        return self._kernel_sum(axis, values, np.sinc) / self.step[axis, axis]
-
-    def _kernel_sum(self, axis: int, values: Floats, kernel: Callable[[Floats], Floats]) -> Floats:
         nodes, weights = self._marginals[axis]
-        spacing = self.step[axis, axis]
-        return np.array([weights @ kernel((x - nodes) / spacing) for x in np.ravel(values)])
+        steps = [(x - nodes) / self.step[axis, axis] for x in np.ravel(values)]
+        return np.array([weights @ (0.5 + sici(np.pi * u)[0] / np.pi) for u in steps])
 
     @cached_property
     def _marginals(self) -> list[tuple[Floats, Floats]]:

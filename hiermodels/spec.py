@@ -146,11 +146,6 @@ class Spec:
         prior = self.priors[self.intercept]
         return prior if isinstance(prior, NormalInverseGamma) else None
 
-    @property
-    def is_proper(self) -> bool:
-        """Whether every prior is proper."""
-        return all(prior.is_proper for prior in self.priors.values())
-
     def describe(self) -> list[str]:
         """Return the model, a line for each distribution, from the rows upwards."""
         if not self.groups:

@@ -159,16 +159,30 @@ def _draw_variances(
         table = gaussian.upward_all(tree, marginal.variances(grid.points), marginal.coefficients)
 
         def log_density(u: Floats) -> Floats:
-            weights = lattice.interpolation(grid, u)
-            return marginal.log_prior(u) + weights @ table.log_likelihood
+            values = marginal.log_prior(u) + lattice.interpolation(grid, u) @ table.log_likelihood
+            beyond = np.isnan(values)  # too near to the lattice's edge
+            if beyond.any():
+                values[beyond] = marginal.log_density(u[beyond])
+            return values
 
         drawn = lattice.draw(grid, log_density, size, rng)
         few = drawn.points[:CHECKED]
-        error = np.abs(drawn.log_density[:CHECKED] - marginal.log_density(few)).max()
-        if error < CLOSE and np.isfinite(drawn.log_density).all():
-            return drawn, table.interpolated(lattice.interpolation(grid, drawn.points))
+        if np.abs(drawn.log_density[:CHECKED] - marginal.log_density(few)).max() < CLOSE:
+            return drawn, _interpolate(marginal, grid, table, drawn.points)
         rng.bit_generator.state = state
     return lattice.draw(grid, marginal.log_density, size, rng), None
+
+
+def _interpolate(marginal: Marginal, grid: Lattice, table: Upward, points: Floats) -> Upward:
+    """Interpolate the upward pass, and compute it where points lie too near to the edge."""
+    up = table.interpolated(lattice.interpolation(grid, points))
+    beyond = np.isnan(up.log_likelihood)
+    if beyond.any():
+        variances = marginal.variances(points[beyond])
+        exact = gaussian.upward_all(marginal.data.tree, variances, marginal.coefficients)
+        for mine, theirs in zip(up.arrays, exact.arrays, strict=True):
+            mine[beyond] = theirs
+    return up
 
 
 def _by_chain(values: Floats, chains: int) -> Floats:
