@@ -141,7 +141,7 @@ class ConjugatePosterior(ReferencePosterior):
         law = self.law
         return float(np.sqrt(law.beta) * np.exp(gammaln(law.alpha - 0.5) - gammaln(law.alpha)))
 
-    def _moment_exists(self, name: str, order: int) -> bool:
+    def moment_exists(self, name: str, order: int) -> bool:
         """``E σ^m`` and ``E θ^m`` need 2α > m."""
         return 2 * self.law.alpha > order
 

@@ -82,9 +82,9 @@ class IntegratedPosterior(ReferencePosterior):
         betas = ("beta", moments.beta, np.diagonal(moments.beta_covariance, axis1=1, axis2=2))
         for name, mean, variance in [*levels, *([betas] if self.spec.covariates else [])]:
             sd = np.sqrt(variance)
-            if self._moment_exists(name, 1):
+            if self.moment_exists(name, 1):
                 worst = max(worst, float((np.abs(mean[1] - mean[0]) / sd[0]).max()))
-            if self._moment_exists(name, 2):
+            if self.moment_exists(name, 2):
                 worst = max(worst, float(np.abs(sd[1] / sd[0] - 1).max()))
         return worst
 
@@ -202,7 +202,7 @@ class IntegratedPosterior(ReferencePosterior):
         points[:, axis] = (low + high) / 2
         return self.marginal.sds(points)[:, axis]
 
-    def _moment_exists(self, name: str, order: int) -> bool:
+    def moment_exists(self, name: str, order: int) -> bool:
         """Whether a moment of a variable exists."""
         tails = self.marginal.tails
         if name in self.marginal.names:

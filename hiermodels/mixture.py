@@ -7,6 +7,7 @@ import numpy as np
 from hiermodels.gaussian import Floats
 
 MOST_STEPS = 100
+ROOT_2PI = np.sqrt(2 * np.pi)
 CLOSE = 1e-13  # of a quantile, as a part of its bracket
 
 
@@ -22,22 +23,38 @@ def quantile(weights: Floats, mean: Floats, sd: Floats, probability: float) -> F
     """Return the values at which :func:`cdf` is ``probability``; shape (u,).
 
     The quantile of a mixture lies between the least and the largest of its components'
-    quantiles; in this bracket Newton's method is used, or bisection where that leaves it.
+    quantiles.  In this bracket Newton's method is used on the normal score ``Φ⁻¹(F(x))``, which
+    is nearly a straight line, or bisection where that leaves it.
     """
     from scipy.special import ndtri
 
-    ends = mean + ndtri(probability) * sd
+    score = ndtri(probability)
+    ends = mean + score * sd
     low, high = ends.min(axis=0), ends.max(axis=0)
-    width = high - low
+    close = CLOSE * (high - low)
     x = weights @ ends
+    left = np.arange(len(x))  # columns that have not converged
     for _ in range(MOST_STEPS):
-        excess = cdf(weights, mean, sd, x) - probability
-        low, high = np.where(excess < 0, x, low), np.where(excess > 0, x, high)
-        density = weights @ (np.exp(-0.5 * ((x - mean) / sd) ** 2) / sd) / np.sqrt(2 * np.pi)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            step = x - excess / density
-        new = np.where((step > low) & (step < high), step, (low + high) / 2)
-        if (np.abs(new - x) <= CLOSE * width).all():
-            return new
-        x = new
+        below, density = _cdf_and_density(weights, mean[:, left], sd[:, left], x[left])
+        low[left] = np.where(below < probability, x[left], low[left])
+        high[left] = np.where(below > probability, x[left], high[left])
+        found = ndtri(below)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            step = (found - score) * np.exp(-0.5 * found**2) / (ROOT_2PI * density)
+        new = np.where(below == probability, x[left], x[left] - step)
+        inside = (new >= low[left]) & (new <= high[left])
+        new = np.where(inside, new, (low[left] + high[left]) / 2)
+        moved = np.abs(new - x[left]) > close[left]
+        x[left] = new
+        left = left[moved]
+        if not len(left):
+            break
     return x
+
+
+def _cdf_and_density(weights: Floats, mean: Floats, sd: Floats, x: Floats) -> tuple[Floats, Floats]:
+    """``F(x)`` and ``F'(x)``, a value for each column."""
+    from scipy.special import ndtr
+
+    z = (x - mean) / sd
+    return weights @ ndtr(z), weights @ (np.exp(-0.5 * z**2) / sd) / ROOT_2PI

@@ -49,6 +49,10 @@ class ReferencePosterior(ABC):
     def certificate(self) -> float:
         """Bound on the error of means and sds, in posterior sds."""
 
+    @abstractmethod
+    def moment_exists(self, name: str, order: int) -> bool:
+        """Whether a variable has a posterior moment of this order."""
+
     @property
     def log_marginal_likelihood(self) -> float:
         """``log p(y)``, where every prior is proper.
@@ -144,10 +148,6 @@ class ReferencePosterior(ABC):
         """Posterior sds by variable, whether they exist or not."""
 
     @abstractmethod
-    def _moment_exists(self, name: str, order: int) -> bool:
-        """Whether a moment of a variable exists."""
-
-    @abstractmethod
     def _log_evidence(self) -> float:
         """``log p(y)`` under proper priors."""
 
@@ -180,7 +180,7 @@ class ReferencePosterior(ABC):
             dims = self.spec.dims(name)
             values = np.asarray(found[name], dtype=float)
             values = values if dims else values.reshape(())
-            exists = self._moment_exists(name, order)
+            exists = self.moment_exists(name, order)
             note = {} if exists else {"note": NO_MOMENT}
             variables[name] = (dims, values if exists else np.full_like(values, np.nan), note)
         return self._with_coords(variables)

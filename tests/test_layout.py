@@ -13,11 +13,21 @@ import hiermodels
 
 PACKAGE = Path(hiermodels.__file__).parent
 FLOORS = [
-    *("__init__", "cli", "demo", "fit", "compare", "plots", "summary"),
+    *("__init__", "cli", "demo", "fit", "plot_comparison", "compare", "plots", "summary"),
     *("engines.nuts", "engines.exact", "engines", "models"),
     *("reference", "integrated", "conjugate", "noise_free", "marginal", "posterior"),
     *("inputs", "propriety", "spec", "sufficient", "data", "priors", "design", "formula"),
-    *("mixture", "gaussian", "lattice", "datasets", "blas", "parallel", "wording", "errors"),
+    *(
+        "montecarlo",
+        "mixture",
+        "gaussian",
+        "lattice",
+        "datasets",
+        "blas",
+        "parallel",
+        "wording",
+        "errors",
+    ),
 ]
 HEAVY = ("pymc", "pytensor", "nutpie", "matplotlib", "arviz_plots", "arviz_stats", "numba")
 
@@ -56,7 +66,7 @@ def test_a_file_imports_only_what_stands_below_it(path):
     assert not above
 
 
-@pytest.mark.parametrize("name", ["gaussian", "lattice", "mixture"])
+@pytest.mark.parametrize("name", ["gaussian", "lattice", "mixture", "montecarlo"])
 def test_the_mathematics_knows_neither_frames_nor_models(name):
     used = {
         module.split(".")[0] for module in imports(PACKAGE / f"{name}.py", top_level_only=False)

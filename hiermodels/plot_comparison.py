@@ -1,0 +1,179 @@
+"""Picture of a comparison: where draws depart from the exact posterior."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from hiermodels.compare import JUDGED, QUANTILES, Comparison
+from hiermodels.gaussian import Floats
+from hiermodels.posterior import SAMPLE_DIMS
+
+if TYPE_CHECKING:
+    from arviz_plots import PlotCollection
+
+PLACES = np.linspace(0.005, 0.995, 100)  # at which the distribution functions are compared
+PANELS = ("difference", "z")
+SHORT = {"mean": "mean", **{label: label for label in QUANTILES}, "uniformity": "all"}
+JITTER = 0.3  # half the width over which the units of a variable are spread out
+MOST_BOLD = 60  # units whose lines are drawn at full strength
+WIDTH, HEIGHT = 2.7, 5.2  # inches of a column, and of the figure
+
+
+def plot_comparison(
+    comparison: Comparison,
+    *,
+    backend: str | None = None,
+    visuals: dict[str, Any] | None = None,
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    """Show where draws depart from the exact posterior.
+
+    A column for each variable, with all its units.  Above, the share of draws below each
+    exact quantile, less what it should be: a line above 0 on the left says that there are too many
+    small values; a line that goes up, through 0 and down says that the draws are too wide.  The
+    shaded band holds what right draws of this variable's smallest effective sample size may
+    do at one place.  Below, the z-scores of all judged statistics (normal scores of their
+    p-values), ``all`` being uniformity; dashed, where one of them alone fails the comparison.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    backend : {"matplotlib", "plotly", "bokeh"}, optional
+    visuals : dict, optional
+        ``ecdf``, ``band``, ``scores``, ``limits`` and ``zero``, each a dict of properties or
+        False.
+    **pc_kwargs
+        Passed to ``arviz_plots.PlotCollection.grid``.
+
+    Returns
+    -------
+    PlotCollection
+
+    References
+    ----------
+    Säilynoja, Bürkner & Vehtari (2022), Statistics and Computing 32:32 (ECDF differences).
+    """
+    from arviz_base import rcParams
+    from arviz_plots import PlotCollection
+    from arviz_plots.visuals import fill_between_y, hline, line_xy, scatter_xy
+
+    pit = comparison.pit
+    frame = xr.Dataset({name: ("panel", np.zeros(2)) for name in pit}, {"panel": list(PANELS)})
+    figure: dict[str, Any] = {
+        "figsize": (100 * WIDTH * max(len(pit), 2), 100 * HEIGHT),
+        "figsize_units": "dots",
+    }
+    if (backend or rcParams["plot.backend"]) == "matplotlib":
+        figure["layout"] = "constrained"
+    pc_kwargs["figure_kwargs"] = figure | pc_kwargs.get("figure_kwargs", {})
+    one_panel = frame.isel(panel=0, drop=True)
+    plot = PlotCollection.grid(
+        frame, cols=["__variable__"], rows=["panel"], backend=backend, **pc_kwargs
+    )
+    strength = {name: 1.0 if _units(values) <= MOST_BOLD else 0.35 for name, values in pit.items()}
+    visuals = visuals or {}
+    for name in pit:
+        own = {
+            "band": (fill_between_y, _band(comparison, name), {"color": "gray", "alpha": 0.25}),
+            "ecdf": (line_xy, _differences(pit[name]), {"color": "C0", "alpha": strength[name]}),
+            "scores": (
+                scatter_xy,
+                _scores(comparison, name),
+                {"color": "C0", "alpha": strength[name], "size": 12},
+            ),
+        }
+        for visual, (draw, data, look) in own.items():
+            if visuals.get(visual, {}) is not False:
+                place = {"panel": PANELS[visual == "scores"]}
+                look = look | visuals.get(visual, {})
+                plot.map(draw, visual, data=xr.Dataset({name: data}), coords=place, **look)
+    if visuals.get("zero", {}) is not False:
+        look = {"color": "black", "width": 0.7} | visuals.get("zero", {})
+        plot.map(hline, "zero", data=frame, **look)
+    if visuals.get("limits", {}) is not False:
+        look = {"color": "gray", "linestyle": "C1"} | visuals.get("limits", {})
+        for sign in (-1, 1):
+            lines = one_panel + sign * _limit(comparison)
+            plot.map(hline, f"limit_{sign}", data=lines, coords={"panel": "z"}, **look)
+    _label(plot, comparison, one_panel)
+    return plot
+
+
+def _label(plot: PlotCollection, comparison: Comparison, frame: xr.Dataset) -> None:
+    """Write titles above the columns, and what the axes show."""
+    from arviz_plots.visuals import labelled_title, labelled_x, labelled_y, set_xticks
+
+    upper, lower = ({"panel": panel} for panel in PANELS)
+    for name, values in comparison.pit.items():
+        units = _units(values)
+        one = frame[[name]]
+        title = f"{name}: {units} {values.dims[-1]}" if values.ndim > 2 else str(name)
+        plot.map(labelled_title, data=one, coords=upper, text=title)
+    plot.map(labelled_x, data=frame, coords=upper, text="exact distribution function")
+    ticks = {"values": np.arange(len(JUDGED)), "labels": [SHORT[key] for key in JUDGED]}
+    plot.map(set_xticks, data=frame, coords=lower, store_artist=False, **ticks)
+    first = frame[[next(iter(comparison.pit))]]
+    plot.map(labelled_y, data=first, coords=upper, text="share of draws, less exact")
+    plot.map(labelled_y, data=first, coords=lower, text="z-score")
+
+
+def _units(values: xr.DataArray) -> int:
+    return int(np.prod([values.sizes[dim] for dim in values.dims if dim not in SAMPLE_DIMS]))
+
+
+def _differences(pit: xr.DataArray) -> xr.DataArray:
+    """One line through all units' differences, with gaps between them."""
+    values = pit.to_numpy().reshape(-1, _units(pit))
+    shares = np.stack([np.searchsorted(np.sort(u), PLACES, side="right") for u in values.T])
+    lines = np.column_stack([shares / len(values) - PLACES, np.full(len(shares), np.nan)])
+    x = np.tile(np.append(PLACES, np.nan), len(shares))
+    return _pairs(x, lines.ravel())
+
+
+def _band(comparison: Comparison, name: Any) -> xr.DataArray:
+    """Twice the standard error of the worst unit's share, above and below 0."""
+    rows = _rows_of(comparison, name)
+    size = rows[rows.index.get_level_values("statistic") == "uniformity"]["ess"].min()
+    error = _limit(comparison) * np.sqrt(PLACES * (1 - PLACES) / size)
+    values = np.stack([PLACES, -error, error])
+    return xr.DataArray(
+        values, dims=["kwarg", "place"], coords={"kwarg": ["x", "y_bottom", "y_top"]}
+    )
+
+
+def _scores(comparison: Comparison, name: Any) -> xr.DataArray:
+    """The z-scores of a variable, the units side by side within each statistic."""
+    from scipy.special import ndtri
+
+    rows = _rows_of(comparison, name)
+    x, y = [], []
+    for place, statistic in enumerate(JUDGED):
+        some = rows[rows.index.get_level_values("statistic") == statistic]
+        half = np.maximum(some["p"].to_numpy() / 2, np.finfo(float).tiny)
+        y.append(-np.sign(some["z"].to_numpy()) * ndtri(half))
+        spread = np.linspace(-JITTER, JITTER, len(some)) if len(some) > 1 else np.zeros(1)
+        x.append(place + spread)
+    return _pairs(np.concatenate(x), np.concatenate(y))
+
+
+def _rows_of(comparison: Comparison, name: Any) -> Any:
+    names = comparison.table.index.get_level_values("quantity")
+    return comparison.table[(names == name) | names.str.startswith(f"{name}[")]
+
+
+def _limit(comparison: Comparison) -> float:
+    """The z-score with which one statistic alone fails the comparison."""
+    from scipy.special import ndtri
+
+    judged = comparison.table.index.get_level_values("statistic").isin(JUDGED)
+    count = (judged & comparison.table["p"].notna()).sum()
+    return float(-ndtri(comparison.alpha / (2 * count)))
+
+
+def _pairs(x: Floats, y: Floats) -> xr.DataArray:
+    return xr.DataArray(
+        np.stack([x, y]), dims=["plot_axis", "place"], coords={"plot_axis": ["x", "y"]}
+    )
