@@ -16,6 +16,7 @@ import hiermodels as hm
 from hiermodels import gaussian, models
 from hiermodels.inputs import prepare
 from hiermodels.marginal import Marginal
+from hiermodels.parameterization import PARAMETERIZATIONS
 from hiermodels.sufficient import standardize
 
 PLAIN = {"mode": "FAST_COMPILE"}  # a few evaluations are not worth compiling for
@@ -238,13 +239,7 @@ def test_marginal_under_flat_priors_is_the_recursion(name):
     model = models.build_model(spec, data, "marginal")
     logp = model.compile_logp(vars=model.potentials, **PLAIN)
     for row, value in zip(sds, expected, strict=True):
-        logs = dict(zip(spec.sds, np.log(row), strict=True))
-        sampled = {
-            "tau2_log__": 2 * logs["tau"],
-            "kappa_log__": logs.get("kappa"),
-            "log_sigma": logs.get("sigma"),
-        }
-        point = {variable.name: sampled[variable.name] for variable in model.value_vars}
+        point = {f"{name}_log__": log for name, log in zip(spec.sds, np.log(row), strict=True)}
         assert logp(point) == pytest.approx(value, **CLOSE)
 
 
@@ -281,19 +276,23 @@ def test_priors_of_sds_are_those_of_the_exact_engine(prior):
     for v in (-2.0, 0.3, 1.7):
         if isinstance(prior, hm.Uniform):
             own, slope = 4 * special.expit(v), 4 * special.expit(v) * special.expit(-v)
+        elif prior.scale == "variance":
+            own, slope = np.exp(2 * v), 2 * np.exp(2 * v)
         else:
             own, slope = np.exp(v), np.exp(v)
         found = logp({model.value_vars[0].name: v})
         expected = float(prior.log_density(own)) + np.log(slope)
         assert found == pytest.approx(expected, abs=1e-7)  # PyMC has some constants in 32 bits
-    assert variable.name == ("tau" if prior.scale == "sd" else "tau2")
+    assert variable.name == "tau"
 
 
 def test_jeffreys_is_flat_on_the_logarithm():
     spec, data = prepare(pupils()[["room", "y"]], groups="room", outcome="y")
     model = models.build_model(spec, data)
-    logp = model.compile_logp(vars=[model["log_sigma"]], **PLAIN)
-    assert logp(model.initial_point()) == 0.0
+    logp = model.compile_logp(vars=[model["sigma"]], **PLAIN)
+    for v in (-3.0, 0.0, 2.0):
+        point = model.initial_point() | {"sigma_log__": v}
+        assert logp(point) == pytest.approx(np.log(2))  # as p(σ²) = 1/σ² has it
 
 
 @dataclass(frozen=True)
@@ -317,8 +316,8 @@ def test_one_population_is_the_conjugate_model():
     location, scale, theta, sigma2 = 3.55, 2.0, 3.3, 1.7  # median, power of 2 near max |y − median|
     expected = norm(theta, np.sqrt(sigma2)).logpdf(y).sum()
     expected += norm(2.0, 1.5 * np.sqrt(sigma2)).logpdf(theta) + np.log(scale)
-    expected += stats.invgamma(3.0, scale=4.0).logpdf(sigma2) + np.log(sigma2)
-    point = {"theta_unit__": (theta - location) / scale, "sigma2_log__": np.log(sigma2)}
+    expected += stats.invgamma(3.0, scale=4.0).logpdf(sigma2) + np.log(2 * sigma2)
+    point = {"theta_unit__": (theta - location) / scale, "sigma_log__": np.log(sigma2) / 2}
     assert model.compile_logp(**PLAIN)(point) == pytest.approx(expected, **CLOSE)
 
 
@@ -329,12 +328,12 @@ def test_rows_that_are_all_equal_leave_a_finite_density():
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-@pytest.mark.parametrize("parameterization", models.PARAMETERIZATIONS)
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
 def test_the_initial_point_moves_with_the_unit(schools, scale, parameterization):
     frame = schools.assign(y=1e3 + scale * schools["y"], sigma=scale * schools["sigma"])
     model = hm.two_level(frame, parameterization=parameterization)
     start = model.initial_point()
-    tau = np.exp(start.pop("tau2_log__") / 2)
+    tau = np.exp(start.pop("tau_log__"))
     assert 5 < tau / scale < 50
     assert all((np.abs(values) <= 1).all() for values in start.values())
 
@@ -351,7 +350,7 @@ def test_unit_scale_is_a_change_of_basis():
         np.testing.assert_allclose(transform.log_jac_det(there).eval(**PLAIN), log_jacobian)
 
 
-@pytest.mark.parametrize("name", ["tau2", "theta_offset", "theta_centre", "log_likelihood"])
+@pytest.mark.parametrize("name", ["theta_offset", "theta_centre", "log_likelihood", "y_mean"])
 def test_a_group_column_with_the_name_of_a_variable_is_refused(schools, name):
     with pytest.raises(hm.SpecError, match=f"groups: .* {name!r} of its own; rename"):
         hm.two_level(schools.rename(columns={"school": name}))
@@ -373,6 +372,7 @@ def test_builders_refuse_other_levels():
 
 def test_builders_name_their_variables_after_the_specification(schools):
     model = hm.two_level(schools)
+    assert [variable.name for variable in model.free_RVs] == ["tau", "mu", "theta_offset"]
     assert {"mu", "tau", "theta"} <= set(model.named_vars)
     assert model.named_vars_to_dims == dict.fromkeys(["theta_offset", "theta", "y"], ("school",))
     assert model.coords["school"] == tuple("ABCDEFGH")
@@ -393,5 +393,5 @@ def test_posteriors_that_do_not_exist_are_refused(schools):
 
 
 def test_unknown_parameterizations_are_refused(schools):
-    with pytest.raises(hm.SpecError, match=r"expected one of 'noncentered'.*; found 'partial'"):
+    with pytest.raises(hm.SpecError, match=r"expected one of 'auto', .*; found 'partial'"):
         hm.two_level(schools, parameterization="partial")

@@ -16,7 +16,7 @@ from arviz_base import from_dict
 import hiermodels as hm
 from hiermodels.engines import nuts
 from hiermodels.inputs import prepare
-from hiermodels.models import PARAMETERIZATIONS
+from hiermodels.parameterization import PARAMETERIZATIONS
 from hiermodels.reference import reference_posterior
 
 pytestmark = pytest.mark.filterwarnings("ignore::hiermodels.engines.nuts.ConvergenceWarning")
