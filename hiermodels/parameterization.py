@@ -65,6 +65,11 @@ class Choice:
     name: str
     reason: str
 
+    @property
+    def stated(self) -> Parameterization:
+        """The choice as a parameterization: what to ask for to have the same again."""
+        return self.forms or ("marginal" if self.name == "marginal" else "centered")
+
 
 def choose(
     parameterization: Parameterization,

@@ -213,7 +213,7 @@ def sample(
     arguments = _arguments(nuts_sampler, options)
     seed = _as_int(random_seed)
     choice = choose(parameterization, spec, data, observed)
-    model = build_model(spec, data, choice.forms or choice.name, observed)
+    model = build_model(spec, data, choice.stated, observed)
     show = _is_watched() if progressbar is None else progressbar
     with _logging(show):
         raw = pm.sample(
