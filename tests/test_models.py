@@ -18,7 +18,7 @@ import hiermodels as hm
 from hiermodels import gaussian, models
 from hiermodels.inputs import prepare
 from hiermodels.marginal import Marginal
-from hiermodels.parameterization import OBSERVED, PARAMETERIZATIONS
+from hiermodels.parameterization import FORMS, OBSERVED, PARAMETERIZATIONS
 from hiermodels.sufficient import standardize
 
 PLAIN = {"mode": "FAST_COMPILE"}  # a few evaluations are not worth compiling for
@@ -460,12 +460,12 @@ def test_rows_are_stated_as_in_a_textbook(schools):
     np.testing.assert_array_equal(model["se"].get_value(), frame["se"])
 
 
-@pytest.mark.parametrize("observed", ["means", "rows"])
-@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
+STATED = [(form, observed) for form in FORMS for observed in OBSERVED] + [("marginal", "means")]
+
+
+@pytest.mark.parametrize(("parameterization", "observed"), STATED)
 @pytest.mark.parametrize("name", CASES)
 def test_tables_and_graphs_are_drawn_under_improper_priors(name, parameterization, observed):
-    if (parameterization, observed) == ("marginal", "rows"):
-        pytest.skip("refused")
     formula, se, _ = CASES[name]
     frame = pupils() if se else pupils().drop(columns="se")
     proper = {"kappa": hm.HalfNormal(1.0)} if "/" in formula else {}
@@ -482,6 +482,16 @@ def test_tables_and_graphs_are_drawn_under_improper_priors(name, parameterizatio
     for name in named & set(spec.variables):
         assert plates[name] == spec.dims(name)
     assert "tau ~ FlatVariance" in model_to_mermaid(model)
+
+
+@pytest.mark.parametrize("observed", OBSERVED)
+def test_the_graph_of_one_population(observed):
+    frame = pd.DataFrame({"y": [3.1, 4.0, 2.2, 5.9]})
+    model = models.normal_inverse_gamma(frame, outcome="y", observed=observed)
+    text = model_to_mermaid(model)
+    assert "sigma ~ Jeffreys" in text
+    assert "theta ~ Flat" in text
+    model.table()
 
 
 def test_a_draw_from_an_improper_prior_is_no_number(schools):
