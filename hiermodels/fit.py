@@ -214,7 +214,8 @@ def fit(
     **engine_options
         For ``"exact"``: ``memory_budget``, the bytes that draws of the groups may take (2 GiB);
         beyond, they are drawn on demand, see :meth:`Fit.draws`.  For ``"nuts"``:
-        ``parameterization``, ``nuts_sampler`` and what ``pm.sample`` takes.
+        ``parameterization``, chosen by how much the data say of each group; ``observed``,
+        ``"means"`` or ``"rows"``; ``nuts_sampler`` and what ``pm.sample`` takes.
 
     Returns
     -------

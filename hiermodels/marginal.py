@@ -145,11 +145,16 @@ class Marginal:
         return np.sum([self._log_slope(j, column) for j, column in enumerate(u.T)], axis=0)
 
     @cached_property
-    def frame(self) -> lattice.Frame:
-        """Where the posterior lies: climbed to from the peaks of a coarse scan."""
+    def scan(self) -> tuple[Floats, Floats]:
+        """A first look: points u of a coarse grid (…, d), and the log density at each."""
         axes = [np.arange(low - BEYOND, high + BEYOND, SCAN_STEP) for low, high in self.ranges]
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-        heights = self.log_density(grid.reshape(-1, len(axes))).reshape(grid.shape[:-1])
+        return grid, self.log_density(grid.reshape(-1, len(axes))).reshape(grid.shape[:-1])
+
+    @cached_property
+    def frame(self) -> lattice.Frame:
+        """Where the posterior lies: climbed to from the peaks of the scan."""
+        grid, heights = self.scan
         peaks = _peaks(heights) & (heights > heights.max() - WORTH_CLIMBING)
         return lattice.find_frame(self.log_density, grid[peaks])
 

@@ -1,8 +1,8 @@
 """PyMC models of a specification: all levels stated, or all means integrated out.
 
 PyMC states each level given the one above it.  Of the rows the likelihood takes the groups' means
-and the scatter around them, which is all that the posterior needs of them.  Three
-parameterizations have the same posterior::
+and the scatter around them, which is all that the posterior needs of them; or, where asked for,
+each row.  Three parameterizations have the same posterior::
 
     noncentered   theta = mu + tau·theta_offset     theta_offset ~ N(0, 1)
     centered      theta ~ N(mu, tau²)
@@ -10,9 +10,12 @@ parameterizations have the same posterior::
                   them (:mod:`hiermodels.gaussian`)
 
 The posterior's variables bear the names of :attr:`Spec.variables`.  What else is sampled serves the
-parameterization: ``theta_offset``; ``tau2`` and ``log_sigma``, on which a prior is stated; and with
-covariates ``mu_centre`` and ``theta_centre``, the values at the covariates' means, which do not
-depend on β as much as those at x = 0 do.
+parameterization: ``theta_offset``; and with covariates ``mu_centre`` and ``theta_centre``, the
+values at the covariates' means, which do not depend on β as much as those at x = 0 do.
+
+Improper priors are distributions of our own, ``Flat()`` or ``FlatVariance()`` in a model's table.
+PyMC's ``Flat`` and ``HalfFlat`` raise an error where it draws to learn a shape, as ``model.table``
+and ``pm.model_to_graphviz`` do.  There is nothing to draw from here either, and a draw is nan.
 
 This module imports PyMC, which takes seconds: nothing but the NUTS engine imports it.
 """
@@ -21,20 +24,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+from pymc.distributions.transforms import log
 from pymc.logprob.transforms import Transform
 from pytensor.tensor.variable import TensorVariable
 
 from hiermodels.conjugate import ConjugatePosterior
-from hiermodels.data import GroupedData, Missing
+from hiermodels.data import COEFFICIENT_DIM, GroupedData, Missing
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import LOG_2PI, Coefficients, Floats, Indices
 from hiermodels.inputs import announce, prepare
 from hiermodels.marginal import Marginal
+from hiermodels.parameterization import Form, Observed, Parameterization, choose
 from hiermodels.priors import (
     Exponential,
     FlatSD,
@@ -51,30 +56,55 @@ from hiermodels.priors import (
 from hiermodels.spec import Spec
 from hiermodels.sufficient import Standardized, standardize
 
-type Parameterization = Literal["noncentered", "centered", "marginal"]
 type Sds = Mapping[str, TensorVariable]
 
-PARAMETERIZATIONS = ("noncentered", "centered", "marginal")
+
+def _no_draws(*parameters: Any, rng: Any = None, size: Any = None) -> Floats:
+    """What an improper prior has instead of draws; the shape is all that can be learnt from it."""
+    return np.full(() if size is None else tuple(size), np.nan)
+
+
+def _add_power(name: str, prior: VariancePrior, unit: float) -> TensorVariable:
+    """Add an sd whose improper density is a power: ``p(τ) = C τ^(2a − 1)``.
+
+    The exponent a of τ² in ``p(log τ)`` is that of either tail.
+    """
+    constant, power = prior.log_density_log_sd(np.zeros(1))[0], 2 * prior.lower_tail - 1
+    return pm.CustomDist(
+        name,
+        logp=lambda sd: constant + power * pt.log(sd),
+        random=_no_draws,
+        transform=log,
+        initval=unit,
+        class_name=type(prior).__name__,
+    )
+
+
+def _add_inverse_gamma(name: str, prior: InverseGamma) -> TensorVariable:
+    """Add an sd whose square is inverse gamma."""
+    return pm.CustomDist(
+        name,
+        prior.alpha,
+        prior.beta,
+        dist=lambda alpha, beta, size: pt.sqrt(pm.InverseGamma.dist(alpha, beta, size=size)),
+        transform=log,
+        class_name="RootInverseGamma",
+    )
+
 
 # From a parameter's name, its prior and the data's unit to its sd, in an open model.  A prior
 # without a scale of its own starts at the data's unit.  The type must be the very one: a subclass
 # may have another density.
 SD_PRIORS: Mapping[type[VariancePrior], Callable[[str, Any, float], TensorVariable]] = {
-    FlatVariance: lambda name, prior, unit: pm.Deterministic(
-        name, pt.sqrt(pm.HalfFlat(f"{name}2", initval=unit**2))
-    ),
-    FlatSD: lambda name, prior, unit: pm.HalfFlat(name, initval=unit),
-    Jeffreys: lambda name, prior, unit: pm.Deterministic(
-        name, pt.exp(pm.Flat(f"log_{name}", initval=np.log(unit)))
-    ),
+    FlatVariance: _add_power,
+    FlatSD: _add_power,
+    Jeffreys: _add_power,
     HalfNormal: lambda name, prior, unit: pm.HalfNormal(name, prior.sd),
     HalfCauchy: lambda name, prior, unit: pm.HalfCauchy(name, prior.beta),
     HalfStudentT: lambda name, prior, unit: pm.HalfStudentT(name, prior.nu, prior.sigma),
     Exponential: lambda name, prior, unit: pm.Exponential(name, scale=prior.mean),
     Uniform: lambda name, prior, unit: pm.Uniform(name, 0, prior.upper),
-    InverseGamma: lambda name, prior, unit: pm.Deterministic(
-        name, pt.sqrt(pm.InverseGamma(f"{name}2", prior.alpha, prior.beta))
-    ),
+    InverseGamma: lambda name, prior, unit: _add_inverse_gamma(name, prior),
 }
 
 
@@ -119,7 +149,10 @@ class UnitScale(Transform):  # type: ignore[misc]
 
 
 def build_model(
-    spec: Spec, data: GroupedData, parameterization: Parameterization = "noncentered"
+    spec: Spec,
+    data: GroupedData,
+    parameterization: Parameterization = "auto",
+    observed: Observed = "means",
 ) -> pm.Model:
     """Build the PyMC model of a specification and data, without sampling it.
 
@@ -127,18 +160,26 @@ def build_model(
     ----------
     spec : Spec
     data : GroupedData
-    parameterization : {"noncentered", "centered", "marginal"}
-        ``"noncentered"`` where the data say little of each group (errors as large as tau),
-        ``"centered"`` where they say much, ``"marginal"`` in either case: it has one to three
-        dimensions, and neither ``theta`` nor ``mu``.  A model without groups has but one.
+    parameterization : {"auto", "noncentered", "centered", "marginal"} or mapping
+        ``"noncentered"`` suits levels of which the data say little of each unit, ``"centered"``
+        those of which they say much.  ``"auto"`` chooses between the two for each level, see
+        :func:`hiermodels.parameterization.choose`; a mapping, such as
+        ``{"theta": "centered", "mu": "noncentered"}``, states a choice.  ``"marginal"`` suits
+        either case: it has one to three dimensions, and neither ``theta`` nor ``mu``.  A model
+        without groups is the same for all.
+    observed : {"means", "rows"}
+        What the likelihood takes.  ``"means"``: the groups' means and the scatter around them,
+        which are sufficient and so few that sampling takes the same time for any number of rows.
+        ``"rows"``: each row, to extend the model, to draw from it with
+        ``pm.sample_posterior_predictive``, or to show it; group, covariates and standard errors
+        of the rows are ``pm.Data``.
 
     Returns
     -------
     pymc.Model
-        With ``spec.variables`` among its variables, on ``data.coords``.  Observed are the groups'
-        means, in a variable with the outcome's name, or with ``_mean`` after it where groups
-        have several rows.  Its log density is that of parameters and rows together, constants
-        included.
+        With ``spec.variables`` among its variables, on ``data.coords``.  Observed is a variable
+        with the outcome's name; with ``_mean`` after it where it holds the means of several rows.
+        Its log density is that of parameters and rows together, constants included.
 
     Raises
     ------
@@ -147,25 +188,31 @@ def build_model(
     SpecError
         If PyMC has no such prior, a column has the name of a variable, or there is no such
         parameterization.
+
+    Notes
+    -----
+    Nothing can be drawn from an improper prior: ``pm.sample_prior_predictive`` returns nan.
+
+    ``pm.sample_posterior_predictive`` takes draws of all that is sampled, as ``pm.sample`` of the
+    same model returns them; what is missing among them it draws from its prior.
     """
-    if parameterization not in PARAMETERIZATIONS:
-        raise SpecError(
-            f"parameterization: expected one of {', '.join(map(repr, PARAMETERIZATIONS))}; found "
-            f"{parameterization!r}"
-        )
-    _require_free_names(spec)
+    choice = choose(parameterization, spec, data, observed)
+    _require_free_names(spec, observed)
     if not spec.groups:
-        return _build_population(spec, data)
+        return _build_population(spec, data, observed)
     marginal = Marginal.of(spec, standardize(data))
     with pm.Model(coords=data.coords) as model:
         sds = {name: _add_sd(spec, name, marginal.data.scale) for name in spec.sds}
-        if parameterization == "marginal":
+        if choice.name == "marginal":
             pm.Potential("log_likelihood", log_likelihood(marginal, sds))
+            return model
+        beta = _add_coefficients(spec, marginal.data)
+        parents = _add_parents(spec, data, observed)
+        theta = _add_values(spec, parents, marginal.data, sds, beta, choice.forms)
+        if observed == "rows":
+            _add_rows(spec, data, sds)
         else:
-            beta = _add_coefficients(spec, marginal.data)
-            noncentered = parameterization == "noncentered"
-            theta = _add_values(spec, data, marginal.data, sds, beta, noncentered)
-            _add_observed(spec, marginal.data, theta, sds, beta)
+            _add_means(spec, marginal.data, theta, sds, beta)
     return model
 
 
@@ -175,6 +222,7 @@ def normal_inverse_gamma(
     outcome: str | None = None,
     priors: Mapping[str, Prior] | None = None,
     missing: Missing = "error",
+    observed: Observed = "means",
 ) -> pm.Model:
     """Build the PyMC model of one normal population.
 
@@ -188,6 +236,8 @@ def normal_inverse_gamma(
         As in :func:`hiermodels.fit`.
     priors : mapping of str to Prior, optional
         ``{"theta": NormalInverseGamma(m=…, s=…, alpha=…, beta=…)}``; by default its flat limit.
+    observed
+        As in :func:`build_model`.
 
     Returns
     -------
@@ -201,7 +251,7 @@ def normal_inverse_gamma(
     """
     spec, grouped = prepare(data, outcome=outcome, groups=(), priors=priors, missing=missing)
     announce(grouped)
-    return build_model(spec, grouped)
+    return build_model(spec, grouped, observed=observed)
 
 
 def two_level(
@@ -214,7 +264,8 @@ def two_level(
     covariates: Sequence[str] | str | None = None,
     priors: Mapping[str, Prior] | None = None,
     missing: Missing = "error",
-    parameterization: Parameterization = "noncentered",
+    parameterization: Parameterization = "auto",
+    observed: Observed = "means",
 ) -> pm.Model:
     """Build the PyMC model of two levels.
 
@@ -228,7 +279,7 @@ def two_level(
     ----------
     data, formula, outcome, groups, se, covariates, priors, missing
         As in :func:`hiermodels.fit`; ``groups`` is one column.
-    parameterization
+    parameterization, observed
         As in :func:`build_model`.
 
     Returns
@@ -247,7 +298,7 @@ def two_level(
     >>> schools = hm.datasets.load_eight_schools()
     >>> model = hm.two_level(schools, outcome="y", groups="school", se="sigma")
     >>> [variable.name for variable in model.free_RVs]
-    ['tau2', 'mu', 'theta_offset']
+    ['tau', 'mu', 'theta_offset']
     """
     spec, grouped = prepare(
         data,
@@ -261,7 +312,7 @@ def two_level(
     )
     _require_columns("two_level", spec, "one column", 1)
     announce(grouped)
-    return build_model(spec, grouped, parameterization)
+    return build_model(spec, grouped, parameterization, observed)
 
 
 def three_level(
@@ -274,7 +325,8 @@ def three_level(
     covariates: Sequence[str] | str | None = None,
     priors: Mapping[str, Prior] | None = None,
     missing: Missing = "error",
-    parameterization: Parameterization = "noncentered",
+    parameterization: Parameterization = "auto",
+    observed: Observed = "means",
 ) -> pm.Model:
     """Build the PyMC model of three levels.
 
@@ -289,7 +341,7 @@ def three_level(
     ----------
     data, formula, outcome, groups, se, covariates, priors, missing
         As in :func:`hiermodels.fit`; ``groups`` is two columns, the outer one first.
-    parameterization
+    parameterization, observed
         As in :func:`build_model`.
 
     Returns
@@ -314,7 +366,7 @@ def three_level(
     )
     _require_columns("three_level", spec, "two columns, the outer one first", 2)
     announce(grouped)
-    return build_model(spec, grouped, parameterization)
+    return build_model(spec, grouped, parameterization, observed)
 
 
 def log_likelihood(marginal: Marginal, sds: Sds) -> TensorVariable:
@@ -398,7 +450,7 @@ def _integrate_coefficients(
     return total - 0.5 * (factor[q, q] ** 2 - 1)
 
 
-def _build_population(spec: Spec, data: GroupedData) -> pm.Model:
+def _build_population(spec: Spec, data: GroupedData, observed: Observed) -> pm.Model:
     """Build the model without groups: to the data, it is one group."""
     ConjugatePosterior.of(spec, data)  # raises an error if the posterior does not exist
     standard = standardize(replace(data, labels=(np.zeros(1),)))
@@ -407,14 +459,15 @@ def _build_population(spec: Spec, data: GroupedData) -> pm.Model:
         prior = spec.conjugate_prior
         if prior is None:
             sigma = _add_sd(spec, "sigma", standard.scale)
-            theta = pm.Flat("theta", initval=standard.location, transform=own_unit)
+            theta = _add_flat("theta", initval=standard.location, transform=own_unit)
         else:
             prior = _in_double(prior)
-            sigma = pm.Deterministic(
-                "sigma", pt.sqrt(pm.InverseGamma("sigma2", prior.alpha, prior.beta))
-            )
+            sigma = _add_inverse_gamma("sigma", InverseGamma(prior.alpha, prior.beta))
             theta = pm.Normal("theta", prior.m, prior.s * sigma, transform=own_unit)
-        _add_observed(spec, standard, theta[None], {"sigma": sigma}, pt.zeros(0))
+        if observed == "rows":
+            _add_rows(spec, data, {"sigma": sigma})
+        else:
+            _add_means(spec, standard, theta[None], {"sigma": sigma}, pt.zeros(0))
     return model
 
 
@@ -435,6 +488,11 @@ def _in_double(prior: Any) -> Any:
     return replace(prior, **{f.name: np.float64(getattr(prior, f.name)) for f in fields(prior)})
 
 
+def _add_flat(name: str, **how: Any) -> TensorVariable:
+    """Add a mean, or coefficients, with the density 1 on the whole line."""
+    return pm.CustomDist(name, logp=pt.zeros_like, random=_no_draws, class_name="Flat", **how)
+
+
 def _add_coefficients(spec: Spec, standard: Standardized) -> TensorVariable:
     """Add β; return it in the tree's coordinates, with shape (q,)."""
     if not spec.covariates:
@@ -442,24 +500,54 @@ def _add_coefficients(spec: Spec, standard: Standardized) -> TensorVariable:
     basis = standard.scale * standard.basis
     own = [spec.coefficient_prior(name).mean_and_precision() for name in spec.coefficients]
     mean, precision = np.array(own).T
-    proper = precision > 0
     how: dict[str, Any] = {"dims": spec.dims("beta"), "transform": UnitScale(0.0, basis)}
-    if proper.all():
+    if (precision > 0).all():
         beta = pm.Normal("beta", mean, precision**-0.5, **how)
+    elif (precision == 0).all():
+        beta = _add_flat("beta", initval=np.zeros(len(mean)), **how)
     else:
-        beta = pm.Flat("beta", initval=np.zeros(len(mean)), **how)
-        some = pm.Normal.dist(mean[proper], precision[proper] ** -0.5)
-        pm.Potential("beta_prior", pm.logp(some, beta[proper]).sum())
+        beta = pm.CustomDist(
+            "beta",
+            mean,
+            precision,
+            logp=_normal_or_flat,
+            random=_no_draws,
+            initval=np.zeros(len(mean)),
+            class_name="NormalOrFlat",
+            **how,
+        )
     return _apply(np.linalg.inv(basis), beta)
+
+
+def _normal_or_flat(
+    value: TensorVariable, mean: TensorVariable, precision: TensorVariable
+) -> TensorVariable:
+    """Log density of ``Normal(mean, 1/precision)``, and 0 where the precision is 0."""
+    square = precision * (value - mean) ** 2
+    log_precision = pt.log(pt.switch(precision > 0, precision, 2 * np.pi))
+    return 0.5 * (log_precision - LOG_2PI - square)
+
+
+def _add_parents(
+    spec: Spec, data: GroupedData, observed: Observed
+) -> tuple[Indices | TensorVariable, ...]:
+    """Index of each unit's parent, as :attr:`GroupedData.parents`; to be seen, beside rows."""
+    if observed == "means":
+        return data.parents
+    pairs = zip(reversed(spec.groups), data.parents, strict=False)
+    return tuple(
+        pm.Data(f"{spec.groups[-2 - level]}_of_{unit}", parent, dims=unit)
+        for level, (unit, parent) in enumerate(pairs)
+    )
 
 
 def _add_values(
     spec: Spec,
-    data: GroupedData,
+    parents: Sequence[Indices | TensorVariable],
     standard: Standardized,
     sds: Sds,
     beta: TensorVariable,
-    noncentered: bool,
+    forms: Mapping[str, Form],
 ) -> TensorVariable:
     """Add the values of all units, from the top downwards; return the groups'.
 
@@ -470,30 +558,46 @@ def _add_values(
     shift = standard.scale * _apply(standard.origin, beta) if spec.covariates else 0.0
     centre = "_centre" if spec.covariates else ""
 
-    def report(name: str, value: TensorVariable) -> None:
-        if name not in pm.modelcontext(None):
-            pm.Deterministic(name, value - shift, dims=spec.dims(name))
+    def report(name: str, value: TensorVariable) -> TensorVariable:
+        if name in pm.modelcontext(None):
+            return value
+        reported = pm.Deterministic(name, value - shift, dims=spec.dims(name))
+        return value if spec.covariates else reported
 
     name = spec.intercept
     mean, precision = np.array(spec.coefficient_prior(name).mean_and_precision())
     if precision > 0:
         value = pm.Normal(name + centre, mean + shift, precision**-0.5, transform=own_unit)
     else:
-        value = pm.Flat(name + centre, initval=standard.location, transform=own_unit)
-    report(name, value)
+        value = _add_flat(name + centre, initval=standard.location, transform=own_unit)
+    value = report(name, value)
     for level in reversed(range(len(spec.groups))):
         name, spread = spec.values[level], sds[spec.spreads[level]]
-        parent = value[data.parents[level]] if level < len(data.parents) else value
+        parent = value[parents[level]] if level < len(parents) else value
         dims = spec.dims(name)
-        if noncentered:
+        if forms[name] == "noncentered":
             value = parent + spread * pm.Normal(f"{name}_offset", dims=dims)
         else:
             value = pm.Normal(name + centre, parent, spread, dims=dims, transform=own_unit)
-        report(name, value)
+        value = report(name, value)
     return value
 
 
-def _add_observed(
+def _add_rows(spec: Spec, data: GroupedData, sds: Sds) -> None:
+    """Add the rows: ``y_i ~ N(theta_g[i] + x_i'β, σ_i²)``."""
+    model = pm.modelcontext(None)
+    model.add_coord("row", np.arange(len(data.y)))
+    mean = model["theta"]
+    if spec.groups:
+        mean = mean[pm.Data(f"{spec.groups[-1]}_of_row", data.group, dims="row")]
+    if spec.covariates:
+        x = pm.Data("x", data.design.matrix, dims=("row", COEFFICIENT_DIM))
+        mean = mean + _apply(x, model["beta"])
+    sigma = sds["sigma"] if spec.se is None else pm.Data(spec.se, data.se, dims="row")
+    pm.Normal(spec.outcome, mean, sigma, observed=data.y, dims="row")
+
+
+def _add_means(
     spec: Spec, standard: Standardized, theta: TensorVariable, sds: Sds, beta: TensorVariable
 ) -> None:
     """Add the groups' means and, where groups have several rows, the rows around them.
@@ -544,13 +648,19 @@ def _require_columns(builder: str, spec: Spec, expected: str, count: int) -> Non
         )
 
 
-def _require_free_names(spec: Spec) -> None:
+def _require_free_names(spec: Spec, observed: Observed) -> None:
     """Refuse columns with the name of a variable that only PyMC's model has, or the outcome's."""
-    taken = {*spec.variables, "log_likelihood", "within_groups", "beta_prior"}
+    taken = {*spec.variables, "log_likelihood", "within_groups", "__sample__"}
     taken |= {name + more for name in spec.values for more in ("_offset", "_centre")}
-    taken |= {f"{name}2" for name in spec.sds} | {f"log_{name}" for name in spec.sds}
-    for role, name in [("outcome", spec.outcome), *(("groups", name) for name in spec.groups)]:
-        if name in taken or name == "__sample__":
+    columns = [("outcome", spec.outcome), *(("groups", name) for name in spec.groups)]
+    if observed == "rows":
+        taken |= {f"{name}_of_{unit}" for name in spec.groups for unit in (*spec.groups, "row")}
+        taken |= {"x"} if spec.covariates else set()
+        columns += [("se", spec.se)] if spec.se else []
+    else:
+        taken.add(f"{spec.outcome}_mean")
+    for role, name in columns:
+        if name in taken:
             raise SpecError(
                 f"{role}: the model or ArviZ has a variable or dimension {name!r} of its own; "
                 f"rename this column, for example to {f'{name}_column'!r}"

@@ -7,8 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+import pymc as pm
 import pytensor.tensor as pt
 import pytest
+from pymc.model_graph import ModelGraph, model_to_mermaid
 from scipy import special, stats
 from scipy.stats import norm
 
@@ -16,6 +18,7 @@ import hiermodels as hm
 from hiermodels import gaussian, models
 from hiermodels.inputs import prepare
 from hiermodels.marginal import Marginal
+from hiermodels.parameterization import FORMS, OBSERVED, PARAMETERIZATIONS
 from hiermodels.sufficient import standardize
 
 PLAIN = {"mode": "FAST_COMPILE"}  # a few evaluations are not worth compiling for
@@ -182,6 +185,47 @@ def test_noncentered_is_the_joint_density_of_rows_and_offsets(name):
 
 @pytest.mark.parametrize("parameterization", ["centered", "noncentered"])
 @pytest.mark.parametrize("name", CASES)
+def test_rows_have_the_density_of_their_means_and_scatter(name, parameterization):
+    first = Point.random(name, 4)
+    means, rows = (
+        models.build_model(first.spec, first.data, parameterization, observed).compile_logp(**PLAIN)
+        for observed in OBSERVED
+    )
+    model = models.build_model(first.spec, first.data, parameterization)
+    for seed in (4, 5, 6):
+        point = Point.random(name, seed).sampled(model)
+        assert rows(point) == pytest.approx(means(point), **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["sigma", "three levels", "covariates"])
+def test_rows_and_means_agree_under_flat_priors(name):
+    formula = CASES[name][0]
+    proper = {"kappa": hm.HalfNormal(1.0)} if "/" in formula else {}
+    spec, data = prepare(pupils().drop(columns="se"), formula, priors=proper)
+    by = [models.build_model(spec, data, "auto", observed) for observed in OBSERVED]
+    means, rows = (model.compile_logp(**PLAIN) for model in by)
+    start, rng = by[0].initial_point(), np.random.default_rng(1)
+    for _ in range(3):
+        point = {key: value + rng.normal(size=np.shape(value)) for key, value in start.items()}
+        assert rows(point) == pytest.approx(means(point), **CLOSE)
+
+
+def test_a_mapping_states_each_level():
+    point = Point.random("three levels", 1)
+    forms = {"theta": "centered", "mu": "noncentered"}
+    mixed = models.build_model(point.spec, point.data, forms)
+    names = [variable.name for variable in mixed.free_RVs]
+    assert names == ["tau", "kappa", "sigma", "lam", "mu_offset", "theta"]
+    expected = point.log_prior_of_tops() + norm.logpdf(point.offsets["mu"]).sum()
+    theta, mu = point.values["theta"], point.values["mu"]
+    expected += norm(point.parents("theta", mu), point.sds["tau"]).logpdf(theta).sum()
+    expected += point.log_density_of_rows() + point.log_jacobian(mixed)
+    found = mixed.compile_logp(**PLAIN)(point.sampled(mixed))
+    assert found == pytest.approx(expected, **CLOSE)
+
+
+@pytest.mark.parametrize("parameterization", ["centered", "noncentered"])
+@pytest.mark.parametrize("name", CASES)
 def test_reported_values_belong_to_the_point(name, parameterization):
     point = Point.random(name, 3)
     model = models.build_model(point.spec, point.data, parameterization)
@@ -238,13 +282,7 @@ def test_marginal_under_flat_priors_is_the_recursion(name):
     model = models.build_model(spec, data, "marginal")
     logp = model.compile_logp(vars=model.potentials, **PLAIN)
     for row, value in zip(sds, expected, strict=True):
-        logs = dict(zip(spec.sds, np.log(row), strict=True))
-        sampled = {
-            "tau2_log__": 2 * logs["tau"],
-            "kappa_log__": logs.get("kappa"),
-            "log_sigma": logs.get("sigma"),
-        }
-        point = {variable.name: sampled[variable.name] for variable in model.value_vars}
+        point = {f"{name}_log__": log for name, log in zip(spec.sds, np.log(row), strict=True)}
         assert logp(point) == pytest.approx(value, **CLOSE)
 
 
@@ -281,19 +319,23 @@ def test_priors_of_sds_are_those_of_the_exact_engine(prior):
     for v in (-2.0, 0.3, 1.7):
         if isinstance(prior, hm.Uniform):
             own, slope = 4 * special.expit(v), 4 * special.expit(v) * special.expit(-v)
+        elif prior.scale == "variance":
+            own, slope = np.exp(2 * v), 2 * np.exp(2 * v)
         else:
             own, slope = np.exp(v), np.exp(v)
         found = logp({model.value_vars[0].name: v})
         expected = float(prior.log_density(own)) + np.log(slope)
         assert found == pytest.approx(expected, abs=1e-7)  # PyMC has some constants in 32 bits
-    assert variable.name == ("tau" if prior.scale == "sd" else "tau2")
+    assert variable.name == "tau"
 
 
 def test_jeffreys_is_flat_on_the_logarithm():
     spec, data = prepare(pupils()[["room", "y"]], groups="room", outcome="y")
     model = models.build_model(spec, data)
-    logp = model.compile_logp(vars=[model["log_sigma"]], **PLAIN)
-    assert logp(model.initial_point()) == 0.0
+    logp = model.compile_logp(vars=[model["sigma"]], **PLAIN)
+    for v in (-3.0, 0.0, 2.0):
+        point = model.initial_point() | {"sigma_log__": v}
+        assert logp(point) == pytest.approx(np.log(2))  # as p(σ²) = 1/σ² has it
 
 
 @dataclass(frozen=True)
@@ -317,9 +359,35 @@ def test_one_population_is_the_conjugate_model():
     location, scale, theta, sigma2 = 3.55, 2.0, 3.3, 1.7  # median, power of 2 near max |y − median|
     expected = norm(theta, np.sqrt(sigma2)).logpdf(y).sum()
     expected += norm(2.0, 1.5 * np.sqrt(sigma2)).logpdf(theta) + np.log(scale)
-    expected += stats.invgamma(3.0, scale=4.0).logpdf(sigma2) + np.log(sigma2)
-    point = {"theta_unit__": (theta - location) / scale, "sigma2_log__": np.log(sigma2)}
+    expected += stats.invgamma(3.0, scale=4.0).logpdf(sigma2) + np.log(2 * sigma2)
+    point = {"theta_unit__": (theta - location) / scale, "sigma_log__": np.log(sigma2) / 2}
     assert model.compile_logp(**PLAIN)(point) == pytest.approx(expected, **CLOSE)
+
+
+def test_rows_of_one_population():
+    frame = pd.DataFrame({"y": [3.1, 4.0, 2.2, 5.9]})
+    for prior in (hm.NormalInverseGamma(m=2.0, s=1.5, alpha=3.0, beta=4.0), hm.Flat()):
+        roles = {"outcome": "y", "priors": {"theta": prior}}
+        means, rows = (
+            models.normal_inverse_gamma(frame, observed=observed, **roles) for observed in OBSERVED
+        )
+        point = {"theta_unit__": 0.3, "sigma_log__": -0.2}
+        found, expected = (model.compile_logp(**PLAIN)(point) for model in (rows, means))
+        assert found == pytest.approx(expected, **CLOSE)
+        assert rows.named_vars_to_dims == {"y": ("row",)}
+
+
+def test_coefficients_with_and_without_a_proper_prior():
+    priors = {"beta[ses]": hm.Normal(0.5, 2.0), "tau": hm.HalfNormal(1.0)}
+    spec, data = prepare(pupils(), "y ~ ses + size + (1 | room)", se="se", priors=priors)
+    model = models.build_model(spec, data)
+    standard = standardize(data)
+    basis = standard.scale * standard.basis
+    beta = np.array([1.3, -0.7])
+    point = model.initial_point() | {"beta_unit__": np.linalg.solve(basis, beta)}
+    logp = model.compile_logp(vars=[model["beta"]], **PLAIN)
+    expected = norm(0.5, 2.0).logpdf(1.3) + np.linalg.slogdet(basis)[1]
+    assert logp(point) == pytest.approx(expected, **CLOSE)
 
 
 def test_rows_that_are_all_equal_leave_a_finite_density():
@@ -329,12 +397,12 @@ def test_rows_that_are_all_equal_leave_a_finite_density():
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-@pytest.mark.parametrize("parameterization", models.PARAMETERIZATIONS)
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
 def test_the_initial_point_moves_with_the_unit(schools, scale, parameterization):
     frame = schools.assign(y=1e3 + scale * schools["y"], sigma=scale * schools["sigma"])
     model = hm.two_level(frame, parameterization=parameterization)
     start = model.initial_point()
-    tau = np.exp(start.pop("tau2_log__") / 2)
+    tau = np.exp(start.pop("tau_log__"))
     assert 5 < tau / scale < 50
     assert all((np.abs(values) <= 1).all() for values in start.values())
 
@@ -351,7 +419,7 @@ def test_unit_scale_is_a_change_of_basis():
         np.testing.assert_allclose(transform.log_jac_det(there).eval(**PLAIN), log_jacobian)
 
 
-@pytest.mark.parametrize("name", ["tau2", "theta_offset", "theta_centre", "log_likelihood"])
+@pytest.mark.parametrize("name", ["theta_offset", "theta_centre", "log_likelihood", "y_mean"])
 def test_a_group_column_with_the_name_of_a_variable_is_refused(schools, name):
     with pytest.raises(hm.SpecError, match=f"groups: .* {name!r} of its own; rename"):
         hm.two_level(schools.rename(columns={"school": name}))
@@ -360,6 +428,83 @@ def test_a_group_column_with_the_name_of_a_variable_is_refused(schools, name):
 def test_an_outcome_with_the_name_of_a_variable_is_refused(schools):
     with pytest.raises(hm.SpecError, match=r"outcome: .* 'mu' of its own; rename"):
         hm.two_level(schools.rename(columns={"y": "mu"}))
+
+
+@pytest.mark.parametrize("name", ["school_of_row", "x", "se"])
+def test_columns_named_after_the_data_of_rows_are_refused(name):
+    frame = pupils().rename(columns={"y": name} if name != "se" else {"se": "mu"})
+    outcome, se = (name, "se") if name != "se" else ("y", "mu")
+    arguments = {"outcome": outcome, "groups": "school", "se": se, "covariates": "ses"}
+    arguments["priors"] = {"tau": hm.HalfNormal(1.0)}
+    with pytest.raises(hm.SpecError, match="of its own; rename this column"):
+        models.two_level(frame, observed="rows", **arguments)
+    models.two_level(frame, **arguments)
+
+
+def test_rows_are_stated_as_in_a_textbook(schools):
+    model = hm.two_level(schools, parameterization="centered", observed="rows")
+    text = " ".join(model.str_repr().split())
+    assert text == (
+        "school_of_row = Data(<shared>) sigma = Data(<shared>) "
+        "tau ~ FlatVariance() mu ~ Flat() theta ~ Normal(mu, tau) "
+        "y ~ Normal(f(theta, school_of_row), <shared>)"
+    )
+    frame = pupils()
+    model = models.three_level(
+        frame, "y ~ ses + size + (1 | school/room)", se="se", observed="rows", priors=OUTER
+    )
+    dims = {"school_of_room": ("room",), "room_of_row": ("row",), "x": ("row", "coef")}
+    assert {name: model.named_vars_to_dims[name] for name in dims} == dims
+    assert model.named_vars_to_dims["se"] == model.named_vars_to_dims["y"] == ("row",)
+    assert model.coords["coef"] == ("ses", "size")
+    np.testing.assert_array_equal(model["se"].get_value(), frame["se"])
+
+
+STATED = [(form, observed) for form in FORMS for observed in OBSERVED] + [("marginal", "means")]
+
+
+@pytest.mark.parametrize(("parameterization", "observed"), STATED)
+@pytest.mark.parametrize("name", CASES)
+def test_tables_and_graphs_are_drawn_under_improper_priors(name, parameterization, observed):
+    formula, se, _ = CASES[name]
+    frame = pupils() if se else pupils().drop(columns="se")
+    proper = {"kappa": hm.HalfNormal(1.0)} if "/" in formula else {}
+    spec, data = prepare(frame, formula, se=se, priors=proper)
+    model = models.build_model(spec, data, parameterization, observed)
+    named = {variable.name for variable in [*model.basic_RVs, *model.deterministics]}
+    assert {f"{name}[b] ~[/b]" for name in spec.sds} <= set(model.table().columns[0].cells)
+    plates = {
+        variable.var.name: plate.dim_info.names
+        for plate in ModelGraph(model).get_plates()
+        for variable in plate.variables
+    }
+    assert named <= set(plates)
+    for name in named & set(spec.variables):
+        assert plates[name] == spec.dims(name)
+    assert "tau ~ FlatVariance" in model_to_mermaid(model)
+
+
+@pytest.mark.parametrize("observed", OBSERVED)
+def test_the_graph_of_one_population(observed):
+    frame = pd.DataFrame({"y": [3.1, 4.0, 2.2, 5.9]})
+    model = models.normal_inverse_gamma(frame, outcome="y", observed=observed)
+    text = model_to_mermaid(model)
+    assert "sigma ~ Jeffreys" in text
+    assert "theta ~ Flat" in text
+    model.table()
+
+
+def test_a_draw_from_an_improper_prior_is_no_number(schools):
+    model = hm.two_level(schools, priors={"mu": hm.Normal(0.0, 1.0)})
+    tau, mu = pm.draw([model["tau"], model["mu"]], mode="FAST_COMPILE")
+    assert np.isnan(tau)
+    assert np.isfinite(mu)
+
+
+def test_draws_of_the_root_of_an_inverse_gamma(schools):
+    model = hm.two_level(schools, priors={"tau": hm.InverseGamma(4.0, 2.0)})
+    draws = pm.draw(model["tau"], 4000, random_seed=1, mode="FAST_COMPILE")
+    assert stats.kstest(draws**2, stats.invgamma(4.0, scale=2.0).cdf).pvalue > 1e-4
 
 
 def test_builders_refuse_other_levels():
@@ -373,6 +518,7 @@ def test_builders_refuse_other_levels():
 
 def test_builders_name_their_variables_after_the_specification(schools):
     model = hm.two_level(schools)
+    assert [variable.name for variable in model.free_RVs] == ["tau", "mu", "theta_offset"]
     assert {"mu", "tau", "theta"} <= set(model.named_vars)
     assert model.named_vars_to_dims == dict.fromkeys(["theta_offset", "theta", "y"], ("school",))
     assert model.coords["school"] == tuple("ABCDEFGH")
@@ -393,5 +539,5 @@ def test_posteriors_that_do_not_exist_are_refused(schools):
 
 
 def test_unknown_parameterizations_are_refused(schools):
-    with pytest.raises(hm.SpecError, match=r"expected one of 'noncentered'.*; found 'partial'"):
+    with pytest.raises(hm.SpecError, match=r"expected one of 'auto', .*; found 'partial'"):
         hm.two_level(schools, parameterization="partial")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import arviz_stats
 import numpy as np
 import pandas as pd
+import pymc as pm
 import pytest
 import xarray as xr
 from arviz_base import from_dict
@@ -16,7 +19,7 @@ from arviz_base import from_dict
 import hiermodels as hm
 from hiermodels.engines import nuts
 from hiermodels.inputs import prepare
-from hiermodels.models import PARAMETERIZATIONS
+from hiermodels.parameterization import PARAMETERIZATIONS
 from hiermodels.reference import reference_posterior
 
 pytestmark = pytest.mark.filterwarnings("ignore::hiermodels.engines.nuts.ConvergenceWarning")
@@ -85,6 +88,42 @@ def test_covariates():
     assert posterior.datatree["posterior"]["beta"].dims == ("chain", "draw", "coef")
 
 
+def test_each_level_as_suits_the_data():
+    pastes = hm.datasets.load_pastes()
+    fit = hm.fit(pastes, outcome="strength", groups=["batch", "cask"], engine="nuts", random_seed=1)
+    assert_right(fit.posterior)
+    attrs = fit.datatree["posterior"].attrs
+    assert attrs["parameterization"] == "theta centered, mu noncentered"
+
+
+def test_rows_have_the_posterior_of_their_means():
+    frame = classrooms().drop(columns="room")
+    posterior = sample(frame, "score ~ ses + (1 | school)", observed="rows")
+    assert_right(posterior)
+    assert posterior.datatree["posterior"].attrs["observed"] == "rows"
+    assert "x" not in posterior.datatree["constant_data"]
+
+
+def test_a_model_of_rows_predicts_them():
+    """PyMC's own draws of new rows, from draws of this engine's posterior."""
+    frame = classrooms().drop(columns=["room", "ses"])
+    roles = {"outcome": "score", "groups": "school"}
+    model = hm.two_level(frame, observed="rows", parameterization="centered", **roles)
+    fit = hm.fit(frame, draws=500, random_seed=1, **roles)
+    with model:
+        drawn = pm.sample_posterior_predictive(
+            fit.datatree, progressbar=False, random_seed=1, compile_kwargs={"mode": "FAST_COMPILE"}
+        )["posterior_predictive"]["score"]
+    assert drawn.dims == ("chain", "draw", "row")
+    exact = fit.reference()
+    theta = exact.mean["theta"].to_numpy()[fit.data.group]
+    spread = exact.sd["theta"].to_numpy()[fit.data.group]
+    sigma2 = float(exact.mean["sigma"] ** 2 + exact.sd["sigma"] ** 2)
+    error = np.sqrt((spread**2 + sigma2) / 2000)
+    assert (np.abs(drawn.mean(["chain", "draw"]) - theta) < FAR * error).all()
+    np.testing.assert_allclose(drawn.var(["chain", "draw"]), spread**2 + sigma2, rtol=0.25)
+
+
 def test_one_population():
     frame = pd.DataFrame({"y": [3.0, 5.5, 4.1, 8.2, 2.2]})
     prior = hm.NormalInverseGamma(m=3.0, s=2.0, alpha=3.0, beta=4.0)
@@ -101,7 +140,8 @@ def test_the_unit_of_the_outcome_does_not_matter(schools, factor):
 def test_pymc_s_own_sampler(schools):
     posterior = sample(schools, nuts_sampler="pymc", parameterization="marginal", max_treedepth=8)
     assert_right(posterior)
-    assert posterior.certificate["sampler"].startswith("pymc, marginal, 4 chains x 1000 draws")
+    assert posterior.certificate["sampler"] == "pymc, 4 chains x 1000 draws (tune 1000)"
+    assert posterior.certificate["parameterization"] == "marginal (as asked for)"
     assert {"diverging", "lp"} <= set(posterior.datatree["sample_stats"].data_vars)
 
 
@@ -141,11 +181,60 @@ def test_a_good_run_is_silent_and_certified(schools, capsys, caplog):
     assert capsys.readouterr() == ("", "")
     assert not [record for record in caplog.records if record.name.startswith("pymc")]
     assert logging.getLogger("pymc").level == level
-    assert list(posterior.certificate) == ["sampler", "divergences", "r_hat", "ess"]
-    sampler = "nutpie, noncentered, 4 chains x 1000 draws (tune 1000)"
-    assert posterior.certificate["sampler"] == sampler
+    lines = ["sampler", "parameterization", "divergences", "r_hat", "ess"]
+    assert list(posterior.certificate) == lines
+    assert posterior.certificate["sampler"] == "nutpie, 4 chains x 1000 draws (tune 1000)"
+    assert posterior.certificate["parameterization"] == (
+        "noncentered (the data's weight in the median school's theta is 0.45, less than ½)"
+    )
     assert posterior.certificate["r_hat"].startswith("at most 1.00")
     assert posterior.engine == "nuts"
+
+
+@pytest.fixture
+def shown(monkeypatch, schools):
+    """Whether the sampler is told to show progress, and whether it may write messages."""
+
+    class Told(Exception):
+        pass
+
+    def stop(*arguments, progressbar, quiet, **options):
+        assert quiet is not progressbar
+        raise Told(progressbar)
+
+    monkeypatch.setattr(pm, "sample", stop)
+
+    def ask(**options):
+        with pytest.raises(Told) as told:
+            sample(schools, **options)
+        return told.value.args[0]
+
+    return ask
+
+
+def test_progress_is_shown_where_somebody_is_looking(shown, monkeypatch):
+    assert shown(progressbar=True) is True
+    assert shown() is False  # the output of tests is captured
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    assert shown() is True
+    assert shown(progressbar=False) is False
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)  # written into a file
+    assert shown() is False
+    shell = SimpleNamespace(kernel=None)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert shown() is False  # IPython without a notebook
+    shell.kernel = object()
+    assert shown() is True
+
+
+def test_divergences_are_in_the_repr_of_a_fit(schools):
+    options = {"parameterization": "centered", "target_accept": 0.6, "draws": 200}
+    with pytest.warns(nuts.ConvergenceWarning):
+        fit = hm.fit(schools, priors={"tau": hm.FlatSD()}, engine="nuts", random_seed=1, **options)
+    count = int(fit.datatree["sample_stats"]["diverging"].sum())
+    assert count > 0
+    assert f"divergences: {count}\n" in repr(fit)
 
 
 def test_draws_survive_netcdf(schools, tmp_path):
@@ -156,7 +245,10 @@ def test_draws_survive_netcdf(schools, tmp_path):
         stats = back["sample_stats"].to_dataset()
         assert {"lp", "tree_depth", "reached_max_treedepth", "acceptance_rate"} <= set(stats)
         assert stats["diverging"].dtype == bool
-        assert back["posterior"].attrs["parameterization"] == "noncentered"
+        attrs = back["posterior"].attrs
+        assert attrs["parameterization"] == "noncentered"
+        assert attrs["parameterization_reason"].endswith("less than ½")
+        assert attrs["observed"] == "means"
 
 
 def test_bad_chains_are_reported_with_remedies(schools):
@@ -269,7 +361,8 @@ def test_fit_passes_options_on(schools):
         schools, engine="nuts", parameterization="marginal", draws=300, random_seed=1, cores=1
     )
     assert fit.engine == "nuts"
-    assert "marginal, 4 chains x 300 draws" in repr(fit)
+    assert "4 chains x 300 draws" in repr(fit)
+    assert "parameterization: marginal (as asked for)" in repr(fit)
     assert hm.compare(fit, fit.reference()).passed
 
 

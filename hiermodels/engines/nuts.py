@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,8 @@ from hiermodels.engines import Seed
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
 from hiermodels.marginal import Marginal, Values
-from hiermodels.models import Parameterization, build_model
+from hiermodels.models import build_model
+from hiermodels.parameterization import Choice, Observed, Parameterization, choose
 from hiermodels.posterior import SAMPLE_DIMS, Posterior, build_datatree
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
@@ -162,7 +164,8 @@ def sample(
     chains: int = 4,
     random_seed: Seed = None,
     progressbar: bool | None = None,
-    parameterization: Parameterization = "noncentered",
+    parameterization: Parameterization = "auto",
+    observed: Observed = "means",
     nuts_sampler: str = "nutpie",
     **options: Any,
 ) -> Posterior:
@@ -178,9 +181,16 @@ def sample(
     random_seed : int, Generator, SeedSequence or None
         The same seed gives the same bits.
     progressbar : bool, optional
-        Whether to show progress and the samplers' own messages; silent by default.
-    parameterization : {"noncentered", "centered", "marginal"}
-        See :func:`hiermodels.models.build_model`.
+        Whether to show progress and the samplers' own messages; by default in a terminal or a
+        notebook, where somebody may be looking, and not where the output goes into a file.
+    parameterization : {"auto", "noncentered", "centered", "marginal"} or mapping
+        By default each level is centred or not, as suits the data: see
+        :func:`hiermodels.parameterization.choose`.  The certificate says what was chosen, and why.
+        ``"marginal"`` takes fewer steps and diverges least, where there are few groups above all.
+        It is not the default since groups' values are then drawn by the algebra of the exact
+        engine, and a comparison with that engine is to be more than one with itself.
+    observed : {"means", "rows"}
+        What the likelihood takes, see :func:`hiermodels.models.build_model`.
     nuts_sampler : {"nutpie", "pymc", "numpyro", "blackjax"}
         The last two need to be installed.
     **options
@@ -205,8 +215,9 @@ def sample(
     """
     arguments = _arguments(nuts_sampler, options)
     seed = _as_int(random_seed)
-    model = build_model(spec, data, parameterization)
-    show = bool(progressbar)
+    choice = choose(parameterization, spec, data, observed)
+    model = build_model(spec, data, choice.stated, observed)
+    show = _is_watched() if progressbar is None else progressbar
     with _logging(show):
         raw = pm.sample(
             draws,
@@ -222,16 +233,19 @@ def sample(
     variables = _variables(spec, data, raw, seed)
     attrs = {
         "engine": "nuts",
-        "parameterization": parameterization,
+        "parameterization": choice.name,
+        "parameterization_reason": choice.reason,
+        "observed": observed,
         "nuts_sampler": nuts_sampler,
         "tune": arguments["tune"],
         "target_accept": arguments["nuts"]["target_accept"],
     }
     datatree = build_datatree(spec, data, variables, _stats(raw), attrs)
     convergence = Convergence.of(datatree)
-    _warn(convergence, parameterization)
-    sampler = f"{nuts_sampler}, {parameterization}, {chains} chains x {draws} draws"
-    certificate = {"sampler": f"{sampler} (tune {arguments['tune']})", **convergence.describe()}
+    _warn(convergence, choice)
+    sampler = f"{nuts_sampler}, {chains} chains x {draws} draws (tune {arguments['tune']})"
+    form = f"{choice.name} ({choice.reason})"
+    certificate = {"sampler": sampler, "parameterization": form, **convergence.describe()}
     return Posterior(spec, data, "nuts", datatree, certificate)
 
 
@@ -309,8 +323,8 @@ def _arguments(nuts_sampler: str, options: Mapping[str, Any]) -> dict[str, Any]:
     unknown = [name for name in options if name not in OPTIONS]
     if unknown:
         raise SpecError(
-            f"engine 'nuts' has no option {unknown[0]!r}; it takes parameterization, nuts_sampler, "
-            f"{', '.join(OPTIONS)}"
+            f"engine 'nuts' has no option {unknown[0]!r}; it takes parameterization, observed, "
+            f"nuts_sampler, {', '.join(OPTIONS)}"
         )
     arguments = {"tune": TUNE, **options}
     steps = {"target_accept": TARGET_ACCEPT, **arguments.pop("nuts", {})}
@@ -344,6 +358,15 @@ def _as_int(random_seed: Seed) -> int:
             f"random_seed: expected a non-negative integer, a numpy Generator or SeedSequence, or "
             f"None; found {random_seed!r}"
         ) from error
+
+
+def _is_watched() -> bool:
+    """Whether somebody may be looking: in a terminal or a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if getattr(shell, "kernel", None) is not None:
+        return True
+    return sys.stdout.isatty() and sys.stderr.isatty()
 
 
 @contextmanager
@@ -385,7 +408,7 @@ def _stats(raw: xr.DataTree) -> dict[str, Floats]:
     }
 
 
-def _warn(convergence: Convergence, parameterization: str) -> None:
+def _warn(convergence: Convergence, choice: Choice) -> None:
     """Warn of chains that did not mix, at the user's own line."""
     problems = convergence.problems()
     if not problems:
@@ -394,7 +417,7 @@ def _warn(convergence: Convergence, parameterization: str) -> None:
     if convergence.at_depth > MOST_AT_DEPTH:
         remedies.append("raise max_treedepth (10)")
     remedies.append("take more chains (4), tune or draws")
-    if parameterization != "marginal":
+    if choice.forms:
         remedies.append("use parameterization='marginal'")
     remedies.append("use engine='exact', whose draws are independent")
     message = (
