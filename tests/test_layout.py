@@ -12,7 +12,7 @@ import pytest
 import hiermodels
 
 PACKAGE = Path(hiermodels.__file__).parent
-FLOORS = """
+STOREYS = """
     __init__ cli demo fit
     plot_comparison compare plots summary
     engines.nuts engines.exact engines models parameterization
@@ -20,7 +20,8 @@ FLOORS = """
     inputs propriety spec sufficient data priors design formula
     montecarlo mixture gaussian lattice datasets
     blas parallel wording errors
-""".split()
+"""
+FLOORS = STOREYS.split()
 HEAVY = ("pymc", "pytensor", "nutpie", "matplotlib", "arviz_plots", "arviz_stats", "numba")
 
 
