@@ -6,14 +6,12 @@ draws    drawing 4,000 × 2,410 school effects, against bare normal random numbe
 million  1,000,000 groups with a standard error each: posterior, means and sds without Monte Carlo
          error; time and memory, in a process of its own
 growth   time against the number of groups, from 100 to 1,000,000
-nuts     effective draws per second, against a PyMC model written by hand and sampled with nutpie
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import io
 import json
 import resource
 import shutil
@@ -23,14 +21,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from efficiency import Run, agreement, compare
 from measure import (
     Stages,
     duration,
@@ -43,6 +39,7 @@ from measure import (
     table,
     title,
 )
+from systems import AREAS, SCHOOLS, school_system
 
 import hiermodels as hm
 from hiermodels import lattice
@@ -51,31 +48,11 @@ from hiermodels.inputs import prepare
 from hiermodels.marginal import Marginal, Values
 from hiermodels.sufficient import standardize
 
-PUPILS, SCHOOLS, AREAS = 31_022, 2_410, 131
 NESTED = ["area", "school"]
 MILLION = 1_000_000
 MOST_OF_LMER, MOST_OF_NORMALS = 2.0, 2.0
 MOST_SECONDS, MOST_GIB = 5.0, 2.0  # for a million groups
 MOST_EXPONENT = 1.1
-
-
-def school_system(
-    pupils: int = PUPILS, schools: int = SCHOOLS, areas: int = AREAS, random_seed: int = 0
-) -> pd.DataFrame:
-    """Simulate pupils in schools in areas, of very different sizes, in random order."""
-    rng = np.random.default_rng(random_seed)
-    shares = rng.dirichlet(np.full(areas, 2.0))
-    area = np.append(np.arange(areas), rng.choice(areas, schools - areas, p=shares))
-    size = 1 + rng.multinomial(pupils - schools, rng.dirichlet(np.full(schools, 2.0)))
-    theta = rng.normal(0, 0.15, areas)[area] + rng.normal(0, 0.3, schools)
-    school = rng.permutation(np.repeat(np.arange(schools), size))
-    return pd.DataFrame(
-        {
-            "area": np.char.mod("A%d", area)[school],
-            "school": np.char.mod("S%d", np.arange(schools))[school],
-            "y": theta[school] + rng.normal(0, 0.9, pupils),
-        }
-    )
 
 
 def estimates(groups: int, random_seed: int = 0, text: bool = False) -> pd.DataFrame:
@@ -338,95 +315,11 @@ def report_growth(what: str, sizes: Sequence[int], times: Sequence[float]) -> No
     print(f"time ~ groups^{exponent:.2f} from {sizes[upper[0]]:,} groups on ({verdict})")
 
 
-# --- nuts ---------------------------------------------------------------------------------------
-
-VARIABLES = ("lam", "kappa", "tau", "sigma", "mu", "theta")
-TUNE = 1000
-
-
-def bench_nuts() -> None:
-    """Draw the same posteriors exactly and with a model written by hand."""
-    title("Effective draws (bulk) per second, exact against a PyMC model written by hand")
-    if find_spec("pymc") is None or find_spec("nutpie") is None:
-        print("skipped: PyMC or nutpie is not installed")
-        return
-    print("4 × 1,000 draws, NUTS after 1,000 of tuning; mu, theta: the least of all units")
-    pastes = hm.datasets.load_pastes().rename(columns={"strength": "y"})
-    against_nuts("Pastes: 60 assays of 30 casks in 10 batches", pastes, ["batch", "cask"])
-    schools = school_system(10_000, 800, 40)
-    against_nuts("10,000 pupils in 800 schools in 40 areas", schools, NESTED)
-
-
-def against_nuts(what: str, frame: pd.DataFrame, groups: list[str]) -> None:
-    """Compare one data set's samplers."""
-    print(f"\n{what}")
-
-    def fit() -> hm.Fit:
-        return hm.fit(frame, outcome="y", groups=groups, random_seed=1)
-
-    result = fit()
-    elapsed = statistics.median(seconds(fit) for _ in range(7))
-    ours = Run("exact", result.datatree["posterior"].to_dataset(), elapsed)
-    compiling, sampling, draws = sample_by_hand(frame, groups)
-    whole = Run("PyMC and nutpie", draws, compiling + sampling)
-    alone = Run("nutpie, compiled before", draws, sampling)
-    compare(VARIABLES, ours, [whole, alone])
-    moments = result.reference().mean
-    kept = [name for name in VARIABLES if np.isfinite(moments[name]).all()]
-    print(agreement(alone, moments, kept))
-
-
-def sample_by_hand(frame: pd.DataFrame, groups: list[str]) -> tuple[float, float, Any]:
-    """Seconds to build and compile, seconds to sample, and the draws."""
-    import nutpie
-
-    start = time.perf_counter()
-    compiled = nutpie.compile_pymc_model(model_by_hand(frame, groups))
-    middle = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()):
-        trace = nutpie.sample(compiled, draws=1000, tune=TUNE, chains=4, seed=1, progress_bar=False)
-    sampling = time.perf_counter() - middle
-    return middle - start, sampling, trace["posterior"].to_dataset()
-
-
-def model_by_hand(frame: pd.DataFrame, groups: list[str]) -> Any:
-    """Write the model as for speed: non-centred, group means and their scatter for the rows.
-
-    With the same priors: flat on λ, κ² and τ², 1/σ² on σ².
-    """
-    import pymc as pm
-    import pytensor.tensor as pt
-
-    rows = frame.groupby(groups, sort=False)["y"]
-    size, mean = rows.size().to_numpy(), rows.mean().to_numpy()
-    # Groups in the order in which hiermodels numbers them: by parent, as these appear.
-    parent, _ = pd.factorize(rows.size().index.get_level_values(0))
-    order = np.argsort(parent, kind="stable")
-    size, mean, parent = size[order], mean[order], parent[order]
-    squares = float(((frame["y"] - rows.transform("mean")) ** 2).sum())
-    freedom = len(frame) - len(size)
-    with pm.Model() as model:
-        lam = pm.Flat("lam", initval=mean.mean())
-        spreads = [pm.HalfFlat(f"{name}2", initval=mean.var() / 2) for name in ("kappa", "tau")]
-        kappa = pm.Deterministic("kappa", pt.sqrt(spreads[0]))
-        tau = pm.Deterministic("tau", pt.sqrt(spreads[1]))
-        log_sigma = pm.Flat("log_sigma", initval=0.5 * np.log(squares / freedom))
-        sigma = pm.Deterministic("sigma", pt.exp(log_sigma))
-        offset = pm.Normal("mu_offset", shape=int(parent.max()) + 1)
-        mu = pm.Deterministic("mu", lam + kappa * offset)
-        offset = pm.Normal("theta_offset", shape=len(size))
-        theta = pm.Deterministic("theta", mu[parent] + tau * offset)
-        pm.Normal("mean", theta, sigma / np.sqrt(size), observed=mean)
-        pm.Gamma("scatter", freedom / 2, 0.5 / sigma**2, observed=squares)
-    return model
-
-
 PARTS = {
     "lmer": bench_lmer,
     "draws": bench_draws,
     "million": bench_million,
     "growth": bench_growth,
-    "nuts": bench_nuts,
 }
 
 if __name__ == "__main__":

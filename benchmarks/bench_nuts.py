@@ -1,0 +1,182 @@
+"""NUTS against exact draws.
+
+speed    effective draws per second, side by side: exact, NUTS on the marginal and on the
+         non-centred model, and a PyMC model written by hand
+agree    every engine, parameterization and model through hm.compare
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from efficiency import Run, compare
+from measure import duration, run_parts, seconds, table, title
+from systems import school_system
+
+import hiermodels as hm
+from hiermodels.engines import get_engine
+from hiermodels.inputs import prepare
+from hiermodels.reference import reference_posterior
+
+TUNE = 1000
+PARAMETERIZATIONS = ("marginal", "noncentered", "centered", "auto")
+
+
+def bench_speed() -> None:
+    """Draw the same posteriors by four ways, each first once to compile."""
+    title("Effective draws (bulk) per second; the least of all units for mu and theta")
+    print("4 × 1,000 draws, NUTS by nutpie after 1,000 of tuning.  Compilation is shown beside.")
+    eight = hm.datasets.load_eight_schools()
+    by_hand("Eight schools, flat on tau²", eight, ["school"], "sigma")
+    pastes = hm.datasets.load_pastes().rename(columns={"strength": "y"})
+    by_hand("Pastes: 60 assays of 30 casks in 10 batches", pastes, ["batch", "cask"])
+    schools = school_system(10_000, 800, 40)
+    by_hand("10,000 pupils in 800 schools in 40 areas", schools, ["area", "school"])
+
+
+def by_hand(what: str, frame: pd.DataFrame, groups: list[str], se: str | None = None) -> None:
+    """Compare one data set's samplers."""
+    print(f"\n{what}")
+    spec, data = prepare(frame, outcome="y", groups=groups, se=se)
+
+    def fit() -> hm.Fit:
+        return hm.fit(frame, outcome="y", groups=groups, se=se, random_seed=1)
+
+    elapsed = statistics.median(seconds(fit) for _ in range(7))
+    exact = Run("exact, whole fit", fit().datatree["posterior"].to_dataset(), elapsed)
+    written = lambda: model_by_hand(frame, groups, se)  # noqa: E731
+    models: dict[str, Callable[[], Any]] = {
+        "marginal NUTS": lambda: hm.build_model(spec, data, "marginal"),
+        "non-centred NUTS": lambda: hm.build_model(spec, data, "noncentered"),
+        "PyMC by hand": written,
+    }
+    others = []
+    for name, build in models.items():
+        compiling, sampling, draws = run_nutpie(build)
+        print(f"{name}: compiled in {duration(compiling)}")
+        others.append(Run(name, draws, sampling))
+    compare([*spec.parameters], exact, others)
+
+
+def run_nutpie(build: Callable[[], Any]) -> tuple[float, float, Any]:
+    """Seconds to build and compile, seconds to sample, and the draws."""
+    import nutpie
+
+    start = time.perf_counter()
+    compiled = nutpie.compile_pymc_model(build())
+    middle = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        trace = nutpie.sample(compiled, draws=1000, tune=TUNE, chains=4, seed=1, progress_bar=False)
+    sampling = time.perf_counter() - middle
+    return middle - start, sampling, trace["posterior"].to_dataset()
+
+
+def model_by_hand(frame: pd.DataFrame, groups: list[str], se: str | None) -> Any:
+    """Write the model as for speed: non-centred, group means and their scatter for the rows.
+
+    With the same priors: flat on the mean and on the groups' variances, 1/σ² on σ².
+    """
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    rows = frame.groupby(groups, sort=False)["y"]
+    size, mean = rows.size().to_numpy(), rows.mean().to_numpy()
+    with pm.Model() as model:
+        if se:
+            error = frame[se].to_numpy()
+        else:
+            squares = float(((frame["y"] - rows.transform("mean")) ** 2).sum())
+            freedom = len(frame) - len(size)
+            log_sigma = pm.Flat("log_sigma", initval=0.5 * np.log(squares / freedom))
+            sigma = pm.Deterministic("sigma", pt.exp(log_sigma))
+            pm.Gamma("scatter", freedom / 2, 0.5 / sigma**2, observed=squares)
+            error = sigma / np.sqrt(size)
+        top = "lam" if len(groups) == 2 else "mu"
+        centre = pm.Flat(top, initval=mean.mean())
+        if len(groups) == 2:
+            parent, _ = pd.factorize(rows.size().index.get_level_values(0))
+            kappa2 = pm.HalfFlat("kappa2", initval=mean.var() / 2)
+            kappa = pm.Deterministic("kappa", pt.sqrt(kappa2))
+            offset = pm.Normal("mu_offset", shape=int(parent.max()) + 1)
+            centre = pm.Deterministic("mu", centre + kappa * offset)[parent]
+        tau = pm.Deterministic("tau", pt.sqrt(pm.HalfFlat("tau2", initval=mean.var() / 2)))
+        offset = pm.Normal("theta_offset", shape=len(size))
+        theta = pm.Deterministic("theta", centre + tau * offset)
+        pm.Normal("mean", theta, error, observed=mean)
+    return model
+
+
+def bench_agree() -> None:
+    """Judge every combination, with a fixed seed; what diverged is counted."""
+    title("Every engine, parameterization and model, judged by hm.compare at alpha = 1 %")
+    rows = []
+    for name, spec, data in cases():
+        reference = reference_posterior(spec, data)
+        ways = [("exact", {})] + [("nuts", {"parameterization": p}) for p in ways_of(spec)]
+        for engine, options in ways:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", hm.ConvergenceWarning)
+                posterior = get_engine(engine)(
+                    spec, data, draws=1000, chains=4, random_seed=1, progressbar=False, **options
+                )
+            fit = hm.Fit(posterior)
+            found = hm.compare(fit, reference)
+            stats = fit.datatree["sample_stats"]
+            divergences = int(stats["diverging"].sum()) if "diverging" in stats else 0
+            ess = found.table["ess"].xs("uniformity", level="statistic").min()
+            verdict = "agrees" if found.passed else found.verdict
+            way = options.get("parameterization", engine)
+            rows.append(
+                [name, way, f"{ess:,.0f}", f"{divergences}", f"{found.p_value:.2g}", verdict]
+            )
+            print(*rows[-1], sep=" | ", flush=True)
+    print()
+    table(["data and model", "draws by", "least ESS", "divergences", "p", "verdict"], rows)
+
+
+def ways_of(spec: hm.Spec) -> Sequence[str]:
+    """Parameterizations that differ: a model without groups has but one."""
+    return PARAMETERIZATIONS if spec.groups else ("noncentered",)
+
+
+def cases() -> Sequence[tuple[str, Any, Any]]:
+    """Name, specification and data of the bundled data sets, every kind of model among them."""
+    load = hm.datasets
+    known: dict[str, Any] = {"outcome": "y", "se": "sigma"}
+    baseball = load.load_baseball()
+    schools = load.load_eight_schools()
+    calendar = load.load_school_calendar()
+    classrooms = load.simulate_classrooms(30, 4, 15, beta=0.5, random_seed=1)
+    proper = {"tau": hm.HalfCauchy(5), "mu": hm.Normal(0, 20)}
+    conjugate = {"theta": hm.NormalInverseGamma(m=0.25, s=1, alpha=2, beta=0.01)}
+    nested = "score ~ ses + (1 | school/classroom)"
+    prepared = {
+        "baseball": prepare(baseball, groups="player", **known),
+        "baseball, flat on tau": prepare(
+            baseball, groups="player", priors={"tau": hm.FlatSD()}, **known
+        ),
+        "eight schools": prepare(schools, groups="school", **known),
+        "eight schools, half-Cauchy": prepare(schools, groups="school", priors=proper, **known),
+        "school calendar, three levels": prepare(
+            calendar, outcome="y", groups=["district", "school"], se="se"
+        ),
+        "Dyestuff, sigma unknown": prepare(load.load_dyestuff(), "yield_ ~ (1 | batch)"),
+        "Pastes, three levels": prepare(load.load_pastes(), "strength ~ (1 | batch/cask)"),
+        "classrooms, covariate": prepare(classrooms, nested),
+        "baseball, one population": prepare(baseball, outcome="y", groups=[], priors=conjugate),
+    }
+    return [(name, spec, data) for name, (spec, data) in prepared.items()]
+
+
+PARTS = {"speed": bench_speed, "agree": bench_agree}
+
+if __name__ == "__main__":
+    run_parts(__doc__, PARTS)
