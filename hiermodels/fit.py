@@ -20,11 +20,13 @@ from hiermodels.posterior import Posterior, group_draws, with_log_likelihood
 from hiermodels.priors import Prior
 from hiermodels.reference import reference_posterior
 from hiermodels.spec import Spec
+from hiermodels.tables import CI_PROB
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
 
-    from hiermodels.summary import Summary
+    from hiermodels.rank import Ranking
+    from hiermodels.tables import Summary
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,58 @@ class Fit:
             All by default.
         """
         return group_draws(self.posterior, groups)
+
+    def rank(
+        self,
+        level: str | None = None,
+        *,
+        threshold: float | None = None,
+        top: float | None = None,
+        highest_first: bool = True,
+        ci_prob: float = CI_PROB,
+    ) -> Ranking:
+        """Return the league table of a level: the posterior of each unit's rank.
+
+        Parameters
+        ----------
+        level : str, optional
+            Column of the groups, or the variable of their values (``theta``, ``mu``); the
+            innermost by default.
+        threshold : float, optional
+            Adds the probability that a unit's value exceeds this number, without Monte Carlo
+            error.
+        top : int or float, optional
+            Adds the probability of being among the first: this many (an int), or this share of
+            all (a float below 1, rounded to a number of units, at least one).
+        highest_first : bool
+            Whether rank 1, the best, is the highest value or the lowest.
+        ci_prob : float
+            Probability of the equal-tailed interval of the rank.
+
+        References
+        ----------
+        Goldstein & Spiegelhalter (1996), JRSS A 159:385.
+
+        Examples
+        --------
+        >>> import hiermodels as hm
+        >>> fit = hm.fit(hm.datasets.load_eight_schools(), random_seed=1)
+        outcome = y, groups = school, se = sigma (se, outcome, groups inferred)
+        >>> league = fit.rank(top=3, threshold=0)
+        >>> league.table.index[0], round(league.prob_greater("A", "G"), 1)
+        ('A', 0.5)
+        """
+        from hiermodels.rank import rank_units
+
+        return rank_units(
+            self.posterior,
+            self.reference(),
+            level,
+            threshold=threshold,
+            top=top,
+            highest_first=highest_first,
+            ci_prob=ci_prob,
+        )
 
     def prior_predictive(self, draws: int = 1000, random_seed: Seed = None) -> xr.DataTree:
         """Draw from the priors, and outcomes of the same rows from what was drawn.

@@ -14,9 +14,10 @@ import hiermodels
 PACKAGE = Path(hiermodels.__file__).parent
 FLOORS = [
     *("__init__", "cli", "demo", "fit", "compare", "plots", "summary"),
+    *("rank", "estimates", "components", "sensitivity"),
     *("engines.nuts", "engines.exact", "engines", "models"),
     *("reference", "integrated", "conjugate", "noise_free", "marginal", "posterior"),
-    *("inputs", "propriety", "spec", "sufficient", "data", "priors", "design", "formula"),
+    *("tables", "inputs", "propriety", "spec", "sufficient", "data", "priors", "design", "formula"),
     *("mixture", "gaussian", "lattice", "datasets", "blas", "parallel", "wording", "errors"),
 ]
 HEAVY = ("pymc", "pytensor", "nutpie", "matplotlib", "arviz_plots", "arviz_stats", "numba")
