@@ -18,7 +18,7 @@ from hiermodels.gaussian import Floats, Indices
 from hiermodels.integrated import IntegratedPosterior
 from hiermodels.lattice import Frame, Lattice, flood
 from hiermodels.marginal import Marginal
-from hiermodels.noise_free import NO_ERROR, ReferencePosterior
+from hiermodels.noise_free import NO_ERROR, NO_MOMENT, ReferencePosterior
 from hiermodels.tables import (
     CI_PROB,
     Summary,
@@ -74,6 +74,8 @@ def variance_components(reference: ReferencePosterior, ci_prob: float = CI_PROB)
         )
     if len(spec.groups) > 1:
         notes.append(f"icc[{spec.groups[-1]}]: correlation of two rows of one {spec.groups[-1]}")
+    if table.isna().any(axis=None):
+        notes.append(NO_MOMENT)
     return with_header(table, spec, *notes)
 
 
@@ -98,13 +100,14 @@ def _variance_moments(exact: IntegratedPosterior, names: list[str]) -> list[tupl
     """Mean and sd of each sd's square, nan where they do not exist."""
     marginal = exact.marginal
     lattice = marginal.lattice(exact.lattice.spacing, FOURTH)
-    sds = marginal.sds(lattice.points)
+    log_weights = lattice.log_density - lattice.log_sum
+    log_sds = marginal.log_sds(lattice.points) + np.log(marginal.data.scale)
     found = []
     for name in names:
-        column, moments = sds[:, marginal.names.index(name)], [np.nan, np.nan]
+        column, moments = log_sds[:, marginal.names.index(name)], [np.nan, np.nan]
         for i, order in enumerate((2, FOURTH)):
             if marginal.tails.sd_moment_exists(name, order):
-                moments[i] = float(lattice.weights @ column**order)
+                moments[i] = float(np.exp(order * column + log_weights).sum())
         found.append((moments[0], float(np.sqrt(moments[1] - moments[0] ** 2))))
     return found
 
@@ -219,7 +222,7 @@ class Lines:
         fixed = self.variances[self.first]
         fixed[:, self.axis] = 0.0
         own, odds = fixed[:, j], np.exp(logit)
-        rest = fixed.sum(axis=1) - own
+        rest = np.delete(fixed, j, axis=1).sum(axis=1)
         limit = odds * rest if j == self.axis else own / odds - rest
         sd = np.sqrt(np.maximum(limit, np.finfo(float).tiny))
         x = self.exact.marginal.coordinate(self.axis, sd)[self.line]
@@ -231,8 +234,8 @@ class Lines:
         from scipy.optimize import brentq
         from scipy.special import expit
 
-        own = self.variances[:, j]
-        logit = np.log(own) - np.log(self.variances.sum(axis=1) - own)
+        others = np.delete(self.variances, j, axis=1).sum(axis=1)
+        logit = np.log(self.variances[:, j]) - np.log(others)
         order = np.argsort(logit)
         total = np.cumsum(self.weights[order])
         about = logit[order[np.searchsorted(total, probability)]]

@@ -130,9 +130,9 @@ class ReferencePosterior(ABC):
           tau ~ FlatSD(), on the sd tau
         no Monte Carlo error
         intervals: 90 % equal-tailed
-              mean     sd median eti90_lb eti90_ub
-        mu  7.9324 5.1784 7.9215 -0.26826   16.196
-        tau 6.5755 5.6504 5.2565  0.48797   17.097
+              mean     sd  median  eti90_lb  eti90_ub
+        mu  7.9324 5.1784 7.8917 -0.28169   16.279
+        tau 6.5755 5.6504 5.2385  0.48562   17.176
         """
         low, high = tails(ci_prob)
         names = self._names(var_names)
@@ -146,7 +146,8 @@ class ReferencePosterior(ABC):
             f"{label}_ub": ends.isel(quantile=2, drop=True),
         }
         table = pd.DataFrame({column: flatten(values) for column, values in columns.items()})
-        return with_header(table, self.spec, NO_ERROR, interval_note(ci_prob))
+        notes = [NO_MOMENT] if table.isna().any(axis=None) else []
+        return with_header(table, self.spec, NO_ERROR, interval_note(ci_prob), *notes)
 
     def __repr__(self) -> str:
         lines = [*self.spec.describe(), str(self.data), *self._how()]

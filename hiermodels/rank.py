@@ -80,7 +80,7 @@ class Ranking:
         DataError
             If there is no unit of that label.
         """
-        return float(self.prob_greater_matrix([first, second]).iloc[0, 1])
+        return float(self.prob_greater_matrix([first, second]).to_numpy()[0, 1])
 
     def prob_greater_matrix(self, units: Sequence[Any] | None = None) -> pd.DataFrame:
         """Posterior probabilities that the row's value exceeds the column's; nan for itself.
@@ -198,9 +198,9 @@ def variable_of(spec: Spec, level: str | None) -> str:
 
 def _count(top: float, units: int) -> int:
     """How many units ``top`` stands for: a count, or a share of them, at least one."""
-    if isinstance(top, (int, np.integer)) and 1 <= top <= units:
+    if top == int(top) and 1 <= top <= units:
         return int(top)
-    if isinstance(top, float) and 0 < top < 1:
+    if 0 < top < 1:
         return max(1, round(top * units))
     raise SpecError(
         f"top: expected a count from 1 to {units}, or a share between 0 and 1; found {top!r}"
@@ -220,9 +220,8 @@ def _draws(posterior: Posterior, name: str) -> xr.DataArray:
     values = np.empty((size, chains, few))
     for first in range(0, size, UNITS_AT_A_TIME):
         part = slice(first, first + UNITS_AT_A_TIME)
-        values[part] = np.moveaxis(
-            group_draws(posterior, labels[part]).to_numpy()[:, :few], -1, 0
-        )
+        drawn = group_draws(posterior, labels[part].tolist()).to_numpy()
+        values[part] = np.moveaxis(drawn[:, :few], -1, 0)
     coords = {"chain": kept["chain"], "draw": kept["draw"][:few], dim: labels}
     return xr.DataArray(np.moveaxis(values, 0, -1), coords, (*SAMPLE_DIMS, dim))
 
