@@ -188,6 +188,10 @@ def _print_players(players: pd.DataFrame, exact: Floats, nuts: Floats, lecture: 
 
 def _print_errors(players: pd.DataFrame, exact: Fit) -> None:
     """Print the squared errors of the estimates, and how often each beats the raw average."""
-    errors = exact.estimates(truth=players.set_index("player")["ability"]).errors
+    errors = pd.DataFrame(exact.estimates(truth=players["ability"]).errors)
     print("Sum of squared errors over the players, and how many are closer to the truth than raw:")
-    print(pd.DataFrame(errors).round(4))
+    names = {"raw": "raw averages", "eb": "empirical Bayes", "posterior mean": "posterior means"}
+    for key, name in names.items():
+        row = errors.loc[key]
+        closer = "" if key == "raw" else f"  {row['closer']:.0f} of {row['groups']:.0f}"
+        print(f"  {name:16}{row['sse']:8.4f}{closer}")
