@@ -13,7 +13,14 @@ from typing import Any
 from hiermodels import datasets
 from hiermodels.compare import Comparison, compare
 from hiermodels.data import GroupedData
-from hiermodels.errors import DataError, HierModelsError, ImproperPosteriorError, SpecError
+from hiermodels.errors import (
+    DataError,
+    HierModelsError,
+    ImproperPosteriorError,
+    PriorWarning,
+    SpecError,
+)
+from hiermodels.estimates import Estimates
 from hiermodels.fit import Fit, fit
 from hiermodels.noise_free import ReferencePosterior
 from hiermodels.priors import (
@@ -33,8 +40,11 @@ from hiermodels.priors import (
     Uniform,
     VariancePrior,
 )
+from hiermodels.rank import Ranking
 from hiermodels.reference import reference
+from hiermodels.sensitivity import Sensitivity, sensitivity
 from hiermodels.spec import Spec
+from hiermodels.tables import Summary
 
 __version__ = "0.1.0"
 
@@ -43,6 +53,7 @@ __all__ = [
     "Comparison",
     "ConvergenceWarning",
     "DataError",
+    "Estimates",
     "Exponential",
     "Fit",
     "Flat",
@@ -59,9 +70,13 @@ __all__ = [
     "Normal",
     "NormalInverseGamma",
     "Prior",
+    "PriorWarning",
+    "Ranking",
     "ReferencePosterior",
+    "Sensitivity",
     "Spec",
     "SpecError",
+    "Summary",
     "Uniform",
     "VariancePrior",
     "build_model",
@@ -70,6 +85,7 @@ __all__ = [
     "fit",
     "normal_inverse_gamma",
     "reference",
+    "sensitivity",
     "three_level",
     "two_level",
 ]

@@ -156,13 +156,6 @@ def lecture_quantiles(exact: Fit, probabilities: tuple[float, ...]) -> Floats:
     return standard.location + standard.scale * np.array(quantiles)
 
 
-def empirical_bayes(players: pd.DataFrame) -> Floats:
-    """Shrink by ``B = σ²/(σ² + τ̂²)`` with ``τ̂² = s² − σ²``: one value for τ, no uncertainty."""
-    y, sigma2 = players["y"].to_numpy(), players["sigma"].to_numpy()[0] ** 2
-    shrink = gaussian.shrinkage(sigma2, np.maximum(np.var(y, ddof=1) - sigma2, 0.0))
-    return y.mean() + (1 - shrink) * (y - y.mean())
-
-
 def save_plot(plot: PlotCollection, path: Path) -> Path:
     """Save a plot as a file that is whole or is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -194,15 +187,11 @@ def _print_players(players: pd.DataFrame, exact: Floats, nuts: Floats, lecture: 
 
 
 def _print_errors(players: pd.DataFrame, exact: Fit) -> None:
-    """Print the squared errors of three estimates, and how often each beats the raw average."""
-    truth, raw = players["ability"].to_numpy(), players["y"].to_numpy()
-    estimates = {
-        "raw averages": raw,
-        "empirical Bayes": empirical_bayes(players),
-        "posterior means": exact.reference().mean["theta"].to_numpy(),
-    }
+    """Print the squared errors of the estimates, and how often each beats the raw average."""
+    errors = pd.DataFrame(exact.estimates(truth=players["ability"]).errors)
     print("Sum of squared errors over the players, and how many are closer to the truth than raw:")
-    for name, estimate in estimates.items():
-        error = float(((estimate - truth) ** 2).sum())
-        closer = int((np.abs(estimate - truth) < np.abs(raw - truth)).sum())
-        print(f"  {name:16}{error:8.4f}" + ("" if name == "raw averages" else f"  {closer} of 18"))
+    names = {"raw": "raw averages", "eb": "empirical Bayes", "posterior mean": "posterior means"}
+    for key, name in names.items():
+        row = errors.loc[key]
+        closer = "" if key == "raw" else f"  {row['closer']:.0f} of {row['groups']:.0f}"
+        print(f"  {name:16}{row['sse']:8.4f}{closer}")

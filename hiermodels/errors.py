@@ -1,4 +1,4 @@
-"""The one family of errors that this package raises about what it was given."""
+"""The one family of errors that this package raises about what it was given, and a warning."""
 
 from __future__ import annotations
 
@@ -17,3 +17,7 @@ class SpecError(HierModelsError):
 
 class ImproperPosteriorError(HierModelsError):
     """The posterior does not exist: the data do not bound what the priors leave open."""
+
+
+class PriorWarning(UserWarning):
+    """A prior that nobody chose drives the answer."""

@@ -19,12 +19,16 @@ from hiermodels.noise_free import ReferencePosterior
 from hiermodels.posterior import Posterior, group_draws, with_log_likelihood
 from hiermodels.priors import Prior
 from hiermodels.reference import reference_posterior
+from hiermodels.sensitivity import Sensitivity, compare_priors, warn_of_default_prior
 from hiermodels.spec import Spec
+from hiermodels.tables import CI_PROB
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
 
-    from hiermodels.summary import Summary
+    from hiermodels.estimates import Estimates
+    from hiermodels.rank import Ranking
+    from hiermodels.tables import Summary
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,9 @@ class Fit:
     def summary(self, **options: Any) -> Summary:
         """Return ArviZ's summary of the draws, below the model and its priors.
 
+        Values of more than 500 units are left out unless they are asked for, as the header then
+        says: ArviZ takes some milliseconds for each.
+
         Parameters
         ----------
         **options
@@ -70,6 +77,86 @@ class Fit:
         from hiermodels.summary import summarize
 
         return summarize(self.posterior, **options)
+
+    def variance_components(self, ci_prob: float = CI_PROB) -> Summary:
+        """Tabulate sds, variances and each level's share of them, without Monte Carlo error.
+
+        Parameters
+        ----------
+        ci_prob : float
+            Probability of the equal-tailed intervals.
+
+        Returns
+        -------
+        Summary
+            Rows ``tau`` and ``tau²``, with their like at other levels; ``share[group]``, the part
+            of the total variance that lies between groups, at the top level the intraclass
+            correlation; with three levels ``icc[group]``, the correlation of two rows of one
+            innermost group.  Where the standard errors are known, the residual variance is that
+            of a typical row, so that the shares are I² (Higgins & Thompson 2002).
+
+        Examples
+        --------
+        >>> import hiermodels as hm
+        >>> fit = hm.fit(hm.datasets.load_pastes(), groups=["batch", "cask"], random_seed=1)
+        outcome = strength, groups = batch/cask (outcome inferred)
+        >>> fit.variance_components()["median"].round(2).tail(3)
+        share[cask]        0.67
+        share[residual]    0.05
+        icc[cask]          0.95
+        Name: median, dtype: float64
+        """
+        from hiermodels.components import variance_components
+
+        return variance_components(self.reference(), ci_prob)
+
+    def estimates(self, truth: Any = None) -> Estimates:
+        """Put unpooled, pooled, empirical Bayes and posterior estimates of the groups together.
+
+        Parameters
+        ----------
+        truth : Series, mapping or sequence, optional
+            Known true values: by group label, or else (a Series numbered 0, 1, … counts as a
+            sequence) in the order of the groups in the data.  Adds a table of errors.
+
+        Returns
+        -------
+        Estimates
+            With ``table``, ``errors`` and ``sds``, the REML estimates of the sds that empirical
+            Bayes takes for known.
+
+        References
+        ----------
+        Efron & Morris (1975), JASA 70:311.
+
+        Examples
+        --------
+        >>> import hiermodels as hm
+        >>> players = hm.datasets.load_baseball()
+        >>> fit = hm.fit(players, outcome="y", groups="player", se="sigma", random_seed=1)
+        >>> fit.estimates(truth=players["ability"]).errors.round(4)
+                           sse    rmse  closer  groups
+        estimate
+        raw             0.0754  0.0647       0      18
+        pooled          0.0243  0.0367      14      18
+        eb              0.0217  0.0347      16      18
+        posterior mean  0.0247  0.0370      16      18
+        """
+        from hiermodels.estimates import estimate
+
+        return estimate(self.reference(), truth)
+
+    def sensitivity(
+        self, alternatives: Mapping[str, Mapping[str, Prior]] | None = None
+    ) -> Sensitivity:
+        """Compare the posterior with those under other priors, without Monte Carlo error.
+
+        Parameters
+        ----------
+        alternatives : mapping of str to mapping, optional
+            As in :func:`hiermodels.sensitivity`, which has the defaults.
+        """
+        return compare_priors(self.reference(), alternatives)
 
     def reference(self) -> ReferencePosterior:
         """Return the same posterior without Monte Carlo error, whatever the engine was."""
@@ -87,6 +174,58 @@ class Fit:
             All by default.
         """
         return group_draws(self.posterior, groups)
+
+    def rank(
+        self,
+        level: str | None = None,
+        *,
+        threshold: float | None = None,
+        top: float | None = None,
+        highest_first: bool = True,
+        ci_prob: float = CI_PROB,
+    ) -> Ranking:
+        """Return the league table of a level: the posterior of each unit's rank.
+
+        Parameters
+        ----------
+        level : str, optional
+            Column of the groups, or the variable of their values (``theta``, ``mu``); the
+            innermost by default.
+        threshold : float, optional
+            Adds the probability that a unit's value exceeds this number, without Monte Carlo
+            error.
+        top : int or float, optional
+            Adds the probability of being among the first: this many (an int), or this share of
+            all (a float below 1, rounded to a number of units, at least one).
+        highest_first : bool
+            Whether rank 1, the best, is the highest value or the lowest.
+        ci_prob : float
+            Probability of the equal-tailed interval of the rank.
+
+        References
+        ----------
+        Goldstein & Spiegelhalter (1996), JRSS A 159:385.
+
+        Examples
+        --------
+        >>> import hiermodels as hm
+        >>> fit = hm.fit(hm.datasets.load_eight_schools(), random_seed=1)
+        outcome = y, groups = school, se = sigma (se, outcome, groups inferred)
+        >>> league = fit.rank(top=3, threshold=0)
+        >>> league.table.index[0], league.prob_greater("A", "C") > 0.7
+        ('A', True)
+        """
+        from hiermodels.rank import rank_units
+
+        return rank_units(
+            self.posterior,
+            self.reference(),
+            level,
+            threshold=threshold,
+            top=top,
+            highest_first=highest_first,
+            ci_prob=ci_prob,
+        )
 
     def prior_predictive(self, draws: int = 1000, random_seed: Seed = None) -> xr.DataTree:
         """Draw from the priors, and outcomes of the same rows from what was drawn.
@@ -226,6 +365,13 @@ def fit(
     DataError, SpecError, ImproperPosteriorError
         All are ``HierModelsError``; the message says what to do.
 
+    Warns
+    -----
+    PriorWarning
+        Where at most eight groups of the top level leave their variance so uncertain that its
+        default prior, flat on the variance, and one that is flat on the sd give posterior means
+        that are more than a quarter of a posterior sd apart.
+
     Examples
     --------
     >>> import hiermodels as hm
@@ -248,6 +394,7 @@ def fit(
         missing=missing,
     )
     announce(grouped)
+    warn_of_default_prior(spec, grouped, priors, stacklevel=2)
     posterior = sample(
         spec,
         grouped,

@@ -158,15 +158,29 @@ class Marginal:
         peaks = _peaks(heights) & (heights > heights.max() - WORTH_CLIMBING)
         return lattice.find_frame(self.log_density, grid[peaks])
 
-    def lattice(self, spacing: float) -> Lattice:
-        """Lay a lattice over the posterior, wide enough for every moment that exists."""
-        return lattice.flood(self.log_density, self.frame, spacing, self._log_weight)
+    def lattice(self, spacing: float, order: int = 2) -> Lattice:
+        """Lay a lattice over the posterior, wide enough for the moments of sds that exist.
 
-    def _log_weight(self, u: Floats) -> Floats:
-        """How many times larger a variance is than at the mode: the largest whose E v exists."""
-        exists = [self.tails.sd_moment_exists(name, 2) for name in self.names]
-        ratio = 2 * (self.log_sds(u) - self.log_sds(self.frame.modes[:1]))
-        return np.where(exists, ratio, 0.0).max(axis=1, initial=0.0)
+        Parameters
+        ----------
+        spacing : float
+        order : int
+            The highest moment that will be taken.
+        """
+        orders = range(order, 0, -2)
+        power = np.array(
+            [
+                next((m for m in orders if self.tails.sd_moment_exists(name, m)), 0)
+                for name in self.names
+            ]
+        )
+
+        def log_weight(u: Floats) -> Floats:
+            """How many times larger an sd's moment is than at the mode: the largest of them."""
+            ratio = self.log_sds(u) - self.log_sds(self.frame.modes[:1])
+            return (power * ratio).max(axis=1, initial=0.0)
+
+        return lattice.flood(self.log_density, self.frame, spacing, log_weight)
 
     @cached_property
     def _sigma2(self) -> float:

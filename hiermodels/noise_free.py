@@ -16,7 +16,9 @@ from hiermodels.data import GroupedData
 from hiermodels.errors import ImproperPosteriorError, SpecError
 from hiermodels.gaussian import Floats
 from hiermodels.spec import Spec
+from hiermodels.tables import CI_PROB, Summary, interval_label, interval_note, tails, with_header
 
+NO_ERROR = "no Monte Carlo error"
 NO_MOMENT = "nan: this moment does not exist (the posterior's tail is too heavy); use quantiles"
 
 
@@ -107,10 +109,8 @@ class ReferencePosterior(ABC):
         (name,) = self._names([var_name])
         return self._cdf(name, np.asarray(values, dtype=float))
 
-    def summary(
-        self, var_names: Sequence[str] | None = None, ci_prob: float = 0.89
-    ) -> pd.DataFrame:
-        """Means, sds and equal-tailed intervals, a row for each scalar.
+    def summary(self, var_names: Sequence[str] | None = None, ci_prob: float = CI_PROB) -> Summary:
+        """Means, sds and equal-tailed intervals, a row for each scalar, below the model.
 
         The columns are those of ``arviz_stats.summary`` without the ones that describe Monte
         Carlo error: there is none.
@@ -121,11 +121,27 @@ class ReferencePosterior(ABC):
             Which variables; all by default.
         ci_prob : float
             Probability of the equal-tailed interval.
+
+        Examples
+        --------
+        >>> import hiermodels as hm
+        >>> exact = hm.reference(hm.datasets.load_eight_schools(), priors={"tau": hm.FlatSD()})
+        outcome = y, groups = school, se = sigma (se, outcome, groups inferred)
+        >>> exact.summary(["mu", "tau"], ci_prob=0.9)
+        y ~ Normal(theta[school], sigma) with known sigma
+        theta[school] ~ Normal(mu, tau)
+          mu ~ Flat()
+          tau ~ FlatSD(), on the sd tau
+        no Monte Carlo error
+        intervals: 90 % equal-tailed
+              mean     sd  median  eti90_lb  eti90_ub
+        mu  7.9324 5.1784 7.8917 -0.28169   16.279
+        tau 6.5755 5.6504 5.2385  0.48562   17.176
         """
-        tail = (1 - ci_prob) / 2
+        low, high = tails(ci_prob)
         names = self._names(var_names)
-        ends = self.quantile([tail, 0.5, 1 - tail], names)
-        label = f"eti{100 * ci_prob:.0f}"
+        ends = self.quantile([low, 0.5, high], names)
+        label = interval_label(ci_prob)
         columns = {
             "mean": self.mean[names],
             "sd": self.sd[names],
@@ -133,11 +149,13 @@ class ReferencePosterior(ABC):
             f"{label}_lb": ends.isel(quantile=0, drop=True),
             f"{label}_ub": ends.isel(quantile=2, drop=True),
         }
-        return pd.DataFrame({column: flatten(values) for column, values in columns.items()})
+        table = pd.DataFrame({column: flatten(values) for column, values in columns.items()})
+        notes = [NO_MOMENT] if table.isna().any(axis=None) else []
+        return with_header(table, self.spec, NO_ERROR, interval_note(ci_prob), *notes)
 
     def __repr__(self) -> str:
         lines = [*self.spec.describe(), str(self.data), *self._how()]
-        return "\n  ".join([f"{type(self).__name__} (no Monte Carlo error)", *lines])
+        return "\n  ".join([f"{type(self).__name__} ({NO_ERROR})", *lines])
 
     @abstractmethod
     def _means(self) -> Mapping[str, Any]:

@@ -35,6 +35,7 @@ from hiermodels.sufficient import Standardized
 
 ROWS = -1  # the level below the groups
 RANK_TOLERANCE = 1e-9  # of cross-products of orthonormal columns
+SLOWEST_FALL = 0.06  # exponent with which x = 600 is needed to fall by a factor exp(−36)
 SMALLEST_RESIDUAL = 1e-13  # share of the within-group sum of squares that is rounding error
 
 
@@ -68,10 +69,14 @@ class Tails:
         return own + others - self.contrasts[lowest] / 2
 
     def sd_moment_exists(self, name: str, order: int) -> bool:
-        """Whether ``E[sd^order]`` is finite: on every ray on which this sd grows."""
+        """Whether ``E[sd^order]`` is finite: on every ray on which this sd grows.
+
+        A moment that is finite only because its integrand falls ever so slowly, beyond the range
+        of floating-point numbers, counts as one that does not exist.
+        """
         names = list(self.prior)
         below = names[: names.index(name) + 1]
-        return all(self.tail(lowest, name) + order / 2 < 0 for lowest in below)
+        return all(self.tail(lowest, name) + order / 2 < -SLOWEST_FALL for lowest in below)
 
     def coefficient_moment_exists(self, order: int) -> bool:
         """Whether a moment of every β is finite."""

@@ -1,59 +1,71 @@
-"""Tables of a posterior."""
+"""ArviZ's summary of draws, kept usable where there are very many groups."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from html import escape
+from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
-
+from hiermodels.errors import SpecError
 from hiermodels.posterior import Posterior
-from hiermodels.spec import Spec
+from hiermodels.tables import Summary, interval_note, with_header
+
+MOST_SCALARS = 500  # that are summarised unasked: ArviZ takes some milliseconds for each
 
 
-class Summary(pd.DataFrame):
-    """A data frame that is shown below the model and the priors that it speaks of.
-
-    It is a DataFrame in every other respect; what is computed from it is a plain one.
-    """
-
-    @property
-    def _constructor(self) -> Callable[..., pd.DataFrame]:
-        return pd.DataFrame
-
-    @property
-    def _header(self) -> str:
-        return "\n".join(self.attrs["header"])
-
-    def __repr__(self) -> str:
-        return f"{self._header}\n{super().__repr__()}"
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{escape(self._header)}</pre>{self.to_html(max_rows=60)}"
-
-
-def with_header(table: pd.DataFrame, spec: Spec, *notes: str) -> Summary:
-    """Put the model, its priors and notes above a table."""
-    summary = Summary(table)
-    priors = [f"  {name} ~ {text}" for name, text in spec.describe_priors().items()]
-    summary.attrs["header"] = [*spec.describe(), *priors, *notes]
-    return summary
-
-
-def summarize(posterior: Posterior, **options: Any) -> Summary:
-    """Return ArviZ's summary of the draws.
+def summarize(
+    posterior: Posterior, var_names: Sequence[str] | str | None = None, **options: Any
+) -> Summary:
+    """Return ArviZ's summary of the draws, the variables from the top downwards.
 
     Parameters
     ----------
     posterior : Posterior
+    var_names : str or sequence of str, optional
+        Which variables.  By default all, except values of units that are more than 500: those
+        are left out, and the header says so.
     **options
-        Passed to ``arviz_stats.summary``: ``var_names``, ``ci_prob``, ``ci_kind``,
-        ``round_to``, ….
+        Passed to ``arviz_stats.summary``: ``ci_prob``, ``ci_kind``, ``kind``, ``round_to``, ….
+
+    Raises
+    ------
+    SpecError
+        If the result would not be a table.
     """
+    from arviz_base import rcParams
     from arviz_stats import summary
 
-    table = summary(posterior.datatree, **options)
+    if options.get("fmt") == "xarray":
+        raise SpecError("fmt: a summary is a table; see arviz_stats.summary(fit.datatree, …)")
+    left_out = [] if var_names is not None else _too_many(posterior)
+    if left_out:
+        var_names = [name for name in posterior.spec.variables if name not in left_out]
+    table = summary(posterior.datatree, var_names=var_names, **options)
     sizes = posterior.datatree["posterior"].sizes
-    note = f"{posterior.engine}: {sizes['chain']} chains × {sizes['draw']} draws"
-    return with_header(table, posterior.spec, note)
+    notes = [f"{posterior.engine}: {sizes['chain']} chains × {sizes['draw']} draws"]
+    if any(str(column).endswith("_lb") for column in table.columns):
+        kind = "eti" if "median" in options.get("kind", "") else options.get("ci_kind")
+        prob = options.get("ci_prob") or rcParams["stats.ci_prob"]
+        notes.append(interval_note(prob, kind or rcParams["stats.ci_kind"]))
+    notes += [_explain(posterior, name) for name in left_out]
+    return with_header(table, posterior.spec, *notes)
+
+
+def _too_many(posterior: Posterior) -> list[str]:
+    """Variables that have too many units, or whose draws were not kept."""
+    draws = posterior.datatree["posterior"].to_dataset()
+    return [
+        name
+        for name in posterior.spec.variables
+        if name not in draws or draws[name][0, 0].size > MOST_SCALARS
+    ]
+
+
+def _explain(posterior: Posterior, name: str) -> str:
+    """How to see what is left out."""
+    (dim,) = posterior.spec.dims(name)
+    kept = posterior.draw_groups is None or name != "theta"
+    ask = f"summary(var_names=[{name!r}])" if kept else "draws(groups=[…])"
+    return (
+        f"left out: {name} of {len(posterior.data.coords[dim]):,} {dim}, for which .{ask} asks; "
+        f".reference().summary() has them without Monte Carlo error"
+    )

@@ -15,9 +15,10 @@ PACKAGE = Path(hiermodels.__file__).parent
 STOREYS = """
     __init__ cli demo fit
     plot_comparison compare plots summary
+    rank estimates components sensitivity
     engines.nuts engines.exact engines models parameterization
     reference integrated conjugate noise_free marginal posterior
-    inputs propriety spec sufficient data priors design formula
+    tables inputs propriety spec sufficient data priors design formula
     montecarlo mixture gaussian lattice datasets
     blas parallel wording errors
 """

@@ -89,3 +89,12 @@ def test_a_moment_of_each_variance_is_not_one_of_their_product():
     priors = {"kappa": hm.HalfCauchy(1.0), "tau": hm.FlatVariance()}
     exact = hm.reference(data, outcome="y", groups=["s", "r"], se="se", priors=priors)
     assert np.isfinite(exact.quantile([0.05, 0.95], ["kappa"])["kappa"]).all()
+
+
+def test_a_moment_that_exists_by_a_hair_counts_as_one_that_does_not(schools):
+    """``E τ²`` is an integral of ``exp(−0.001 x)``: finite, and beyond all numbers."""
+    prior = hm.InverseGamma(0.001, 0.001)
+    exact = hm.reference(schools.head(3), priors={"tau": prior})
+    assert np.isfinite(exact.mean["tau"])
+    assert np.isnan(exact.sd["tau"])
+    assert "does not exist" in exact.sd["tau"].attrs["note"]

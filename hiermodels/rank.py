@@ -1,0 +1,285 @@
+"""League tables: the posterior of each unit's rank among all of its level.
+
+Ranks belong to the units jointly: they are counted within each joint draw.  A table of ranks
+of the posterior means would hide how little the data often say of them.
+
+References
+----------
+Laird & Louis (1989), Journal of Educational Statistics 14:29 (expected ranks).
+Goldstein & Spiegelhalter (1996), JRSS A 159:385 (league tables and their limits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from hiermodels.errors import DataError, SpecError
+from hiermodels.gaussian import Floats
+from hiermodels.noise_free import NO_ERROR, ReferencePosterior
+from hiermodels.parallel import for_each
+from hiermodels.posterior import SAMPLE_DIMS, Posterior, group_draws
+from hiermodels.spec import Spec
+from hiermodels.tables import (
+    CI_PROB,
+    Summary,
+    interval_label,
+    interval_note,
+    tails,
+    with_header,
+)
+
+MEMORY = 2 * 2**30  # bytes for values and ranks; with more units, fewer draws are ranked
+BYTES = 12  # for a unit and draw: its value and its rank
+BLOCK = 1 << 18  # values that are sorted, or summarised, at a time
+UNITS_AT_A_TIME = 1024  # whose draws are made at a time, where they were not kept
+MOST_PAIRED = 500  # units of a matrix of pairs
+
+
+@dataclass(frozen=True, repr=False)
+class Ranking:
+    """Posterior of the ranks of all units of a level; rank 1 is the best.
+
+    Attributes
+    ----------
+    table : DataFrame
+        A row for each unit, the best expected rank first: posterior ``mean`` and ``sd`` of its
+        value; ``rank_mean``, ``rank_sd``, ``rank_median`` and an equal-tailed interval of its
+        rank; ``p_best``, the probability of rank 1; ``p_top3`` of the first three and
+        ``p_above_c`` of a value above c, where these were asked for.
+    ranks : DataArray
+        Ranks (chain, draw, unit), the units in the order of the data.
+    highest_first : bool
+        Whether rank 1 is the highest value.
+    """
+
+    table: Summary
+    ranks: xr.DataArray
+    highest_first: bool
+
+    @property
+    def datatree(self) -> xr.DataTree:
+        """The ranks as a variable ``rank`` of a posterior, for ArviZ."""
+        return xr.DataTree.from_dict({"posterior": xr.Dataset({"rank": self.ranks})})
+
+    def prob_greater(self, first: Any, second: Any) -> float:
+        """Posterior probability that one unit's value exceeds another's.
+
+        Parameters
+        ----------
+        first, second : labels
+
+        Raises
+        ------
+        DataError
+            If there is no unit of that label.
+        """
+        return float(self.prob_greater_matrix([first, second]).to_numpy()[0, 1])
+
+    def prob_greater_matrix(self, units: Sequence[Any] | None = None) -> pd.DataFrame:
+        """Posterior probabilities that the row's value exceeds the column's; nan for itself.
+
+        Parameters
+        ----------
+        units : sequence of labels, optional
+            At most 500; all by default, from the best expected rank to the worst.
+
+        Raises
+        ------
+        DataError
+            If there is no unit of that label.
+        SpecError
+            If the matrix would be too large.
+        """
+        labels = pd.Index(self.table.index if units is None else units, name=self._dim)
+        if len(labels) > MOST_PAIRED:
+            raise SpecError(
+                f"units: a matrix of pairs takes at most {MOST_PAIRED} units; there are "
+                f"{len(labels):,}. Name some, or ask for pairs with prob_greater(first, second)"
+            )
+        places = pd.Index(self.ranks[self._dim].to_numpy()).get_indexer(labels)
+        if (places < 0).any():
+            raise DataError(f"there is no {self._dim} {labels[places < 0].tolist()[0]!r}")
+        ranks = _by_unit(self.ranks)[places]
+        lower = np.array([(own < ranks).mean(axis=1) for own in ranks])
+        greater = lower if self.highest_first else 1 - lower
+        np.fill_diagonal(greater, np.nan)
+        return pd.DataFrame(greater, index=labels, columns=labels)
+
+    @property
+    def _dim(self) -> str:
+        return str(self.ranks.dims[-1])
+
+    def __repr__(self) -> str:
+        return repr(self.table)
+
+    def _repr_html_(self) -> str:
+        return self.table._repr_html_()
+
+
+def rank_units(
+    posterior: Posterior,
+    reference: ReferencePosterior,
+    level: str | None = None,
+    *,
+    threshold: float | None = None,
+    top: float | None = None,
+    highest_first: bool = True,
+    ci_prob: float = CI_PROB,
+) -> Ranking:
+    """Rank the units of a level within each joint draw.
+
+    What depends on one unit alone, its mean, sd and probability of exceeding the threshold, is
+    taken from the reference and has no Monte Carlo error; ranks are counted over the draws.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    reference : ReferencePosterior
+        Of the same model and data.
+    level, threshold, top, highest_first, ci_prob
+        As in :meth:`hiermodels.Fit.rank`.
+
+    Raises
+    ------
+    SpecError
+        If there is no such level, or an option is wrong.
+    """
+    name = variable_of(posterior.spec, level)
+    (dim,) = posterior.spec.dims(name)
+    ranks = _rank(_draws(posterior, name), highest_first)
+    mean, sd = reference.mean[name].to_numpy(), reference.sd[name].to_numpy()
+    columns = {"mean": mean, "sd": sd, **_describe(ranks, ci_prob)}
+    columns["p_best"] = _share_at_most(ranks, 1)
+    if top is not None:
+        count = _count(top, len(mean))
+        columns[f"p_top{count}"] = _share_at_most(ranks, count)
+    if threshold is not None:
+        above = 1 - reference.cdf(name, np.full(len(mean), threshold))
+        columns[f"p_above_{threshold:g}"] = above
+    index = pd.Index(ranks[dim].to_numpy(), name=dim)
+    table = pd.DataFrame(columns, index).sort_values("rank_mean", kind="stable")
+    n = ranks.sizes["chain"] * ranks.sizes["draw"]
+    notes = [
+        f"rank 1: {'highest' if highest_first else 'lowest'} {name}",
+        f"ranks: over {n:,} joint draws; a probability's Monte Carlo sd is at most "
+        f"{0.5 / np.sqrt(n):.2g} if they are independent",
+        f"mean, sd{'' if threshold is None else f' and P({name} > {threshold:g})'}: {NO_ERROR}",
+        interval_note(ci_prob),
+    ]
+    return Ranking(with_header(table, posterior.spec, *notes), ranks, highest_first)
+
+
+def variable_of(spec: Spec, level: str | None) -> str:
+    """Name of the units' values at a level, which is a column of groups or the variable itself.
+
+    Raises
+    ------
+    SpecError
+        If the model has no such level.
+    """
+    names = {name: name for name in spec.values[: len(spec.groups)]}
+    by_column = dict(zip(reversed(spec.groups), names, strict=True))
+    if not names:
+        raise SpecError("a model without groups has no units to rank or to compare")
+    wanted = "theta" if level is None else level
+    if wanted not in names | by_column:
+        raise SpecError(
+            f"level: expected one of {', '.join(map(repr, [*by_column, *names]))}; found {level!r}"
+        )
+    return (by_column | names)[wanted]
+
+
+def _count(top: float, units: int) -> int:
+    """How many units ``top`` stands for: a count, or a share of them, at least one."""
+    if top == int(top) and 1 <= top <= units:
+        return int(top)
+    if 0 < top < 1:
+        return max(1, round(top * units))
+    raise SpecError(
+        f"top: expected a count from 1 to {units}, or a share between 0 and 1; found {top!r}"
+    )
+
+
+def _draws(posterior: Posterior, name: str) -> xr.DataArray:
+    """Draws of a level's values (chain, draw, unit); fewer of each chain if memory is short."""
+    kept = posterior.datatree["posterior"].to_dataset()
+    size = posterior.data.sizes[posterior.spec.values.index(name)]
+    chains, draws = kept.sizes["chain"], kept.sizes["draw"]
+    few = int(np.clip(MEMORY // (BYTES * size * chains), 1, draws))
+    if name in kept:
+        return kept[name][:, :few]
+    (dim,) = posterior.spec.dims(name)
+    labels = posterior.data.coords[dim]
+    values = np.empty((size, chains, few))
+    for first in range(0, size, UNITS_AT_A_TIME):
+        part = slice(first, first + UNITS_AT_A_TIME)
+        drawn = group_draws(posterior, labels[part].tolist()).to_numpy()
+        values[part] = np.moveaxis(drawn[:, :few], -1, 0)
+    coords = {"chain": kept["chain"], "draw": kept["draw"][:few], dim: labels}
+    return xr.DataArray(np.moveaxis(values, 0, -1), coords, (*SAMPLE_DIMS, dim))
+
+
+def _rank(values: xr.DataArray, highest_first: bool) -> xr.DataArray:
+    """Ranks within each draw, from 1; a unit's ranks are side by side in memory."""
+    flat = _by_unit(values)
+    units, n = flat.shape
+    ranks = np.empty((units, n), dtype=np.int32)
+    counting = np.arange(1, units + 1, dtype=np.int32)
+    step = max(1, BLOCK // units)
+
+    def count(first: int) -> None:
+        part = flat[:, first : first + step].T.copy()
+        orders = np.argsort(np.negative(part, out=part) if highest_first else part, axis=1)
+        places = np.empty(part.shape, dtype=np.int32)
+        for place, order in zip(places, orders, strict=True):
+            place[order] = counting
+        ranks[:, first : first + step] = places.T
+
+    for_each(count, range(0, n, step))
+    by_draw = np.moveaxis(ranks.reshape(units, *values.shape[:-1]), 0, -1)
+    return values.copy(data=by_draw).rename("rank")
+
+
+def _by_unit(values: xr.DataArray) -> NDArray[Any]:
+    """From (chain, draw, unit) to (unit, draws of all chains), a view."""
+    return np.moveaxis(values.to_numpy(), -1, 0).reshape(values.shape[-1], -1)
+
+
+def _describe(ranks: xr.DataArray, ci_prob: float) -> dict[str, NDArray[Any]]:
+    """Mean, sd, median and equal-tailed interval of each unit's rank.
+
+    Quantiles are ranks themselves: the smallest rank up to which there is at least that
+    probability.
+    """
+    low, high = tails(ci_prob)
+    flat = _by_unit(ranks)
+    mean, sd = np.empty(len(flat)), np.empty(len(flat))
+    ends = np.empty((3, len(flat)), dtype=np.int32)
+    step = max(1, BLOCK // flat.shape[1])
+
+    def describe(first: int) -> None:
+        part = slice(first, first + step)
+        mean[part], sd[part] = flat[part].mean(axis=1), flat[part].std(axis=1)
+        ends[:, part] = np.quantile(flat[part], [low, 0.5, high], axis=1, method="inverted_cdf")
+
+    for_each(describe, range(0, len(flat), step))
+    label = interval_label(ci_prob)
+    return {
+        "rank_mean": mean,
+        "rank_sd": sd,
+        "rank_median": ends[1],
+        f"rank_{label}_lb": ends[0],
+        f"rank_{label}_ub": ends[2],
+    }
+
+
+def _share_at_most(ranks: xr.DataArray, count: int) -> Floats:
+    """Probability of each unit of being among the first."""
+    return (_by_unit(ranks) <= count).mean(axis=1)

@@ -1,0 +1,357 @@
+"""How far the posterior moves, level by level, when a prior of a variance is another one.
+
+The lecture says that subtle changes near the top of a hierarchy matter little at the bottom.
+Here it is a table: each alternative prior has a posterior of its own, without Monte Carlo error,
+and its distance from the first is told in posterior sds.
+
+References
+----------
+Gelman (2006), Bayesian Analysis 1:515 (priors of variances with few groups).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from hiermodels import gaussian
+from hiermodels.blas import one_blas_thread
+from hiermodels.data import GroupedData, Missing
+from hiermodels.errors import ImproperPosteriorError, PriorWarning, SpecError
+from hiermodels.gaussian import Floats
+from hiermodels.inputs import announce, prepare
+from hiermodels.marginal import Marginal
+from hiermodels.noise_free import NO_ERROR, ReferencePosterior
+from hiermodels.priors import (
+    FlatSD,
+    FlatVariance,
+    HalfCauchy,
+    HalfNormal,
+    InverseGamma,
+    Prior,
+    VariancePrior,
+)
+from hiermodels.reference import reference_posterior
+from hiermodels.spec import Spec, describe_prior
+from hiermodels.sufficient import standardize
+from hiermodels.tables import Summary, shown, with_header
+
+DIGITS = 2  # of a scale that is taken from the data
+ONE_SD = (0.158655253931457, 0.5, 0.841344746068543)  # Φ(−1), Φ(0), Φ(1)
+ENDS = (0.005, 0.995)  # quantiles between which distribution functions are compared,
+COMPARED = 200  # at so many values
+FEW = 8  # groups of the top level, at the most, for a look at what a default prior does
+NOTABLE = 0.25  # posterior sds by which another flat prior may move a group's mean
+ROUGH = {1: 0.5, 2: 0.75, 3: 1.0}  # spacing of a lattice for that: right to about 0.001 sd
+
+
+@dataclass(frozen=True, repr=False)
+class Sensitivity:
+    """Posteriors under other priors, and their distance from the first.
+
+    Attributes
+    ----------
+    table : DataFrame
+        A row for each alternative and each variable of the model:
+
+        - ``shift_max``, ``shift_rms``: of the shifts of its units' means, in their sds under the
+          first priors, the largest and the root mean square; ``where``: the unit that moves most;
+        - ``sd_ratio``: new sd over old, the geometric mean over the units;
+        - ``kolmogorov``: largest difference of the distribution functions, for sds;
+        - ``by``: ``mean`` and sd, or ``median`` and half the central 68 % interval, where under
+          one of the priors the moments do not exist.
+    shifts : Dataset
+        Each scalar's shift, with its sign, along a dimension ``alternative``.
+    baseline : ReferencePosterior
+        The posterior that the others are compared with.
+    references : mapping of str to ReferencePosterior
+        The posterior under each alternative.
+    refused : mapping of str to str
+        Alternatives under which the posterior does not exist, and why.
+    """
+
+    table: Summary
+    shifts: xr.Dataset
+    baseline: ReferencePosterior
+    references: Mapping[str, ReferencePosterior]
+    refused: Mapping[str, str]
+
+    @property
+    def verdict(self) -> str:
+        """How far each variable moves at the most, by the priors that are changed."""
+        first = self.baseline.spec
+        shifts = self.table["shift_max"].unstack("variable")
+        changed = {
+            name: " and ".join(key for key, prior in first.priors.items() if prior != other[key])
+            for name, other in ((name, one.spec.priors) for name, one in self.references.items())
+        }
+        worst = shifts.loc[list(changed)].groupby(pd.Series(changed), sort=False).max()
+        sentences = []
+        for key, row in worst.iterrows():
+            moved = ", ".join(f"{name} {row[name]:.2f}" for name in first.variables)
+            sentences.append(f"Another prior of {key} moves, by so many posterior sds: {moved}.")
+        return "\n".join(sentences)
+
+    def __repr__(self) -> str:
+        return f"{self.table!r}\n{self.verdict}"
+
+    def _repr_html_(self) -> str:
+        return f"{self.table._repr_html_()}<pre>{escape(self.verdict)}</pre>"
+
+
+def sensitivity(
+    data: Any,
+    formula: str | None = None,
+    *,
+    outcome: str | None = None,
+    groups: Sequence[str] | str | None = None,
+    se: str | None = None,
+    covariates: Sequence[str] | str | None = None,
+    priors: Mapping[str, Prior] | None = None,
+    missing: Missing = "error",
+    alternatives: Mapping[str, Mapping[str, Prior]] | None = None,
+) -> Sensitivity:
+    """Compare the posterior with those under other priors, straight from a data frame.
+
+    Parameters
+    ----------
+    data, formula, outcome, groups, se, covariates, priors, missing
+        As in :func:`hiermodels.fit`: ``priors`` are the first ones, which the others are compared
+        with.
+    alternatives : mapping of str to mapping, optional
+        For each alternative a name and the priors that it changes, such as ``{"sceptical":
+        {"tau": hm.HalfNormal(2)}}``.  By default each group-level sd in turn is given
+        :class:`FlatVariance`, :class:`FlatSD`, :class:`HalfNormal` and :class:`HalfCauchy` with
+        the sd of the outcome for their scale (all rows, two digits), and the notorious
+        ``InverseGamma(0.001, 0.001)``; of these, those under which the posterior does not exist
+        are left out, with a note.
+
+    Returns
+    -------
+    Sensitivity
+
+    Raises
+    ------
+    ImproperPosteriorError
+        If a posterior that was asked for does not exist.
+
+    References
+    ----------
+    Gelman (2006), Bayesian Analysis 1:515.
+
+    Examples
+    --------
+    >>> import hiermodels as hm
+    >>> moved = hm.sensitivity(
+    ...     hm.datasets.load_eight_schools(), alternatives={"flat sd": {"tau": hm.FlatSD()}}
+    ... )
+    outcome = y, groups = school, se = sigma (se, outcome, groups inferred)
+    >>> round(float(moved.table.loc[("flat sd", "theta"), "shift_max"]), 2)
+    0.31
+    """
+    spec, grouped = prepare(
+        data,
+        formula,
+        outcome=outcome,
+        groups=groups,
+        se=se,
+        covariates=covariates,
+        priors=priors,
+        missing=missing,
+    )
+    announce(grouped)
+    return compare_priors(reference_posterior(spec, grouped), alternatives)
+
+
+def compare_priors(
+    baseline: ReferencePosterior, alternatives: Mapping[str, Mapping[str, Prior]] | None = None
+) -> Sensitivity:
+    """Compare a posterior with those under other priors.
+
+    Parameters
+    ----------
+    baseline : ReferencePosterior
+    alternatives : mapping of str to mapping, optional
+        As in :func:`sensitivity`.
+    """
+    spec, data = baseline.spec, baseline.data
+    if not spec.groups:
+        raise SpecError("a model without groups has no group-level variance to vary the prior of")
+    given = default_alternatives(spec, data) if alternatives is None else alternatives
+    references: dict[str, ReferencePosterior] = {}
+    refused: dict[str, str] = {}
+    for name, changed in given.items():
+        try:
+            other = replace(spec, priors={**spec.priors, **_every_beta(spec, changed)})
+            if other == spec:
+                raise SpecError(f"alternatives: {name!r} changes no prior")
+            references[name] = reference_posterior(other, data)
+        except ImproperPosteriorError as error:
+            if alternatives is not None:
+                raise
+            refused[name] = str(error)
+    if not references:
+        raise SpecError("alternatives: expected at least one other prior; there is none")
+    table, shifts = _distances(baseline, references)
+    notes = [NO_ERROR, "shifts: in sds of the posterior under the priors above"]
+    notes += [f"left out: {name}, under which the posterior does not exist" for name in refused]
+    return Sensitivity(with_header(table, spec, *notes), shifts, baseline, references, refused)
+
+
+def default_alternatives(spec: Spec, data: GroupedData) -> dict[str, dict[str, Prior]]:
+    """Other priors of each group-level sd, from the top downwards: see :func:`sensitivity`."""
+    scale = float(f"{np.std(data.y, ddof=1):.{DIGITS}g}")
+    others: list[VariancePrior] = [
+        FlatVariance(),
+        FlatSD(),
+        HalfNormal(scale),
+        HalfCauchy(scale),
+        InverseGamma(0.001, 0.001),
+    ]
+    return {
+        f"{name} ~ {prior}": {name: prior}
+        for name in reversed(spec.spreads)
+        for prior in others
+        if prior != spec.priors[name]
+    }
+
+
+def _every_beta(spec: Spec, changed: Mapping[str, Prior]) -> dict[str, Prior]:
+    """Priors by parameter, ``beta`` standing for all coefficients."""
+    given = dict(changed)
+    if "beta" in given and spec.covariates:
+        given = dict.fromkeys(spec.coefficients, given.pop("beta")) | given
+    return given
+
+
+def _distances(
+    baseline: ReferencePosterior, references: Mapping[str, ReferencePosterior]
+) -> tuple[pd.DataFrame, xr.Dataset]:
+    """Shifts of all scalars under each alternative, and their table."""
+    rows, shifts = {}, {}
+    everything = [baseline, *references.values()]
+    for variable in baseline.spec.variables:
+        by_moments = all(_has_moments(one, variable) for one in everything)
+        centre, width = _place(baseline, variable, by_moments)
+        for name, other in references.items():
+            new_centre, new_width = _place(other, variable, by_moments)
+            shift = (new_centre - centre) / width
+            shifts[name, variable] = shift
+            rows[name, variable] = _row(baseline, shift, new_width / width, variable) | {
+                "kolmogorov": _kolmogorov(baseline, other, variable),
+                "by": "mean" if by_moments else "median",
+            }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.index = pd.MultiIndex.from_tuples(rows, names=["alternative", "variable"])
+    along = xr.DataArray(list(references), dims="alternative", name="alternative")
+    combined = {
+        variable: xr.concat([shifts[name, variable] for name in references], along)
+        for variable in baseline.spec.variables
+    }
+    order = [(name, variable) for name in references for variable in baseline.spec.variables]
+    return table.loc[order], xr.Dataset(combined)
+
+
+def _has_moments(posterior: ReferencePosterior, variable: str) -> bool:
+    return bool(np.isfinite(posterior.sd[variable]).all())
+
+
+def _place(
+    posterior: ReferencePosterior, variable: str, by_moments: bool
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Mean and sd, or median and half the central 68 % interval, which is one sd of a normal."""
+    if by_moments:
+        return posterior.mean[variable], posterior.sd[variable]
+    low, middle, high = posterior.quantile(ONE_SD, [variable])[variable].drop_vars("quantile")
+    return middle, (high - low) / 2
+
+
+def _row(
+    baseline: ReferencePosterior, shift: xr.DataArray, ratio: xr.DataArray, variable: str
+) -> dict[str, Any]:
+    size = np.abs(shift.to_numpy()).ravel()
+    dims = baseline.spec.dims(variable)
+    label = shift[dims[0]].to_numpy()[size.argmax()] if dims else ""
+    return {
+        "shift_max": float(size.max()),
+        "where": str(label),
+        "shift_rms": float(np.sqrt((size**2).mean())),
+        "sd_ratio": float(np.exp(np.log(ratio.to_numpy()).mean())),
+    }
+
+
+def _kolmogorov(baseline: ReferencePosterior, other: ReferencePosterior, variable: str) -> float:
+    """Largest difference of the distribution functions of an sd, over a grid; else nan."""
+    if variable not in baseline.spec.sds:
+        return float("nan")
+    ends = [one.quantile(ENDS, [variable])[variable].to_numpy() for one in (baseline, other)]
+    values = np.geomspace(np.min(ends), np.max(ends), COMPARED)
+    return float(np.abs(baseline.cdf(variable, values) - other.cdf(variable, values)).max())
+
+
+def warn_of_default_prior(
+    spec: Spec, data: GroupedData, given: Mapping[str, Prior] | None, stacklevel: int
+) -> None:
+    """Warn where the default prior of the top variance drives the answer, with the figure.
+
+    With few groups a flat prior is not uninformative.  The posterior means of the top groups
+    under ``FlatSD()`` are compared with those under the default ``FlatVariance()``; both are sums
+    over one lattice, with other weights.
+
+    Parameters
+    ----------
+    spec : Spec
+    data : GroupedData
+    given : mapping of str to Prior or None
+        Priors that the user chose: of these there is no warning.
+    stacklevel : int
+        As for :func:`warnings.warn`.
+    """
+    if not spec.groups or data.sizes[-1] > FEW or spec.spreads[-1] in (given or {}):
+        return
+    top, name = spec.spreads[-1], spec.values[-2]
+    means, sd = _means_under_both(spec, data)
+    shift = np.abs(means[1] - means[0]) / sd
+    worst = int(shift.argmax())
+    if shift[worst] < NOTABLE:
+        return
+    label = data.labels[0][worst]
+    old, new = (shown(float(f"{mean[worst]:.3g}")) for mean in means)
+    warnings.warn(
+        f"{len(sd)} {spec.groups[0]!r} groups say little of {top}: its default prior matters. "
+        f"The posterior mean of {name}[{label}] is {old} under "
+        f"{describe_prior(top, FlatVariance())}, and {new} under {describe_prior(top, FlatSD())}: "
+        f"{shift[worst]:.2f} posterior sd away. State the prior that you mean, "
+        f"priors={{{top!r}: …}}; .sensitivity() compares them.",
+        PriorWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
+@one_blas_thread()
+def _means_under_both(spec: Spec, data: GroupedData) -> tuple[Floats, Floats]:
+    """Means of the top groups under the spec's prior and ``FlatSD()`` (2, u), and sds (u,)."""
+    marginal = Marginal.of(spec, standardize(data))
+    lattice = marginal.lattice(ROUGH[len(marginal.names)])
+    top = len(spec.groups) - 1
+    log_sd = marginal.log_sds(lattice.points)[:, top] + np.log(marginal.data.scale)
+    old = spec.variance_prior(spec.spreads[-1])
+    ratio = FlatSD().log_density_log_sd(log_sd) - old.log_density_log_sd(log_sd)
+    other = np.exp(lattice.log_density - lattice.log_sum + ratio)
+    standard = marginal.data
+    moments = gaussian.mixture_moments(
+        standard.tree,
+        marginal.variances(lattice.points),
+        np.stack([lattice.weights, other / other.sum()]),
+        marginal.coefficients,
+        standard.origin,
+    )
+    means = standard.location + standard.scale * moments.means[top]
+    return means, standard.scale * np.sqrt(moments.variances[top][0])

@@ -1,0 +1,195 @@
+"""Posteriors under other priors: distances by hand, published figures, and the warning."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from published import SCHOOLS_FLAT_SD, SCHOOLS_FLAT_VARIANCE
+from scipy import integrate, stats
+
+import hiermodels as hm
+
+
+def frame(y, sigma):
+    return pd.DataFrame({"group": [f"g{i}" for i in range(len(y))], "y": y, "sigma": sigma})
+
+
+def test_eight_schools_move_as_published(schools):
+    moved = hm.sensitivity(schools, alternatives={"sd": {"tau": hm.FlatSD()}})
+    old, new = SCHOOLS_FLAT_VARIANCE, SCHOOLS_FLAT_SD
+    for name in ("mu", "tau", "theta"):
+        mean, sd = (np.array(old[name][key]) for key in ("mean", "sd"))
+        shift = (np.array(new[name]["mean"]) - mean) / sd
+        np.testing.assert_allclose(moved.shifts[name].sel(alternative="sd"), shift, atol=1e-7)
+        row = moved.table.loc[("sd", name)]
+        assert row["shift_max"] == pytest.approx(np.abs(shift).max(), abs=1e-7)
+        assert row["shift_rms"] == pytest.approx(np.sqrt((shift**2).mean()), abs=1e-7)
+        ratio = np.exp(np.log(np.array(new[name]["sd"]) / sd).mean())
+        assert row["sd_ratio"] == pytest.approx(ratio, abs=1e-7)
+    assert moved.table.loc[("sd", "theta"), "where"] == "A"
+    assert moved.verdict == (
+        "Another prior of tau moves, by so many posterior sds: mu 0.03, tau 0.61, theta 0.31."
+    )
+
+
+def test_the_distance_of_two_distributions_by_adaptive_quadrature():
+    """``p(V) ∝ V^{−(k − 1)/2} exp(−S/2V)`` under a flat variance; over τ under a flat sd."""
+    y = np.random.default_rng(3).normal(0, 1.3, 8)
+    moved = hm.sensitivity(frame(y, 0.8), alternatives={"sd": {"tau": hm.FlatSD()}})
+    law = stats.invgamma(2.5, scale=((y - y.mean()) ** 2).sum() / 2)
+    tau = np.geomspace(0.02, 5, 150)
+    variance = 1 - law.sf(0.64 + tau**2) / law.sf(0.64)
+
+    def mass(top):
+        return integrate.quad(lambda t: law.pdf(0.64 + t**2), 0, top, epsabs=0, limit=200)[0]
+
+    sd = np.array([mass(t) for t in tau]) / mass(np.inf)
+    expected = np.abs(variance - sd).max()
+    assert moved.table.loc[("sd", "tau"), "kolmogorov"] == pytest.approx(expected, abs=1e-3)
+    assert np.isnan(moved.table.loc[("sd", "theta"), "kolmogorov"])
+
+
+def test_defaults_change_one_prior_at_a_time_with_a_scale_from_the_data():
+    data = hm.datasets.load_school_calendar().drop(columns="year")
+    moved = hm.sensitivity(data, priors={"tau": hm.FlatSD()})
+    scale = float(f"{data['y'].std():.2g}")
+    assert scale == 0.33
+    expected = [
+        ("kappa", hm.FlatSD()),
+        ("kappa", hm.HalfNormal(scale)),
+        ("kappa", hm.HalfCauchy(scale)),
+        ("kappa", hm.InverseGamma(0.001, 0.001)),
+        ("tau", hm.FlatVariance()),
+        ("tau", hm.HalfNormal(scale)),
+        ("tau", hm.HalfCauchy(scale)),
+        ("tau", hm.InverseGamma(0.001, 0.001)),
+    ]
+    assert list(moved.references) == [f"{name} ~ {prior}" for name, prior in expected]
+    for (name, prior), reference in zip(expected, moved.references.values(), strict=True):
+        assert dict(reference.spec.priors) == {**moved.baseline.spec.priors, name: prior}
+    assert dict(moved.refused) == {}
+    assert list(moved.shifts["alternative"]) == list(moved.references)
+    assert len(moved.verdict.splitlines()) == 2
+
+
+def test_changes_at_the_top_matter_less_at_the_bottom():
+    """The lecture's claim, on strengths of a paste in casks in batches."""
+    data = hm.datasets.load_pastes()
+    changed = {"half-Cauchy": {"kappa": hm.HalfCauchy(1)}}
+    moved = hm.sensitivity(data, groups=["batch", "cask"], alternatives=changed)
+    shift = moved.table.loc["half-Cauchy", "shift_max"]
+    assert shift["kappa"] > shift["mu"] > shift["tau"] > shift["theta"] > shift["sigma"]
+    assert shift["theta"] < 0.1
+
+
+def test_moments_that_do_not_exist_are_replaced_by_quantiles(schools):
+    four = schools.head(4)
+    moved = hm.sensitivity(four, alternatives={"sd": {"tau": hm.HalfNormal(5)}})
+    assert moved.table["by"].to_dict() == {
+        ("sd", "mu"): "median",
+        ("sd", "tau"): "median",
+        ("sd", "theta"): "mean",
+    }
+    q = [stats.norm.cdf(-1), 0.5, stats.norm.cdf(1)]
+    old = moved.baseline.quantile(q, ["tau"])["tau"].to_numpy()
+    new = moved.references["sd"].quantile(q, ["tau"])["tau"].to_numpy()
+    row = moved.table.loc[("sd", "tau")]
+    assert row["shift_max"] == pytest.approx(abs(new[1] - old[1]) / ((old[2] - old[0]) / 2))
+    assert row["sd_ratio"] == pytest.approx((new[2] - new[0]) / (old[2] - old[0]))
+
+
+def test_the_unit_of_the_outcome_does_not_matter(schools):
+    plain = hm.sensitivity(schools, alternatives={"a": {"tau": hm.HalfNormal(3)}})
+    tenfold = schools.assign(y=10 * schools["y"] + 7, sigma=10 * schools["sigma"])
+    scaled = hm.sensitivity(tenfold, alternatives={"a": {"tau": hm.HalfNormal(30)}})
+    np.testing.assert_allclose(scaled.shifts["theta"], plain.shifts["theta"], atol=1e-8)
+    np.testing.assert_allclose(scaled.table["sd_ratio"], plain.table["sd_ratio"], rtol=1e-8)
+
+
+def test_a_posterior_that_does_not_exist_is_left_out_or_refused(schools):
+    three = schools.head(3)
+    moved = hm.sensitivity(three, priors={"tau": hm.FlatSD()})
+    assert list(moved.refused) == ["tau ~ FlatVariance()"]
+    assert "left out: tau ~ FlatVariance(), under which the posterior does not exist" in repr(moved)
+    with pytest.raises(hm.ImproperPosteriorError):
+        hm.sensitivity(
+            three,
+            priors={"tau": hm.FlatSD()},
+            alternatives={"flat": {"tau": hm.FlatVariance()}},
+        )
+
+
+def test_priors_of_coefficients_may_change_too():
+    rng = np.random.default_rng(1)
+    data = frame(rng.normal(size=10), 0.5).assign(x=rng.normal(size=10))
+    fit = hm.fit(data, "y ~ x + (1 | group)", se="sigma", draws=1, chains=1)
+    moved = fit.sensitivity({"sceptical": {"beta": hm.Normal(0, 0.1)}})
+    assert moved.references["sceptical"].spec.priors["beta[x]"] == hm.Normal(0, 0.1)
+    assert moved.shifts["beta"].dims == ("alternative", "coef")
+    assert moved.verdict.startswith("Another prior of beta[x] moves")
+
+
+@pytest.mark.parametrize(
+    ("alternatives", "message"),
+    [
+        ({}, "expected at least one other prior"),
+        ({"same": {"tau": hm.FlatVariance()}}, "'same' changes no prior"),
+        ({"a": {"kappa": hm.FlatSD()}}, "no parameter 'kappa'"),
+    ],
+)
+def test_wrong_alternatives_are_refused(schools, alternatives, message):
+    with pytest.raises(hm.SpecError, match=message):
+        hm.sensitivity(schools, alternatives=alternatives)
+
+
+def test_one_population_is_refused():
+    data = pd.DataFrame({"y": [1.0, 2.0, 4.0]})
+    with pytest.raises(hm.SpecError, match="no group-level variance"):
+        hm.sensitivity(data, groups=[], outcome="y")
+
+
+def test_the_display_has_the_table_and_the_verdict(schools):
+    moved = hm.sensitivity(schools)
+    assert "tau ~ FlatVariance(), on the variance tau²" in repr(moved)
+    assert "no Monte Carlo error" in repr(moved)
+    assert moved.verdict in repr(moved)
+    assert "<table" in moved._repr_html_()
+
+
+def test_a_default_that_drives_the_answer_is_told_once_with_the_figure(schools):
+    with pytest.warns(hm.PriorWarning) as caught:
+        hm.fit(schools, draws=10, random_seed=1)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    text = str(caught[0].message)
+    assert "8 'school' groups say little of tau" in text
+    assert "theta[A] is 14.6 under FlatVariance(), on the variance tau²" in text
+    assert "11.4 under FlatSD(), on the sd tau: 0.31 posterior sd away" in text
+
+
+def test_the_warned_figure_is_that_of_three_levels_too():
+    data = hm.datasets.simulate_classrooms(5, random_seed=0)
+    with pytest.warns(hm.PriorWarning) as caught:
+        fit = hm.fit(data, draws=10, random_seed=1)
+    moved = fit.sensitivity({"sd": {"kappa": hm.FlatSD()}})
+    row = moved.table.loc[("sd", "mu")]
+    assert f"{row['shift_max']:.2f} posterior sd away" in str(caught[0].message)
+    assert f"mu[{row['where']}] is " in str(caught[0].message)
+
+
+@pytest.mark.parametrize(
+    ("data", "priors"),
+    [
+        (hm.datasets.load_eight_schools(), {"tau": hm.FlatVariance()}),
+        (hm.datasets.load_baseball()[["player", "y", "sigma"]], None),
+        (frame([-9.0, -5.0, 0.0, 2.0, 4.0, 8.0], 0.5), None),
+    ],
+    ids=["stated", "many groups", "certain"],
+)
+def test_no_warning_where_none_is_due(data, priors):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", hm.PriorWarning)
+        hm.fit(data, priors=priors, draws=10, random_seed=1)
