@@ -171,7 +171,9 @@ def cases() -> Sequence[tuple[str, Any, Any]]:
         "Dyestuff, sigma unknown": prepare(load.load_dyestuff(), "yield_ ~ (1 | batch)"),
         "Pastes, three levels": prepare(load.load_pastes(), "strength ~ (1 | batch/cask)"),
         "classrooms, covariate": prepare(classrooms, nested),
-        "baseball, one population": prepare(baseball, outcome="y", groups=[], priors=conjugate),
+        "baseball, one population": prepare(
+            baseball[["y"]], outcome="y", groups=[], priors=conjugate
+        ),
     }
     return [(name, spec, data) for name, (spec, data) in prepared.items()]
 

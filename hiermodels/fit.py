@@ -147,16 +147,16 @@ class Fit:
         return estimate(self.reference(), truth)
 
     def sensitivity(
-        self, alternatives: Mapping[str, Mapping[str, Prior]] | None = None
+        self, priors: Mapping[str, Mapping[str, Prior]] | None = None
     ) -> Sensitivity:
         """Compare the posterior with those under other priors, without Monte Carlo error.
 
         Parameters
         ----------
-        alternatives : mapping of str to mapping, optional
+        priors : mapping of str to mapping, optional
             As in :func:`hiermodels.sensitivity`, which has the defaults.
         """
-        return compare_priors(self.reference(), alternatives)
+        return compare_priors(self.reference(), priors)
 
     def reference(self) -> ReferencePosterior:
         """Return the same posterior without Monte Carlo error, whatever the engine was."""

@@ -114,24 +114,26 @@ def sensitivity(
     groups: Sequence[str] | str | None = None,
     se: str | None = None,
     covariates: Sequence[str] | str | None = None,
-    priors: Mapping[str, Prior] | None = None,
+    priors: Mapping[str, Mapping[str, Prior]] | None = None,
+    baseline: Mapping[str, Prior] | None = None,
     missing: Missing = "error",
-    alternatives: Mapping[str, Mapping[str, Prior]] | None = None,
 ) -> Sensitivity:
     """Compare the posterior with those under other priors, straight from a data frame.
 
     Parameters
     ----------
-    data, formula, outcome, groups, se, covariates, priors, missing
-        As in :func:`hiermodels.fit`: ``priors`` are the first ones, which the others are compared
-        with.
-    alternatives : mapping of str to mapping, optional
+    data, formula, outcome, groups, se, covariates, missing
+        As in :func:`hiermodels.fit`.
+    priors : mapping of str to mapping, optional
         For each alternative a name and the priors that it changes, such as ``{"sceptical":
         {"tau": hm.HalfNormal(2)}}``.  By default each group-level sd in turn is given
         :class:`FlatVariance`, :class:`FlatSD`, :class:`HalfNormal` and :class:`HalfCauchy` with
         the sd of the outcome for their scale (all rows, two digits), and the notorious
         ``InverseGamma(0.001, 0.001)``; of these, those under which the posterior does not exist
         are left out, with a note.
+    baseline : mapping of str to Prior, optional
+        The priors that all alternatives start from and are compared with: ``priors`` of
+        :func:`hiermodels.fit`.
 
     Returns
     -------
@@ -150,7 +152,7 @@ def sensitivity(
     --------
     >>> import hiermodels as hm
     >>> moved = hm.sensitivity(
-    ...     hm.datasets.load_eight_schools(), alternatives={"flat sd": {"tau": hm.FlatSD()}}
+    ...     hm.datasets.load_eight_schools(), priors={"flat sd": {"tau": hm.FlatSD()}}
     ... )
     outcome = y, groups = school, se = sigma (se, outcome, groups inferred)
     >>> round(float(moved.table.loc[("flat sd", "theta"), "shift_max"]), 2)
@@ -163,42 +165,47 @@ def sensitivity(
         groups=groups,
         se=se,
         covariates=covariates,
-        priors=priors,
+        priors=baseline,
         missing=missing,
     )
     announce(grouped)
-    return compare_priors(reference_posterior(spec, grouped), alternatives)
+    return compare_priors(reference_posterior(spec, grouped), priors)
 
 
 def compare_priors(
-    baseline: ReferencePosterior, alternatives: Mapping[str, Mapping[str, Prior]] | None = None
+    baseline: ReferencePosterior, priors: Mapping[str, Mapping[str, Prior]] | None = None
 ) -> Sensitivity:
     """Compare a posterior with those under other priors.
 
     Parameters
     ----------
     baseline : ReferencePosterior
-    alternatives : mapping of str to mapping, optional
+    priors : mapping of str to mapping, optional
         As in :func:`sensitivity`.
     """
     spec, data = baseline.spec, baseline.data
     if not spec.groups:
         raise SpecError("a model without groups has no group-level variance to vary the prior of")
-    given = default_alternatives(spec, data) if alternatives is None else alternatives
+    given = default_alternatives(spec, data) if priors is None else priors
     references: dict[str, ReferencePosterior] = {}
     refused: dict[str, str] = {}
     for name, changed in given.items():
+        if not isinstance(changed, Mapping):
+            raise SpecError(
+                f"priors: expected alternatives by name, each a mapping, such as "
+                f"{{'another': {{{spec.spreads[-1]!r}: FlatSD()}}}}; found {name!r}: {changed!r}"
+            )
         try:
             other = replace(spec, priors={**spec.priors, **_every_beta(spec, changed)})
             if other == spec:
-                raise SpecError(f"alternatives: {name!r} changes no prior")
+                raise SpecError(f"priors: {name!r} changes no prior")
             references[name] = reference_posterior(other, data)
         except ImproperPosteriorError as error:
-            if alternatives is not None:
+            if priors is not None:
                 raise
             refused[name] = str(error)
     if not references:
-        raise SpecError("alternatives: expected at least one other prior; there is none")
+        raise SpecError("priors: expected at least one other prior; there is none")
     table, shifts = _distances(baseline, references)
     notes = [NO_ERROR, "shifts: in sds of the posterior under the priors above"]
     notes += [f"left out: {name}, under which the posterior does not exist" for name in refused]

@@ -18,7 +18,7 @@ def frame(y, sigma):
 
 
 def test_eight_schools_move_as_published(schools):
-    moved = hm.sensitivity(schools, alternatives={"sd": {"tau": hm.FlatSD()}})
+    moved = hm.sensitivity(schools, priors={"sd": {"tau": hm.FlatSD()}})
     old, new = SCHOOLS_FLAT_VARIANCE, SCHOOLS_FLAT_SD
     for name in ("mu", "tau", "theta"):
         mean, sd = (np.array(old[name][key]) for key in ("mean", "sd"))
@@ -38,7 +38,7 @@ def test_eight_schools_move_as_published(schools):
 def test_the_distance_of_two_distributions_by_adaptive_quadrature():
     """``p(V) ∝ V^{−(k − 1)/2} exp(−S/2V)`` under a flat variance; over τ under a flat sd."""
     y = np.random.default_rng(3).normal(0, 1.3, 8)
-    moved = hm.sensitivity(frame(y, 0.8), alternatives={"sd": {"tau": hm.FlatSD()}})
+    moved = hm.sensitivity(frame(y, 0.8), priors={"sd": {"tau": hm.FlatSD()}})
     law = stats.invgamma(2.5, scale=((y - y.mean()) ** 2).sum() / 2)
     tau = np.geomspace(0.02, 5, 150)
     variance = 1 - law.sf(0.64 + tau**2) / law.sf(0.64)
@@ -54,7 +54,7 @@ def test_the_distance_of_two_distributions_by_adaptive_quadrature():
 
 def test_defaults_change_one_prior_at_a_time_with_a_scale_from_the_data():
     data = hm.datasets.load_school_calendar().drop(columns="year")
-    moved = hm.sensitivity(data, priors={"tau": hm.FlatSD()})
+    moved = hm.sensitivity(data, baseline={"tau": hm.FlatSD()})
     scale = float(f"{data['y'].std():.2g}")
     assert scale == 0.33
     expected = [
@@ -79,7 +79,7 @@ def test_changes_at_the_top_matter_less_at_the_bottom():
     """The lecture's claim, on strengths of a paste in casks in batches."""
     data = hm.datasets.load_pastes()
     changed = {"half-Cauchy": {"kappa": hm.HalfCauchy(1)}}
-    moved = hm.sensitivity(data, groups=["batch", "cask"], alternatives=changed)
+    moved = hm.sensitivity(data, groups=["batch", "cask"], priors=changed)
     shift = moved.table.loc["half-Cauchy", "shift_max"]
     assert shift["kappa"] > shift["mu"] > shift["tau"] > shift["theta"] > shift["sigma"]
     assert shift["theta"] < 0.1
@@ -87,7 +87,7 @@ def test_changes_at_the_top_matter_less_at_the_bottom():
 
 def test_moments_that_do_not_exist_are_replaced_by_quantiles(schools):
     four = schools.head(4)
-    moved = hm.sensitivity(four, alternatives={"sd": {"tau": hm.HalfNormal(5)}})
+    moved = hm.sensitivity(four, priors={"sd": {"tau": hm.HalfNormal(5)}})
     assert moved.table["by"].to_dict() == {
         ("sd", "mu"): "median",
         ("sd", "tau"): "median",
@@ -102,23 +102,23 @@ def test_moments_that_do_not_exist_are_replaced_by_quantiles(schools):
 
 
 def test_the_unit_of_the_outcome_does_not_matter(schools):
-    plain = hm.sensitivity(schools, alternatives={"a": {"tau": hm.HalfNormal(3)}})
+    plain = hm.sensitivity(schools, priors={"a": {"tau": hm.HalfNormal(3)}})
     tenfold = schools.assign(y=10 * schools["y"] + 7, sigma=10 * schools["sigma"])
-    scaled = hm.sensitivity(tenfold, alternatives={"a": {"tau": hm.HalfNormal(30)}})
+    scaled = hm.sensitivity(tenfold, priors={"a": {"tau": hm.HalfNormal(30)}})
     np.testing.assert_allclose(scaled.shifts["theta"], plain.shifts["theta"], atol=1e-8)
     np.testing.assert_allclose(scaled.table["sd_ratio"], plain.table["sd_ratio"], rtol=1e-8)
 
 
 def test_a_posterior_that_does_not_exist_is_left_out_or_refused(schools):
     three = schools.head(3)
-    moved = hm.sensitivity(three, priors={"tau": hm.FlatSD()})
+    moved = hm.sensitivity(three, baseline={"tau": hm.FlatSD()})
     assert list(moved.refused) == ["tau ~ FlatVariance()"]
     assert "left out: tau ~ FlatVariance(), under which the posterior does not exist" in repr(moved)
     with pytest.raises(hm.ImproperPosteriorError):
         hm.sensitivity(
             three,
-            priors={"tau": hm.FlatSD()},
-            alternatives={"flat": {"tau": hm.FlatVariance()}},
+            baseline={"tau": hm.FlatSD()},
+            priors={"flat": {"tau": hm.FlatVariance()}},
         )
 
 
@@ -137,12 +137,13 @@ def test_priors_of_coefficients_may_change_too():
     [
         ({}, "expected at least one other prior"),
         ({"same": {"tau": hm.FlatVariance()}}, "'same' changes no prior"),
+        ({"tau": hm.FlatSD()}, "alternatives by name, each a mapping"),
         ({"a": {"kappa": hm.FlatSD()}}, "no parameter 'kappa'"),
     ],
 )
 def test_wrong_alternatives_are_refused(schools, alternatives, message):
     with pytest.raises(hm.SpecError, match=message):
-        hm.sensitivity(schools, alternatives=alternatives)
+        hm.sensitivity(schools, priors=alternatives)
 
 
 def test_one_population_is_refused():
