@@ -14,7 +14,7 @@ from hiermodels import datasets
 from hiermodels.compare import Comparison, compare
 from hiermodels.data import GroupedData
 from hiermodels.errors import DataError, HierModelsError, ImproperPosteriorError, SpecError
-from hiermodels.fit import Fit, fit
+from hiermodels.fit import Fit, fit, load
 from hiermodels.noise_free import ReferencePosterior
 from hiermodels.priors import (
     CoefficientPrior,
@@ -68,6 +68,7 @@ __all__ = [
     "compare",
     "datasets",
     "fit",
+    "load",
     "normal_inverse_gamma",
     "reference",
     "three_level",

@@ -53,7 +53,9 @@ def summarize(posterior: Posterior, **options: Any) -> Summary:
     """
     from arviz_stats import summary
 
-    table = summary(posterior.datatree, **options)
+    draws = posterior.datatree.copy()
+    draws["posterior"] = draws["posterior"].to_dataset().reset_coords(drop=True)  # ArviZ stacks
+    table = summary(draws, **options)
     sizes = posterior.datatree["posterior"].sizes
     note = f"{posterior.engine}: {sizes['chain']} chains × {sizes['draw']} draws"
     return with_header(table, posterior.spec, note)
