@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = ("baseball", "schools", "classrooms")
 DISAGREE = 1  # exit code of a comparison that the draws do not pass
+SHOWN: Any = {"float_format": "{:.4g}".format, "max_rows": 60}
 WRONG_INPUT = 2  # exit code where something is wrong with what was given
 
 _ASSIGNED = re.compile(r"(?P<name>[^=\[]+(\[.*\])?)=(?P<value>.+)")
@@ -26,11 +28,20 @@ _ASSIGNED = re.compile(r"(?P<name>[^=\[]+(\[.*\])?)=(?P<value>.+)")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        return int(options.run(options))
-    except (HierModelsError, OSError) as error:
-        print(f"hiermodels: {error}", file=sys.stderr)
-        return WRONG_INPUT
+    with warnings.catch_warnings():
+        warnings.showwarning = _tell
+        try:
+            return int(options.run(options))
+        except (HierModelsError, OSError) as error:
+            _tell(error)
+        except MemoryError:
+            _tell("this needs more memory than there is; ask for fewer draws")
+    return WRONG_INPUT
+
+
+def _tell(message: object, *_: object, **__: object) -> None:
+    """Print a message, without where in the code it arose."""
+    print(f"hiermodels: {message}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,7 +76,7 @@ def _add_fit(commands: Any) -> None:
     )
     command.add_argument("--draws", type=int, default=1000, help="draws in each chain (1000)")
     command.add_argument("--chains", type=int, default=4, help="number of chains (4)")
-    command.add_argument("--seed", type=int, help="the same seed gives the same draws")
+    command.add_argument("--seed", type=_seed, help="the same seed gives the same draws")
     command.add_argument(
         "--out", type=Path, metavar="FIT.nc", help="save the fit, for hiermodels.load and ArviZ"
     )
@@ -134,6 +145,12 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0; found {text!r}")
+    return int(text)
+
+
 def _columns(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")] if text.strip() else []
 
@@ -165,7 +182,7 @@ def _fit(options: argparse.Namespace) -> int:
     )
     print(result)
     print()
-    print(result.summary().to_string())
+    print(result.summary().to_string(**SHOWN))
     if options.out:
         print(f"\nsaved as {result.to_netcdf(options.out)}")
     return 0
@@ -211,14 +228,14 @@ def _assigned(option: str, text: str, example: str) -> tuple[str, str]:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    """Read a table, its numbers exactly as they are written."""
+    """Read a table."""
     import pandas as pd
 
     if path.suffix not in (".csv", ".parquet"):
         raise DataError(f"{str(path)!r}: expected a file .csv or .parquet")
     try:
         if path.suffix == ".csv":
-            return pd.read_csv(path, float_precision="round_trip")
+            return pd.read_csv(path)
         return pd.read_parquet(path)
     except (OSError, ImportError, ValueError) as error:  # pandas' and pyarrow's own are such
         if not path.exists():

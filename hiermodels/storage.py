@@ -27,7 +27,7 @@ from hiermodels.errors import DataError, SpecError
 from hiermodels.files import replacing, target
 from hiermodels.gaussian import UpperDraws
 from hiermodels.marginal import DrawsOnDemand, Marginal, Values
-from hiermodels.posterior import Posterior
+from hiermodels.posterior import SAMPLE_DIMS, Posterior
 from hiermodels.priors import PRIORS
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
@@ -127,7 +127,7 @@ def read_draws(path: str | os.PathLike[str]) -> xr.DataTree:
     FileNotFoundError
         If there is no such file.
     DataError
-        If it is no netCDF-4 file, is damaged, or has no group ``posterior``.
+        If it is no netCDF-4 file, is damaged, or has no draws.
     """
     groups = _read(path)
     groups.pop(OWN, None)
@@ -143,10 +143,12 @@ def _read(path: str | os.PathLike[str]) -> Groups:
         raise DataError(f"{str(path)!r}: expected a netCDF file; found a folder")
     with _explaining(path), _opened(file) as opened:
         groups = {name: dataset.load().drop_encoding() for name, dataset in opened.items()}
-    if "/posterior" not in groups:
+    posterior = groups.get("/posterior", xr.Dataset())
+    if not set(SAMPLE_DIMS) <= set(posterior.dims):
         raise DataError(
-            f"{str(path)!r}: expected netCDF with draws in a group 'posterior'; found the groups "
-            f"{listed(list(groups))}"
+            f"{str(path)!r}: expected netCDF with a group 'posterior' of dimensions 'chain' and "
+            f"'draw'; found the groups {listed(list(groups))} and there the dimensions "
+            f"{listed(list(posterior.dims))}"
         )
     return groups
 
