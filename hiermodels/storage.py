@@ -18,6 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 
@@ -82,8 +83,7 @@ def save(posterior: Posterior, path: str | os.PathLike[str]) -> Path:
     packed = {name: _pack(value, name, arrays) for name, value in content.items()}
     own = xr.Dataset(arrays)
     groups |= {OWN: own}
-    own.attrs = _attrs({"content": packed, "renamed": renamed, "axes": _axes(groups)})
-    image = _image(groups)
+    image = _image(groups, {"content": packed, "renamed": renamed})
     with replacing(path) as temporary:
         temporary.write_bytes(image)
         _compare(temporary, groups)
@@ -110,6 +110,8 @@ def load(path: str | os.PathLike[str]) -> Posterior:
     _check_version(path, own)
     with _explaining(path):
         record = _record(own)
+        if not record["texts"].items() <= _text_checksums(groups).items():
+            raise ValueError("labels that do not agree with their checksums")
         _restore_axes(groups | {OWN: own}, record["axes"])
         for name, names in record["renamed"].items():
             groups[name] = groups[name].rename(names)
@@ -141,7 +143,7 @@ def _read(path: str | os.PathLike[str]) -> Groups:
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     if not file.is_file():
         raise DataError(f"{str(path)!r}: expected a netCDF file; found a folder")
-    with _explaining(path), _opened(file) as opened:
+    with _explaining(path), h5py.File(file), _opened(file) as opened:  # h5py fails without a trace
         groups = {name: dataset.load().drop_encoding() for name, dataset in opened.items()}
     posterior = groups.get("/posterior", xr.Dataset())
     if not set(SAMPLE_DIMS) <= set(posterior.dims):
@@ -235,7 +237,17 @@ def _restore_axes(groups: Groups, orders: Mapping[str, list[int]]) -> None:
         groups[group][name].data = ordered.transpose(np.argsort(order))
 
 
-def _image(groups: Groups) -> bytes:
+def _text_checksums(groups: Groups) -> dict[str, str]:
+    """Checksums of labels and other text: those of HDF5 are of numbers only."""
+    return {
+        f"{path}/{name}": sha256(json.dumps(variable.to_numpy().tolist()).encode()).hexdigest()
+        for path, dataset in groups.items()
+        for name, variable in dataset.variables.items()
+        if variable.dtype.kind in "OUT"
+    }
+
+
+def _image(groups: Groups, record: Mapping[str, Any]) -> bytes:
     """Make the file in memory: HDF5 does not survive a disk that is full.
 
     Checksums of all numbers tell later whether they are those that were written.
@@ -251,6 +263,8 @@ def _image(groups: Groups) -> bytes:
     }
     image = BytesIO()
     try:
+        texts = _text_checksums(groups)
+        plain[OWN].attrs = _attrs({**record, "texts": texts, "axes": _axes(groups)})
         xr.DataTree.from_dict(plain).to_netcdf(image, engine=ENGINE, encoding=encoding)
     except Exception as error:  # of many kinds
         raise SpecError(

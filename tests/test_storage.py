@@ -453,6 +453,22 @@ def test_numbers_that_were_changed(small, tmp_path):
         hm.load(path)
 
 
+def test_labels_that_were_changed(small, tmp_path):
+    def relabel(file):
+        file["posterior/school"][0] = "H"
+
+    with pytest.raises(hm.DataError, match="labels that do not agree"):
+        hm.load(changed(small, tmp_path, relabel))
+
+
+def test_a_group_that_was_added_to_the_file_is_read(small, tmp_path):
+    path = small.to_netcdf(tmp_path / "fit.nc")
+    more = xr.Dataset({"name": ("row", list("abc"))})
+    more.to_netcdf(path, group="more", mode="a", engine="h5netcdf")
+    assert hm.load(path).datatree["more"].to_dataset().identical(more)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_a_file_that_was_cut_off(small, tmp_path):
     path = small.to_netcdf(tmp_path / "fit.nc")
     image = path.read_bytes()
