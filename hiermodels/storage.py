@@ -114,7 +114,7 @@ def load(path: str | os.PathLike[str]) -> Posterior:
     with _explaining(path):
         record = _record(own)
         if not record["checksums"].items() <= _checksums(groups | {OWN: own}).items():
-            raise ValueError("numbers or labels that do not agree with their checksums")
+            raise ValueError("numbers or text that do not agree with their checksums")
         _restore_axes(groups | {OWN: own}, record["axes"])
         for name, names in record["renamed"].items():
             groups[name] = groups[name].rename(names)
@@ -241,23 +241,37 @@ def _restore_axes(groups: Groups, orders: Mapping[str, list[int]]) -> None:
 
 
 def _checksums(groups: Groups) -> dict[str, str]:
-    """Checksum of each variable, by its path; HDF5 does not notice all damage."""
-    return {
+    """Checksums of groups' attributes and of variables, by path; HDF5 overlooks some damage."""
+    attributes = {path: _text_checksum(_plain(dataset.attrs)) for path, dataset in groups.items()}
+    attributes.pop(OWN, None)  # where the checksums are
+    variables = {
         f"{path}/{name}": _checksum(variable, is_coordinate=name in dataset.coords)
         for path, dataset in groups.items()
         for name, variable in dataset.variables.items()
     }
+    return attributes | variables
 
 
 def _checksum(variable: xr.Variable, is_coordinate: bool) -> str:
     values = variable.to_numpy()
-    digest = sha256(json.dumps([variable.dims, values.shape, is_coordinate]).encode())
+    text: list[Any] = [variable.dims, values.shape, is_coordinate, _plain(variable.attrs)]
     if values.dtype.kind in "OUT":
-        digest.update(json.dumps(values.tolist()).encode())
-    elif values.dtype.kind in "biuf":
+        text.append(values.tolist())
+    digest = sha256(_text_checksum(text).encode())
+    if values.dtype.kind in "biuf":
         for part in [values] if values.flags.c_contiguous else values:  # no copy of all draws
             digest.update(np.ascontiguousarray(part))
     return digest.hexdigest()
+
+
+def _plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    """Attributes as lists: netCDF knows no difference between a list of one and the one."""
+    return {str(name): np.atleast_1d(value).tolist() for name, value in attrs.items()}
+
+
+def _text_checksum(value: Any) -> str:
+    """Checksum of what JSON can write."""
+    return sha256(json.dumps(value, default=str).encode()).hexdigest()
 
 
 def _image(groups: Groups) -> bytes:
@@ -303,14 +317,14 @@ def _attrs(record: Mapping[str, Any]) -> dict[str, Any]:
         "format_version": FORMAT,
         "hiermodels_version": __version__,
         "record": text,
-        "record_sha256": sha256(text.encode()).hexdigest(),
+        "record_sha256": _text_checksum(text),
     }
 
 
 def _record(own: xr.Dataset) -> dict[str, Any]:
     """Read the record, if it is the one that was written."""
     text = own.attrs["record"]
-    if sha256(text.encode()).hexdigest() != own.attrs["record_sha256"]:
+    if _text_checksum(text) != own.attrs["record_sha256"]:
         raise ValueError("a record of the model that does not agree with its checksum")
     record: dict[str, Any] = json.loads(text)
     return record

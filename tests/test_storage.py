@@ -451,7 +451,7 @@ def test_numbers_that_were_changed(small, tmp_path):
     draws = small.datatree["posterior"]["tau"].to_numpy().tobytes()
     place = image.index(draws) + 3
     path.write_bytes(image[:place] + bytes([image[place] ^ 1]) + image[place + 1 :])
-    with pytest.raises(hm.DataError, match="numbers or labels that do not agree"):
+    with pytest.raises(hm.DataError, match="numbers or text that do not agree"):
         hm.load(path)
 
 
@@ -459,8 +459,12 @@ def test_labels_that_were_changed(small, tmp_path):
     def relabel(file):
         file["posterior/school"][0] = "H"
 
-    with pytest.raises(hm.DataError, match="numbers or labels that do not agree"):
-        hm.load(changed(small, tmp_path, relabel))
+    def retell(file):
+        file["posterior"].attrs["engine"] = "nuts"
+
+    for change in (relabel, retell):
+        with pytest.raises(hm.DataError, match="numbers or text that do not agree"):
+            hm.load(changed(small, tmp_path, change))
 
 
 def test_a_group_that_was_added_to_the_file_is_read(small, tmp_path):
@@ -487,7 +491,7 @@ def test_a_file_runs_no_code(small, tmp_path):
         attrs = file["hiermodels"].attrs
         text = attrs["record"].replace('"FlatVariance"', '"Path"')
         attrs["record"] = text
-        attrs["record_sha256"] = storage.sha256(text.encode()).hexdigest()
+        attrs["record_sha256"] = storage._text_checksum(text)
 
     with pytest.raises(hm.DataError, match="KeyError: 'Path'"):
         hm.load(changed(small, tmp_path, forge))
