@@ -177,7 +177,7 @@ def bench_draws(rounds: int = 9) -> None:
     sds = marginal.sds(drawn.points)
 
     def effects() -> Any:
-        values = Values(marginal, sds, np.random.default_rng(2))
+        values = Values.draw(marginal, sds, np.random.default_rng(2))
         return values.above_groups(), values.of_groups()
 
     def normals() -> Any:

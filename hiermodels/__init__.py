@@ -21,7 +21,7 @@ from hiermodels.errors import (
     SpecError,
 )
 from hiermodels.estimates import Estimates
-from hiermodels.fit import Fit, fit
+from hiermodels.fit import Fit, fit, load
 from hiermodels.noise_free import ReferencePosterior
 from hiermodels.priors import (
     CoefficientPrior,
@@ -83,6 +83,7 @@ __all__ = [
     "compare",
     "datasets",
     "fit",
+    "load",
     "normal_inverse_gamma",
     "reference",
     "sensitivity",

@@ -1,26 +1,47 @@
-"""The command line: ``hiermodels demo``."""
+"""The command line: ``hiermodels demo``, ``hiermodels fit``, ``hiermodels compare``."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hiermodels import __version__
-from hiermodels.errors import HierModelsError
+from hiermodels.errors import DataError, HierModelsError, SpecError
+from hiermodels.priors import PRIORS, Prior, parse_prior
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EXAMPLES = ("baseball", "schools", "classrooms")
+DISAGREE = 1  # exit code of a comparison that the draws do not pass
+SHOWN: Any = {"float_format": "{:.4g}".format, "max_rows": 60}
+WRONG_INPUT = 2  # exit code where something is wrong with what was given
+
+_ASSIGNED = re.compile(r"(?P<name>[^=\[]+(\[.*\])?)=(?P<value>.+)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        return int(options.run(options))
-    except HierModelsError as error:
-        print(f"hiermodels: {error}", file=sys.stderr)
-        return 2
+    with warnings.catch_warnings():
+        warnings.showwarning = _tell
+        try:
+            return int(options.run(options))
+        except (HierModelsError, OSError) as error:
+            _tell(error)
+        except MemoryError:
+            _tell("this needs more memory than there is; ask for fewer draws")
+    return WRONG_INPUT
+
+
+def _tell(message: object, *_: object, **__: object) -> None:
+    """Print a message, without where in the code it arose."""
+    print(f"hiermodels: {message}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,7 +56,103 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("hiermodels-demo"), help="folder for the picture"
     )
     demo.set_defaults(run=_demo)
+    _add_fit(commands)
+    _add_compare(commands)
     return parser
+
+
+def _add_fit(commands: Any) -> None:
+    command = commands.add_parser(
+        "fit",
+        help="fit a model to a table in a file",
+        description="Fit a normal hierarchical model, show it and its summary, and save it.",
+    )
+    command.add_argument("data", type=Path, metavar="FILE", help="table, .csv or .parquet")
+    _add_model(command)
+    command.add_argument(
+        "--engine",
+        default="exact",
+        help="exact: independent draws from the exact posterior (default); nuts: PyMC's sampler",
+    )
+    command.add_argument("--draws", type=int, default=1000, help="draws in each chain (1000)")
+    command.add_argument("--chains", type=int, default=4, help="number of chains (4)")
+    command.add_argument("--seed", type=_seed, help="the same seed gives the same draws")
+    command.add_argument(
+        "--out", type=Path, metavar="FIT.nc", help="save the fit, for hiermodels.load and ArviZ"
+    )
+    command.set_defaults(run=_fit)
+
+
+def _add_compare(commands: Any) -> None:
+    command = commands.add_parser(
+        "compare",
+        help="say whether draws agree with the exact posterior",
+        description="Compare draws with the exact posterior: that of a saved fit, or that of a "
+        "table (--data) and a model of it.  The exit code is 0 if they agree, 1 if they do not, "
+        "2 if something is wrong with what was given.",
+    )
+    command.add_argument(
+        "mcmc", type=Path, metavar="DRAWS.nc", help="a saved fit, or any netCDF file of ArviZ"
+    )
+    command.add_argument(
+        "exact", type=Path, nargs="?", metavar="FIT.nc", help="a saved fit of the same model"
+    )
+    command.add_argument("--data", type=Path, metavar="FILE", help="table, .csv or .parquet")
+    _add_model(command)
+    command.add_argument(
+        "--rename",
+        action="append",
+        default=[],
+        metavar="NAME=OTHER",
+        help="what the draws call a variable or dimension of this package, such as "
+        "tau=sd_school; may be repeated",
+    )
+    command.add_argument(
+        "--alpha", type=float, default=0.01, help="probability of a false alarm (0.01)"
+    )
+    command.set_defaults(run=_compare)
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    """Add what says which model it is."""
+    model = command.add_argument_group(
+        "model", "Columns that are not given are inferred where there is one reading only."
+    )
+    model.add_argument("--formula", help="such as 'score ~ ses + (1 | school/classroom)'")
+    model.add_argument("--outcome", metavar="COLUMN")
+    model.add_argument(
+        "--groups",
+        type=_columns,
+        metavar="OUTER,INNER",
+        help="columns of labels, from the outer to the inner level; '' for one population",
+    )
+    model.add_argument("--se", metavar="COLUMN", help="known standard errors of the outcome")
+    model.add_argument(
+        "--covariates", type=_columns, metavar="COLUMN,…", help="columns of covariates"
+    )
+    model.add_argument(
+        "--prior",
+        action="append",
+        default=[],
+        metavar="NAME=PRIOR",
+        help=f"such as 'tau=HalfNormal(5)'; may be repeated; known: {', '.join(PRIORS)}",
+    )
+    model.add_argument(
+        "--missing",
+        choices=("error", "drop"),
+        default="error",
+        help="what to do with rows in which a needed value is missing (error)",
+    )
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0; found {text!r}")
+    return int(text)
+
+
+def _columns(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")] if text.strip() else []
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -47,3 +164,83 @@ def _demo(options: argparse.Namespace) -> int:
     run: Callable[[Path], None] = getattr(demo, options.example)
     run(options.out)
     return 0
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from hiermodels import files
+    from hiermodels.fit import fit
+
+    if options.out:
+        files.target(options.out)  # rather now than after an hour
+    result = fit(
+        _read_table(options.data),
+        **_model(options),
+        engine=options.engine,
+        draws=options.draws,
+        chains=options.chains,
+        random_seed=options.seed,
+    )
+    print(result)
+    print()
+    print(result.summary().to_string(**SHOWN))
+    if options.out:
+        print(f"\nsaved as {result.to_netcdf(options.out)}")
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from hiermodels.compare import compare
+    from hiermodels.fit import load
+    from hiermodels.reference import reference
+    from hiermodels.storage import is_saved_fit, read_draws
+
+    if (options.exact is None) == (options.data is None):
+        raise SpecError("compare: give either a saved fit, FIT.nc, or a table with --data FILE")
+    given = [name for name, value in _model(options).items() if value and value != "error"]
+    if options.exact and given:
+        raise SpecError(f"compare: {given[0]} belongs to --data; the saved fit has its own model")
+    exact: Any = load(options.exact) if options.exact else None
+    exact = exact or reference(_read_table(options.data), **_model(options))
+    pairs = dict(_assigned("--rename", text, "tau=sd_school") for text in options.rename)
+    # A saved fit knows its model and data, and is refused if they are others.
+    draws: Any = load(options.mcmc) if is_saved_fit(options.mcmc) and not pairs else None
+    draws = draws or read_draws(options.mcmc)
+    rename = {theirs: ours for ours, theirs in pairs.items()}
+    result = compare(draws, exact, options.alpha, rename=rename)
+    print(result)
+    return 0 if result.passed else DISAGREE
+
+
+def _model(options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of ``fit`` and ``reference`` that say which model it is."""
+    names = ("formula", "outcome", "groups", "se", "covariates", "missing")
+    return {name: getattr(options, name) for name in names} | {"priors": _priors(options.prior)}
+
+
+def _priors(texts: Sequence[str]) -> dict[str, Prior]:
+    given = [_assigned("--prior", text, "tau=HalfNormal(5)") for text in texts]
+    return {name: parse_prior(prior) for name, prior in given}
+
+
+def _assigned(option: str, text: str, example: str) -> tuple[str, str]:
+    """Split ``name=value``; a name may have an equals sign in brackets."""
+    match = _ASSIGNED.fullmatch(text)
+    if not match:
+        raise SpecError(f"{option}: expected NAME=…, such as {example}; found {text!r}")
+    return match["name"].strip(), match["value"].strip()
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read a table."""
+    import pandas as pd
+
+    if path.suffix not in (".csv", ".parquet"):
+        raise DataError(f"{str(path)!r}: expected a file .csv or .parquet")
+    try:
+        if path.suffix == ".csv":
+            return pd.read_csv(path)
+        return pd.read_parquet(path)
+    except (OSError, ImportError, ValueError) as error:  # pandas' and pyarrow's own are such
+        if not path.exists():
+            raise DataError(f"there is no file {str(path)!r}") from error
+        raise DataError(f"{str(path)!r} cannot be read: {error}") from error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ import pandas as pd
 
 from hiermodels import datasets, gaussian, mixture
 from hiermodels.compare import compare
+from hiermodels.files import replacing
 from hiermodels.fit import Fit, fit
 from hiermodels.gaussian import Coefficients, Floats, Variances
 from hiermodels.noise_free import flatten
@@ -159,13 +158,8 @@ def lecture_quantiles(exact: Fit, probabilities: tuple[float, ...]) -> Floats:
 def save_plot(plot: PlotCollection, path: Path) -> Path:
     """Save a plot as a file that is whole or is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    try:
+    with replacing(path) as temporary:
         plot.savefig(temporary, dpi=150)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
     return path
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,9 +148,7 @@ class Fit:
 
         return estimate(self.reference(), truth)
 
-    def sensitivity(
-        self, priors: Mapping[str, Mapping[str, Prior]] | None = None
-    ) -> Sensitivity:
+    def sensitivity(self, priors: Mapping[str, Mapping[str, Prior]] | None = None) -> Sensitivity:
         """Compare the posterior with those under other priors, without Monte Carlo error.
 
         Parameters
@@ -255,6 +255,34 @@ class Fit:
         from hiermodels.plots import plot_shrinkage
 
         return plot_shrinkage(self.posterior, **options)
+
+    def to_netcdf(self, path: str | os.PathLike[str]) -> Path:
+        """Save the fit, whole or not at all; :func:`hiermodels.load` reads it, bit for bit.
+
+        The file is netCDF with the groups of ``datatree``, which ArviZ reads as any other, and a
+        group ``hiermodels`` with what else belongs to the fit.
+
+        Parameters
+        ----------
+        path : str or path
+            A file that is there already is replaced, in one step, at the end.
+
+        Returns
+        -------
+        Path
+            Of the file.
+
+        Raises
+        ------
+        SpecError
+            If a file cannot hold the fit: a prior of a class of your own, or a name that netCDF
+            does not allow.
+        DataError
+            If the file cannot be written; what was there before is as it was.
+        """
+        from hiermodels.storage import save
+
+        return save(self.posterior, path)
 
     @cached_property
     def _reference(self) -> ReferencePosterior:
@@ -405,6 +433,43 @@ def fit(
         **engine_options,
     )
     return Fit(with_log_likelihood(posterior) if log_likelihood else posterior)
+
+
+def load(path: str | os.PathLike[str]) -> Fit:
+    """Read a fit that :meth:`Fit.to_netcdf` has saved.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    Fit
+        With the same draws, data, priors and certificate as the one that was saved, bit for bit.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    DataError
+        If it is not a saved fit, is damaged, or was written by a later version.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import hiermodels as hm
+    >>> fit = hm.fit(hm.datasets.load_eight_schools(), random_seed=1)
+    outcome = y, groups = school, se = sigma (se, outcome, groups inferred)
+    >>> with TemporaryDirectory() as folder:
+    ...     path = fit.to_netcdf(Path(folder) / "schools.nc")
+    ...     again = hm.load(path)
+    >>> again.datatree.identical(fit.datatree)
+    True
+    """
+    from hiermodels.storage import load as load_posterior
+
+    return Fit(load_posterior(path))
 
 
 def _require_count(name: str, count: Any) -> None:

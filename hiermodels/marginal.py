@@ -24,8 +24,9 @@ import numpy as np
 
 from hiermodels import gaussian, lattice, propriety
 from hiermodels.blas import one_blas_thread
-from hiermodels.gaussian import Coefficients, Floats, Indices, Upward, Variances
+from hiermodels.gaussian import Coefficients, Floats, Indices, UpperDraws, Upward, Variances
 from hiermodels.lattice import Lattice
+from hiermodels.posterior import by_chain
 from hiermodels.propriety import Tails
 from hiermodels.spec import Spec
 from hiermodels.sufficient import Standardized
@@ -225,57 +226,99 @@ class Marginal:
         )
 
 
+@dataclass(frozen=True)
 class Values:
     """Exact draws of all variables given draws of the unknown sds, in the outcome's unit.
 
-    Parameters
+    Attributes
     ----------
     marginal : Marginal
     sds : (n, d)
         In the outcome's unit.
-    rng : numpy.random.Generator
-        Seeds the streams.
-    up : Upward, optional
-        The upward pass at these sds, where it is known already.
+    upper : UpperDraws
+        What stands above the groups, on the standardised scale.
+    seed : numpy.random.SeedSequence
+        Of the groups' values: these are drawn when asked for, the same at every call.
     """
 
+    marginal: Marginal
+    sds: Floats
+    upper: UpperDraws
+    seed: np.random.SeedSequence
+
+    @classmethod
     @one_blas_thread()
-    def __init__(
-        self, marginal: Marginal, sds: Floats, rng: np.random.Generator, up: Upward | None = None
-    ) -> None:
-        seed, self._seed = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
-        self._marginal, self._sds = marginal, sds
-        self._variances = marginal.variances_of(sds)
+    def draw(
+        cls, marginal: Marginal, sds: Floats, rng: np.random.Generator, up: Upward | None = None
+    ) -> Values:
+        """Draw what stands above the groups.
+
+        Parameters
+        ----------
+        marginal : Marginal
+        sds : (n, d)
+            In the outcome's unit.
+        rng : numpy.random.Generator
+            Seeds the streams.
+        up : Upward, optional
+            The upward pass at these sds, where it is known already.
+        """
+        upper_seed, seed = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
+        variances = marginal.variances_of(sds)
         tree, prior = marginal.data.tree, marginal.coefficients
-        up = up or gaussian.upward_all(tree, self._variances, prior)
-        self._upper = gaussian.draw_upper(tree, self._variances, up, prior, seed)
+        up = up or gaussian.upward_all(tree, variances, prior)
+        upper = gaussian.draw_upper(tree, variances, up, prior, upper_seed)
+        return cls(marginal, sds, upper, seed)
 
     def above_groups(self) -> dict[str, Floats]:
         """All variables but the groups' values: scalars (n,), values (u, n)."""
-        spec, standard = self._marginal.spec, self._marginal.data
-        variables = dict(zip(self._marginal.names, self._sds.T, strict=True))
+        spec, standard = self.marginal.spec, self.marginal.data
+        variables = dict(zip(self.marginal.names, self.sds.T, strict=True))
         scale, location = self._unit
-        for name, level in zip(spec.values[1:], self._upper.levels, strict=True):
+        for name, level in zip(spec.values[1:], self.upper.levels, strict=True):
             values = scale * level + location
             variables[name] = values if spec.dims(name) else values[0]
         if spec.covariates:
-            variables["beta"] = standard.scale * (standard.basis @ self._upper.beta)
+            variables["beta"] = standard.scale * (standard.basis @ self.upper.beta)
         return variables
 
     @one_blas_thread()
     def of_groups(self, groups: Indices | None = None) -> Floats:
         """Values of all groups, or of some, the same whichever others are drawn; (g, n)."""
-        tree = self._marginal.data.tree
+        tree = self.marginal.data.tree
         return gaussian.draw_groups(
-            tree, self._variances, self._upper, self._seed, self._unit, groups
+            tree, self._variances, self.upper, self.seed, self._unit, groups
         )
+
+    @cached_property
+    def _variances(self) -> Variances:
+        return self.marginal.variances_of(self.sds)
 
     @property
     def _unit(self) -> tuple[float, Floats]:
         """From standardised values at the covariates' means to the outcome's unit at x = 0."""
-        standard = self._marginal.data
-        at_zero = standard.location - standard.scale * (standard.origin @ self._upper.beta)
+        standard = self.marginal.data
+        at_zero = standard.location - standard.scale * (standard.origin @ self.upper.beta)
         return standard.scale, np.broadcast_to(at_zero, len(self._variances))
+
+
+@dataclass(frozen=True)
+class DrawsOnDemand:
+    """Draws of the groups' values, made when they are asked for, the same at every call.
+
+    Attributes
+    ----------
+    values : Values
+    chains : int
+        Into how many the draws are divided.
+    """
+
+    values: Values
+    chains: int
+
+    def __call__(self, groups: Indices) -> Floats:
+        """Draw the values of groups (g,); shape (chains, draws, g)."""
+        return by_chain(self.values.of_groups(groups), self.chains)
 
 
 def _peaks(heights: Floats) -> np.ndarray:

@@ -47,6 +47,12 @@ class Posterior:
     draw_groups: Callable[[Indices], Floats] | None = None
 
 
+def by_chain(values: Floats, chains: int) -> Floats:
+    """From (..., n) to (chains, draws, ...), a view."""
+    split = values.reshape(*values.shape[:-1], chains, -1)
+    return np.moveaxis(split, (-2, -1), (0, 1))
+
+
 def build_datatree(
     spec: Spec,
     data: GroupedData,

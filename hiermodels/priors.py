@@ -12,8 +12,11 @@ Gelman (2006), Bayesian Analysis 1:515 (priors for variance parameters).
 
 from __future__ import annotations
 
+import ast
+import inspect
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
@@ -373,3 +376,62 @@ class NormalInverseGamma(Prior):
     def is_proper(self) -> bool:
         """Always."""
         return True
+
+
+PRIORS: Mapping[str, type[Prior]] = {
+    kind.__name__: kind
+    for kind in (
+        *(FlatVariance, FlatSD, Jeffreys, HalfNormal, HalfCauchy, HalfStudentT, Exponential),
+        *(Uniform, InverseGamma, Flat, Normal, NormalInverseGamma),
+    )
+}
+
+
+def parse_prior(text: str) -> Prior:
+    """Read a prior as it is written in Python; nothing is evaluated.
+
+    Parameters
+    ----------
+    text : str
+        Name and parameters, which are numbers.
+
+    Raises
+    ------
+    SpecError
+        If it is not one of this module's priors, or its parameters are not right.
+
+    Examples
+    --------
+    >>> from hiermodels.priors import parse_prior
+    >>> parse_prior("HalfStudentT(3, sigma=2.5)")
+    HalfStudentT(nu=3.0, sigma=2.5)
+    """
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        call = None
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+        raise SpecError(f"prior: expected one such as HalfNormal(5) or FlatSD(); found {text!r}")
+    if call.func.id not in PRIORS:
+        raise SpecError(f"prior: there is no {call.func.id!r}; expected one of {', '.join(PRIORS)}")
+    kind = PRIORS[call.func.id]
+    positional = [_number(text, value) for value in call.args]
+    named = {str(given.arg): _number(text, given.value) for given in call.keywords}
+    signature = inspect.signature(kind).replace(return_annotation=inspect.Signature.empty)
+    try:
+        signature.bind(*positional, **named)
+    except TypeError as error:
+        names = ", ".join(signature.parameters)
+        raise SpecError(f"prior {text!r}: {error}; expected {kind.__name__}({names})") from error
+    return kind(*positional, **named)
+
+
+def _number(text: str, node: ast.expr) -> float:
+    """Value of a number that is written out."""
+    try:
+        value = ast.literal_eval(node)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError):
+        pass
+    raise SpecError(f"prior {text!r}: expected numbers; found {ast.unparse(node)}")

@@ -39,7 +39,9 @@ def summarize(
     left_out = [] if var_names is not None else _too_many(posterior)
     if left_out:
         var_names = [name for name in posterior.spec.variables if name not in left_out]
-    table = summary(posterior.datatree, var_names=var_names, **options)
+    draws = posterior.datatree.copy()
+    draws["posterior"] = draws["posterior"].to_dataset().reset_coords(drop=True)  # ArviZ stacks
+    table = summary(draws, var_names=var_names, **options)
     sizes = posterior.datatree["posterior"].sizes
     notes = [f"{posterior.engine}: {sizes['chain']} chains × {sizes['draw']} draws"]
     if any(str(column).endswith("_lb") for column in table.columns):

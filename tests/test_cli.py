@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
+import warnings
 
+import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 
 import hiermodels as hm
 from hiermodels.cli import main
@@ -61,3 +66,155 @@ def test_version(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"hiermodels {hm.__version__}\n"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, schools):
+    """The eight schools as tables; fits of them under two priors, and what others would save."""
+    folder = tmp_path_factory.mktemp("files")
+    schools.to_csv(folder / "schools.csv", index=False)
+    schools.to_parquet(folder / "schools.parquet")
+    fit = hm.fit(schools, priors={"tau": hm.HalfCauchy(5)}, random_seed=1)
+    fit.to_netcdf(folder / "half-cauchy.nc")
+    hm.fit(schools, random_seed=1).to_netcdf(folder / "flat.nc")
+    fit.datatree.to_netcdf(folder / "foreign.nc", engine="h5netcdf")
+    return folder
+
+
+@pytest.mark.parametrize("table", ["schools.csv", "schools.parquet"])
+def test_fit(table, files, tmp_path, capsys, schools):
+    out = tmp_path / "fit.nc"
+    arguments = ["--prior", "tau=HalfCauchy(5)", "--prior", "mu=Normal(0, sd=20)", "--seed", "3"]
+    assert main(["fit", str(files / table), *arguments, "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    priors = {"tau": hm.HalfCauchy(5), "mu": hm.Normal(0, 20)}
+    fit = hm.fit(schools, priors=priors, random_seed=3)
+    assert repr(fit) in shown
+    assert re.search(r"^theta\[A\] +\d", shown, re.MULTILINE)
+    assert hm.load(out).spec == fit.spec
+    for name, draws in fit.datatree["posterior"].data_vars.items():
+        assert (hm.load(out).datatree["posterior"][name] == draws).all()
+
+
+def test_fit_names_columns_and_reads_numbers_exactly(tmp_path, capsys):
+    df = hm.datasets.load_school_calendar()
+    rng = np.random.default_rng(1)
+    df["x"] = rng.normal(size=len(df))
+    df["y"] = df["y"] * np.pi
+    df.loc[3, "x"] = np.nan
+    df.to_csv(tmp_path / "calendar.csv", index=False)
+    columns = ["--outcome", "y", "--groups", "district, school", "--covariates", "x"]
+    arguments = [*columns, "--missing", "drop", "--draws", "50", "--chains", "2", "--seed", "1"]
+    out = tmp_path / "fit.nc"
+    table = str(tmp_path / "calendar.csv")
+    assert (
+        main(["fit", table, *arguments, "--prior", "beta[x]=Normal(0,1)", "--out", str(out)]) == 0
+    )
+    assert "1 with missing values dropped" in capsys.readouterr().out
+    fit = hm.load(out)
+    assert fit.spec.priors["beta[x]"] == hm.Normal(0, 1)
+    assert set(fit.data.y) == set(df.drop(index=3)["y"])
+    assert dict(fit.datatree["posterior"].sizes)["chain"] == 2
+
+
+def test_fit_takes_a_formula_and_needs_no_file_for_the_result(tmp_path, capsys):
+    hm.datasets.load_dyestuff().to_csv(tmp_path / "d.csv", index=False)
+    outcome = hm.datasets.load_dyestuff().columns[-1]
+    formula = f"{outcome} ~ (1 | batch)"
+    assert main(["fit", str(tmp_path / "d.csv"), "--formula", formula, "--draws", "20"]) == 0
+    assert "sigma ~ Jeffreys()" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["d.csv"]
+
+
+def test_fit_of_one_population(files, capsys):
+    arguments = ["--groups", "", "--outcome", "y", "--prior", "theta=NormalInverseGamma(0,10,2,3)"]
+    pd.DataFrame({"y": [1.0, 2.5, 4.0]}).to_csv(files / "one.csv", index=False)
+    assert main(["fit", str(files / "one.csv"), *arguments]) == 0
+    assert "theta ~ NormalInverseGamma(m=0, s=10, alpha=2, beta=3)" in capsys.readouterr().out
+
+
+def compare(files, *arguments):
+    paths = [str(files / text) if "." in text and "=" not in text else text for text in arguments]
+    return main(["compare", *paths])
+
+
+def test_compare_two_saved_fits(files, capsys):
+    assert compare(files, "half-cauchy.nc", "half-cauchy.nc") == 0
+    assert "The draws agree with the exact posterior" in capsys.readouterr().out
+    assert compare(files, "flat.nc", "half-cauchy.nc") == 2
+    assert "different models: the prior of tau is FlatVariance()" in capsys.readouterr().err
+
+
+def test_compare_draws_from_elsewhere_with_a_table(files, capsys):
+    table = ["--data", "schools.csv", "--prior"]
+    assert compare(files, "foreign.nc", *table, "tau=HalfCauchy(beta=5)") == 0
+    assert compare(files, "foreign.nc", *table, "tau=HalfCauchy(beta=1)", "--alpha", "1e-6") == 1
+    assert "alpha = 1e-06" in capsys.readouterr().out
+
+
+def test_compare_renames(files, capsys):
+    """Names of this package stand on the left."""
+    draws = hm.load(files / "half-cauchy.nc").datatree["posterior"].to_dataset()
+    renamed = draws.rename({"tau": "sd_school", "school": "group"})
+    xr.DataTree.from_dict({"posterior": renamed}).to_netcdf(files / "renamed.nc", engine="h5netcdf")
+    rename = ["--rename", "tau=sd_school", "--rename", "school=group"]
+    assert compare(files, "renamed.nc", "half-cauchy.nc", *rename) == 0
+    assert "The draws agree" in capsys.readouterr().out
+    assert compare(files, "renamed.nc", "half-cauchy.nc") == 2
+    assert "no variable 'tau'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "nothing.csv"], "there is no file '.*nothing.csv'"),
+        (["fit", "schools.txt"], "expected a file .csv or .parquet"),
+        (["fit", "flat.csv"], "cannot be read: .*decode"),
+        (["fit", "flat.parquet"], "cannot be read: "),
+        (["fit", "empty.csv"], "cannot be read: No columns"),
+        (["fit", "schools.csv", "--prior", "tau"], "--prior: expected NAME=…, such as tau="),
+        (["fit", "schools.csv", "--prior", "tau=Half(5)"], "there is no 'Half'"),
+        (["fit", "schools.csv", "--prior", "kappa=FlatSD()"], "no parameter 'kappa'"),
+        (["fit", "schools.csv", "--formula", "y ~ ("], "formula"),
+        (["fit", "schools.csv", "--engine", "gibbs"], "expected one of 'exact', 'nuts'"),
+        (["fit", "schools.csv", "--draws", "0"], "draws: expected a positive integer"),
+        (["fit", "schools.csv", "--out", "nowhere/fit.nc"], "there is no folder"),
+        (["compare", "flat.nc"], "give either a saved fit, FIT.nc, or a table"),
+        (["compare", "flat.nc", "flat.nc", "--data", "schools.csv"], "give either a saved fit"),
+        (["compare", "flat.nc", "flat.nc", "--se", "sigma"], "se belongs to --data"),
+        (["compare", "nothing.nc", "flat.nc"], "there is no file"),
+        (["compare", "schools.csv", "flat.nc"], "expected a whole netCDF-4"),
+        (["compare", "flat.nc", "foreign.nc"], "expected a fit saved by"),
+        (["compare", "flat.nc", "flat.nc", "--alpha", "2"], "expected a number between 0 and 1"),
+        (["compare", "flat.nc", "flat.nc", "--rename", "=a"], "--rename: expected NAME=…"),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_line(arguments, message, files, capsys, monkeypatch):
+    for suffix in (".csv", ".parquet"):
+        (files / "flat").with_suffix(suffix).write_bytes((files / "flat.nc").read_bytes())
+    (files / "empty.csv").write_bytes(b"")
+    monkeypatch.chdir(files)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error)
+    assert error.startswith("hiermodels: ")
+    assert "Traceback" not in error
+
+
+def test_warnings_are_told_in_a_line(files, capsys, monkeypatch):
+    def warn(*_, **__):
+        warnings.warn("the chains did not mix", UserWarning, stacklevel=1)
+        raise hm.SpecError("and so on")
+
+    monkeypatch.setattr(sys.modules["hiermodels.fit"], "fit", warn)
+    assert main(["fit", str(files / "schools.csv")]) == 2
+    shown = "hiermodels: the chains did not mix\nhiermodels: and so on\n"
+    assert capsys.readouterr().err == shown
+
+
+@pytest.mark.parametrize("command", ["demo", "fit", "compare"])
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as done:
+        main([command, "--help"])
+    assert done.value.code == 0
+    assert "usage: hiermodels" in capsys.readouterr().out

@@ -15,12 +15,12 @@ PACKAGE = Path(hiermodels.__file__).parent
 STOREYS = """
     __init__ cli demo fit
     plot_comparison compare plots summary
-    rank estimates components sensitivity
+    rank estimates components sensitivity storage
     engines.nuts engines.exact engines models parameterization
     reference integrated conjugate noise_free marginal posterior
     tables inputs propriety spec sufficient data priors design formula
     montecarlo mixture gaussian lattice datasets
-    blas parallel wording errors
+    blas parallel files wording errors
 """
 FLOORS = STOREYS.split()
 HEAVY = ("pymc", "pytensor", "nutpie", "matplotlib", "arviz_plots", "arviz_stats", "numba")

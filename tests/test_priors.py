@@ -10,7 +10,7 @@ import pytest
 from scipy import integrate, stats
 
 import hiermodels as hm
-from hiermodels.priors import Jeffreys
+from hiermodels.priors import Jeffreys, parse_prior
 
 
 class HalfT:
@@ -128,3 +128,47 @@ def test_a_prior_that_bounds_tau(schools):
     draws = hm.fit(schools, priors={"tau": hm.Uniform(6.0)}, random_seed=1).datatree["posterior"]
     assert float(draws["tau"].max()) < 6.0
     assert float(draws["tau"].mean()) == pytest.approx(float(exact.mean["tau"]), abs=0.12)
+
+
+@pytest.mark.parametrize(
+    ("text", "prior"),
+    [
+        ("HalfNormal(5)", hm.HalfNormal(5)),
+        (" Normal( mean=-1.5, sd = 1e-3 ) ", hm.Normal(-1.5, 0.001)),
+        ("HalfStudentT(3, sigma=+2)", hm.HalfStudentT(3, 2)),
+        ("FlatSD()", hm.FlatSD()),
+        ("NormalInverseGamma(0, 10, 2, 3)", hm.NormalInverseGamma(0, 10, 2, 3)),
+    ],
+)
+def test_priors_are_read_as_they_are_written(text, prior):
+    assert parse_prior(text) == prior
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected one such as HalfNormal"),
+        ("HalfNormal", "expected one such as HalfNormal"),
+        ("hm.HalfNormal(5)", "expected one such as HalfNormal"),
+        ("HalfNormal(5", "expected one such as HalfNormal"),
+        ("HalfNormal(5)\0", "expected one such as HalfNormal"),
+        ("(" * 10_000, "expected one such as HalfNormal"),
+        ("exit()", "there is no 'exit'; expected one of FlatVariance, FlatSD, .*Normal"),
+        ("Prior()", "there is no 'Prior'"),
+        ("HalfNormal()", r"missing a required argument: 'sd'; expected HalfNormal\(sd\)"),
+        ("HalfNormal(1, 2)", r"too many positional arguments; expected HalfNormal\(sd\)"),
+        ("HalfNormal(1, scale=1)", r"argument 'scale'; expected HalfNormal\(sd\)"),
+        ("HalfNormal(**{'sd': 1})", "expected numbers"),
+        ("HalfNormal(*[1])", "expected numbers"),
+        ("HalfNormal(True)", "expected numbers; found True"),
+        ("HalfNormal('5')", "expected numbers; found '5'"),
+        ("HalfNormal(1j)", "expected numbers; found 1j"),
+        ("HalfNormal(exit())", r"expected numbers; found exit\(\)"),
+        (f"HalfNormal(1{'0' * 400})", "expected numbers"),
+        ("HalfNormal(-1)", "expected a positive, finite number"),
+        ("HalfNormal(1e400)", "expected a positive, finite number"),
+    ],
+)
+def test_priors_that_are_not_understood(text, message):
+    with pytest.raises(hm.SpecError, match=message):
+        parse_prior(text)

@@ -247,3 +247,10 @@ def test_one_school_only():
     data = pupils(n_schools=1)
     with pytest.raises(hm.DataError, match="column 'school' has one group only"):
         hm.reference(data, **ROLES)
+
+
+def test_summary_has_a_row_for_each_scalar():
+    df = hm.datasets.load_school_calendar()
+    fit = hm.fit(df, outcome="y", groups=["district", "school"], draws=50, random_seed=1)
+    units = df["district"].nunique() + df["school"].nunique()
+    assert len(fit.summary()) == units + 3  # lam, kappa and tau

@@ -8,7 +8,6 @@ ArviZ expects.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +19,11 @@ from hiermodels.conjugate import ConjugatePosterior
 from hiermodels.data import GroupedData
 from hiermodels.engines import Seed
 from hiermodels.errors import SpecError
-from hiermodels.gaussian import Floats, Indices, Upward
+from hiermodels.gaussian import Floats, Upward
 from hiermodels.integrated import sd_certificate
 from hiermodels.lattice import Draws, Lattice
-from hiermodels.marginal import Marginal, Values
-from hiermodels.posterior import Posterior, build_datatree
+from hiermodels.marginal import DrawsOnDemand, Marginal, Values
+from hiermodels.posterior import Posterior, build_datatree, by_chain
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
 
@@ -81,24 +80,26 @@ def sample(
     datatree = build_datatree(
         spec,
         data,
-        {name: _by_chain(values, chains) for name, values in drawn.variables.items()},
-        {"lp": _by_chain(drawn.log_density, chains)},
+        {name: by_chain(values, chains) for name, values in drawn.variables.items()},
+        {"lp": by_chain(drawn.log_density, chains)},
         {"engine": "exact", **drawn.attrs},
     )
-    groups = drawn.groups
-    on_demand = None if groups is None else lambda places: _by_chain(groups(places), chains)
+    on_demand = None if drawn.values is None else DrawsOnDemand(drawn.values, chains)
     return Posterior(spec, data, "exact", datatree, drawn.certificate, on_demand)
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """Draws of all variables, scalars (n,) and values (u, n), and how they were made."""
+    """Draws of all variables, scalars (n,) and values (u, n), and how they were made.
+
+    Where the groups' values are too many to be kept, ``values`` draws them on demand.
+    """
 
     variables: dict[str, Floats]
     log_density: Floats
     attrs: dict[str, float]
     certificate: dict[str, str]
-    groups: Callable[[Indices], Floats] | None = None
+    values: Values | None = None
 
 
 def _draw_population(
@@ -131,7 +132,7 @@ def _draw_hierarchy(
         "acceptance": drawn.acceptance,
     }
     certificate = _describe(grid, drawn, quality)
-    values = Values(marginal, marginal.sds(drawn.points), rng, up)
+    values = Values.draw(marginal, marginal.sds(drawn.points), rng, up)
     variables = values.above_groups()
     log_density = drawn.log_density - marginal.log_slope(drawn.points)  # of the log sds
     if data.sizes[0] * size * 8 <= memory:
@@ -141,7 +142,7 @@ def _draw_hierarchy(
         f"not kept: {data.sizes[0]:,} groups × {size:,} draws need "
         f"{data.sizes[0] * size * 8 / 2**30:.1f} GiB; draw some with .draws(groups=[…])"
     )
-    return _Drawn(variables, log_density, attrs, certificate, values.of_groups)
+    return _Drawn(variables, log_density, attrs, certificate, values)
 
 
 def _draw_variances(
@@ -183,12 +184,6 @@ def _interpolate(marginal: Marginal, grid: Lattice, table: Upward, points: Float
         for mine, theirs in zip(up.arrays, exact.arrays, strict=True):
             mine[beyond] = theirs
     return up
-
-
-def _by_chain(values: Floats, chains: int) -> Floats:
-    """From (..., n) to (chains, draws, ...), a view."""
-    split = values.reshape(*values.shape[:-1], chains, -1)
-    return np.moveaxis(split, (-2, -1), (0, 1))
 
 
 def _describe(grid: Lattice, drawn: Draws, certificate: float) -> dict[str, str]:

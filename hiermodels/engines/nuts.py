@@ -390,7 +390,7 @@ def _variables(spec: Spec, data: GroupedData, raw: xr.DataTree, seed: int) -> di
         return variables
     sds = np.stack([variables[name].ravel() for name in spec.sds], axis=1)
     marginal = Marginal.of(spec, standardize(data))
-    values = Values(marginal, sds, np.random.default_rng(seed))
+    values = Values.draw(marginal, sds, np.random.default_rng(seed))
     drawn = {**values.above_groups(), "theta": values.of_groups()}
     by_chain = (*posterior[spec.sds[0]].shape, -1)
     return {

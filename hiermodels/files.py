@@ -1,0 +1,67 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hiermodels.errors import DataError
+
+
+def target(path: str | os.PathLike[str]) -> Path:
+    """Return the file that a path stands for, links followed, if a file can be written there.
+
+    Raises
+    ------
+    DataError
+        If the folder is missing, or the path is a folder or something else that is no file.
+    """
+    found = Path(os.path.realpath(path))
+    if found.exists() and not found.is_file():
+        what = "a folder" if found.is_dir() else "not a regular file"
+        raise DataError(f"cannot write {str(path)!r}: it is {what}; name a file")
+    if not found.parent.is_dir():
+        raise DataError(f"cannot write {str(path)!r}: there is no folder {str(found.parent)!r}")
+    return found
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a new, empty file that takes a path's place when all went well, and else is removed.
+
+    It lies in the same folder and has the same suffix.  Until the end of the block nothing is
+    changed at the path itself; then the new file, which has reached the disk, is moved there in
+    one step.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be written: no folder, no permission, no space.
+    """
+    final = target(path)
+    temporary = final.with_name(f".{secrets.token_hex(8)}{final.suffix}")
+    try:
+        try:
+            temporary.open("xb").close()
+            if final.exists():
+                shutil.copymode(final, temporary)
+            yield temporary
+            _flush(temporary)
+            os.replace(temporary, final)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"cannot write {str(path)!r}: {error.strerror or error}. What was there before is as "
+            f"it was"
+        ) from error
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file's content is on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
