@@ -447,12 +447,17 @@ class Conditional:
     row: Floats
     own: Floats
 
-    def moments(self, up: Upward, origin: Floats) -> tuple[Floats, Floats]:
-        """Mean and variance at ``x = −origin`` (q,) with β integrated out, both (n, u).
+    def of(self, units: Indices) -> Conditional:
+        """The same for some of the units."""
+        return Conditional(self.row[:, units], self.own[:, units])
 
-        Values are intercepts: they belong to x = 0 in coordinates that have been centred.
+    def moments(self, up: Upward, origin: Floats) -> tuple[Floats, Floats]:
+        """Mean and variance at ``x = −origin`` with β integrated out, both (n, u).
+
+        Values are intercepts: they belong to x = 0 in coordinates that have been centred.  The
+        origin is one for all units, (q,), or one for each, (u, q).
         """
-        if not len(origin):
+        if not origin.shape[-1]:
             return self.row[:, :, 0], self.own
         x, y = self.row[:, :, :-1] + origin, self.row[:, :, -1]
         mean = y - (x @ up.beta[:, :, None])[:, :, 0]
@@ -499,9 +504,18 @@ def child_conditional(
 
 
 def downward(
-    tree: Tree, variances: Variances, up: Upward, prior: Coefficients
+    tree: Tree,
+    variances: Variances,
+    up: Upward,
+    prior: Coefficients,
+    groups: Indices | None = None,
 ) -> Iterator[tuple[int, slice, Conditional]]:
     """Yield every level's values given the variances, the root first.
+
+    Parameters
+    ----------
+    groups : (g',), optional
+        Which groups; all by default.
 
     Yields
     ------
@@ -520,39 +534,50 @@ def downward(
         values = child_conditional(values, below.mean, below.error, spread, tree.parent(level))
         yield level, slice(0, tree.sizes[level]), values
     parent = tree.parent(0)
+    size = tree.sizes[0] if groups is None else len(groups)
     step = max(1, BLOCK // (len(variances) * tree.mean.shape[1]))
-    for i in range(0, tree.sizes[0], step):
-        part = slice(i, min(i + step, tree.sizes[0]))
-        error = variances.sigma2[:, None] / tree.weight[part]
+    for i in range(0, size, step):
+        part = slice(i, min(i + step, size))
+        own = part if groups is None else groups[part]
+        error = variances.sigma2[:, None] / tree.weight[own]
         spread = variances.spreads[0]
-        yield 0, part, child_conditional(values, tree.mean[None, part], error, spread, parent[part])
+        yield 0, part, child_conditional(values, tree.mean[None, own], error, spread, parent[own])
 
 
 def level_moments(
-    tree: Tree, variances: Variances, prior: Coefficients, origin: Floats, level: int
+    tree: Tree,
+    variances: Variances,
+    prior: Coefficients,
+    origin: Floats,
+    level: int,
+    units: Indices | None = None,
 ) -> tuple[Floats, Floats]:
     """Mean and variance of one level's values at each node, with β integrated out.
 
     Parameters
     ----------
-    origin : (q,)
+    origin : (q,) or (u, q)
         Values are taken at ``x = −origin``: see :meth:`Conditional.moments`.
     level : int
         0 for the groups; ``len(tree.sizes)`` for the root.
+    units : (u,), optional
+        Which units, in any order and any number of times; all by default.
 
     Returns
     -------
     mean, variance : (n, u)
     """
-    size = (*tree.sizes, 1)[level]
-    mean, variance = np.empty((len(variances), size)), np.empty((len(variances), size))
+    units = np.arange((*tree.sizes, 1)[level]) if units is None else units
+    origin = np.broadcast_to(origin, (len(units), tree.n_covariates))
+    mean, variance = (np.empty((len(variances), len(units))) for _ in range(2))
     for part in _parts(tree, variances):
         up = upward(tree, variances[part], prior)
-        for current, units, values in downward(tree, variances[part], up, prior):
-            if current < level:
+        for current, found, values in downward(tree, variances[part], up, prior, units):
+            if current == level == 0:
+                mean[part, found], variance[part, found] = values.moments(up, origin[found])
+            elif current == level:
+                mean[part], variance[part] = values.of(units).moments(up, origin)
                 break
-            if current == level:
-                mean[part, units], variance[part, units] = values.moments(up, origin)
     return mean, variance
 
 

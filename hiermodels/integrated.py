@@ -19,7 +19,7 @@ from hiermodels.data import GroupedData
 from hiermodels.gaussian import Floats, Moments
 from hiermodels.lattice import Lattice
 from hiermodels.marginal import Marginal
-from hiermodels.noise_free import ReferencePosterior
+from hiermodels.noise_free import ReferencePosterior, Target
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
 
@@ -87,6 +87,55 @@ class IntegratedPosterior(ReferencePosterior):
             if self._moment_exists(name, 2):
                 worst = max(worst, float(np.abs(sd[1] / sd[0] - 1).max()))
         return worst
+
+    @one_blas_thread()
+    def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
+        """Means and sds of predicted values, whether they exist or not; both (r,)."""
+        standard = self.marginal.data
+        components = self._predictive(target, self.lattice.points)
+        mean, sd = mixture.moments(self.lattice.weights, *components)
+        return standard.location + standard.scale * mean, standard.scale * sd
+
+    def predictive_moment_exists(self, target: Target, order: int) -> bool:
+        """Whether a moment of predicted values exists: of the unit's and of all noise below it."""
+        rows = ("sigma",) if target.outcome and not self.spec.se else ()
+        added = (*self.spec.spreads[: target.level], *rows)
+        return self._moment_exists(self.spec.values[target.level], order) and all(
+            self.marginal.tails.sd_moment_exists(name, order) for name in added
+        )
+
+    @one_blas_thread()
+    def predictive_cdf(self, target: Target, values: Floats) -> Floats:
+        """Distribution functions of predicted values at values (..., r)."""
+        standard, (points, weights) = self.marginal.data, self._nodes
+        standardized = (values - standard.location) / standard.scale
+        return mixture.cdf(weights, *self._predictive(target, points), standardized)
+
+    @one_blas_thread()
+    def predictive_quantiles(self, target: Target, probabilities: Floats) -> Floats:
+        """Quantiles of predicted values; shape (p, r)."""
+        standard, (points, weights) = self.marginal.data, self._nodes
+        components = self._predictive(target, points)
+        found = np.array([mixture.quantile(weights, *components, p) for p in probabilities])
+        return standard.location + standard.scale * found
+
+    def _predictive(self, target: Target, points: Floats) -> tuple[Floats, Floats]:
+        """Standardised means and sds (n, r) of predicted values given the variances.
+
+        A value and x'β are normal together; what is below it adds its variance.
+        """
+        standard = self.marginal.data
+        variances = self.marginal.variances(points)
+        x = (target.x - standard.centre) @ standard.basis
+        mean, variance = gaussian.level_moments(
+            standard.tree, variances, self.marginal.coefficients, -x, target.level, target.units
+        )
+        for spread in variances.spreads[: target.level]:
+            variance += spread[:, None]
+        if target.outcome:
+            sigma2 = variances.sigma2[:, None]  # 1 where the errors are known
+            variance += sigma2 if target.se is None else (target.se / standard.scale) ** 2
+        return mean, np.sqrt(variance)
 
     @one_blas_thread()
     def _means(self) -> Mapping[str, Any]:
