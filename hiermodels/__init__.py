@@ -16,6 +16,7 @@ from hiermodels.data import GroupedData
 from hiermodels.errors import DataError, HierModelsError, ImproperPosteriorError, SpecError
 from hiermodels.fit import Fit, fit
 from hiermodels.noise_free import ReferencePosterior
+from hiermodels.predict import Prediction
 from hiermodels.priors import (
     CoefficientPrior,
     Exponential,
@@ -58,6 +59,7 @@ __all__ = [
     "Jeffreys",
     "Normal",
     "NormalInverseGamma",
+    "Prediction",
     "Prior",
     "ReferencePosterior",
     "Spec",

@@ -12,11 +12,19 @@ import numpy as np
 import xarray as xr
 
 from hiermodels.data import GroupedData, Missing
-from hiermodels.engines import Seed, get_engine
+from hiermodels.engines import get_engine
 from hiermodels.errors import SpecError
 from hiermodels.inputs import announce, prepare
 from hiermodels.noise_free import ReferencePosterior
-from hiermodels.posterior import Posterior, group_draws, with_log_likelihood
+from hiermodels.posterior import (
+    MEMORY_BUDGET,
+    Posterior,
+    Seed,
+    group_draws,
+    with_log_likelihood,
+    with_log_prior,
+    with_posterior_predictive,
+)
 from hiermodels.priors import Prior
 from hiermodels.reference import reference_posterior
 from hiermodels.spec import Spec
@@ -24,6 +32,7 @@ from hiermodels.spec import Spec
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
 
+    from hiermodels.predict import Prediction
     from hiermodels.summary import Summary
 
 
@@ -87,6 +96,77 @@ class Fit:
             All by default.
         """
         return group_draws(self.posterior, groups)
+
+    def predict(
+        self,
+        new_data: Any = None,
+        *,
+        outcomes: bool = True,
+        random_seed: Seed = None,
+        memory_budget: float = MEMORY_BUDGET,
+    ) -> Prediction:
+        """Predict rows: of known groups, of new groups in known ones, and of new ones altogether.
+
+        A row's group is looked up by its labels, inner ones within outer ones.  A new group's
+        value is drawn from the distribution of the groups around its parent, known or new::
+
+            known classroom                  theta_c
+            new classroom, known school      theta ~ Normal(mu_s, tau)
+            new school                       mu ~ Normal(lam, kappa)   theta ~ Normal(mu, tau)
+
+        Rows with the same new label share one new group.
+
+        Parameters
+        ----------
+        new_data : data frame, optional
+            Columns of the group labels, of the covariates, and of the known standard errors; the
+            outcome is not needed.  Labels are compared as they are written.  Without the column
+            of the innermost groups, or of all groups, each row has a new group of its own.
+            Without ``new_data``: a row for each group and, at each level above, for a new group in
+            each known unit; at the means of the covariates, and with the median of the known
+            standard errors of that unit's rows.
+        outcomes : bool
+            Whether to predict outcomes beside their means ``theta + x'beta``.  Means alone need
+            no standard errors.
+        random_seed : int or numpy.random.Generator, optional
+            Of the draws.  May be the one of the fit: the streams are different.
+        memory_budget : float
+            Bytes that the draws may take, 2 GiB by default.
+
+        Returns
+        -------
+        Prediction
+            ``.to_frame()``, ``.mean``, ``.sd``, ``.quantile`` and ``.cdf`` without Monte Carlo
+            error; joint draws in ``.datatree``.
+
+        Raises
+        ------
+        DataError
+            If a column or a value is missing, or if it is not clear what a label stands for.
+
+        Examples
+        --------
+        >>> import hiermodels as hm
+        >>> roles = {"groups": ["batch", "cask"], "outcome": "strength"}
+        >>> fit = hm.fit(hm.datasets.load_pastes(), **roles, random_seed=1)
+        >>> new = (
+        ...     hm.datasets.load_pastes()
+        ...     .iloc[[0, 0, 0]]
+        ...     .assign(batch=["A", "A", "K"], cask=["a", "d", "a"])
+        ... )
+        >>> fit.predict(new).to_frame()[["batch", "cask", "kind", "mean", "sd"]].round(2)
+          batch cask                    kind   mean    sd
+        """
+        from hiermodels.predict import predict
+
+        return predict(
+            self.posterior,
+            self.reference,
+            new_data,
+            outcomes=outcomes,
+            random_seed=random_seed,
+            memory_budget=memory_budget,
+        )
 
     def prior_predictive(self, draws: int = 1000, random_seed: Seed = None) -> xr.DataTree:
         """Draw from the priors, and outcomes of the same rows from what was drawn.
@@ -165,6 +245,8 @@ def fit(
     random_seed: Seed = None,
     progressbar: bool | None = None,
     log_likelihood: bool = False,
+    log_prior: bool = False,
+    posterior_predictive: bool = False,
     **engine_options: Any,
 ) -> Fit:
     """Fit a normal hierarchical model.
@@ -211,6 +293,10 @@ def fit(
         Whether to show progress, where there is something to wait for.
     log_likelihood : bool
         Whether to add the log likelihood of each row to ``datatree``, for ``arviz_stats.loo``.
+    log_prior : bool
+        Whether to add the log densities of the proper priors, for ``arviz_stats.psense_summary``.
+    posterior_predictive : bool
+        Whether to add outcomes of the same rows drawn anew, for predictive checks.
     **engine_options
         For ``"exact"``: ``memory_budget``, the bytes that draws of the groups may take (2 GiB);
         beyond, they are drawn on demand, see :meth:`Fit.draws`.  For ``"nuts"``:
@@ -256,7 +342,13 @@ def fit(
         progressbar=progressbar,
         **engine_options,
     )
-    return Fit(with_log_likelihood(posterior) if log_likelihood else posterior)
+    if log_likelihood:
+        posterior = with_log_likelihood(posterior)
+    if log_prior:
+        posterior = with_log_prior(posterior)
+    if posterior_predictive:
+        posterior = with_posterior_predictive(posterior, random_seed)
+    return Fit(posterior)
 
 
 def _require_count(name: str, count: Any) -> None:

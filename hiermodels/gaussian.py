@@ -452,16 +452,19 @@ class Conditional:
         return Conditional(self.row[:, units], self.own[:, units])
 
     def moments(self, up: Upward, origin: Floats) -> tuple[Floats, Floats]:
-        """Mean and variance at ``x = −origin`` with β integrated out, both (n, u).
+        """Mean and variance at ``x = −origin`` (q,) with β integrated out, both (n, u).
 
-        Values are intercepts: they belong to x = 0 in coordinates that have been centred.  The
-        origin is one for all units, (q,), or one for each, (u, q).
+        Values are intercepts: they belong to x = 0 in coordinates that have been centred.
         """
-        if not origin.shape[-1]:
+        if not len(origin):
             return self.row[:, :, 0], self.own
         x, y = self.row[:, :, :-1] + origin, self.row[:, :, -1]
         mean = y - (x @ up.beta[:, :, None])[:, :, 0]
         return mean, self.own + ((x @ up.beta_covariance) * x).sum(axis=2)
+
+    def covariance(self, up: Upward) -> Floats:
+        """Covariance with β of the values at x = 0; (n, u, q)."""
+        return -self.row[:, :, :-1] @ up.beta_covariance
 
 
 def root_conditional(up: Upward, prior: Coefficients) -> Conditional:
@@ -545,39 +548,30 @@ def downward(
 
 
 def level_moments(
-    tree: Tree,
-    variances: Variances,
-    prior: Coefficients,
-    origin: Floats,
-    level: int,
-    units: Indices | None = None,
+    tree: Tree, variances: Variances, prior: Coefficients, origin: Floats, level: int
 ) -> tuple[Floats, Floats]:
     """Mean and variance of one level's values at each node, with β integrated out.
 
     Parameters
     ----------
-    origin : (q,) or (u, q)
+    origin : (q,)
         Values are taken at ``x = −origin``: see :meth:`Conditional.moments`.
     level : int
         0 for the groups; ``len(tree.sizes)`` for the root.
-    units : (u,), optional
-        Which units, in any order and any number of times; all by default.
 
     Returns
     -------
     mean, variance : (n, u)
     """
-    units = np.arange((*tree.sizes, 1)[level]) if units is None else units
-    origin = np.broadcast_to(origin, (len(units), tree.n_covariates))
-    mean, variance = (np.empty((len(variances), len(units))) for _ in range(2))
+    size = (*tree.sizes, 1)[level]
+    mean, variance = np.empty((len(variances), size)), np.empty((len(variances), size))
     for part in _parts(tree, variances):
         up = upward(tree, variances[part], prior)
-        for current, found, values in downward(tree, variances[part], up, prior, units):
-            if current == level == 0:
-                mean[part, found], variance[part, found] = values.moments(up, origin[found])
-            elif current == level:
-                mean[part], variance[part] = values.of(units).moments(up, origin)
+        for current, units, values in downward(tree, variances[part], up, prior):
+            if current < level:
                 break
+            if current == level:
+                mean[part, units], variance[part, units] = values.moments(up, origin)
     return mean, variance
 
 
@@ -665,6 +659,100 @@ def mixture_moments(
         for level, units, values in downward(tree, nodes, up, prior):
             total.add(level, units, share, *values.moments(up, origin))
     return total.moments()
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Means and covariances of some units' values at x = 0 together with β, at n nodes.
+
+    Attributes
+    ----------
+    mean : (n, u)
+    variance : (n, u)
+    covariance : (n, u, q)
+        Of each value with β.
+    beta : (n, q)
+    beta_covariance : (n, q, q)
+    """
+
+    mean: Floats
+    variance: Floats
+    covariance: Floats
+    beta: Floats
+    beta_covariance: Floats
+
+    def at(self, units: Indices, x: Floats) -> tuple[Floats, Floats]:
+        """Mean and variance of ``v + x'β`` for values v of units (r,) and x (r, q); both (n, r).
+
+        ``Var(v + x'β) = Var v + 2 x'Cov(β, v) + x'Var(β) x``.
+        """
+        mean, variance = self.mean[:, units], self.variance[:, units]
+        if not x.shape[1]:
+            return mean, variance
+        both = 2 * self.covariance[:, units] + x @ self.beta_covariance
+        return mean + self.beta @ x.T, variance + np.einsum("nrq,rq->nr", both, x)
+
+
+def level_joint(
+    tree: Tree, variances: Variances, prior: Coefficients, level: int, units: Indices
+) -> Joint:
+    """Values of some units of a level together with β, given the variances.
+
+    Parameters
+    ----------
+    level : int
+        0 for the groups; ``len(tree.sizes)`` for the root.
+    units : (u,)
+    """
+    n, u, q = len(variances), len(units), tree.n_covariates
+    mean, variance, covariance = np.empty((n, u)), np.empty((n, u)), np.empty((n, u, q))
+    beta, beta_covariance = np.empty((n, q)), np.empty((n, q, q))
+    for nodes, up, part, values in _chosen(tree, variances, prior, level, units):
+        mean[nodes, part], variance[nodes, part] = values.moments(up, np.zeros(q))
+        covariance[nodes, part] = values.covariance(up)
+        beta[nodes], beta_covariance[nodes] = up.beta, up.beta_covariance
+    return Joint(mean, variance, covariance, beta, beta_covariance)
+
+
+def mixture_joint(
+    tree: Tree,
+    variances: Variances,
+    weights: Floats,
+    prior: Coefficients,
+    level: int,
+    units: Indices,
+) -> Joint:
+    """The same over weighted nodes (n,), of weights with sum 1: a single node for all of them."""
+    heaviest = int(np.argmax(weights))
+    one = level_joint(tree, variances[slice(heaviest, heaviest + 1)], prior, level, units)
+    anchor, anchor_beta, origin = one.mean[0], one.beta[0], np.zeros(tree.n_covariates)
+    total = _Mixture([anchor], anchor_beta, 1)
+    cross = np.zeros((len(units), tree.n_covariates))
+    for nodes, up, part, values in _chosen(tree, variances, prior, level, units):
+        share = weights[None, nodes]
+        mean, variance = values.moments(up, origin)
+        total.add(0, part, share, mean, variance)
+        cross[part] += (share * (mean - anchor[part]).T) @ (up.beta - anchor_beta)
+        cross[part] += np.einsum("n,nuq->uq", share[0], values.covariance(up))
+        if part.start == 0:
+            total.add_coefficients(share, up)
+    found = total.moments()
+    cross -= np.outer(found.means[0][0] - anchor, found.beta[0] - anchor_beta)
+    return Joint(found.means[0], found.variances[0], cross[None], found.beta, found.beta_covariance)
+
+
+def _chosen(
+    tree: Tree, variances: Variances, prior: Coefficients, level: int, units: Indices
+) -> Iterator[tuple[slice, Upward, slice, Conditional]]:
+    """Yield blocks of nodes, and for each of them blocks of the units."""
+    for nodes in _parts(tree, variances):
+        up = upward(tree, variances[nodes], prior)
+        for current, part, values in downward(tree, variances[nodes], up, prior, units):
+            if current == level == 0:
+                yield nodes, up, part, values
+            elif current == level:
+                yield nodes, up, slice(0, len(units)), values.of(units)
+                break
 
 
 @dataclass(frozen=True)

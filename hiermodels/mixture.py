@@ -1,4 +1,4 @@
-"""Moments, distribution functions and quantiles of finite mixtures of normals."""
+"""Distribution functions and quantiles of finite mixtures of normals."""
 
 from __future__ import annotations
 
@@ -8,18 +8,6 @@ from hiermodels.gaussian import Floats
 
 MOST_STEPS = 100
 CLOSE = 1e-13  # of a quantile, as a part of its bracket
-
-
-def moments(weights: Floats, mean: Floats, sd: Floats) -> tuple[Floats, Floats]:
-    """Mean and sd of mixtures with components (n, u), both (u,).
-
-    ``E x = a + Σ w (m − a)`` and ``Var x = Σ w (s² + (m − a)²) − (E x − a)²`` with the heaviest
-    component's mean for a, which keeps all digits.
-    """
-    anchor = mean[np.argmax(weights)]
-    away = mean - anchor
-    first = weights @ away
-    return anchor + first, np.sqrt(weights @ (sd**2 + away**2) - first**2)
 
 
 def cdf(weights: Floats, mean: Floats, sd: Floats, values: Floats) -> Floats:
