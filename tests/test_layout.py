@@ -16,7 +16,17 @@ FLOORS = [
     *("__init__", "cli", "demo", "fit", "compare", "plots", "predict", "summary"),
     *("engines.nuts", "engines.exact", "engines", "models"),
     *("reference", "integrated", "conjugate", "noise_free", "marginal", "posterior"),
-    *("inputs", "propriety", "spec", "sufficient", "new_rows", "data", "priors", "design", "formula"),
+    *(
+        "inputs",
+        "propriety",
+        "spec",
+        "sufficient",
+        "new_rows",
+        "data",
+        "priors",
+        "design",
+        "formula",
+    ),
     *("mixture", "gaussian", "lattice", "datasets", "blas", "parallel", "wording", "errors"),
 ]
 HEAVY = ("pymc", "pytensor", "nutpie", "matplotlib", "arviz_plots", "arviz_stats", "numba")
