@@ -155,7 +155,10 @@ class Fit:
         ...     .assign(batch=["A", "A", "K"], cask=["a", "d", "a"])
         ... )
         >>> fit.predict(new).to_frame()[["batch", "cask", "kind", "mean", "sd"]].round(2)
-          batch cask                    kind   mean    sd
+          batch cask                     kind   mean    sd
+        0     A    a               known cask  62.64  0.59
+        0     A    d  new cask in known batch  61.19  3.46
+        0     K    a                new batch  60.05  4.05
         """
         from hiermodels.predict import predict
 
