@@ -13,6 +13,7 @@ from scipy import optimize, stats
 import hiermodels as hm
 from hiermodels.fit import Fit
 from hiermodels.gaussian import Coefficients, Variances
+from hiermodels.posterior import named_seed
 from hiermodels.predict import predict
 
 PASTES = {"outcome": "strength", "groups": ["batch", "cask"]}
@@ -192,6 +193,11 @@ def test_moments_that_do_not_exist():
     assert "does not exist" in found.mean["y"].attrs["note"]
     assert np.isfinite(found.quantile([0.1, 0.9])["y"]).all()
     assert np.isfinite(found.to_frame()["y_eti89_ub"]).all()
+    # with a normal prior μ has a mean even if τ has none; a new school has not
+    few = hm.fit(data.head(3), priors={"mu": hm.Normal(0, 10)}, draws=10)
+    assert np.isfinite(few.reference().mean["mu"])
+    assert np.isnan(few.reference().mean["tau"])
+    np.testing.assert_array_equal(np.isnan(few.predict().mean["y_mean"]), [False] * 3 + [True])
 
 
 # Draws
@@ -294,6 +300,16 @@ def test_a_seed_gives_the_same_bits_and_other_streams_than_the_fit(eight):
     assert np.abs(np.corrcoef(z_new, z_known.T)[0, 1:]).max() < 4 / np.sqrt(4000)
     twins = [eight.predict(new, random_seed=np.random.default_rng(3)).datatree for _ in range(2)]
     assert twins[0]["predictions"].to_dataset().equals(twins[1]["predictions"].to_dataset())
+
+
+def test_streams_of_one_seed_are_apart():
+    states = [
+        np.random.SeedSequence(1),
+        *np.random.SeedSequence(1).spawn(2),
+        named_seed(1, "predict"),
+        named_seed(1, "posterior_predictive"),
+    ]
+    assert len({tuple(state.generate_state(4)) for state in states}) == 5
 
 
 def test_predictions_do_not_ask_which_engine_drew(eight):
