@@ -23,6 +23,7 @@ from hiermodels.errors import (
 from hiermodels.estimates import Estimates
 from hiermodels.fit import Fit, fit, load
 from hiermodels.noise_free import ReferencePosterior
+from hiermodels.predict import Prediction
 from hiermodels.priors import (
     CoefficientPrior,
     Exponential,
@@ -69,6 +70,7 @@ __all__ = [
     "Jeffreys",
     "Normal",
     "NormalInverseGamma",
+    "Prediction",
     "Prior",
     "PriorWarning",
     "Ranking",

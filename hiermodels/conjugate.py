@@ -8,7 +8,7 @@ gives, with ``κ = 1/s²`` and the sums over the n rows,
     β* = β + ½ [Σ (y_i − ȳ)² + (κ n/κ*) (ȳ − m)²]
 
     σ² | y ~ InverseGamma(α*, β*)      θ | σ², y ~ Normal(m*, σ²/κ*)
-    θ | y ~ Student-t(2α*, m*, β*/(α* κ*))
+    θ | y ~ Student-t(2α*, m*, β*/(α* κ*))      a new y ~ Student-t(2α*, m*, (1 + 1/κ*) β*/α*)
 
 Flat θ with ``1/σ²`` is the limit κ = 0, α = −½, β = 0.
 
@@ -28,7 +28,7 @@ import numpy as np
 from hiermodels.data import GroupedData
 from hiermodels.errors import ImproperPosteriorError
 from hiermodels.gaussian import LOG_2PI, Floats
-from hiermodels.noise_free import ReferencePosterior
+from hiermodels.noise_free import ReferencePosterior, Target
 from hiermodels.priors import NormalInverseGamma
 from hiermodels.spec import Spec
 
@@ -121,6 +121,31 @@ class ConjugatePosterior(ReferencePosterior):
         """0: nothing is approximated."""
         return 0.0
 
+    def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
+        """Means and sds of predicted values, whether they exist or not; both (r,)."""
+        mean = np.full(len(target.units), self.law.mean)
+        freedom = 2 * self.law.alpha
+        factor = freedom / (freedom - 2) if freedom > 2 else np.nan
+        return mean, np.full_like(mean, self._scale(target.outcome) * np.sqrt(factor))
+
+    def predictive_moment_exists(self, target: Target, order: int) -> bool:
+        """Whether a moment of predicted values exists."""
+        return self.moment_exists("theta", order)
+
+    def predictive_cdf(self, target: Target, values: Floats) -> Floats:
+        """Distribution functions of predicted values at values (..., r)."""
+        from scipy.special import stdtr
+
+        return stdtr(2 * self.law.alpha, (values - self.law.mean) / self._scale(target.outcome))
+
+    def predictive_quantiles(self, target: Target, probabilities: Floats) -> Floats:
+        """Quantiles of predicted values; shape (p, r)."""
+        from scipy.special import stdtrit
+
+        standard = stdtrit(2 * self.law.alpha, probabilities)
+        found = self.law.mean + self._scale(target.outcome) * standard
+        return np.repeat(found[:, None], len(target.units), axis=1)
+
     def _means(self) -> Mapping[str, Any]:
         return {"theta": self.law.mean, "sigma": self._sigma_mean()}
 
@@ -159,7 +184,7 @@ class ConjugatePosterior(ReferencePosterior):
         law = self.law
         if name == "sigma":
             return np.sqrt(law.beta / gammainccinv(law.alpha, probabilities))
-        return law.mean + self._theta_scale() * stdtrit(2 * law.alpha, probabilities)
+        return law.mean + self._scale() * stdtrit(2 * law.alpha, probabilities)
 
     def _cdf(self, name: str, values: Floats) -> Floats:
         from scipy.special import gammaincc, stdtr
@@ -169,15 +194,16 @@ class ConjugatePosterior(ReferencePosterior):
             inside = np.where(values > 0, values / np.sqrt(law.beta), 1.0)
             with np.errstate(over="ignore", divide="ignore", under="ignore"):
                 return np.where(values > 0, gammaincc(law.alpha, inside**-2.0), 0.0)
-        return stdtr(2 * law.alpha, (values - law.mean) / self._theta_scale())
+        return stdtr(2 * law.alpha, (values - law.mean) / self._scale())
 
-    def _theta_scale(self) -> float:
-        """Scale of θ's Student-t distribution."""
-        return float(np.sqrt(self.law.beta / (self.law.alpha * self.law.kappa)))
+    def _scale(self, outcome: bool = False) -> float:
+        """Scale of the Student-t distribution of θ, or of a new outcome."""
+        variance = 1 / self.law.kappa + float(outcome)
+        return float(np.sqrt(self.law.beta / self.law.alpha * variance))
 
     def _how(self) -> list[str]:
         law = self.law
         return [
             f"closed form: theta ~ Student-t({2 * law.alpha:g}, {law.mean:.6g}, "
-            f"{self._theta_scale():.6g}), sigma² ~ InverseGamma({law.alpha:g}, {law.beta:.6g})"
+            f"{self._scale():.6g}), sigma² ~ InverseGamma({law.alpha:g}, {law.beta:.6g})"
         ]

@@ -22,6 +22,7 @@ type Missing = Literal["error", "drop"]
 
 OUTCOME_NAME = "y"
 SE_NAMES = ("sigma", "se", "std_err")
+LEAVE_OUT = "Fill them, or leave these rows out"
 COEFFICIENT_DIM = "coef"  # dimension of the coefficients of the covariates
 
 
@@ -68,6 +69,8 @@ class GroupedData:
     labels : tuple of arrays
         Labels of the units at each level, from the outermost to the innermost, in the order in
         which they appear in the data (within their parent); integers, or else strings.
+    own_labels : tuple of arrays
+        The same as they stand in the column, which may hold them under several parents.
     parents : tuple of (u,)
         Index of each unit's parent, from the innermost level to the outermost but one.
     dropped : int
@@ -80,6 +83,7 @@ class GroupedData:
     design: Design
     group: Indices
     labels: tuple[NDArray[Any], ...]
+    own_labels: tuple[NDArray[Any], ...]
     parents: tuple[Indices, ...]
     dropped: int = 0
 
@@ -135,7 +139,7 @@ def read(
     DataError
         Naming the column, the rows, what was expected and what to do.
     """
-    frame = _Frame(data)
+    frame = Frame(data)
     roles = infer_roles(frame, outcome, groups, se, term_columns(covariates))
     if missing not in ("error", "drop"):
         raise DataError(f"missing: expected 'error' or 'drop'; found {missing!r}")
@@ -153,14 +157,14 @@ def read(
     design = build(frame.select(columns), covariates)
     check_rank(design.names, design.matrix)
     units = [frame.labels(name) for name in roles.groups]
-    group, labels, parents = _nest(roles.groups, units, len(y))
-    result = GroupedData(roles, y, se_values, design, group, labels, parents, dropped)
+    group, labels, own_labels, parents = _nest(roles.groups, units, len(y))
+    result = GroupedData(roles, y, se_values, design, group, labels, own_labels, parents, dropped)
     _check_groups(frame, result)
     return result
 
 
 def infer_roles(
-    frame: _Frame,
+    frame: Frame,
     outcome: str | None,
     groups: Sequence[str] | str | None,
     se: str | None,
@@ -202,7 +206,7 @@ def infer_roles(
     return Roles(outcome, tuple(given), se, tuple(found))
 
 
-def _infer_outcome(frame: _Frame, taken: set[str]) -> str:
+def _infer_outcome(frame: Frame, taken: set[str]) -> str:
     if OUTCOME_NAME in frame.columns and OUTCOME_NAME not in taken:
         return OUTCOME_NAME
     candidates = [name for name in frame.columns if name not in taken and frame.is_continuous(name)]
@@ -215,7 +219,7 @@ def _infer_outcome(frame: _Frame, taken: set[str]) -> str:
     )
 
 
-def _infer_groups(frame: _Frame, taken: set[str]) -> list[str]:
+def _infer_groups(frame: Frame, taken: set[str]) -> list[str]:
     """Order the label columns from the fewest units to the most, each nested in the one before."""
     candidates = [name for name in frame.columns if name not in taken and frame.is_label(name)]
     if not candidates:
@@ -241,13 +245,19 @@ def _infer_groups(frame: _Frame, taken: set[str]) -> list[str]:
 
 def _nest(
     names: Sequence[str], columns: Sequence[NDArray[Any]], n_rows: int
-) -> tuple[Indices, tuple[NDArray[Any], ...], tuple[Indices, ...]]:
+) -> tuple[Indices, tuple[NDArray[Any], ...], tuple[NDArray[Any], ...], tuple[Indices, ...]]:
     """Number the units of each level, children of one parent side by side.
 
     Labels that repeat under several parents are different units; they are then written
     ``parent/label``.
+
+    Returns
+    -------
+    group, labels, own_labels, parents
+        As in :class:`GroupedData`.
     """
     labels: list[NDArray[Any]] = []
+    own_labels: list[NDArray[Any]] = []
     parents: list[Indices] = []
     unit = np.zeros(n_rows, dtype=np.intp)
     for level, column in enumerate(columns):
@@ -258,16 +268,22 @@ def _nest(
         order = np.argsort(keys)
         unit = order[np.searchsorted(keys, pairs, sorter=order)]
         parent, own = keys // len(values), values[keys % len(values)]
+        own_labels.append(plain_labels(own))
         if len(keys) > len(values):
             _check_numbering(names[level - 1 : level + 1], parent, own, labels[-1])
             own = np.array(
                 [f"{labels[-1][p]}/{label}" for p, label in zip(parent, own, strict=True)]
             )
             _check_distinct(names[level], own)
-        labels.append(own.astype(str) if own.dtype == object else own)
+        labels.append(plain_labels(own))
         if level:
             parents.append(parent)
-    return unit, tuple(labels), tuple(reversed(parents))
+    return unit, tuple(labels), tuple(own_labels), tuple(reversed(parents))
+
+
+def plain_labels(labels: NDArray[Any]) -> NDArray[Any]:
+    """Labels as integers or strings, not as objects."""
+    return labels.astype(str) if labels.dtype == object else labels
 
 
 def _check_numbering(
@@ -300,7 +316,7 @@ def _check_distinct(name: str, labels: NDArray[Any]) -> None:
         )
 
 
-def _check_groups(frame: _Frame, data: GroupedData) -> None:
+def _check_groups(frame: Frame, data: GroupedData) -> None:
     for name, labels in zip(data.roles.groups, data.labels, strict=True):
         if len(labels) < 2:
             raise DataError(
@@ -320,10 +336,23 @@ def _check_groups(frame: _Frame, data: GroupedData) -> None:
         )
 
 
-class _Frame:
-    """The user's frame, column by column, with messages that name column and rows."""
+class Frame:
+    """The user's frame, column by column, with messages that name column and rows.
 
-    def __init__(self, data: Any) -> None:
+    Parameters
+    ----------
+    data : data frame
+        Any eager frame that narwhals knows.
+    remedy : str
+        What messages say that one may do about missing values.
+
+    Attributes
+    ----------
+    index : pandas.Index
+        Labels of the rows: numbers from 0 where the frame has none.
+    """
+
+    def __init__(self, data: Any, remedy: str = f"{LEAVE_OUT} with missing='drop'") -> None:
         try:
             frame = nw.from_native(data, eager_only=True)
         except Exception as error:  # narwhals raises many kinds
@@ -332,26 +361,31 @@ class _Frame:
                 f"names; found {type(data).__name__}: {error}"
             ) from error
         if not len(frame):
-            raise DataError("data: expected at least two rows; the frame is empty")
+            raise DataError("data: expected rows; the frame is empty")
         self._frame = frame
         index = getattr(data, "index", None)
-        self._rows = np.asarray(index) if isinstance(index, pd.Index) else np.arange(len(frame))
+        self.index = index if isinstance(index, pd.Index) else pd.RangeIndex(len(frame))
+        self._remedy = remedy
 
     def __len__(self) -> int:
         return len(self._frame)
 
     @property
     def columns(self) -> list[str]:
+        """Names of the columns."""
         return list(self._frame.columns)
 
     def require(self, name: str) -> None:
+        """Refuse a name that is no column."""
         if name not in self.columns:
             raise DataError(f"there is no column {name!r}; the data have {listed(self.columns)}")
 
-    def filter(self, keep: NDArray[np.bool_]) -> _Frame:
-        kept = object.__new__(_Frame)
+    def filter(self, keep: NDArray[np.bool_]) -> Frame:
+        """Return some of the rows."""
+        kept = object.__new__(Frame)
         kept._frame = self._frame.filter(keep.tolist())
-        kept._rows = self._rows[keep]
+        kept.index = self.index[keep]
+        kept._remedy = self._remedy
         return kept
 
     def select(self, columns: Sequence[str]) -> pd.DataFrame:
@@ -363,12 +397,14 @@ class _Frame:
             else pd.Series(self._frame[name].to_list())
             for name in columns
         }
-        return pd.DataFrame(series, index=range(len(self))).set_index(pd.Index(self._rows))
+        return pd.DataFrame(series, index=range(len(self))).set_axis(self.index)
 
     def is_continuous(self, name: str) -> bool:
+        """Whether a column holds floating-point numbers."""
         return bool(self._frame[name].dtype.is_float())
 
     def is_label(self, name: str) -> bool:
+        """Whether a column holds text or categories."""
         dtype = self._frame[name].dtype
         if dtype == nw.Object:
             return all(isinstance(value, str) for value in self._frame[name].drop_nulls().to_list())
@@ -383,13 +419,13 @@ class _Frame:
         return null
 
     def check_gaps(self, names: Sequence[str]) -> None:
+        """Refuse missing values."""
         for name in names:
             rows = np.flatnonzero(self.gaps(name))
             if len(rows):
                 raise DataError(
                     f"column {name!r}: {len(rows)} missing value{plural(len(rows))}, in "
-                    f"{self.show_rows(rows)}. Fill them, or leave these "
-                    f"rows out with missing='drop'"
+                    f"{self.show_rows(rows)}. {self._remedy}"
                 )
 
     def numbers(self, name: str) -> Floats:
@@ -432,6 +468,7 @@ class _Frame:
         return [float(value) for value in values]
 
     def strings(self, name: str) -> list[str]:
+        """Return the values of a column, written out."""
         return [str(value) for value in self._frame[name].to_list()]
 
     def labels(self, name: str) -> NDArray[Any]:
@@ -472,5 +509,10 @@ class _Frame:
                 f"1.0; make them all text"
             )
 
+    def value(self, name: str, row: int) -> Any:
+        """A value as it stands in the frame."""
+        return self._frame[name][int(row)]
+
     def show_rows(self, rows: Indices) -> str:
-        return rows_named([self._rows[i] for i in rows])
+        """Name some rows in a message."""
+        return rows_named([self.index[i] for i in rows])

@@ -14,11 +14,19 @@ import numpy as np
 import xarray as xr
 
 from hiermodels.data import GroupedData, Missing
-from hiermodels.engines import Seed, get_engine
+from hiermodels.engines import get_engine
 from hiermodels.errors import SpecError
 from hiermodels.inputs import announce, prepare
 from hiermodels.noise_free import ReferencePosterior
-from hiermodels.posterior import Posterior, group_draws, with_log_likelihood
+from hiermodels.posterior import (
+    MEMORY_BUDGET,
+    Posterior,
+    Seed,
+    group_draws,
+    with_log_likelihood,
+    with_log_prior,
+    with_posterior_predictive,
+)
 from hiermodels.priors import Prior
 from hiermodels.reference import reference_posterior
 from hiermodels.sensitivity import Sensitivity, compare_priors, warn_of_default_prior
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
     from arviz_plots import PlotCollection
 
     from hiermodels.estimates import Estimates
+    from hiermodels.predict import Prediction
     from hiermodels.rank import Ranking
     from hiermodels.tables import Summary
 
@@ -227,6 +236,80 @@ class Fit:
             ci_prob=ci_prob,
         )
 
+    def predict(
+        self,
+        new_data: Any = None,
+        *,
+        outcomes: bool = True,
+        random_seed: Seed = None,
+        memory_budget: float = MEMORY_BUDGET,
+    ) -> Prediction:
+        """Predict rows: of known groups, of new groups in known ones, and of new ones altogether.
+
+        A row's group is looked up by its labels, inner ones within outer ones.  A new group's
+        value is drawn from the distribution of the groups around its parent, known or new::
+
+            known classroom                  theta_c
+            new classroom, known school      theta ~ Normal(mu_s, tau)
+            new school                       mu ~ Normal(lam, kappa)   theta ~ Normal(mu, tau)
+
+        Rows with the same new label share one new group.
+
+        Parameters
+        ----------
+        new_data : data frame, optional
+            Columns of the group labels, of the covariates, and of the known standard errors; the
+            outcome is not needed.  Labels are compared as they are written.  Without the column
+            of the innermost groups, or of all groups, each row has a new group of its own.
+            Without ``new_data``: a row for each group and, at each level above, for a new group in
+            each known unit; at the means of the covariates, and with the median of the known
+            standard errors of that unit's rows.
+        outcomes : bool
+            Whether to predict outcomes beside their means ``theta + x'beta``.  Means alone need
+            no standard errors.
+        random_seed : int or numpy.random.Generator, optional
+            Of the draws.  May be the one of the fit: the streams are different.
+        memory_budget : float
+            Bytes that the draws may take, 2 GiB by default.
+
+        Returns
+        -------
+        Prediction
+            ``.to_frame()``, ``.mean``, ``.sd``, ``.quantile`` and ``.cdf`` without Monte Carlo
+            error; joint draws in ``.datatree``.
+
+        Raises
+        ------
+        DataError
+            If a column or a value is missing, or if it is not clear what a label stands for.
+
+        Examples
+        --------
+        >>> import hiermodels as hm
+        >>> roles = {"groups": ["batch", "cask"], "outcome": "strength"}
+        >>> fit = hm.fit(hm.datasets.load_pastes(), **roles, random_seed=1)
+        >>> new = (
+        ...     hm.datasets.load_pastes()
+        ...     .iloc[[0, 0, 0]]
+        ...     .assign(batch=["A", "A", "K"], cask=["a", "d", "a"])
+        ... )
+        >>> fit.predict(new).to_frame()[["batch", "cask", "kind", "mean", "sd"]].round(2)
+          batch cask                     kind   mean    sd
+        0     A    a               known cask  62.64  0.59
+        0     A    d  new cask in known batch  61.19  3.46
+        0     K    a                new batch  60.05  4.05
+        """
+        from hiermodels.predict import predict
+
+        return predict(
+            self.posterior,
+            self.reference,
+            new_data,
+            outcomes=outcomes,
+            random_seed=random_seed,
+            memory_budget=memory_budget,
+        )
+
     def prior_predictive(self, draws: int = 1000, random_seed: Seed = None) -> xr.DataTree:
         """Draw from the priors, and outcomes of the same rows from what was drawn.
 
@@ -332,6 +415,8 @@ def fit(
     random_seed: Seed = None,
     progressbar: bool | None = None,
     log_likelihood: bool = False,
+    log_prior: bool = False,
+    posterior_predictive: bool = False,
     **engine_options: Any,
 ) -> Fit:
     """Fit a normal hierarchical model.
@@ -378,6 +463,10 @@ def fit(
         Whether to show progress, where there is something to wait for.
     log_likelihood : bool
         Whether to add the log likelihood of each row to ``datatree``, for ``arviz_stats.loo``.
+    log_prior : bool
+        Whether to add the log densities of the proper priors, for ``arviz_stats.psense_summary``.
+    posterior_predictive : bool
+        Whether to add outcomes of the same rows drawn anew, for predictive checks.
     **engine_options
         For ``"exact"``: ``memory_budget``, the bytes that draws of the groups may take (2 GiB);
         beyond, they are drawn on demand, see :meth:`Fit.draws`.  For ``"nuts"``:
@@ -432,7 +521,13 @@ def fit(
         progressbar=progressbar,
         **engine_options,
     )
-    return Fit(with_log_likelihood(posterior) if log_likelihood else posterior)
+    if log_likelihood:
+        posterior = with_log_likelihood(posterior)
+    if log_prior:
+        posterior = with_log_prior(posterior)
+    if posterior_predictive:
+        posterior = with_posterior_predictive(posterior, random_seed)
+    return Fit(posterior)
 
 
 def load(path: str | os.PathLike[str]) -> Fit:

@@ -447,6 +447,10 @@ class Conditional:
     row: Floats
     own: Floats
 
+    def of(self, units: Indices) -> Conditional:
+        """The same for some of the units."""
+        return Conditional(self.row[:, units], self.own[:, units])
+
     def moments(self, up: Upward, origin: Floats) -> tuple[Floats, Floats]:
         """Mean and variance at ``x = −origin`` (q,) with β integrated out, both (n, u).
 
@@ -457,6 +461,10 @@ class Conditional:
         x, y = self.row[:, :, :-1] + origin, self.row[:, :, -1]
         mean = y - (x @ up.beta[:, :, None])[:, :, 0]
         return mean, self.own + ((x @ up.beta_covariance) * x).sum(axis=2)
+
+    def covariance(self, up: Upward) -> Floats:
+        """Covariance with β of the values at x = 0; (n, u, q)."""
+        return -self.row[:, :, :-1] @ up.beta_covariance
 
 
 def root_conditional(up: Upward, prior: Coefficients) -> Conditional:
@@ -499,9 +507,18 @@ def child_conditional(
 
 
 def downward(
-    tree: Tree, variances: Variances, up: Upward, prior: Coefficients
+    tree: Tree,
+    variances: Variances,
+    up: Upward,
+    prior: Coefficients,
+    groups: Indices | None = None,
 ) -> Iterator[tuple[int, slice, Conditional]]:
     """Yield every level's values given the variances, the root first.
+
+    Parameters
+    ----------
+    groups : (g',), optional
+        Which groups; all by default.
 
     Yields
     ------
@@ -520,12 +537,14 @@ def downward(
         values = child_conditional(values, below.mean, below.error, spread, tree.parent(level))
         yield level, slice(0, tree.sizes[level]), values
     parent = tree.parent(0)
+    size = tree.sizes[0] if groups is None else len(groups)
     step = max(1, BLOCK // (len(variances) * tree.mean.shape[1]))
-    for i in range(0, tree.sizes[0], step):
-        part = slice(i, min(i + step, tree.sizes[0]))
-        error = variances.sigma2[:, None] / tree.weight[part]
+    for i in range(0, size, step):
+        part = slice(i, min(i + step, size))
+        own = part if groups is None else groups[part]
+        error = variances.sigma2[:, None] / tree.weight[own]
         spread = variances.spreads[0]
-        yield 0, part, child_conditional(values, tree.mean[None, part], error, spread, parent[part])
+        yield 0, part, child_conditional(values, tree.mean[None, own], error, spread, parent[own])
 
 
 def level_moments(
@@ -640,6 +659,100 @@ def mixture_moments(
         for level, units, values in downward(tree, nodes, up, prior):
             total.add(level, units, share, *values.moments(up, origin))
     return total.moments()
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Means and covariances of some units' values at x = 0 together with β, at n nodes.
+
+    Attributes
+    ----------
+    mean : (n, u)
+    variance : (n, u)
+    covariance : (n, u, q)
+        Of each value with β.
+    beta : (n, q)
+    beta_covariance : (n, q, q)
+    """
+
+    mean: Floats
+    variance: Floats
+    covariance: Floats
+    beta: Floats
+    beta_covariance: Floats
+
+    def at(self, units: Indices, x: Floats) -> tuple[Floats, Floats]:
+        """Mean and variance of ``v + x'β`` for values v of units (r,) and x (r, q); both (n, r).
+
+        ``Var(v + x'β) = Var v + 2 x'Cov(β, v) + x'Var(β) x``.
+        """
+        mean, variance = self.mean[:, units], self.variance[:, units]
+        if not x.shape[1]:
+            return mean, variance
+        both = 2 * self.covariance[:, units] + x @ self.beta_covariance
+        return mean + self.beta @ x.T, variance + np.einsum("nrq,rq->nr", both, x)
+
+
+def level_joint(
+    tree: Tree, variances: Variances, prior: Coefficients, level: int, units: Indices
+) -> Joint:
+    """Values of some units of a level together with β, given the variances.
+
+    Parameters
+    ----------
+    level : int
+        0 for the groups; ``len(tree.sizes)`` for the root.
+    units : (u,)
+    """
+    n, u, q = len(variances), len(units), tree.n_covariates
+    mean, variance, covariance = np.empty((n, u)), np.empty((n, u)), np.empty((n, u, q))
+    beta, beta_covariance = np.empty((n, q)), np.empty((n, q, q))
+    for nodes, up, part, values in _chosen(tree, variances, prior, level, units):
+        mean[nodes, part], variance[nodes, part] = values.moments(up, np.zeros(q))
+        covariance[nodes, part] = values.covariance(up)
+        beta[nodes], beta_covariance[nodes] = up.beta, up.beta_covariance
+    return Joint(mean, variance, covariance, beta, beta_covariance)
+
+
+def mixture_joint(
+    tree: Tree,
+    variances: Variances,
+    weights: Floats,
+    prior: Coefficients,
+    level: int,
+    units: Indices,
+) -> Joint:
+    """The same over weighted nodes (n,), of weights with sum 1: a single node for all of them."""
+    heaviest = int(np.argmax(weights))
+    one = level_joint(tree, variances[slice(heaviest, heaviest + 1)], prior, level, units)
+    anchor, anchor_beta, origin = one.mean[0], one.beta[0], np.zeros(tree.n_covariates)
+    total = _Mixture([anchor], anchor_beta, 1)
+    cross = np.zeros((len(units), tree.n_covariates))
+    for nodes, up, part, values in _chosen(tree, variances, prior, level, units):
+        share = weights[None, nodes]
+        mean, variance = values.moments(up, origin)
+        total.add(0, part, share, mean, variance)
+        cross[part] += (share * (mean - anchor[part]).T) @ (up.beta - anchor_beta)
+        cross[part] += np.einsum("n,nuq->uq", share[0], values.covariance(up))
+        if part.start == 0:
+            total.add_coefficients(share, up)
+    found = total.moments()
+    cross -= np.outer(found.means[0][0] - anchor, found.beta[0] - anchor_beta)
+    return Joint(found.means[0], found.variances[0], cross[None], found.beta, found.beta_covariance)
+
+
+def _chosen(
+    tree: Tree, variances: Variances, prior: Coefficients, level: int, units: Indices
+) -> Iterator[tuple[slice, Upward, slice, Conditional]]:
+    """Yield blocks of nodes, and for each of them blocks of the units."""
+    for nodes in _parts(tree, variances):
+        up = upward(tree, variances[nodes], prior)
+        for current, part, values in downward(tree, variances[nodes], up, prior, units):
+            if current == level == 0:
+                yield nodes, up, part, values
+            elif current == level:
+                yield nodes, up, slice(0, len(units)), values.of(units)
+                break
 
 
 @dataclass(frozen=True)

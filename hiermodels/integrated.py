@@ -6,7 +6,7 @@ finite mixture of normals for its posterior.  The sds themselves are integrated 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,10 +16,10 @@ import numpy as np
 from hiermodels import gaussian, mixture
 from hiermodels.blas import one_blas_thread
 from hiermodels.data import GroupedData
-from hiermodels.gaussian import Floats, Moments
+from hiermodels.gaussian import Floats, Moments, Variances
 from hiermodels.lattice import Lattice
 from hiermodels.marginal import Marginal
-from hiermodels.noise_free import ReferencePosterior
+from hiermodels.noise_free import ReferencePosterior, Target
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
 
@@ -28,6 +28,7 @@ TOLERANCE = 1e-9  # of means and sds of the unknown sds, in their posterior sds
 FINER = 0.7  # the next spacing, where a lattice misses the tolerance
 MOST_LATTICES = 6
 COARSE = 0.75  # spacing for distribution functions in three dimensions
+MOST_UNITS = 256  # whose values are held at all nodes at a time
 NEGLIGIBLE = 1e-10  # share of the posterior that distribution functions of values leave out
 
 
@@ -87,6 +88,80 @@ class IntegratedPosterior(ReferencePosterior):
             if self.moment_exists(name, 2):
                 worst = max(worst, float(np.abs(sd[1] / sd[0] - 1).max()))
         return worst
+
+    @one_blas_thread()
+    def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
+        """Means and sds of predicted values, whether they exist or not; both (r,)."""
+        standard, weights = self.marginal.data, self.lattice.weights
+        variances = self.marginal.variances(self.lattice.points)
+        units, place = np.unique(target.units, return_inverse=True)
+        joint = gaussian.mixture_joint(
+            standard.tree, variances, weights, self.marginal.coefficients, target.level, units
+        )
+        mean, variance = joint.at(place, self._standard_x(target))
+        variance = variance + weights @ self._variance_below(target, variances)
+        return standard.location + standard.scale * mean[0], standard.scale * np.sqrt(variance[0])
+
+    def predictive_moment_exists(self, target: Target, order: int) -> bool:
+        """Whether a moment of predicted values exists: of the unit's and of all noise below it."""
+        rows = ("sigma",) if target.outcome and not self.spec.se else ()
+        added = (*self.spec.spreads[: target.level], *rows)
+        return self.moment_exists(self.spec.values[target.level], order) and all(
+            self.marginal.tails.sd_moment_exists(name, order) for name in added
+        )
+
+    @one_blas_thread()
+    def predictive_cdf(self, target: Target, values: Floats) -> Floats:
+        """Distribution functions of predicted values at values (..., r)."""
+        standard, weights = self.marginal.data, self._nodes[1]
+        standardized = (values - standard.location) / standard.scale
+        found = np.empty(values.shape)
+        for part, mean, sd in self._predictive(target):
+            found[..., part] = mixture.cdf(weights, mean, sd, standardized[..., part])
+        return found
+
+    @one_blas_thread()
+    def predictive_quantiles(self, target: Target, probabilities: Floats) -> Floats:
+        """Quantiles of predicted values; shape (p, r)."""
+        standard, weights = self.marginal.data, self._nodes[1]
+        found = np.empty((len(probabilities), len(target.units)))
+        for part, mean, sd in self._predictive(target):
+            for i, p in enumerate(probabilities):
+                found[i, part] = mixture.quantile(weights, mean, sd, p)
+        return standard.location + standard.scale * found
+
+    def _predictive(self, target: Target) -> Iterator[tuple[slice, Floats, Floats]]:
+        """Yield standardised means and sds (n, r) of predicted values at the nodes, in blocks."""
+        standard, points = self.marginal.data, self._nodes[0]
+        variances = self.marginal.variances(points)
+        below = self._variance_below(target, variances)
+        x = self._standard_x(target)
+        for i in range(0, len(x), MOST_UNITS):
+            units, place = np.unique(target.units[i : i + MOST_UNITS], return_inverse=True)
+            joint = gaussian.level_joint(
+                standard.tree, variances, self.marginal.coefficients, target.level, units
+            )
+            step = max(1, gaussian.BLOCK // len(points))
+            for j in range(0, len(place), step):
+                part = slice(i + j, min(i + j + step, i + len(place)))
+                mean, variance = joint.at(place[j : j + step], x[part])
+                more = below if below.shape[1] == 1 else below[:, part]
+                yield part, mean, np.sqrt(variance + more)
+
+    def _standard_x(self, target: Target) -> Floats:
+        """Covariates in the tree's coordinates."""
+        return (target.x - self.marginal.data.centre) @ self.marginal.data.basis
+
+    def _variance_below(self, target: Target, variances: Variances) -> Floats:
+        """Standardised variance that new units and a row add; (n, 1), or (n, r) by row."""
+        total = np.zeros(len(variances))
+        for spread in variances.spreads[: target.level]:
+            total = total + spread
+        if not target.outcome:
+            return total[:, None]
+        if target.se is None:
+            return (total + variances.sigma2)[:, None]
+        return total[:, None] + (target.se / self.marginal.data.scale) ** 2
 
     @one_blas_thread()
     def _means(self) -> Mapping[str, Any]:

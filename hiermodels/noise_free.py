@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,12 +15,41 @@ from numpy.typing import ArrayLike
 
 from hiermodels.data import GroupedData
 from hiermodels.errors import ImproperPosteriorError, SpecError
-from hiermodels.gaussian import Floats
+from hiermodels.gaussian import Floats, Indices
 from hiermodels.spec import Spec
 from hiermodels.tables import CI_PROB, Summary, interval_label, interval_note, tails, with_header
 
 NO_ERROR = "no Monte Carlo error"
 NO_MOMENT = "nan: this moment does not exist (the posterior's tail is too heavy); use quantiles"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be predicted: r values of the same kind.
+
+    Each is ``value of a unit + x'β``, plus ``N(0, spread²)`` for each level below the unit, plus
+    ``N(0, σ²)`` or ``N(0, se²)`` if it is an outcome.
+
+    Attributes
+    ----------
+    level : int
+        Level of the units: 0 for the groups, 1 for their parents, …, the intercept last.  Below
+        a unit of a higher level stand new ones, down to a new group.
+    units : (r,)
+        Index of each unit.
+    x : (r, q)
+        Covariates.
+    outcome : bool
+        Whether the noise of a row is added.
+    se : (r,), optional
+        Its sd, where it is known.
+    """
+
+    level: int
+    units: Indices
+    x: Floats
+    outcome: bool = False
+    se: Floats | None = None
 
 
 class ReferencePosterior(ABC):
@@ -152,6 +182,22 @@ class ReferencePosterior(ABC):
         table = pd.DataFrame({column: flatten(values) for column, values in columns.items()})
         notes = [NO_MOMENT] if table.isna().any(axis=None) else []
         return with_header(table, self.spec, NO_ERROR, interval_note(ci_prob), *notes)
+
+    @abstractmethod
+    def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
+        """Means and sds of predicted values, whether they exist or not; both (r,)."""
+
+    @abstractmethod
+    def predictive_moment_exists(self, target: Target, order: int) -> bool:
+        """Whether a moment of predicted values exists."""
+
+    @abstractmethod
+    def predictive_cdf(self, target: Target, values: Floats) -> Floats:
+        """Distribution functions of predicted values at values (..., r)."""
+
+    @abstractmethod
+    def predictive_quantiles(self, target: Target, probabilities: Floats) -> Floats:
+        """Quantiles of predicted values; shape (p, r)."""
 
     def __repr__(self) -> str:
         lines = [*self.spec.describe(), str(self.data), *self._how()]

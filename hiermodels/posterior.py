@@ -10,12 +10,22 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from hiermodels.data import GroupedData
+from hiermodels.data import COEFFICIENT_DIM, GroupedData
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import LOG_2PI, Floats, Indices
+from hiermodels.priors import (
+    CoefficientPrior,
+    InverseGamma,
+    NormalInverseGamma,
+    Prior,
+    VariancePrior,
+)
 from hiermodels.spec import Spec
 
+type Seed = int | np.random.Generator | np.random.SeedSequence | None
+
 SAMPLE_DIMS = ("chain", "draw")
+MEMORY_BUDGET = 2.0 * 2**30  # bytes that draws of one kind may take
 
 
 @dataclass(frozen=True)
@@ -149,22 +159,130 @@ def with_log_likelihood(posterior: Posterior) -> Posterior:
     SpecError
         If the draws of the groups were not kept, being too many.
     """
+    mean, sigma = _rows(posterior, "log_likelihood")
+    group = {posterior.spec.outcome: _log_normal(posterior.data.y, mean, sigma)}
+    return _with_group(posterior, "log_likelihood", group, _row_coords(posterior))
+
+
+def with_posterior_predictive(posterior: Posterior, random_seed: Seed = None) -> Posterior:
+    """Add a group ``posterior_predictive``: outcomes of the same rows, drawn anew.
+
+    Each is drawn from ``N(theta_g[i] + x_i'beta, sigma²)`` at one draw of the posterior: new
+    outcomes of the same groups, (chain, draw, row).
+
+    Parameters
+    ----------
+    posterior : Posterior
+    random_seed : int, Generator, SeedSequence or None
+        May be the one that the posterior was drawn with: this stream is another.
+
+    Raises
+    ------
+    SpecError
+        If the draws of the groups were not kept, being too many.
+    """
+    mean, sigma = _rows(posterior, "posterior_predictive")
+    rng = np.random.default_rng(named_seed(random_seed, "posterior_predictive"))
+    group = {posterior.spec.outcome: mean + sigma * rng.standard_normal(mean.shape)}
+    return _with_group(posterior, "posterior_predictive", group, _row_coords(posterior))
+
+
+def with_log_prior(posterior: Posterior) -> Posterior:
+    """Add a group ``log_prior``: the log density of each parameter's prior at the draws.
+
+    One number for each draw, and for each coefficient in ``beta``, for
+    ``arviz_stats.psense_summary``.  Densities are of the posterior's variables: of the sd also
+    where the prior is stated on the variance.  An improper prior has no density and is left out,
+    so that what is found of sensitivity speaks of the proper ones only.  Distributions of groups
+    given tau belong to the model and are not among the priors.
+
+    Raises
+    ------
+    SpecError
+        If every prior is improper.
+
+    References
+    ----------
+    Kallioinen, Paananen, Bürkner & Vehtari (2024), Detecting and diagnosing prior and likelihood
+    sensitivity with power-scaling, Statistics and Computing 34:57.
+    """
+    spec, draws = posterior.spec, posterior.datatree["posterior"].to_dataset()
+    proper = {name: prior for name, prior in spec.priors.items() if prior.is_proper}
+    if not proper:
+        raise SpecError(
+            f"log_prior: there is no proper prior, and improper ones have no density: "
+            f"{'; '.join(f'{k} ~ {v}' for k, v in spec.describe_priors().items())}. Give one with "
+            f"priors={{…}}, such as HalfNormal(sd=…) for an sd, or leave out log_prior"
+        )
+    group: dict[str, Any] = {}
+    for name, prior in proper.items():
+        if isinstance(prior, NormalInverseGamma):
+            sigma = draws["sigma"].to_numpy()
+            group["theta"] = _log_normal(draws["theta"].to_numpy(), prior.m, prior.s * sigma)
+            group["sigma"] = _log_sd_density(InverseGamma(prior.alpha, prior.beta), sigma)
+        elif isinstance(prior, VariancePrior):
+            group[name] = _log_sd_density(prior, draws[name].to_numpy())
+        elif name == spec.intercept:
+            group[name] = _log_normal(draws[name].to_numpy(), *_mean_and_sd(prior))
+    names = [name for name in spec.covariates if f"beta[{name}]" in proper]
+    if names:
+        mean, sd = np.transpose([_mean_and_sd(proper[f"beta[{name}]"]) for name in names])
+        beta = draws["beta"].sel({COEFFICIENT_DIM: names}).to_numpy()
+        group["beta"] = _log_normal(beta, mean, sd)
+    return _with_group(posterior, "log_prior", group, {COEFFICIENT_DIM: names} if names else {})
+
+
+def named_seed(random_seed: Seed, name: str) -> np.random.SeedSequence:
+    """Seed of a stream apart from all others that are made from the same ``random_seed``."""
+    if random_seed is None or isinstance(random_seed, (int, np.integer)):
+        return np.random.SeedSequence(random_seed, spawn_key=tuple(name.encode()))
+    sequence = np.random.default_rng(random_seed).bit_generator.seed_seq
+    return sequence.spawn(1)[0]  # type: ignore[attr-defined]
+
+
+def _rows(posterior: Posterior, purpose: str) -> tuple[Floats, Floats]:
+    """Draws of the rows' means, (chain, draw, row), and sds that broadcast with them."""
     spec, data = posterior.spec, posterior.data
     if posterior.draw_groups is not None:
         raise SpecError(
-            f"log_likelihood: {data.sizes[0]:,} groups are too many to keep draws of theta "
+            f"{purpose}: {data.sizes[0]:,} groups are too many to keep draws of theta "
             f"for each; raise memory_budget or ask for fewer draws"
         )
     draws = posterior.datatree["posterior"].to_dataset()
     mean = draws["theta"].to_numpy()
-    mean = mean[..., data.group] if spec.groups else mean[..., None]
+    mean = mean[..., data.group] if spec.groups else np.repeat(mean[..., None], len(data.y), -1)
     if spec.covariates:
         mean = mean + draws["beta"].to_numpy() @ data.design.matrix.T
-    sigma = data.se if data.se is not None else draws["sigma"].to_numpy()[..., None]
-    log_density = -0.5 * (LOG_2PI + ((data.y - mean) / sigma) ** 2) - np.log(sigma)
-    dims = (*SAMPLE_DIMS, "row")
-    coords = {name: draws[name] for name in SAMPLE_DIMS} | {"row": np.arange(len(data.y))}
-    group = xr.Dataset({spec.outcome: (dims, log_density)}, coords)
+    return mean, data.se if data.se is not None else draws["sigma"].to_numpy()[..., None]
+
+
+def _row_coords(posterior: Posterior) -> dict[str, Any]:
+    return {"row": np.arange(len(posterior.data.y))}
+
+
+def _with_group(
+    posterior: Posterior, name: str, variables: Mapping[str, Floats], coords: Mapping[str, Any]
+) -> Posterior:
+    """Add a group of variables with dimensions (chain, draw) and those of ``coords``."""
+    draws = posterior.datatree["posterior"].to_dataset()
+    samples = {dim: draws[dim] for dim in SAMPLE_DIMS}
+    dims = (*SAMPLE_DIMS, *coords)
+    group = {key: (dims[: values.ndim], values) for key, values in variables.items()}
     tree = posterior.datatree.copy()
-    tree["log_likelihood"] = xr.DataTree(group)
+    tree[name] = xr.DataTree(xr.Dataset(group, samples | dict(coords)))
     return replace(posterior, datatree=tree)
+
+
+def _log_normal(value: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
+    return -0.5 * (LOG_2PI + ((value - mean) / sd) ** 2) - np.log(sd)
+
+
+def _log_sd_density(prior: VariancePrior, sd: Floats) -> Floats:
+    """Log density of an sd, whatever the prior is stated on."""
+    return prior.log_density_log_sd(np.log(sd)) - np.log(sd)
+
+
+def _mean_and_sd(prior: Prior) -> tuple[float, float]:
+    assert isinstance(prior, CoefficientPrior)
+    mean, precision = prior.mean_and_precision()
+    return mean, precision**-0.5

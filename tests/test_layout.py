@@ -14,11 +14,11 @@ import hiermodels
 PACKAGE = Path(hiermodels.__file__).parent
 STOREYS = """
     __init__ cli demo fit
-    plot_comparison compare plots summary
+    plot_comparison compare plots predict summary
     rank estimates components sensitivity storage
     engines.nuts engines.exact engines models parameterization
     reference integrated conjugate noise_free marginal posterior
-    tables inputs propriety spec sufficient data priors design formula
+    tables inputs propriety spec sufficient new_rows data priors design formula
     montecarlo mixture gaussian lattice datasets
     blas parallel files wording errors
 """

@@ -10,14 +10,12 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Protocol
 
-import numpy as np
-
 from hiermodels.data import GroupedData
 from hiermodels.errors import SpecError
-from hiermodels.posterior import Posterior
+from hiermodels.posterior import Posterior, Seed
 from hiermodels.spec import Spec
 
-type Seed = int | np.random.Generator | np.random.SeedSequence | None
+__all__ = ["ENGINES", "Sample", "Seed", "get_engine"]
 
 ENGINES: Mapping[str, str] = {
     "exact": "hiermodels.engines.exact",

@@ -23,11 +23,10 @@ from hiermodels.gaussian import Floats, Upward
 from hiermodels.integrated import sd_certificate
 from hiermodels.lattice import Draws, Lattice
 from hiermodels.marginal import DrawsOnDemand, Marginal, Values
-from hiermodels.posterior import Posterior, build_datatree, by_chain
+from hiermodels.posterior import MEMORY_BUDGET, Posterior, build_datatree, by_chain
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
 
-MEMORY_BUDGET = 2.0 * 2**30  # bytes
 MOST_WORK = 3e7  # groups of different weight times draws, to compute the density at each draw
 CHECKED = 8  # draws at which the interpolated density is compared with the exact one
 CLOSE = 1e-6  # that the logarithms may differ by: far less than any sample would show

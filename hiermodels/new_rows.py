@@ -1,0 +1,259 @@
+"""Rows to predict: which of their units are known from the data, and which are new."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hiermodels.data import LEAVE_OUT, Frame, GroupedData, plain_labels
+from hiermodels.design import term_columns
+from hiermodels.errors import DataError
+from hiermodels.gaussian import Floats, Indices
+from hiermodels.wording import listed, short
+
+NEW = "(new)"  # written for the label of a unit that has none
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """Rows to predict.
+
+    Attributes
+    ----------
+    index : pandas.Index
+        Labels of the r rows.
+    labels : mapping of str to (r,)
+        Labels of the units that were named, by column.
+    level : (r,)
+        Lowest level at which the row's unit is known: 0 for the groups, 1 for their parents, …,
+        the root last.
+    unit : (r,)
+        Index of that unit.
+    fresh : tuple of (r,)
+        For each level from the groups upwards, a number for each row's new unit there, the same
+        for rows that share it; −1 where the unit is known.
+    x : (r, q)
+        Covariates.
+    se : (r,) or None
+        Known standard errors, where outcomes are asked for.
+    """
+
+    index: pd.Index[Any]
+    labels: Mapping[str, NDArray[Any]]
+    level: Indices
+    unit: Indices
+    fresh: tuple[Indices, ...]
+    x: Floats
+    se: Floats | None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, rows: slice | Indices) -> NewRows:
+        return NewRows(
+            self.index[rows],
+            {name: labels[rows] for name, labels in self.labels.items()},
+            self.level[rows],
+            self.unit[rows],
+            tuple(fresh[rows] for fresh in self.fresh),
+            self.x[rows],
+            None if self.se is None else self.se[rows],
+        )
+
+
+def kinds(groups: Sequence[str]) -> tuple[str, ...]:
+    """What a row is called whose lowest known unit stands at level 0, 1, …."""
+    if not groups:
+        return ("same population",)
+    if len(groups) == 1:
+        return f"known {groups[0]}", f"new {groups[0]}"
+    outer, inner = groups
+    return f"known {inner}", f"new {inner} in known {outer}", f"new {outer}"
+
+
+def read_new_rows(new_data: Any, data: GroupedData, *, outcomes: bool) -> NewRows:
+    """Sort rows by what is known of their units.
+
+    Parameters
+    ----------
+    new_data : data frame
+        Columns of the group labels, of the covariates, and of the known standard errors if
+        outcomes are asked for.  Labels are compared as they are written.  Without the column of
+        the innermost groups, or of all groups, each row has a new unit of its own.
+    data : GroupedData
+        What was fitted.
+    outcomes : bool
+        Whether standard errors are needed, where the model has them.
+
+    Raises
+    ------
+    DataError
+        If a column is missing or unknown, if a value is missing, or if a label may be meant in
+        two ways.
+    """
+    frame = Frame(new_data, LEAVE_OUT)
+    se_column, covariates = data.roles.se, term_columns(data.design.terms)
+    _check_columns(frame, data, covariates)
+    se = None
+    if outcomes and se_column:
+        if se_column not in frame.columns:
+            raise DataError(
+                f"there is no column {se_column!r}; the data have {listed(frame.columns)}. "
+                f"Outcomes need the standard error of each row; for their means alone say "
+                f"outcomes=False"
+            )
+        se = frame.positive(se_column)
+    x = data.design.apply(frame.select(covariates))
+    labels = {name: frame.labels(name) for name in data.roles.groups if name in frame.columns}
+    level, unit, fresh = _place(frame, data, labels)
+    return NewRows(
+        frame.index,
+        {name: plain_labels(values) for name, values in labels.items()},
+        level,
+        unit,
+        fresh,
+        x,
+        se,
+    )
+
+
+def every_unit(data: GroupedData, *, outcomes: bool) -> NewRows:
+    """A row for each group, for a new one in each of the groups' parents, and in a new parent.
+
+    All rows are at the means of the covariates; where the standard errors are known, each has
+    the median of those in its lowest known unit.
+    """
+    sizes = (*data.sizes, 1)
+    level = np.repeat(np.arange(len(sizes)), sizes)
+    number = np.arange(len(level))
+    parts = [_labels_from(data, depth) for depth in range(len(sizes))]
+    return NewRows(
+        index=pd.RangeIndex(len(level)),
+        labels={name: np.concatenate([part[name] for part in parts]) for name in data.roles.groups},
+        level=level,
+        unit=np.concatenate([np.arange(size) for size in sizes]),
+        fresh=tuple(np.where(level > depth, number, -1) for depth in range(len(sizes) - 1)),
+        x=np.tile(data.design.matrix.mean(axis=0), (len(level), 1)),
+        se=_median_errors(data) if outcomes and data.se is not None else None,
+    )
+
+
+def _labels_from(data: GroupedData, depth: int) -> dict[str, NDArray[Any]]:
+    """Labels of the units of a level and of those above them; below stand new ones."""
+    size = (*data.sizes, 1)[depth]
+    unit = np.arange(size)
+    found = {}
+    for level, name in enumerate(reversed(data.roles.groups)):
+        own = data.own_labels[-1 - level]
+        found[name] = own[unit].astype(str) if level >= depth else np.repeat(NEW, size)
+        if depth <= level < len(data.parents):
+            unit = data.parents[level][unit]
+    return found
+
+
+def _median_errors(data: GroupedData) -> Floats:
+    """Median of the standard errors of the rows of each unit, from the groups to the root."""
+    member = data.group
+    found = []
+    for level in range(len(data.labels) + 1):
+        found.append(pd.Series(data.se).groupby(member).median().to_numpy())
+        member = data.parents[level][member] if level < len(data.parents) else np.zeros_like(member)
+    return np.concatenate(found)
+
+
+def _check_columns(frame: Frame, data: GroupedData, covariates: Sequence[str]) -> None:
+    """Refuse a frame in which a group column is missing that may be there by another name."""
+    groups = data.roles.groups
+    for name in covariates:
+        frame.require(name)
+    absent = [name for name in groups if name not in frame.columns]
+    if not absent:
+        return
+    below = [name for name in groups[groups.index(absent[0]) :] if name in frame.columns]
+    if below:
+        raise DataError(
+            f"there is no column {absent[0]!r}, which says what the labels of {below[0]!r} stand "
+            f"under; the data have {listed(frame.columns)}"
+        )
+    known = {data.roles.outcome, data.roles.se, *groups, *covariates}
+    others = [name for name in frame.columns if name not in known]
+    if others:
+        raise DataError(
+            f"there is no column {absent[0]!r}. Without it each row is a new {absent[0]} of its "
+            f"own, but then there must be no column that the model does not know, in case it is "
+            f"misspelt: found {listed(others)}. Rename or drop what is not needed"
+        )
+
+
+def _place(
+    frame: Frame, data: GroupedData, labels: Mapping[str, NDArray[Any]]
+) -> tuple[Indices, Indices, tuple[Indices, ...]]:
+    """Find each row's lowest known unit, and number the new ones below it."""
+    top = len(data.labels)
+    level, unit = np.full(len(frame), top), np.zeros(len(frame), dtype=np.intp)
+    above = np.zeros(len(frame), dtype=np.intp)  # tells all units of the level above apart
+    fresh = []
+    for own, name in zip(range(top - 1, -1, -1), data.roles.groups, strict=True):
+        place = np.full(len(frame), -1)
+        number = np.arange(len(frame))
+        if name in labels:
+            place = np.where(level == own + 1, _find(data, own, unit, labels[name]), -1)
+            _check_new_labels(frame, data, own, np.flatnonzero(place < 0), labels)
+            number = pd.MultiIndex.from_arrays([above, labels[name]]).factorize()[0]
+        is_known = place >= 0
+        level, unit = np.where(is_known, own, level), np.where(is_known, place, unit)
+        fresh.append(np.where(is_known, -1, number))
+        above = number
+    return level, unit, tuple(reversed(fresh))
+
+
+def _find(data: GroupedData, level: int, parent: Indices, labels: NDArray[Any]) -> Indices:
+    """Index of the unit of a known parent that has this label, as it is written; −1 if none."""
+    own = data.own_labels[-1 - level].astype(str)
+    parents = data.parents[level] if level < len(data.parents) else np.zeros(len(own), np.intp)
+    known = pd.MultiIndex.from_arrays([parents, own])
+    return known.get_indexer(pd.MultiIndex.from_arrays([parent, labels.astype(str)]))
+
+
+def _check_new_labels(
+    frame: Frame,
+    data: GroupedData,
+    level: int,
+    rows: Indices,
+    labels: Mapping[str, NDArray[Any]],
+) -> None:
+    """Refuse labels of new units that may be meant for known ones.
+
+    These are labels of another kind, such as numbers where the data have text, and labels that
+    the data have under another parent, unless labels there begin anew under each.
+    """
+    if not len(rows):
+        return
+    name = data.roles.groups[-1 - level]
+    own, full = data.own_labels[-1 - level], data.labels[-1 - level]
+    found = labels[name][rows]
+    wants_numbers, has_numbers = own.dtype.kind == "i", found.dtype.kind == "i"
+    if wants_numbers != has_numbers or not (has_numbers or frame.is_label(name)):
+        kind = "whole numbers" if wants_numbers else "text"
+        raise DataError(
+            f"column {name!r}: {short(frame.value(name, rows[0]))} in {frame.show_rows(rows[:1])} "
+            f"is none of the labels that were fitted, such as {short(own[0])}, and labels of new "
+            f"groups must be {kind}, as those are"
+        )
+    place = pd.Index(full.astype(str)).get_indexer(pd.Index(found.astype(str)))
+    twice = np.flatnonzero(place >= 0)
+    if len(twice):
+        row, unit = rows[twice[0]], place[twice[0]]
+        outer = data.roles.groups[0]
+        parent = data.labels[0][data.parents[level][unit]]
+        raise DataError(
+            f"column {name!r}: {short(labels[name][row])} stands under {outer} "
+            f"{short(labels[outer][row])} in {frame.show_rows(rows[twice])}; in the data that were "
+            f"fitted it is {name} {short(own[unit])} of {outer} {short(parent)}. Write known "
+            f"groups as they stand there, and give new ones labels of their own"
+        )

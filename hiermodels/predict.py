@@ -1,0 +1,361 @@
+"""Prediction: of what has not been observed, at every level.
+
+A row to predict belongs to a unit that is known from the data, or to a new one::
+
+    known classroom                  theta_c
+    new classroom, known school      theta ~ Normal(mu_s, tau)
+    new school                       mu ~ Normal(lam, kappa)   theta ~ Normal(mu, tau)
+    the row's mean, its outcome      theta + x'beta            y ~ Normal(theta + x'beta, sigma)
+
+Given the variances all of these are normal, so that means, sds, quantiles and distribution
+functions are mixtures over the lattice of the variances, without Monte Carlo error.  Draws are
+joint: rows that share a new unit share its value.
+
+References
+----------
+Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., sections 5.4 and 15.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from hiermodels.errors import SpecError
+from hiermodels.gaussian import Floats, Indices
+from hiermodels.new_rows import NewRows, every_unit, kinds, read_new_rows
+from hiermodels.noise_free import NO_MOMENT, ReferencePosterior, Target
+from hiermodels.posterior import (
+    MEMORY_BUDGET,
+    SAMPLE_DIMS,
+    Posterior,
+    Seed,
+    group_draws,
+    named_seed,
+)
+
+SHOWN = 10  # rows of a prediction that is printed
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction:
+    """Predictions of rows: of their means ``theta + x'beta``, and of their outcomes.
+
+    In the variables' names ``y`` stands for the outcome's: ``y_mean`` is a row's mean, ``y`` its
+    outcome.  What is computed has no Monte Carlo error, whatever engine drew the posterior; the
+    draws, which are joint for all rows, are in ``datatree``.
+
+    Attributes
+    ----------
+    posterior : Posterior
+    rows : NewRows
+        The rows, and which of their units are new.
+    outcomes : bool
+        Whether outcomes are predicted beside their means.
+    notes : tuple of str
+        What was assumed of the rows.
+    """
+
+    posterior: Posterior
+    rows: NewRows
+    outcomes: bool
+    notes: tuple[str, ...]
+    _reference: Callable[[], ReferencePosterior]
+    _seed: np.random.SeedSequence
+    _memory_budget: float
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def kind(self) -> np.ndarray:
+        """What is known of each row's units, such as "new school"; shape (rows,)."""
+        return np.array(kinds(self.posterior.spec.groups))[self.rows.level]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of what is predicted: the rows' means, then their outcomes."""
+        outcome = self.posterior.spec.outcome
+        return (f"{outcome}_mean", outcome) if self.outcomes else (f"{outcome}_mean",)
+
+    @property
+    def mean(self) -> xr.Dataset:
+        """Predictive means; one that does not exist is nan, and its ``attrs`` say so."""
+        return self._moments[0]
+
+    @property
+    def sd(self) -> xr.Dataset:
+        """Predictive sds; one that does not exist is nan, and its ``attrs`` say so."""
+        return self._moments[1]
+
+    def quantile(self, q: ArrayLike, var_names: Sequence[str] | None = None) -> xr.Dataset:
+        """Predictive quantiles, along a dimension ``quantile``.
+
+        Parameters
+        ----------
+        q : array_like
+            Probabilities strictly between 0 and 1.
+        var_names : sequence of str, optional
+            Which of ``names``; all by default.
+        """
+        p = np.atleast_1d(np.asarray(q, dtype=float))
+        if not ((p > 0) & (p < 1)).all():
+            raise SpecError(f"q: expected probabilities strictly between 0 and 1; found {q!r}")
+        exact = self._reference()
+        variables = {}
+        for name in self._known(var_names):
+            found = np.empty((len(p), len(self)))
+            for rows, target, place in self._targets(name):
+                found[:, rows] = exact.predictive_quantiles(target, p)[:, place]
+            variables[name] = (("quantile", "row"), found)
+        return xr.Dataset(variables, {"quantile": p, "row": self._row_labels})
+
+    def cdf(self, var_name: str, values: ArrayLike) -> Floats:
+        """Predictive distribution function.
+
+        Parameters
+        ----------
+        var_name : str
+            One of ``names``.
+        values : array_like
+            Where; the last axis runs over the rows, or has length 1.
+
+        Returns
+        -------
+        array
+            Of the shape of ``values``, its last axis as long as there are rows.
+        """
+        (name,) = self._known([var_name])
+        values = np.asarray(values, dtype=float)
+        shape = (*values.shape[:-1], len(self))
+        values, found = np.broadcast_to(values, shape), np.empty(shape)
+        exact = self._reference()
+        for rows, target, _ in self._targets(name, distinct=False):
+            found[..., rows] = exact.predictive_cdf(target, values[..., rows])
+        return found
+
+    def to_frame(self, ci_prob: float = 0.89) -> pd.DataFrame:
+        """A row for each predicted one: labels, kind, mean, sds and equal-tailed intervals.
+
+        ``mean``, ``sd`` and ``eti89_lb``, ``eti89_ub`` are those of the row's mean; ``y_sd`` and
+        ``y_eti89_lb``, ``y_eti89_ub`` those of its outcome, whose mean is the same.  The index is
+        that of the frame that was given.
+
+        Parameters
+        ----------
+        ci_prob : float
+            Probability of the equal-tailed intervals.
+        """
+        if not 0 < ci_prob < 1:
+            raise SpecError(f"ci_prob: expected a probability between 0 and 1; found {ci_prob!r}")
+        ends = self.quantile([(1 - ci_prob) / 2, (1 + ci_prob) / 2])
+        interval = f"eti{100 * ci_prob:.0f}"
+        columns: dict[str, Any] = dict(self.rows.labels)
+        computed = {"kind": self.kind, "mean": self.mean[self.names[0]].to_numpy()}
+        for name, prefix in zip(self.names, ("", f"{self.names[-1]}_"), strict=False):
+            low, high = ends[name].to_numpy()
+            sd = self.sd[name].to_numpy()
+            computed |= {
+                f"{prefix}sd": sd,
+                f"{prefix}{interval}_lb": low,
+                f"{prefix}{interval}_ub": high,
+            }
+        for name, values in computed.items():
+            columns[name if name not in columns else f"{name}_"] = values
+        return pd.DataFrame(columns, index=self.rows.index)
+
+    @cached_property
+    def datatree(self) -> xr.DataTree:
+        """Joint draws, for ArviZ: groups ``predictions`` and ``predictions_constant_data``.
+
+        They are made when they are first asked for.
+
+        Raises
+        ------
+        SpecError
+            If they would take more memory than ``memory_budget``.
+        """
+        draws = self.posterior.datatree["posterior"].to_dataset()
+        size = 8.0 * len(self.names) * len(self) * draws.sizes["chain"] * draws.sizes["draw"]
+        if size > self._memory_budget:
+            raise SpecError(
+                f"{len(self):,} rows × {size / 8 / len(self.names) / len(self):,.0f} draws of "
+                f"{' and '.join(self.names)} need {size / 2**30:.1f} GiB, more than "
+                f"memory_budget={self._memory_budget:.3g} bytes. Raise it, or predict fewer rows "
+                f"at a time; .mean, .sd, .quantile and .to_frame need no draws"
+            )
+        dims = (*SAMPLE_DIMS, "row")
+        variables = zip(self.names, _draw(self, draws), strict=True)
+        coords = {dim: draws[dim] for dim in SAMPLE_DIMS} | {"row": self._row_labels}
+        known = {
+            **self.rows.labels,
+            "kind" if "kind" not in self.rows.labels else "kind_": self.kind,
+        }
+        if self.rows.se is not None:
+            known[str(self.posterior.spec.se)] = self.rows.se
+        return xr.DataTree.from_dict(
+            {
+                "predictions": xr.Dataset({name: (dims, v) for name, v in variables}, coords),
+                "predictions_constant_data": xr.Dataset(
+                    {name: ("row", v) for name, v in known.items()}, {"row": self._row_labels}
+                ),
+            }
+        )
+
+    @property
+    def _row_labels(self) -> np.ndarray:
+        """Labels of the rows, where xarray can save them; else their numbers."""
+        labels = self.rows.index.to_numpy()
+        if labels.dtype == object and all(isinstance(label, str) for label in labels):
+            return labels.astype(str)
+        return np.arange(len(labels)) if labels.dtype == object else labels
+
+    def _known(self, var_names: Sequence[str] | None) -> list[str]:
+        unknown = [name for name in var_names or [] if name not in self.names]
+        if unknown:
+            raise SpecError(
+                f"there is no variable {unknown[0]!r}; predicted are {', '.join(self.names)}"
+            )
+        return list(var_names or self.names)
+
+    @cached_property
+    def _moments(self) -> tuple[xr.Dataset, xr.Dataset]:
+        """Means and sds; those that do not exist as nan."""
+        exact, coords = self._reference(), {"row": self._row_labels}
+        variables: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        for name in self.names:
+            found = np.full((2, len(self)), np.nan)
+            for rows, target, place in self._targets(name):
+                moments = exact.predictive_moments(target)
+                for i in (0, 1):
+                    if exact.predictive_moment_exists(target, order=i + 1):
+                        found[i, rows] = moments[i][place]
+            for i in (0, 1):
+                note = {"note": NO_MOMENT} if np.isnan(found[i]).any() else {}
+                variables[i][name] = ("row", found[i], note)
+        return xr.Dataset(variables[0], coords), xr.Dataset(variables[1], coords)
+
+    def _targets(
+        self, name: str, distinct: bool = True
+    ) -> Iterator[tuple[Indices, Target, Indices]]:
+        """Yield rows, the different values among them, and which of these each row has."""
+        rows = self.rows
+        is_outcome = name == self.posterior.spec.outcome
+        for level in np.unique(rows.level):
+            here = np.flatnonzero(rows.level == level)
+            key = np.column_stack([rows.unit[here], rows.x[here]])
+            if is_outcome and rows.se is not None:
+                key = np.column_stack([key, rows.se[here]])
+            first, place = np.arange(len(here)), np.arange(len(here))
+            if distinct:
+                _, first, place = np.unique(key, axis=0, return_index=True, return_inverse=True)
+            some = here[first]
+            se = rows.se[some] if is_outcome and rows.se is not None else None
+            yield here, Target(int(level), rows.unit[some], rows.x[some], is_outcome, se), place
+
+    def _header(self) -> list[str]:
+        counts = pd.Series(self.kind).value_counts(sort=False)
+        return [
+            *self.posterior.spec.describe(),
+            ", ".join(f"{count:,} × {kind}" for kind, count in counts.items()),
+            *self.notes,
+        ]
+
+    def _shown(self) -> tuple[pd.DataFrame, list[str]]:
+        table = replace(self, rows=self.rows[:SHOWN]).to_frame()
+        more = len(self) - len(table)
+        return table, [f"… {more:,} more rows; all with .to_frame()"] if more > 0 else []
+
+    def __repr__(self) -> str:
+        table, more = self._shown()
+        lines = [*self._header(), *table.to_string(float_format="{:.4g}".format).split("\n"), *more]
+        return "\n  ".join(["hiermodels.Prediction (no Monte Carlo error)", *lines])
+
+    def _repr_html_(self) -> str:
+        table, more = self._shown()
+        header = "\n".join(["hiermodels.Prediction (no Monte Carlo error)", *self._header()])
+        foot = escape("".join(more))
+        return f"<pre>{escape(header)}</pre>{table.to_html(float_format='{:.4g}'.format)}{foot}"
+
+
+def predict(
+    posterior: Posterior,
+    reference: Callable[[], ReferencePosterior],
+    new_data: Any = None,
+    *,
+    outcomes: bool = True,
+    random_seed: Seed = None,
+    memory_budget: float = MEMORY_BUDGET,
+) -> Prediction:
+    """Predict rows.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    reference : callable
+        Returns the same posterior without Monte Carlo error.
+    new_data, outcomes, random_seed, memory_budget
+        See :meth:`hiermodels.Fit.predict`.
+    """
+    data = posterior.data
+    notes = []
+    if new_data is None:
+        rows = every_unit(data, outcomes=outcomes)
+        if data.design.names:
+            notes.append(f"{', '.join(data.design.names)}: at their means over the data")
+        if rows.se is not None:
+            notes.append(f"{data.roles.se}: the median of those of the known unit's rows")
+    else:
+        rows = read_new_rows(new_data, data, outcomes=outcomes)
+    seed = named_seed(random_seed, "predict")
+    return Prediction(posterior, rows, outcomes, tuple(notes), reference, seed, memory_budget)
+
+
+def _draw(prediction: Prediction, draws: xr.Dataset) -> Iterator[Floats]:
+    """Yield joint draws of the rows' means, then of their outcomes; (chain, draw, row) each."""
+    spec, rows = prediction.posterior.spec, prediction.rows
+    rng = np.random.default_rng(prediction._seed)
+    shape = (draws.sizes["chain"], draws.sizes["draw"])
+    mean = _known_values(prediction.posterior, rows, draws)
+    for spread, numbers in zip(spec.spreads, rows.fresh, strict=True):
+        new = np.flatnonzero(numbers >= 0)
+        place, units = pd.factorize(numbers[new])
+        noise = draws[spread].to_numpy()[..., None] * rng.standard_normal((*shape, len(units)))
+        mean[..., new] += noise[..., place]
+    if spec.covariates:
+        mean += draws["beta"].to_numpy() @ rows.x.T
+    yield mean
+    if prediction.outcomes:
+        sigma = draws["sigma"].to_numpy()[..., None] if rows.se is None else rows.se
+        outcome = rng.standard_normal(mean.shape)
+        outcome *= sigma
+        outcome += mean
+        yield outcome
+
+
+def _known_values(posterior: Posterior, rows: NewRows, draws: xr.Dataset) -> Floats:
+    """Draws of the value of each row's lowest known unit; (chain, draw, row)."""
+    spec = posterior.spec
+    values = np.empty((draws.sizes["chain"], draws.sizes["draw"], len(rows)))
+    for level in np.unique(rows.level):
+        here, name = np.flatnonzero(rows.level == level), spec.values[level]
+        if not spec.dims(name):
+            values[..., here] = draws[name].to_numpy()[..., None]
+            continue
+        units, place = np.unique(rows.unit[here], return_inverse=True)
+        labels = posterior.data.labels[-1 - level][units]
+        found = (
+            group_draws(posterior, labels)
+            if level == 0
+            else draws[name].isel({spec.dims(name)[0]: units})
+        )
+        values[..., here] = found.to_numpy()[..., place]
+    return values
