@@ -105,8 +105,20 @@ class Fit:
 
         return sample_prior_predictive(self.spec, self.data, draws=draws, random_seed=random_seed)
 
+    def check(self, **options: Any) -> Summary:
+        """Compare statistics of the data with those of data replicated from the posterior.
+
+        Parameters
+        ----------
+        **options
+            See :func:`hiermodels.checks.check`.
+        """
+        from hiermodels.checks import check
+
+        return check(self.posterior, **options)
+
     def plot_shrinkage(self, **options: Any) -> PlotCollection:
-        """Show how each group's raw mean is pulled towards the others.
+        """Show how each unit's raw mean is pulled towards the others.
 
         Parameters
         ----------
@@ -116,6 +128,55 @@ class Fit:
         from hiermodels.plots import plot_shrinkage
 
         return plot_shrinkage(self.posterior, **options)
+
+    def plot_caterpillar(self, **options: Any) -> PlotCollection:
+        """Show units from the highest posterior mean to the lowest, and how sure their ranks are.
+
+        Parameters
+        ----------
+        **options
+            See :func:`hiermodels.plots.plot_caterpillar`.
+        """
+        from hiermodels.plots import plot_caterpillar
+
+        return plot_caterpillar(self.posterior, **options)
+
+    def plot_trace_tau(self, **options: Any) -> PlotCollection:
+        """Show how each unit's estimate depends on the sd of the units.
+
+        Parameters
+        ----------
+        **options
+            See :func:`hiermodels.plots.plot_trace_tau`.
+        """
+        from hiermodels.plots import plot_trace_tau
+
+        return plot_trace_tau(self.posterior, **options)
+
+    def plot_ppc(self, kind: str = "stat", **options: Any) -> PlotCollection:
+        """Compare the data with data replicated from the posterior predictive distribution.
+
+        Parameters
+        ----------
+        kind : {"stat", "group", "dist", "ecdf", "loo_pit"}
+        **options
+            See :func:`hiermodels.plots.plot_ppc`.
+        """
+        from hiermodels.plots import plot_ppc
+
+        return plot_ppc(self.posterior, kind, **options)
+
+    def plot_variance(self, **options: Any) -> PlotCollection:
+        """Show the posteriors of the sds, and of each level's share of the variance.
+
+        Parameters
+        ----------
+        **options
+            See :func:`hiermodels.plots.plot_variance`.
+        """
+        from hiermodels.plots import plot_variance
+
+        return plot_variance(self.posterior, **options)
 
     @cached_property
     def _reference(self) -> ReferencePosterior:

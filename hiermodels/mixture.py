@@ -1,4 +1,4 @@
-"""Distribution functions and quantiles of finite mixtures of normals."""
+"""Distribution functions, densities and quantiles of finite mixtures of normals."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ def cdf(weights: Floats, mean: Floats, sd: Floats, values: Floats) -> Floats:
     return np.array([weights @ ndtr((x - mean) / sd) for x in flat]).reshape(np.shape(values))
 
 
+def density(weights: Floats, mean: Floats, sd: Floats, values: Floats) -> Floats:
+    """``Σ w φ((x − mean)/sd)/sd`` for components (n, u) at values (..., u)."""
+    flat = np.reshape(values, (-1, mean.shape[1]))
+    rows = [weights @ (np.exp(-0.5 * ((x - mean) / sd) ** 2) / sd) for x in flat]
+    return np.array(rows).reshape(np.shape(values)) / np.sqrt(2 * np.pi)
+
+
 def quantile(weights: Floats, mean: Floats, sd: Floats, probability: float) -> Floats:
     """Return the values at which :func:`cdf` is ``probability``; shape (u,).
 
@@ -33,9 +40,9 @@ def quantile(weights: Floats, mean: Floats, sd: Floats, probability: float) -> F
     for _ in range(MOST_STEPS):
         excess = cdf(weights, mean, sd, x) - probability
         low, high = np.where(excess < 0, x, low), np.where(excess > 0, x, high)
-        density = weights @ (np.exp(-0.5 * ((x - mean) / sd) ** 2) / sd) / np.sqrt(2 * np.pi)
+        slope = density(weights, mean, sd, x)
         with np.errstate(divide="ignore", invalid="ignore"):
-            step = x - excess / density
+            step = x - excess / slope
         new = np.where((step > low) & (step < high), step, (low + high) / 2)
         if (np.abs(new - x) <= CLOSE * width).all():
             return new

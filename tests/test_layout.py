@@ -13,9 +13,12 @@ import hiermodels
 
 PACKAGE = Path(hiermodels.__file__).parent
 FLOORS = [
-    *("__init__", "cli", "demo", "fit", "compare", "plots", "summary"),
+    *("__init__", "cli", "demo", "fit", "compare"),
+    *("plots", "plots.shrinkage", "plots.caterpillar", "plots.trace", "plots.predictive"),
+    *("plots.variance", "plots.sensitivity", "plots.layout", "checks", "summary"),
     *("engines.nuts", "engines.exact", "engines", "models"),
-    *("reference", "integrated", "conjugate", "noise_free", "marginal", "posterior"),
+    *("reference", "integrated", "conjugate", "noise_free", "conditional", "marginal"),
+    "posterior",
     *("inputs", "propriety", "spec", "sufficient", "data", "priors", "design", "formula"),
     *("mixture", "gaussian", "lattice", "datasets", "blas", "parallel", "wording", "errors"),
 ]
