@@ -124,7 +124,7 @@ def rows(
 
 def tidy(
     plot: PlotCollection,
-    targets: Sequence[Any],
+    targets: Sequence[Any] = (),
     widths: Sequence[float] | None = None,
     heights: Sequence[float] | None = None,
 ) -> None:

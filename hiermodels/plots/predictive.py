@@ -21,6 +21,7 @@ from hiermodels.posterior import Posterior, with_log_likelihood
 from hiermodels.sufficient import standardize
 
 CURVES = 100  # replicated data sets that are drawn over each other
+SIZE = (800.0, 450.0)  # dots
 TITLE = 30  # characters in a line of a title
 MOST_NUMBERS = 5e6  # draws times rows, for leave-one-out probabilities
 GROUP_LAYERS = ("interval", "observed")
@@ -133,6 +134,7 @@ def _plot_statistics(options: _Options) -> PlotCollection:
     )
     if options.visuals.get("observed") is not False:
         plot.map(azp.visuals.vline, "observed", data=found.observed, **looks)
+    layout.tidy(plot)
     return plot
 
 
@@ -169,14 +171,16 @@ def _plot_rows(options: _Options) -> PlotCollection:
         draws=CURVES,
         random_seed=options.random_seed,
     )
-    return azp.plot_ppc_dist(
+    plot = azp.plot_ppc_dist(
         drawn.datatree,
         kind="kde" if options.kind == "dist" else "ecdf",
         num_samples=CURVES,
         backend=options.backend,
         visuals=options.visuals,
-        **layout.with_figure(options.backend, options.pc_kwargs),
+        **layout.with_figure(options.backend, options.pc_kwargs, figsize=SIZE),
     )
+    layout.tidy(plot)
+    return plot
 
 
 def _plot_loo_pit(options: _Options) -> PlotCollection:
@@ -189,7 +193,9 @@ def _plot_loo_pit(options: _Options) -> PlotCollection:
     drawn = with_log_likelihood(
         with_replicates(options.posterior, draws=draws, random_seed=options.random_seed)
     )
-    figure = layout.with_figure(options.backend, options.pc_kwargs)
-    return azp.plot_loo_pit(
+    figure = layout.with_figure(options.backend, options.pc_kwargs, figsize=SIZE)
+    plot = azp.plot_loo_pit(
         drawn.datatree, backend=options.backend, visuals=options.visuals, **figure
     )
+    layout.tidy(plot)
+    return plot

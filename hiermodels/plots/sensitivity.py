@@ -17,6 +17,7 @@ from hiermodels.noise_free import ReferencePosterior, flatten
 
 LAYERS = ("interval", "point_estimate", "baseline")
 SHIFT_LAYERS = ("shift", "baseline")
+LEAST_REACH = 0.25  # of the axis to both sides of 0, in sds: less than that is no shift
 SPREAD = 0.2  # half the height that the priors' dots of one unit take, in rows
 
 
@@ -110,7 +111,7 @@ def _plot_hyperparameters(
     options = layout.wrapped(backend, pc_kwargs, len(found), sharey=True)
     plot = PlotCollection.wrap(middle, cols=["__variable__"], backend=backend, **options)
     targets = [plot.get_target(str(name), {}) for name in found]
-    layout.tidy(plot, targets)
+    layout.tidy(plot)
     y = layout.heights(middle[next(iter(found))])
     for target in targets:
         layout.backend_of(plot).yticks(y.values.tolist(), names.tolist(), target)
@@ -164,6 +165,8 @@ def _plot_shifts(
     y = layout.heights(moved) + xr.DataArray(offsets, {"prior": moved["prior"]}, "prior")
     crowded = layout.is_crowded(moved.shape[-1])
     layout.vertical(plot, "baseline", 0.0, panel, visuals)
+    reach = max(LEAST_REACH, 1.1 * float(np.abs(moved).max()))
+    layout.backend_of(plot).xlim([-reach, reach], plot.get_target(None, panel))
     looks = {"size": layout.dot_size(plot, 2.5 if crowded else 6.0)}
     points = layout.points(moved, y)
     layout.add(plot, "shift", layout.dots, points, panel, looks, visuals)

@@ -20,6 +20,7 @@ from hiermodels.spec import Spec
 
 LOWEST, HIGHEST = 1e-4, 0.995  # quantiles between which densities are shown
 POINTS = 512  # of a density
+EDGE = 0.05  # a share nearer than this to 0 or 1 is shown from there
 NEAR = 0.2  # a lower end, as a part of the upper one, that is moved to 0
 
 
@@ -74,7 +75,7 @@ def plot_variance(
     labels: dict[Any, Any] = {
         f"share_{name}": text for name, text in _formulas(posterior.spec).items()
     }
-    return azp.plot_dist(
+    plot = azp.plot_dist(
         xr.DataTree.from_dict({"posterior": draws}),
         kind="kde",
         point_estimate="median",
@@ -86,6 +87,8 @@ def plot_variance(
         visuals={"point_estimate_text": {"round_to": "3g"}} | dict(visuals or {}),
         **layout.wrapped(backend, pc_kwargs, len(draws)),
     )
+    layout.tidy(plot)
+    return plot
 
 
 def variance_shares(spec: Spec, draws: xr.Dataset) -> xr.Dataset:
@@ -121,7 +124,7 @@ def _of_shares(parts: xr.Dataset, ci_prob: float) -> dict[str, xr.Dataset]:
             draws.to_numpy().ravel(), bw="scott", custom_lims=(0, 1), bound_correction=True
         )
         low, high = float(draws.min()), float(draws.max())
-        at = np.linspace(low if low > NEAR else 0.0, high if high < 1 - NEAR else 1.0, POINTS)
+        at = np.linspace(low if low > EDGE else 0.0, high if high < 1 - EDGE else 1.0, POINTS)
         density[str(name)] = _curve(at, np.interp(at, x, y))
     return _stats(found, density)
 
