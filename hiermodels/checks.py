@@ -116,10 +116,11 @@ def statistics_of(
 ) -> Statistics:
     """Compute the statistics of :func:`check` for the data and for each replicate."""
     rng = np.random.default_rng(random_seed)
+    values = _values(posterior, replicate, rng)
     standard = standardize(posterior.data)
     draws = posterior.datatree["posterior"].to_dataset()
     shape = tuple(draws.sizes[name] for name in SAMPLE_DIMS)
-    means, scatter = _replicate(posterior, standard, _values(posterior, replicate, rng), rng)
+    means, scatter = _replicate(posterior, standard, values, rng)
     replicated = _statistics(posterior, standard, means, scatter)
     observed = _statistics(posterior, standard, standard.group_means, standard.tree.scatter[-1, -1])
     coords = {name: draws[name] for name in SAMPLE_DIMS}
