@@ -250,7 +250,10 @@ def label_y(plot: PlotCollection, panel: Panel, text: str) -> None:
 def vertical(
     plot: PlotCollection, layer: str, x: float, panel: Panel, visuals: Mapping[str, Any]
 ) -> None:
-    """Draw a dashed vertical line through a panel, unless it was switched off."""
+    """Draw a dashed vertical line through a panel, unless it was switched off.
+
+    The panel must hold something already: plotly leaves empty ones empty.
+    """
     given = visuals.get(layer, {})
     if given is not False:
         looks = {"color": "gray", "linestyle": "C1", "alpha": 0.8} | dict(given)

@@ -119,13 +119,13 @@ def _plot_hyperparameters(
     low, high = found.sel(end="low"), found.sel(end="high")
     ends = xr.Dataset({str(v): layout.spans(low[v], high[v], y) for v in found})
     points = xr.Dataset({str(v): layout.points(middle[v], y) for v in found})
-    looks: dict[str, Any] = {"color": "gray", "linestyle": "C1", "alpha": 0.8}
-    base = middle.isel(prior=0, drop=True)
-    layout.add(plot, "baseline", azp.visuals.vline, base, {}, looks, visuals)
-    looks = {"color": "C0", "width": 1.5, "alpha": 0.6}
+    looks: dict[str, Any] = {"color": "C0", "width": 1.5, "alpha": 0.6}
     layout.add(plot, "interval", layout.segments, ends, {}, looks, visuals)
     looks = {"color": "C0", "size": layout.dot_size(plot, 6.0)}
     layout.add(plot, "point_estimate", layout.dots, points, {}, looks, visuals)
+    looks = {"color": "gray", "linestyle": "C1", "alpha": 0.8}
+    base = middle.isel(prior=0, drop=True)
+    layout.add(plot, "baseline", azp.visuals.vline, base, {}, looks, visuals)
     plot.map(azp.visuals.labelled_title, "title", labeller=BaseLabeller(), subset_info=True)
     return plot
 
@@ -164,12 +164,12 @@ def _plot_shifts(
     offsets = np.linspace(SPREAD, -SPREAD, size) if size > 1 else np.zeros(1)
     y = layout.heights(moved) + xr.DataArray(offsets, {"prior": moved["prior"]}, "prior")
     crowded = layout.is_crowded(moved.shape[-1])
-    layout.vertical(plot, "baseline", 0.0, panel, visuals)
     reach = max(LEAST_REACH, 1.1 * float(np.abs(moved).max()))
     layout.backend_of(plot).xlim([-reach, reach], plot.get_target(None, panel))
     looks = {"size": layout.dot_size(plot, 2.5 if crowded else 6.0)}
     points = layout.points(moved, y)
     layout.add(plot, "shift", layout.dots, points, panel, looks, visuals)
+    layout.vertical(plot, "baseline", 0.0, panel, visuals)
     first = next(iter(references))
     text = f"shift of the posterior mean of {name} from {first!r}, in its posterior sds"
     layout.label_x(plot, panel, text)
