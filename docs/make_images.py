@@ -1,8 +1,13 @@
-"""Make the pictures of the documentation: ``python docs/make_images.py``, with fixed seeds."""
+"""Run the code of the gallery and save its pictures: ``python docs/make_images.py``.
+
+The gallery is the only place where the calls stand: each block of code that is followed by a
+picture leaves it in ``plot``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,51 +15,23 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
-import hiermodels as hm
 from hiermodels.demo import save_plot
-from hiermodels.plots import plot_sensitivity
 
-FOLDER = Path(__file__).parent / "images"
-SEED = 1
-PRIORS = {
-    "flat variance": hm.FlatVariance(),
-    "flat sd": hm.FlatSD(),
-    "half-Cauchy(5)": hm.HalfCauchy(5),
-    "half-normal(5)": hm.HalfNormal(5),
-}
+FOLDER = Path(__file__).parent
+BLOCK = re.compile(r"^```python\n(.*?)^```$|^!\[[^]]*\]\((.*?)\)$", re.DOTALL | re.MULTILINE)
 
 
-def pictures() -> dict[str, Callable[[], Any]]:
-    """What is drawn, by the name of its file."""
-    players = hm.fit(
-        hm.datasets.load_baseball(), outcome="y", groups="player", se="sigma", random_seed=SEED
-    )
-    schools = hm.fit(hm.datasets.load_eight_schools(), random_seed=SEED)
-    calendar = hm.fit(hm.datasets.load_school_calendar(), random_seed=SEED)
-    pupils = hm.fit(
-        hm.datasets.simulate_classrooms(n_schools=30, pupils=(5, 25), random_seed=SEED),
-        "score ~ (1 | school/classroom)",
-        random_seed=SEED,
-    )
-    references = {
-        name: hm.reference(hm.datasets.load_eight_schools(), priors={"tau": prior})
-        for name, prior in PRIORS.items()
-    }
-    return {
-        "baseball_shrinkage": players.plot_shrinkage,
-        "district_shrinkage": lambda: calendar.plot_shrinkage(level="district"),
-        "caterpillar": lambda: calendar.plot_caterpillar(level="district"),
-        "trace_tau": schools.plot_trace_tau,
-        "variance": pupils.plot_variance,
-        "ppc_stat": lambda: pupils.plot_ppc("stat", random_seed=SEED),
-        "ppc_group": lambda: calendar.plot_ppc("group", random_seed=SEED),
-        "ppc_ecdf": lambda: calendar.plot_ppc("ecdf", random_seed=SEED),
-        "loo_pit": lambda: calendar.plot_ppc("loo_pit", random_seed=SEED),
-        "sensitivity": lambda: plot_sensitivity(references),
-        "sensitivity_shift": lambda: plot_sensitivity(references, level="school"),
-    }
+def pictures(page: Path = FOLDER / "gallery.md") -> Iterator[tuple[str, Any]]:
+    """Run the page from the top; yield the name of each picture, and the picture."""
+    scope: dict[str, Any] = {}
+    for code, image in BLOCK.findall(page.read_text()):
+        if code:
+            exec(code, scope)
+        else:
+            yield image, scope.pop("plot")
 
 
 if __name__ == "__main__":
-    for name, draw in pictures().items():
-        print(save_plot(draw(), FOLDER / f"{name}.png"))
+    for image, plot in pictures():
+        print(save_plot(plot, FOLDER / image))
+        mpl.pyplot.close("all")

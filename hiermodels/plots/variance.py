@@ -38,11 +38,11 @@ def plot_variance(
     Sds (tau, kappa, sigma): densities, medians and equal-tailed intervals without Monte Carlo
     error, computed anew from the data whatever the engine of the posterior.
 
-    Shares (intraclass correlations): of the variance of two rows' difference, what lies between
-    groups, between outer units, and within groups: ``tau²/(tau² + kappa² + sigma²)`` and so on.
-    Where the rows' standard errors are known, what is shared out is the variance of the true
-    values, ``tau²/(tau² + kappa²)``; there is nothing to share out in models of two levels.
-    Shares are estimated from the draws.
+    Shares (intraclass correlations): what part of the variance of a row lies between groups,
+    between outer units and within groups: ``tau²/(tau² + kappa² + sigma²)`` and so on.  Where the
+    rows' standard errors are known, what is shared out is the variance of the groups' values,
+    ``tau²/(tau² + kappa²)``; in models of two levels there is then nothing to share out.  Shares
+    are estimated from the draws.
 
     Parameters
     ----------
