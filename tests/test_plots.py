@@ -245,6 +245,23 @@ class TestRows:
         assert len(figure.axes[0].lines) <= 4  # a layer is one artist
 
 
+def test_a_figure_may_have_another_size(fit):
+    figure = fit.plot_shrinkage(figure_kwargs={"figsize": (5, 4)}).get_viz("figure")
+    assert figure.get_size_inches().tolist() == [5, 4]
+
+
+def test_panels_have_their_ratios_on_bokeh(fit):
+    plot = fit.plot_caterpillar(backend="bokeh")
+    widths = [plot.get_target(None, panel).width for panel in (FOREST, RANK)]
+    assert sum(widths) == pytest.approx(800, abs=2)
+    assert widths[0] == pytest.approx(1.6 * widths[1], abs=2)
+    plot = fit.plot_trace_tau(
+        backend="bokeh", figure_kwargs={"figsize": (600, 400), "figsize_units": "dots"}
+    )
+    heights = [plot.get_target(None, {"panel": panel}).height for panel in ("value", "density")]
+    assert heights == [300, 100]
+
+
 @pytest.mark.parametrize("method", ["plot_shrinkage", "plot_caterpillar", "plot_trace_tau"])
 def test_levels_that_do_not_exist_are_refused(fit, method):
     with pytest.raises(hm.SpecError, match="level: expected 'theta' or 'school'; found 'mu'"):

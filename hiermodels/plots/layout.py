@@ -23,11 +23,12 @@ from hiermodels.spec import Spec
 
 MOST_LABELS = 60  # units that get a label of their own; beyond, labels would overlap
 ROW = 22.0  # dots for a unit with a label
-MARGIN = 110.0  # dots above and below the rows together
+MARGIN = 130.0  # dots above and below the rows together
 CROWDED_HEIGHT = 900.0  # dots for any number of units without labels
 WIDTH = 800.0  # dots
 PANEL = (330.0, 260.0)  # dots, for panels in rows of
 PANELS_PER_ROW = 3
+DOTS_PER_INCH = 100  # of bokeh
 
 type Visuals = Mapping[str, Any] | None
 type Panel = Mapping[str, str]
@@ -105,14 +106,10 @@ def rows(
     dim, size = str(values.dims[-1]), values.shape[-1]
     height = CROWDED_HEIGHT if is_crowded(size) else MARGIN + ROW * size
     data = values.to_dataset(name=str(values.name)).expand_dims(column=list(columns))
-    plot = PlotCollection.grid(
-        data,
-        cols=["column"],
-        backend=backend,
-        **with_figure(backend, pc_kwargs, figsize=(WIDTH, height), sharey=True, **figure),
-    )
+    options = with_figure(backend, pc_kwargs, figsize=(WIDTH, height), sharey=True, **figure)
+    plot = PlotCollection.grid(data, cols=["column"], backend=backend, **options)
     targets = [plot.get_target(None, {"column": column}) for column in columns]
-    tidy(plot, targets, widths=figure.get("width_ratios"))
+    tidy(plot, targets, options["figure_kwargs"])
     labels = [] if is_crowded(size) else values[dim].values.astype(str).tolist()
     for target in targets:
         backend_of(plot).yticks(heights(values).values[: len(labels)].tolist(), labels, target)
@@ -123,35 +120,45 @@ def rows(
 
 
 def tidy(
-    plot: PlotCollection,
-    targets: Sequence[Any] = (),
-    widths: Sequence[float] | None = None,
-    heights: Sequence[float] | None = None,
+    plot: PlotCollection, targets: Sequence[Any] = (), figure: Mapping[str, Any] | None = None
 ) -> None:
     """Give panels the room that matplotlib gives them, with the other back ends too.
 
-    plotly leaves wide margins and gaps, and bokeh sizes panels by the ratios of their neighbours.
+    plotly leaves wide margins, and bokeh gives each panel its neighbour's ratio.
+
+    Parameters
+    ----------
+    plot : PlotCollection
+    targets : sequence
+        Panels in a row or in a column whose sizes have ratios.
+    figure : mapping, optional
+        The ``figure_kwargs`` with these ratios and the size of the figure.
     """
     if plot.backend == "plotly":
-        figure = plot.get_viz("figure")
-        figure.update_layout(margin={"t": 40, "b": 60, "l": 60, "r": 20})
-    if plot.backend == "bokeh":
-        for side, ratios in (("width", widths), ("height", heights)):
+        margin = {"t": 60, "b": 60, "l": 60, "r": 20}
+        plot.get_viz("figure").update_layout(margin=margin)
+    if plot.backend == "bokeh" and figure is not None:
+        unit = 1 if figure.get("figsize_units") == "dots" else DOTS_PER_INCH
+        for side, total in zip(("width", "height"), figure["figsize"], strict=True):
+            ratios = figure.get(f"{side}_ratios")
             if ratios is not None:
-                total = sum(getattr(target, side) for target in targets)
                 for target, ratio in zip(targets, ratios, strict=True):
-                    setattr(target, side, int(total * ratio / sum(ratios)))
+                    setattr(target, side, int(unit * total * ratio / sum(ratios)))
 
 
 def with_figure(backend: str | None, pc_kwargs: Mapping[str, Any], **figure: Any) -> dict[str, Any]:
-    """Arguments of a PlotCollection: what is set here for the figure, and what the user sets."""
-    backend = backend or rcParams["plot.backend"]
+    """Arguments of a PlotCollection: what is set here for the figure, and what the user sets.
+
+    Sizes are set in dots; a size of the user's is in inches, unless it says otherwise.
+    """
+    backend, given = backend or rcParams["plot.backend"], pc_kwargs.get("figure_kwargs", {})
     if backend == "matplotlib":
         figure["layout"] = "constrained"
     if backend == "plotly" and "height_ratios" in figure:
         figure["vertical_spacing"] = 0.05
-    figure["figsize_units"] = "dots"
-    return {**pc_kwargs, "figure_kwargs": figure | dict(pc_kwargs.get("figure_kwargs", {}))}
+    if "figsize" not in given:
+        figure["figsize_units"] = "dots"
+    return {**pc_kwargs, "figure_kwargs": figure | dict(given)}
 
 
 def backend_of(plot: PlotCollection) -> Any:

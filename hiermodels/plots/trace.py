@@ -117,7 +117,7 @@ def _panels(values: xr.DataArray, backend: str | None, pc_kwargs: dict[str, Any]
     data = values.to_dataset().expand_dims(panel=["value", "density"])
     plot = PlotCollection.grid(data, rows=["panel"], backend=backend, **figure)
     panels = {panel: plot.get_target(None, {"panel": panel}) for panel in ("value", "density")}
-    layout.tidy(plot, list(panels.values()), heights=HEIGHT_RATIOS)
+    layout.tidy(plot, list(panels.values()), figure["figure_kwargs"])
     low, high = values["at"].values[[0, -1]]
     low = 0.0 if low < 0.1 * high else low
     room = 0.12 if values.sizes[dim] <= MOST_LINE_LABELS else 0.02
