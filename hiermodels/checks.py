@@ -285,4 +285,6 @@ def _thinned(posterior: Posterior, draws: int) -> Posterior:
     tree = posterior.datatree.copy()
     for name in ("posterior", "sample_stats"):
         tree[name] = xr.DataTree(tree[name].to_dataset().isel(draw=slice(None, None, step)))
-    return replace(posterior, datatree=tree)
+    groups = posterior.draw_groups
+    kept = None if groups is None else lambda places: groups(places)[:, ::step]
+    return replace(posterior, datatree=tree, draw_groups=kept)

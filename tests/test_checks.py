@@ -166,6 +166,16 @@ def test_a_group_from_elsewhere_is_seen_by_new_groups_only(schools):
     assert new < 0.05 < same
 
 
+def test_draws_of_groups_that_were_not_kept_are_drawn_again(schools):
+    kept, not_kept = (fitted(schools, memory_budget=budget) for budget in (1e9, 10))
+    outcomes = [
+        with_replicates(fit.posterior, draws=100, random_seed=1).datatree["posterior_predictive"]
+        for fit in (kept, not_kept)
+    ]
+    assert outcomes[0]["y"].sizes == {"chain": 4, "draw": 25, "row": 8}
+    np.testing.assert_array_equal(outcomes[0]["y"], outcomes[1]["y"])
+
+
 def test_the_same_seed_gives_the_same_bits(players):
     a, b = (players.check(random_seed=7) for _ in range(2))
     pd.testing.assert_frame_equal(pd.DataFrame(a), pd.DataFrame(b))
