@@ -161,11 +161,11 @@ class Comparison:
         Parameters
         ----------
         **options
-            See :func:`hiermodels.plot_comparison.plot_comparison`.
+            See :func:`hiermodels.plots.plot_compare`.
         """
-        from hiermodels.plot_comparison import plot_comparison
+        from hiermodels.plots import plot_compare
 
-        return plot_comparison(self, **options)
+        return plot_compare(self, **options)
 
     @property
     def _judged(self) -> pd.DataFrame:

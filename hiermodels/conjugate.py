@@ -196,6 +196,21 @@ class ConjugatePosterior(ReferencePosterior):
                 return np.where(values > 0, gammaincc(law.alpha, inside**-2.0), 0.0)
         return stdtr(2 * law.alpha, (values - law.mean) / self._scale())
 
+    def _density(self, name: str, values: Floats) -> Floats:
+        from scipy.special import gammaln
+
+        law = self.law
+        if name == "sigma":
+            log_sigma = np.log(np.where(values > 0, values, np.inf))
+            log_density = np.log(2.0) + law.alpha * np.log(law.beta) - gammaln(law.alpha)
+            log_density = log_density - (2 * law.alpha + 1) * log_sigma
+            with np.errstate(over="ignore"):
+                return np.exp(log_density - law.beta * np.exp(-2 * log_sigma))
+        scale, half = self._scale(), law.alpha + 0.5
+        log_top = gammaln(half) - gammaln(law.alpha) - 0.5 * np.log(2 * np.pi * law.alpha)
+        z = (values - law.mean) / scale
+        return np.exp(log_top - half * np.log1p(z**2 / (2 * law.alpha))) / scale
+
     def _scale(self, outcome: bool = False) -> float:
         """Scale of the Student-t distribution of θ, or of a new outcome."""
         variance = 1 / self.law.kappa + float(outcome)

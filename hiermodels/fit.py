@@ -310,6 +310,67 @@ class Fit:
             memory_budget=memory_budget,
         )
 
+    def check(self, **options: Any) -> Summary:
+        """Compare statistics of the data with those of data replicated from the posterior.
+
+        Parameters
+        ----------
+        **options
+            See :func:`hiermodels.checks.check`.
+        """
+        from hiermodels.checks import check
+
+        return check(self.posterior, **options)
+
+    def plot_caterpillar(self, **options: Any) -> PlotCollection:
+        """Show units from the highest posterior mean to the lowest, and how sure their ranks are.
+
+        Parameters
+        ----------
+        **options
+            See :func:`hiermodels.plots.plot_caterpillar`.
+        """
+        from hiermodels.plots import plot_caterpillar
+
+        return plot_caterpillar(self.posterior, **options)
+
+    def plot_trace_tau(self, **options: Any) -> PlotCollection:
+        """Show how each unit's estimate depends on the sd of the units.
+
+        Parameters
+        ----------
+        **options
+            See :func:`hiermodels.plots.plot_trace_tau`.
+        """
+        from hiermodels.plots import plot_trace_tau
+
+        return plot_trace_tau(self.posterior, **options)
+
+    def plot_ppc(self, kind: str = "stat", **options: Any) -> PlotCollection:
+        """Compare the data with data replicated from the posterior predictive distribution.
+
+        Parameters
+        ----------
+        kind : {"stat", "group", "dist", "ecdf", "loo_pit"}
+        **options
+            See :func:`hiermodels.plots.plot_ppc`.
+        """
+        from hiermodels.plots import plot_ppc
+
+        return plot_ppc(self.posterior, kind, **options)
+
+    def plot_variance(self, **options: Any) -> PlotCollection:
+        """Show the posteriors of the sds, and of each level's share of the variance.
+
+        Parameters
+        ----------
+        **options
+            See :func:`hiermodels.plots.plot_variance`.
+        """
+        from hiermodels.plots import plot_variance
+
+        return plot_variance(self.posterior, **options)
+
     def prior_predictive(self, draws: int = 1000, random_seed: Seed = None) -> xr.DataTree:
         """Draw from the priors, and outcomes of the same rows from what was drawn.
 
@@ -328,7 +389,7 @@ class Fit:
         return sample_prior_predictive(self.spec, self.data, draws=draws, random_seed=random_seed)
 
     def plot_shrinkage(self, **options: Any) -> PlotCollection:
-        """Show how each group's raw mean is pulled towards the others.
+        """Show how each unit's raw mean is pulled towards the others.
 
         Parameters
         ----------

@@ -214,6 +214,16 @@ class IntegratedPosterior(ReferencePosterior):
         shape = np.broadcast_shapes(values.shape, (mean.shape[1],))
         return mixture.cdf(weights, mean, sd, np.broadcast_to(values, shape))
 
+    @one_blas_thread()
+    def _density(self, name: str, values: Floats) -> Floats:
+        if name in self.marginal.names:
+            return self._sd_density(name, values)
+        weights, mean, sd = self._components(name)
+        if not self.spec.dims(name):
+            return mixture.density(weights, mean, sd, values[..., None])[..., 0]
+        shape = np.broadcast_shapes(values.shape, (mean.shape[1],))
+        return mixture.density(weights, mean, sd, np.broadcast_to(values, shape))
+
     @cached_property
     def _moments(self) -> Moments:
         """Moments of the values over the whole lattice, and over half of it."""
@@ -276,6 +286,15 @@ class IntegratedPosterior(ReferencePosterior):
         points = np.zeros((len(low), len(self.marginal.names)))
         points[:, axis] = (low + high) / 2
         return self.marginal.sds(points)[:, axis]
+
+    def _sd_density(self, name: str, values: Floats) -> Floats:
+        """Density of an sd: of its coordinate u, divided by ``dsd/du = sd · d(log sd)/du``."""
+        axis = self.marginal.names.index(name)
+        inside = np.maximum(values.ravel(), np.finfo(float).tiny)
+        u = self.marginal.coordinate(axis, inside)
+        log_slope = self.marginal.log_slope_along(axis, u) + np.log(inside)
+        found = self.lattice.density(axis, u) * np.exp(-log_slope)
+        return np.where(values > 0, found.reshape(values.shape), 0.0)
 
     def moment_exists(self, name: str, order: int) -> bool:
         """Whether a moment of a variable exists."""

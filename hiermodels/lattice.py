@@ -137,6 +137,16 @@ class Lattice:
         steps = [(x - nodes) / self.step[axis, axis] for x in np.ravel(values)]
         return np.array([weights @ (0.5 + sici(np.pi * u)[0] / np.pi) for u in steps])
 
+    def density(self, axis: int, values: Floats) -> Floats:
+        """Marginal density of a coordinate: the interpolant whose integral :meth:`cdf` is.
+
+        In the tails, where the interpolant swings around 0 by rounding errors, it is cut at 0.
+        """
+        nodes, weights = self._marginals[axis]
+        h = self.step[axis, axis]
+        found = [weights @ np.sinc((x - nodes) / h) / h for x in np.ravel(values)]
+        return np.maximum(found, 0.0)
+
     @cached_property
     def _marginals(self) -> list[tuple[Floats, Floats]]:
         return [self._marginal(axis) for axis in range(len(self.origin))]

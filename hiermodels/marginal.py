@@ -143,7 +143,7 @@ class Marginal:
 
     def log_slope(self, u: Floats) -> Floats:
         """Log density of u less that of the log sds; shape (n,)."""
-        return np.sum([self._log_slope(j, column) for j, column in enumerate(u.T)], axis=0)
+        return np.sum([self.log_slope_along(j, column) for j, column in enumerate(u.T)], axis=0)
 
     @cached_property
     def scan(self) -> tuple[Floats, Floats]:
@@ -216,8 +216,8 @@ class Marginal:
         x, upper = self._bent(axis, u), self._log_upper(axis)
         return x / 2 if upper == np.inf else upper - np.logaddexp(0, 2 * upper - x) / 2
 
-    def _log_slope(self, axis: int, u: Floats) -> Floats:
-        """Logarithm of the derivative of the log sd with respect to u."""
+    def log_slope_along(self, axis: int, u: Floats) -> Floats:
+        """Logarithm of the derivative of a log sd with respect to its own u."""
         low, high = self.ranges[axis]
         slope = np.logaddexp(0, np.logaddexp(low - u, u - high)) - np.log(2)
         upper = self._log_upper(axis)

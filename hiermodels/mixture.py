@@ -1,4 +1,4 @@
-"""Distribution functions and quantiles of finite mixtures of normals."""
+"""Distribution functions, densities and quantiles of finite mixtures of normals."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ def cdf(weights: Floats, mean: Floats, sd: Floats, values: Floats) -> Floats:
     return np.array([weights @ ndtr((x - mean) / sd) for x in flat]).reshape(np.shape(values))
 
 
+def density(weights: Floats, mean: Floats, sd: Floats, values: Floats) -> Floats:
+    """``Σ w φ((x − mean)/sd)/sd`` for components (n, u) at values (..., u)."""
+    flat = np.reshape(values, (-1, mean.shape[1]))
+    rows = [weights @ (np.exp(-0.5 * ((x - mean) / sd) ** 2) / sd) for x in flat]
+    return np.array(rows).reshape(np.shape(values)) / ROOT_2PI
+
+
 def quantile(weights: Floats, mean: Floats, sd: Floats, probability: float) -> Floats:
     """Return the values at which :func:`cdf` is ``probability``; shape (u,).
 
@@ -35,12 +42,13 @@ def quantile(weights: Floats, mean: Floats, sd: Floats, probability: float) -> F
     x = weights @ ends
     left = np.arange(len(x))  # columns that have not converged
     for _ in range(MOST_STEPS):
-        below, density = _cdf_and_density(weights, mean[:, left], sd[:, left], x[left])
+        columns = weights, mean[:, left], sd[:, left], x[left]
+        below, slope = cdf(*columns), density(*columns)
         low[left] = np.where(below < probability, x[left], low[left])
         high[left] = np.where(below > probability, x[left], high[left])
         found = ndtri(below)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            step = (found - score) * np.exp(-0.5 * found**2) / (ROOT_2PI * density)
+            step = (found - score) * np.exp(-0.5 * found**2) / (ROOT_2PI * slope)
         new = np.where(below == probability, x[left], x[left] - step)
         inside = (new >= low[left]) & (new <= high[left])
         new = np.where(inside, new, (low[left] + high[left]) / 2)
@@ -50,11 +58,3 @@ def quantile(weights: Floats, mean: Floats, sd: Floats, probability: float) -> F
         if not len(left):
             break
     return x
-
-
-def _cdf_and_density(weights: Floats, mean: Floats, sd: Floats, x: Floats) -> tuple[Floats, Floats]:
-    """``F(x)`` and ``F'(x)``, a value for each column."""
-    from scipy.special import ndtr
-
-    z = (x - mean) / sd
-    return weights @ ndtr(z), weights @ (np.exp(-0.5 * z**2) / sd) / ROOT_2PI

@@ -139,6 +139,11 @@ class ReferencePosterior(ABC):
         (name,) = self._names([var_name])
         return self._cdf(name, np.asarray(values, dtype=float))
 
+    def density(self, var_name: str, values: ArrayLike) -> Floats:
+        """Posterior density of a variable; arguments and shapes as for :meth:`cdf`."""
+        (name,) = self._names([var_name])
+        return self._density(name, np.asarray(values, dtype=float))
+
     def summary(self, var_names: Sequence[str] | None = None, ci_prob: float = CI_PROB) -> Summary:
         """Means, sds and equal-tailed intervals, a row for each scalar, below the model.
 
@@ -222,6 +227,10 @@ class ReferencePosterior(ABC):
     @abstractmethod
     def _cdf(self, name: str, values: Floats) -> Floats:
         """Distribution function of a variable."""
+
+    @abstractmethod
+    def _density(self, name: str, values: Floats) -> Floats:
+        """Density of a variable."""
 
     @abstractmethod
     def _how(self) -> list[str]:

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,9 @@ from hiermodels.reference import reference_posterior
 from hiermodels.spec import Spec, describe_prior
 from hiermodels.sufficient import standardize
 from hiermodels.tables import Summary, shown, with_header
+
+if TYPE_CHECKING:
+    from arviz_plots import PlotCollection
 
 DIGITS = 2  # of a scale that is taken from the data
 ONE_SD = (0.158655253931457, 0.5, 0.841344746068543)  # Φ(−1), Φ(0), Φ(1)
@@ -98,6 +101,18 @@ class Sensitivity:
             moved = ", ".join(f"{name} {row[name]:.2f}" for name in first.variables)
             sentences.append(f"Another prior of {key} moves, by so many posterior sds: {moved}.")
         return "\n".join(sentences)
+
+    def plot(self, **options: Any) -> PlotCollection:
+        """Show the posteriors side by side, or with ``level`` how far each unit moves.
+
+        Parameters
+        ----------
+        **options
+            See :func:`hiermodels.plots.plot_sensitivity`.
+        """
+        from hiermodels.plots import plot_sensitivity
+
+        return plot_sensitivity({"baseline": self.baseline, **self.references}, **options)
 
     def __repr__(self) -> str:
         return f"{self.table!r}\n{self.verdict}"

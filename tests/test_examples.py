@@ -6,6 +6,7 @@ import doctest
 import importlib
 import pkgutil
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -45,6 +46,15 @@ def test_the_error_in_the_readme():
     with pytest.raises(hm.ImproperPosteriorError) as caught:
         hm.fit(hm.datasets.load_eight_schools().head(3))
     assert " ".join(shown.split()) == str(caught.value)
+
+
+def test_the_gallery():
+    """Its code runs and leaves pictures, which are there."""
+    run = runpy.run_path(str(ROOT / "docs/make_images.py"))
+    for image, plot in run["pictures"]():
+        assert (ROOT / "docs" / image).is_file(), image
+        assert plot.get_viz("figure") is not None
+        mpl.pyplot.close("all")
 
 
 def test_the_lecture_page():

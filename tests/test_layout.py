@@ -14,10 +14,12 @@ import hiermodels
 PACKAGE = Path(hiermodels.__file__).parent
 STOREYS = """
     __init__ cli demo fit
-    plot_comparison compare plots predict summary
+    plots plots.comparison compare
+    plots.shrinkage plots.caterpillar plots.trace plots.predictive plots.variance
+    plots.sensitivity plots.layout checks predict summary
     rank estimates components sensitivity storage
     engines.nuts engines.exact engines models parameterization
-    reference integrated conjugate noise_free marginal posterior
+    reference integrated conjugate noise_free conditional marginal posterior
     tables inputs propriety spec sufficient new_rows data priors design formula
     montecarlo mixture gaussian lattice datasets
     blas parallel files wording errors

@@ -22,7 +22,7 @@ MOST_BOLD = 60  # units whose lines are drawn at full strength
 WIDTH, HEIGHT = 2.7, 5.2  # inches of a column, and of the figure
 
 
-def plot_comparison(
+def plot_compare(
     comparison: Comparison,
     *,
     backend: str | None = None,

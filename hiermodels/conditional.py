@@ -1,0 +1,94 @@
+"""Values given one sd, the other sds integrated out."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from hiermodels import gaussian, lattice
+from hiermodels.blas import one_blas_thread
+from hiermodels.data import GroupedData
+from hiermodels.gaussian import Floats, Indices
+from hiermodels.lattice import Frame, Lattice
+from hiermodels.marginal import Marginal
+from hiermodels.spec import Spec
+from hiermodels.sufficient import standardize
+
+FINE = {1: 0.1, 2: 0.1, 3: 0.15}  # spacing along the axis of the sd
+COARSE = 0.5  # spacing across it
+ENDS = (1e-3, 0.99)  # quantiles of the sd between which the values are computed
+
+
+@one_blas_thread()
+def moments_given_sd(spec: Spec, data: GroupedData, sd: str, value: str) -> xr.Dataset:
+    """Conditional means and sds of a level's values given one sd, over the posterior of that sd.
+
+    The lattice is laid with the sd's coordinate first.  As its steps are triangular, all points
+    with the same first index have the same value of the sd: they are a lattice of the other
+    sds given this one.  So with weights w of the points k in a layer, of sum 1 there,
+
+        E(θ | τ, y) = Σ w_k m_k,    Var(θ | τ, y) = Σ w_k (v_k + m_k²) − (Σ w_k m_k)²,
+
+    with m and v the moments given all sds.
+
+    Parameters
+    ----------
+    spec : Spec
+    data : GroupedData
+    sd : str
+        Name of the sd, such as ``"tau"``.
+    value : str
+        Name of the values, such as ``"theta"``.
+
+    Returns
+    -------
+    Dataset
+        ``mean`` and ``sd``, both (at, units).  The coordinate ``at`` is the sd in the outcome's
+        unit, between the quantiles ``ENDS`` of its posterior.
+
+    References
+    ----------
+    Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., figures 5.6 and 5.7.
+    """
+    marginal = Marginal.of(spec, standardize(data))
+    standard, axis = marginal.data, marginal.names.index(sd)
+    points, layer, weights = _layers(marginal, axis)
+    share = np.zeros((layer.max() + 1, len(points)))
+    share[layer, np.arange(len(points))] = weights
+    variances, prior = marginal.variances(points), marginal.coefficients
+    moments = gaussian.mixture_moments(standard.tree, variances, share, prior, standard.origin)
+    level, dims = spec.values.index(value), ("at", *spec.dims(value))
+    first = np.unique(layer, return_index=True)[1]
+    coords = {"at": marginal.sds(points[first])[:, axis], dims[-1]: data.coords[dims[-1]]}
+    mean = standard.location + standard.scale * moments.means[level]
+    sds = standard.scale * np.sqrt(moments.variances[level])
+    return xr.Dataset({"mean": (dims, mean), "sd": (dims, sds)}, coords)
+
+
+def _layers(marginal: Marginal, axis: int) -> tuple[Floats, Indices, Floats]:
+    """A lattice in layers of equal sd: points (n, d), their layers and weights in it, both (n,)."""
+    grid, order = _lattice(marginal, axis)
+    layer = grid.index[:, 0] - grid.index[:, 0].min()
+    mass = np.bincount(layer, weights=grid.weights)
+    below = np.cumsum(mass)
+    kept = np.flatnonzero((below > ENDS[0]) & (below - mass < ENDS[1]))
+    inside = (layer >= kept[0]) & (layer <= kept[-1])
+    points = np.empty((inside.sum(), len(order)))
+    points[:, order] = grid.points[inside]
+    return points, layer[inside] - kept[0], (grid.weights / mass[layer])[inside]
+
+
+def _lattice(marginal: Marginal, axis: int) -> tuple[Lattice, Indices]:
+    """Lay a lattice with one axis first; returns it and the order of the axes."""
+    d = len(marginal.names)
+    order = np.array([axis, *(j for j in range(d) if j != axis)])
+    covariance = (marginal.frame.basis @ marginal.frame.basis.T)[np.ix_(order, order)]
+    basis = np.linalg.cholesky(covariance)
+    basis[:, 0] *= FINE[d] / COARSE
+    frame = Frame(marginal.frame.modes[:, order], basis)
+    back = np.argsort(order)
+
+    def log_density(u: Floats) -> Floats:
+        return marginal.log_density(u[:, back])
+
+    return lattice.flood(log_density, frame, COARSE, lambda u: np.zeros(len(u))), order

@@ -1,0 +1,106 @@
+"""Units in the order of their posterior means, with their ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_plots import PlotCollection
+
+import hiermodels.plots.layout as layout
+from hiermodels.posterior import SAMPLE_DIMS, Posterior
+
+LAYERS = ("interval", "point_estimate", "grand_mean", "rank_interval", "rank")
+
+
+def plot_caterpillar(
+    posterior: Posterior,
+    *,
+    level: str = "theta",
+    ranks: bool = True,
+    ci_prob: float = 0.89,
+    backend: str | None = None,
+    visuals: dict[str, Any] | None = None,
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    """Show units from the highest posterior mean to the lowest, and how sure their ranks are.
+
+    Left: posterior means with equal-tailed intervals, and the posterior mean of the grand mean
+    (dashed).  Right: the posterior mean of each unit's rank, 1 for the highest, with the
+    equal-tailed interval of the rank.  The order of posterior means is not the order of the
+    units: intervals of ranks say what is known of that.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    level : str
+        Which units: ``"theta"`` for the groups, ``"mu"`` for the outer units of three levels, or
+        the name of their column.
+    ranks : bool
+        Whether to show the ranks.
+    ci_prob : float
+        Probability of the intervals.
+    backend : {"matplotlib", "plotly", "bokeh"}, optional
+    visuals : dict, optional
+        For each layer, ``interval``, ``point_estimate``, ``grand_mean``, ``rank_interval`` and
+        ``rank``: a dict of properties, or False.
+    **pc_kwargs
+        Passed to ``arviz_plots.PlotCollection.grid``.
+
+    Returns
+    -------
+    PlotCollection
+        With panels ``column="forest"`` and ``column="rank"``.
+
+    References
+    ----------
+    Goldstein & Spiegelhalter (1996), League tables and their limitations, JRSS A 159:385.
+    """
+    layout.check_probability(ci_prob)
+    visuals = layout.split(visuals, LAYERS)
+    name = layout.level_name(posterior.spec, level)
+    draws = layout.level_draws(posterior, name)
+    order = np.argsort(-draws.mean(SAMPLE_DIMS).values, kind="stable")
+    draws = draws.isel({draws.dims[-1]: order})
+    columns = ["forest", "rank"] if ranks else ["forest"]
+    ratios = {"width_ratios": [1.6, 1.0]} if ranks else {}
+    plot = layout.rows(draws, columns, backend, pc_kwargs, **ratios)
+    _draw(plot, draws, {"column": "forest"}, ("interval", "point_estimate"), ci_prob, visuals)
+    intercept = posterior.spec.intercept
+    mean = float(posterior.datatree["posterior"][intercept].mean())
+    layout.vertical(plot, "grand_mean", mean, {"column": "forest"}, visuals)
+    text = f"{name}: posterior mean, {ci_prob:.0%} interval; dashed: {intercept}"
+    layout.label_x(plot, {"column": "forest"}, text)
+    if ranks:
+        _draw(
+            plot, rank_draws(draws), {"column": "rank"}, ("rank_interval", "rank"), ci_prob, visuals
+        )
+        layout.label_x(plot, {"column": "rank"}, f"rank: mean, {ci_prob:.0%} interval")
+    return plot
+
+
+def rank_draws(draws: xr.DataArray) -> xr.DataArray:
+    """Rank of each unit in each draw, 1 for the highest value."""
+    from scipy.stats import rankdata
+
+    return draws.copy(data=rankdata(-draws.to_numpy(), axis=-1))
+
+
+def _draw(
+    plot: PlotCollection,
+    draws: xr.DataArray,
+    panel: layout.Panel,
+    layers: tuple[str, str],
+    ci_prob: float,
+    visuals: dict[str, Any],
+) -> None:
+    """Draw intervals and means into one of the panels."""
+    crowded, y = layout.is_crowded(draws.shape[-1]), layout.heights(draws)
+    low, high = layout.interval(draws, ci_prob)
+    ends = layout.spans(low, high, y)
+    looks = {"color": "C0", "width": 0.5 if crowded else 1.0, "alpha": 0.6}
+    layout.add(plot, layers[0], layout.segments, ends, panel, looks, visuals)
+    middle = layout.points(draws.mean(SAMPLE_DIMS), y)
+    looks = {"color": "C0", "size": layout.dot_size(plot, 2.5 if crowded else 5.5)}
+    layout.add(plot, layers[1], layout.dots, middle, panel, looks, visuals)

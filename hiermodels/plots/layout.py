@@ -1,0 +1,274 @@
+"""What the pictures share: panels with a row for each unit, and what is drawn into them.
+
+A layer of a picture (all points, all intervals) is one artist, so that three hundred units take
+no longer than eight.  Where an aesthetic is mapped to the units, as with
+``aes={"color": ["school"]}``, arviz-plots calls the same functions for one unit at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import arviz_plots as azp
+import numpy as np
+import xarray as xr
+from arviz_base import rcParams
+from arviz_plots import PlotCollection
+
+from hiermodels.errors import SpecError
+from hiermodels.posterior import Posterior, group_draws
+from hiermodels.spec import Spec
+
+MOST_LABELS = 60  # units that get a label of their own; beyond, labels would overlap
+ROW = 22.0  # dots for a unit with a label
+MARGIN = 130.0  # dots above and below the rows together
+CROWDED_HEIGHT = 900.0  # dots for any number of units without labels
+WIDTH = 800.0  # dots
+PANEL = (330.0, 260.0)  # dots, for panels in rows of
+PANELS_PER_ROW = 3
+DOTS_PER_INCH = 100  # of bokeh
+
+type Visuals = Mapping[str, Any] | None
+type Panel = Mapping[str, str]
+
+
+def level_name(spec: Spec, level: str) -> str:
+    """Name of the values of a level, which is given by this name or by its column.
+
+    Raises
+    ------
+    SpecError
+        If there is no such level.
+    """
+    names = {name: spec.dims(name)[0] for name in spec.values if spec.dims(name)}
+    for name, column in names.items():
+        if level in (name, column):
+            return name
+    if not names:
+        raise SpecError("this picture needs groups; this model has one population")
+    known = ", ".join(f"{name!r} or {column!r}" for name, column in names.items())
+    raise SpecError(f"level: expected {known}; found {level!r}")
+
+
+def level_draws(posterior: Posterior, name: str) -> xr.DataArray:
+    """Draws of the values of a level."""
+    if name == "theta":
+        return group_draws(posterior)
+    return posterior.datatree["posterior"].to_dataset()[name]
+
+
+def is_crowded(size: int) -> bool:
+    """Whether there are too many units to label each."""
+    return size > MOST_LABELS
+
+
+def check_probability(ci_prob: float) -> None:
+    """Refuse what is not the probability of an interval."""
+    if not 0 < ci_prob < 1:
+        raise SpecError(f"ci_prob: expected a number between 0 and 1; found {ci_prob!r}")
+
+
+def split(visuals: Visuals, own: Sequence[str]) -> dict[str, Any]:
+    """The properties of each layer that were given.
+
+    Raises
+    ------
+    SpecError
+        If there is no such layer.
+    """
+    given = dict(visuals or {})
+    unknown = [name for name in given if name not in own]
+    if unknown:
+        raise SpecError(f"visuals: expected {', '.join(own)}; found {unknown[0]!r}")
+    return given
+
+
+def rows(
+    values: xr.DataArray,
+    columns: Sequence[str],
+    backend: str | None,
+    pc_kwargs: Mapping[str, Any],
+    **figure: Any,
+) -> PlotCollection:
+    """Panels side by side that share their heights, with a row for each unit, labelled.
+
+    Parameters
+    ----------
+    values : DataArray
+        Its last dimension runs over the units, from the top row downwards.
+    columns : sequence of str
+        Names of the panels.
+    **figure
+        Passed to the back end as ``figure_kwargs``, besides what is set here.
+    """
+    dim, size = str(values.dims[-1]), values.shape[-1]
+    height = CROWDED_HEIGHT if is_crowded(size) else MARGIN + ROW * size
+    data = values.to_dataset(name=str(values.name)).expand_dims(column=list(columns))
+    options = with_figure(backend, pc_kwargs, figsize=(WIDTH, height), sharey=True, **figure)
+    plot = PlotCollection.grid(data, cols=["column"], backend=backend, **options)
+    targets = [plot.get_target(None, {"column": column}) for column in columns]
+    tidy(plot, targets, options["figure_kwargs"])
+    labels = [] if is_crowded(size) else values[dim].values.astype(str).tolist()
+    for target in targets:
+        backend_of(plot).yticks(heights(values).values[: len(labels)].tolist(), labels, target)
+        backend_of(plot).ylim([-0.7, size - 0.3], target)
+    if not labels:
+        label_y(plot, {"column": columns[0]}, f"{dim} ({size})")
+    return plot
+
+
+def tidy(
+    plot: PlotCollection, targets: Sequence[Any] = (), figure: Mapping[str, Any] | None = None
+) -> None:
+    """Give panels the room that matplotlib gives them, with the other back ends too.
+
+    plotly leaves wide margins, and bokeh gives each panel its neighbour's ratio.
+
+    Parameters
+    ----------
+    plot : PlotCollection
+    targets : sequence
+        Panels in a row or in a column whose sizes have ratios.
+    figure : mapping, optional
+        The ``figure_kwargs`` with these ratios and the size of the figure.
+    """
+    if plot.backend == "plotly":
+        margin = {"t": 60, "b": 60, "l": 60, "r": 20}
+        plot.get_viz("figure").update_layout(margin=margin)
+    if plot.backend == "bokeh" and figure is not None:
+        unit = 1 if figure.get("figsize_units") == "dots" else DOTS_PER_INCH
+        for side, total in zip(("width", "height"), figure["figsize"], strict=True):
+            ratios = figure.get(f"{side}_ratios")
+            if ratios is not None:
+                for target, ratio in zip(targets, ratios, strict=True):
+                    setattr(target, side, int(unit * total * ratio / sum(ratios)))
+
+
+def with_figure(backend: str | None, pc_kwargs: Mapping[str, Any], **figure: Any) -> dict[str, Any]:
+    """Arguments of a PlotCollection: what is set here for the figure, and what the user sets.
+
+    Sizes are set in dots; a size of the user's is in inches, unless it says otherwise.
+    """
+    backend, given = backend or rcParams["plot.backend"], pc_kwargs.get("figure_kwargs", {})
+    if backend == "matplotlib":
+        figure["layout"] = "constrained"
+    if backend == "plotly" and "height_ratios" in figure:
+        figure["vertical_spacing"] = 0.05
+    if "figsize" not in given:
+        figure["figsize_units"] = "dots"
+    return {**pc_kwargs, "figure_kwargs": figure | dict(given)}
+
+
+def backend_of(plot: PlotCollection) -> Any:
+    """Functions of the back end that a picture is drawn with."""
+    return import_module(f"arviz_plots.backend.{plot.backend}")
+
+
+def wrapped(
+    backend: str | None, pc_kwargs: Mapping[str, Any], number: int, **figure: Any
+) -> dict[str, Any]:
+    """Arguments for a number of panels of equal size, in rows of three."""
+    rows_needed = -(-number // PANELS_PER_ROW)
+    size = (PANEL[0] * min(number, PANELS_PER_ROW), PANEL[1] * rows_needed)
+    pc_kwargs = {"col_wrap": PANELS_PER_ROW, **pc_kwargs}
+    return with_figure(backend, pc_kwargs, figsize=size, **figure)
+
+
+def heights(values: xr.DataArray) -> xr.DataArray:
+    """Heights of the rows of units, the first at the top."""
+    dim = str(values.dims[-1])
+    places = np.arange(values.sizes[dim])[::-1].astype(float)
+    return xr.DataArray(places, coords={dim: values[dim]}, dims=dim)
+
+
+def add(
+    plot: PlotCollection,
+    layer: str,
+    visual: Callable[..., Any],
+    data: xr.DataArray | xr.Dataset,
+    panel: Panel,
+    looks: Mapping[str, Any],
+    visuals: Mapping[str, Any],
+) -> None:
+    """Draw a layer into a panel, or into one for each variable, unless it was switched off."""
+    given = visuals.get(layer, {})
+    if given is False:
+        return
+    own = {key: value for key, value in looks.items() if key not in plot.aes_set}
+    if isinstance(data, xr.DataArray):
+        (name,) = plot.data.data_vars
+        data = data.to_dataset(name=name)
+    plot.map(visual, layer, data=data, coords=dict(panel), **(own | dict(given)))
+
+
+def points(x: xr.DataArray, y: xr.DataArray) -> xr.DataArray:
+    """Positions of points, for ``scatter_xy``."""
+    x, y = xr.broadcast(x, y)
+    return xr.concat([x, y], "plot_axis").assign_coords(plot_axis=["x", "y"])
+
+
+def spans(low: xr.DataArray, high: xr.DataArray, y: xr.DataArray) -> xr.DataArray:
+    """Ends of horizontal lines with a gap after each, for :func:`segments`."""
+    low, high, y = xr.broadcast(low, high, y)
+    ends = points(
+        xr.concat([low, high, xr.full_like(low, np.nan)], "vertex"),
+        xr.concat([y, y, xr.full_like(y, np.nan)], "vertex"),
+    )
+    return ends.transpose("plot_axis", ..., "vertex")
+
+
+def segments(da: xr.DataArray, target: Any, **looks: Any) -> Any:
+    """Draw lines with gaps between them, as one artist."""
+    dims = [dim for dim in da.dims if dim != "plot_axis"]
+    return azp.visuals.line_xy(da.stack(point=dims), target, **looks)
+
+
+def dots(da: xr.DataArray, target: Any, **looks: Any) -> Any:
+    """Draw points, as one artist."""
+    dims = [dim for dim in da.dims if dim != "plot_axis"]
+    flat = da.stack(point=dims) if dims else da.expand_dims("point")
+    return azp.visuals.scatter_xy(flat, target, **looks)
+
+
+def dot_size(plot: PlotCollection, diameter: float) -> float:
+    """Size of a dot in the unit of the back end: bokeh takes the diameter, others the area."""
+    return diameter if plot.backend == "bokeh" else diameter**2
+
+
+def interval(draws: xr.DataArray, ci_prob: float) -> tuple[xr.DataArray, xr.DataArray]:
+    """Ends of the equal-tailed interval."""
+    tail = (1 - ci_prob) / 2
+    ends = draws.quantile([tail, 1 - tail], ["chain", "draw"])
+    return ends.isel(quantile=0, drop=True), ends.isel(quantile=1, drop=True)
+
+
+def label_x(plot: PlotCollection, panel: Panel, text: str) -> None:
+    """Write what is shown below the axis of a panel."""
+    azp.visuals.labelled_x(xr.DataArray(0), plot.get_target(None, panel), text=text)
+
+
+def label_y(plot: PlotCollection, panel: Panel, text: str) -> None:
+    """Write what is shown beside the axis of a panel."""
+    azp.visuals.labelled_y(xr.DataArray(0), plot.get_target(None, panel), text=text)
+
+
+def vertical(
+    plot: PlotCollection, layer: str, x: float, panel: Panel, visuals: Mapping[str, Any]
+) -> None:
+    """Draw a dashed vertical line through a panel, unless it was switched off.
+
+    The panel must hold something already: plotly leaves empty ones empty.
+    """
+    given = visuals.get(layer, {})
+    if given is not False:
+        looks = {"color": "gray", "linestyle": "C1", "alpha": 0.8} | dict(given)
+        azp.visuals.vline(xr.DataArray(x), plot.get_target(None, panel), **looks)
+
+
+def curves(x: xr.DataArray, y: xr.DataArray) -> xr.DataArray:
+    """Points of lines, one for each unit, with a gap after each, for :func:`segments`."""
+    along = str(x.dims[0])
+    lines = points(x, y).transpose("plot_axis", ..., along).drop_vars(along)
+    return lines.rename({along: "vertex"}).pad(vertex=(0, 1))

@@ -1,0 +1,201 @@
+"""Replicated data beside the observed."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import arviz_plots as azp
+import numpy as np
+import xarray as xr
+from arviz_base.labels import MapLabeller
+from arviz_plots import PlotCollection
+
+import hiermodels.plots.layout as layout
+from hiermodels.checks import NEW, SAME, replicated_means, statistics_of, with_replicates
+from hiermodels.engines import Seed
+from hiermodels.errors import SpecError
+from hiermodels.posterior import Posterior, with_log_likelihood
+from hiermodels.sufficient import standardize
+
+CURVES = 100  # replicated data sets that are drawn over each other
+SIZE = (800.0, 450.0)  # dots
+TITLE = 30  # characters in a line of a title
+MOST_NUMBERS = 5e6  # draws times rows, for leave-one-out probabilities
+GROUP_LAYERS = ("interval", "observed")
+
+
+def plot_ppc(
+    posterior: Posterior,
+    kind: str = "stat",
+    *,
+    replicate: str | None = None,
+    ci_prob: float = 0.89,
+    random_seed: Seed = None,
+    backend: str | None = None,
+    visuals: dict[str, Any] | None = None,
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    """Compare the data with data replicated from the posterior predictive distribution.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    kind : {"stat", "group", "dist", "ecdf", "loo_pit"}
+        ``"stat"``: the statistics of :func:`hiermodels.checks.check`, a panel for each: the
+        density over the replicates, the observed value as a line, and the tail probability.
+        ``"group"``: each group's observed mean (dot) and the interval of replicated means.
+        ``"dist"``, ``"ecdf"``: densities or distribution functions of the rows, of the data and of
+        100 replicates.
+        ``"loo_pit"``: probabilities of each row under the posterior without it, as deviations of
+        their distribution function from the uniform one.
+    replicate : str, optional
+        ``"groups"``: new units at every level, the default of ``"stat"`` and ``"group"``.
+        ``"rows"``: the same units, new rows, the default of the others and the only choice for
+        ``"loo_pit"``.  The name of a column: new units at this level and below.
+    ci_prob : float
+        Probability of intervals.
+    random_seed : int or numpy.random.Generator, optional
+    backend : {"matplotlib", "plotly", "bokeh"}, optional
+    visuals : dict, optional
+        For ``"group"``: ``interval`` and ``observed``.  For the others as in ``plot_dist``,
+        ``plot_ppc_dist`` and ``plot_loo_pit`` of arviz-plots; besides, ``observed`` for
+        ``"stat"``.
+    **pc_kwargs
+        Passed to the function of arviz-plots, or to ``PlotCollection.grid``.
+
+    Returns
+    -------
+    PlotCollection
+
+    References
+    ----------
+    Gelman, Meng & Stern (1996), Statistica Sinica 6:733; Gelman et al. (2013), Bayesian Data
+    Analysis, 3rd ed., chapter 6.
+    """
+    layout.check_probability(ci_prob)
+    if not posterior.spec.groups:
+        raise SpecError("these pictures need groups; this model has one population")
+    kinds: dict[str, tuple[Callable[..., PlotCollection], str]] = {
+        "stat": (_plot_statistics, NEW),
+        "group": (_plot_groups, NEW),
+        "dist": (_plot_rows, SAME),
+        "ecdf": (_plot_rows, SAME),
+        "loo_pit": (_plot_loo_pit, SAME),
+    }
+    if kind not in kinds:
+        raise SpecError(f"kind: expected {', '.join(map(repr, kinds))}; found {kind!r}")
+    draw, default = kinds[kind]
+    replicate = replicate or default
+    options = _Options(
+        posterior, kind, replicate, ci_prob, random_seed, backend, dict(visuals or {}), pc_kwargs
+    )
+    return draw(options)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What was asked for."""
+
+    posterior: Posterior
+    kind: str
+    replicate: str
+    ci_prob: float
+    random_seed: Seed
+    backend: str | None
+    visuals: dict[str, Any]
+    pc_kwargs: dict[str, Any]
+
+
+def _plot_statistics(options: _Options) -> PlotCollection:
+    """A panel for each statistic."""
+    found = statistics_of(
+        options.posterior, replicate=options.replicate, random_seed=options.random_seed
+    )
+    replicated, p = found.replicated, found.tail_probability
+    titles: dict[Any, Any] = {
+        name: f"{textwrap.fill(str(name), TITLE)}\np = {float(p[name]):.3f}" for name in replicated
+    }
+    own = {"point_estimate": False, "point_estimate_text": False} | options.visuals
+    looks = {"color": "C1"} | (own.pop("observed", {}) or {})
+    figure = layout.wrapped(options.backend, options.pc_kwargs, len(replicated))
+    plot = azp.plot_dist(
+        xr.DataTree.from_dict({"posterior_predictive": replicated}),
+        group="posterior_predictive",
+        kind="kde",
+        ci_kind="eti",
+        ci_prob=options.ci_prob,
+        backend=options.backend,
+        labeller=MapLabeller(var_name_map=titles),
+        visuals=own,
+        **figure,
+    )
+    if options.visuals.get("observed") is not False:
+        plot.map(azp.visuals.vline, "observed", data=found.observed, **looks)
+    layout.tidy(plot)
+    return plot
+
+
+def _plot_groups(options: _Options) -> PlotCollection:
+    """Observed means of the groups over intervals of replicated ones."""
+    visuals = layout.split(options.visuals, GROUP_LAYERS)
+    means = replicated_means(
+        options.posterior, replicate=options.replicate, random_seed=options.random_seed
+    )
+    observed = means[0, 0].copy(data=standardize(options.posterior.data).group_means)
+    dim = str(observed.dims[0])
+    order = np.argsort(-observed.values, kind="stable")
+    means, observed = means.isel({dim: order}), observed.isel({dim: order})
+    plot = layout.rows(means, ["forest"], options.backend, options.pc_kwargs)
+    panel, y = {"column": "forest"}, layout.heights(observed)
+    low, high = layout.interval(means, options.ci_prob)
+    crowded, ends = layout.is_crowded(observed.size), layout.spans(low, high, y)
+    looks: dict[str, Any] = {"color": "C0", "width": 0.7 if crowded else 3.0, "alpha": 0.5}
+    layout.add(plot, "interval", layout.segments, ends, panel, looks, visuals)
+    looks = {"color": "C1", "size": layout.dot_size(plot, 3.0 if crowded else 5.5)}
+    points = layout.points(observed, y)
+    layout.add(plot, "observed", layout.dots, points, panel, looks, visuals)
+    inside = int(((low <= observed) & (observed <= high)).sum())
+    text = f"mean {means.name} of {dim}: {inside} of {observed.size} observed ● inside the "
+    layout.label_x(plot, panel, f"{text}{options.ci_prob:.0%} interval of replicates")
+    return plot
+
+
+def _plot_rows(options: _Options) -> PlotCollection:
+    """Distributions of all rows, observed and replicated."""
+    drawn = with_replicates(
+        options.posterior,
+        replicate=options.replicate,
+        draws=CURVES,
+        random_seed=options.random_seed,
+    )
+    plot = azp.plot_ppc_dist(
+        drawn.datatree,
+        kind="kde" if options.kind == "dist" else "ecdf",
+        num_samples=CURVES,
+        backend=options.backend,
+        visuals=options.visuals,
+        **layout.with_figure(options.backend, options.pc_kwargs, figsize=SIZE),
+    )
+    layout.tidy(plot)
+    return plot
+
+
+def _plot_loo_pit(options: _Options) -> PlotCollection:
+    """Leave-one-out probabilities, through ArviZ."""
+    if options.replicate != SAME:
+        raise SpecError(
+            f"replicate: {options.kind!r} is of the same units, 'rows'; found {options.replicate!r}"
+        )
+    draws = int(MOST_NUMBERS // len(options.posterior.data.y))
+    drawn = with_log_likelihood(
+        with_replicates(options.posterior, draws=draws, random_seed=options.random_seed)
+    )
+    figure = layout.with_figure(options.backend, options.pc_kwargs, figsize=SIZE)
+    plot = azp.plot_loo_pit(
+        drawn.datatree, backend=options.backend, visuals=options.visuals, **figure
+    )
+    layout.tidy(plot)
+    return plot

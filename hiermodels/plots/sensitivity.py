@@ -1,0 +1,198 @@
+"""One posterior under several priors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import arviz_plots as azp
+import numpy as np
+import xarray as xr
+from arviz_base.labels import BaseLabeller
+from arviz_plots import PlotCollection
+
+import hiermodels.plots.layout as layout
+from hiermodels.errors import SpecError
+from hiermodels.noise_free import ReferencePosterior, flatten
+
+LAYERS = ("interval", "point_estimate", "baseline")
+SHIFT_LAYERS = ("shift", "baseline")
+LEAST_REACH = 0.25  # of the axis to both sides of 0, in sds: less than that is no shift
+SPREAD = 0.2  # half the height that the priors' dots of one unit take, in rows
+
+
+def plot_sensitivity(
+    references: Mapping[str, ReferencePosterior],
+    *,
+    level: str | None = None,
+    ci_prob: float = 0.89,
+    backend: str | None = None,
+    visuals: dict[str, Any] | None = None,
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    """Show what a change of the priors does to the posterior.
+
+    Without a level: a panel for each hyperparameter (the intercept, the sds, the coefficients),
+    with the posterior median and an equal-tailed interval under each prior, and the baseline's
+    median (dashed).  With a level: how far the posterior mean of each unit moves from the
+    baseline's, in posterior sds of the baseline, for each other prior; units in the order of their
+    baseline means, the highest first.  There is no Monte Carlo error.
+
+    Parameters
+    ----------
+    references : mapping of str to ReferencePosterior
+        Posteriors of the same data under different priors, by name; the first is the baseline.
+    level : str, optional
+        Which units: ``"theta"`` for the groups, ``"mu"`` for the outer units of three levels, or
+        the name of their column.
+    ci_prob : float
+        Probability of the intervals.
+    backend : {"matplotlib", "plotly", "bokeh"}, optional
+    visuals : dict, optional
+        For each layer a dict of properties, or False: ``interval``, ``point_estimate`` and
+        ``baseline``; with a level ``shift`` and ``baseline``.
+    **pc_kwargs
+        Passed to ``arviz_plots.PlotCollection``.
+
+    Returns
+    -------
+    PlotCollection
+
+    Examples
+    --------
+    >>> import hiermodels as hm
+    >>> from hiermodels.plots import plot_sensitivity
+    >>> priors = {"flat variance": hm.FlatVariance(), "flat sd": hm.FlatSD()}
+    >>> roles = {"outcome": "y", "groups": "school", "se": "sigma"}
+    >>> schools = hm.datasets.load_eight_schools()
+    >>> references = {
+    ...     name: hm.reference(schools, priors={"tau": prior}, **roles)
+    ...     for name, prior in priors.items()
+    ... }
+    >>> plot = plot_sensitivity(references, level="school")
+    """
+    layout.check_probability(ci_prob)
+    _check(references)
+    if level is None:
+        return _plot_hyperparameters(references, ci_prob, backend, visuals, pc_kwargs)
+    name = layout.level_name(_baseline(references).spec, level)
+    return _plot_shifts(references, name, backend, visuals, pc_kwargs)
+
+
+def _baseline(references: Mapping[str, ReferencePosterior]) -> ReferencePosterior:
+    return next(iter(references.values()))
+
+
+def _check(references: Mapping[str, ReferencePosterior]) -> None:
+    """Refuse what is no comparison of priors."""
+    if len(references) < 2:
+        raise SpecError(
+            f"references: expected a baseline and at least one other; found {len(references)}"
+        )
+    first = _baseline(references)
+    for name, other in references.items():
+        if other.spec.variables != first.spec.variables or not np.array_equal(
+            other.data.y, first.data.y
+        ):
+            raise SpecError(f"references: {name!r} is of another model or of other data")
+
+
+def _plot_hyperparameters(
+    references: Mapping[str, ReferencePosterior],
+    ci_prob: float,
+    backend: str | None,
+    visuals: layout.Visuals,
+    pc_kwargs: dict[str, Any],
+) -> PlotCollection:
+    """A panel for each hyperparameter, a row for each prior."""
+    visuals = layout.split(visuals, LAYERS)
+    found = hyperparameters(references, ci_prob)
+    middle, names = found.sel(end="median"), found["prior"].values.astype(str)
+    options = layout.wrapped(backend, pc_kwargs, len(found), sharey=True)
+    plot = PlotCollection.wrap(middle, cols=["__variable__"], backend=backend, **options)
+    targets = [plot.get_target(str(name), {}) for name in found]
+    layout.tidy(plot)
+    y = layout.heights(middle[next(iter(found))])
+    for target in targets:
+        layout.backend_of(plot).yticks(y.values.tolist(), names.tolist(), target)
+        layout.backend_of(plot).ylim([-0.7, len(names) - 0.3], target)
+    low, high = found.sel(end="low"), found.sel(end="high")
+    ends = xr.Dataset({str(v): layout.spans(low[v], high[v], y) for v in found})
+    points = xr.Dataset({str(v): layout.points(middle[v], y) for v in found})
+    looks: dict[str, Any] = {"color": "C0", "width": 1.5, "alpha": 0.6}
+    layout.add(plot, "interval", layout.segments, ends, {}, looks, visuals)
+    looks = {"color": "C0", "size": layout.dot_size(plot, 6.0)}
+    layout.add(plot, "point_estimate", layout.dots, points, {}, looks, visuals)
+    looks = {"color": "gray", "linestyle": "C1", "alpha": 0.8}
+    base = middle.isel(prior=0, drop=True)
+    layout.add(plot, "baseline", azp.visuals.vline, base, {}, looks, visuals)
+    plot.map(azp.visuals.labelled_title, "title", labeller=BaseLabeller(), subset_info=True)
+    return plot
+
+
+def hyperparameters(references: Mapping[str, ReferencePosterior], ci_prob: float) -> xr.Dataset:
+    """Medians and ends of intervals; a variable for each scalar, dims (prior, end)."""
+    spec = _baseline(references).spec
+    names = [spec.intercept, *reversed(spec.spreads), *(["beta"] if spec.covariates else [])]
+    names += [] if spec.se else ["sigma"]
+    tail = (1 - ci_prob) / 2
+    tables = []
+    for reference in references.values():
+        found = reference.quantile([tail, 0.5, 1 - tail], names)
+        tables.append(np.array([flatten(found.isel(quantile=i, drop=True)) for i in range(3)]))
+    labels = flatten(found.isel(quantile=0, drop=True)).index
+    coords = {"prior": list(references), "end": ["low", "median", "high"]}
+    values = np.array(tables)
+    return xr.Dataset(
+        {label: (("prior", "end"), values[:, :, i]) for i, label in enumerate(labels)}, coords
+    )
+
+
+def _plot_shifts(
+    references: Mapping[str, ReferencePosterior],
+    name: str,
+    backend: str | None,
+    visuals: layout.Visuals,
+    pc_kwargs: dict[str, Any],
+) -> PlotCollection:
+    """A row for each unit, a dot for each prior but the baseline."""
+    visuals = layout.split(visuals, SHIFT_LAYERS)
+    moved = shifts(references, name)
+    pc_kwargs = pc_kwargs | {"aes": {"color": ["prior"]} | pc_kwargs.get("aes", {})}
+    plot = layout.rows(moved, ["forest"], backend, pc_kwargs)
+    size, panel = moved.sizes["prior"], {"column": "forest"}
+    offsets = np.linspace(SPREAD, -SPREAD, size) if size > 1 else np.zeros(1)
+    y = layout.heights(moved) + xr.DataArray(offsets, {"prior": moved["prior"]}, "prior")
+    crowded = layout.is_crowded(moved.shape[-1])
+    reach = max(LEAST_REACH, 1.1 * float(np.abs(moved).max()))
+    layout.backend_of(plot).xlim([-reach, reach], plot.get_target(None, panel))
+    looks = {"size": layout.dot_size(plot, 2.5 if crowded else 6.0)}
+    points = layout.points(moved, y)
+    layout.add(plot, "shift", layout.dots, points, panel, looks, visuals)
+    layout.vertical(plot, "baseline", 0.0, panel, visuals)
+    first = next(iter(references))
+    text = f"shift of the posterior mean of {name} from {first!r}, in its posterior sds"
+    layout.label_x(plot, panel, text)
+    plot.add_legend("prior")
+    return plot
+
+
+def shifts(references: Mapping[str, ReferencePosterior], name: str) -> xr.DataArray:
+    """``(mean − baseline mean)/baseline sd`` of each unit; dims (prior, unit), sorted.
+
+    Raises
+    ------
+    SpecError
+        If one of these moments does not exist.
+    """
+    first, *others = references.items()
+    base, sd = first[1].mean[name], first[1].sd[name]
+    moved = xr.concat([(other.mean[name] - base) / sd for _, other in others], "prior")
+    moved = moved.assign_coords(prior=[label for label, _ in others])
+    if not bool(np.isfinite(moved).all()):
+        raise SpecError(
+            f"the posterior mean or sd of {name} does not exist under one of these priors; show "
+            f"the hyperparameters without level=…, or give the sds priors with lighter tails"
+        )
+    order = np.argsort(-base.to_numpy(), kind="stable")
+    return moved.isel({moved.dims[-1]: order}).rename(name)

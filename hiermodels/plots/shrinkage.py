@@ -1,0 +1,146 @@
+"""How estimates of units are pulled together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_plots import PlotCollection
+
+import hiermodels.plots.layout as layout
+from hiermodels import gaussian
+from hiermodels.errors import SpecError
+from hiermodels.marginal import Marginal
+from hiermodels.posterior import SAMPLE_DIMS, Posterior
+from hiermodels.sufficient import standardize
+
+LAYERS = ("shrinkage", "interval", "raw", "point_estimate", "grand_mean")
+
+
+def plot_shrinkage(
+    posterior: Posterior,
+    *,
+    level: str = "theta",
+    order: str = "raw",
+    ci_prob: float = 0.89,
+    backend: str | None = None,
+    visuals: dict[str, Any] | None = None,
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    """Show how each unit's raw mean is pulled towards the others.
+
+    For each unit: the raw mean (open circle), the posterior mean (dot) with an equal-tailed
+    interval, and a line from the one to the other; for all: the posterior mean of the grand
+    mean (dashed).
+
+    The raw mean of a group is the mean of its rows, weighted by ``1/se²`` where standard errors
+    are known.  The raw mean of an outer unit is the mean of its groups' raw means, weighted by
+    ``1/(tau² + σ²/n)`` at the posterior medians of the sds: what the unit's own groups say of it.
+    With covariates both are adjusted to x = 0 by the posterior mean of beta, as theta is.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    level : str
+        Which units: ``"theta"`` for the groups, ``"mu"`` for the outer units of three levels, or
+        the name of their column.
+    order : {"raw", "data"}
+        Sort the units by their raw mean, or leave them as they are in the data.
+    ci_prob : float
+        Probability of the intervals.
+    backend : {"matplotlib", "plotly", "bokeh"}, optional
+    visuals : dict, optional
+        For each layer, ``shrinkage`` (the lines), ``interval``, ``raw`` (the circles),
+        ``point_estimate`` and ``grand_mean``: a dict of properties, or False.
+    **pc_kwargs
+        Passed to ``arviz_plots.PlotCollection.grid``.
+
+    Returns
+    -------
+    PlotCollection
+
+    References
+    ----------
+    Efron & Morris (1977), Stein's paradox in statistics, Scientific American 236:119.
+    """
+    if order not in ("raw", "data"):
+        raise SpecError(f"order: expected 'raw' or 'data'; found {order!r}")
+    layout.check_probability(ci_prob)
+    visuals = layout.split(visuals, LAYERS)
+    name = layout.level_name(posterior.spec, level)
+    draws, raw = layout.level_draws(posterior, name), raw_means(posterior, name)
+    if order == "raw":
+        places = np.argsort(-raw.values, kind="stable")
+        draws, raw = draws.isel({raw.dims[0]: places}), raw.isel({raw.dims[0]: places})
+    plot = layout.rows(draws, ["forest"], backend, pc_kwargs)
+    _draw(plot, draws, raw, ci_prob, visuals)
+    intercept = posterior.spec.intercept
+    mean = float(posterior.datatree["posterior"][intercept].mean())
+    layout.vertical(plot, "grand_mean", mean, {"column": "forest"}, visuals)
+    text = f"{posterior.spec.outcome}: raw mean ○, posterior mean of {name} ● with "
+    layout.label_x(plot, {"column": "forest"}, f"{text}{ci_prob:.0%} interval; dashed: {intercept}")
+    return plot
+
+
+def _draw(
+    plot: PlotCollection,
+    draws: xr.DataArray,
+    raw: xr.DataArray,
+    ci_prob: float,
+    visuals: dict[str, Any],
+) -> None:
+    """Draw the layers, those that matter most last."""
+    crowded, y = layout.is_crowded(raw.size), layout.heights(raw)
+    pooled = draws.mean(SAMPLE_DIMS)
+    low, high = layout.interval(draws, ci_prob)
+    size = layout.dot_size(plot, 2.5 if crowded else 5.5)
+    layers: dict[str, Any] = {
+        "interval": (
+            layout.segments,
+            layout.spans(low, high, y),
+            {"color": "C0", "width": 0.5 if crowded else 1.0, "alpha": 0.6},
+        ),
+        "shrinkage": (
+            layout.segments,
+            layout.spans(raw, pooled, y),
+            {"color": "C1", "width": 0.5 if crowded else 1.5},
+        ),
+        "raw": (
+            layout.dots,
+            layout.points(raw, y),
+            {"facecolor": "white", "edgecolor": "C1", "size": size, "width": 1},
+        ),
+        "point_estimate": (layout.dots, layout.points(pooled, y), {"color": "C0", "size": size}),
+    }
+    for layer, (visual, data, looks) in layers.items():
+        layout.add(plot, layer, visual, data, {"column": "forest"}, looks, visuals)
+
+
+def raw_means(posterior: Posterior, name: str) -> xr.DataArray:
+    """What the data below each unit say of it, nothing borrowed from other units.
+
+    The ``m`` of :func:`hiermodels.gaussian.upward`, at the posterior medians of the sds and the
+    posterior mean of beta.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    name : {"theta", "mu"}
+    """
+    spec, standard = posterior.spec, standardize(posterior.data)
+    level = spec.values.index(name)
+    mean = standard.tree.mean
+    draws = posterior.datatree["posterior"].to_dataset()
+    if level:
+        sds = np.array([[float(draws[sd].median()) for sd in spec.sds]])
+        marginal = Marginal.of(spec, standard)
+        up = gaussian.upward(standard.tree, marginal.variances_of(sds), marginal.coefficients)
+        mean = up.pooled[level - 1].mean[0]
+    x, y = mean[:, :-1] + standard.origin, mean[:, -1]
+    if spec.covariates:
+        beta = draws["beta"].mean(SAMPLE_DIMS).to_numpy()
+        y = y - x @ np.linalg.solve(standard.basis, beta) / standard.scale
+    (dim,) = spec.dims(name)
+    values = standard.location + standard.scale * y
+    return xr.DataArray(values, coords={dim: posterior.data.coords[dim]}, dims=dim, name=name)

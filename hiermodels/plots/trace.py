@@ -1,0 +1,166 @@
+"""How estimates depend on the sd of their units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import arviz_plots as azp
+import numpy as np
+import xarray as xr
+from arviz_plots import PlotCollection
+
+import hiermodels.plots.layout as layout
+from hiermodels.conditional import moments_given_sd
+from hiermodels.errors import SpecError
+from hiermodels.gaussian import Floats
+from hiermodels.posterior import Posterior
+from hiermodels.reference import reference_posterior
+
+LAYERS = ("lines", "labels", "density")
+MOST_LINE_LABELS = 20  # lines that get a label of their own
+MOST_COLORS = 10  # lines that get a colour of their own
+LEAST_GAP = 0.045  # between labels, as a part of the panel's height
+SIZE = (800.0, 650.0)  # dots
+HEIGHT_RATIOS = [3.0, 1.0]
+
+
+def plot_trace_tau(
+    posterior: Posterior,
+    *,
+    level: str = "theta",
+    moment: str = "mean",
+    units: Sequence[Any] | None = None,
+    backend: str | None = None,
+    visuals: dict[str, Any] | None = None,
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    """Show how each unit's estimate depends on the sd of the units.
+
+    Above: the conditional posterior mean of each unit's value given the sd of its level, tau for
+    theta and kappa for mu, as a line over that sd.  At 0 all units of one parent agree; the larger
+    the sd, the closer each is to its own raw mean.  Below: the posterior density of the sd, which
+    says which part of the picture matters.  There is no Monte Carlo error: other unknown sds are
+    integrated out given this one, and both are computed anew from the data, whatever the
+    engine of the posterior.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    level : str
+        Which units: ``"theta"`` for the groups, ``"mu"`` for the outer units of three levels, or
+        the name of their column.
+    moment : {"mean", "sd"}
+        Conditional posterior means, or conditional posterior sds.
+    units : sequence of labels, optional
+        Which units; all by default.  Up to 20 lines have labels.
+    backend : {"matplotlib", "plotly", "bokeh"}, optional
+    visuals : dict, optional
+        For each layer, ``lines``, ``labels`` and ``density``: a dict of properties, or False.
+    **pc_kwargs
+        Passed to ``arviz_plots.PlotCollection.grid``.
+
+    Returns
+    -------
+    PlotCollection
+        With panels ``panel="value"`` and ``panel="density"``.
+
+    References
+    ----------
+    Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., figures 5.5 to 5.7; Rubin (1981),
+    Journal of Educational Statistics 6:377.
+    """
+    if moment not in ("mean", "sd"):
+        raise SpecError(f"moment: expected 'mean' or 'sd'; found {moment!r}")
+    visuals = layout.split(visuals, LAYERS)
+    spec = posterior.spec
+    name = layout.level_name(spec, level)
+    sd = spec.spreads[spec.values.index(name)]
+    found = _chosen(moments_given_sd(spec, posterior.data, sd, name)[moment], units)
+    plot = _panels(found.rename(name), backend, pc_kwargs)
+    few, crowded = found.shape[1] <= MOST_COLORS, layout.is_crowded(found.shape[1])
+    looks = {
+        "color": "C0",
+        "alpha": 0.9 if few else 0.5,
+        "width": 0.4 if crowded else 1.0,
+    }
+    lines = layout.curves(found["at"], found)
+    layout.add(plot, "lines", layout.segments, lines, {"panel": "value"}, looks, visuals)
+    if found.shape[1] <= MOST_LINE_LABELS and visuals.get("labels") is not False:
+        _label_lines(plot, found, dict(visuals.get("labels", {})))
+    density = reference_posterior(spec, posterior.data).density(sd, found["at"].to_numpy())
+    _draw_density(plot, found["at"], density, visuals)
+    layout.label_x(plot, {"panel": "density"}, sd)
+    layout.label_y(plot, {"panel": "value"}, f"{moment} of {name} given {sd}")
+    layout.label_y(plot, {"panel": "density"}, f"p({sd} | {spec.outcome})")
+    return plot
+
+
+def _chosen(values: xr.DataArray, units: Sequence[Any] | None) -> xr.DataArray:
+    """Values of the units that were asked for."""
+    dim = values.dims[1]
+    known = values[dim].values
+    unknown = [unit for unit in units or [] if unit not in known]
+    if unknown:
+        raise SpecError(f"units: there is no {dim} {unknown[0]!r} in the data")
+    return values if units is None else values.sel({dim: list(units)})
+
+
+def _panels(values: xr.DataArray, backend: str | None, pc_kwargs: dict[str, Any]) -> PlotCollection:
+    """Two panels above each other, over the same values of the sd."""
+    dim = str(values.dims[1])
+    if values.sizes[dim] <= MOST_COLORS:
+        pc_kwargs = pc_kwargs | {"aes": {"color": [dim]} | pc_kwargs.get("aes", {})}
+    figure = layout.with_figure(
+        backend, pc_kwargs, figsize=SIZE, sharex=True, height_ratios=HEIGHT_RATIOS
+    )
+    data = values.to_dataset().expand_dims(panel=["value", "density"])
+    plot = PlotCollection.grid(data, rows=["panel"], backend=backend, **figure)
+    panels = {panel: plot.get_target(None, {"panel": panel}) for panel in ("value", "density")}
+    layout.tidy(plot, list(panels.values()), figure["figure_kwargs"])
+    low, high = values["at"].values[[0, -1]]
+    low = 0.0 if low < 0.1 * high else low
+    room = 0.12 if values.sizes[dim] <= MOST_LINE_LABELS else 0.02
+    for target in panels.values():
+        layout.backend_of(plot).xlim([low, high + room * (high - low)], target)
+    return plot
+
+
+def _label_lines(plot: PlotCollection, values: xr.DataArray, looks: dict[str, Any]) -> None:
+    """Write each unit's label at the end of its line, moved where two would overlap."""
+    ends = values.isel(at=-1)
+    gap = LEAST_GAP * float(values.max() - values.min())
+    target = plot.get_target(None, {"panel": "value"})
+    looks = {"horizontal_align": "left", "size": 11} | looks
+    for label, y in zip(ends[ends.dims[0]].values, spread_out(ends.values, gap), strict=True):
+        layout.backend_of(plot).text(float(ends["at"]), float(y), f" {label}", target, **looks)
+
+
+def spread_out(places: Floats, gap: float) -> Floats:
+    """Move places as little as keeps them a gap apart, in their order.
+
+    The nearest such places, in least squares: ``x_i = z_i + i·gap`` with z the isotonic
+    regression of ``places_i − i·gap``.
+    """
+    from scipy.optimize import isotonic_regression
+
+    order = np.argsort(places, kind="stable")
+    steps = gap * np.arange(len(places))
+    moved = np.empty(len(places))
+    moved[order] = isotonic_regression(places[order] - steps).x + steps
+    return moved
+
+
+def _draw_density(
+    plot: PlotCollection, at: xr.DataArray, density: Floats, visuals: dict[str, Any]
+) -> None:
+    """Fill the area below the density of the sd."""
+    given = visuals.get("density", {})
+    if given is False:
+        return
+    target = plot.get_target(None, {"panel": "density"})
+    looks = {"color": "gray", "alpha": 0.4} | given
+    top = xr.DataArray(density, dims="at")
+    azp.visuals.fill_between_y(
+        top, target, x=at.to_numpy(), y_bottom=np.zeros(len(density)), y_top=density, **looks
+    )

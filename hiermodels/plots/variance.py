@@ -1,0 +1,156 @@
+"""How large the variance is at each level."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import arviz_plots as azp
+import numpy as np
+import xarray as xr
+from arviz_base.labels import MapLabeller
+from arviz_plots import PlotCollection
+from arviz_stats.base import array_stats
+
+import hiermodels.plots.layout as layout
+from hiermodels.errors import SpecError
+from hiermodels.gaussian import Floats
+from hiermodels.posterior import SAMPLE_DIMS, Posterior
+from hiermodels.reference import reference_posterior
+from hiermodels.spec import Spec
+
+LOWEST, HIGHEST = 1e-4, 0.995  # quantiles between which densities are shown
+POINTS = 512  # of a density
+EDGE = 0.05  # a share nearer than this to 0 or 1 is shown from there
+NEAR = 0.2  # a lower end, as a part of the upper one, that is moved to 0
+
+
+def plot_variance(
+    posterior: Posterior,
+    *,
+    shares: bool = True,
+    ci_prob: float = 0.89,
+    backend: str | None = None,
+    visuals: dict[str, Any] | None = None,
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    """Show the posteriors of the sds, and of each level's share of the variance.
+
+    Sds (tau, kappa, sigma): densities, medians and equal-tailed intervals without Monte Carlo
+    error, computed anew from the data whatever the engine of the posterior.
+
+    Shares (intraclass correlations): what part of the variance of a row lies between groups,
+    between outer units and within groups: ``tau²/(tau² + kappa² + sigma²)`` and so on.  Where the
+    rows' standard errors are known, what is shared out is the variance of the groups' values,
+    ``tau²/(tau² + kappa²)``; in models of two levels there is then nothing to share out.  Shares
+    are estimated from the draws.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    shares : bool
+        Whether to show the shares.
+    ci_prob : float
+        Probability of the intervals.
+    backend : {"matplotlib", "plotly", "bokeh"}, optional
+    visuals : dict, optional
+        As in ``arviz_plots.plot_dist``: ``dist``, ``credible_interval``, ``point_estimate``, ….
+    **pc_kwargs
+        Passed to ``arviz_plots.plot_dist``.
+
+    Returns
+    -------
+    PlotCollection
+        With a panel for each variable: the sds, and shares as ``share_tau``.
+    """
+    layout.check_probability(ci_prob)
+    if not posterior.spec.groups:
+        raise SpecError("this picture needs groups; this model has one population")
+    draws = posterior.datatree["posterior"].to_dataset()[list(posterior.spec.sds)]
+    stats = _of_sds(posterior, ci_prob)
+    parts = variance_shares(posterior.spec, draws)
+    if shares and parts:
+        more = _of_shares(parts, ci_prob)
+        stats = {kind: found.merge(more[kind]) for kind, found in stats.items()}
+        draws = draws.assign(parts)
+    labels: dict[Any, Any] = {
+        f"share_{name}": text for name, text in _formulas(posterior.spec).items()
+    }
+    plot = azp.plot_dist(
+        xr.DataTree.from_dict({"posterior": draws}),
+        kind="kde",
+        point_estimate="median",
+        ci_kind="eti",
+        ci_prob=ci_prob,
+        backend=backend,
+        labeller=MapLabeller(var_name_map=labels),
+        stats=stats,
+        visuals={"point_estimate_text": {"round_to": "3g"}} | dict(visuals or {}),
+        **layout.wrapped(backend, pc_kwargs, len(draws)),
+    )
+    layout.tidy(plot)
+    return plot
+
+
+def variance_shares(spec: Spec, draws: xr.Dataset) -> xr.Dataset:
+    """Draws of each level's share of the variance; none where there is one sd only."""
+    if len(spec.sds) < 2:
+        return xr.Dataset()
+    variances = draws[list(spec.sds)] ** 2
+    total = sum(variances[name] for name in spec.sds)
+    return xr.Dataset({f"share_{name}": variances[name] / total for name in spec.sds})
+
+
+def _formulas(spec: Spec) -> dict[str, str]:
+    """How each share is made up, for people to read."""
+    total = " + ".join(f"{name}²" for name in spec.sds)
+    return {name: f"{name}² / ({total})" for name in spec.sds}
+
+
+def _of_sds(posterior: Posterior, ci_prob: float) -> dict[str, xr.Dataset]:
+    """Density, interval and median of each sd, without Monte Carlo error."""
+    exact, names = reference_posterior(posterior.spec, posterior.data), posterior.spec.sds
+    found = exact.quantile(_probabilities(ci_prob), names).drop_vars("quantile")
+    places = {name: _places(found[name].to_numpy()) for name in names}
+    density = {name: _curve(x, exact.density(name, x)) for name, x in places.items()}
+    return _stats(found, density)
+
+
+def _of_shares(parts: xr.Dataset, ci_prob: float) -> dict[str, xr.Dataset]:
+    """Density, interval and median of each share, from draws."""
+    found = parts.quantile(_probabilities(ci_prob), SAMPLE_DIMS).drop_vars("quantile")
+    density = {}
+    for name, draws in parts.items():
+        x, y, _ = array_stats.kde(
+            draws.to_numpy().ravel(), bw="scott", custom_lims=(0, 1), bound_correction=True
+        )
+        low, high = float(draws.min()), float(draws.max())
+        at = np.linspace(low if low > EDGE else 0.0, high if high < 1 - EDGE else 1.0, POINTS)
+        density[str(name)] = _curve(at, np.interp(at, x, y))
+    return _stats(found, density)
+
+
+def _probabilities(ci_prob: float) -> list[float]:
+    """Of the end of a density, of an interval, and the median."""
+    tail = (1 - ci_prob) / 2
+    return [LOWEST, tail, 0.5, 1 - tail, HIGHEST]
+
+
+def _places(quantiles: Floats) -> Floats:
+    """Where a density is shown: between its ends, or from 0 if that is near."""
+    low, high = quantiles[[0, -1]]
+    return np.linspace(low if low > NEAR * high else 0.0, high, POINTS)
+
+
+def _stats(found: xr.Dataset, density: dict[str, xr.DataArray]) -> dict[str, xr.Dataset]:
+    """Put densities and quantiles as ``plot_dist`` takes them."""
+    return {
+        "dist": xr.Dataset(density),
+        "credible_interval": found.isel(quantile=[1, 3]).rename(quantile="ci_bound"),
+        "point_estimate": found.isel(quantile=2),
+    }
+
+
+def _curve(x: Floats, y: Floats) -> xr.DataArray:
+    """A density, in the form that ``plot_dist`` takes."""
+    coords = {"plot_axis": ["x", "y"]}
+    return xr.DataArray(np.stack([x, y]), coords, ("plot_axis", "place"), attrs={"kind": "kde"})
