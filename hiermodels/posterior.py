@@ -133,6 +133,28 @@ def group_draws(posterior: Posterior, groups: Sequence[Any] | None = None) -> xr
     )
 
 
+def row_moments(
+    spec: Spec, data: GroupedData, variables: Mapping[str, Floats]
+) -> tuple[Floats, Floats]:
+    """Means and sds of the rows given the variables, of shapes that broadcast to (..., N).
+
+    Parameters
+    ----------
+    variables : mapping of str to array
+        Draws of any shape (...,): scalars with this shape, ``theta`` (..., g), ``beta`` (..., q).
+    """
+    theta = variables["theta"]
+    mean = theta[..., data.group] if spec.groups else theta[..., None]
+    if spec.covariates:
+        mean = mean + variables["beta"] @ data.design.matrix.T
+    return mean, variables["sigma"][..., None] if data.se is None else data.se
+
+
+def log_normal(y: Floats, mean: Floats, sd: Floats) -> Floats:
+    """Log density of ``N(mean, sd²)`` at y."""
+    return -0.5 * (LOG_2PI + ((y - mean) / sd) ** 2) - np.log(sd)
+
+
 def with_log_likelihood(posterior: Posterior) -> Posterior:
     """Add a group ``log_likelihood``: ``log N(y_i; theta_g[i] + x_i'beta, sigma²)``.
 
@@ -150,12 +172,8 @@ def with_log_likelihood(posterior: Posterior) -> Posterior:
             f"for each; raise memory_budget or ask for fewer draws"
         )
     draws = posterior.datatree["posterior"].to_dataset()
-    mean = draws["theta"].to_numpy()
-    mean = mean[..., data.group] if spec.groups else mean[..., None]
-    if spec.covariates:
-        mean = mean + draws["beta"].to_numpy() @ data.design.matrix.T
-    sigma = data.se if data.se is not None else draws["sigma"].to_numpy()[..., None]
-    log_density = -0.5 * (LOG_2PI + ((data.y - mean) / sigma) ** 2) - np.log(sigma)
+    mean, sd = row_moments(spec, data, {n: draws[n].to_numpy() for n in spec.variables})
+    log_density = log_normal(data.y, mean, sd)
     dims = (*SAMPLE_DIMS, "row")
     coords = {name: draws[name] for name in SAMPLE_DIMS} | {"row": np.arange(len(data.y))}
     group = xr.Dataset({spec.outcome: (dims, log_density)}, coords)

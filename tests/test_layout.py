@@ -15,7 +15,7 @@ PACKAGE = Path(hiermodels.__file__).parent
 FLOORS = [
     *("__init__", "cli", "demo", "fit", "compare", "plots", "summary"),
     *("engines.nuts", "engines.exact", "engines", "models"),
-    *("reference", "integrated", "conjugate", "noise_free", "marginal", "posterior"),
+    *("simulation", "reference", "integrated", "conjugate", "noise_free", "marginal", "posterior"),
     *("inputs", "propriety", "spec", "sufficient", "data", "priors", "design", "formula"),
     *("mixture", "gaussian", "lattice", "datasets", "blas", "parallel", "wording", "errors"),
 ]

@@ -54,3 +54,16 @@ def get_engine(name: str) -> Sample:
         raise SpecError(f"engine: expected one of {', '.join(map(repr, ENGINES))}; found {name!r}")
     sample: Sample = import_module(ENGINES[name]).sample
     return sample
+
+
+def integer_seed(random_seed: Seed) -> int:
+    """Turn a seed into the integer that a sampler takes; a Generator moves on."""
+    if isinstance(random_seed, int | np.integer) and random_seed >= 0:
+        return int(random_seed)
+    try:
+        return int(np.random.default_rng(random_seed).integers(2**31))
+    except (TypeError, ValueError) as error:
+        raise SpecError(
+            f"random_seed: expected a non-negative integer, a numpy Generator or SeedSequence, or "
+            f"None; found {random_seed!r}"
+        ) from error

@@ -15,10 +15,9 @@ import arviz_stats
 import numpy as np
 import pymc as pm
 import xarray as xr
-from arviz_base import from_dict
 
 from hiermodels.data import GroupedData
-from hiermodels.engines import Seed
+from hiermodels.engines import Seed, integer_seed
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
 from hiermodels.marginal import Marginal, Values
@@ -204,7 +203,7 @@ def sample(
         If PyMC cannot state the model, or an option is unknown or out of range.
     """
     arguments = _arguments(nuts_sampler, options)
-    seed = _as_int(random_seed)
+    seed = integer_seed(random_seed)
     model = build_model(spec, data, parameterization)
     show = bool(progressbar)
     with _logging(show):
@@ -233,67 +232,6 @@ def sample(
     sampler = f"{nuts_sampler}, {parameterization}, {chains} chains x {draws} draws"
     certificate = {"sampler": f"{sampler} (tune {arguments['tune']})", **convergence.describe()}
     return Posterior(spec, data, "nuts", datatree, certificate)
-
-
-def sample_prior_predictive(
-    spec: Spec, data: GroupedData, *, draws: int = 1000, random_seed: Seed = None
-) -> xr.DataTree:
-    """Draw from the priors, and outcomes from what was drawn.
-
-    Parameters
-    ----------
-    spec : Spec
-    data : GroupedData
-        Its groups, and the standard errors of its rows if these are known.
-    draws : int
-    random_seed : int, Generator, SeedSequence or None
-        The same seed gives the same bits.
-
-    Returns
-    -------
-    xarray.DataTree
-        Groups ``prior``, with the variables of the specification, ``prior_predictive`` and
-        ``observed_data``, with the outcome of each row.
-
-    Raises
-    ------
-    SpecError
-        If a prior is improper: there is nothing to draw from.
-    """
-    improper = [name for name, prior in spec.priors.items() if not prior.is_proper]
-    if improper:
-        priors = "; ".join(f"{name} ~ {spec.describe_priors()[name]}" for name in improper)
-        raise SpecError(
-            f"a prior predictive needs proper priors, and there is nothing to draw from in "
-            f"{priors}. Give proper ones with priors={{…}}, such as Normal(mean=…, sd=…) for a "
-            f"mean and HalfNormal(sd=…) for an sd"
-        )
-    seed = _as_int(random_seed)
-    with _logging(False), warnings.catch_warnings():
-        # The model's potentials are parts of the likelihood, which has no say in a prior.
-        warnings.filterwarnings("ignore", message="The effect of Potentials")
-        raw = pm.sample_prior_predictive(
-            draws,
-            model=build_model(spec, data, "noncentered"),
-            var_names=list(spec.variables),
-            random_seed=seed,
-            compile_kwargs={"mode": "FAST_COMPILE"},
-        )
-    prior = {name: raw["prior"][name].to_numpy() for name in spec.variables}
-    theta = prior["theta"][..., data.group] if spec.groups else prior["theta"][..., None]
-    mean = theta + prior["beta"] @ data.design.matrix.T if spec.covariates else theta
-    sigma = prior["sigma"][..., None] if data.se is None else data.se
-    rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
-    outcome = mean + sigma * rng.standard_normal((*prior["theta"].shape[:2], len(data.y)))
-    return from_dict(
-        {
-            "prior": prior,
-            "prior_predictive": {spec.outcome: outcome},
-            "observed_data": {spec.outcome: data.y},
-        },
-        coords={**data.coords, "row": np.arange(len(data.y))},
-        dims={**{name: list(spec.dims(name)) for name in prior}, spec.outcome: ["row"]},
-    )
 
 
 def _arguments(nuts_sampler: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -331,19 +269,6 @@ def _require_in_range(arguments: Mapping[str, Any]) -> None:
     accept = arguments["target_accept"]
     if not 0 < accept < 1:
         raise SpecError(f"target_accept: expected a number between 0 and 1; found {accept!r}")
-
-
-def _as_int(random_seed: Seed) -> int:
-    """Turn a seed into the integer that a sampler takes; a Generator moves on."""
-    if isinstance(random_seed, int | np.integer) and random_seed >= 0:
-        return int(random_seed)
-    try:
-        return int(np.random.default_rng(random_seed).integers(2**31))
-    except (TypeError, ValueError) as error:
-        raise SpecError(
-            f"random_seed: expected a non-negative integer, a numpy Generator or SeedSequence, or "
-            f"None; found {random_seed!r}"
-        ) from error
 
 
 @contextmanager
