@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from hiermodels import datasets
+from hiermodels.calibration import Calibration, calibrate
 from hiermodels.compare import Comparison, compare
 from hiermodels.data import GroupedData
 from hiermodels.errors import DataError, HierModelsError, ImproperPosteriorError, SpecError
@@ -39,6 +40,7 @@ from hiermodels.spec import Spec
 __version__ = "0.1.0"
 
 __all__ = [
+    "Calibration",
     "CoefficientPrior",
     "Comparison",
     "ConvergenceWarning",
@@ -65,6 +67,7 @@ __all__ = [
     "Uniform",
     "VariancePrior",
     "build_model",
+    "calibrate",
     "compare",
     "datasets",
     "fit",

@@ -13,11 +13,21 @@ import hiermodels
 
 PACKAGE = Path(hiermodels.__file__).parent
 FLOORS = [
-    *("__init__", "cli", "demo", "fit", "compare", "plots", "summary"),
+    *("__init__", "cli", "demo", "fit", "calibration", "compare", "plots", "summary"),
     *("engines.nuts", "engines.exact", "engines", "models"),
     *("simulation", "reference", "integrated", "conjugate", "noise_free", "marginal", "posterior"),
     *("inputs", "propriety", "spec", "sufficient", "data", "priors", "design", "formula"),
-    *("mixture", "gaussian", "lattice", "datasets", "blas", "parallel", "wording", "errors"),
+    *(
+        "uniformity",
+        "mixture",
+        "gaussian",
+        "lattice",
+        "datasets",
+        "blas",
+        "parallel",
+        "wording",
+        "errors",
+    ),
 ]
 HEAVY = ("pymc", "pytensor", "nutpie", "matplotlib", "arviz_plots", "arviz_stats", "numba")
 

@@ -17,11 +17,16 @@ import pymc as pm
 import xarray as xr
 
 from hiermodels.data import GroupedData
-from hiermodels.engines import Seed, integer_seed
+from hiermodels.engines import Refit, Seed, integer_seed
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
 from hiermodels.marginal import Marginal, Values
-from hiermodels.models import Parameterization, build_model
+from hiermodels.models import (
+    Parameterization,
+    as_one_group,
+    build_model,
+    outcome_statistics,
+)
 from hiermodels.posterior import SAMPLE_DIMS, Posterior, build_datatree
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
@@ -51,6 +56,7 @@ STATS = {  # nutpie's names, where ArviZ's schema has others
     "maxdepth_reached": "reached_max_treedepth",
     "mean_tree_accept": "acceptance_rate",
 }
+_NUTPIE = {"max_treedepth": "maxdepth"}  # its names of the options of NUTS
 MOST_R_HAT = 1.01  # the limits of PyMC's own checks, here and below
 LEAST_ESS = 100  # per chain
 MOST_AT_DEPTH = 0.05
@@ -232,6 +238,101 @@ def sample(
     sampler = f"{nuts_sampler}, {parameterization}, {chains} chains x {draws} draws"
     certificate = {"sampler": f"{sampler} (tune {arguments['tune']})", **convergence.describe()}
     return Posterior(spec, data, "nuts", datatree, certificate)
+
+
+def prepare_refits(
+    spec: Spec,
+    data: GroupedData,
+    *,
+    draws: int,
+    chains: int,
+    parameterization: Parameterization = "noncentered",
+    nuts_sampler: str = "nutpie",
+    **options: Any,
+) -> Refit:
+    """Compile the model once, for other outcomes of the same rows.
+
+    The draws of each refit are thinned until they are about independent: one in
+    ``draws·chains/ESS``, with the smallest effective sample size, bulk or tail, of all variables.
+    How the chains mixed stands in the attributes of the group ``posterior``.
+
+    Parameters
+    ----------
+    spec : Spec
+        With proper priors.
+    data : GroupedData
+        Whose outcome is typical of those to come: it gives NUTS its unit.
+    draws, chains, parameterization
+        As in :func:`sample`.
+    nuts_sampler : {"nutpie"}
+        The others compile anew for every outcome.
+    **options
+        As in :func:`sample`, of which ``tune``, ``cores`` and what belongs to ``nuts``.
+
+    References
+    ----------
+    Talts et al. (2018), arXiv:1804.06788, section 5.1 (thinning).
+    """
+    import nutpie
+
+    arguments = _arguments(nuts_sampler, options)
+    unsuited = sorted(set(arguments) - {"tune", "cores", "nuts"})
+    if nuts_sampler != "nutpie" or unsuited:
+        what = unsuited[0] if unsuited else f"nuts_sampler={nuts_sampler!r}"
+        raise SpecError(
+            f"{what}: models that are compiled once for many outcomes are sampled by nutpie, with "
+            f"parameterization, tune, cores, target_accept, max_treedepth and nuts; leave it out"
+        )
+    steps = {_NUTPIE.get(name, name): value for name, value in arguments.pop("nuts").items()}
+    unit = standardize(data if spec.groups else as_one_group(data))
+    compiled = nutpie.compile_pymc_model(
+        build_model(spec, data, parameterization, exchangeable=True)
+    )
+    used = {variable.name for variable in compiled.shared_var_keys}
+
+    def refit(data: GroupedData, random_seed: Seed) -> Posterior:
+        seed = integer_seed(random_seed)
+        standard = standardize(data if spec.groups else as_one_group(data), unit)
+        statistics = outcome_statistics(standard).items()
+        sampler = nutpie.sample(
+            compiled.with_data(**{name: value for name, value in statistics if name in used}),
+            draws=draws,
+            chains=chains,
+            seed=seed,
+            save_warmup=False,
+            progress_bar=False,
+            blocking=False,
+            **arguments,
+            **steps,
+        )
+        try:
+            raw = sampler.wait()
+        except (
+            BaseException
+        ):  # such as KeyboardInterrupt, for which nutpie keeps a part of the draws
+            sampler.cancel()
+            raise
+        datatree = build_datatree(spec, data, _variables(spec, data, raw, seed), _stats(raw), {})
+        convergence = Convergence.of(datatree)
+        return Posterior(
+            spec, data, "nuts", _thinned(datatree, convergence), convergence.describe()
+        )
+
+    return refit
+
+
+def _thinned(datatree: xr.DataTree, convergence: Convergence) -> xr.DataTree:
+    """Keep every so many draws that they are about independent; note how the chains mixed."""
+    draws = datatree["posterior"].to_dataset()
+    size = draws.sizes["chain"] * draws.sizes["draw"]
+    least = np.nanmin([convergence.ess_bulk, convergence.ess_tail, size])
+    step = min(int(np.ceil(size / max(least, 1.0))), draws.sizes["draw"])
+    thinned = datatree.isel({"draw": slice(None, None, step)}, missing_dims="ignore")
+    thinned["posterior"].attrs |= {
+        "divergences": convergence.divergences,
+        "r_hat": convergence.r_hat,
+    }
+    return thinned
 
 
 def _arguments(nuts_sampler: str, options: Mapping[str, Any]) -> dict[str, Any]:
