@@ -87,7 +87,7 @@ class Calibration:
         ``pit_mean`` and ``pit_sd`` would be 0.5 and 0.289; ``p`` is the probability that uniform
         values deviate as much (:mod:`hiermodels.uniformity`), ``p_adjusted`` that in all
         quantities together (Bonferroni); ``posterior`` says what is wrong where that is below
-        ``alpha``: ``too narrow``, ``too wide``, ``too low``, ``too high`` or ``of another shape``.
+        ``alpha``: too narrow or too wide, too low or too high, or of another shape.
         """
         pits = self._pits
         p = np.array([uniformity.p_value(values) for values in pits.T.to_numpy()])
@@ -374,17 +374,19 @@ def _ranked_units(size: int) -> Indices:
 def _deviation(pits: Floats) -> str:
     """What PIT values that are not uniform say of the posterior.
 
-    Their mean has the variance 1/(12 n) if they are uniform, and the mean of ``(pit − ½)²``
-    1/(180 n); the larger deviation counts.
+    If they are uniform, their mean has the variance 1/(12 n), and the mean of ``(pit − ½)²``
+    1/(180 n).  Named is the larger deviation, and the other one if it is clear beside it.
     """
     n = len(pits)
     shift = (pits.mean() - 1 / 2) * np.sqrt(12 * n)
     spread = (((pits - 1 / 2) ** 2).mean() - 1 / 12) * np.sqrt(180 * n)
-    if max(abs(shift), abs(spread)) < CLEAR:
-        return "of another shape"
-    if abs(shift) > abs(spread):
-        return "too low" if shift > 0 else "too high"
-    return "too narrow" if spread > 0 else "too wide"
+    found = {
+        "too low" if shift > 0 else "too high": abs(shift),
+        "too narrow" if spread > 0 else "too wide": abs(spread),
+    }
+    least = max(CLEAR, max(found.values()) / 2)
+    clear = [text for text in sorted(found, key=lambda t: -found[t]) if found[text] >= least]
+    return " and ".join(clear) or "of another shape"
 
 
 def _identity(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
 from importlib.util import find_spec
 
 import arviz_stats
@@ -76,6 +77,38 @@ def test_three_levels_and_unknown_sigma(parameterization):
     draws = posterior.datatree["posterior"]
     assert list(draws.data_vars) == ["lam", "kappa", "mu", "tau", "theta", "sigma"]
     assert draws["mu"].dims == ("chain", "draw", "school")
+
+
+REFITTED = {
+    "known errors, no group has several rows": (
+        "y ~ 1 + (1 | school)",
+        {"mu": hm.Normal(0, 20), "tau": hm.HalfNormal(10)},
+    ),
+    "all else": (
+        "score ~ ses + (1 | school/room)",
+        {"lam": hm.Normal(0, 20), "beta": hm.Normal(0, 3)}
+        | dict.fromkeys(["tau", "kappa", "sigma"], hm.HalfNormal(3.0)),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", REFITTED)
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
+def test_a_model_that_is_compiled_once_fits_other_outcomes(schools, case, parameterization):
+    formula, priors = REFITTED[case]
+    frame = schools if formula.startswith("y") else classrooms()
+    spec, data = prepare(frame, formula, priors=priors)
+    refit = nuts.prepare_refits(spec, data, draws=1000, chains=4, parameterization=parameterization)
+    other = replace(data, y=3.0 - 0.5 * data.y)
+    posterior = refit(other, 1)
+    exact = reference_posterior(spec, other)
+    draws = posterior.datatree["posterior"].to_dataset()
+    size = draws.sizes["chain"] * draws.sizes["draw"]
+    assert 100 < size < 4000
+    for name in spec.variables:
+        away = (draws[name].mean(["chain", "draw"]) - exact.mean[name]) / exact.sd[name]
+        assert float(np.abs(away).max()) < FAR / np.sqrt(size), name
 
 
 @pytest.mark.slow
