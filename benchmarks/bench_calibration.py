@@ -23,7 +23,7 @@ from test_exact_is_calibrated import CASES, calibrate
 def main() -> None:
     """Calibrate every case and print a row for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--simulations", type=int, default=2000)
+    parser.add_argument("--simulations", type=int, default=1000)
     simulations = parser.parse_args().simulations
     print(describe_machine("numpy", "scipy"))
     print(f"{simulations} simulations of each case\n")

@@ -216,8 +216,9 @@ def calibrate(
         ``"exact"``, or the fit's own.  A PyMC model is compiled once for all simulations, and
         its draws are thinned until they are about independent.
     simulations : int
-        How many, at least 10.  With 200 a posterior sd that is a third too small is found nearly
-        always; small faults need more.
+        How many, at least 10.  Of a normal posterior, beside ten other quantities, an sd that is a
+        third too small is found in 99 of 100 calibrations with 200 simulations, and in 71 with
+        100; one that is a tenth too small in 1 with 200.
     draws, chains : int
         Of each posterior, before thinning.
     alpha : float
