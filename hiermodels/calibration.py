@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -490,14 +489,12 @@ class _Record:
         """Write the file, whole or not at all."""
         if self.path is None or not self.results:
             return
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        os.close(handle)
+        part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         try:
-            self.datatree(self.finished).to_netcdf(name, engine="h5netcdf")
-            os.replace(name, self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+            self.datatree(self.finished).to_netcdf(part, engine="h5netcdf")
+            os.replace(part, self.path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _load(path: Path, identity: Mapping[str, str], random_seed: Seed) -> tuple[int, list[Result]]:
