@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from hiermodels import datasets
+from hiermodels.calibration import Calibration, calibrate
 from hiermodels.compare import Comparison, compare
 from hiermodels.data import GroupedData
 from hiermodels.errors import (
@@ -50,6 +51,7 @@ from hiermodels.tables import Summary
 __version__ = "0.1.0"
 
 __all__ = [
+    "Calibration",
     "CoefficientPrior",
     "Comparison",
     "ConvergenceWarning",
@@ -82,6 +84,7 @@ __all__ = [
     "Uniform",
     "VariancePrior",
     "build_model",
+    "calibrate",
     "compare",
     "datasets",
     "fit",

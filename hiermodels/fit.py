@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from hiermodels.data import GroupedData, Missing
-from hiermodels.engines import get_engine
+from hiermodels.engines import get_engine, integer_seed
 from hiermodels.errors import SpecError
 from hiermodels.inputs import announce, prepare
 from hiermodels.noise_free import ReferencePosterior
@@ -384,9 +384,10 @@ class Fit:
         SpecError
             If a prior is improper: there is nothing to draw from.
         """
-        from hiermodels.engines.nuts import sample_prior_predictive
+        from hiermodels.simulation import prior_predictive
 
-        return sample_prior_predictive(self.spec, self.data, draws=draws, random_seed=random_seed)
+        rng = np.random.default_rng(integer_seed(random_seed))
+        return prior_predictive(self.spec, self.data, draws, rng)
 
     def plot_shrinkage(self, **options: Any) -> PlotCollection:
         """Show how each unit's raw mean is pulled towards the others.

@@ -153,6 +153,8 @@ def build_model(
     data: GroupedData,
     parameterization: Parameterization = "auto",
     observed: Observed = "means",
+    *,
+    exchangeable: bool = False,
 ) -> pm.Model:
     """Build the PyMC model of a specification and data, without sampling it.
 
@@ -173,6 +175,9 @@ def build_model(
         ``"rows"``: each row, to extend the model, to draw from it with
         ``pm.sample_posterior_predictive``, or to show it; group, covariates and standard errors
         of the rows are ``pm.Data``.
+    exchangeable : bool
+        Whether what the model takes from the outcome is ``pm.Data``, which can be exchanged for
+        :func:`outcome_statistics` of other outcomes of the same rows; with ``"means"`` only.
 
     Returns
     -------
@@ -199,9 +204,11 @@ def build_model(
     choice = choose(parameterization, spec, data, observed)
     _require_free_names(spec, observed)
     if not spec.groups:
-        return _build_population(spec, data, observed)
+        return _build_population(spec, data, observed, exchangeable)
     marginal = Marginal.of(spec, standardize(data))
     with pm.Model(coords=data.coords) as model:
+        if exchangeable:
+            _add_statistics(marginal.data)
         sds = {name: _add_sd(spec, name, marginal.data.scale) for name in spec.sds}
         if choice.name == "marginal":
             pm.Potential("log_likelihood", log_likelihood(marginal, sds))
@@ -214,6 +221,18 @@ def build_model(
         else:
             _add_means(spec, marginal.data, theta, sds, beta)
     return model
+
+
+def outcome_statistics(standard: Standardized) -> dict[str, Floats]:
+    """Return all that a model takes from the outcome, by the name of its ``pm.Data``.
+
+    Parameters
+    ----------
+    standard : Standardized
+        In the location and scale of the data that the model was built with.
+    """
+    tree = standard.tree
+    return {"_means": standard.group_means, "_rows": tree.mean, "_scatter": tree.scatter}
 
 
 def normal_inverse_gamma(
@@ -388,8 +407,8 @@ def log_likelihood(marginal: Marginal, sds: Sds) -> TensorVariable:
     tree, scale = marginal.data.tree, marginal.data.scale
     sigma2 = _row_variance(marginal.data, sds)
     total = _log_normalizer(marginal.data, sigma2) - tree.sizes[0] * np.log(scale)
-    quadratic = tree.scatter / sigma2
-    mean, error = pt.as_tensor(tree.mean), sigma2 / tree.weight
+    quadratic = _statistic(marginal.data, "_scatter") / sigma2
+    mean, error = pt.as_tensor(_statistic(marginal.data, "_rows")), sigma2 / tree.weight
     for level, name in enumerate(marginal.spec.spreads):
         variance = error + (sds[name] / scale) ** 2
         mean, error, product, log_factor = _pool(mean, variance, tree.parent(level))
@@ -450,12 +469,16 @@ def _integrate_coefficients(
     return total - 0.5 * (factor[q, q] ** 2 - 1)
 
 
-def _build_population(spec: Spec, data: GroupedData, observed: Observed) -> pm.Model:
+def _build_population(
+    spec: Spec, data: GroupedData, observed: Observed, exchangeable: bool
+) -> pm.Model:
     """Build the model without groups: to the data, it is one group."""
     ConjugatePosterior.of(spec, data)  # raises an error if the posterior does not exist
-    standard = standardize(replace(data, labels=(np.zeros(1),)))
+    standard = standardize(as_one_group(data))
     own_unit = UnitScale(standard.location, standard.scale)
     with pm.Model() as model:
+        if exchangeable:
+            _add_statistics(standard)
         prior = spec.conjugate_prior
         if prior is None:
             sigma = _add_sd(spec, "sigma", standard.scale)
@@ -469,6 +492,23 @@ def _build_population(spec: Spec, data: GroupedData, observed: Observed) -> pm.M
         else:
             _add_means(spec, standard, theta[None], {"sigma": sigma}, pt.zeros(0))
     return model
+
+
+def as_one_group(data: GroupedData) -> GroupedData:
+    """Return data without groups as a single group."""
+    return replace(data, labels=(np.zeros(1),))
+
+
+def _add_statistics(standard: Standardized) -> None:
+    """Add what the model takes from the outcome as data that can be exchanged."""
+    for name, value in outcome_statistics(standard).items():
+        pm.Data(name, value, shape=value.shape)
+
+
+def _statistic(standard: Standardized, name: str) -> Floats | TensorVariable:
+    """Return a statistic of the outcome: the open model's data if it has such, or a constant."""
+    model = pm.modelcontext(None)
+    return model[name] if name in model else outcome_statistics(standard)[name]
 
 
 def _add_sd(spec: Spec, name: str, unit: float) -> TensorVariable:
@@ -613,12 +653,12 @@ def _add_means(
         f"{spec.outcome}_mean" if several else spec.outcome,
         theta + scale * _apply(tree.mean[:, :-1], beta),
         scale * pt.sqrt(sigma2 / tree.weight),
-        observed=standard.group_means,
+        observed=_statistic(standard, "_means"),
         dims=spec.dims("theta") or None,
     )
     if several:
         residual = pt.concatenate([-beta, [1.0]])
-        squares = _apply(_apply(tree.scatter, residual), residual)
+        squares = _apply(_apply(_statistic(standard, "_scatter"), residual), residual)
         pm.Potential("within_groups", _log_normalizer(standard, sigma2) - 0.5 * squares / sigma2)
 
 
@@ -651,6 +691,7 @@ def _require_columns(builder: str, spec: Spec, expected: str, count: int) -> Non
 def _require_free_names(spec: Spec, observed: Observed) -> None:
     """Refuse columns with the name of a variable that only PyMC's model has, or the outcome's."""
     taken = {*spec.variables, "log_likelihood", "within_groups", "__sample__"}
+    taken |= {"_means", "_rows", "_scatter"}
     taken |= {name + more for name in spec.values for more in ("_offset", "_centre")}
     columns = [("outcome", spec.outcome), *(("groups", name) for name in spec.groups)]
     if observed == "rows":

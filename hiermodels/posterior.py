@@ -149,6 +149,28 @@ def group_draws(posterior: Posterior, groups: Sequence[Any] | None = None) -> xr
     )
 
 
+def row_moments(
+    spec: Spec, data: GroupedData, variables: Mapping[str, Floats]
+) -> tuple[Floats, Floats]:
+    """Means and sds of the rows given the variables, of shapes that broadcast to (..., N).
+
+    Parameters
+    ----------
+    variables : mapping of str to array
+        Draws of any shape (...,): scalars with this shape, ``theta`` (..., g), ``beta`` (..., q).
+    """
+    theta = variables["theta"]
+    mean = theta[..., data.group] if spec.groups else theta[..., None]
+    if spec.covariates:
+        mean = mean + variables["beta"] @ data.design.matrix.T
+    return mean, variables["sigma"][..., None] if data.se is None else data.se
+
+
+def log_normal(y: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
+    """Log density of ``N(mean, sd²)`` at y."""
+    return -0.5 * (LOG_2PI + ((y - mean) / sd) ** 2) - np.log(sd)
+
+
 def with_log_likelihood(posterior: Posterior) -> Posterior:
     """Add a group ``log_likelihood``: ``log N(y_i; theta_g[i] + x_i'beta, sigma²)``.
 
@@ -160,7 +182,7 @@ def with_log_likelihood(posterior: Posterior) -> Posterior:
         If the draws of the groups were not kept, being too many.
     """
     mean, sigma = _rows(posterior, "log_likelihood")
-    group = {posterior.spec.outcome: _log_normal(posterior.data.y, mean, sigma)}
+    group = {posterior.spec.outcome: log_normal(posterior.data.y, mean, sigma)}
     return _with_group(posterior, "log_likelihood", group, _row_coords(posterior))
 
 
@@ -218,17 +240,17 @@ def with_log_prior(posterior: Posterior) -> Posterior:
     for name, prior in proper.items():
         if isinstance(prior, NormalInverseGamma):
             sigma = draws["sigma"].to_numpy()
-            group["theta"] = _log_normal(draws["theta"].to_numpy(), prior.m, prior.s * sigma)
+            group["theta"] = log_normal(draws["theta"].to_numpy(), prior.m, prior.s * sigma)
             group["sigma"] = _log_sd_density(InverseGamma(prior.alpha, prior.beta), sigma)
         elif isinstance(prior, VariancePrior):
             group[name] = _log_sd_density(prior, draws[name].to_numpy())
         elif name == spec.intercept:
-            group[name] = _log_normal(draws[name].to_numpy(), *_mean_and_sd(prior))
+            group[name] = log_normal(draws[name].to_numpy(), *_mean_and_sd(prior))
     names = [name for name in spec.covariates if f"beta[{name}]" in proper]
     if names:
         mean, sd = np.transpose([_mean_and_sd(proper[f"beta[{name}]"]) for name in names])
         beta = draws["beta"].sel({COEFFICIENT_DIM: names}).to_numpy()
-        group["beta"] = _log_normal(beta, mean, sd)
+        group["beta"] = log_normal(beta, mean, sd)
     return _with_group(posterior, "log_prior", group, {COEFFICIENT_DIM: names} if names else {})
 
 
@@ -249,11 +271,8 @@ def _rows(posterior: Posterior, purpose: str) -> tuple[Floats, Floats]:
             f"for each; raise memory_budget or ask for fewer draws"
         )
     draws = posterior.datatree["posterior"].to_dataset()
-    mean = draws["theta"].to_numpy()
-    mean = mean[..., data.group] if spec.groups else np.repeat(mean[..., None], len(data.y), -1)
-    if spec.covariates:
-        mean = mean + draws["beta"].to_numpy() @ data.design.matrix.T
-    return mean, data.se if data.se is not None else draws["sigma"].to_numpy()[..., None]
+    mean, sd = row_moments(spec, data, {name: draws[name].to_numpy() for name in spec.variables})
+    return np.broadcast_to(mean, (*mean.shape[:-1], len(data.y))), sd
 
 
 def _row_coords(posterior: Posterior) -> dict[str, Any]:
@@ -271,10 +290,6 @@ def _with_group(
     tree = posterior.datatree.copy()
     tree[name] = xr.DataTree(xr.Dataset(group, samples | dict(coords)))
     return replace(posterior, datatree=tree)
-
-
-def _log_normal(value: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
-    return -0.5 * (LOG_2PI + ((value - mean) / sd) ** 2) - np.log(sd)
 
 
 def _log_sd_density(prior: VariancePrior, sd: Floats) -> Floats:

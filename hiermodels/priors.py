@@ -28,6 +28,9 @@ from hiermodels.gaussian import Floats
 type Scale = Literal["sd", "variance"]
 
 LOG_2 = math.log(2)
+TABLE_ENDS = 350.0  # of log τ, where τ² is still a floating-point number
+TABLE_SIZE = 4001
+TABLE_DEPTH = 40.0  # below the highest log density
 
 
 class Prior(ABC):
@@ -45,6 +48,10 @@ class Prior(ABC):
                 raise SpecError(
                     f"{type(self).__name__}({name}={value!r}): expected a positive, finite number"
                 )
+
+    def _require_proper(self) -> None:
+        if not self.is_proper:
+            raise SpecError(f"{self} is improper: there is nothing to draw from")
 
     def __str__(self) -> str:
         values = ", ".join(f"{f.name}={getattr(self, f.name):g}" for f in fields(self))  # type: ignore[arg-type]
@@ -95,6 +102,40 @@ class VariancePrior(Prior):
     def is_proper(self) -> bool:
         """Whether the density has a finite integral: both tails fall."""
         return self.lower_tail > 0 and self.upper_tail < 0
+
+    def draw(self, size: int, rng: np.random.Generator) -> Floats:
+        """Draw sds τ independently, whichever scale the prior is stated on; shape (size,).
+
+        The proper priors of this module know how to draw.  For a prior of a user's own this
+        inverts the distribution function of log τ, tabulated from the density.
+
+        Raises
+        ------
+        SpecError
+            If the prior is improper, or its tails are too heavy for a table.
+        """
+        self._require_proper()
+        t, density = self._table()
+        below = np.append(0.0, np.cumsum(density[1:] + density[:-1]))
+        return np.exp(np.interp(rng.random(size) * below[-1], below, t))
+
+    def _table(self) -> tuple[Floats, Floats]:
+        """Evenly spaced values of log τ over all but e⁻⁴⁰ of the prior, and the density there."""
+        low, high = -TABLE_ENDS, min(TABLE_ENDS, math.log(self.upper))
+        while True:
+            t = np.linspace(low, high, TABLE_SIZE)
+            with np.errstate(over="ignore"):
+                log_density = self.log_density_log_sd(t)
+            log_density = log_density - log_density.max()
+            first, last = np.flatnonzero(log_density > -TABLE_DEPTH)[[0, -1]]
+            if t[first] == -TABLE_ENDS or t[last] == TABLE_ENDS:
+                raise SpecError(
+                    f"{self} has tails so heavy that its draws cannot be tabulated; give "
+                    f"{type(self).__name__} a method draw(size, rng) of its own"
+                )
+            if last - first > TABLE_SIZE / 4:
+                return t, np.exp(log_density)
+            low, high = t[max(first - 1, 0)], t[min(last + 1, TABLE_SIZE - 1)]
 
 
 @dataclass(frozen=True)
@@ -159,6 +200,10 @@ class HalfNormal(VariancePrior):
         u = t - math.log(self.sd)
         return 0.5 * math.log(2 / math.pi) + u - 0.5 * np.exp(2 * u)
 
+    def draw(self, size: int, rng: np.random.Generator) -> Floats:
+        """Draw sds; shape (size,)."""
+        return self.sd * np.abs(rng.standard_normal(size))
+
 
 @dataclass(frozen=True)
 class HalfCauchy(VariancePrior):
@@ -182,6 +227,10 @@ class HalfCauchy(VariancePrior):
         """``log(2/π) + u − log(1 + e^{2u})`` with ``u = t − log beta``."""
         u = t - math.log(self.beta)
         return math.log(2 / math.pi) + u - np.logaddexp(0, 2 * u)
+
+    def draw(self, size: int, rng: np.random.Generator) -> Floats:
+        """Draw sds; shape (size,)."""
+        return self.beta * np.abs(rng.standard_cauchy(size))
 
 
 @dataclass(frozen=True)
@@ -217,6 +266,10 @@ class HalfStudentT(VariancePrior):
         constant -= 0.5 * math.log(nu * math.pi)
         return constant + u - 0.5 * (nu + 1) * np.logaddexp(0, 2 * u - math.log(nu))
 
+    def draw(self, size: int, rng: np.random.Generator) -> Floats:
+        """Draw sds; shape (size,)."""
+        return self.sigma * np.abs(rng.standard_t(self.nu, size))
+
 
 @dataclass(frozen=True)
 class Exponential(VariancePrior):
@@ -241,6 +294,10 @@ class Exponential(VariancePrior):
         u = t - math.log(self.mean)
         return u - np.exp(u)
 
+    def draw(self, size: int, rng: np.random.Generator) -> Floats:
+        """Draw sds; shape (size,)."""
+        return self.mean * rng.standard_exponential(size)
+
 
 @dataclass(frozen=True)
 class Uniform(VariancePrior):
@@ -264,6 +321,10 @@ class Uniform(VariancePrior):
         """``t − log upper`` up to ``t = log upper``, and −∞ beyond."""
         bound = math.log(self.upper)
         return np.where(t <= bound, t - bound, -np.inf)
+
+    def draw(self, size: int, rng: np.random.Generator) -> Floats:
+        """Draw sds; shape (size,)."""
+        return self.upper * (1 - rng.random(size))
 
 
 @dataclass(frozen=True)
@@ -296,6 +357,10 @@ class InverseGamma(VariancePrior):
         constant = LOG_2 + self.alpha * math.log(self.beta) - math.lgamma(self.alpha)
         return constant - 2 * self.alpha * t - np.exp(math.log(self.beta) - 2 * t)
 
+    def draw(self, size: int, rng: np.random.Generator) -> Floats:
+        """Draw sds, the square roots of variances ``beta/Gamma(alpha, 1)``; shape (size,)."""
+        return np.sqrt(self.beta / rng.standard_gamma(self.alpha, size))
+
 
 class CoefficientPrior(Prior):
     """A prior of a mean or a coefficient: normal, or flat as its limit."""
@@ -308,6 +373,18 @@ class CoefficientPrior(Prior):
     def is_proper(self) -> bool:
         """Whether the density has a finite integral."""
         return self.mean_and_precision()[1] > 0
+
+    def draw(self, size: int, rng: np.random.Generator) -> Floats:
+        """Draw independently; shape (size,).
+
+        Raises
+        ------
+        SpecError
+            If the prior is improper.
+        """
+        self._require_proper()
+        mean, precision = self.mean_and_precision()
+        return mean + rng.standard_normal(size) / math.sqrt(precision)
 
 
 @dataclass(frozen=True)

@@ -54,21 +54,32 @@ class Standardized:
         return -self.tree.n_rows * float(np.log(self.scale))
 
 
-def standardize(data: GroupedData) -> Standardized:
+def standardize(data: GroupedData, unit: Standardized | None = None) -> Standardized:
     """Reduce rows to weighted group means and their scatter.
 
     Means are taken before the deviations from them: no difference of large sums is formed.
+
+    Parameters
+    ----------
+    data : GroupedData
+    unit : Standardized, optional
+        Other outcomes of the same rows, whose location and scale to take.
     """
-    location = float(np.median(data.y))
+    location, scale = (unit.location, unit.scale) if unit else _unit(data)
     centred = data.y - location
-    spread = float(np.abs(centred).max())
-    if data.se is not None:
-        spread = max(spread, float(np.median(data.se)))
-    scale = float(2.0 ** np.round(np.log2(spread))) if spread > 0 else 1.0
     weight = np.ones(len(centred)) if data.se is None else (data.se / scale) ** -2.0
     centre, basis, x = _orthonormal(data, weight)
     rows = np.column_stack([x, centred / scale])
     return Standardized(_tree(rows, weight, data), location, scale, centre, basis)
+
+
+def _unit(data: GroupedData) -> tuple[float, float]:
+    """Centre of the outcome, and the typical size of its deviations and errors."""
+    location = float(np.median(data.y))
+    spread = float(np.abs(data.y - location).max())
+    if data.se is not None:
+        spread = max(spread, float(np.median(data.se)))
+    return location, float(2.0 ** np.round(np.log2(spread))) if spread > 0 else 1.0
 
 
 def _orthonormal(data: GroupedData, weight: Floats) -> tuple[Floats, Floats, Floats]:

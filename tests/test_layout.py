@@ -13,15 +13,15 @@ import hiermodels
 
 PACKAGE = Path(hiermodels.__file__).parent
 STOREYS = """
-    __init__ cli demo fit
+    __init__ cli demo fit calibration
     plots plots.comparison compare
     plots.shrinkage plots.caterpillar plots.trace plots.predictive plots.variance
     plots.sensitivity plots.layout checks predict summary
     rank estimates components sensitivity storage
     engines.nuts engines.exact engines models parameterization
-    reference integrated conjugate noise_free conditional marginal posterior
+    simulation reference integrated conjugate noise_free conditional marginal posterior
     tables inputs propriety spec sufficient new_rows data priors design formula
-    montecarlo mixture gaussian lattice datasets
+    uniformity montecarlo mixture gaussian lattice datasets
     blas parallel files wording errors
 """
 FLOORS = STOREYS.split()

@@ -22,6 +22,9 @@ class HalfT:
     def logpdf(self, value):
         return np.log(2) + self.law.logpdf(value)
 
+    def cdf(self, value):
+        return 2 * self.law.cdf(value) - 1
+
 
 PROPER = {
     hm.HalfNormal(2.5): stats.halfnorm(scale=2.5),
@@ -83,6 +86,45 @@ def test_scales_must_be_positive_and_finite(value):
             prior(value)
 
 
+def on_own_scale(prior, sd):
+    return sd if prior.scale == "sd" else sd**2
+
+
+@pytest.mark.parametrize("draw", [None, hm.VariancePrior.draw], ids=["own", "tabulated"])
+@pytest.mark.parametrize(("prior", "law"), PROPER.items(), ids=str)
+def test_draws_follow_the_density(prior, law, draw):
+    """Those that a prior makes itself, and those that are made from its density."""
+    rng = np.random.default_rng(1)
+    sd = draw(prior, 50_000, rng) if draw else prior.draw(50_000, rng)
+    assert sd.shape == (50_000,)
+    assert stats.kstest(on_own_scale(prior, sd), law.cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e-3, 1e100])
+@pytest.mark.parametrize("alpha", [0.5, 1e8])
+def test_tables_find_priors_wherever_they_are_and_however_narrow(scale, alpha):
+    prior = hm.InverseGamma(alpha, scale * alpha)
+    law = stats.invgamma(alpha, scale=scale * alpha)
+    drawn = hm.VariancePrior.draw(prior, 20_000, np.random.default_rng(2))
+    assert stats.kstest(law.cdf(drawn**2), "uniform").pvalue > 1e-3
+
+
+def test_draws_of_a_mean():
+    drawn = hm.Normal(3.0, 2.0).draw(50_000, np.random.default_rng(1))
+    assert stats.kstest(drawn, stats.norm(3, 2).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("prior", [hm.FlatVariance(), hm.FlatSD(), Jeffreys(), hm.Flat()], ids=str)
+def test_improper_priors_have_no_draws(prior):
+    with pytest.raises(hm.SpecError, match="is improper: there is nothing to draw from"):
+        prior.draw(3, np.random.default_rng(1))
+
+
+def test_tails_too_heavy_for_a_table_are_refused():
+    with pytest.raises(hm.SpecError, match=r"give InverseGamma a method draw\(size, rng\)"):
+        hm.VariancePrior.draw(hm.InverseGamma(0.01, 1.0), 3, np.random.default_rng(1))
+
+
 @dataclass(frozen=True)
 class Rayleigh(hm.VariancePrior):
     """``p(τ) = τ/s² exp(−τ²/2s²)``: a prior of a user's own."""
@@ -114,6 +156,11 @@ def test_a_user_can_add_a_prior(schools):
         for f in (density, lambda t: t * density(t))
     )
     assert float(exact.mean["tau"]) == pytest.approx(first / mass, rel=1e-8)
+
+
+def test_a_user_s_prior_can_be_drawn_from():
+    drawn = Rayleigh(4.0).draw(50_000, np.random.default_rng(1))
+    assert stats.kstest(drawn, stats.rayleigh(scale=4).cdf).pvalue > 1e-3
 
 
 def test_a_prior_that_bounds_tau(schools):

@@ -1,14 +1,18 @@
 """Engines: from a specification and data to draws.
 
 Each engine is a module with a function ``sample(spec, data, *, draws, chains, random_seed,
-progressbar, **options) -> Posterior``.  Nothing downstream asks which one ran.
+progressbar, **options) -> Posterior``, and ``prepare_refits``, which does once what many outcomes
+of the same rows have in common.  Nothing downstream asks which one ran.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any, Protocol
+
+import numpy as np
 
 from hiermodels.data import GroupedData
 from hiermodels.errors import SpecError
@@ -40,6 +44,22 @@ class Sample(Protocol):
         """Draw from the posterior."""
 
 
+class Refit(Protocol):
+    """Draw from the posterior of other outcomes of the same rows; of independent draws."""
+
+    def __call__(self, data: GroupedData, random_seed: Seed) -> Posterior:
+        """Draw from the posterior."""
+
+
+class Prepare(Protocol):
+    """What an engine does to be ready for many outcomes of the same rows."""
+
+    def __call__(
+        self, spec: Spec, data: GroupedData, *, draws: int, chains: int, **options: Any
+    ) -> Refit:
+        """Get ready; of the data, the outcome is typical of those to come."""
+
+
 def get_engine(name: str) -> Sample:
     """Load an engine when it is first needed: PyMC takes seconds to import.
 
@@ -48,7 +68,36 @@ def get_engine(name: str) -> Sample:
     SpecError
         If there is no engine of this name.
     """
+    sample: Sample = _load(name).sample
+    return sample
+
+
+def get_refitter(name: str) -> Prepare:
+    """Load an engine to draw from many posteriors with it.
+
+    Raises
+    ------
+    SpecError
+        If there is no engine of this name.
+    """
+    prepare: Prepare = _load(name).prepare_refits
+    return prepare
+
+
+def _load(name: str) -> ModuleType:
     if name not in ENGINES:
         raise SpecError(f"engine: expected one of {', '.join(map(repr, ENGINES))}; found {name!r}")
-    sample: Sample = import_module(ENGINES[name]).sample
-    return sample
+    return import_module(ENGINES[name])
+
+
+def integer_seed(random_seed: Seed) -> int:
+    """Turn a seed into the integer that a sampler takes; a Generator moves on."""
+    if isinstance(random_seed, int | np.integer) and random_seed >= 0:
+        return int(random_seed)
+    try:
+        return int(np.random.default_rng(random_seed).integers(2**31))
+    except (TypeError, ValueError) as error:
+        raise SpecError(
+            f"random_seed: expected a non-negative integer, a numpy Generator or SeedSequence, or "
+            f"None; found {random_seed!r}"
+        ) from error

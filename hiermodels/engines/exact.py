@@ -17,7 +17,7 @@ from hiermodels import gaussian, lattice
 from hiermodels.blas import one_blas_thread
 from hiermodels.conjugate import ConjugatePosterior
 from hiermodels.data import GroupedData
-from hiermodels.engines import Seed
+from hiermodels.engines import Refit, Seed
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats, Upward
 from hiermodels.integrated import sd_certificate
@@ -85,6 +85,24 @@ def sample(
     )
     on_demand = None if drawn.values is None else DrawsOnDemand(drawn.values, chains)
     return Posterior(spec, data, "exact", datatree, drawn.certificate, on_demand)
+
+
+def prepare_refits(
+    spec: Spec, data: GroupedData, *, draws: int, chains: int, **options: Any
+) -> Refit:
+    """Get ready for other outcomes of the same rows: there is nothing to prepare.
+
+    Parameters
+    ----------
+    spec, data, draws, chains, **options
+        As in :func:`sample`.
+    """
+    del data
+
+    def refit(data: GroupedData, random_seed: Seed) -> Posterior:
+        return sample(spec, data, draws=draws, chains=chains, random_seed=random_seed, **options)
+
+    return refit
 
 
 @dataclass(frozen=True)

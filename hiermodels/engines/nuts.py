@@ -16,14 +16,13 @@ import arviz_stats
 import numpy as np
 import pymc as pm
 import xarray as xr
-from arviz_base import from_dict
 
 from hiermodels.data import GroupedData
-from hiermodels.engines import Seed
+from hiermodels.engines import Refit, Seed, integer_seed
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
 from hiermodels.marginal import Marginal, Values
-from hiermodels.models import build_model
+from hiermodels.models import as_one_group, build_model, outcome_statistics
 from hiermodels.parameterization import Choice, Observed, Parameterization, choose
 from hiermodels.posterior import SAMPLE_DIMS, Posterior, build_datatree
 from hiermodels.spec import Spec
@@ -54,6 +53,7 @@ STATS = {  # nutpie's names, where ArviZ's schema has others
     "maxdepth_reached": "reached_max_treedepth",
     "mean_tree_accept": "acceptance_rate",
 }
+_NUTPIE = {"max_treedepth": "maxdepth"}  # its names of the options of NUTS
 MOST_R_HAT = 1.01  # the limits of PyMC's own checks, here and below
 LEAST_ESS = 100  # per chain
 MOST_AT_DEPTH = 0.05
@@ -214,7 +214,7 @@ def sample(
         If PyMC cannot state the model, or an option is unknown or out of range.
     """
     arguments = _arguments(nuts_sampler, options)
-    seed = _as_int(random_seed)
+    seed = integer_seed(random_seed)
     choice = choose(parameterization, spec, data, observed)
     model = build_model(spec, data, choice.stated, observed)
     show = _is_watched() if progressbar is None else progressbar
@@ -249,65 +249,99 @@ def sample(
     return Posterior(spec, data, "nuts", datatree, certificate)
 
 
-def sample_prior_predictive(
-    spec: Spec, data: GroupedData, *, draws: int = 1000, random_seed: Seed = None
-) -> xr.DataTree:
-    """Draw from the priors, and outcomes from what was drawn.
+def prepare_refits(
+    spec: Spec,
+    data: GroupedData,
+    *,
+    draws: int,
+    chains: int,
+    parameterization: Parameterization = "auto",
+    nuts_sampler: str = "nutpie",
+    **options: Any,
+) -> Refit:
+    """Compile the model once, for other outcomes of the same rows.
+
+    The draws of each refit are thinned until they are about independent: one in
+    ``draws·chains/ESS``, with the smallest effective sample size, bulk or tail, of all variables.
+    How the chains mixed stands in the attributes of the group ``posterior``.
 
     Parameters
     ----------
     spec : Spec
+        With proper priors.
     data : GroupedData
-        Its groups, and the standard errors of its rows if these are known.
-    draws : int
-    random_seed : int, Generator, SeedSequence or None
-        The same seed gives the same bits.
+        Whose outcome is typical of those to come: it gives NUTS its unit.
+    draws, chains, parameterization
+        As in :func:`sample`.
+    nuts_sampler : {"nutpie"}
+        The others compile anew for every outcome.
+    **options
+        As in :func:`sample`, of which ``tune``, ``cores`` and what belongs to ``nuts``.
 
-    Returns
-    -------
-    xarray.DataTree
-        Groups ``prior``, with the variables of the specification, ``prior_predictive`` and
-        ``observed_data``, with the outcome of each row.
-
-    Raises
-    ------
-    SpecError
-        If a prior is improper: there is nothing to draw from.
+    References
+    ----------
+    Talts et al. (2018), arXiv:1804.06788, section 5.1 (thinning).
     """
-    improper = [name for name, prior in spec.priors.items() if not prior.is_proper]
-    if improper:
-        priors = "; ".join(f"{name} ~ {spec.describe_priors()[name]}" for name in improper)
+    import nutpie
+
+    arguments = _arguments(nuts_sampler, options)
+    unsuited = sorted(set(arguments) - {"tune", "cores", "nuts"})
+    if nuts_sampler != "nutpie" or unsuited:
+        what = unsuited[0] if unsuited else f"nuts_sampler={nuts_sampler!r}"
         raise SpecError(
-            f"a prior predictive needs proper priors, and there is nothing to draw from in "
-            f"{priors}. Give proper ones with priors={{…}}, such as Normal(mean=…, sd=…) for a "
-            f"mean and HalfNormal(sd=…) for an sd"
+            f"{what}: models that are compiled once for many outcomes are sampled by nutpie, with "
+            f"parameterization, tune, cores, target_accept, max_treedepth and nuts; leave it out"
         )
-    seed = _as_int(random_seed)
-    with _logging(False), warnings.catch_warnings():
-        # The model's potentials are parts of the likelihood, which has no say in a prior.
-        warnings.filterwarnings("ignore", message="The effect of Potentials")
-        raw = pm.sample_prior_predictive(
-            draws,
-            model=build_model(spec, data, "noncentered"),
-            var_names=list(spec.variables),
-            random_seed=seed,
-            compile_kwargs={"mode": "FAST_COMPILE"},
+    steps = {_NUTPIE.get(name, name): value for name, value in arguments.pop("nuts").items()}
+    unit = standardize(data if spec.groups else as_one_group(data))
+    choice = choose(parameterization, spec, data, "means")
+    model = build_model(spec, data, choice.stated, exchangeable=True)
+    compiled = nutpie.compile_pymc_model(model)
+    used = {variable.name for variable in compiled.shared_var_keys}
+
+    def refit(data: GroupedData, random_seed: Seed) -> Posterior:
+        seed = integer_seed(random_seed)
+        standard = standardize(data if spec.groups else as_one_group(data), unit)
+        statistics = outcome_statistics(standard).items()
+        sampler = nutpie.sample(
+            compiled.with_data(**{name: value for name, value in statistics if name in used}),
+            draws=draws,
+            chains=chains,
+            seed=seed,
+            save_warmup=False,
+            progress_bar=False,
+            blocking=False,
+            **arguments,
+            **steps,
         )
-    prior = {name: raw["prior"][name].to_numpy() for name in spec.variables}
-    theta = prior["theta"][..., data.group] if spec.groups else prior["theta"][..., None]
-    mean = theta + prior["beta"] @ data.design.matrix.T if spec.covariates else theta
-    sigma = prior["sigma"][..., None] if data.se is None else data.se
-    rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
-    outcome = mean + sigma * rng.standard_normal((*prior["theta"].shape[:2], len(data.y)))
-    return from_dict(
-        {
-            "prior": prior,
-            "prior_predictive": {spec.outcome: outcome},
-            "observed_data": {spec.outcome: data.y},
-        },
-        coords={**data.coords, "row": np.arange(len(data.y))},
-        dims={**{name: list(spec.dims(name)) for name in prior}, spec.outcome: ["row"]},
-    )
+        try:
+            raw = sampler.wait()
+        except (
+            BaseException
+        ):  # such as KeyboardInterrupt, for which nutpie keeps a part of the draws
+            sampler.cancel()
+            raise
+        datatree = build_datatree(spec, data, _variables(spec, data, raw, seed), _stats(raw), {})
+        convergence = Convergence.of(datatree)
+        return Posterior(
+            spec, data, "nuts", _thinned(datatree, convergence), convergence.describe()
+        )
+
+    return refit
+
+
+def _thinned(datatree: xr.DataTree, convergence: Convergence) -> xr.DataTree:
+    """Keep every so many draws that they are about independent; note how the chains mixed."""
+    draws = datatree["posterior"].to_dataset()
+    size = draws.sizes["chain"] * draws.sizes["draw"]
+    least = np.nanmin([convergence.ess_bulk, convergence.ess_tail, size])
+    step = min(int(np.ceil(size / max(least, 1.0))), draws.sizes["draw"])
+    thinned = datatree.isel({"draw": slice(None, None, step)}, missing_dims="ignore")
+    thinned["posterior"].attrs |= {
+        "divergences": convergence.divergences,
+        "r_hat": convergence.r_hat,
+    }
+    return thinned
 
 
 def _arguments(nuts_sampler: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -345,19 +379,6 @@ def _require_in_range(arguments: Mapping[str, Any]) -> None:
     accept = arguments["target_accept"]
     if not 0 < accept < 1:
         raise SpecError(f"target_accept: expected a number between 0 and 1; found {accept!r}")
-
-
-def _as_int(random_seed: Seed) -> int:
-    """Turn a seed into the integer that a sampler takes; a Generator moves on."""
-    if isinstance(random_seed, int | np.integer) and random_seed >= 0:
-        return int(random_seed)
-    try:
-        return int(np.random.default_rng(random_seed).integers(2**31))
-    except (TypeError, ValueError) as error:
-        raise SpecError(
-            f"random_seed: expected a non-negative integer, a numpy Generator or SeedSequence, or "
-            f"None; found {random_seed!r}"
-        ) from error
 
 
 def _is_watched() -> bool:
