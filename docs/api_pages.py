@@ -1,0 +1,80 @@
+"""The page of the reference: every public name, sorted into subjects by what it is.
+
+A name that is added to ``hiermodels.__all__`` appears without a change here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import hiermodels as hm
+
+
+def is_kind(thing: Any, kind: type) -> bool:
+    """Whether a thing is a class of this kind."""
+    return isinstance(thing, type) and issubclass(thing, kind)
+
+
+# The first that fits a name is its subject.
+SUBJECTS: dict[str, Callable[[Any], bool]] = {
+    "Errors and warnings": lambda thing: is_kind(thing, Exception),
+    "Priors of sds and variances": lambda thing: is_kind(thing, hm.VariancePrior),
+    "Priors of means and coefficients": lambda thing: is_kind(thing, hm.Prior),
+    "PyMC models": lambda thing: thing.__module__ == "hiermodels.models",
+    "What comes back, and records": lambda thing: isinstance(thing, type),
+    "Functions": callable,
+}
+ORDER = (
+    "Functions",
+    "What comes back, and records",
+    "Priors of sds and variances",
+    "Priors of means and coefficients",
+    "PyMC models",
+    "Errors and warnings",
+)
+
+
+def public_functions(module: ModuleType) -> list[str]:
+    """Functions that are defined in a module, by their full names."""
+    return [
+        f"{module.__name__}.{name}"
+        for name, thing in vars(module).items()
+        if inspect.isfunction(thing)
+        and thing.__module__ == module.__name__
+        and not name.startswith("_")
+    ]
+
+
+def subject(thing: Any) -> str:
+    """Return the subject under which a public thing is listed."""
+    return next(name for name, fits in SUBJECTS.items() if fits(thing))
+
+
+def sections() -> Iterator[tuple[str, list[str]]]:
+    """Titles, each with the full names that it lists."""
+    things = {name: getattr(hm, name) for name in hm.__all__}
+    modules = {name: thing for name, thing in things.items() if isinstance(thing, ModuleType)}
+    names = [name for name in things if name not in modules]
+    for title in ORDER:
+        yield title, [f"hiermodels.{name}" for name in names if subject(things[name]) == title]
+    for name, module in modules.items():
+        yield f"{name.capitalize()}: `hiermodels.{name}`", public_functions(module)
+    yield "Plots: `hiermodels.plots`, methods of a fit", public_functions(_plots())
+
+
+def _plots() -> ModuleType:
+    from hiermodels import plots
+
+    return plots
+
+
+def reference() -> str:
+    """Return the page, in MyST."""
+    lines = ["# Reference", ""]
+    for title, names in sections():
+        block = ["```{eval-rst}", ".. autosummary::", "   :toctree: .", ""]
+        lines += [f"## {title}", "", *block, *(f"   {name}" for name in names), "```", ""]
+    return "\n".join(lines)
