@@ -38,14 +38,17 @@ ORDER = (
 
 
 def public_functions(module: ModuleType) -> list[str]:
-    """Functions that are defined in a module, by their full names."""
+    """Functions of a module or of its submodules that it makes public, by their full names."""
     return [
         f"{module.__name__}.{name}"
-        for name, thing in vars(module).items()
-        if inspect.isfunction(thing)
-        and thing.__module__ == module.__name__
-        and not name.startswith("_")
+        for name in getattr(module, "__all__", vars(module))
+        if not name.startswith("_") and is_own_function(getattr(module, name), module)
     ]
+
+
+def is_own_function(thing: Any, module: ModuleType) -> bool:
+    """Whether a thing is a function that is defined in a module or below it."""
+    return inspect.isfunction(thing) and f"{thing.__module__}.".startswith(f"{module.__name__}.")
 
 
 def subject(thing: Any) -> str:

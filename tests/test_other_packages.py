@@ -1,4 +1,4 @@
-"""Estimates of other packages, which the documentation quotes, against this package's likelihood."""
+"""Estimates of other packages that the documentation quotes, against our own likelihood."""
 
 from __future__ import annotations
 
