@@ -31,7 +31,7 @@ docs: $(DOCS_STAMP) ## Build the documentation, in docs/_build/html, with warnin
 	@echo 'The first page is docs/_build/html/index.html.'
 
 notebooks: $(DOCS_STAMP) ## Run the notebooks; ARGS=--overwrite stores what they show
-	@$(RUN) pytest --nbmake --nbmake-timeout=300 $(ARGS) notebooks
+	@$(RUN) pytest --nbmake --nbmake-timeout=600 $(ARGS) notebooks
 	@$(VENV)/bin/python notebooks/strip_metadata.py
 
 bench: $(STAMP) ## Run the benchmarks

@@ -38,10 +38,13 @@ nitpicky = False  # docstrings name types such as "data frame", which are no tar
 # Pages.
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
-nb_execution_mode = "auto"  # runs what has no outputs: the pages, but not the stored notebooks
+nb_execution_mode = "force"
+nb_execution_excludepatterns = ["generated/notebooks/*"]  # shown as they are stored
 nb_execution_raise_on_error = True
-nb_execution_timeout = 180
+nb_execution_timeout = 600  # seconds for a cell, on a busy machine
 nb_merge_streams = True
+
+highlight_language = "none"  # literal blocks in docstrings are models, not Python
 
 # Reference: names without their modules, types as the docstrings tell them.
 add_module_names = False
@@ -53,7 +56,11 @@ numpydoc_show_class_members = False  # the template of classes shows them in ful
 
 html_theme = "sphinx_book_theme"
 html_title = "hiermodels"
-html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True}
+html_theme_options = {
+    "show_toc_level": 2,
+    "home_page_in_toc": True,
+    "navbar_persistent": [],  # the sidebar has a search field
+}
 html_show_sourcelink = False
 
 
