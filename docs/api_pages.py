@@ -74,6 +74,13 @@ def _plots() -> ModuleType:
     return plots
 
 
+def file_names() -> dict[str, str]:
+    """Files of functions named like a class: case makes no difference on some file systems."""
+    classes = {name.lower() for name in hm.__all__ if not name.islower()}
+    functions = [f"hiermodels.{name}" for name in hm.__all__ if name in classes]
+    return {name: f"{name}-function" for name in functions}
+
+
 def reference() -> str:
     """Return the page, in MyST."""
     lines = ["# Reference", ""]
