@@ -81,6 +81,17 @@ def file_names() -> dict[str, str]:
     return {name: f"{name}-function" for name in functions}
 
 
+def extend_others() -> set[str]:
+    """Classes derived from another library's, such as a data frame: it tells of their methods."""
+    own = ("hiermodels", "builtins", "abc", "typing")
+    classes = {name: thing for name in hm.__all__ if is_kind(thing := getattr(hm, name), object)}
+    return {
+        f"hiermodels.{name}"
+        for name, thing in classes.items()
+        if any(base.__module__.split(".")[0] not in own for base in thing.__mro__)
+    }
+
+
 def reference() -> str:
     """Return the page, in MyST."""
     lines = ["# Reference", ""]

@@ -52,6 +52,7 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 autosummary_generate = True
 autosummary_ignore_module_all = False
+autosummary_context = {"extend_others": api_pages.extend_others()}
 autosummary_filename_map = api_pages.file_names()
 numpydoc_show_class_members = False  # the template of classes shows them in full
 
