@@ -2,10 +2,11 @@
 
 VENV := .venv
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench install clean
+.PHONY: help demo test lint types docs notebooks bench install clean
 
 help: ## Show this list
 	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=/path/to/python]'
@@ -25,6 +26,14 @@ lint: $(STAMP) ## Check style and formatting
 types: $(STAMP) ## Check types
 	@$(RUN) mypy
 
+docs: $(DOCS_STAMP) ## Build the documentation, in docs/_build/html, with warnings as errors
+	@$(RUN) sphinx -q -W --keep-going $(ARGS) docs docs/_build/html
+	@echo 'The first page is docs/_build/html/index.html.'
+
+notebooks: $(DOCS_STAMP) ## Run the notebooks; ARGS=--overwrite stores what they show
+	@$(RUN) pytest --nbmake --nbmake-timeout=600 $(ARGS) notebooks
+	@$(VENV)/bin/python notebooks/strip_metadata.py
+
 bench: $(STAMP) ## Run the benchmarks
 	@set -e; for file in benchmarks/bench_*.py; do \
 		[ -e "$$file" ] || { echo 'No benchmarks/bench_*.py here.' >&2; exit 1; }; \
@@ -35,7 +44,7 @@ install: $(STAMP) ## Prepare .venv and do nothing else
 	@echo '$(VENV) is ready.'
 
 clean: ## Remove .venv, caches and what was built
-	@rm -rf $(VENV) build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) build dist docs/_build docs/generated htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last and holds this folder's path, because an environment that was moved
@@ -46,14 +55,22 @@ endif
 
 $(STAMP): pyproject.toml constraints.txt
 	@eval "$$PREPARE_VENV"
-	@rm -f $@
-	@$(RUN) pip install -qq --disable-pip-version-check --no-input \
-		--constraint constraints.txt --editable '.[test]' || { \
-		echo; \
-		echo 'The installation failed, for the reason above. Run make again when it is removed;'; \
-		echo '"make clean" before that starts from nothing.'; \
-		exit 1; } >&2
-	@printf '%s\n' "$(CURDIR)" > $@
+	$(call install_with_extras,test)
+
+$(DOCS_STAMP): $(STAMP)
+	$(call install_with_extras,docs$(comma)notebooks)
+
+comma := ,
+define install_with_extras
+@rm -f $@
+@$(RUN) pip install -qq --disable-pip-version-check --no-input \
+	--constraint constraints.txt --editable '.[$(1)]' || { \
+	echo; \
+	echo 'The installation failed, for the reason above. Run make again when it is removed;'; \
+	echo '"make clean" before that starts from nothing.'; \
+	exit 1; } >&2
+@printf '%s\n' "$(CURDIR)" > $@
+endef
 
 # Scripts for sh.  A Python is judged by running it: a name on PATH may belong to a version
 # manager and fail, and may hide one further on that works.
