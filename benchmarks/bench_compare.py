@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from samplers import WRONG, TwoLevel, flat_variance, tree
 
-REPEATS = {"false": 2000, "power": 100, "centred": 20}
+REPEATS = {"false": 1000, "power": 100, "centred": 20}
 ALPHAS = (0.001, 0.01, 0.05)
 DATA = {
     "baseball": hm.datasets.load_baseball()[["player", "y", "sigma"]],
