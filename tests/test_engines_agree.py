@@ -1,0 +1,68 @@
+"""Every engine and parameterization on the bundled data sets, judged by ``hm.compare``.
+
+``benchmarks/bench_nuts.py agree`` does the same for more data sets; those here are small.  Left out
+is what should not pass: centred models of data that say little of each group, whose chains
+stick (see ``test_compare_is_calibrated``).
+"""
+
+from __future__ import annotations
+
+import pytest
+
+import hiermodels as hm
+
+WAYS = {
+    "exact": {},
+    "marginal": {"engine": "nuts", "parameterization": "marginal"},
+    "noncentered": {"engine": "nuts", "parameterization": "noncentered"},
+    "centered": {"engine": "nuts", "parameterization": "centered"},
+    "auto": {"engine": "nuts"},
+}
+MODELS = {
+    "baseball": (
+        hm.datasets.load_baseball,
+        {"outcome": "y", "groups": "player", "se": "sigma"},
+        ["exact", "marginal", "noncentered"],
+    ),
+    "eight schools": (
+        hm.datasets.load_eight_schools,
+        {"priors": {"tau": hm.HalfCauchy(5), "mu": hm.Normal(0, 20)}},
+        ["exact", "marginal", "noncentered"],
+    ),
+    "school calendar": (
+        hm.datasets.load_school_calendar,
+        {"outcome": "y", "groups": ["district", "school"], "se": "se"},
+        ["exact", "marginal", "centered"],
+    ),
+    "Dyestuff": (
+        hm.datasets.load_dyestuff,
+        {"formula": "yield_ ~ (1 | batch)"},
+        ["exact", "marginal", "noncentered", "centered"],
+    ),
+    "Pastes": (
+        hm.datasets.load_pastes,
+        {"formula": "strength ~ (1 | batch/cask)"},
+        ["exact", "marginal", "auto"],
+    ),
+    "one population": (
+        lambda: hm.datasets.load_baseball()[["y"]],
+        {
+            "outcome": "y",
+            "groups": [],
+            "priors": {"theta": hm.NormalInverseGamma(0.25, 1, 2, 0.01)},
+        },
+        ["exact", "auto"],
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::hiermodels.engines.nuts.ConvergenceWarning")
+@pytest.mark.parametrize(
+    ("name", "way"), [(name, way) for name, (_, _, ways) in MODELS.items() for way in ways]
+)
+def test_draws_agree_with_the_exact_posterior(name, way):
+    load, model, _ = MODELS[name]
+    fit = hm.fit(load(), **model, **WAYS[way], random_seed=1)
+    comparison = hm.compare(fit, fit.reference())
+    assert comparison.passed, comparison.verdict
