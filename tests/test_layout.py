@@ -25,7 +25,10 @@ STOREYS = """
     blas parallel files wording errors
 """
 FLOORS = STOREYS.split()
-HEAVY = ("pymc", "pytensor", "nutpie", "matplotlib", "arviz_plots", "arviz_stats", "numba")
+HEAVY = (
+    *("pymc", "pytensor", "nutpie", "matplotlib", "arviz_plots", "arviz_stats", "numba"),
+    "scipy.special",  # takes as long as all of this package
+)
 
 
 def module_name(path: Path) -> str:
