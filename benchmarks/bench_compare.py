@@ -101,4 +101,5 @@ def _tree(which: str, draws: tuple[np.ndarray, ...]) -> object:
 PARTS = {"false": bench_false, "power": bench_power, "centred": bench_centred}
 
 if __name__ == "__main__":
+    warnings.simplefilter("ignore", hm.PriorWarning)
     run_parts(__doc__, PARTS)
