@@ -19,7 +19,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import bdtr, bdtrc, gammaln
 
 from hiermodels.gaussian import Floats, Indices
 
@@ -76,6 +75,8 @@ def _points(n: int) -> Floats:
 @lru_cache(maxsize=8)
 def _tails(n: int) -> Floats:
     """Two-sided tail probability of each count at each point; (K − 1, n + 1)."""
+    from scipy.special import bdtr, bdtrc
+
     count, z = np.arange(n + 1), _points(n)[:, None]
     above = np.where(count > 0, bdtrc(np.maximum(count - 1, 0), n, z), 1.0)
     return 2 * np.minimum(bdtr(count, n, z), above)
@@ -93,6 +94,8 @@ def _crossing(n: int, gamma: float) -> float:
     Increments of a Poisson process with rate n are independent and equal in law from point to
     point; given its value n at 1 it is the path of n uniform values.
     """
+    from scipy.special import gammaln
+
     if (_tails(n).max(axis=1, initial=0.0) <= gamma * (1 + ROUNDING)).any():
         return 1.0
     first, last = _inside(n, gamma)

@@ -25,7 +25,11 @@ STOREYS = """
     blas parallel files wording errors
 """
 FLOORS = STOREYS.split()
-HEAVY = ("pymc", "pytensor", "nutpie", "matplotlib", "arviz_plots", "arviz_stats", "numba")
+HEAVY = (
+    *("pymc", "pytensor", "nutpie", "numba", "matplotlib", "arviz_plots", "arviz_stats"),
+    *("arviz_base", "formulaic", "h5netcdf", "h5py", "rich", "scipy.linalg", "scipy.optimize"),
+    *("scipy.special", "scipy.stats"),
+)
 
 
 def module_name(path: Path) -> str:
