@@ -27,11 +27,18 @@ import xarray as xr
 
 from hiermodels import uniformity
 from hiermodels.data import GroupedData, Missing
-from hiermodels.engines import Refit, Seed, get_refitter, integer_seed
+from hiermodels.engines import Refit, get_refitter, integer_seed
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.inputs import announce, prepare
-from hiermodels.posterior import SAMPLE_DIMS, Posterior, group_draws, log_normal, row_moments
+from hiermodels.posterior import (
+    SAMPLE_DIMS,
+    Posterior,
+    Seed,
+    group_draws,
+    log_normal,
+    row_moments,
+)
 from hiermodels.priors import Prior
 from hiermodels.simulation import draw_outcomes, draw_variables, require_proper
 from hiermodels.spec import Spec
