@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from hiermodels import uniformity
 from hiermodels.data import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
@@ -533,7 +534,7 @@ def _uniformity_row(u: Floats, components: Sequence[Means]) -> _Columns:
     z = np.take_along_axis(t, worst[None], axis=0)[0]
     directions = [SHAPES[j][0 if value > 0 else 1] for j, value in zip(worst, z, strict=True)]
     return {
-        "mcmc": _kolmogorov(u),
+        "mcmc": uniformity.distance(u.reshape(-1, u.shape[2])),
         "exact": np.zeros(len(z)),
         "mcse": np.full(len(z), np.nan),
         "z": z,
@@ -553,14 +554,6 @@ def _components(u: Floats) -> list[Means]:
     tail = np.clip(IN_TAIL / size, 0.0, LARGEST_TAIL)
     ends = [batch_means((v <= tail) - tail) for v in (u, 1 - u)]
     return [*smooth, *(end.at_least(np.sqrt(tail * (1 - tail)), smooth[0]) for end in ends)]
-
-
-def _kolmogorov(u: Floats) -> Floats:
-    """Largest distance between the empirical distribution function and the uniform one; (k,)."""
-    in_order = np.sort(u.reshape(-1, u.shape[2]), axis=0)
-    n = len(in_order)
-    steps = np.arange(n + 1)[:, None] / n
-    return np.maximum(steps[1:] - in_order, in_order - steps[:-1]).max(axis=0)
 
 
 def _order_statistic(in_order: Floats, q: Floats) -> Floats:
