@@ -97,14 +97,14 @@ class Prediction:
         """Predictive sds; one that does not exist is nan, and its ``attrs`` say so."""
         return self._moments[1]
 
-    def quantile(self, q: ArrayLike, var_names: Sequence[str] | None = None) -> xr.Dataset:
+    def quantile(self, q: ArrayLike, var_names: Sequence[str] | str | None = None) -> xr.Dataset:
         """Predictive quantiles, along a dimension ``quantile``.
 
         Parameters
         ----------
         q : array_like
             Probabilities strictly between 0 and 1.
-        var_names : sequence of str, optional
+        var_names : str or sequence of str, optional
             Which of ``names``; all by default.
         """
         p = np.atleast_1d(np.asarray(q, dtype=float))
@@ -217,7 +217,8 @@ class Prediction:
             return labels.astype(str)
         return np.arange(len(labels)) if labels.dtype == object else labels
 
-    def _known(self, var_names: Sequence[str] | None) -> list[str]:
+    def _known(self, var_names: Sequence[str] | str | None) -> list[str]:
+        var_names = [var_names] if isinstance(var_names, str) else var_names
         unknown = [name for name in var_names or [] if name not in self.names]
         if unknown:
             raise SpecError(
