@@ -27,11 +27,19 @@ import xarray as xr
 
 from hiermodels import uniformity
 from hiermodels.data import GroupedData, Missing
-from hiermodels.engines import Refit, Seed, get_refitter, integer_seed
+from hiermodels.engines import Refit, get_refitter, integer_seed
 from hiermodels.errors import SpecError
+from hiermodels.files import replacing, target
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.inputs import announce, prepare
-from hiermodels.posterior import SAMPLE_DIMS, Posterior, group_draws, log_normal, row_moments
+from hiermodels.posterior import (
+    SAMPLE_DIMS,
+    Posterior,
+    Seed,
+    group_draws,
+    log_normal,
+    row_moments,
+)
 from hiermodels.priors import Prior
 from hiermodels.simulation import draw_outcomes, draw_variables, require_proper
 from hiermodels.spec import Spec
@@ -242,6 +250,8 @@ def calibrate(
     ------
     SpecError
         If a prior is improper, or the file belongs to another calibration.
+    DataError
+        If the file cannot be written; what was there before is as it was.
 
     Notes
     -----
@@ -443,8 +453,8 @@ class _Record:
         coords = {name: labels[_ranked_units(len(labels))] for name, labels in data.coords.items()}
         dims = {name: list(spec.dims(name)) for name in spec.variables}
         if place is None or not place.exists():
-            if place is not None and not place.parent.is_dir():
-                raise SpecError(f"path: there is no folder {str(place.parent)!r}")
+            if place is not None:
+                target(place)
             seed = integer_seed(random_seed)
             return cls(place, identity, seed, coords, dims, [])
         seed, results = _load(place, identity, random_seed)
@@ -489,12 +499,8 @@ class _Record:
         """Write the file, whole or not at all."""
         if self.path is None or not self.results:
             return
-        part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
-        try:
-            self.datatree(self.finished).to_netcdf(part, engine="h5netcdf")
-            os.replace(part, self.path)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(self.path) as temporary:
+            self.datatree(self.finished).to_netcdf(temporary, engine="h5netcdf")
 
 
 def _load(path: Path, identity: Mapping[str, str], random_seed: Seed) -> tuple[int, list[Result]]:
@@ -585,14 +591,8 @@ def _plot(
         alpha=0.2,
         ignore_aes="all",
     )
-    furthest = max((upper - points).max(), *(_distance(pit) for pit in pits.values()))
+    distances = [uniformity.distance(values.isel(chain=0).to_numpy()) for values in pits.values()]
+    furthest = max((upper - points).max(), *(distance.max() for distance in distances))
     limits = (-1.1 * furthest, 1.1 * furthest)
     plot.map(azp.visuals.set_ylim, "limits", limits=limits, ignore_aes="all", store_artist=False)
     return plot
-
-
-def _distance(pits: xr.DataArray) -> float:
-    """Largest difference of a distribution function from the uniform one, about."""
-    ordered = np.sort(pits.isel(chain=0).to_numpy(), axis=0).reshape(pits.sizes["draw"], -1)
-    grid = np.arange(1, len(ordered) + 1)[:, None] / len(ordered)
-    return float(np.abs(grid - ordered).max())

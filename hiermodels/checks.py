@@ -23,10 +23,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from hiermodels.engines import Seed
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats, starts
-from hiermodels.posterior import SAMPLE_DIMS, Posterior, group_draws
+from hiermodels.posterior import (
+    SAMPLE_DIMS,
+    Posterior,
+    Seed,
+    group_draws,
+    named_seed,
+    with_posterior_predictive,
+)
 from hiermodels.sufficient import Standardized, standardize
 from hiermodels.tables import Summary, with_header
 
@@ -115,7 +121,7 @@ def statistics_of(
     posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = None
 ) -> Statistics:
     """Compute the statistics of :func:`check` for the data and for each replicate."""
-    rng = np.random.default_rng(random_seed)
+    rng = np.random.default_rng(named_seed(random_seed, "check"))
     values = _values(posterior, replicate, rng)
     standard = standardize(posterior.data)
     draws = posterior.datatree["posterior"].to_dataset()
@@ -137,7 +143,7 @@ def replicated_means(
     posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = None
 ) -> xr.DataArray:
     """Draw the mean of each group's rows anew; dims (chain, draw, group)."""
-    rng = np.random.default_rng(random_seed)
+    rng = np.random.default_rng(named_seed(random_seed, "check"))
     standard = standardize(posterior.data)
     draws = posterior.datatree["posterior"].to_dataset()
     means, _ = _replicate(posterior, standard, _values(posterior, replicate, rng), rng)
@@ -243,48 +249,30 @@ def _statistics(
 
 
 def with_replicates(
-    posterior: Posterior,
-    *,
-    replicate: str = SAME,
-    draws: int | None = None,
-    random_seed: Seed = None,
+    posterior: Posterior, replicate: str = SAME, random_seed: Seed = None
 ) -> Posterior:
     """Add a group ``posterior_predictive``: replicated outcomes of each row, (chain, draw, row).
+
+    Of the same units, those that are there already are kept.
 
     Parameters
     ----------
     posterior : Posterior
     replicate : str
         As in :func:`check`.
-    draws : int, optional
-        Keep about this many draws, evenly spaced; all by default.
     random_seed : int or numpy.random.Generator, optional
     """
-    rng = np.random.default_rng(random_seed)
-    if draws is not None:
-        posterior = _thinned(posterior, draws)
-    spec, data = posterior.spec, posterior.data
-    kept = posterior.datatree["posterior"].to_dataset()
-    shape = tuple(kept.sizes[name] for name in SAMPLE_DIMS)
-    mean = _values(posterior, replicate, rng)[:, data.group].reshape(*shape, -1)
-    if spec.covariates:
-        mean = mean + kept["beta"].to_numpy() @ data.design.matrix.T
-    sigma = data.se if data.se is not None else kept["sigma"].to_numpy()[..., None]
-    outcome = mean + sigma * rng.standard_normal(mean.shape)
-    coords = {name: kept[name] for name in SAMPLE_DIMS} | {"row": np.arange(len(data.y))}
-    tree = posterior.datatree.copy()
-    group = xr.Dataset({spec.outcome: ((*SAMPLE_DIMS, "row"), outcome)}, coords)
-    tree["posterior_predictive"] = xr.DataTree(group)
+    if _top_level(posterior, replicate) < 0:
+        kept = "posterior_predictive" in posterior.datatree.children
+        return posterior if kept else with_posterior_predictive(posterior, random_seed)
+    rng = np.random.default_rng(named_seed(random_seed, "check"))
+    draws = posterior.datatree["posterior"].to_dataset()
+    shape = (draws.sizes["chain"], draws.sizes["draw"], -1)
+    theta = _values(posterior, replicate, rng).reshape(shape)
+    anew, tree = posterior.datatree.copy(), posterior.datatree.copy()
+    dims = (*SAMPLE_DIMS, posterior.spec.groups[-1])
+    anew["posterior"] = xr.DataTree(draws.assign(theta=(dims, theta)))
+    units = replace(posterior, datatree=anew, draw_groups=None)
+    drawn = with_posterior_predictive(units, random_seed)
+    tree["posterior_predictive"] = drawn.datatree["posterior_predictive"]
     return replace(posterior, datatree=tree)
-
-
-def _thinned(posterior: Posterior, draws: int) -> Posterior:
-    """Keep about so many draws, evenly spaced in each chain."""
-    sizes = posterior.datatree["posterior"].sizes
-    step = max(1, sizes["chain"] * sizes["draw"] // draws)
-    tree = posterior.datatree.copy()
-    for name in ("posterior", "sample_stats"):
-        tree[name] = xr.DataTree(tree[name].to_dataset().isel(draw=slice(None, None, step)))
-    groups = posterior.draw_groups
-    kept = None if groups is None else lambda places: groups(places)[:, ::step]
-    return replace(posterior, datatree=tree, draw_groups=kept)

@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from hiermodels import uniformity
 from hiermodels.data import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
@@ -120,9 +121,15 @@ class Comparison:
     warnings: tuple[str, ...] = ()
 
     @property
+    def judged(self) -> pd.DataFrame:
+        """The rows of the table that make the verdict: all but sds and means with heavy tails."""
+        kinds = self.table.index.get_level_values("statistic")
+        return self.table[kinds.isin(JUDGED) & self.table["p"].notna().to_numpy()]
+
+    @property
     def p_value(self) -> float:
         """Probability of so large a disagreement if the draws are right, over all judged rows."""
-        return combine(self._judged["p"].to_numpy())
+        return combine(self.judged["p"].to_numpy())
 
     @property
     def passed(self) -> bool:
@@ -132,7 +139,7 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """The result, in sentences: what is wrong and in which direction, and what was seen."""
-        rows = self._judged
+        rows = self.judged
         result = f"p = {self.p_value:.2g} over {len(rows)} statistics, alpha = {self.alpha:g}"
         if self.passed:
             found = f"The draws agree with the exact posterior ({result})."
@@ -152,7 +159,7 @@ class Comparison:
         from scipy.special import ndtri, stdtrit
 
         shift = self.table.xs("uniformity", level="statistic")
-        limit = stdtrit(shift["df"], 1 - self.alpha / (2 * len(self._judged)))
+        limit = stdtrit(shift["df"], 1 - self.alpha / (2 * len(self.judged)))
         return ((limit + ndtri(SEEN)) / (SLOPE * np.sqrt(shift["ess"]))).rename("detectable")
 
     def plot(self, **options: Any) -> PlotCollection:
@@ -167,14 +174,9 @@ class Comparison:
 
         return plot_compare(self, **options)
 
-    @property
-    def _judged(self) -> pd.DataFrame:
-        kinds = self.table.index.get_level_values("statistic")
-        return self.table[kinds.isin(JUDGED) & self.table["p"].notna().to_numpy()]
-
     def _worst(self) -> str:
         """Name the worst scalars by their worst statistic, largest disagreement first."""
-        rows = self._judged.reset_index().assign(size=lambda table: -table["z"].abs())
+        rows = self.judged.reset_index().assign(size=lambda table: -table["z"].abs())
         worst = rows.sort_values(["p", "size"], kind="stable").drop_duplicates("quantity")
         alone = worst["p"] <= max(worst["p"].min(), self.alpha / len(rows))
         return "; ".join(
@@ -212,7 +214,7 @@ def compare(
     alpha: float = 0.01,
     *,
     rename: Mapping[str, str] | None = None,
-    var_names: Sequence[str] | None = None,
+    var_names: Sequence[str] | str | None = None,
 ) -> Comparison:
     """Compare draws with the exact posterior.
 
@@ -234,7 +236,7 @@ def compare(
     rename : mapping of str to str, optional
         From the DataTree's names of variables and dimensions to those of this package, such as
         ``{"sd_school": "tau"}``.
-    var_names : sequence of str, optional
+    var_names : str or sequence of str, optional
         Variables to compare, in this package's names; all by default.
 
     Returns
@@ -261,6 +263,8 @@ def compare(
     """
     if not 0 < alpha < 1:
         raise SpecError(f"alpha: expected a number between 0 and 1; found {alpha!r}")
+    _require_sides(mcmc, exact)
+    wanted = [var_names] if isinstance(var_names, str) else var_names
     reference = exact if isinstance(exact, ReferencePosterior) else exact.reference()
     if isinstance(mcmc, xr.DataTree):
         _require_same_outcomes(mcmc, reference)
@@ -268,8 +272,9 @@ def compare(
     else:
         _require_same_model(mcmc.spec, reference.spec)
         _require_same_data(mcmc.data, reference.data)
+        _require_kept(mcmc, wanted)
         tree = mcmc.datatree
-    draws = _matching_draws(tree, reference, dict(rename or {}), var_names)
+    draws = _matching_draws(tree, reference, dict(rename or {}), wanted)
     pit = xr.Dataset({name: _transform(reference, str(name), draws[name]) for name in draws})
     parts = [_judge(reference, str(name), draws[name], pit[name]) for name in draws]
     labels = flatten(reference.mean[list(draws)]).index
@@ -278,6 +283,32 @@ def compare(
         pd.MultiIndex.from_product([labels, STATISTICS], names=["quantity", "statistic"]),
     )
     return Comparison(table, alpha, pit, tuple(_other_evidence(tree)))
+
+
+def _require_sides(mcmc: Any, exact: Any) -> None:
+    """Refuse what has no draws on the one side, or no exact posterior on the other."""
+    if not isinstance(mcmc, xr.DataTree) and not hasattr(mcmc, "datatree"):
+        raise SpecError(
+            f"mcmc: expected draws, a Fit or a DataTree; found {type(mcmc).__name__}. The exact "
+            f"posterior is the second argument"
+        )
+    if not isinstance(exact, ReferencePosterior) and not hasattr(exact, "reference"):
+        raise SpecError(
+            f"exact: expected a Fit or a ReferencePosterior; found {type(exact).__name__}. The "
+            f"draws are the first argument"
+        )
+
+
+def _require_kept(fit: FitLike, var_names: Sequence[str] | None) -> None:
+    """Refuse a fit whose draws of a variable are made on demand, being too many to be kept."""
+    kept = fit.datatree["posterior"].data_vars
+    for name in var_names or fit.spec.variables:
+        if name in fit.spec.variables and name not in kept:
+            others = [other for other in fit.spec.variables if other in kept]
+            raise SpecError(
+                f"the draws of {name!r} were not kept, being too many. Compare the others with "
+                f"var_names={others}, or fit again with fewer draws or a larger memory_budget"
+            )
 
 
 def _require_same_model(found: Spec, exact: Spec) -> None:
@@ -301,12 +332,18 @@ def _require_same_data(found: GroupedData, exact: GroupedData) -> None:
     """Refuse draws given other rows, whatever their order."""
     for dim, labels in exact.coords.items():
         _require_same_labels(dim, found.coords[dim], labels)
+    parents = zip(_parents(found), _parents(exact), strict=True)
+    if any((mine != theirs).any() for mine, theirs in parents):
+        raise SpecError(
+            f"the draws and the exact posterior are of different data: the groups of "
+            f"{exact.roles.groups[0]!r} that those of {exact.roles.groups[-1]!r} belong to differ"
+        )
     if len(found.y) != len(exact.y):
         raise SpecError(
             f"the draws and the exact posterior are of different data: {len(found.y)} and "
             f"{len(exact.y)} rows"
         )
-    for name, mine, theirs in zip(_COLUMNS, _sorted_rows(found), _sorted_rows(exact), strict=False):
+    for name, mine, theirs in zip(_COLUMNS, _sorted_rows(found), _sorted_rows(exact), strict=True):
         if not np.allclose(mine, theirs, rtol=1e-12, atol=0.0):
             raise SpecError(
                 f"the draws and the exact posterior are of different data: the {name} differ"
@@ -314,6 +351,14 @@ def _require_same_data(found: GroupedData, exact: GroupedData) -> None:
 
 
 _COLUMNS = ("outcomes", "standard errors", "covariates")
+
+
+def _parents(data: GroupedData) -> list[np.ndarray]:
+    """Labels of the inner units' parents, the inner units in the order of their labels."""
+    return [
+        data.labels[-2 - level][parent][np.argsort(data.labels[-1 - level])]
+        for level, parent in enumerate(data.parents)
+    ]
 
 
 def _sorted_rows(data: GroupedData) -> tuple[Floats, Floats, Floats]:
@@ -358,6 +403,9 @@ def _matching_draws(
             f"rename: the draws have no variable or dimension {unknown[0]!r}; they have "
             f"{_named(draws)}"
         )
+    taken = [new for old, new in rename.items() if new in draws.variables and new not in rename]
+    if taken:
+        raise SpecError(f"rename: the draws have a variable {taken[0]!r} already; rename it, too")
     draws = draws.rename(rename)
     names = [name for name in reference.spec.variables if name in (var_names or draws)]
     wanted = list(var_names or reference.spec.variables)
@@ -514,7 +562,7 @@ def _row(
         "p": means.p,
         "ess": means.ess(variance),
         "df": means.freedom,
-        "direction": np.where(means.t > 0, *DIRECTIONS[statistic]),
+        "direction": np.select([means.t > 0, means.t < 0], DIRECTIONS[statistic], ""),
     }
 
 
@@ -533,7 +581,7 @@ def _uniformity_row(u: Floats, components: Sequence[Means]) -> _Columns:
     z = np.take_along_axis(t, worst[None], axis=0)[0]
     directions = [SHAPES[j][0 if value > 0 else 1] for j, value in zip(worst, z, strict=True)]
     return {
-        "mcmc": _kolmogorov(u),
+        "mcmc": uniformity.distance(u.reshape(-1, u.shape[2])),
         "exact": np.zeros(len(z)),
         "mcse": np.full(len(z), np.nan),
         "z": z,
@@ -553,14 +601,6 @@ def _components(u: Floats) -> list[Means]:
     tail = np.clip(IN_TAIL / size, 0.0, LARGEST_TAIL)
     ends = [batch_means((v <= tail) - tail) for v in (u, 1 - u)]
     return [*smooth, *(end.at_least(np.sqrt(tail * (1 - tail)), smooth[0]) for end in ends)]
-
-
-def _kolmogorov(u: Floats) -> Floats:
-    """Largest distance between the empirical distribution function and the uniform one; (k,)."""
-    in_order = np.sort(u.reshape(-1, u.shape[2]), axis=0)
-    n = len(in_order)
-    steps = np.arange(n + 1)[:, None] / n
-    return np.maximum(steps[1:] - in_order, in_order - steps[:-1]).max(axis=0)
 
 
 def _order_statistic(in_order: Floats, q: Floats) -> Floats:

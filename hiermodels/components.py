@@ -33,7 +33,6 @@ FOURTH = 4  # moment of an sd that the sd of its square needs
 SPACING = {1: 0.25, 2: 0.35, 3: 0.5}  # of lattices for distribution functions of shares
 NEGLIGIBLE = 1e-14  # weight of a point, as a part of the largest
 CLOSE = 1e-10  # of the logit of a share that is a quantile
-FURTHEST = 40.0  # logit of a share that is 1 for all practical purposes
 
 
 def variance_components(reference: ReferencePosterior, ci_prob: float = CI_PROB) -> Summary:

@@ -75,7 +75,8 @@ def _layers(marginal: Marginal, axis: int) -> tuple[Floats, Indices, Floats]:
     inside = (layer >= kept[0]) & (layer <= kept[-1])
     points = np.empty((inside.sum(), len(order)))
     points[:, order] = grid.points[inside]
-    return points, layer[inside] - kept[0], (grid.weights / mass[layer])[inside]
+    layer = layer[inside]
+    return points, layer - kept[0], grid.weights[inside] / mass[layer]
 
 
 def _lattice(marginal: Marginal, axis: int) -> tuple[Lattice, Indices]:

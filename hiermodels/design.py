@@ -310,7 +310,7 @@ def _expand(
 
 def _code(coded: pd.DataFrame, terms: Sequence[str]) -> tuple[list[str], Floats]:
     """Let formulaic write out the terms, after an intercept that is then left out."""
-    import formulaic  # type: ignore[import-untyped]  # here, as it takes most of a second
+    import formulaic  # here, as it takes most of a second
 
     formula = formulaic.Formula(["1", *terms])
     result = formula.get_model_matrix(coded, context={}, output="numpy", na_action="raise")

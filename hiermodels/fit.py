@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from hiermodels.data import GroupedData, Missing
-from hiermodels.engines import get_engine, integer_seed
+from hiermodels.engines import get_engine
 from hiermodels.errors import SpecError
 from hiermodels.inputs import announce, prepare
 from hiermodels.noise_free import ReferencePosterior
@@ -23,6 +23,7 @@ from hiermodels.posterior import (
     Posterior,
     Seed,
     group_draws,
+    named_seed,
     with_log_likelihood,
     with_log_prior,
     with_posterior_predictive,
@@ -386,7 +387,8 @@ class Fit:
         """
         from hiermodels.simulation import prior_predictive
 
-        rng = np.random.default_rng(integer_seed(random_seed))
+        _require_count("draws", draws)
+        rng = np.random.default_rng(named_seed(random_seed, "prior_predictive"))
         return prior_predictive(self.spec, self.data, draws, rng)
 
     def plot_shrinkage(self, **options: Any) -> PlotCollection:

@@ -468,11 +468,15 @@ class Conditional:
 
 
 def root_conditional(up: Upward, prior: Coefficients) -> Conditional:
-    """The intercept given the variances: its prior shrinks the root's mean."""
+    """The intercept given the variances: its prior shrinks the root's mean.
+
+    Its variance ``(1 − B)·error`` is written as ``error / (1 + error/spread)``, which keeps all
+    digits where the data say next to nothing of it and ``B`` is 1 to rounding.
+    """
     root = up.pooled[-1]
     shrink = shrinkage(root.error, prior.root_spread)
     row = shrink[:, :, None] * prior.root_row + (1 - shrink)[:, :, None] * root.mean
-    return Conditional(row, (1 - shrink) * root.error)
+    return Conditional(row, root.error / (1 + root.error / prior.root_spread))
 
 
 def child_conditional(

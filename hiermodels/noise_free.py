@@ -96,20 +96,22 @@ class ReferencePosterior(ABC):
         """
         improper = [name for name, prior in self.spec.priors.items() if not prior.is_proper]
         if improper:
+            priors = self.spec.describe_priors()
             raise ImproperPosteriorError(
-                f"the marginal likelihood needs proper priors; those of {', '.join(improper)} are "
-                f"not: {self.spec.describe_priors()[improper[0]]}. Give them with priors={{…}}"
+                f"the marginal likelihood needs proper priors; these are not: "
+                f"{'; '.join(f'{name} ~ {priors[name]}' for name in improper)}. Give proper ones "
+                f"with priors={{…}}"
             )
         return self._log_evidence()
 
-    def quantile(self, q: ArrayLike, var_names: Sequence[str] | None = None) -> xr.Dataset:
+    def quantile(self, q: ArrayLike, var_names: Sequence[str] | str | None = None) -> xr.Dataset:
         """Posterior quantiles, along a dimension ``quantile``.
 
         Parameters
         ----------
         q : array_like
             Probabilities strictly between 0 and 1.
-        var_names : sequence of str, optional
+        var_names : str or sequence of str, optional
             Which variables; all by default.
         """
         probabilities = np.atleast_1d(np.asarray(q, dtype=float))
@@ -144,7 +146,9 @@ class ReferencePosterior(ABC):
         (name,) = self._names([var_name])
         return self._density(name, np.asarray(values, dtype=float))
 
-    def summary(self, var_names: Sequence[str] | None = None, ci_prob: float = CI_PROB) -> Summary:
+    def summary(
+        self, var_names: Sequence[str] | str | None = None, ci_prob: float = CI_PROB
+    ) -> Summary:
         """Means, sds and equal-tailed intervals, a row for each scalar, below the model.
 
         The columns are those of ``arviz_stats.summary`` without the ones that describe Monte
@@ -152,7 +156,7 @@ class ReferencePosterior(ABC):
 
         Parameters
         ----------
-        var_names : sequence of str, optional
+        var_names : str or sequence of str, optional
             Which variables; all by default.
         ci_prob : float
             Probability of the equal-tailed interval.
@@ -236,9 +240,10 @@ class ReferencePosterior(ABC):
     def _how(self) -> list[str]:
         """How it was computed, for people to read."""
 
-    def _names(self, var_names: Sequence[str] | None) -> list[str]:
+    def _names(self, var_names: Sequence[str] | str | None) -> list[str]:
         """All variables, from the top downwards, or the ones that were asked for."""
         known = self.spec.variables
+        var_names = [var_names] if isinstance(var_names, str) else var_names
         unknown = [name for name in var_names or [] if name not in known]
         if unknown:
             raise SpecError(

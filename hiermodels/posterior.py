@@ -26,6 +26,7 @@ type Seed = int | np.random.Generator | np.random.SeedSequence | None
 
 SAMPLE_DIMS = ("chain", "draw")
 MEMORY_BUDGET = 2.0 * 2**30  # bytes that draws of one kind may take
+GROUPS_AT_A_TIME = 1024  # whose draws are made at a time, where they were not kept
 
 
 @dataclass(frozen=True)
@@ -115,14 +116,18 @@ def _with_parents(tree: xr.DataTree, data: GroupedData) -> xr.DataTree:
     return tree
 
 
-def group_draws(posterior: Posterior, groups: Sequence[Any] | None = None) -> xr.DataArray:
+def group_draws(
+    posterior: Posterior, groups: Sequence[Any] | None = None, draws: slice = slice(None)
+) -> xr.DataArray:
     """Draws of theta for some groups, made now if they were not kept.
 
     Parameters
     ----------
     posterior : Posterior
-    groups : sequence of labels, optional
+    groups : label or sequence of labels, optional
         All groups by default.
+    draws : slice
+        Which draws of each chain.
 
     Raises
     ------
@@ -133,20 +138,52 @@ def group_draws(posterior: Posterior, groups: Sequence[Any] | None = None) -> xr
     if not dim:
         raise SpecError("a model without groups has no draws of groups; see .datatree")
     labels = posterior.data.labels[-1]
-    wanted = labels if groups is None else np.asarray(groups)
+    wanted = labels if groups is None else np.atleast_1d(groups)
     places = pd.Index(labels).get_indexer(pd.Index(wanted))
     if (places < 0).any():
         unknown = wanted[places < 0].tolist()[0]
         raise DataError(f"there is no {dim} {unknown!r} in the data")
+    kept = posterior.datatree["posterior"].to_dataset().isel(draw=draws)
     if posterior.draw_groups is None:
-        return posterior.datatree["posterior"].to_dataset()["theta"].isel({dim: places})
-    chains = posterior.datatree["posterior"].to_dataset()
+        return kept["theta"] if groups is None else kept["theta"].isel({dim: places})
+    values = np.empty((len(places), kept.sizes["chain"], kept.sizes["draw"]))
+    for first in range(0, len(places), GROUPS_AT_A_TIME):
+        part = slice(first, first + GROUPS_AT_A_TIME)
+        values[part] = np.moveaxis(posterior.draw_groups(places[part])[:, draws], -1, 0)
     return xr.DataArray(
-        posterior.draw_groups(places),
-        coords={"chain": chains["chain"], "draw": chains["draw"], dim: labels[places]},
+        np.moveaxis(values, 0, -1),
+        coords={"chain": kept["chain"], "draw": kept["draw"], dim: labels[places]},
         dims=(*SAMPLE_DIMS, dim),
         name="theta",
     )
+
+
+def level_draws(posterior: Posterior, name: str, draws: slice = slice(None)) -> xr.DataArray:
+    """Draws of the values of a level (chain, draw, unit), made now if they were not kept."""
+    if name == "theta":
+        return group_draws(posterior, draws=draws)
+    return posterior.datatree["posterior"].to_dataset()[name].isel(draw=draws)
+
+
+def thin(posterior: Posterior, draws: int) -> Posterior:
+    """Keep about so many draws, evenly spaced in each chain, those of the groups among them.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    draws : int
+        In all chains together: at least so many are kept, or all, and fewer than twice as many.
+    """
+    sizes = posterior.datatree["posterior"].sizes
+    every = slice(None, None, max(1, sizes["chain"] * sizes["draw"] // draws))
+    tree = posterior.datatree.copy()
+    for name, group in tree.children.items():
+        if "draw" in group.dims:
+            tree[name] = xr.DataTree(group.to_dataset().isel(draw=every))
+    if posterior.draw_groups is not None:
+        kept = tree["posterior"].to_dataset()
+        tree["posterior"] = xr.DataTree(kept.assign(theta=group_draws(posterior, draws=every)))
+    return replace(posterior, datatree=tree, draw_groups=None)
 
 
 def row_moments(
@@ -254,12 +291,29 @@ def with_log_prior(posterior: Posterior) -> Posterior:
     return _with_group(posterior, "log_prior", group, {COEFFICIENT_DIM: names} if names else {})
 
 
+def generator(random_seed: Seed) -> np.random.Generator:
+    """Make a generator from a seed; one that is given is returned.
+
+    Raises
+    ------
+    SpecError
+        If it is no seed.
+    """
+    try:
+        return np.random.default_rng(random_seed)
+    except (TypeError, ValueError) as error:
+        raise SpecError(
+            f"random_seed: expected a non-negative integer, a numpy Generator or SeedSequence, or "
+            f"None; found {random_seed!r}"
+        ) from error
+
+
 def named_seed(random_seed: Seed, name: str) -> np.random.SeedSequence:
     """Seed of a stream apart from all others that are made from the same ``random_seed``."""
+    rng = generator(random_seed)
     if random_seed is None or isinstance(random_seed, (int, np.integer)):
         return np.random.SeedSequence(random_seed, spawn_key=tuple(name.encode()))
-    sequence = np.random.default_rng(random_seed).bit_generator.seed_seq
-    return sequence.spawn(1)[0]  # type: ignore[attr-defined]
+    return rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined]
 
 
 def _rows(posterior: Posterior, purpose: str) -> tuple[Floats, Floats]:

@@ -41,6 +41,7 @@ from hiermodels.posterior import (
     group_draws,
     named_seed,
 )
+from hiermodels.tables import CI_PROB, interval_label, tails
 
 SHOWN = 10  # rows of a prediction that is printed
 
@@ -96,14 +97,14 @@ class Prediction:
         """Predictive sds; one that does not exist is nan, and its ``attrs`` say so."""
         return self._moments[1]
 
-    def quantile(self, q: ArrayLike, var_names: Sequence[str] | None = None) -> xr.Dataset:
+    def quantile(self, q: ArrayLike, var_names: Sequence[str] | str | None = None) -> xr.Dataset:
         """Predictive quantiles, along a dimension ``quantile``.
 
         Parameters
         ----------
         q : array_like
             Probabilities strictly between 0 and 1.
-        var_names : sequence of str, optional
+        var_names : str or sequence of str, optional
             Which of ``names``; all by default.
         """
         p = np.atleast_1d(np.asarray(q, dtype=float))
@@ -142,7 +143,7 @@ class Prediction:
             found[..., rows] = exact.predictive_cdf(target, values[..., rows])
         return found
 
-    def to_frame(self, ci_prob: float = 0.89) -> pd.DataFrame:
+    def to_frame(self, ci_prob: float = CI_PROB) -> pd.DataFrame:
         """A row for each predicted one: labels, kind, mean, sds and equal-tailed intervals.
 
         ``mean``, ``sd`` and ``eti89_lb``, ``eti89_ub`` are those of the row's mean; ``y_sd`` and
@@ -154,10 +155,8 @@ class Prediction:
         ci_prob : float
             Probability of the equal-tailed intervals.
         """
-        if not 0 < ci_prob < 1:
-            raise SpecError(f"ci_prob: expected a probability between 0 and 1; found {ci_prob!r}")
-        ends = self.quantile([(1 - ci_prob) / 2, (1 + ci_prob) / 2])
-        interval = f"eti{100 * ci_prob:.0f}"
+        ends = self.quantile(tails(ci_prob))
+        interval = interval_label(ci_prob)
         columns: dict[str, Any] = dict(self.rows.labels)
         computed = {"kind": self.kind, "mean": self.mean[self.names[0]].to_numpy()}
         for name, prefix in zip(self.names, ("", f"{self.names[-1]}_"), strict=False):
@@ -218,7 +217,8 @@ class Prediction:
             return labels.astype(str)
         return np.arange(len(labels)) if labels.dtype == object else labels
 
-    def _known(self, var_names: Sequence[str] | None) -> list[str]:
+    def _known(self, var_names: Sequence[str] | str | None) -> list[str]:
+        var_names = [var_names] if isinstance(var_names, str) else var_names
         unknown = [name for name in var_names or [] if name not in self.names]
         if unknown:
             raise SpecError(

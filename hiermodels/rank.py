@@ -24,8 +24,7 @@ from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import Floats
 from hiermodels.noise_free import NO_ERROR, ReferencePosterior
 from hiermodels.parallel import for_each
-from hiermodels.posterior import SAMPLE_DIMS, Posterior, group_draws
-from hiermodels.spec import Spec
+from hiermodels.posterior import MEMORY_BUDGET, Posterior, level_draws
 from hiermodels.tables import (
     CI_PROB,
     Summary,
@@ -35,10 +34,8 @@ from hiermodels.tables import (
     with_header,
 )
 
-MEMORY = 2 * 2**30  # bytes for values and ranks; with more units, fewer draws are ranked
 BYTES = 12  # for a unit and draw: its value and its rank
 BLOCK = 1 << 18  # values that are sorted, or summarised, at a time
-UNITS_AT_A_TIME = 1024  # whose draws are made at a time, where they were not kept
 MOST_PAIRED = 500  # units of a matrix of pairs
 
 
@@ -151,9 +148,9 @@ def rank_units(
     SpecError
         If there is no such level, or an option is wrong.
     """
-    name = variable_of(posterior.spec, level)
+    name = posterior.spec.values_of(level)
     (dim,) = posterior.spec.dims(name)
-    ranks = _rank(_draws(posterior, name), highest_first)
+    ranks = rank_draws(_draws(posterior, name), highest_first)
     mean, sd = reference.mean[name].to_numpy(), reference.sd[name].to_numpy()
     columns = {"mean": mean, "sd": sd, **_describe(ranks, ci_prob)}
     columns["p_best"] = _share_at_most(ranks, 1)
@@ -176,26 +173,6 @@ def rank_units(
     return Ranking(with_header(table, posterior.spec, *notes), ranks, highest_first)
 
 
-def variable_of(spec: Spec, level: str | None) -> str:
-    """Name of the units' values at a level, which is a column of groups or the variable itself.
-
-    Raises
-    ------
-    SpecError
-        If the model has no such level.
-    """
-    names = {name: name for name in spec.values[: len(spec.groups)]}
-    by_column = dict(zip(reversed(spec.groups), names, strict=True))
-    if not names:
-        raise SpecError("a model without groups has no units to rank or to compare")
-    wanted = "theta" if level is None else level
-    if wanted not in names | by_column:
-        raise SpecError(
-            f"level: expected one of {', '.join(map(repr, [*by_column, *names]))}; found {level!r}"
-        )
-    return (by_column | names)[wanted]
-
-
 def _count(top: float, units: int) -> int:
     """How many units ``top`` stands for: a count, or a share of them, at least one."""
     if top == int(top) and 1 <= top <= units:
@@ -209,24 +186,13 @@ def _count(top: float, units: int) -> int:
 
 def _draws(posterior: Posterior, name: str) -> xr.DataArray:
     """Draws of a level's values (chain, draw, unit); fewer of each chain if memory is short."""
-    kept = posterior.datatree["posterior"].to_dataset()
-    size = posterior.data.sizes[posterior.spec.values.index(name)]
-    chains, draws = kept.sizes["chain"], kept.sizes["draw"]
-    few = int(np.clip(MEMORY // (BYTES * size * chains), 1, draws))
-    if name in kept:
-        return kept[name][:, :few]
-    (dim,) = posterior.spec.dims(name)
-    labels = posterior.data.coords[dim]
-    values = np.empty((size, chains, few))
-    for first in range(0, size, UNITS_AT_A_TIME):
-        part = slice(first, first + UNITS_AT_A_TIME)
-        drawn = group_draws(posterior, labels[part].tolist()).to_numpy()
-        values[part] = np.moveaxis(drawn[:, :few], -1, 0)
-    coords = {"chain": kept["chain"], "draw": kept["draw"][:few], dim: labels}
-    return xr.DataArray(np.moveaxis(values, 0, -1), coords, (*SAMPLE_DIMS, dim))
+    sizes = posterior.datatree["posterior"].sizes
+    units = posterior.data.sizes[posterior.spec.values.index(name)]
+    few = int(np.clip(MEMORY_BUDGET // (BYTES * units * sizes["chain"]), 1, sizes["draw"]))
+    return level_draws(posterior, name, slice(few))
 
 
-def _rank(values: xr.DataArray, highest_first: bool) -> xr.DataArray:
+def rank_draws(values: xr.DataArray, highest_first: bool = True) -> xr.DataArray:
     """Ranks within each draw, from 1; a unit's ranks are side by side in memory."""
     flat = _by_unit(values)
     units, n = flat.shape

@@ -128,6 +128,25 @@ class Spec:
             return ()
         return (self.groups[-1 - self.values.index(name)],)
 
+    def values_of(self, level: str | None = None) -> str:
+        """Name of the values of a level, given by this name or by its column.
+
+        By default the innermost level's.
+
+        Raises
+        ------
+        SpecError
+            If there is no such level.
+        """
+        if not self.groups:
+            raise SpecError("this needs groups; this model has one population")
+        columns = {self.dims(name)[0]: name for name in self.values[:-1]}
+        for column, name in columns.items():
+            if level in (None, name, column):
+                return name
+        known = ", ".join(f"{name!r} or {column!r}" for column, name in columns.items())
+        raise SpecError(f"level: expected {known}; found {level!r}")
+
     def variance_prior(self, name: str) -> VariancePrior:
         """Prior of the sd with this name."""
         prior = self.priors[name]

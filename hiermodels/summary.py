@@ -29,7 +29,7 @@ def summarize(
     Raises
     ------
     SpecError
-        If the result would not be a table.
+        If the result would not be a table, or there are no draws of a variable.
     """
     from arviz_base import rcParams
     from arviz_stats import summary
@@ -41,7 +41,10 @@ def summarize(
         var_names = [name for name in posterior.spec.variables if name not in left_out]
     draws = posterior.datatree.copy()
     draws["posterior"] = draws["posterior"].to_dataset().reset_coords(drop=True)  # ArviZ stacks
-    table = summary(draws, var_names=var_names, **options)
+    try:
+        table = summary(draws, var_names=var_names, **options)
+    except KeyError as error:
+        raise SpecError(_missing(posterior, var_names)) from error
     sizes = posterior.datatree["posterior"].sizes
     notes = [f"{posterior.engine}: {sizes['chain']} chains × {sizes['draw']} draws"]
     if any(str(column).endswith("_lb") for column in table.columns):
@@ -50,6 +53,18 @@ def summarize(
         notes.append(interval_note(prob, kind or rcParams["stats.ci_kind"]))
     notes += [_explain(posterior, name) for name in left_out]
     return with_header(table, posterior.spec, *notes)
+
+
+def _missing(posterior: Posterior, var_names: Sequence[str] | str | None) -> str:
+    """Why draws of variables that were asked for are not there."""
+    names = [var_names] if isinstance(var_names, str) else list(var_names or [])
+    if "theta" in names and posterior.draw_groups is not None:
+        return (
+            "var_names: draws of theta were not kept; .draws(groups=[…]) makes those of some "
+            "groups, and .reference().summary(['theta']) has all without Monte Carlo error"
+        )
+    known = posterior.datatree["posterior"].data_vars
+    return f"var_names: found {names!r}; the draws have {', '.join(map(str, known))}"
 
 
 def _too_many(posterior: Posterior) -> list[str]:

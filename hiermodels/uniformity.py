@@ -42,6 +42,24 @@ def p_value(sample: Floats) -> float:
     return _crossing(n, float(_tails(n)[np.arange(len(points)), counts].min()))
 
 
+def distance(sample: Floats) -> Floats:
+    """Largest distance between a distribution function and the uniform one: Kolmogorov's.
+
+    Parameters
+    ----------
+    sample : (N, ...)
+        Values between 0 and 1.
+
+    Returns
+    -------
+    (...)
+    """
+    in_order = np.sort(sample, axis=0)
+    n = len(in_order)
+    steps = np.arange(n + 1).reshape(-1, *(1,) * (sample.ndim - 1)) / n
+    return np.maximum(steps[1:] - in_order, in_order - steps[:-1]).max(axis=0)
+
+
 def band(n: int, level: float) -> tuple[Floats, Floats, Floats]:
     """Band that the distribution function of n uniform values leaves with at most some probability.
 

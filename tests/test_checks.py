@@ -11,6 +11,7 @@ from scipy import stats
 
 import hiermodels as hm
 from hiermodels.checks import check, replicated_means, statistics_of, with_replicates
+from hiermodels.posterior import thin
 
 ERROR = 4 * np.sqrt(0.25 / 4000)  # of a probability from 4,000 draws, at the most
 LEAST = 1e-3  # p-value below which two distributions differ
@@ -85,7 +86,7 @@ def test_means_are_weighted_where_errors_are_known():
 def test_replicated_statistics_are_those_of_replicated_rows(pupils, frame, replicate):
     """Means and scatter, drawn directly, have the law of rows drawn one by one."""
     found = statistics_of(pupils.posterior, replicate=replicate, random_seed=1).replicated
-    drawn = with_replicates(pupils.posterior, replicate=replicate, draws=800, random_seed=2)
+    drawn = with_replicates(thin(pupils.posterior, 800), replicate, random_seed=2)
     outcomes = drawn.datatree["posterior_predictive"]["score"].to_numpy().reshape(-1, len(frame))
     assert len(outcomes) == 800
     table = by_hand(frame, outcomes.T)
@@ -169,11 +170,33 @@ def test_a_group_from_elsewhere_is_seen_by_new_groups_only(schools):
 def test_draws_of_groups_that_were_not_kept_are_drawn_again(schools):
     kept, not_kept = (fitted(schools, memory_budget=budget) for budget in (1e9, 10))
     outcomes = [
-        with_replicates(fit.posterior, draws=100, random_seed=1).datatree["posterior_predictive"]
+        with_replicates(thin(fit.posterior, 100), random_seed=1).datatree["posterior_predictive"]
         for fit in (kept, not_kept)
     ]
     assert outcomes[0]["y"].sizes == {"chain": 4, "draw": 25, "row": 8}
     np.testing.assert_array_equal(outcomes[0]["y"], outcomes[1]["y"])
+
+
+def test_replicated_rows_that_are_there_already_are_kept(schools):
+    fit = fitted(schools, posterior_predictive=True, log_likelihood=True)
+    assert with_replicates(fit.posterior).datatree.identical(fit.datatree)
+    some = thin(fit.posterior, 100).datatree
+    for name in ("posterior", "sample_stats", "posterior_predictive", "log_likelihood"):
+        every = fit.datatree[name].to_dataset().isel(draw=slice(None, None, 40))
+        assert some[name].to_dataset().identical(every)
+    anew = with_replicates(fit.posterior, "groups", random_seed=1).datatree
+    assert anew["posterior"].identical(fit.datatree["posterior"])
+    assert not anew["posterior_predictive"].equals(fit.datatree["posterior_predictive"])
+
+
+def test_the_stream_is_apart_from_that_of_the_fit(schools):
+    """A generator of the fit's seed would draw again what the fit has drawn."""
+    fit = fitted(schools)
+    own, other = (
+        statistics_of(fit.posterior, random_seed=seed).replicated
+        for seed in (1, np.random.default_rng(1))
+    )
+    assert not own.equals(other)
 
 
 def test_the_same_seed_gives_the_same_bits(players):

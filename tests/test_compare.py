@@ -149,6 +149,59 @@ def test_some_variables_can_be_chosen(fit):
         hm.compare(tree, fit, var_names=["tau", "mu"])
 
 
+def test_a_variable_is_chosen_by_its_name(fit):
+    assert set(hm.compare(fit, fit, var_names="tau").pit) == {"tau"}
+    assert list(fit.reference().quantile(0.5, "tau")) == ["tau"]
+    assert list(fit.predict().quantile(0.5, "y_mean")) == ["y_mean"]
+
+
+def test_names_that_are_taken_are_refused(fit):
+    with pytest.raises(hm.SpecError, match="rename: the draws have a variable 'tau' already"):
+        hm.compare(fit.datatree, fit, rename={"mu": "tau"})
+    swapped = changed(fit, mu=fit.datatree["posterior"]["tau"], tau=fit.datatree["posterior"]["mu"])
+    names = {"mu": "tau", "tau": "mu"}
+    pd.testing.assert_frame_equal(
+        hm.compare(swapped, fit, rename=names).table, hm.compare(fit, fit).table
+    )
+
+
+def test_sides_that_are_exchanged_are_refused(fit):
+    with pytest.raises(hm.SpecError, match=r"mcmc: expected draws.*found IntegratedPosterior"):
+        hm.compare(fit.reference(), fit)
+    with pytest.raises(hm.SpecError, match=r"exact: expected a Fit or .*; found DataTree"):
+        hm.compare(fit, fit.datatree)
+
+
+def test_draws_that_were_not_kept_are_refused_with_a_way_out(schools):
+    fit = hm.fit(schools, random_seed=1, memory_budget=10)
+    with pytest.raises(hm.SpecError, match=r"'theta' were not kept.*var_names=\['mu', 'tau'\]"):
+        hm.compare(fit, fit)
+    assert hm.compare(fit, fit, var_names=["mu", "tau"]).passed
+
+
+def test_other_parents_are_refused():
+    data = hm.datasets.simulate_classrooms(4, classrooms=3, pupils=2, random_seed=1)
+    data["classroom"] = data["school"].astype(str) + data["classroom"].astype(str)
+    first = hm.fit(data, "score ~ (1 | school/classroom)", draws=100, random_seed=1)
+    schools, rooms = data["school"].unique(), data["classroom"].unique()
+    moved = data.assign(school=data["school"].where(data["classroom"] != rooms[0], schools[1]))
+    other = hm.fit(moved, "score ~ (1 | school/classroom)", draws=100, random_seed=1)
+    with pytest.raises(hm.SpecError, match="'school' that those of 'classroom' belong to differ"):
+        hm.compare(first, other)
+    mixed = data.sample(frac=1, random_state=1)
+    assert hm.compare(first, hm.reference(mixed, "score ~ (1 | school/classroom)")).passed
+
+
+def test_covariates_and_one_population_are_compared_too(schools):
+    data = schools.assign(x=np.arange(8.0))
+    fit = hm.fit(data, "y ~ x + (1 | school)", se="sigma", log_likelihood=True, random_seed=1)
+    comparison = hm.compare(fit, fit)
+    assert comparison.passed
+    assert "beta[x]" in comparison.table.index.get_level_values("quantity")
+    one = hm.fit(schools[["y"]], outcome="y", groups=[], random_seed=1)
+    assert hm.compare(one, one).passed
+
+
 def test_units_without_labels_are_refused(fit):
     draws = fit.datatree["posterior"].to_dataset().drop_vars("school")
     with pytest.raises(hm.SpecError, match=r"no labels on dimension 'school'.*assign_coords"):
@@ -249,3 +302,8 @@ def test_the_plot_shows_the_differences_and_scores(fit, backend):
     rows = comparison.table.loc[[f"theta[{label}]" for label in "ABCDEFGH"]]
     p = rows.xs("95%", level="statistic")["p"].to_numpy()
     assert 2 * norm.sf(np.abs(points[24:32, 1])) == pytest.approx(p)
+
+
+def test_layers_that_the_plot_has_not_are_refused(fit):
+    with pytest.raises(hm.SpecError, match=r"visuals: expected band, .*; found 'bands'"):
+        hm.compare(fit, fit).plot(visuals={"bands": False})

@@ -35,10 +35,12 @@ def test_eight_schools_given_tau_are_the_book_s_formulas(schools):
     np.testing.assert_allclose(found["sd"], expected, rtol=1e-10)
 
 
-def test_tau_runs_over_its_posterior(schools):
-    found = moments_given_sd(*prepared(schools), "tau", "theta")
+@pytest.mark.parametrize("priors", [{}, {"tau": hm.HalfNormal(5)}], ids=["flat", "light tail"])
+def test_tau_runs_over_its_posterior(schools, priors):
+    """Beyond the light tail of a prior nothing is left in a layer, not even in rounding."""
+    found = moments_given_sd(*prepared(schools, priors=priors), "tau", "theta")
     with contextlib.redirect_stdout(None):
-        below = hm.reference(schools).cdf("tau", found["at"].to_numpy())
+        below = hm.reference(schools, priors=priors).cdf("tau", found["at"].to_numpy())
     assert (np.diff(below) > 0).all()
     assert below[0] == pytest.approx(ENDS[0], abs=1e-3)
     assert below[-1] == pytest.approx(ENDS[1], abs=2e-3)

@@ -126,7 +126,7 @@ def test_what_a_model_without_groups_does_not_take():
         hm.fit(frame(), outcome="y", groups=[], priors={"theta": hm.Normal(0, 1)})
     with pytest.raises(hm.SpecError, match="model without groups is the conjugate one"):
         hm.fit(frame().assign(se=1.0), outcome="y", groups=[], se="se")
-    with pytest.raises(hm.SpecError, match="plot_shrinkage needs groups"):
+    with pytest.raises(hm.SpecError, match="needs groups"):
         hm.fit(frame(), outcome="y", groups=[]).plot_shrinkage()
     with pytest.raises(hm.SpecError, match="no draws of groups"):
         hm.fit(frame(), outcome="y", groups=[]).draws()

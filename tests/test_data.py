@@ -6,6 +6,8 @@ from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import polars
+import pyarrow
 import pytest
 
 import hiermodels as hm
@@ -89,9 +91,9 @@ def test_decimals(schools):
     assert (data.y == schools["y"]).all()
 
 
-def test_a_polars_and_an_arrow_frame(schools):
-    pa = pytest.importorskip("pyarrow")
-    data = read(pa.Table.from_pandas(schools))
+@pytest.mark.parametrize("convert", [polars.from_pandas, pyarrow.Table.from_pandas])
+def test_a_polars_and_an_arrow_frame(schools, convert):
+    data = read(convert(schools))
     assert data.labels[0].tolist() == list("ABCDEFGH")
     assert (data.y == schools["y"]).all()
 

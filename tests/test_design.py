@@ -71,11 +71,6 @@ def test_names(covariates, names):
     assert design.matrix.dtype == float
 
 
-def need_arrow(kind):
-    if "pyarrow" in kind:
-        pytest.importorskip("pyarrow")
-
-
 def column(name, frame):
     """The column of the design with this name, written out by hand."""
     value = np.ones(len(frame))
@@ -132,7 +127,6 @@ def test_categories_keep_their_order_and_lose_those_that_do_not_occur():
 
 @pytest.mark.parametrize("kind", ["string", "object", "category", "string[pyarrow]"])
 def test_kinds_of_text(kind):
-    need_arrow(kind)
     plain, other = make("sex*ses"), make("sex*ses", FRAME.astype({"sex": kind}))
     assert (other.names, other.levels) == (plain.names, plain.levels)
     assert (other.matrix == plain.matrix).all()
@@ -140,7 +134,6 @@ def test_kinds_of_text(kind):
 
 @pytest.mark.parametrize("kind", ["float64", "Int64", "object", "int64[pyarrow]", "uint16"])
 def test_kinds_of_numbers(kind):
-    need_arrow(kind)
     frame = FRAME.astype({"year": kind})
     assert (make("year", frame).matrix == make("year").matrix).all()
     assert make("C(year)", frame).names == make("C(year)").names
@@ -148,7 +141,6 @@ def test_kinds_of_numbers(kind):
 
 @pytest.mark.parametrize("kind", ["boolean", "object", "bool[pyarrow]"])
 def test_kinds_of_truth_values(kind):
-    need_arrow(kind)
     design = make("new", FRAME.astype({"new": kind}))
     assert design.names == ("new[True]",)
     assert (design.matrix[:, 0] == FRAME["new"]).all()

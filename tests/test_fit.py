@@ -72,3 +72,25 @@ def test_labels_with_markup_and_spaces(schools):
     fit = hm.fit(schools.assign(school=names), random_seed=1)
     assert fit.datatree["posterior"]["school"].values.tolist() == names
     assert list(fit.reference().summary().index[2:]) == [f"theta[{name}]" for name in names]
+
+
+@pytest.mark.parametrize("seed", [-1, "1", 1.5])
+def test_what_is_no_seed_is_refused(fit, schools, seed):
+    for use in (
+        lambda: hm.fit(schools, random_seed=seed),
+        lambda: fit.check(random_seed=seed),
+        lambda: fit.predict(random_seed=seed),
+    ):
+        with pytest.raises(hm.SpecError, match="random_seed: expected a non-negative integer"):
+            use()
+
+
+def test_prior_predictives_have_a_number_of_draws(fit):
+    with pytest.raises(hm.SpecError, match="draws: expected a positive integer; found 0"):
+        fit.prior_predictive(draws=0)
+
+
+def test_draws_of_one_group_by_its_label(fit):
+    assert fit.draws("B").identical(fit.draws(["B"]))
+    with pytest.raises(hm.DataError, match="there is no school 'Z'"):
+        fit.draws("Z")

@@ -91,6 +91,21 @@ def test_flat_likelihood_differs_from_a_vague_one_by_the_prior_density():
     assert flat == pytest.approx(proper + 0.5 * np.log(2 * np.pi * 1e9), abs=1e-6)
 
 
+@pytest.mark.parametrize("spread", [1.0, 1e12, 1e20])
+def test_the_intercept_falls_back_on_its_prior_where_the_groups_say_nothing(spread):
+    """``1/(1/v + k/(τ² + σ²))`` for k groups of one row, to all digits however large τ is."""
+    rng = np.random.default_rng(4)
+    design = random_design(rng, 1, 0, known=True)
+    weight = design.tree.weight
+    variances, prior = (
+        Variances((np.array([spread]),), np.ones(1)),
+        independent(np.zeros(1), np.array([0.25])),
+    )
+    _, variance = gaussian.level_moments(design.tree, variances, prior, np.zeros(0), level=1)
+    expected = 1 / (0.25 + (1 / (spread + 1 / weight)).sum())
+    np.testing.assert_allclose(variance, [[expected]], rtol=1e-13)
+
+
 @pytest.mark.parametrize("dense", [0, 8])
 def test_equal_weights_are_put_together_without_a_trace(monkeypatch, dense):
     """Groups of equal size share their sums, in a plain or a sparse table: the same density."""

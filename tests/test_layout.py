@@ -26,8 +26,9 @@ STOREYS = """
 """
 FLOORS = STOREYS.split()
 HEAVY = (
-    *("pymc", "pytensor", "nutpie", "matplotlib", "arviz_plots", "arviz_stats", "numba"),
-    "scipy.special",  # takes as long as all of this package
+    *("pymc", "pytensor", "nutpie", "numba", "matplotlib", "arviz_plots", "arviz_stats"),
+    *("arviz_base", "formulaic", "h5netcdf", "h5py", "rich", "scipy.linalg", "scipy.optimize"),
+    *("scipy.special", "scipy.stats"),
 )
 
 

@@ -273,7 +273,9 @@ def test_levels_that_do_not_exist_are_refused(fit, method):
 
 @pytest.mark.parametrize("method", ["plot_shrinkage", "plot_caterpillar", "plot_variance"])
 def test_probabilities_are_checked(fit, method):
-    with pytest.raises(hm.SpecError, match=r"ci_prob: expected a number between 0 and 1; found 89"):
+    with pytest.raises(
+        hm.SpecError, match=r"ci_prob: expected a probability between 0 and 1; found 89"
+    ):
         getattr(fit, method)(ci_prob=89)
 
 
@@ -437,6 +439,31 @@ def test_leave_one_out_probabilities(pupils, backend):
     assert np.nanmin(x) >= 0
     assert np.nanmax(x) <= 1
     assert np.nanmax(np.abs(away)) < 0.2  # the model is right
+
+
+@pytest.mark.filterwarnings("error:num_samples", "error:Your data")
+def test_few_draws_give_few_curves_and_no_leave_one_out_probabilities(schools):
+    few = fitted(schools, draws=10, chains=2)
+    assert few.plot_ppc("dist", random_seed=1).get_viz("predictive_dist", "y").size == 20
+    with pytest.raises(hm.SpecError, match="'loo_pit' needs at least 25 draws in all chains; foun"):
+        few.plot_ppc("loo_pit")
+    with pytest.raises(hm.SpecError, match="'stat' needs at least 2 draws"):
+        fitted(schools, draws=1, chains=1).plot_ppc("stat")
+
+
+@pytest.mark.parametrize("kind", ["dist", "loo_pit"])
+def test_replicates_that_are_there_already_are_shown(schools, kind):
+    """Whatever the seed; and those of groups whose draws were not kept are drawn again."""
+    with_own = fitted(schools, posterior_predictive=True)
+    layers = {"dist": ("observed_dist", "predictive_dist"), "loo_pit": ("ecdf_lines",)}[kind]
+    plots = [
+        with_own.plot_ppc(kind),
+        fitted(schools).plot_ppc(kind, random_seed=1),
+        fitted(schools, memory_budget=10).plot_ppc(kind, random_seed=1),
+    ]
+    last = [layer(plot, layers[0], "y") for plot in plots]
+    np.testing.assert_array_equal(last[0], last[2])
+    np.testing.assert_array_equal(last[1], last[2])
 
 
 def test_predictive_checks_refuse_what_they_do_not_know(fit):

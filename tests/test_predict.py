@@ -7,6 +7,7 @@ from dataclasses import replace
 import dense
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 from scipy import optimize, stats
 
@@ -463,8 +464,7 @@ def test_order_index_and_labels_are_kept(pastes):
 
 
 def test_polars(pastes):
-    pl = pytest.importorskip("polars")
-    frame = pl.DataFrame({"batch": ["K", "A"], "cask": ["a", "b"]})
+    frame = polars.DataFrame({"batch": ["K", "A"], "cask": ["a", "b"]})
     expected = pastes.predict(frame.to_pandas()).to_frame()
     pd.testing.assert_frame_equal(pastes.predict(frame).to_frame(), expected)
 

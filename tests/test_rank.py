@@ -8,7 +8,7 @@ import pytest
 from scipy import integrate, stats
 
 import hiermodels as hm
-from hiermodels import rank
+from hiermodels import posterior, rank
 
 
 def frame(y, sigma):
@@ -132,11 +132,11 @@ def test_pairs_are_compared_within_draws(fit, highest_first):
 def test_draws_that_were_not_kept_are_ranked_too(schools, monkeypatch):
     data = frame(np.random.default_rng(1).normal(size=60), 0.7)
     kept = hm.fit(data, draws=200, random_seed=5).rank(top=5)
-    monkeypatch.setattr(rank, "UNITS_AT_A_TIME", 16)
+    monkeypatch.setattr(posterior, "GROUPS_AT_A_TIME", 16)
     made = hm.fit(data, draws=200, random_seed=5, memory_budget=0)
     assert "theta" not in made.datatree["posterior"]
     pd.testing.assert_frame_equal(made.rank(top=5).table, kept.table)
-    monkeypatch.setattr(rank, "MEMORY", 60 * 4 * rank.BYTES * 50)
+    monkeypatch.setattr(rank, "MEMORY_BUDGET", 60 * 4 * rank.BYTES * 50)
     few = made.rank()
     assert few.ranks.sizes["draw"] == 50
     assert "over 200 joint draws" in repr(few)
@@ -166,7 +166,7 @@ def test_long_tables_are_cut_and_say_what_they_are():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"level": "district"}, "level: expected one of 'school', 'theta'; found 'district'"),
+        ({"level": "district"}, "level: expected 'theta' or 'school'; found 'district'"),
         ({"top": 0}, "top: expected a count from 1 to 8, or a share"),
         ({"top": 9}, "top: expected a count from 1 to 8, or a share"),
         ({"top": 2.5}, "top: expected a count from 1 to 8, or a share"),
@@ -185,5 +185,5 @@ def test_unknown_units_are_refused(fit):
 
 def test_one_population_has_no_ranks():
     data = pd.DataFrame({"y": [1.0, 2.0, 4.0]})
-    with pytest.raises(hm.SpecError, match="no units"):
+    with pytest.raises(hm.SpecError, match="needs groups"):
         hm.fit(data, groups=[], outcome="y", draws=10).rank()

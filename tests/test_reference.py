@@ -101,7 +101,7 @@ def test_log_marginal_likelihood_is_the_dense_integral():
 
 def test_log_marginal_likelihood_needs_proper_priors(schools):
     exact = hm.reference(schools, priors={"tau": hm.HalfNormal(5)})
-    with pytest.raises(hm.ImproperPosteriorError, match=r"those of mu are not: Flat\(\)"):
+    with pytest.raises(hm.ImproperPosteriorError, match=r"these are not: mu ~ Flat\(\)\. Give"):
         _ = exact.log_marginal_likelihood
 
 

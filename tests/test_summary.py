@@ -55,6 +55,12 @@ def test_what_is_no_table_is_refused(fit):
         fit.summary(fmt="xarray")
 
 
+def test_variables_that_are_not_there_are_refused(fit):
+    with pytest.raises(hm.SpecError, match=r"var_names: .*'rho'.*; the draws have mu, tau, theta"):
+        fit.summary(var_names=["tau", "rho"])
+    assert list(fit.summary(var_names="~theta").index) == ["mu", "tau"]
+
+
 def test_very_many_groups_are_left_out_with_a_note(monkeypatch):
     monkeypatch.setattr(summary, "MOST_SCALARS", 30)
     data = frame(np.random.default_rng(1).normal(size=31), 0.7)
@@ -68,6 +74,8 @@ def test_very_many_groups_are_left_out_with_a_note(monkeypatch):
     made = hm.fit(data, draws=50, random_seed=1, memory_budget=0)
     assert list(made.summary().index) == ["mu", "tau"]
     assert ".draws(groups=[…])" in repr(made.summary())
+    with pytest.raises(hm.SpecError, match=r"draws of theta were not kept; .*\.draws\(groups="):
+        made.summary(var_names=["tau", "theta"])
     whole = hm.fit(data.head(30), draws=50, random_seed=1)
     assert len(whole.summary()) == 32
 

@@ -72,3 +72,11 @@ def test_the_power_is_as_documented():
         pits = stats.norm.cdf(1.5 * rng.standard_normal((300, n)))
         found = np.mean([uniformity.p_value(pit) <= 0.01 / 11 for pit in pits])
         assert least < found <= most
+
+
+def test_the_distance_is_kolmogorov_s():
+    sample = np.random.default_rng(1).random((37, 2, 3)) ** 1.5
+    expected = [
+        [stats.kstest(sample[:, i, j], "uniform").statistic for j in range(3)] for i in range(2)
+    ]
+    np.testing.assert_allclose(uniformity.distance(sample), expected, rtol=1e-12)

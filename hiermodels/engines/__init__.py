@@ -16,10 +16,8 @@ import numpy as np
 
 from hiermodels.data import GroupedData
 from hiermodels.errors import SpecError
-from hiermodels.posterior import Posterior, Seed
+from hiermodels.posterior import Posterior, Seed, generator
 from hiermodels.spec import Spec
-
-__all__ = ["ENGINES", "Sample", "Seed", "get_engine"]
 
 ENGINES: Mapping[str, str] = {
     "exact": "hiermodels.engines.exact",
@@ -94,10 +92,4 @@ def integer_seed(random_seed: Seed) -> int:
     """Turn a seed into the integer that a sampler takes; a Generator moves on."""
     if isinstance(random_seed, int | np.integer) and random_seed >= 0:
         return int(random_seed)
-    try:
-        return int(np.random.default_rng(random_seed).integers(2**31))
-    except (TypeError, ValueError) as error:
-        raise SpecError(
-            f"random_seed: expected a non-negative integer, a numpy Generator or SeedSequence, or "
-            f"None; found {random_seed!r}"
-        ) from error
+    return int(generator(random_seed).integers(2**31))

@@ -17,13 +17,20 @@ from hiermodels import gaussian, lattice
 from hiermodels.blas import one_blas_thread
 from hiermodels.conjugate import ConjugatePosterior
 from hiermodels.data import GroupedData
-from hiermodels.engines import Refit, Seed
+from hiermodels.engines import Refit
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats, Upward
 from hiermodels.integrated import sd_certificate
 from hiermodels.lattice import Draws, Lattice
 from hiermodels.marginal import DrawsOnDemand, Marginal, Values
-from hiermodels.posterior import MEMORY_BUDGET, Posterior, build_datatree, by_chain
+from hiermodels.posterior import (
+    MEMORY_BUDGET,
+    Posterior,
+    Seed,
+    build_datatree,
+    by_chain,
+    generator,
+)
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
 
@@ -73,7 +80,7 @@ def sample(
         raise SpecError(
             f"engine 'exact' has no option {next(iter(options))!r}; it takes memory_budget only"
         )
-    rng = np.random.default_rng(random_seed)
+    rng = generator(random_seed)
     draw = _draw_hierarchy if spec.groups else _draw_population
     drawn = draw(spec, data, chains * draws, rng, memory_budget)
     datatree = build_datatree(

@@ -18,13 +18,13 @@ import pymc as pm
 import xarray as xr
 
 from hiermodels.data import GroupedData
-from hiermodels.engines import Refit, Seed, integer_seed
+from hiermodels.engines import Refit, integer_seed
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
 from hiermodels.marginal import Marginal, Values
 from hiermodels.models import as_one_group, build_model, outcome_statistics
 from hiermodels.parameterization import Choice, Observed, Parameterization, choose
-from hiermodels.posterior import SAMPLE_DIMS, Posterior, build_datatree
+from hiermodels.posterior import SAMPLE_DIMS, Posterior, Seed, build_datatree
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
 

@@ -9,7 +9,9 @@ import xarray as xr
 from arviz_plots import PlotCollection
 
 import hiermodels.plots.layout as layout
-from hiermodels.posterior import SAMPLE_DIMS, Posterior
+from hiermodels.posterior import SAMPLE_DIMS, Posterior, level_draws
+from hiermodels.rank import rank_draws
+from hiermodels.tables import CI_PROB, tails
 
 LAYERS = ("interval", "point_estimate", "grand_mean", "rank_interval", "rank")
 
@@ -19,7 +21,7 @@ def plot_caterpillar(
     *,
     level: str = "theta",
     ranks: bool = True,
-    ci_prob: float = 0.89,
+    ci_prob: float = CI_PROB,
     backend: str | None = None,
     visuals: dict[str, Any] | None = None,
     **pc_kwargs: Any,
@@ -57,10 +59,10 @@ def plot_caterpillar(
     ----------
     Goldstein & Spiegelhalter (1996), League tables and their limitations, JRSS A 159:385.
     """
-    layout.check_probability(ci_prob)
+    tails(ci_prob)
     visuals = layout.split(visuals, LAYERS)
-    name = layout.level_name(posterior.spec, level)
-    draws = layout.level_draws(posterior, name)
+    name = posterior.spec.values_of(level)
+    draws = level_draws(posterior, name)
     order = np.argsort(-draws.mean(SAMPLE_DIMS).values, kind="stable")
     draws = draws.isel({draws.dims[-1]: order})
     columns = ["forest", "rank"] if ranks else ["forest"]
@@ -73,18 +75,10 @@ def plot_caterpillar(
     text = f"{name}: posterior mean, {ci_prob:.0%} interval; dashed: {intercept}"
     layout.label_x(plot, {"column": "forest"}, text)
     if ranks:
-        _draw(
-            plot, rank_draws(draws), {"column": "rank"}, ("rank_interval", "rank"), ci_prob, visuals
-        )
+        layers, panel = ("rank_interval", "rank"), {"column": "rank"}
+        _draw(plot, rank_draws(draws), panel, layers, ci_prob, visuals)
         layout.label_x(plot, {"column": "rank"}, f"rank: mean, {ci_prob:.0%} interval")
     return plot
-
-
-def rank_draws(draws: xr.DataArray) -> xr.DataArray:
-    """Rank of each unit in each draw, 1 for the highest value."""
-    from scipy.stats import rankdata
-
-    return draws.copy(data=rankdata(-draws.to_numpy(), axis=-1))
 
 
 def _draw(

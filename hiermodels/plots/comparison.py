@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
+from arviz_plots import PlotCollection
+from arviz_plots.visuals import (
+    fill_between_y,
+    hline,
+    labelled_title,
+    labelled_x,
+    labelled_y,
+    line_xy,
+    scatter_xy,
+    set_xticks,
+)
 
+import hiermodels.plots.layout as layout
 from hiermodels.compare import JUDGED, QUANTILES, Comparison
 from hiermodels.gaussian import Floats
 from hiermodels.posterior import SAMPLE_DIMS
 
-if TYPE_CHECKING:
-    from arviz_plots import PlotCollection
-
 PLACES = np.linspace(0.005, 0.995, 100)  # at which the distribution functions are compared
 PANELS = ("difference", "z")
+LAYERS = ("band", "ecdf", "scores", "zero", "limits")
 SHORT = {"mean": "mean", **{label: label for label in QUANTILES}, "uniformity": "all"}
 JITTER = 0.3  # half the width over which the units of a variable are spread out
-MOST_BOLD = 60  # units whose lines are drawn at full strength
-WIDTH, HEIGHT = 2.7, 5.2  # inches of a column, and of the figure
+WIDTH, HEIGHT = 270.0, 520.0  # dots of a column, and of the figure
 
 
 def plot_compare(
@@ -56,56 +65,41 @@ def plot_compare(
     ----------
     Säilynoja, Bürkner & Vehtari (2022), Statistics and Computing 32:32 (ECDF differences).
     """
-    from arviz_base import rcParams
-    from arviz_plots import PlotCollection
-    from arviz_plots.visuals import fill_between_y, hline, line_xy, scatter_xy
-
-    pit = comparison.pit
+    visuals, pit = layout.split(visuals, LAYERS), comparison.pit
     frame = xr.Dataset({name: ("panel", np.zeros(2)) for name in pit}, {"panel": list(PANELS)})
-    figure: dict[str, Any] = {
-        "figsize": (100 * WIDTH * max(len(pit), 2), 100 * HEIGHT),
-        "figsize_units": "dots",
-    }
-    if (backend or rcParams["plot.backend"]) == "matplotlib":
-        figure["layout"] = "constrained"
-    pc_kwargs["figure_kwargs"] = figure | pc_kwargs.get("figure_kwargs", {})
     one_panel = frame.isel(panel=0, drop=True)
+    options = layout.with_figure(backend, pc_kwargs, figsize=(WIDTH * max(len(pit), 2), HEIGHT))
     plot = PlotCollection.grid(
-        frame, cols=["__variable__"], rows=["panel"], backend=backend, **pc_kwargs
+        frame, cols=["__variable__"], rows=["panel"], backend=backend, **options
     )
-    strength = {name: 1.0 if _units(values) <= MOST_BOLD else 0.35 for name, values in pit.items()}
-    visuals = visuals or {}
     for name in pit:
-        own = {
-            "band": (fill_between_y, _band(comparison, name), {"color": "gray", "alpha": 0.25}),
-            "ecdf": (line_xy, _differences(pit[name]), {"color": "C0", "alpha": strength[name]}),
-            "scores": (
-                scatter_xy,
-                _scores(comparison, name),
-                {"color": "C0", "alpha": strength[name], "size": 12},
-            ),
-        }
-        for visual, (draw, data, look) in own.items():
-            if visuals.get(visual, {}) is not False:
-                place = {"panel": PANELS[visual == "scores"]}
-                look = look | visuals.get(visual, {})
-                plot.map(draw, visual, data=xr.Dataset({name: data}), coords=place, **look)
-    if visuals.get("zero", {}) is not False:
-        look = {"color": "black", "width": 0.7} | visuals.get("zero", {})
-        plot.map(hline, "zero", data=frame, **look)
-    if visuals.get("limits", {}) is not False:
-        look = {"color": "gray", "linestyle": "C1"} | visuals.get("limits", {})
-        for sign in (-1, 1):
-            lines = one_panel + sign * _limit(comparison)
-            plot.map(hline, f"limit_{sign}", data=lines, coords={"panel": "z"}, **look)
+        _draw(plot, comparison, name, visuals)
+    looks: dict[str, Any] = {"color": "black", "width": 0.7}
+    layout.add(plot, "zero", hline, frame, {}, looks, visuals)
+    looks = {"color": "gray", "linestyle": "C1"}
+    for sign in (-1, 1):
+        lines = one_panel + sign * _limit(comparison)
+        layout.add(plot, "limits", hline, lines, {"panel": "z"}, looks, visuals)
     _label(plot, comparison, one_panel)
     return plot
 
 
+def _draw(plot: PlotCollection, comparison: Comparison, name: Any, visuals: dict[str, Any]) -> None:
+    """Draw the column of a variable."""
+    pit = comparison.pit[name]
+    upper, lower = ({"panel": panel} for panel in PANELS)
+    strength = 0.35 if layout.is_crowded(_units(pit)) else 1.0
+    looks: dict[str, Any] = {"color": "gray", "alpha": 0.25}
+    band = xr.Dataset({name: _band(comparison, name)})
+    layout.add(plot, "band", fill_between_y, band, upper, looks, visuals)
+    looks = {"color": "C0", "alpha": strength}
+    layout.add(plot, "ecdf", line_xy, xr.Dataset({name: _differences(pit)}), upper, looks, visuals)
+    scores = xr.Dataset({name: _scores(comparison, name)})
+    layout.add(plot, "scores", scatter_xy, scores, lower, looks | {"size": 12}, visuals)
+
+
 def _label(plot: PlotCollection, comparison: Comparison, frame: xr.Dataset) -> None:
     """Write titles above the columns, and what the axes show."""
-    from arviz_plots.visuals import labelled_title, labelled_x, labelled_y, set_xticks
-
     upper, lower = ({"panel": panel} for panel in PANELS)
     for name, values in comparison.pit.items():
         units = _units(values)
@@ -134,7 +128,7 @@ def _differences(pit: xr.DataArray) -> xr.DataArray:
 
 
 def _band(comparison: Comparison, name: Any) -> xr.DataArray:
-    """Twice the standard error of the worst unit's share, above and below 0."""
+    """What the share of the unit with the fewest effective draws may differ from 0 by."""
     rows = _rows_of(comparison, name)
     size = rows[rows.index.get_level_values("statistic") == "uniformity"]["ess"].min()
     error = _limit(comparison) * np.sqrt(PLACES * (1 - PLACES) / size)
@@ -168,9 +162,7 @@ def _limit(comparison: Comparison) -> float:
     """The z-score with which one statistic alone fails the comparison."""
     from scipy.special import ndtri
 
-    judged = comparison.table.index.get_level_values("statistic").isin(JUDGED)
-    count = (judged & comparison.table["p"].notna()).sum()
-    return float(-ndtri(comparison.alpha / (2 * count)))
+    return float(-ndtri(comparison.alpha / (2 * len(comparison.judged))))
 
 
 def _pairs(x: Floats, y: Floats) -> xr.DataArray:

@@ -18,8 +18,8 @@ from arviz_base import rcParams
 from arviz_plots import PlotCollection
 
 from hiermodels.errors import SpecError
-from hiermodels.posterior import Posterior, group_draws
-from hiermodels.spec import Spec
+from hiermodels.posterior import SAMPLE_DIMS
+from hiermodels.tables import tails
 
 MOST_LABELS = 60  # units that get a label of their own; beyond, labels would overlap
 ROW = 22.0  # dots for a unit with a label
@@ -34,40 +34,9 @@ type Visuals = Mapping[str, Any] | None
 type Panel = Mapping[str, str]
 
 
-def level_name(spec: Spec, level: str) -> str:
-    """Name of the values of a level, which is given by this name or by its column.
-
-    Raises
-    ------
-    SpecError
-        If there is no such level.
-    """
-    names = {name: spec.dims(name)[0] for name in spec.values if spec.dims(name)}
-    for name, column in names.items():
-        if level in (name, column):
-            return name
-    if not names:
-        raise SpecError("this picture needs groups; this model has one population")
-    known = ", ".join(f"{name!r} or {column!r}" for name, column in names.items())
-    raise SpecError(f"level: expected {known}; found {level!r}")
-
-
-def level_draws(posterior: Posterior, name: str) -> xr.DataArray:
-    """Draws of the values of a level."""
-    if name == "theta":
-        return group_draws(posterior)
-    return posterior.datatree["posterior"].to_dataset()[name]
-
-
 def is_crowded(size: int) -> bool:
     """Whether there are too many units to label each."""
     return size > MOST_LABELS
-
-
-def check_probability(ci_prob: float) -> None:
-    """Refuse what is not the probability of an interval."""
-    if not 0 < ci_prob < 1:
-        raise SpecError(f"ci_prob: expected a number between 0 and 1; found {ci_prob!r}")
 
 
 def split(visuals: Visuals, own: Sequence[str]) -> dict[str, Any]:
@@ -239,8 +208,7 @@ def dot_size(plot: PlotCollection, diameter: float) -> float:
 
 def interval(draws: xr.DataArray, ci_prob: float) -> tuple[xr.DataArray, xr.DataArray]:
     """Ends of the equal-tailed interval."""
-    tail = (1 - ci_prob) / 2
-    ends = draws.quantile([tail, 1 - tail], ["chain", "draw"])
+    ends = draws.quantile(tails(ci_prob), SAMPLE_DIMS)
     return ends.isel(quantile=0, drop=True), ends.isel(quantile=1, drop=True)
 
 

@@ -15,15 +15,16 @@ from arviz_plots import PlotCollection
 
 import hiermodels.plots.layout as layout
 from hiermodels.checks import NEW, SAME, replicated_means, statistics_of, with_replicates
-from hiermodels.engines import Seed
 from hiermodels.errors import SpecError
-from hiermodels.posterior import Posterior, with_log_likelihood
+from hiermodels.posterior import Posterior, Seed, thin, with_log_likelihood
 from hiermodels.sufficient import standardize
+from hiermodels.tables import CI_PROB, tails
 
 CURVES = 100  # replicated data sets that are drawn over each other
 SIZE = (800.0, 450.0)  # dots
 TITLE = 30  # characters in a line of a title
 MOST_NUMBERS = 5e6  # draws times rows, for leave-one-out probabilities
+FEWEST_FOR_LOO = 25  # draws: a fifth of them are the tail that is smoothed, and 5 are needed there
 GROUP_LAYERS = ("interval", "observed")
 
 
@@ -32,7 +33,7 @@ def plot_ppc(
     kind: str = "stat",
     *,
     replicate: str | None = None,
-    ci_prob: float = 0.89,
+    ci_prob: float = CI_PROB,
     random_seed: Seed = None,
     backend: str | None = None,
     visuals: dict[str, Any] | None = None,
@@ -75,7 +76,7 @@ def plot_ppc(
     Gelman, Meng & Stern (1996), Statistica Sinica 6:733; Gelman et al. (2013), Bayesian Data
     Analysis, 3rd ed., chapter 6.
     """
-    layout.check_probability(ci_prob)
+    tails(ci_prob)
     if not posterior.spec.groups:
         raise SpecError("these pictures need groups; this model has one population")
     kinds: dict[str, tuple[Callable[..., PlotCollection], str]] = {
@@ -111,6 +112,7 @@ class _Options:
 
 def _plot_statistics(options: _Options) -> PlotCollection:
     """A panel for each statistic."""
+    _require_draws(options, 2)
     found = statistics_of(
         options.posterior, replicate=options.replicate, random_seed=options.random_seed
     )
@@ -165,16 +167,12 @@ def _plot_groups(options: _Options) -> PlotCollection:
 
 def _plot_rows(options: _Options) -> PlotCollection:
     """Distributions of all rows, observed and replicated."""
-    drawn = with_replicates(
-        options.posterior,
-        replicate=options.replicate,
-        draws=CURVES,
-        random_seed=options.random_seed,
-    )
+    some = thin(options.posterior, CURVES)
+    sizes = some.datatree["posterior"].sizes
     plot = azp.plot_ppc_dist(
-        drawn.datatree,
+        with_replicates(some, options.replicate, options.random_seed).datatree,
         kind="kde" if options.kind == "dist" else "ecdf",
-        num_samples=CURVES,
+        num_samples=min(CURVES, sizes["chain"] * sizes["draw"]),
         backend=options.backend,
         visuals=options.visuals,
         **layout.with_figure(options.backend, options.pc_kwargs, figsize=SIZE),
@@ -189,13 +187,25 @@ def _plot_loo_pit(options: _Options) -> PlotCollection:
         raise SpecError(
             f"replicate: {options.kind!r} is of the same units, 'rows'; found {options.replicate!r}"
         )
-    draws = int(MOST_NUMBERS // len(options.posterior.data.y))
-    drawn = with_log_likelihood(
-        with_replicates(options.posterior, draws=draws, random_seed=options.random_seed)
-    )
+    _require_draws(options, FEWEST_FOR_LOO)
+    most = max(int(MOST_NUMBERS // len(options.posterior.data.y)), FEWEST_FOR_LOO)
+    some = with_replicates(thin(options.posterior, most), random_seed=options.random_seed)
     figure = layout.with_figure(options.backend, options.pc_kwargs, figsize=SIZE)
     plot = azp.plot_loo_pit(
-        drawn.datatree, backend=options.backend, visuals=options.visuals, **figure
+        with_log_likelihood(some).datatree,
+        backend=options.backend,
+        visuals=options.visuals,
+        **figure,
     )
     layout.tidy(plot)
     return plot
+
+
+def _require_draws(options: _Options, fewest: int) -> None:
+    """Refuse a picture that so few draws cannot give."""
+    sizes = options.posterior.datatree["posterior"].sizes
+    size = sizes["chain"] * sizes["draw"]
+    if size < fewest:
+        raise SpecError(
+            f"{options.kind!r} needs at least {fewest} draws in all chains; found {size}"
+        )

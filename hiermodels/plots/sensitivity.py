@@ -14,6 +14,7 @@ from arviz_plots import PlotCollection
 import hiermodels.plots.layout as layout
 from hiermodels.errors import SpecError
 from hiermodels.noise_free import ReferencePosterior, flatten
+from hiermodels.tables import CI_PROB, tails
 
 LAYERS = ("interval", "point_estimate", "baseline")
 SHIFT_LAYERS = ("shift", "baseline")
@@ -25,7 +26,7 @@ def plot_sensitivity(
     references: Mapping[str, ReferencePosterior],
     *,
     level: str | None = None,
-    ci_prob: float = 0.89,
+    ci_prob: float = CI_PROB,
     backend: str | None = None,
     visuals: dict[str, Any] | None = None,
     **pc_kwargs: Any,
@@ -71,11 +72,11 @@ def plot_sensitivity(
     ... }
     >>> plot = plot_sensitivity(references, level="school")
     """
-    layout.check_probability(ci_prob)
+    tails(ci_prob)
     _check(references)
     if level is None:
         return _plot_hyperparameters(references, ci_prob, backend, visuals, pc_kwargs)
-    name = layout.level_name(_baseline(references).spec, level)
+    name = _baseline(references).spec.values_of(level)
     return _plot_shifts(references, name, backend, visuals, pc_kwargs)
 
 
@@ -135,10 +136,10 @@ def hyperparameters(references: Mapping[str, ReferencePosterior], ci_prob: float
     spec = _baseline(references).spec
     names = [spec.intercept, *reversed(spec.spreads), *(["beta"] if spec.covariates else [])]
     names += [] if spec.se else ["sigma"]
-    tail = (1 - ci_prob) / 2
+    low, high = tails(ci_prob)
     tables = []
     for reference in references.values():
-        found = reference.quantile([tail, 0.5, 1 - tail], names)
+        found = reference.quantile([low, 0.5, high], names)
         tables.append(np.array([flatten(found.isel(quantile=i, drop=True)) for i in range(3)]))
     labels = flatten(found.isel(quantile=0, drop=True)).index
     coords = {"prior": list(references), "end": ["low", "median", "high"]}

@@ -12,8 +12,9 @@ import hiermodels.plots.layout as layout
 from hiermodels import gaussian
 from hiermodels.errors import SpecError
 from hiermodels.marginal import Marginal
-from hiermodels.posterior import SAMPLE_DIMS, Posterior
+from hiermodels.posterior import SAMPLE_DIMS, Posterior, level_draws
 from hiermodels.sufficient import standardize
+from hiermodels.tables import CI_PROB, tails
 
 LAYERS = ("shrinkage", "interval", "raw", "point_estimate", "grand_mean")
 
@@ -23,7 +24,7 @@ def plot_shrinkage(
     *,
     level: str = "theta",
     order: str = "raw",
-    ci_prob: float = 0.89,
+    ci_prob: float = CI_PROB,
     backend: str | None = None,
     visuals: dict[str, Any] | None = None,
     **pc_kwargs: Any,
@@ -66,10 +67,10 @@ def plot_shrinkage(
     """
     if order not in ("raw", "data"):
         raise SpecError(f"order: expected 'raw' or 'data'; found {order!r}")
-    layout.check_probability(ci_prob)
+    tails(ci_prob)
     visuals = layout.split(visuals, LAYERS)
-    name = layout.level_name(posterior.spec, level)
-    draws, raw = layout.level_draws(posterior, name), raw_means(posterior, name)
+    name = posterior.spec.values_of(level)
+    draws, raw = level_draws(posterior, name), raw_means(posterior, name)
     if order == "raw":
         places = np.argsort(-raw.values, kind="stable")
         draws, raw = draws.isel({raw.dims[0]: places}), raw.isel({raw.dims[0]: places})

@@ -74,7 +74,7 @@ def plot_trace_tau(
         raise SpecError(f"moment: expected 'mean' or 'sd'; found {moment!r}")
     visuals = layout.split(visuals, LAYERS)
     spec = posterior.spec
-    name = layout.level_name(spec, level)
+    name = spec.values_of(level)
     sd = spec.spreads[spec.values.index(name)]
     found = _chosen(moments_given_sd(spec, posterior.data, sd, name)[moment], units)
     plot = _panels(found.rename(name), backend, pc_kwargs)

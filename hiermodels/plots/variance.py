@@ -17,6 +17,7 @@ from hiermodels.gaussian import Floats
 from hiermodels.posterior import SAMPLE_DIMS, Posterior
 from hiermodels.reference import reference_posterior
 from hiermodels.spec import Spec
+from hiermodels.tables import CI_PROB, tails
 
 LOWEST, HIGHEST = 1e-4, 0.995  # quantiles between which densities are shown
 POINTS = 512  # of a density
@@ -28,7 +29,7 @@ def plot_variance(
     posterior: Posterior,
     *,
     shares: bool = True,
-    ci_prob: float = 0.89,
+    ci_prob: float = CI_PROB,
     backend: str | None = None,
     visuals: dict[str, Any] | None = None,
     **pc_kwargs: Any,
@@ -62,7 +63,7 @@ def plot_variance(
     PlotCollection
         With a panel for each variable: the sds, and shares as ``share_tau``.
     """
-    layout.check_probability(ci_prob)
+    tails(ci_prob)
     if not posterior.spec.groups:
         raise SpecError("this picture needs groups; this model has one population")
     draws = posterior.datatree["posterior"].to_dataset()[list(posterior.spec.sds)]
@@ -131,8 +132,8 @@ def _of_shares(parts: xr.Dataset, ci_prob: float) -> dict[str, xr.Dataset]:
 
 def _probabilities(ci_prob: float) -> list[float]:
     """Of the end of a density, of an interval, and the median."""
-    tail = (1 - ci_prob) / 2
-    return [LOWEST, tail, 0.5, 1 - tail, HIGHEST]
+    low, high = tails(ci_prob)
+    return [LOWEST, low, 0.5, high, HIGHEST]
 
 
 def _places(quantiles: Floats) -> Floats:
