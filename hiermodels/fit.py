@@ -483,9 +483,15 @@ class Fit:
         """
         from hiermodels.report import write
 
-        source = None if source is None else os.fspath(source)
-        given = {"source": source, "title": title, "sensitivity": sensitivity}
-        return write(self.posterior, self.reference(), path, **given, progress=progress)
+        return write(
+            self.posterior,
+            self.reference(),
+            path,
+            source=None if source is None else os.fspath(source),
+            title=title,
+            sensitivity=sensitivity,
+            progress=progress,
+        )
 
     @cached_property
     def _reference(self) -> ReferencePosterior:

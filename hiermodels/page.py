@@ -20,6 +20,7 @@ from hiermodels.tables import shown
 VOID = ("img", "meta")  # elements without content, and without an end
 MOST_ROWS = 60  # of a table; of a longer one
 END_ROWS = 20  # the first and the last so many are shown
+DIGITS = 4  # of numbers in tables, which are to fit the page
 NO_NUMBER = "–"  # where a moment does not exist
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # forbids all else
@@ -29,7 +30,7 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; color: #1c1e21; background: #fff;
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
-header, main, footer { max-width: 60rem; margin: 0 auto; padding: 0 1rem; }
+header, main, footer { max-width: 64rem; margin: 0 auto; padding: 0 1rem; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 1.5rem 0 .3rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.3rem; margin: 2.5rem 0 .6rem; padding-bottom: .2rem;
   border-bottom: 2px solid #2a6496; }
@@ -44,14 +45,18 @@ pre { margin: .6rem 0; padding: .8rem 1rem; background: #f2f5f8; border-radius: 
   overflow-x: auto; font: .88rem/1.5 ui-monospace, Menlo, Consolas, monospace; }
 .scroll { overflow-x: auto; margin: .6rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+table.numbers { width: max-content; }
 caption { text-align: left; padding: .2rem 0 .4rem; color: #4a4f55; }
+caption span { display: block; max-width: calc(100vw - 2rem); overflow-wrap: anywhere; }
 th, td { padding: .22rem .7rem; text-align: right; vertical-align: top; white-space: nowrap; }
 thead th { border-bottom: 1.5px solid #6b7178; }
 tbody tr:nth-child(even) { background: #f7f9fa; }
-tbody th, td.text { text-align: left; white-space: normal; overflow-wrap: anywhere;
-  min-width: 7rem; max-width: 24rem; }
+th.text, td.text { text-align: left; white-space: normal; overflow-wrap: break-word;
+  max-width: 20rem; }
+table.facts .text { overflow-wrap: anywhere; max-width: none; }
+table.facts th { min-width: 8rem; }
 tbody th { font-weight: 600; }
-td.gap { text-align: center; color: #4a4f55; font-style: italic; }
+td.gap { text-align: left; color: #4a4f55; font-style: italic; }
 .note { margin: .8rem 0; padding: .6rem 1rem; border-left: .3rem solid #b35900;
   background: #fff6ea; overflow-wrap: anywhere; }
 .small { font-size: .85rem; color: #4a4f55; }
@@ -63,7 +68,8 @@ footer { margin-top: 3rem; padding-bottom: 2rem; }
 @media (max-width: 40rem) {
   body { font-size: 15px; }
   th, td { padding: .2rem .45rem; }
-  tbody th, td.text { min-width: 5rem; max-width: 12rem; }
+  th.text, td.text { max-width: 11rem; }
+  table.facts th { min-width: 7.5rem; }
   img { min-width: min(38rem, var(--width)); max-width: none; width: 100%; }
 }
 @media print {
@@ -157,10 +163,10 @@ def listing(items: Iterable[str]) -> Html:
 def definitions(rows: Iterable[tuple[str, str]], caption: str) -> Html:
     """A table of names and what there is to say of each."""
     body = [
-        element("tr", element("th", name, scope="row"), element("td", text, class_="text"))
+        element("tr", _head(name, "row", text=True), element("td", text, class_="text"))
         for name, text in rows
     ]
-    return _scrolling(element("table", element("caption", caption), element("tbody", *body)))
+    return element("table", _caption(caption), element("tbody", *body), class_="facts")
 
 
 def table(frame: pd.DataFrame, caption: str) -> Html:
@@ -172,8 +178,8 @@ def table(frame: pd.DataFrame, caption: str) -> Html:
     caption : str
         Also what a screen reader calls the table.
     """
-    names = [str(name or "") for name in frame.index.names]
-    head = [element("th", str(name), scope="col") for name in (*names, *frame.columns)]
+    head = [_head(str(name or ""), "col", text=True) for name in frame.index.names]
+    head += [_head(str(name), "col", text=_is_text(frame[name])) for name in frame.columns]
     places = range(len(frame))
     if len(frame) <= MOST_ROWS:
         body = [_row(frame, i) for i in places]
@@ -185,9 +191,10 @@ def table(frame: pd.DataFrame, caption: str) -> Html:
     return _scrolling(
         element(
             "table",
-            element("caption", caption),
+            _caption(caption),
             element("thead", element("tr", *head)),
             element("tbody", *body),
+            class_="numbers",
         ),
         caption,
     )
@@ -196,8 +203,21 @@ def table(frame: pd.DataFrame, caption: str) -> Html:
 def _row(frame: pd.DataFrame, place: int) -> Html:
     label = frame.index[place]
     labels = label if isinstance(label, tuple) else (label,)
-    heads = [element("th", str(part), scope="row") for part in labels]
+    heads = [_head(str(part), "row", text=True) for part in labels]
     return element("tr", *heads, *(_cell(frame[name].iloc[place]) for name in frame.columns))
+
+
+def _head(name: str, scope: str, *, text: bool) -> Html:
+    return element("th", name, scope=scope, **({"class_": "text"} if text else {}))
+
+
+def _caption(text: str) -> Html:
+    """A caption that is no wider than the screen, where its table is."""
+    return element("caption", element("span", text))
+
+
+def _is_text(column: pd.Series[Any]) -> bool:
+    return not pd.api.types.is_numeric_dtype(column)
 
 
 def _cell(value: Any) -> Html:
@@ -205,13 +225,12 @@ def _cell(value: Any) -> Html:
         return element("td", value, class_="text")
     if isinstance(value, int | np.integer):
         return element("td", f"{value:,}")
-    return element("td", NO_NUMBER if np.isnan(value) else shown(value))
+    return element("td", NO_NUMBER if np.isnan(value) else shown(float(f"{value:.{DIGITS}g}")))
 
 
-def _scrolling(content: Html, name: str | None = None) -> Html:
+def _scrolling(content: Html, name: str) -> Html:
     """What may be wider than a phone, so that it alone is moved sideways, by keys too."""
-    named = {} if name is None else {"role": "region", "aria_label": name, "tabindex": 0}
-    return element("div", content, class_="scroll", **named)
+    return element("div", content, class_="scroll", role="region", aria_label=name, tabindex=0)
 
 
 def figure(picture: Picture, alt: str, caption: str) -> Html:
@@ -232,7 +251,7 @@ def figure(picture: Picture, alt: str, caption: str) -> Html:
         height=picture.height,
         style=f"--width: {picture.width}px",
     )
-    return element("figure", _scrolling(image), element("figcaption", caption))
+    return element("figure", _scrolling(image, caption), element("figcaption", caption))
 
 
 def page(title: str, lead: Sequence[Html], sections: Sequence[Section], end: str) -> str:

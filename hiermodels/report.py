@@ -6,7 +6,7 @@ import io
 import os
 import platform
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +19,7 @@ import xarray as xr
 
 from hiermodels.checks import check
 from hiermodels.components import variance_components
-from hiermodels.data import COEFFICIENT_DIM, GroupedData
+from hiermodels.data import GroupedData
 from hiermodels.errors import PriorWarning
 from hiermodels.estimates import estimate
 from hiermodels.files import replacing, target
@@ -37,7 +37,7 @@ from hiermodels.page import (
     page,
     table,
 )
-from hiermodels.posterior import MEMORY_BUDGET, SAMPLE_DIMS, WARNING, Posterior
+from hiermodels.posterior import MEMORY_BUDGET, WARNING, Posterior
 from hiermodels.priors import FlatVariance
 from hiermodels.rank import rank_units
 from hiermodels.recipe import OPTIONS, command, random_seed, snippet
