@@ -178,8 +178,11 @@ def _fit(options: argparse.Namespace) -> int:
     from hiermodels import files
     from hiermodels.fit import fit
 
-    for path in filter(None, (options.out, options.report)):
-        files.target(path)  # rather now than after an hour
+    written = [files.target(path) for path in (options.out, options.report) if path]
+    if len(set(written)) < len(written):  # both rather now than after an hour
+        raise SpecError(
+            f"--report: expected another file than --out; both are {str(options.out)!r}"
+        )
     result = fit(
         _read_table(options.data),
         **_model(options),

@@ -341,6 +341,7 @@ def test_the_command_line(schools, tmp_path, capsys, monkeypatch):
     [
         ("nowhere/page.html", "there is no folder 'nowhere'|there is no folder '/"),
         (".", "it is a folder"),
+        ("fit.nc", "--report: expected another file than --out; both are 'fit.nc'"),
         ("locked/page.html", "no permission to write in '.*locked'"),
     ],
 )
@@ -352,7 +353,7 @@ def test_what_cannot_be_written_is_told_before_the_fit(
     Path("locked").mkdir()
     monkeypatch.setattr("os.access", lambda folder, mode: "locked" not in str(folder))
     monkeypatch.setattr("hiermodels.engines.get_engine", pytest.fail)
-    assert main(["fit", "schools.csv", "--report", path]) == 2
+    assert main(["fit", "schools.csv", "--out", "fit.nc", "--report", path]) == 2
     shown = capsys.readouterr()
     assert re.search(message, shown.err)
     assert not shown.out
