@@ -17,6 +17,8 @@ from hiermodels.priors import PRIORS, Prior, parse_prior
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hiermodels.fit import Fit
+
 EXAMPLES = ("baseball", "schools", "classrooms")
 DISAGREE = 1  # exit code of a comparison that the draws do not pass
 SHOWN: Any = {"float_format": "{:.4g}".format, "max_rows": 60}
@@ -79,6 +81,12 @@ def _add_fit(commands: Any) -> None:
     command.add_argument("--seed", type=_seed, help="the same seed gives the same draws")
     command.add_argument(
         "--out", type=Path, metavar="FIT.nc", help="save the fit, for hiermodels.load and ArviZ"
+    )
+    command.add_argument(
+        "--report",
+        type=Path,
+        metavar="REPORT.html",
+        help="write a page with tables and pictures, to be read in a browser or printed",
     )
     command.set_defaults(run=_fit)
 
@@ -170,8 +178,11 @@ def _fit(options: argparse.Namespace) -> int:
     from hiermodels import files
     from hiermodels.fit import fit
 
-    if options.out:
-        files.target(options.out)  # rather now than after an hour
+    written = [files.target(path) for path in (options.out, options.report) if path]
+    if len(set(written)) < len(written):  # both rather now than after an hour
+        raise SpecError(
+            f"--report: expected another file than --out; both are {str(options.out)!r}"
+        )
     result = fit(
         _read_table(options.data),
         **_model(options),
@@ -185,7 +196,22 @@ def _fit(options: argparse.Namespace) -> int:
     print(result.summary().to_string(**SHOWN))
     if options.out:
         print(f"\nsaved as {result.to_netcdf(options.out)}")
+    if options.report:
+        _write_report(result, options)
     return 0
+
+
+def _write_report(result: Fit, options: argparse.Namespace) -> None:
+    """Write a page, and tell what is being made: pictures of many groups take their time."""
+    import matplotlib
+
+    matplotlib.use("Agg")  # pictures go to files
+    path = result.report(
+        options.report,
+        source=options.data,
+        progress=lambda title: _tell(f"report: {title} …"),
+    )
+    print(f"\nreport in {path}")
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -18,7 +18,8 @@ def target(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     DataError
-        If the folder is missing, or the path is a folder or something else that is no file.
+        If the folder is missing or may not be written to, or the path is a folder or something
+        else that is no file.
     """
     found = Path(os.path.realpath(path))
     if found.exists() and not found.is_file():
@@ -26,6 +27,10 @@ def target(path: str | os.PathLike[str]) -> Path:
         raise DataError(f"cannot write {str(path)!r}: it is {what}; name a file")
     if not found.parent.is_dir():
         raise DataError(f"cannot write {str(path)!r}: there is no folder {str(found.parent)!r}")
+    if not os.access(found.parent, os.W_OK | os.X_OK):
+        raise DataError(
+            f"cannot write {str(path)!r}: no permission to write in {str(found.parent)!r}"
+        )
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -27,6 +27,7 @@ from hiermodels.posterior import (
     with_log_likelihood,
     with_log_prior,
     with_posterior_predictive,
+    with_seed,
 )
 from hiermodels.priors import Prior
 from hiermodels.reference import reference_posterior
@@ -431,6 +432,69 @@ class Fit:
 
         return save(self.posterior, path)
 
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        source: str | os.PathLike[str] | None = None,
+        title: str | None = None,
+        sensitivity: bool | None = None,
+        progress: Callable[[str], object] | None = None,
+    ) -> Path:
+        """Write a page that says all there is to say of the fit, whole or not at all.
+
+        One file in HTML, to read on any screen or on paper, which loads nothing and runs nothing:
+        model, priors, data, certificate of the draws; tables and pictures of every level;
+        predictive checks, sensitivity to the priors; and the code that makes the same fit again.
+        The same fit gives the same page.
+
+        Parameters
+        ----------
+        path : str or path
+            A file that is there already is replaced, in one step, at the end.
+        source : str or path, optional
+            File that the data were read from, ``.csv`` or ``.parquet``, for the code to read.
+        title : str, optional
+        sensitivity : bool, optional
+            Whether to compare the posterior with those under other priors.  By default where
+            that takes a few seconds at the most.
+        progress : callable, optional
+            Is given the title of each section before it is made.
+
+        Returns
+        -------
+        Path
+            Of the file.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be written; what was there before is as it was.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> import hiermodels as hm
+        >>> one = hm.fit(hm.datasets.load_dyestuff(), groups=[], random_seed=1)
+        outcome = yield_ (outcome inferred)
+        >>> with TemporaryDirectory() as folder:
+        ...     page = one.report(Path(folder) / "report.html").read_text(encoding="utf-8")
+        >>> page.startswith("<!DOCTYPE html>")
+        True
+        """
+        from hiermodels.report import write
+
+        return write(
+            self.posterior,
+            self.reference(),
+            path,
+            source=None if source is None else os.fspath(source),
+            title=title,
+            sensitivity=sensitivity,
+            progress=progress,
+        )
+
     @cached_property
     def _reference(self) -> ReferencePosterior:
         return reference_posterior(self.spec, self.data)
@@ -585,6 +649,7 @@ def fit(
         progressbar=progressbar,
         **engine_options,
     )
+    posterior = with_seed(posterior, random_seed)
     if log_likelihood:
         posterior = with_log_likelihood(posterior)
     if log_prior:

@@ -25,6 +25,7 @@ from hiermodels.spec import Spec
 type Seed = int | np.random.Generator | np.random.SeedSequence | None
 
 SAMPLE_DIMS = ("chain", "draw")
+WARNING = "warning"  # line of a certificate, where the draws are not to be trusted
 MEMORY_BUDGET = 2.0 * 2**30  # bytes that draws of one kind may take
 GROUPS_AT_A_TIME = 1024  # whose draws are made at a time, where they were not kept
 
@@ -244,6 +245,16 @@ def with_posterior_predictive(posterior: Posterior, random_seed: Seed = None) ->
     rng = np.random.default_rng(named_seed(random_seed, "posterior_predictive"))
     group = {posterior.spec.outcome: mean + sigma * rng.standard_normal(mean.shape)}
     return _with_group(posterior, "posterior_predictive", group, _row_coords(posterior))
+
+
+def with_seed(posterior: Posterior, random_seed: Seed) -> Posterior:
+    """Keep the seed that the draws were made from as an attribute of theirs, if it is a number."""
+    if not isinstance(random_seed, int | np.integer):
+        return posterior
+    tree = posterior.datatree.copy()
+    draws = tree["posterior"].to_dataset().assign_attrs(random_seed=int(random_seed))
+    tree["posterior"] = xr.DataTree(draws)
+    return replace(posterior, datatree=tree)
 
 
 def with_log_prior(posterior: Posterior) -> Posterior:

@@ -45,6 +45,7 @@ def with_header(table: pd.DataFrame, spec: Spec, *notes: str) -> Summary:
     summary = Summary(table)
     priors = [f"  {name} ~ {text}" for name, text in spec.describe_priors().items()]
     summary.attrs["header"] = [*spec.describe(), *priors, *notes]
+    summary.attrs["notes"] = list(notes)
     return summary
 
 

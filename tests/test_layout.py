@@ -13,14 +13,14 @@ import hiermodels
 
 PACKAGE = Path(hiermodels.__file__).parent
 STOREYS = """
-    __init__ cli demo fit calibration
+    __init__ cli demo fit calibration report
     plots plots.comparison compare
     plots.shrinkage plots.caterpillar plots.trace plots.predictive plots.variance
     plots.sensitivity plots.layout checks predict summary
-    rank estimates components sensitivity storage
+    recipe rank estimates components sensitivity storage
     engines.nuts engines.exact engines models parameterization
     simulation reference integrated conjugate noise_free conditional marginal posterior
-    tables inputs propriety spec sufficient new_rows data priors design formula
+    page tables inputs propriety spec sufficient new_rows data priors design formula
     uniformity montecarlo mixture gaussian lattice datasets
     blas parallel files wording errors
 """

@@ -24,7 +24,7 @@ from hiermodels.gaussian import Floats
 from hiermodels.marginal import Marginal, Values
 from hiermodels.models import as_one_group, build_model, outcome_statistics
 from hiermodels.parameterization import Choice, Observed, Parameterization, choose
-from hiermodels.posterior import SAMPLE_DIMS, Posterior, Seed, build_datatree
+from hiermodels.posterior import SAMPLE_DIMS, WARNING, Posterior, Seed, build_datatree
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
 
@@ -242,10 +242,13 @@ def sample(
     }
     datatree = build_datatree(spec, data, variables, _stats(raw), attrs)
     convergence = Convergence.of(datatree)
-    _warn(convergence, choice)
+    problem = _problem(convergence, choice)
+    if problem:
+        warnings.warn(problem, ConvergenceWarning, skip_file_prefixes=(PACKAGE,))
     sampler = f"{nuts_sampler}, {chains} chains x {draws} draws (tune {arguments['tune']})"
     form = f"{choice.name} ({choice.reason})"
     certificate = {"sampler": sampler, "parameterization": form, **convergence.describe()}
+    certificate |= {WARNING: problem} if problem else {}
     return Posterior(spec, data, "nuts", datatree, certificate)
 
 
@@ -429,11 +432,11 @@ def _stats(raw: xr.DataTree) -> dict[str, Floats]:
     }
 
 
-def _warn(convergence: Convergence, choice: Choice) -> None:
-    """Warn of chains that did not mix, at the user's own line."""
+def _problem(convergence: Convergence, choice: Choice) -> str:
+    """What is wrong with chains that did not mix, and what to do; empty if all is well."""
     problems = convergence.problems()
     if not problems:
-        return
+        return ""
     remedies = ["raise target_accept (such as 0.99)"] if convergence.divergences else []
     if convergence.at_depth > MOST_AT_DEPTH:
         remedies.append("raise max_treedepth (10)")
@@ -441,7 +444,4 @@ def _warn(convergence: Convergence, choice: Choice) -> None:
     if choice.forms:
         remedies.append("use parameterization='marginal'")
     remedies.append("use engine='exact', whose draws are independent")
-    message = (
-        f"NUTS may not have converged: {'; '.join(problems)}. Remedies: {'; '.join(remedies)}."
-    )
-    warnings.warn(message, ConvergenceWarning, skip_file_prefixes=(PACKAGE,))
+    return f"NUTS may not have converged: {'; '.join(problems)}. Remedies: {'; '.join(remedies)}."
