@@ -70,3 +70,11 @@ def test_frozen():
 def test_groups_that_are_called_like_a_variable_or_a_dimension(name):
     with pytest.raises(hm.SpecError, match="cannot be the name of a dimension"):
         hm.Spec("y", (name,), "sigma")
+
+
+@pytest.mark.parametrize("name", ["mg/dl", "row", "chain", "group"])
+def test_a_column_that_no_datatree_can_hold_is_refused(schools, name):
+    with pytest.raises(hm.SpecError, match=f"outcome: '{name}' cannot be the name"):
+        hm.fit(schools.rename(columns={"y": name}), outcome=name, groups="school", se="sigma")
+    with pytest.raises(hm.SpecError, match=f"se: '{name}' cannot be the name"):
+        hm.fit(schools.rename(columns={"sigma": name}), outcome="y", groups="school", se=name)
