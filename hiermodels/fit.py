@@ -76,7 +76,7 @@ class Fit:
         """Name of the engine that drew."""
         return self.posterior.engine
 
-    def summary(self, **options: Any) -> Summary:
+    def summary(self, var_names: Sequence[str] | str | None = None, **options: Any) -> Summary:
         """Return ArviZ's summary of the draws, below the model and its priors.
 
         Values of more than 500 units are left out unless they are asked for, as the header then
@@ -84,12 +84,14 @@ class Fit:
 
         Parameters
         ----------
+        var_names : str or sequence of str, optional
+            Which variables.
         **options
-            Passed to ``arviz_stats.summary``, such as ``var_names`` and ``ci_prob``.
+            Passed to ``arviz_stats.summary``, such as ``ci_prob`` and ``kind``.
         """
         from hiermodels.summary import summarize
 
-        return summarize(self.posterior, **options)
+        return summarize(self.posterior, var_names, **options)
 
     def variance_components(self, ci_prob: float = CI_PROB) -> Summary:
         """Tabulate sds, variances and each level's share of them, without Monte Carlo error.
@@ -122,6 +124,28 @@ class Fit:
         from hiermodels.components import variance_components
 
         return variance_components(self.reference(), ci_prob)
+
+    def reference(self) -> ReferencePosterior:
+        """Return the same posterior without Monte Carlo error, whatever the engine was."""
+        return self._reference
+
+    def draws(self, groups: Sequence[Any] | None = None) -> xr.DataArray:
+        """Return draws of the groups' values ``theta``.
+
+        Where all groups' draws would not fit into the memory budget they are not kept in
+        ``datatree``; this makes those of the groups that are asked for, the same at every call.
+
+        Parameters
+        ----------
+        groups : label or sequence of labels, optional
+            All by default.
+
+        Raises
+        ------
+        DataError
+            If there is no group of that label.
+        """
+        return group_draws(self.posterior, groups)
 
     def estimates(self, truth: Any = None) -> Estimates:
         """Put unpooled, pooled, empirical Bayes and posterior estimates of the groups together.
@@ -158,33 +182,6 @@ class Fit:
         from hiermodels.estimates import estimate
 
         return estimate(self.reference(), truth)
-
-    def sensitivity(self, priors: Mapping[str, Mapping[str, Prior]] | None = None) -> Sensitivity:
-        """Compare the posterior with those under other priors, without Monte Carlo error.
-
-        Parameters
-        ----------
-        priors : mapping of str to mapping, optional
-            As in :func:`hiermodels.sensitivity`, which has the defaults.
-        """
-        return compare_priors(self.reference(), priors)
-
-    def reference(self) -> ReferencePosterior:
-        """Return the same posterior without Monte Carlo error, whatever the engine was."""
-        return self._reference
-
-    def draws(self, groups: Sequence[Any] | None = None) -> xr.DataArray:
-        """Return draws of the groups' values ``theta``.
-
-        Where all groups' draws would not fit into the memory budget they are not kept in
-        ``datatree``; this makes those of the groups that are asked for, the same at every call.
-
-        Parameters
-        ----------
-        groups : sequence of labels, optional
-            All by default.
-        """
-        return group_draws(self.posterior, groups)
 
     def rank(
         self,
@@ -312,17 +309,55 @@ class Fit:
             memory_budget=memory_budget,
         )
 
-    def check(self, **options: Any) -> Summary:
+    def prior_predictive(self, draws: int = 1000, random_seed: Seed = None) -> xr.DataTree:
+        """Draw from the priors, and outcomes of the same rows from what was drawn.
+
+        Parameters
+        ----------
+        draws : int
+        random_seed : int or numpy.random.Generator, optional
+            May be the one of the fit: the streams are different.
+
+        Raises
+        ------
+        SpecError
+            If a prior is improper: there is nothing to draw from.
+        """
+        from hiermodels.simulation import prior_predictive
+
+        _require_count("draws", draws)
+        rng = np.random.default_rng(named_seed(random_seed, "prior_predictive"))
+        return prior_predictive(self.spec, self.data, draws, rng)
+
+    def check(self, *, replicate: str = "groups", random_seed: Seed = None) -> Summary:
         """Compare statistics of the data with those of data replicated from the posterior.
 
         Parameters
         ----------
-        **options
-            See :func:`hiermodels.checks.check`.
+        replicate : str
+            ``"groups"``: new units at every level.  ``"rows"``: the same units, new rows.  The
+            name of a column: new units at this level and below.
+        random_seed : int or numpy.random.Generator, optional
+            May be the one of the fit: the streams are different.
+
+        Returns
+        -------
+        Summary
+            A row for each statistic, see :func:`hiermodels.checks.check`.
         """
         from hiermodels.checks import check
 
-        return check(self.posterior, **options)
+        return check(self.posterior, replicate=replicate, random_seed=random_seed)
+
+    def sensitivity(self, priors: Mapping[str, Mapping[str, Prior]] | None = None) -> Sensitivity:
+        """Compare the posterior with those under other priors, without Monte Carlo error.
+
+        Parameters
+        ----------
+        priors : mapping of str to mapping, optional
+            As in :func:`hiermodels.sensitivity`, which has the defaults.
+        """
+        return compare_priors(self.reference(), priors)
 
     def plot_caterpillar(self, **options: Any) -> PlotCollection:
         """Show units from the highest posterior mean to the lowest, and how sure their ranks are.
@@ -336,6 +371,18 @@ class Fit:
 
         return plot_caterpillar(self.posterior, **options)
 
+    def plot_shrinkage(self, **options: Any) -> PlotCollection:
+        """Show how each unit's raw mean is pulled towards the others.
+
+        Parameters
+        ----------
+        **options
+            See :func:`hiermodels.plots.plot_shrinkage`.
+        """
+        from hiermodels.plots import plot_shrinkage
+
+        return plot_shrinkage(self.posterior, **options)
+
     def plot_trace_tau(self, **options: Any) -> PlotCollection:
         """Show how each unit's estimate depends on the sd of the units.
 
@@ -347,19 +394,6 @@ class Fit:
         from hiermodels.plots import plot_trace_tau
 
         return plot_trace_tau(self.posterior, **options)
-
-    def plot_ppc(self, kind: str = "stat", **options: Any) -> PlotCollection:
-        """Compare the data with data replicated from the posterior predictive distribution.
-
-        Parameters
-        ----------
-        kind : {"stat", "group", "dist", "ecdf", "loo_pit"}
-        **options
-            See :func:`hiermodels.plots.plot_ppc`.
-        """
-        from hiermodels.plots import plot_ppc
-
-        return plot_ppc(self.posterior, kind, **options)
 
     def plot_variance(self, **options: Any) -> PlotCollection:
         """Show the posteriors of the sds, and of each level's share of the variance.
@@ -373,36 +407,18 @@ class Fit:
 
         return plot_variance(self.posterior, **options)
 
-    def prior_predictive(self, draws: int = 1000, random_seed: Seed = None) -> xr.DataTree:
-        """Draw from the priors, and outcomes of the same rows from what was drawn.
+    def plot_ppc(self, kind: str = "stat", **options: Any) -> PlotCollection:
+        """Compare the data with data replicated from the posterior predictive distribution.
 
         Parameters
         ----------
-        draws : int
-        random_seed : int or numpy.random.Generator, optional
-
-        Raises
-        ------
-        SpecError
-            If a prior is improper: there is nothing to draw from.
-        """
-        from hiermodels.simulation import prior_predictive
-
-        _require_count("draws", draws)
-        rng = np.random.default_rng(named_seed(random_seed, "prior_predictive"))
-        return prior_predictive(self.spec, self.data, draws, rng)
-
-    def plot_shrinkage(self, **options: Any) -> PlotCollection:
-        """Show how each unit's raw mean is pulled towards the others.
-
-        Parameters
-        ----------
+        kind : {"stat", "group", "dist", "ecdf", "loo_pit"}
         **options
-            See :func:`hiermodels.plots.plot_shrinkage`.
+            See :func:`hiermodels.plots.plot_ppc`.
         """
-        from hiermodels.plots import plot_shrinkage
+        from hiermodels.plots import plot_ppc
 
-        return plot_shrinkage(self.posterior, **options)
+        return plot_ppc(self.posterior, kind, **options)
 
     def to_netcdf(self, path: str | os.PathLike[str]) -> Path:
         """Save the fit, whole or not at all; :func:`hiermodels.load` reads it, bit for bit.

@@ -16,15 +16,26 @@ import hiermodels as hm
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+RUN_ELSEWHERE = ["gallery"]  # docs/make_images.py runs it, and test_examples
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LARGEST = 2_000_000  # bytes, of all notebooks together
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.stem not in RUN_ELSEWHERE], ids=lambda page: page.stem
+)
 def test_python_in_a_page_is_a_cell_that_runs(page):
     text = page.read_text()
     assert not re.search(r"^```\{?(code-block\} )?(python|pycon|ipython)", text, re.MULTILINE)
     assert ("{code-cell}" in text) == ("file_format: mystnb" in text)
+
+
+def test_every_page_is_in_a_table_of_contents():
+    index = (ROOT / "docs" / "index.md").read_text()
+    listed = {
+        line for toc in re.findall(r"{toctree}(.*?)```", index, re.DOTALL) for line in toc.split()
+    }
+    assert {page.stem for page in PAGES} - {"index"} <= listed
 
 
 def test_the_reference_lists_every_public_name():
