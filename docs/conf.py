@@ -43,6 +43,7 @@ nb_execution_excludepatterns = ["generated/notebooks/*"]  # shown as they are st
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600  # seconds for a cell, on a busy machine
 nb_merge_streams = True
+nb_output_stderr = "warn"  # a page that warns of something says so in its own words
 
 highlight_language = "none"  # literal blocks in docstrings are models, not Python
 
