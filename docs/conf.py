@@ -31,7 +31,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.viewcode",
 ]
-exclude_patterns = ["_build", "_templates"]
+exclude_patterns = ["_build", "_static", "_templates"]
 templates_path = ["_templates"]
 nitpicky = False  # docstrings name types such as "data frame", which are no targets
 
@@ -43,6 +43,7 @@ nb_execution_excludepatterns = ["generated/notebooks/*"]  # shown as they are st
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600  # seconds for a cell, on a busy machine
 nb_merge_streams = True
+nb_output_stderr = "warn"  # a page that warns of something says so in its own words
 
 highlight_language = "none"  # literal blocks in docstrings are models, not Python
 
@@ -63,6 +64,8 @@ html_theme_options = {
     "home_page_in_toc": True,
     "navbar_persistent": [],  # the sidebar has a search field
 }
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_show_sourcelink = False
 
 

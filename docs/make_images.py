@@ -1,6 +1,6 @@
 """Run the code of the gallery and save its pictures: ``python docs/make_images.py``.
 
-The gallery is the only place where the calls stand: each block of code that is followed by a
+The gallery is the only place where the calls stand: each cell of code that is followed by a
 picture leaves it in ``plot``.
 """
 
@@ -18,7 +18,9 @@ mpl.use("Agg")
 from hiermodels.demo import save_plot
 
 FOLDER = Path(__file__).parent
-BLOCK = re.compile(r"^```python\n(.*?)^```$|^!\[[^]]*\]\((.*?)\)$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"^```\{code-cell\} ipython3\n(.*?)^```$|^!\[[^]]*\]\((.*?)\)$", re.DOTALL | re.MULTILINE
+)
 
 
 def pictures(page: Path = FOLDER / "gallery.md") -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from test_layout import FLOORS
 
 import hiermodels as hm
 
@@ -42,6 +43,16 @@ def test_the_reference_lists_every_public_name():
     page = runpy.run_path(str(ROOT / "docs" / "api_pages.py"))["reference"]()
     for name in hm.__all__:
         assert re.search(rf"hiermodels\.{name}\b", page), name
+
+
+def test_the_table_of_floors_is_the_one_that_is_tested():
+    rows = re.findall(r"^\| [a-z ]+ \| (`.*?) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.M)
+    files = list(dict.fromkeys(name.split(".")[0] for name in FLOORS if name != "__init__"))
+    for row in rows:
+        named = re.findall(r"`(\w+)(?:\.py|/)`", row)
+        floor, files = files[: len(named)], files[len(named) :]
+        assert sorted(named) == sorted(floor)
+    assert not files
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
