@@ -78,11 +78,11 @@ class Spec:
                     f"variables {', '.join(self.variables)}; rename this column, for example to "
                     f"{name.replace('/', '_') + '_label'!r}"
                 )
-        for role, name in (("outcome", self.outcome), ("se", self.se)):
-            if name is not None and ("/" in name or name in (*RESERVED, "group")):
+        for role, column in (("outcome", self.outcome), ("se", self.se or "")):
+            if "/" in column or column in (*RESERVED, "group"):
                 raise SpecError(
-                    f"{role}: {name!r} cannot be the name of a variable in a DataTree; rename this "
-                    f"column, for example to {name.replace('/', '_') + '_column'!r}"
+                    f"{role}: {column!r} cannot be the name of a variable in a DataTree; rename "
+                    f"this column, for example to {column.replace('/', '_') + '_column'!r}"
                 )
         object.__setattr__(self, "priors", MappingProxyType(self._complete(self.priors)))
 

@@ -24,7 +24,14 @@ from hiermodels.gaussian import Floats
 from hiermodels.marginal import Marginal, Values
 from hiermodels.models import as_one_group, build_model, outcome_statistics
 from hiermodels.parameterization import Choice, Observed, Parameterization, choose
-from hiermodels.posterior import SAMPLE_DIMS, WARNING, Posterior, Seed, build_datatree
+from hiermodels.posterior import (
+    SAMPLE_DIMS,
+    WARNING,
+    Posterior,
+    Seed,
+    build_datatree,
+    named_seed,
+)
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
 
@@ -414,7 +421,7 @@ def _variables(spec: Spec, data: GroupedData, raw: xr.DataTree, seed: int) -> di
         return variables
     sds = np.stack([variables[name].ravel() for name in spec.sds], axis=1)
     marginal = Marginal.of(spec, standardize(data))
-    values = Values.draw(marginal, sds, np.random.default_rng(seed))
+    values = Values.draw(marginal, sds, np.random.default_rng(named_seed(seed, "values")))
     drawn = {**values.above_groups(), "theta": values.of_groups()}
     by_chain = (*posterior[spec.sds[0]].shape, -1)
     return {
