@@ -152,14 +152,15 @@ class Comparison:
         """Smallest bias of each scalar that would be seen with probability 90 %.
 
         In posterior sds, for a shift of that scalar alone, by the first component of uniformity
-        alone: ``δ = (t + 1.28)/(√(3/π) √ESS)``, with t the value at which one row makes the
-        verdict, ``p = alpha/rows``, and √(3/π) what a shift of a normal distribution by its sd does
+        alone: ``δ = (t + 1.28)/(√(3/π) √ESS)``, with t the value at which one component makes
+        the verdict, ``p = alpha/(6 rows)``, and √(3/π) what a shift of a normal distribution by its sd does
         to that component.  What shows in several rows is seen earlier.
         """
         from scipy.special import ndtri, stdtrit
 
         shift = self.table.xs("uniformity", level="statistic")
-        limit = stdtrit(shift["df"], 1 - self.alpha / (2 * len(self.judged)))
+        tests = len(self.judged) * len(SHAPES)
+        limit = stdtrit(shift["df"], 1 - self.alpha / (2 * tests))
         return ((limit + ndtri(SEEN)) / (SLOPE * np.sqrt(shift["ess"]))).rename("detectable")
 
     def plot(self, **options: Any) -> PlotCollection:
