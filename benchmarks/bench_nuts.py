@@ -132,7 +132,7 @@ def bench_agree() -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", hm.ConvergenceWarning)
                 posterior = get_engine(engine)(
-                    spec, data, draws=1000, chains=4, random_seed=1, progressbar=False, **options
+                    spec, data, draws=1000, chains=4, random_seed=2, progressbar=False, **options
                 )
             fit = hm.Fit(posterior)
             found = hm.compare(fit, reference)
@@ -161,7 +161,7 @@ def cases() -> Sequence[tuple[str, Any, Any]]:
     baseball = load.load_baseball()
     schools = load.load_eight_schools()
     calendar = load.load_school_calendar()
-    classrooms = load.simulate_classrooms(30, 4, 15, beta=0.5, random_seed=1)
+    classrooms = load.simulate_classrooms(30, 4, 15, beta=0.5, random_seed=2)
     proper = {"tau": hm.HalfCauchy(5), "mu": hm.Normal(0, 20)}
     conjugate = {"theta": hm.NormalInverseGamma(m=0.25, s=1, alpha=2, beta=0.01)}
     nested = "score ~ ses + (1 | school/classroom)"
