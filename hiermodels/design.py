@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from hiermodels.errors import DataError, SpecError
 from hiermodels.formula import Factor, factors, quote
@@ -72,7 +73,11 @@ class Design:
         return _expand(new_frame, terms, self.levels)[1]
 
 
-def build(frame: pd.DataFrame, terms: Sequence[str]) -> Design:
+def build(
+    frame: pd.DataFrame,
+    terms: Sequence[str],
+    declared: Mapping[str, Sequence[str]] | None = None,
+) -> Design:
     """Make the columns of the covariates.
 
     Parameters
@@ -83,6 +88,9 @@ def build(frame: pd.DataFrame, terms: Sequence[str]) -> Design:
         levels that do not occur are left out.  Truth values in a column ``x`` give ``x[True]``.
     terms : sequence of str
         As :func:`hiermodels.formula.parse` returns them.
+    declared : mapping of str to sequence of str, optional
+        Levels of some categorical columns, as text, whether or not they occur; the first is the
+        reference.
 
     Returns
     -------
@@ -111,15 +119,33 @@ def build(frame: pd.DataFrame, terms: Sequence[str]) -> Design:
            [ 2. ,  1. ,  2. ]])
     """
     parsed = [factors(term) for term in terms]
+    known = declared_levels(declared, [factor.column for factor in _distinct(parsed)])
     levels = {}
     for factor in _distinct(parsed):
         name = factor.column
         _check_column(frame, name, "Fill them, or leave these rows out with missing='drop'")
-        if factor.categorical or _kind(frame[name]) in LABELS:
+        if name in known:
+            levels[name] = known[name]
+        elif factor.categorical or _kind(frame[name]) in LABELS:
             levels[name] = _levels(name, frame[name])
     _check_size(parsed, levels)
     names, matrix = _expand(frame, parsed, levels)
     return Design(names, matrix, levels, tuple(terms))
+
+
+def declared_levels(
+    declared: Mapping[str, Sequence[str]] | None, columns: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Check levels that a user has declared."""
+    known = {}
+    for name, given in (declared or {}).items():
+        if name not in columns:
+            raise SpecError(f"levels: {name!r} is no covariate; these are {listed(columns)}")
+        levels = tuple(map(_text, given))
+        if isinstance(given, str) or len(levels) < 2 or len(set(levels)) < len(levels):
+            raise SpecError(f"levels: {name!r} needs two levels or more, each once; found {given}")
+        known[name] = levels
+    return known
 
 
 def check_rank(names: Sequence[str], matrix: Floats) -> None:
@@ -147,17 +173,56 @@ def check_rank(names: Sequence[str], matrix: Floats) -> None:
     largest = np.maximum(np.abs(low), np.abs(high))
     for i in np.flatnonzero(high - low <= 8 * np.finfo(float).eps * largest):
         _refuse_constant(names[int(i)], f"{high[i]:g}")
-    if count >= rows:
-        raise DataError(
-            f"covariates: {count} columns and an intercept need at least {count + 1} rows; found "
-            f"{rows}. The columns are {listed(names)}"
-        )
+    _require_rows(names, rows)
     scaled = matrix / largest
     scaled -= scaled.mean(axis=0)
     scaled /= np.linalg.norm(scaled, axis=0)
     triangle = np.linalg.qr(scaled, mode="r")
     if not _is_sound(triangle):
         _explain_dependence(names, triangle)
+
+
+def check_products(
+    names: Sequence[str],
+    varies: NDArray[np.bool_],
+    some: Floats,
+    product: Floats,
+    rows: int,
+) -> None:
+    """Refuse what :func:`check_rank` refuses, from cross-products.
+
+    These have the square of the columns' condition number, which may be up to ``MOST_CONDITION``:
+    of columns that are nearly dependent, cross-products say less than rows.
+
+    Parameters
+    ----------
+    names : sequence of q str
+    varies : (q,)
+        Whether a column is not constant.
+    some : (q,)
+        A value of each column.
+    product : (q, q)
+        Cross-products of the columns around their means.
+    rows : int
+    """
+    if not names:
+        return
+    for i in np.flatnonzero(~varies):
+        _refuse_constant(names[int(i)], f"{some[i]:g}")
+    _require_rows(names, rows)
+    length = np.sqrt(np.diag(product))
+    values, vectors = np.linalg.eigh(product / length / length[:, None])
+    root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
+    if not _is_sound(root, MOST_CONDITION**0.5):
+        _explain_dependence(names, root, MOST_CONDITION**0.5)
+
+
+def _require_rows(names: Sequence[str], rows: int) -> None:
+    if len(names) >= rows:
+        raise DataError(
+            f"covariates: {len(names)} columns and an intercept need at least {len(names) + 1} "
+            f"rows; found {rows}. The columns are {listed(names)}"
+        )
 
 
 def _refuse_constant(name: str, value: str) -> NoReturn:
@@ -167,13 +232,17 @@ def _refuse_constant(name: str, value: str) -> NoReturn:
     )
 
 
-def _is_sound(columns: Floats) -> bool:
-    return bool(np.linalg.cond(columns) <= MOST_CONDITION)
+def _is_sound(columns: Floats, most: float = MOST_CONDITION) -> bool:
+    return bool(np.linalg.cond(columns) <= most)
 
 
-def _explain_dependence(names: Sequence[str], triangle: Floats) -> NoReturn:
+def _explain_dependence(
+    names: Sequence[str], triangle: Floats, most: float = MOST_CONDITION
+) -> NoReturn:
     """Name the first column that depends on those before it, and which of them."""
-    first = bisect_left(range(len(names)), True, key=lambda i: not _is_sound(triangle[:, : i + 1]))
+    first = bisect_left(
+        range(len(names)), True, key=lambda i: not _is_sound(triangle[:, : i + 1], most)
+    )
     weights = np.linalg.lstsq(triangle[:, :first], triangle[:, first])[0]
     others = list(compress(names, np.abs(weights) > NEGLIGIBLE * np.abs(weights).max()))
     raise DataError(

@@ -20,7 +20,7 @@ STOREYS = """
     rank estimates components sensitivity storage
     engines.nuts engines.exact engines models parameterization
     simulation reference integrated conjugate noise_free conditional marginal posterior
-    tables inputs propriety spec sufficient new_rows data priors design formula
+    tables inputs propriety spec sufficient aggregate statistics new_rows data priors design formula
     uniformity montecarlo mixture gaussian lattice datasets
     blas parallel files wording errors
 """

@@ -1,0 +1,36 @@
+"""From data, wherever they lie, to statistics of their groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hiermodels.data import Missing, read_part
+from hiermodels.formula import stated
+from hiermodels.statistics import SufficientStatistics, statistics_of
+
+
+def aggregate(
+    data: Any,
+    formula: str | None = None,
+    *,
+    outcome: str | None = None,
+    groups: Sequence[str] | str | None = None,
+    se: str | None = None,
+    covariates: Sequence[str] | str | None = None,
+    levels: Mapping[str, Sequence[str]] | None = None,
+    missing: Missing = "error",
+) -> SufficientStatistics:
+    """Reduce data to statistics: see :meth:`hiermodels.SufficientStatistics.of`."""
+    outcome, groups, terms = stated(formula, outcome, groups, covariates)
+    rows = read_part(
+        data,
+        outcome=outcome,
+        groups=groups,
+        se=se,
+        covariates=terms,
+        levels=levels,
+        missing=missing,
+    )
+    rows.roles.announce()
+    return statistics_of(rows)
