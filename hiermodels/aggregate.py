@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hiermodels.data import Missing, read_part
 from hiermodels.formula import stated
+from hiermodels.lazy import aggregate_lazily, as_lazy
 from hiermodels.statistics import SufficientStatistics, statistics_of
 
 
@@ -23,14 +25,19 @@ def aggregate(
 ) -> SufficientStatistics:
     """Reduce data to statistics: see :meth:`hiermodels.SufficientStatistics.of`."""
     outcome, groups, terms = stated(formula, outcome, groups, covariates)
-    rows = read_part(
-        data,
-        outcome=outcome,
-        groups=groups,
-        se=se,
-        covariates=terms,
-        levels=levels,
-        missing=missing,
+    given: dict[str, Any] = {
+        "outcome": outcome,
+        "groups": groups,
+        "se": se,
+        "covariates": terms,
+        "levels": levels,
+        "missing": missing,
+    }
+    lazy = as_lazy(data)
+    found = (
+        aggregate_lazily(lazy, **given)
+        if lazy is not None
+        else statistics_of(read_part(data, **given))
     )
-    rows.roles.announce()
-    return statistics_of(rows)
+    found.roles.announce()
+    return replace(found, roles=replace(found.roles, inferred=()))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import narwhals as nw
 import numpy as np
@@ -296,8 +296,31 @@ def require_missing(missing: str) -> None:
         raise DataError(f"missing: expected 'error' or 'drop'; found {missing!r}")
 
 
+class Columns(Protocol):
+    """What is known of a frame's columns where roles are inferred; :class:`Frame` knows all."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+
+    def require(self, name: str) -> None:
+        """Refuse a name that is no column."""
+
+    def is_continuous(self, name: str) -> bool:
+        """Whether a column holds floating-point numbers."""
+
+    def is_label(self, name: str) -> bool:
+        """Whether a column holds text or categories."""
+
+    def check_gaps(self, names: Sequence[str]) -> None:
+        """Refuse missing values."""
+
+    def strings(self, name: str) -> list[str]:
+        """Return the values of a column, written out."""
+
+
 def infer_roles(
-    frame: Frame,
+    frame: Columns,
     outcome: str | None,
     groups: Sequence[str] | str | None,
     se: str | None,
@@ -339,7 +362,7 @@ def infer_roles(
     return Roles(outcome, tuple(given), se, tuple(found))
 
 
-def _infer_outcome(frame: Frame, taken: set[str]) -> str:
+def _infer_outcome(frame: Columns, taken: set[str]) -> str:
     if OUTCOME_NAME in frame.columns and OUTCOME_NAME not in taken:
         return OUTCOME_NAME
     candidates = [name for name in frame.columns if name not in taken and frame.is_continuous(name)]
@@ -352,7 +375,7 @@ def _infer_outcome(frame: Frame, taken: set[str]) -> str:
     )
 
 
-def _infer_groups(frame: Frame, taken: set[str]) -> list[str]:
+def _infer_groups(frame: Columns, taken: set[str]) -> list[str]:
     """Order the label columns from the fewest units to the most, each nested in the one before."""
     candidates = [name for name in frame.columns if name not in taken and frame.is_label(name)]
     if not candidates:
@@ -362,6 +385,8 @@ def _infer_groups(frame: Frame, taken: set[str]) -> list[str]:
             f"{listed(rest)}. Say groups=[…], from the outer to the inner level"
         )
     frame.check_gaps(candidates)
+    if len(candidates) == 1:
+        return candidates
     codes = {
         name: pd.factorize(np.asarray(frame.strings(name), dtype=object))[0] for name in candidates
     }

@@ -27,6 +27,7 @@ from hiermodels.gaussian import Floats
 from hiermodels.wording import LARGEST, listed, plural, rows_named
 
 type Term = tuple[Factor, ...]
+type Part = tuple[str, str | None]
 
 MOST_COLUMNS = 1000
 MOST_CONDITION = 1e8  # half the digits of a floating-point number
@@ -127,7 +128,7 @@ def build(
         if name in known:
             levels[name] = known[name]
         elif factor.categorical or _kind(frame[name]) in LABELS:
-            levels[name] = _levels(name, frame[name])
+            levels[name] = levels_of(name, frame[name])
     _check_size(parsed, levels)
     names, matrix = _expand(frame, parsed, levels)
     return Design(names, matrix, levels, tuple(terms))
@@ -141,7 +142,7 @@ def declared_levels(
     for name, given in (declared or {}).items():
         if name not in columns:
             raise SpecError(f"levels: {name!r} is no covariate; these are {listed(columns)}")
-        levels = tuple(map(_text, given))
+        levels = tuple(map(level_text, given))
         if isinstance(given, str) or len(levels) < 2 or len(set(levels)) < len(levels):
             raise SpecError(f"levels: {name!r} needs two levels or more, each once; found {given}")
         known[name] = levels
@@ -305,13 +306,19 @@ def _floats(series: pd.Series[Any]) -> Floats:
     return np.asarray(series.to_numpy(dtype=float))
 
 
-def _levels(name: str, series: pd.Series[Any]) -> tuple[str, ...]:
-    """Levels that occur, as text: sorted, or in the order of the categories."""
+def levels_of(name: str, series: pd.Series[Any]) -> tuple[str, ...]:
+    """Levels that occur, as text: sorted, or in the order of the categories.
+
+    Raises
+    ------
+    DataError
+        If there is one only, or if two are written alike.
+    """
     if isinstance(series.dtype, pd.CategoricalDtype):
         values = series.cat.remove_unused_categories().cat.categories.tolist()
     else:
         values = sorted(series.unique().tolist())
-    levels = tuple(map(_text, values))
+    levels = tuple(map(level_text, values))
     if len(levels) == 1:
         _refuse_constant(name, repr(levels[0]))
     if len(set(levels)) < len(levels):
@@ -322,7 +329,7 @@ def _levels(name: str, series: pd.Series[Any]) -> tuple[str, ...]:
     return levels
 
 
-def _text(value: object) -> str:
+def level_text(value: object) -> str:
     """Write a level, a whole number as an integer whatever its type."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
@@ -364,17 +371,53 @@ def _expand(
     )
     written = [":".join(f"x{columns.index(f.column)}" for f in term) for term in terms]
     labels, matrix = _code(coded, written)
-    names = tuple(
-        ":".join(_name(part, columns, levels) for part in label.split(":")) for label in labels
-    )
+    names = _names([_parts(label, columns, levels) for label in labels])
     for name, values in zip(names, matrix.T, strict=True):
-        if names.count(name) > 1:
-            raise DataError(
-                f"covariates: two columns of the design would both be called {name!r}; rename one "
-                f"of the columns that they come from"
-            )
         _check_finite(name, frame.index, values)
     return names, matrix
+
+
+def layout(
+    terms: Sequence[str], levels: Mapping[str, Sequence[str]]
+) -> tuple[tuple[str, ...], list[tuple[Part, ...]]]:
+    """Names of the columns of the design, and what each is the product of.
+
+    Parameters
+    ----------
+    terms : sequence of str
+    levels : mapping of str to sequence of str
+        Of each categorical column.
+
+    Returns
+    -------
+    names : tuple of str
+    parts : list of tuple of (str, str or None)
+        A column of the data and None for its values, or a level and 1 where it has that level.
+
+    Examples
+    --------
+    >>> from hiermodels.design import layout
+    >>> layout(["ses", "ses:sex"], {"sex": ("F", "M")})
+    (('ses', 'ses:sex[M]'), [(('ses', None),), (('ses', None), ('sex', 'M'))])
+    """
+    parsed = [factors(term) for term in terms]
+    if not parsed:
+        return (), []
+    _check_size(parsed, levels)
+    columns = [factor.column for factor in _distinct(parsed)]
+    size = max(len(levels.get(name, ())) for name in columns) + 1
+    example = {
+        f"x{i}": pd.Categorical.from_codes(
+            np.arange(size) % len(levels[name]), categories=pd.RangeIndex(len(levels[name]))
+        )
+        if name in levels
+        else np.arange(float(size))
+        for i, name in enumerate(columns)
+    }
+    written = [":".join(f"x{columns.index(f.column)}" for f in term) for term in parsed]
+    labels, _ = _code(pd.DataFrame(example), written)
+    parts = [_parts(label, columns, levels) for label in labels]
+    return _names(parts), parts
 
 
 def _code(coded: pd.DataFrame, terms: Sequence[str]) -> tuple[list[str], Floats]:
@@ -387,12 +430,32 @@ def _code(coded: pd.DataFrame, terms: Sequence[str]) -> tuple[list[str], Floats]
     return labels[1:], np.ascontiguousarray(np.asarray(result)[:, 1:])
 
 
-def _name(part: str, columns: Sequence[str], levels: Mapping[str, Sequence[str]]) -> str:
-    """Users' name for a factor of one of formulaic's columns: x1[T.2] is sex[M]."""
-    match = _CODED.fullmatch(part)
-    assert match
-    column, level = columns[int(match["column"])], match["level"]
-    return column if level is None else f"{column}[{levels[column][int(level)]}]"
+def _parts(
+    label: str, columns: Sequence[str], levels: Mapping[str, Sequence[str]]
+) -> tuple[Part, ...]:
+    """Users' names for the factors of one of formulaic's columns: x1[T.2] is M of sex."""
+    found: list[Part] = []
+    for factor in label.split(":"):
+        match = _CODED.fullmatch(factor)
+        assert match
+        column, level = columns[int(match["column"])], match["level"]
+        found.append((column, None if level is None else levels[column][int(level)]))
+    return tuple(found)
+
+
+def _names(parts: Sequence[tuple[Part, ...]]) -> tuple[str, ...]:
+    """Names of the columns, such as ses:sex[M]; refuses a name that two would have."""
+    names = tuple(
+        ":".join(column if level is None else f"{column}[{level}]" for column, level in product)
+        for product in parts
+    )
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(
+                f"covariates: two columns of the design would both be called {name!r}; rename one "
+                f"of the columns that they come from"
+            )
+    return names
 
 
 def _numbers(name: str, series: pd.Series[Any]) -> Floats:
@@ -408,7 +471,9 @@ def _codes(name: str, series: pd.Series[Any], levels: Sequence[str]) -> pd.Categ
     """Code each row by the place of its level, and refuse those that have none."""
     own, values = pd.factorize(series)
     known = {level: i for i, level in enumerate(levels)}
-    codes = np.array([known.get(_text(value), -1) for value in values.tolist()], dtype=np.intp)[own]
+    codes = np.array(
+        [known.get(level_text(value), -1) for value in values.tolist()], dtype=np.intp
+    )[own]
     unknown = codes < 0
     if unknown.any():
         raise DataError(

@@ -494,7 +494,9 @@ def fit(
     Parameters
     ----------
     data : data frame or SufficientStatistics
-        A row for each observation or estimate; pandas, polars, pyarrow.  Statistics say
+        A row for each observation or estimate; pandas, polars, pyarrow.  Of what is lazy, such as
+        a polars LazyFrame, a DuckDB relation, a table of Ibis, Dask or PySpark, the engine
+        computes the statistics of the groups, and rows stay where they are.  Statistics say
         themselves what their columns are.
     formula : str, optional
         In the notation of lme4 and bambi, ``"score ~ ses + (1 | school/classroom)"``, in place of

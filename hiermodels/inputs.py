@@ -8,6 +8,7 @@ from typing import Any
 from hiermodels.data import GroupedData, Missing, read
 from hiermodels.errors import SpecError
 from hiermodels.formula import stated
+from hiermodels.lazy import aggregate_lazily, as_lazy
 from hiermodels.priors import Prior
 from hiermodels.spec import Spec
 from hiermodels.statistics import SufficientStatistics
@@ -49,12 +50,15 @@ def prepare(
         grouped = _checked(data, {"formula": formula, **columns})
     else:
         outcome, groups, terms = stated(formula, outcome, groups, covariates)
-        grouped = read(
-            data, outcome=outcome, groups=groups, se=se, covariates=terms, missing=missing
-        )
-    roles = grouped.roles
-    names = grouped.design.names
-    return Spec(roles.outcome, roles.groups, roles.se, names, dict(priors or {})), grouped
+        roles: Any = {"outcome": outcome, "groups": groups, "se": se, "covariates": terms}
+        lazy = as_lazy(data)
+        if lazy is None:
+            grouped = read(data, **roles, missing=missing)
+        else:
+            grouped = aggregate_lazily(lazy, **roles, missing=missing)
+            grouped.check()
+    found, names = grouped.roles, grouped.design.names
+    return Spec(found.outcome, found.groups, found.se, names, dict(priors or {})), grouped
 
 
 def _checked(data: SufficientStatistics, columns: Mapping[str, Any]) -> SufficientStatistics:

@@ -134,10 +134,16 @@ class SufficientStatistics(GroupedData):
     ) -> SufficientStatistics:
         """Reduce a data frame, or a part of one, to its statistics.
 
+        What is lazy is never collected: the engine reads its rows three times, in two queries, for
+        gaps and ranges, for the groups' means, and for sums of deviations from them; each
+        categorical covariate takes one more query, for its levels.  A row of sums for each
+        innermost group comes back.
+
         Parameters
         ----------
         data, formula, outcome, groups, se, covariates, missing
-            As in :func:`hiermodels.fit`.  A part of the data may hold a single group.
+            As in :func:`hiermodels.fit`.  A part of the data may hold a single group.  Of a lazy
+            frame, several columns of groups are not inferred: rows would have to be compared.
         levels : mapping of str to sequence of str, optional
             All levels of categorical covariates, the reference first.  Without them, they are
             those that occur; statistics of parts in which different ones occur cannot be added.
@@ -336,7 +342,7 @@ def statistics_of(data: GroupedData) -> SufficientStatistics:
     mean, rest = two_sum(some, shift)
     away = (z - mean[rows.group]) - rest[rows.group]
     return SufficientStatistics(
-        roles=replace(rows.roles, inferred=()),
+        roles=rows.roles,
         design=replace(rows.design, matrix=np.empty((0, len(rows.design.names)))),
         labels=rows.labels,
         own_labels=rows.own_labels,

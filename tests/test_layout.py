@@ -20,8 +20,8 @@ STOREYS = """
     rank estimates components sensitivity storage
     engines.nuts engines.exact engines models parameterization
     simulation reference integrated conjugate noise_free conditional marginal posterior
-    tables inputs propriety spec sufficient aggregate statistics new_rows data priors design formula
-    uniformity montecarlo mixture gaussian lattice datasets
+    tables inputs propriety spec sufficient aggregate lazy statistics new_rows
+    data priors design formula uniformity montecarlo mixture gaussian lattice datasets
     blas parallel files wording errors
 """
 FLOORS = STOREYS.split()
