@@ -284,6 +284,16 @@ def test_predicted_outcomes_with_known_errors_need_new_rows():
     assert fit.predict(new).mean.sizes["row"] == 2
 
 
+def test_what_needs_the_distribution_of_known_errors_is_refused():
+    statistics = SufficientStatistics.of(pupils(), **CASES["known errors"])
+    fit = hm.fit(statistics, draws=100, random_seed=1)
+    with pytest.raises(hm.SpecError, match="typical standard error"):
+        fit.variance_components()
+    with pytest.raises(hm.SpecError, match="sd of the outcome"):
+        fit.sensitivity()
+    assert len(fit.sensitivity({"other": {"tau": hm.HalfNormal(1)}}).references) == 1
+
+
 def test_roles_are_said_once():
     statistics = SufficientStatistics.of(pupils(), **CASES["known errors"])
     with pytest.raises(hm.SpecError, match="leave out groups"):
