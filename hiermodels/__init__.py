@@ -22,7 +22,7 @@ from hiermodels.errors import (
     SpecError,
 )
 from hiermodels.estimates import Estimates
-from hiermodels.fit import Fit, fit, load
+from hiermodels.fit import Fit, fit, load, load_statistics
 from hiermodels.noise_free import ReferencePosterior
 from hiermodels.predict import Prediction
 from hiermodels.priors import (
@@ -46,6 +46,7 @@ from hiermodels.rank import Ranking
 from hiermodels.reference import reference
 from hiermodels.sensitivity import Sensitivity, sensitivity
 from hiermodels.spec import Spec
+from hiermodels.statistics import SufficientStatistics
 from hiermodels.tables import Summary
 
 __version__ = "0.1.0"
@@ -80,6 +81,7 @@ __all__ = [
     "Sensitivity",
     "Spec",
     "SpecError",
+    "SufficientStatistics",
     "Summary",
     "Uniform",
     "VariancePrior",
@@ -89,6 +91,7 @@ __all__ = [
     "datasets",
     "fit",
     "load",
+    "load_statistics",
     "normal_inverse_gamma",
     "reference",
     "sensitivity",

@@ -26,7 +26,7 @@ import pandas as pd
 import xarray as xr
 
 from hiermodels import uniformity
-from hiermodels.data import GroupedData, Missing
+from hiermodels.data import GroupedData, GroupedRows, Missing, require_rows
 from hiermodels.engines import Refit, get_refitter, integer_seed
 from hiermodels.errors import SpecError
 from hiermodels.files import replacing, target
@@ -285,13 +285,14 @@ def calibrate(
         engine = engine or "exact"
     require_proper(spec, "a calibration")
     options = {"draws": draws, "chains": chains, **engine_options}
-    record = _Record.of(path, _identity(spec, grouped, engine, options), random_seed, spec, grouped)
+    rows = require_rows(grouped, "a calibration")
+    record = _Record.of(path, _identity(spec, rows, engine, options), random_seed, spec, rows)
     if todo := range(record.finished, simulations):
-        refit = get_refitter(engine)(spec, _typical(spec, grouped, record.seed), **options)
+        refit = get_refitter(engine)(spec, _typical(spec, rows, record.seed), **options)
         with record.kept() as add, _progress(progressbar, simulations) as advance:
             advance(record.finished)
             for i in todo:
-                add(_simulate(spec, grouped, refit, record.seed, i))
+                add(_simulate(spec, rows, refit, record.seed, i))
                 advance(1)
     return Calibration(spec, engine, record.datatree(simulations), alpha)
 
@@ -312,15 +313,17 @@ def _check_fit(given: Mapping[str, Any]) -> None:
         raise SpecError(f"a fit says what {extra[0]} is; leave out {extra[0]}=…, or give the data")
 
 
-def _typical(spec: Spec, data: GroupedData, seed: int) -> GroupedData:
+def _typical(spec: Spec, data: GroupedRows, seed: int) -> GroupedRows:
     """Replace the outcome by a simulated one of middle size."""
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
     outcomes = draw_outcomes(spec, data, draw_variables(spec, data, TYPICAL, rng), rng)
     size = np.abs(outcomes - np.median(outcomes)).max(axis=1)
-    return replace(data, y=outcomes[np.argsort(size, kind="stable")[TYPICAL // 2]])
+    return replace(
+        require_rows(data, "calibrate"), y=outcomes[np.argsort(size, kind="stable")[TYPICAL // 2]]
+    )
 
 
-def _simulate(spec: Spec, data: GroupedData, refit: Refit, seed: int, i: int) -> Result:
+def _simulate(spec: Spec, data: GroupedRows, refit: Refit, seed: int, i: int) -> Result:
     """Make a simulation, which depends on the seed and on its number i alone."""
     streams = np.random.SeedSequence(seed, spawn_key=(1, i)).spawn(3)
     rng = np.random.default_rng(streams[0])

@@ -15,8 +15,6 @@ from hiermodels.errors import DataError, HierModelsError, SpecError
 from hiermodels.priors import PRIORS, Prior, parse_prior
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from hiermodels.fit import Fit
 
 EXAMPLES = ("baseball", "schools", "classrooms")
@@ -69,7 +67,9 @@ def _add_fit(commands: Any) -> None:
         help="fit a model to a table in a file",
         description="Fit a normal hierarchical model, show it and its summary, and save it.",
     )
-    command.add_argument("data", type=Path, metavar="FILE", help="table, .csv or .parquet")
+    command.add_argument(
+        "data", type=Path, metavar="FILE", help="table, .csv or .parquet, or a folder of .parquet"
+    )
     _add_model(command)
     command.add_argument(
         "--engine",
@@ -105,7 +105,9 @@ def _add_compare(commands: Any) -> None:
     command.add_argument(
         "exact", type=Path, nargs="?", metavar="FIT.nc", help="a saved fit of the same model"
     )
-    command.add_argument("--data", type=Path, metavar="FILE", help="table, .csv or .parquet")
+    command.add_argument(
+        "--data", type=Path, metavar="FILE", help="table, .csv or .parquet, or a folder of .parquet"
+    )
     _add_model(command)
     command.add_argument(
         "--rename",
@@ -151,6 +153,12 @@ def _add_model(command: argparse.ArgumentParser) -> None:
         default="error",
         help="what to do with rows in which a needed value is missing (error)",
     )
+    model.add_argument(
+        "--lazy",
+        action="store_true",
+        help="scan .parquet with polars, group by group, without loading the rows; so it is done "
+        "with a folder in any case",
+    )
 
 
 def _seed(text: str) -> int:
@@ -184,7 +192,7 @@ def _fit(options: argparse.Namespace) -> int:
             f"--report: expected another file than --out; both are {str(options.out)!r}"
         )
     result = fit(
-        _read_table(options.data),
+        _read_table(options.data, options.lazy),
         **_model(options),
         engine=options.engine,
         draws=options.draws,
@@ -226,7 +234,7 @@ def _compare(options: argparse.Namespace) -> int:
     if options.exact and given:
         raise SpecError(f"compare: {given[0]} belongs to --data; the saved fit has its own model")
     exact: Any = load(options.exact) if options.exact else None
-    exact = exact or reference(_read_table(options.data), **_model(options))
+    exact = exact or reference(_read_table(options.data, options.lazy), **_model(options))
     pairs = dict(_assigned("--rename", text, "tau=sd_school") for text in options.rename)
     # A saved fit knows its model and data, and is refused if they are others.
     draws: Any = load(options.mcmc) if is_saved_fit(options.mcmc) and not pairs else None
@@ -256,10 +264,34 @@ def _assigned(option: str, text: str, example: str) -> tuple[str, str]:
     return match["name"].strip(), match["value"].strip()
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    """Read a table."""
+def _scan(path: Path) -> Any:
+    """Prepare to scan a file .parquet, or all of a folder and the folders in it."""
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    if not files or files[0].suffix != ".parquet":
+        raise DataError(f"{str(path)!r}: expected a file .parquet, or a folder of such files")
+    if not files[0].exists():
+        raise DataError(f"there is no file {str(path)!r}")
+    try:
+        import polars as pl
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{str(path)!r}: to scan it without loading its rows needs polars, which is not "
+            f"installed; pip install 'hiermodels[polars]'"
+        ) from error
+    table = pl.scan_parquet(files)
+    try:
+        table.collect_schema()
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{str(path)!r} cannot be read: {error}") from error
+    return table
+
+
+def _read_table(path: Path, lazy: bool) -> Any:
+    """Read a table, or prepare to scan it."""
     import pandas as pd
 
+    if lazy or path.is_dir():
+        return _scan(path)
     if path.suffix not in (".csv", ".parquet"):
         raise DataError(f"{str(path)!r}: expected a file .csv or .parquet")
     try:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from hiermodels.blas import one_blas_thread
-from hiermodels.data import GroupedData
+from hiermodels.data import GroupedData, require_rows
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.integrated import IntegratedPosterior
@@ -88,9 +88,10 @@ def typical_se(data: GroupedData) -> float:
     ----------
     Higgins & Thompson (2002), Statistics in Medicine 21:1539, equation 9.
     """
-    assert data.se is not None
-    smallest = data.se.min()
-    weight = (smallest / data.se) ** 2
+    se = require_rows(data, "the typical standard error").se
+    assert se is not None
+    smallest = se.min()
+    weight = (smallest / se) ** 2
     total = weight.sum()
     return float(smallest * np.sqrt((len(weight) - 1) * total / (total**2 - (weight**2).sum())))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import narwhals as nw
 import numpy as np
@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hiermodels.design import Design, build, check_rank, term_columns
-from hiermodels.errors import DataError
+from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.wording import LARGEST, listed, plural, rows_named, short
 
@@ -46,26 +46,24 @@ class Roles:
     se: str | None
     inferred: tuple[str, ...] = ()
 
+    def announce(self) -> None:
+        """Print the roles, if any was inferred."""
+        if self.inferred:
+            print(f"{self} ({', '.join(self.inferred)} inferred)")
+
     def __str__(self) -> str:
         found = {"outcome": self.outcome, "groups": "/".join(self.groups), "se": self.se}
         return ", ".join(f"{role} = {column}" for role, column in found.items() if column)
 
 
-@dataclass(frozen=True)
 class GroupedData:
-    """Rows in groups, checked.
+    """Groups, and what was observed of them: rows, or statistics of rows.
 
     Attributes
     ----------
     roles : Roles
-    y : (N,)
-        Outcome.
-    se : (N,) or None
-        Known standard errors.
     design : Design
         Covariates, without a column for the intercept.
-    group : (N,)
-        Index of each row's innermost group.
     labels : tuple of arrays
         Labels of the units at each level, from the outermost to the innermost, in the order in
         which they appear in the data (within their parent); integers, or else strings.
@@ -75,6 +73,8 @@ class GroupedData:
         Index of each unit's parent, from the innermost level to the outermost but one.
     dropped : int
         Number of rows left out because a value was missing, where that was asked for.
+    y, se, group
+        The rows, as in :class:`GroupedRows`; to ask statistics for them is an error.
     """
 
     roles: Roles
@@ -85,7 +85,28 @@ class GroupedData:
     labels: tuple[NDArray[Any], ...]
     own_labels: tuple[NDArray[Any], ...]
     parents: tuple[Indices, ...]
-    dropped: int = 0
+    dropped: int
+    has_rows: ClassVar[bool]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        raise NotImplementedError
+
+    @property
+    def outcome_sd(self) -> float:
+        """Sd of the outcome over all rows."""
+        raise NotImplementedError
+
+    @property
+    def mean_covariates(self) -> Floats:
+        """Means of the covariates over the rows; (q,)."""
+        raise NotImplementedError
+
+    @property
+    def observations(self) -> Observations:
+        """What was observed, as variables of a data set."""
+        raise NotImplementedError
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -106,7 +127,88 @@ class GroupedData:
         ]
         dropped = f" ({self.dropped} with missing values dropped)" if self.dropped else ""
         where = f" in {', '.join(counts)}" if counts else ""
-        return f"{len(self.y)} rows{dropped}{where}"
+        return f"{self.n_rows} rows{dropped}{where}"
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What was observed, along one dimension.
+
+    Attributes
+    ----------
+    dim : str
+    observed : mapping of str to (n,)
+        What the model explains.
+    constant : mapping of str to (n,)
+        What it takes as given.
+    """
+
+    dim: str
+    observed: Mapping[str, NDArray[Any]]
+    constant: Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class GroupedRows(GroupedData):
+    """Rows in groups, checked.
+
+    Attributes
+    ----------
+    roles, design, labels, own_labels, parents, dropped
+        As in :class:`GroupedData`.
+    y : (N,)
+        Outcome.
+    se : (N,) or None
+        Known standard errors.
+    group : (N,)
+        Index of each row's innermost group.
+    """
+
+    roles: Roles
+    y: Floats
+    se: Floats | None
+    design: Design
+    group: Indices
+    labels: tuple[NDArray[Any], ...]
+    own_labels: tuple[NDArray[Any], ...]
+    parents: tuple[Indices, ...]
+    dropped: int = 0
+    has_rows: ClassVar[bool] = True
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.y)
+
+    @property
+    def outcome_sd(self) -> float:
+        """Sd of the outcome over all rows."""
+        return float(np.std(self.y, ddof=1))
+
+    @property
+    def mean_covariates(self) -> Floats:
+        """Means of the covariates over the rows; (q,)."""
+        return self.design.matrix.mean(axis=0)
+
+    @property
+    def observations(self) -> Observations:
+        """The rows: outcome, label of the group and standard error."""
+        constant: dict[str, NDArray[Any]] = {}
+        if self.labels:
+            constant["group"] = self.labels[-1][self.group]
+        if self.se is not None and self.roles.se is not None:
+            constant[self.roles.se] = self.se
+        return Observations("row", {self.roles.outcome: self.y}, constant)
+
+
+def require_rows(data: GroupedData, purpose: str) -> GroupedRows:
+    """Return the rows, or refuse statistics, which have none."""
+    if isinstance(data, GroupedRows):
+        return data
+    raise SpecError(
+        f"{purpose} needs rows, and these data are statistics of groups: their rows were not "
+        f"kept. Fit the rows themselves, in a data frame in memory"
+    )
 
 
 def read(
@@ -117,7 +219,7 @@ def read(
     se: str | None = None,
     covariates: Sequence[str] = (),
     missing: Missing = "error",
-) -> GroupedData:
+) -> GroupedRows:
     """Read and check a data frame.
 
     Parameters
@@ -132,17 +234,43 @@ def read(
 
     Returns
     -------
-    GroupedData
+    GroupedRows
 
     Raises
     ------
     DataError
         Naming the column, the rows, what was expected and what to do.
     """
+    result = read_part(
+        data, outcome=outcome, groups=groups, se=se, covariates=covariates, missing=missing
+    )
+    check_rank(result.design.names, result.design.matrix)
+    check_groups(result)
+    return result
+
+
+def read_part(
+    data: Any,
+    *,
+    outcome: str | None = None,
+    groups: Sequence[str] | str | None = None,
+    se: str | None = None,
+    covariates: Sequence[str] = (),
+    levels: Mapping[str, Sequence[str]] | None = None,
+    missing: Missing = "error",
+) -> GroupedRows:
+    """Read rows that may be a part of the data: one group is enough, a covariate may be constant.
+
+    Parameters
+    ----------
+    data, outcome, groups, se, covariates, missing
+        As in :func:`read`.
+    levels : mapping of str to sequence of str, optional
+        Levels of categorical covariates, which need not all occur; the first is the reference.
+    """
     frame = Frame(data)
     roles = infer_roles(frame, outcome, groups, se, term_columns(covariates))
-    if missing not in ("error", "drop"):
-        raise DataError(f"missing: expected 'error' or 'drop'; found {missing!r}")
+    require_missing(missing)
     columns = term_columns(covariates)
     used = [roles.outcome, *roles.groups, *([roles.se] if roles.se else []), *columns]
     dropped = 0
@@ -154,17 +282,45 @@ def read(
             raise DataError(f"no rows are left after dropping {dropped} with missing values")
     y = frame.numbers(roles.outcome)
     se_values = frame.positive(roles.se) if roles.se else None
-    design = build(frame.select(columns), covariates)
-    check_rank(design.names, design.matrix)
+    design = build(frame.select(columns), covariates, levels)
     units = [frame.labels(name) for name in roles.groups]
-    group, labels, own_labels, parents = _nest(roles.groups, units, len(y))
-    result = GroupedData(roles, y, se_values, design, group, labels, own_labels, parents, dropped)
-    _check_groups(frame, result)
+    group, labels, own_labels, parents = nest(units, len(y))
+    result = GroupedRows(roles, y, se_values, design, group, labels, own_labels, parents, dropped)
+    _check_shared(frame, result)
     return result
 
 
+def require_missing(missing: str) -> None:
+    """Refuse another word than "error" and "drop"."""
+    if missing not in ("error", "drop"):
+        raise DataError(f"missing: expected 'error' or 'drop'; found {missing!r}")
+
+
+class Columns(Protocol):
+    """What is known of a frame's columns where roles are inferred; :class:`Frame` knows all."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+
+    def require(self, name: str) -> None:
+        """Refuse a name that is no column."""
+
+    def is_continuous(self, name: str) -> bool:
+        """Whether a column holds floating-point numbers."""
+
+    def is_label(self, name: str) -> bool:
+        """Whether a column holds text or categories."""
+
+    def check_gaps(self, names: Sequence[str]) -> None:
+        """Refuse missing values."""
+
+    def strings(self, name: str) -> list[str]:
+        """Return the values of a column, written out."""
+
+
 def infer_roles(
-    frame: Frame,
+    frame: Columns,
     outcome: str | None,
     groups: Sequence[str] | str | None,
     se: str | None,
@@ -206,7 +362,7 @@ def infer_roles(
     return Roles(outcome, tuple(given), se, tuple(found))
 
 
-def _infer_outcome(frame: Frame, taken: set[str]) -> str:
+def _infer_outcome(frame: Columns, taken: set[str]) -> str:
     if OUTCOME_NAME in frame.columns and OUTCOME_NAME not in taken:
         return OUTCOME_NAME
     candidates = [name for name in frame.columns if name not in taken and frame.is_continuous(name)]
@@ -219,7 +375,7 @@ def _infer_outcome(frame: Frame, taken: set[str]) -> str:
     )
 
 
-def _infer_groups(frame: Frame, taken: set[str]) -> list[str]:
+def _infer_groups(frame: Columns, taken: set[str]) -> list[str]:
     """Order the label columns from the fewest units to the most, each nested in the one before."""
     candidates = [name for name in frame.columns if name not in taken and frame.is_label(name)]
     if not candidates:
@@ -229,6 +385,8 @@ def _infer_groups(frame: Frame, taken: set[str]) -> list[str]:
             f"{listed(rest)}. Say groups=[…], from the outer to the inner level"
         )
     frame.check_gaps(candidates)
+    if len(candidates) == 1:
+        return candidates
     codes = {
         name: pd.factorize(np.asarray(frame.strings(name), dtype=object))[0] for name in candidates
     }
@@ -243,8 +401,8 @@ def _infer_groups(frame: Frame, taken: set[str]) -> list[str]:
     return candidates
 
 
-def _nest(
-    names: Sequence[str], columns: Sequence[NDArray[Any]], n_rows: int
+def nest(
+    columns: Sequence[NDArray[Any]], n_rows: int
 ) -> tuple[Indices, tuple[NDArray[Any], ...], tuple[NDArray[Any], ...], tuple[Indices, ...]]:
     """Number the units of each level, children of one parent side by side.
 
@@ -270,11 +428,9 @@ def _nest(
         parent, own = keys // len(values), values[keys % len(values)]
         own_labels.append(plain_labels(own))
         if len(keys) > len(values):
-            _check_numbering(names[level - 1 : level + 1], parent, own, labels[-1])
             own = np.array(
                 [f"{labels[-1][p]}/{label}" for p, label in zip(parent, own, strict=True)]
             )
-            _check_distinct(names[level], own)
         labels.append(plain_labels(own))
         if level:
             parents.append(parent)
@@ -316,13 +472,31 @@ def _check_distinct(name: str, labels: NDArray[Any]) -> None:
         )
 
 
-def _check_groups(frame: Frame, data: GroupedData) -> None:
-    for name, labels in zip(data.roles.groups, data.labels, strict=True):
+def check_groups(data: GroupedData) -> None:
+    """Refuse groups that cannot be compared, or labels that are not nested.
+
+    Raises
+    ------
+    DataError
+        If a level has a single unit, if labels stand under some parents as if by mistake, or if
+        two units would have one name.
+    """
+    names = data.roles.groups
+    for level in range(1, len(names)):
+        parent, own = data.parents[-level], data.own_labels[level]
+        if len(np.unique(own)) < len(own):
+            _check_numbering(names[level - 1 : level + 1], parent, own, data.labels[level - 1])
+            _check_distinct(names[level], data.labels[level])
+    for name, labels in zip(names, data.labels, strict=True):
         if len(labels) < 2:
             raise DataError(
                 f"column {name!r} has one group only, {short(labels[0])}: a hierarchical model "
                 f"compares groups and needs at least two at each level"
             )
+
+
+def _check_shared(frame: Frame, data: GroupedRows) -> None:
+    """Refuse groups of several rows that nobody named, where each row has a standard error."""
     sizes = np.bincount(data.group)
     if data.se is not None and "groups" in data.roles.inferred and sizes.max() > 1:
         shared = int(np.argmax(sizes > 1))

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from hiermodels.errors import DataError, SpecError
 from hiermodels.formula import Factor, factors, quote
@@ -26,6 +27,7 @@ from hiermodels.gaussian import Floats
 from hiermodels.wording import LARGEST, listed, plural, rows_named
 
 type Term = tuple[Factor, ...]
+type Part = tuple[str, str | None]
 
 MOST_COLUMNS = 1000
 MOST_CONDITION = 1e8  # half the digits of a floating-point number
@@ -72,7 +74,11 @@ class Design:
         return _expand(new_frame, terms, self.levels)[1]
 
 
-def build(frame: pd.DataFrame, terms: Sequence[str]) -> Design:
+def build(
+    frame: pd.DataFrame,
+    terms: Sequence[str],
+    declared: Mapping[str, Sequence[str]] | None = None,
+) -> Design:
     """Make the columns of the covariates.
 
     Parameters
@@ -83,6 +89,9 @@ def build(frame: pd.DataFrame, terms: Sequence[str]) -> Design:
         levels that do not occur are left out.  Truth values in a column ``x`` give ``x[True]``.
     terms : sequence of str
         As :func:`hiermodels.formula.parse` returns them.
+    declared : mapping of str to sequence of str, optional
+        Levels of some categorical columns, as text, whether or not they occur; the first is the
+        reference.
 
     Returns
     -------
@@ -111,15 +120,33 @@ def build(frame: pd.DataFrame, terms: Sequence[str]) -> Design:
            [ 2. ,  1. ,  2. ]])
     """
     parsed = [factors(term) for term in terms]
+    known = declared_levels(declared, [factor.column for factor in _distinct(parsed)])
     levels = {}
     for factor in _distinct(parsed):
         name = factor.column
         _check_column(frame, name, "Fill them, or leave these rows out with missing='drop'")
-        if factor.categorical or _kind(frame[name]) in LABELS:
-            levels[name] = _levels(name, frame[name])
+        if name in known:
+            levels[name] = known[name]
+        elif factor.categorical or _kind(frame[name]) in LABELS:
+            levels[name] = levels_of(name, frame[name])
     _check_size(parsed, levels)
     names, matrix = _expand(frame, parsed, levels)
     return Design(names, matrix, levels, tuple(terms))
+
+
+def declared_levels(
+    declared: Mapping[str, Sequence[str]] | None, columns: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Check levels that a user has declared."""
+    known = {}
+    for name, given in (declared or {}).items():
+        if name not in columns:
+            raise SpecError(f"levels: {name!r} is no covariate; these are {listed(columns)}")
+        levels = tuple(map(level_text, given))
+        if isinstance(given, str) or len(levels) < 2 or len(set(levels)) < len(levels):
+            raise SpecError(f"levels: {name!r} needs two levels or more, each once; found {given}")
+        known[name] = levels
+    return known
 
 
 def check_rank(names: Sequence[str], matrix: Floats) -> None:
@@ -147,17 +174,56 @@ def check_rank(names: Sequence[str], matrix: Floats) -> None:
     largest = np.maximum(np.abs(low), np.abs(high))
     for i in np.flatnonzero(high - low <= 8 * np.finfo(float).eps * largest):
         _refuse_constant(names[int(i)], f"{high[i]:g}")
-    if count >= rows:
-        raise DataError(
-            f"covariates: {count} columns and an intercept need at least {count + 1} rows; found "
-            f"{rows}. The columns are {listed(names)}"
-        )
+    _require_rows(names, rows)
     scaled = matrix / largest
     scaled -= scaled.mean(axis=0)
     scaled /= np.linalg.norm(scaled, axis=0)
     triangle = np.linalg.qr(scaled, mode="r")
     if not _is_sound(triangle):
         _explain_dependence(names, triangle)
+
+
+def check_products(
+    names: Sequence[str],
+    varies: NDArray[np.bool_],
+    some: Floats,
+    product: Floats,
+    rows: int,
+) -> None:
+    """Refuse what :func:`check_rank` refuses, from cross-products.
+
+    These have the square of the columns' condition number, which may be up to ``MOST_CONDITION``:
+    of columns that are nearly dependent, cross-products say less than rows.
+
+    Parameters
+    ----------
+    names : sequence of q str
+    varies : (q,)
+        Whether a column is not constant.
+    some : (q,)
+        A value of each column.
+    product : (q, q)
+        Cross-products of the columns around their means.
+    rows : int
+    """
+    if not names:
+        return
+    for i in np.flatnonzero(~varies):
+        _refuse_constant(names[int(i)], f"{some[i]:g}")
+    _require_rows(names, rows)
+    length = np.sqrt(np.diag(product))
+    values, vectors = np.linalg.eigh(product / length / length[:, None])
+    root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
+    if not _is_sound(root, MOST_CONDITION**0.5):
+        _explain_dependence(names, root, MOST_CONDITION**0.5)
+
+
+def _require_rows(names: Sequence[str], rows: int) -> None:
+    if len(names) >= rows:
+        raise DataError(
+            f"covariates: {len(names)} columns and an intercept need at least {len(names) + 1} "
+            f"rows; found {rows}. The columns are {listed(names)}"
+        )
 
 
 def _refuse_constant(name: str, value: str) -> NoReturn:
@@ -167,13 +233,17 @@ def _refuse_constant(name: str, value: str) -> NoReturn:
     )
 
 
-def _is_sound(columns: Floats) -> bool:
-    return bool(np.linalg.cond(columns) <= MOST_CONDITION)
+def _is_sound(columns: Floats, most: float = MOST_CONDITION) -> bool:
+    return bool(np.linalg.cond(columns) <= most)
 
 
-def _explain_dependence(names: Sequence[str], triangle: Floats) -> NoReturn:
+def _explain_dependence(
+    names: Sequence[str], triangle: Floats, most: float = MOST_CONDITION
+) -> NoReturn:
     """Name the first column that depends on those before it, and which of them."""
-    first = bisect_left(range(len(names)), True, key=lambda i: not _is_sound(triangle[:, : i + 1]))
+    first = bisect_left(
+        range(len(names)), True, key=lambda i: not _is_sound(triangle[:, : i + 1], most)
+    )
     weights = np.linalg.lstsq(triangle[:, :first], triangle[:, first])[0]
     others = list(compress(names, np.abs(weights) > NEGLIGIBLE * np.abs(weights).max()))
     raise DataError(
@@ -236,13 +306,19 @@ def _floats(series: pd.Series[Any]) -> Floats:
     return np.asarray(series.to_numpy(dtype=float))
 
 
-def _levels(name: str, series: pd.Series[Any]) -> tuple[str, ...]:
-    """Levels that occur, as text: sorted, or in the order of the categories."""
+def levels_of(name: str, series: pd.Series[Any]) -> tuple[str, ...]:
+    """Levels that occur, as text: sorted, or in the order of the categories.
+
+    Raises
+    ------
+    DataError
+        If there is one only, or if two are written alike.
+    """
     if isinstance(series.dtype, pd.CategoricalDtype):
         values = series.cat.remove_unused_categories().cat.categories.tolist()
     else:
         values = sorted(series.unique().tolist())
-    levels = tuple(map(_text, values))
+    levels = tuple(map(level_text, values))
     if len(levels) == 1:
         _refuse_constant(name, repr(levels[0]))
     if len(set(levels)) < len(levels):
@@ -253,7 +329,7 @@ def _levels(name: str, series: pd.Series[Any]) -> tuple[str, ...]:
     return levels
 
 
-def _text(value: object) -> str:
+def level_text(value: object) -> str:
     """Write a level, a whole number as an integer whatever its type."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
@@ -295,17 +371,53 @@ def _expand(
     )
     written = [":".join(f"x{columns.index(f.column)}" for f in term) for term in terms]
     labels, matrix = _code(coded, written)
-    names = tuple(
-        ":".join(_name(part, columns, levels) for part in label.split(":")) for label in labels
-    )
+    names = _names([_parts(label, columns, levels) for label in labels])
     for name, values in zip(names, matrix.T, strict=True):
-        if names.count(name) > 1:
-            raise DataError(
-                f"covariates: two columns of the design would both be called {name!r}; rename one "
-                f"of the columns that they come from"
-            )
         _check_finite(name, frame.index, values)
     return names, matrix
+
+
+def layout(
+    terms: Sequence[str], levels: Mapping[str, Sequence[str]]
+) -> tuple[tuple[str, ...], list[tuple[Part, ...]]]:
+    """Names of the columns of the design, and what each is the product of.
+
+    Parameters
+    ----------
+    terms : sequence of str
+    levels : mapping of str to sequence of str
+        Of each categorical column.
+
+    Returns
+    -------
+    names : tuple of str
+    parts : list of tuple of (str, str or None)
+        A column of the data and None for its values, or a level and 1 where it has that level.
+
+    Examples
+    --------
+    >>> from hiermodels.design import layout
+    >>> layout(["ses", "ses:sex"], {"sex": ("F", "M")})
+    (('ses', 'ses:sex[M]'), [(('ses', None),), (('ses', None), ('sex', 'M'))])
+    """
+    parsed = [factors(term) for term in terms]
+    if not parsed:
+        return (), []
+    _check_size(parsed, levels)
+    columns = [factor.column for factor in _distinct(parsed)]
+    size = max(len(levels.get(name, ())) for name in columns) + 1
+    example = {
+        f"x{i}": pd.Categorical.from_codes(
+            np.arange(size) % len(levels[name]), categories=pd.RangeIndex(len(levels[name]))
+        )
+        if name in levels
+        else np.arange(float(size))
+        for i, name in enumerate(columns)
+    }
+    written = [":".join(f"x{columns.index(f.column)}" for f in term) for term in parsed]
+    labels, _ = _code(pd.DataFrame(example), written)
+    parts = [_parts(label, columns, levels) for label in labels]
+    return _names(parts), parts
 
 
 def _code(coded: pd.DataFrame, terms: Sequence[str]) -> tuple[list[str], Floats]:
@@ -318,12 +430,32 @@ def _code(coded: pd.DataFrame, terms: Sequence[str]) -> tuple[list[str], Floats]
     return labels[1:], np.ascontiguousarray(np.asarray(result)[:, 1:])
 
 
-def _name(part: str, columns: Sequence[str], levels: Mapping[str, Sequence[str]]) -> str:
-    """Users' name for a factor of one of formulaic's columns: x1[T.2] is sex[M]."""
-    match = _CODED.fullmatch(part)
-    assert match
-    column, level = columns[int(match["column"])], match["level"]
-    return column if level is None else f"{column}[{levels[column][int(level)]}]"
+def _parts(
+    label: str, columns: Sequence[str], levels: Mapping[str, Sequence[str]]
+) -> tuple[Part, ...]:
+    """Users' names for the factors of one of formulaic's columns: x1[T.2] is M of sex."""
+    found: list[Part] = []
+    for factor in label.split(":"):
+        match = _CODED.fullmatch(factor)
+        assert match
+        column, level = columns[int(match["column"])], match["level"]
+        found.append((column, None if level is None else levels[column][int(level)]))
+    return tuple(found)
+
+
+def _names(parts: Sequence[tuple[Part, ...]]) -> tuple[str, ...]:
+    """Names of the columns, such as ses:sex[M]; refuses a name that two would have."""
+    names = tuple(
+        ":".join(column if level is None else f"{column}[{level}]" for column, level in product)
+        for product in parts
+    )
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(
+                f"covariates: two columns of the design would both be called {name!r}; rename one "
+                f"of the columns that they come from"
+            )
+    return names
 
 
 def _numbers(name: str, series: pd.Series[Any]) -> Floats:
@@ -339,7 +471,9 @@ def _codes(name: str, series: pd.Series[Any], levels: Sequence[str]) -> pd.Categ
     """Code each row by the place of its level, and refuse those that have none."""
     own, values = pd.factorize(series)
     known = {level: i for i, level in enumerate(levels)}
-    codes = np.array([known.get(_text(value), -1) for value in values.tolist()], dtype=np.intp)[own]
+    codes = np.array(
+        [known.get(level_text(value), -1) for value in values.tolist()], dtype=np.intp
+    )[own]
     unknown = codes < 0
     if unknown.any():
         raise DataError(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from hiermodels.data import GroupedData, Missing
+from hiermodels.data import GroupedData, Missing, require_rows
 from hiermodels.engines import get_engine
 from hiermodels.errors import SpecError
 from hiermodels.inputs import announce, prepare
@@ -33,6 +33,7 @@ from hiermodels.priors import Prior
 from hiermodels.reference import reference_posterior
 from hiermodels.sensitivity import Sensitivity, compare_priors, warn_of_default_prior
 from hiermodels.spec import Spec
+from hiermodels.statistics import SufficientStatistics
 from hiermodels.tables import CI_PROB
 
 if TYPE_CHECKING:
@@ -574,8 +575,11 @@ def fit(
 
     Parameters
     ----------
-    data : data frame
-        A row for each observation or estimate; pandas, polars, pyarrow.
+    data : data frame or SufficientStatistics
+        A row for each observation or estimate; pandas, polars, pyarrow.  Of what is lazy, such as
+        a polars LazyFrame, a DuckDB relation, a table of Ibis, Dask or PySpark, the engine
+        computes the statistics of the groups, and rows stay where they are.  Statistics say
+        themselves what their columns are.
     formula : str, optional
         In the notation of lme4 and bambi, ``"score ~ ses + (1 | school/classroom)"``, in place of
         ``outcome``, ``groups`` and ``covariates``.
@@ -654,6 +658,12 @@ def fit(
         priors=priors,
         missing=missing,
     )
+    for asked, name in (
+        (log_likelihood, "log_likelihood"),
+        (posterior_predictive, "posterior_predictive"),
+    ):
+        if asked:
+            require_rows(grouped, name)
     announce(grouped)
     warn_of_default_prior(spec, grouped, priors, stacklevel=2)
     posterior = sample(
@@ -710,6 +720,33 @@ def load(path: str | os.PathLike[str]) -> Fit:
     from hiermodels.storage import load as load_posterior
 
     return Fit(load_posterior(path))
+
+
+def load_statistics(path: str | os.PathLike[str]) -> SufficientStatistics:
+    """Read statistics that :meth:`SufficientStatistics.to_netcdf` has saved.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    DataError
+        If it does not hold statistics, is damaged, or was written by a later version.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import hiermodels as hm
+    >>> roles = {"outcome": "strength", "groups": ["batch", "cask"]}
+    >>> statistics = hm.SufficientStatistics.of(hm.datasets.load_pastes(), **roles)
+    >>> with TemporaryDirectory() as folder:
+    ...     path = statistics.to_netcdf(Path(folder) / "pastes.nc")
+    ...     hm.load_statistics(path)
+    SufficientStatistics(60 rows in 10 batch, 30 cask)
+    """
+    from hiermodels.storage import load_statistics
+
+    return load_statistics(path)
 
 
 def _require_count(name: str, count: Any) -> None:

@@ -102,6 +102,35 @@ class Formula:
         return f"{quote(self.outcome)} ~ {' + '.join([*self.terms, *groups]) or '1'}"
 
 
+def stated(
+    formula: str | None,
+    outcome: str | None,
+    groups: Sequence[str] | str | None,
+    covariates: Sequence[str] | str | None,
+) -> tuple[str | None, Sequence[str] | str | None, tuple[str, ...]]:
+    """Outcome, groups and terms of the covariates, from a formula or said one by one.
+
+    Raises
+    ------
+    SpecError
+        If the formula says what is also said beside it.
+    """
+    if formula is None:
+        names = [covariates] if isinstance(covariates, str) else covariates or []
+        return outcome, groups, quoted(names)
+    given = {"outcome": outcome, "groups": groups, "covariates": covariates}
+    twice = [name for name, value in given.items() if value is not None]
+    if twice:
+        raise SpecError(f"the formula says what {twice[0]} is; leave out {twice[0]}=…")
+    parsed = parse(formula)
+    return parsed.outcome, parsed.groups, parsed.terms
+
+
+def quoted(columns: Sequence[str]) -> tuple[str, ...]:
+    """Columns as terms of a formula."""
+    return tuple(quote(column) for column in columns)
+
+
 def parse(formula: str) -> Formula:
     """Read a formula in the notation of lme4 and bambi.
 

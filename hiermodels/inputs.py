@@ -7,9 +7,11 @@ from typing import Any
 
 from hiermodels.data import GroupedData, Missing, read
 from hiermodels.errors import SpecError
-from hiermodels.formula import parse, quote
+from hiermodels.formula import stated
+from hiermodels.lazy import aggregate_lazily, as_lazy
 from hiermodels.priors import Prior
 from hiermodels.spec import Spec
+from hiermodels.statistics import SufficientStatistics
 
 
 def prepare(
@@ -28,7 +30,8 @@ def prepare(
     Parameters
     ----------
     data : data frame
-        pandas, polars, pyarrow: any that narwhals knows.
+        pandas, polars, pyarrow: any that narwhals knows; or
+        :class:`hiermodels.SufficientStatistics`.
     formula, outcome, groups, se, covariates, missing
         As in :func:`hiermodels.fit`.
     priors : mapping of str to Prior, optional
@@ -41,26 +44,35 @@ def prepare(
     SpecError
         If a prior does not fit the model.
     """
-    terms = quoted([covariates] if isinstance(covariates, str) else covariates or [])
-    if formula is not None:
-        given = {"outcome": outcome, "groups": groups, "covariates": covariates}
-        twice = [name for name, value in given.items() if value is not None]
-        if twice:
-            raise SpecError(f"the formula says what {twice[0]} is; leave out {twice[0]}=…")
-        parsed = parse(formula)
-        outcome, groups, terms = parsed.outcome, parsed.groups, parsed.terms
-    grouped = read(data, outcome=outcome, groups=groups, se=se, covariates=terms, missing=missing)
-    roles = grouped.roles
-    names = grouped.design.names
-    return Spec(roles.outcome, roles.groups, roles.se, names, dict(priors or {})), grouped
+    columns = {"outcome": outcome, "groups": groups, "se": se, "covariates": covariates}
+    grouped: GroupedData
+    if isinstance(data, SufficientStatistics):
+        grouped = _checked(data, {"formula": formula, **columns})
+    else:
+        outcome, groups, terms = stated(formula, outcome, groups, covariates)
+        roles: Any = {"outcome": outcome, "groups": groups, "se": se, "covariates": terms}
+        lazy = as_lazy(data)
+        if lazy is None:
+            grouped = read(data, **roles, missing=missing)
+        else:
+            grouped = aggregate_lazily(lazy, **roles, missing=missing)
+            grouped.check()
+    found, names = grouped.roles, grouped.design.names
+    return Spec(found.outcome, found.groups, found.se, names, dict(priors or {})), grouped
 
 
-def quoted(columns: Sequence[str]) -> tuple[str, ...]:
-    """Columns as terms of a formula."""
-    return tuple(quote(column) for column in columns)
+def _checked(data: SufficientStatistics, columns: Mapping[str, Any]) -> SufficientStatistics:
+    """Statistics of all the data, which say themselves what their columns are."""
+    given = [name for name, value in columns.items() if value is not None]
+    if given:
+        raise SpecError(
+            f"{given[0]}: these statistics were made for {data.roles}; leave out {given[0]}=…, or "
+            f"make others with SufficientStatistics.of"
+        )
+    data.check()
+    return data
 
 
 def announce(data: GroupedData) -> None:
     """Print the roles, if any was inferred."""
-    if data.roles.inferred:
-        print(f"{data.roles} ({', '.join(data.roles.inferred)} inferred)")
+    data.roles.announce()

@@ -34,7 +34,7 @@ from pymc.logprob.transforms import Transform
 from pytensor.tensor.variable import TensorVariable
 
 from hiermodels.conjugate import ConjugatePosterior
-from hiermodels.data import COEFFICIENT_DIM, GroupedData, Missing
+from hiermodels.data import COEFFICIENT_DIM, GroupedData, Missing, require_rows
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import LOG_2PI, Coefficients, Floats, Indices
 from hiermodels.inputs import announce, prepare
@@ -496,7 +496,7 @@ def _build_population(
 
 def as_one_group(data: GroupedData) -> GroupedData:
     """Return data without groups as a single group."""
-    return replace(data, labels=(np.zeros(1),))
+    return replace(require_rows(data, "the model without groups"), labels=(np.zeros(1),))
 
 
 def _add_statistics(standard: Standardized) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hiermodels.data import LEAVE_OUT, Frame, GroupedData, plain_labels
+from hiermodels.data import LEAVE_OUT, Frame, GroupedData, plain_labels, require_rows
 from hiermodels.design import term_columns
 from hiermodels.errors import DataError
 from hiermodels.gaussian import Floats, Indices
@@ -138,8 +138,8 @@ def every_unit(data: GroupedData, *, outcomes: bool) -> NewRows:
         level=level,
         unit=np.concatenate([np.arange(size) for size in sizes]),
         fresh=tuple(np.where(level > depth, number, -1) for depth in range(len(sizes) - 1)),
-        x=np.tile(data.design.matrix.mean(axis=0), (len(level), 1)),
-        se=_median_errors(data) if outcomes and data.se is not None else None,
+        x=np.tile(data.mean_covariates, (len(level), 1)),
+        se=_median_errors(data) if outcomes and data.roles.se else None,
     )
 
 
@@ -158,10 +158,11 @@ def _labels_from(data: GroupedData, depth: int) -> dict[str, NDArray[Any]]:
 
 def _median_errors(data: GroupedData) -> Floats:
     """Median of the standard errors of the rows of each unit, from the groups to the root."""
-    member = data.group
+    rows = require_rows(data, "predicting outcomes without new_data, with medians of known se,")
+    member = rows.group
     found = []
     for level in range(len(data.labels) + 1):
-        found.append(pd.Series(data.se).groupby(member).median().to_numpy())
+        found.append(pd.Series(rows.se).groupby(member).median().to_numpy())
         member = data.parents[level][member] if level < len(data.parents) else np.zeros_like(member)
     return np.concatenate(found)
 

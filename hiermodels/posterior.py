@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from hiermodels.data import COEFFICIENT_DIM, GroupedData
+from hiermodels.data import COEFFICIENT_DIM, GroupedData, require_rows
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import LOG_2PI, Floats, Indices
 from hiermodels.priors import (
@@ -85,22 +85,17 @@ def build_datatree(
     """
     from arviz_base import from_dict
 
-    observed = {spec.outcome: data.y}
-    constant: dict[str, Any] = {}
-    if data.labels:
-        constant["group"] = data.labels[-1][data.group]
-    if data.se is not None and spec.se is not None:
-        constant[spec.se] = data.se
-    row_dims = {name: ["row"] for name in (*observed, *constant)}
+    seen = data.observations
+    row_dims = {name: [seen.dim] for name in (*seen.observed, *seen.constant)}
     dims = {name: list(spec.dims(name)) for name in variables} | row_dims
     tree = from_dict(
         {
             "posterior": {name: variables[name] for name in spec.variables if name in variables},
             "sample_stats": dict(sample_stats),
-            "observed_data": observed,
-            "constant_data": constant,
+            "observed_data": dict(seen.observed),
+            "constant_data": dict(seen.constant),
         },
-        coords={**data.coords, "row": np.arange(len(data.y))},
+        coords={seen.dim: np.arange(data.n_rows), **data.coords},
         dims=dims,
         attrs={"posterior": dict(attrs)},
     )
@@ -197,11 +192,12 @@ def row_moments(
     variables : mapping of str to array
         Draws of any shape (...,): scalars with this shape, ``theta`` (..., g), ``beta`` (..., q).
     """
+    rows = require_rows(data, "what is asked for")
     theta = variables["theta"]
-    mean = theta[..., data.group] if spec.groups else theta[..., None]
+    mean = theta[..., rows.group] if spec.groups else theta[..., None]
     if spec.covariates:
-        mean = mean + variables["beta"] @ data.design.matrix.T
-    return mean, variables["sigma"][..., None] if data.se is None else data.se
+        mean = mean + variables["beta"] @ rows.design.matrix.T
+    return mean, variables["sigma"][..., None] if rows.se is None else rows.se
 
 
 def log_normal(y: Floats, mean: Floats | float, sd: Floats | float) -> Floats:

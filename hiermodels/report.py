@@ -19,7 +19,7 @@ import xarray as xr
 
 from hiermodels.checks import check
 from hiermodels.components import variance_components
-from hiermodels.data import GroupedData
+from hiermodels.data import GroupedRows, require_rows
 from hiermodels.errors import PriorWarning
 from hiermodels.estimates import estimate
 from hiermodels.files import replacing, target
@@ -119,6 +119,7 @@ def write(
         As in :meth:`hiermodels.Fit.report`.
     """
     target(path)
+    require_rows(posterior.data, "report")
     subject = Subject(posterior, reference, source, sensitivity)
     kind = "Normal hierarchical model" if posterior.spec.groups else "Normal model"
     title = f"{kind} of {posterior.spec.outcome}" if title is None else title
@@ -185,10 +186,14 @@ def _model(subject: Subject) -> list[Html]:
 
 
 def _data(subject: Subject) -> list[Html]:
-    return [definitions(_roles(subject.posterior.data), "Columns and their roles")]
+    return [
+        definitions(
+            _roles(require_rows(subject.posterior.data, "report")), "Columns and their roles"
+        )
+    ]
 
 
-def _roles(data: GroupedData) -> Iterator[tuple[str, str]]:
+def _roles(data: GroupedRows) -> Iterator[tuple[str, str]]:
     """What each column is, and what is in it."""
     roles, sizes = data.roles, np.bincount(data.group)
     dropped = f", after {data.dropped:,} with missing values were dropped" if data.dropped else ""
@@ -475,7 +480,7 @@ def _draw(plot: Callable[..., PlotCollection], alt: str, caption: str) -> Html:
 
 def with_short_labels(posterior: Posterior) -> Posterior:
     """Cut long labels of units, and number those that are then alike; for pictures."""
-    data, columns = posterior.data, posterior.spec.groups
+    data, columns = require_rows(posterior.data, "report"), posterior.spec.groups
     labels = tuple(map(_short, data.labels))
     tree = posterior.datatree.copy()
     draws = tree["posterior"].to_dataset()

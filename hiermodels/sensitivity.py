@@ -229,7 +229,7 @@ def compare_priors(
 
 def default_alternatives(spec: Spec, data: GroupedData) -> dict[str, dict[str, Prior]]:
     """Other priors of each group-level sd, from the top downwards: see :func:`sensitivity`."""
-    scale = float(f"{np.std(data.y, ddof=1):.{DIGITS}g}")
+    scale = float(f"{data.outcome_sd:.{DIGITS}g}")
     others: list[VariancePrior] = [
         FlatVariance(),
         FlatSD(),

@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from hiermodels.data import GroupedData, Roles
+from hiermodels.data import GroupedData, GroupedRows, Roles
 from hiermodels.design import Design
 from hiermodels.errors import DataError, SpecError
 from hiermodels.files import replacing, target
@@ -31,14 +31,19 @@ from hiermodels.marginal import DrawsOnDemand, Marginal, Values
 from hiermodels.posterior import SAMPLE_DIMS, Posterior
 from hiermodels.priors import PRIORS
 from hiermodels.spec import Spec
+from hiermodels.statistics import SufficientStatistics
 from hiermodels.sufficient import standardize
 from hiermodels.wording import listed
 
 FORMAT = 1  # raised when a file is laid out so that older versions cannot read it
+STATISTICS = "statistics"
 OWN = "/hiermodels"  # group of a file that is no group of the datatree
 ENGINE: Any = "h5netcdf"
 CLASSES: Mapping[str, type[Any]] = {
-    **{kind.__name__: kind for kind in (Spec, GroupedData, Roles, Design, UpperDraws)},
+    **{
+        kind.__name__: kind
+        for kind in (Spec, GroupedRows, SufficientStatistics, Roles, Design, UpperDraws)
+    },
     **PRIORS,
 }
 
@@ -71,7 +76,6 @@ def save(posterior: Posterior, path: str | os.PathLike[str]) -> Path:
         If the file cannot be written; what was there before is as it was.
     """
     target(path)
-    groups, renamed = _without_spaces(_groups(posterior.datatree))
     content = {
         "spec": posterior.spec,
         "data": posterior.data,
@@ -79,6 +83,24 @@ def save(posterior: Posterior, path: str | os.PathLike[str]) -> Path:
         "certificate": posterior.certificate,
         "draw_groups": _on_demand(posterior),
     }
+    return _write(path, _groups(posterior.datatree), content)
+
+
+def save_statistics(statistics: SufficientStatistics, path: str | os.PathLike[str]) -> Path:
+    """Write statistics to a file, whole or not at all, as :func:`save` does.
+
+    Raises
+    ------
+    SpecError, DataError
+        As :func:`save`.
+    """
+    target(path)
+    return _write(path, {}, {STATISTICS: statistics})
+
+
+def _write(path: str | os.PathLike[str], groups: Groups, content: Mapping[str, Any]) -> Path:
+    """Write groups of a datatree, and this package's own group beside them."""
+    groups, renamed = _without_spaces(groups)
     arrays: dict[str, Any] = {}
     packed = {name: _pack(value, name, arrays) for name, value in content.items()}
     own = xr.Dataset(arrays)
@@ -104,6 +126,7 @@ def load(path: str | os.PathLike[str]) -> Posterior:
         If it is not a file of this kind, is damaged, or was written by a later version.
     """
     groups = _read(path)
+    _require_draws(path, groups)
     own = groups.pop(OWN, xr.Dataset())
     if "format_version" not in own.attrs:
         raise DataError(
@@ -112,16 +135,43 @@ def load(path: str | os.PathLike[str]) -> Posterior:
         )
     _check_version(path, own)
     with _explaining(path):
-        record = _record(own)
-        if not record["checksums"].items() <= _checksums(groups | {OWN: own}).items():
-            raise ValueError("numbers or text that do not agree with their checksums")
-        _restore_axes(groups | {OWN: own}, record["axes"])
-        for name, names in record["renamed"].items():
-            groups[name] = groups[name].rename(names)
-        content = {name: _unpack(stored, own) for name, stored in record["content"].items()}
+        content = _content(groups, own)
         draw_groups = _draw_groups(content.pop("draw_groups"), content["spec"], content["data"])
         tree = xr.DataTree.from_dict(groups)
         return Posterior(**content, datatree=tree, draw_groups=draw_groups)
+
+
+def load_statistics(path: str | os.PathLike[str]) -> SufficientStatistics:
+    """Read statistics that :func:`save_statistics` has written.
+
+    Raises
+    ------
+    FileNotFoundError, DataError
+        As for :func:`load`.
+    """
+    groups = _read(path)
+    own = groups.pop(OWN, xr.Dataset())
+    if "format_version" in own.attrs:
+        _check_version(path, own)
+        with _explaining(path):
+            content = _content(groups, own)
+        if STATISTICS in content:
+            return content[STATISTICS]
+    raise DataError(
+        f"{str(path)!r}: expected statistics saved by SufficientStatistics.to_netcdf; found "
+        f"something else. hiermodels.load reads fits"
+    )
+
+
+def _content(groups: Groups, own: xr.Dataset) -> dict[str, Any]:
+    """Check a file's groups against its record, restore them, and return what else it holds."""
+    record = _record(own)
+    if not record["checksums"].items() <= _checksums(groups | {OWN: own}).items():
+        raise ValueError("numbers or text that do not agree with their checksums")
+    _restore_axes(groups | {OWN: own}, record["axes"])
+    for name, names in record["renamed"].items():
+        groups[name] = groups[name].rename(names)
+    return {name: _unpack(stored, own) for name, stored in record["content"].items()}
 
 
 def read_draws(path: str | os.PathLike[str]) -> xr.DataTree:
@@ -135,6 +185,7 @@ def read_draws(path: str | os.PathLike[str]) -> xr.DataTree:
         If it is no netCDF-4 file, is damaged, or has no draws.
     """
     groups = _read(path)
+    _require_draws(path, groups)
     groups.pop(OWN, None)
     return xr.DataTree.from_dict(groups)
 
@@ -147,7 +198,9 @@ def is_saved_fit(path: str | os.PathLike[str]) -> bool:
     FileNotFoundError, DataError
         As for :func:`read_draws`.
     """
-    return OWN in _read(path)
+    groups = _read(path)
+    _require_draws(path, groups)
+    return OWN in groups
 
 
 def _read(path: str | os.PathLike[str]) -> Groups:
@@ -158,7 +211,11 @@ def _read(path: str | os.PathLike[str]) -> Groups:
     if not file.is_file():
         raise DataError(f"{str(path)!r}: expected a netCDF file; found a folder")
     with _explaining(path), h5py.File(file), _opened(file) as opened:  # h5py fails without a trace
-        groups = {name: dataset.load().drop_encoding() for name, dataset in opened.items()}
+        return {name: dataset.load().drop_encoding() for name, dataset in opened.items()}
+
+
+def _require_draws(path: str | os.PathLike[str], groups: Groups) -> None:
+    """Refuse a file without draws."""
     posterior = groups.get("/posterior", xr.Dataset())
     if not set(SAMPLE_DIMS) <= set(posterior.dims):
         raise DataError(
@@ -166,7 +223,6 @@ def _read(path: str | os.PathLike[str]) -> Groups:
             f"'draw'; found the groups {listed(list(groups))} and there the dimensions "
             f"{listed(list(posterior.dims))}"
         )
-    return groups
 
 
 @contextmanager

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hiermodels.data import GroupedData
-from hiermodels.gaussian import Floats, Indices, Tree, sum_by
+from hiermodels.data import GroupedData, GroupedRows, require_rows
+from hiermodels.gaussian import Floats, Indices, Tree, starts
+from hiermodels.statistics import SufficientStatistics, group_means, symmetric
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,16 @@ def standardize(data: GroupedData, unit: Standardized | None = None) -> Standard
     Parameters
     ----------
     data : GroupedData
+        Rows, or the statistics to which rows have been reduced.
     unit : Standardized, optional
         Other outcomes of the same rows, whose location and scale to take.
     """
+    if isinstance(data, SufficientStatistics):
+        return _standardize_statistics(data)
+    return _standardize_rows(require_rows(data, "another outcome"), unit)
+
+
+def _standardize_rows(data: GroupedRows, unit: Standardized | None) -> Standardized:
     location, scale = (unit.location, unit.scale) if unit else _unit(data)
     centred = data.y - location
     weight = np.ones(len(centred)) if data.se is None else (data.se / scale) ** -2.0
@@ -73,16 +81,82 @@ def standardize(data: GroupedData, unit: Standardized | None = None) -> Standard
     return Standardized(_tree(rows, weight, data), location, scale, centre, basis)
 
 
-def _unit(data: GroupedData) -> tuple[float, float]:
+def _unit(data: GroupedRows) -> tuple[float, float]:
     """Centre of the outcome, and the typical size of its deviations and errors."""
     location = float(np.median(data.y))
     spread = float(np.abs(data.y - location).max())
     if data.se is not None:
         spread = max(spread, float(np.median(data.se)))
-    return location, float(2.0 ** np.round(np.log2(spread))) if spread > 0 else 1.0
+    return location, _power_of_two(spread)
 
 
-def _orthonormal(data: GroupedData, weight: Floats) -> tuple[Floats, Floats, Floats]:
+def _power_of_two(size: float) -> float:
+    return float(2.0 ** np.round(np.log2(size))) if size > 0 else 1.0
+
+
+def _standardize_statistics(data: SufficientStatistics) -> Standardized:
+    """Move and scale statistics."""
+    location = float(np.median(data.mean[:, -1]))
+    centre, total = data.total
+    centre, total = centre[:-1], total[:-1, :-1]
+    y = data.away(np.append(data.mean[0, :-1], location))[:, -1]
+    scale = _power_of_two(_typical_size(data, y))
+    basis = _basis_of_products(data, total / data.weight.sum())
+    x = (data.away(data.mean[0])[:, :-1] - centre) @ basis
+    to_tree = np.zeros_like(data.scatter)
+    to_tree[:-1, :-1] = basis
+    to_tree[-1, -1] = 1 / scale
+    unit = scale**2 if data.roles.se else 1.0
+    tree = Tree(
+        mean=np.column_stack([x, y / scale]),
+        weight=data.weight * unit,
+        scatter=symmetric(to_tree.T @ (data.scatter * unit) @ to_tree),
+        n_rows=data.n_rows,
+        log_weight=data.log_weight + data.n_rows * float(np.log(unit)),
+        parents=data.parents,
+    )
+    return Standardized(tree, location, scale, data.mean[0, :-1] + centre, basis)
+
+
+def _typical_size(data: SufficientStatistics, y: Floats) -> float:
+    """Typical size of the outcome's deviations and errors."""
+    spread = max(float(np.abs(y).max()), np.sqrt(data.scatter[-1, -1] / data.weight.sum()))
+    if data.roles.se:
+        spread = max(spread, float(np.median(np.sqrt(data.count / data.weight))))
+    return float(spread)
+
+
+def _basis_of_products(data: SufficientStatistics, product: Floats) -> Floats:
+    """Make centred covariates with these mean cross-products orthonormal; (q, q)."""
+    if not len(product):
+        return np.empty((0, 0))
+    size = np.sqrt(np.diag(product))
+    order = np.argsort(_lowest_level_of_statistics(data), kind="stable")[::-1]
+    correlation = (product / size / size[:, None])[np.ix_(order, order)]
+    return _basis(np.linalg.cholesky(correlation).T, order, size)
+
+
+def _lowest_level_of_statistics(data: SufficientStatistics) -> Indices:
+    """Lowest level at which each covariate varies, as :func:`_lowest_level`; (q,)."""
+    constant = ~data.varies_within[:-1]
+    level = constant.astype(np.intp)
+    values = data.mean[:, :-1]
+    for parent in data.parents:
+        first = starts(parent)
+        constant = constant & (values == values[first[parent]]).all(axis=0)
+        level += constant
+        values = values[first]
+    return level
+
+
+def _basis(triangle: Floats, order: Indices, size: Floats) -> Floats:
+    """Invert the triangle of scaled columns in some order, and undo order and scale."""
+    basis = np.empty((len(order), len(order)))
+    basis[order] = np.linalg.inv(triangle)
+    return basis / size[:, None]
+
+
+def _orthonormal(data: GroupedRows, weight: Floats) -> tuple[Floats, Floats, Floats]:
     """Centre the covariates and make them orthonormal; returns centre, basis and new columns.
 
     Columns are taken in the order of the highest level at which they vary, so that those which
@@ -98,13 +172,11 @@ def _orthonormal(data: GroupedData, weight: Floats) -> tuple[Floats, Floats, Flo
     size = np.sqrt(share @ away**2)
     order = np.argsort(_lowest_level(data), kind="stable")[::-1]
     scaled = np.sqrt(share)[:, None] * (away / size)[:, order]
-    basis = np.empty((len(order), len(order)))
-    basis[order] = np.linalg.inv(np.linalg.qr(scaled, mode="r"))
-    basis /= size[:, None]
+    basis = _basis(np.linalg.qr(scaled, mode="r"), order, size)
     return centre, basis, away @ basis
 
 
-def _lowest_level(data: GroupedData) -> Indices:
+def _lowest_level(data: GroupedRows) -> Indices:
     """Lowest level at which each covariate varies: 0 within groups, 1 between groups, …; (q,)."""
     x = data.design.matrix
     level = np.zeros(x.shape[1], dtype=np.intp)
@@ -118,14 +190,9 @@ def _lowest_level(data: GroupedData) -> Indices:
     return level
 
 
-def _tree(rows: Floats, weight: Floats, data: GroupedData) -> Tree:
-    size = data.sizes[0]
-    total = np.bincount(data.group, weights=weight, minlength=size)
-    share = (weight / total[data.group])[:, None]
-    first = np.empty(size, dtype=np.intp)
-    first[data.group[::-1]] = np.arange(len(rows))[::-1]
-    some = rows[first]
-    mean = some + sum_by(data.group, share * (rows - some[data.group]), size)
+def _tree(rows: Floats, weight: Floats, data: GroupedRows) -> Tree:
+    total, some, shift = group_means(rows, weight, data.group, data.sizes[0])
+    mean = some + shift
     away = rows - mean[data.group]
     return Tree(
         mean=mean,

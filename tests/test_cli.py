@@ -96,6 +96,25 @@ def test_fit(table, files, tmp_path, capsys, schools):
         assert (hm.load(out).datatree["posterior"][name] == draws).all()
 
 
+@pytest.mark.parametrize("table", ["schools.parquet", "."])
+def test_parquet_is_scanned_without_loading_rows(table, schools, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("polars")
+    schools.to_parquet(tmp_path / "schools.parquet")
+    if table == ".":
+        (tmp_path / "schools.parquet").unlink()
+        (tmp_path / "more").mkdir()
+        schools[:3].to_parquet(tmp_path / "first.parquet")
+        schools[3:].to_parquet(tmp_path / "more" / "second.parquet")
+    monkeypatch.chdir(tmp_path)
+    lazy = [] if table == "." else ["--lazy"]
+    assert main(["fit", table, *lazy, "--seed", "1", "--out", "fit.nc"]) == 0
+    assert "8 rows in 8 school" in capsys.readouterr().out
+    found, exact = hm.load("fit.nc"), hm.fit(schools, random_seed=1)
+    assert isinstance(found.data, hm.SufficientStatistics)
+    gap = found.reference().mean["mu"] - exact.reference().mean["mu"]
+    assert abs(float(gap)) < 1e-9 * float(exact.reference().sd["mu"])
+
+
 def test_fit_names_columns_and_reads_numbers_exactly(tmp_path, capsys):
     df = hm.datasets.load_school_calendar()
     rng = np.random.default_rng(1)
@@ -172,6 +191,10 @@ def test_compare_renames(files, capsys):
         (["fit", "flat.csv"], "cannot be read: .*decode"),
         (["fit", "flat.parquet"], "cannot be read: "),
         (["fit", "empty.csv"], "cannot be read: No columns"),
+        (["fit", "schools.csv", "--lazy"], "expected a file .parquet, or a folder"),
+        (["fit", "nothing.parquet", "--lazy"], "there is no file"),
+        (["fit", "flat.parquet", "--lazy"], "cannot be read: "),
+        (["fit", "nowhere", "--lazy"], "expected a file .parquet, or a folder"),
         (["fit", "schools.csv", "--prior", "tau"], "--prior: expected NAME=…, such as tau="),
         (["fit", "schools.csv", "--prior", "tau=Half(5)"], "there is no 'Half'"),
         (["fit", "schools.csv", "--prior", "kappa=FlatSD()"], "no parameter 'kappa'"),

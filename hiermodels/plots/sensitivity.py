@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from arviz_base.labels import BaseLabeller
 from arviz_plots import PlotCollection
+from numpy.typing import NDArray
 
 import hiermodels.plots.layout as layout
 from hiermodels.errors import SpecError
@@ -84,6 +85,10 @@ def _baseline(references: Mapping[str, ReferencePosterior]) -> ReferencePosterio
     return next(iter(references.values()))
 
 
+def _outcomes(reference: ReferencePosterior) -> NDArray[Any]:
+    return reference.data.observations.observed[reference.spec.outcome]
+
+
 def _check(references: Mapping[str, ReferencePosterior]) -> None:
     """Refuse what is no comparison of priors."""
     if len(references) < 2:
@@ -93,7 +98,7 @@ def _check(references: Mapping[str, ReferencePosterior]) -> None:
     first = _baseline(references)
     for name, other in references.items():
         if other.spec.variables != first.spec.variables or not np.array_equal(
-            other.data.y, first.data.y
+            _outcomes(other), _outcomes(first)
         ):
             raise SpecError(f"references: {name!r} is of another model or of other data")
 

@@ -1,0 +1,43 @@
+"""From data, wherever they lie, to statistics of their groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hiermodels.data import Missing, read_part
+from hiermodels.formula import stated
+from hiermodels.lazy import aggregate_lazily, as_lazy
+from hiermodels.statistics import SufficientStatistics, statistics_of
+
+
+def aggregate(
+    data: Any,
+    formula: str | None = None,
+    *,
+    outcome: str | None = None,
+    groups: Sequence[str] | str | None = None,
+    se: str | None = None,
+    covariates: Sequence[str] | str | None = None,
+    levels: Mapping[str, Sequence[str]] | None = None,
+    missing: Missing = "error",
+) -> SufficientStatistics:
+    """Reduce data to statistics: see :meth:`hiermodels.SufficientStatistics.of`."""
+    outcome, groups, terms = stated(formula, outcome, groups, covariates)
+    given: dict[str, Any] = {
+        "outcome": outcome,
+        "groups": groups,
+        "se": se,
+        "covariates": terms,
+        "levels": levels,
+        "missing": missing,
+    }
+    lazy = as_lazy(data)
+    found = (
+        aggregate_lazily(lazy, **given)
+        if lazy is not None
+        else statistics_of(read_part(data, **given))
+    )
+    found.roles.announce()
+    return replace(found, roles=replace(found.roles, inferred=()))

@@ -1,0 +1,341 @@
+"""The same fits wherever the rows lie: each engine adds up for itself, and rows do not move."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+from importlib.util import find_spec
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import hiermodels as hm
+from hiermodels.data import read_part
+from hiermodels.formula import stated
+from hiermodels.lazy import as_lazy
+from hiermodels.statistics import SufficientStatistics, statistics_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:Dask support is moving:FutureWarning")
+
+ENGINES = {
+    "polars": "polars",
+    "duckdb": "duckdb",
+    "dask": "dask.dataframe",
+    "ibis": "ibis",
+    "pyspark": "pyspark",
+}
+ALL = ("pandas", "polars eager", "pyarrow", *ENGINES)
+OFFSET = 1e9
+
+
+def is_there(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def spark():
+    from pyspark.sql import SparkSession
+
+    session = (
+        SparkSession.builder.master("local[1]")
+        .config("spark.ui.enabled", "false")
+        .config("spark.sql.shuffle.partitions", "2")
+        .getOrCreate()
+    )
+    yield session
+    session.stop()
+
+
+SLOW = {"pyspark": [pytest.mark.slow]}  # a minute to start, seconds for each query
+
+
+@pytest.fixture(params=[pytest.param(name, marks=SLOW.get(name, ())) for name in ALL])
+def put(request):
+    """A function that puts a pandas frame into an engine."""
+    name = request.param
+    package = {"pandas": "pandas", "pyarrow": "pyarrow"}.get(name, ENGINES.get(name.split()[0]))
+    if not is_there(str(package)):
+        pytest.skip(f"{package} is not installed")
+
+    def to_arrow(frame: pd.DataFrame):
+        import pyarrow as pa
+
+        return pa.Table.from_pandas(frame, preserve_index=False)
+
+    def convert(frame: pd.DataFrame):
+        if name == "pandas":
+            return frame
+        if name == "pyarrow":
+            return to_arrow(frame)
+        if name == "polars eager":
+            import polars as pl
+
+            return pl.from_arrow(to_arrow(frame))
+        if name == "polars":
+            import polars as pl
+
+            return pl.from_arrow(to_arrow(frame)).lazy()
+        if name == "duckdb":
+            import duckdb
+
+            connection = duckdb.connect()
+            connection.register("rows", to_arrow(frame))
+            return connection.sql("select * from rows")
+        if name == "dask":
+            import dask.dataframe as dd
+
+            if "fee" in frame:  # else it would be text
+                import pyarrow as pa
+
+                frame = frame.astype({"fee": pd.ArrowDtype(pa.decimal128(10, 2))})
+            return dd.from_pandas(frame, npartitions=3)
+        if name == "ibis":
+            import ibis
+
+            return ibis.memtable(to_arrow(frame))
+        return request.getfixturevalue("spark").createDataFrame(to_arrow(frame))
+
+    convert.engine = name
+    return convert
+
+
+def rows(seed: int = 1, size: int = 900, offset: float = OFFSET) -> pd.DataFrame:
+    """Rows with labels and covariates of many kinds."""
+    rng = np.random.default_rng(seed)
+    school, room = rng.integers(10, size=size), rng.integers(1, 4, size=size)
+    sex, ses = rng.choice(["F", "M"], size=size), rng.normal(size=size)
+    effect = rng.normal(size=10)[school] + rng.normal(size=(10, 4))[school, room]
+    return pd.DataFrame(
+        {
+            "school": [f"s{i}" for i in school],
+            "room": room,
+            "day": [datetime.date(2024, 1, 1 + i) for i in school],
+            "fee": [Decimal(int(i)) / 4 for i in room],
+            "size": np.array([0.1, 0.3, 0.7])[school % 3],
+            "sex": sex,
+            "old": rng.random(size) < 0.5,
+            "grade": rng.integers(1, 4, size=size),
+            "ses": ses,
+            "se": rng.uniform(0.5, 2.0, size=size),
+            "count": rng.integers(0, 9, size=size) + 10**9,
+            "y": offset + effect + 0.5 * ses + (sex == "M") + rng.normal(size=size),
+        }
+    )
+
+
+CASES = {
+    "two levels": {"outcome": "y", "groups": ["school"]},
+    "three levels": {"outcome": "y", "groups": ["school", "room"]},
+    "dates": {"outcome": "y", "groups": ["day"]},
+    "integers": {"outcome": "count", "groups": ["room"]},
+    "decimals": {"outcome": "fee", "groups": ["school"]},
+    "numbers": {"formula": "y ~ ses + size + (1 | school/room)"},
+    "categories": {"formula": "y ~ sex + old + C(grade) + ses:sex + (1 | school)"},
+    "interactions": {"formula": "y ~ sex:C(grade) + (1 | school)"},
+    "known errors": {"formula": "y ~ ses + sex + (1 | school)", "se": "se"},
+}
+
+
+def needed(frame: pd.DataFrame, case: dict) -> pd.DataFrame:
+    """The frame without standard errors that would be inferred."""
+    return frame if "se" in case else frame.drop(columns="se")
+
+
+def expected_statistics(frame: pd.DataFrame, case: dict) -> SufficientStatistics:
+    """From rows in memory, whatever ``of`` does."""
+    outcome, groups, terms = stated(
+        case.get("formula"), case.get("outcome"), case.get("groups"), None
+    )
+    rows = read_part(frame, outcome=outcome, groups=groups, se=case.get("se"), covariates=terms)
+    return statistics_of(rows)
+
+
+def assert_same_statistics(found, expected, tolerance: float = 1e-12) -> None:
+    """Of the spread of the rows, group by group, whatever the order of the groups."""
+    mine, theirs = (np.argsort(one.labels[-1], kind="stable") for one in (found, expected))
+    assert found.labels[-1][mine].tolist() == expected.labels[-1][theirs].tolist()
+    assert found.own_labels[-1][mine].tolist() == expected.own_labels[-1][theirs].tolist()
+    for parent, other in zip(found.parents, expected.parents, strict=True):
+        outer = found.labels[0][parent[mine]]
+        assert outer.tolist() == expected.labels[0][other[theirs]].tolist()
+    assert found.count[mine].tolist() == expected.count[theirs].tolist()
+    np.testing.assert_allclose(found.weight[mine], expected.weight[theirs], rtol=tolerance)
+    assert found.log_weight == pytest.approx(expected.log_weight, rel=tolerance, abs=1e-9)
+    spread = np.sqrt(np.diag(expected.total[1]) / expected.weight.sum())
+    point = expected.mean[0]
+    gap = (found.away(point)[mine] - expected.away(point)[theirs]) / spread
+    assert np.abs(gap).max() < tolerance
+    size = np.sqrt(np.diag(expected.total[1]))
+    assert (np.abs(found.scatter - expected.scatter) / np.outer(size, size)).max() < tolerance
+    constant = np.diag(expected.scatter) == 0
+    assert (found.scatter[constant] == 0).all()  # exactly
+    assert found.design.names == expected.design.names
+    assert found.design.levels == expected.design.levels
+    assert found.design.terms == expected.design.terms
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_statistics_are_the_same_wherever_rows_lie(put, case):
+    frame = needed(rows(), CASES[case])
+    found = SufficientStatistics.of(put(frame), **CASES[case])
+    assert_same_statistics(found, expected_statistics(frame, CASES[case]))
+
+
+@pytest.mark.parametrize("case", ["three levels", "known errors"])
+def test_posteriors_are_the_same_wherever_rows_lie(put, case):
+    frame = needed(rows(), CASES[case])
+    exact = hm.reference(frame, **CASES[case])
+    found = hm.reference(put(frame), **CASES[case])
+    for name in exact.spec.variables:
+        dims = exact.spec.dims(name)
+        mean, sd = exact.mean[name], exact.sd[name]
+        other = {dim: mean[dim] for dim in dims}
+        gap = (found.mean[name].sel(other) - mean) / sd
+        assert float(np.abs(gap).max()) < 1e-9
+        assert float(np.abs(found.sd[name].sel(other) / sd - 1).max()) < 1e-9
+
+
+@pytest.mark.parametrize("column", ["y", "school", "ses", "sex"])
+def test_nulls_are_refused_or_dropped(put, column):
+    case = {"formula": "y ~ ses + sex + (1 | school)"}
+    frame = needed(rows(), case).drop(columns="fee")
+    frame[column] = frame[column].astype(object).where(np.arange(len(frame)) % 100 > 0, None)
+    if column in ("y", "ses"):
+        frame[column] = frame[column].astype("Float64")
+    with pytest.raises(hm.DataError, match=rf"column '{column}': 9 missing values"):
+        SufficientStatistics.of(put(frame), **case)
+    found = SufficientStatistics.of(put(frame), **case, missing="drop")
+    assert found.dropped == 9
+    kept = frame[np.arange(len(frame)) % 100 > 0]
+    assert_same_statistics(found, expected_statistics(kept, case))
+
+
+def test_nan_is_as_good_as_null(put):
+    case = CASES["two levels"]
+    frame = needed(rows(), case)
+    frame.loc[[5, 7], "y"] = np.nan
+    with pytest.raises(hm.DataError, match="column 'y': 2 missing values"):
+        SufficientStatistics.of(put(frame), **case)
+    found = SufficientStatistics.of(put(frame), **case, missing="drop")
+    assert_same_statistics(found, expected_statistics(frame.dropna(), case))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("y", np.inf, "column 'y': expected finite numbers"),
+        ("ses", -np.inf, "column 'ses': expected finite numbers"),
+        ("y", 1e200, "column 'y': expected finite numbers"),
+        ("se", 0.0, "column 'se': expected positive standard errors"),
+        ("se", -1.0, "column 'se': expected positive standard errors"),
+        ("school", "", "column 'school': 1 empty label"),
+    ],
+)
+def test_wrong_values_are_refused(put, column, value, message):
+    frame = rows()
+    frame.loc[3, column] = value
+    with pytest.raises(hm.DataError, match=message):
+        SufficientStatistics.of(put(frame), **CASES["known errors"])
+
+
+def test_text_is_no_outcome(put):
+    with pytest.raises(hm.DataError, match="column 'sex': expected numbers"):
+        SufficientStatistics.of(put(rows()), outcome="sex", groups=["school"], se="se")
+
+
+def test_no_rows(put):
+    with pytest.raises(hm.DataError, match="the frame is empty"):
+        SufficientStatistics.of(put(rows()[:0]), **CASES["known errors"])
+
+
+def test_unknown_columns(put):
+    with pytest.raises(hm.DataError, match="there is no column 'nothing'"):
+        SufficientStatistics.of(put(rows()), outcome="nothing", groups=["school"])
+
+
+def test_roles_are_inferred(put, capsys):
+    frame = rows()[["school", "y"]]
+    found = hm.reference(put(frame))
+    assert capsys.readouterr().out == "outcome = y, groups = school (outcome, groups inferred)\n"
+    assert found.spec.groups == ("school",)
+    SufficientStatistics.of(put(frame))
+    assert "inferred" in capsys.readouterr().out
+
+
+def test_several_columns_of_labels_are_ambiguous_without_rows(put):
+    frame = rows()[["school", "room", "y"]].astype({"room": str})
+    frame["room"] = frame["school"] + frame["room"]
+    if as_lazy(put(frame)) is None:
+        assert hm.reference(put(frame)).spec.groups == ("school", "room")
+        return
+    with pytest.raises(hm.DataError, match=r"Say groups=\[…\]"):
+        hm.reference(put(frame))
+
+
+def test_shared_labels_with_known_errors_need_to_be_named(put):
+    with pytest.raises(hm.DataError, match="standard error of its own"):
+        hm.reference(put(rows()[["school", "y", "se"]]))
+
+
+def test_declared_levels(put):
+    frame = needed(rows(), {})
+    formula = "y ~ sex + (1 | school)"
+    declared = {"sex": ["M", "F", "X"]}
+    found = SufficientStatistics.of(put(frame), formula, levels=declared)
+    assert found.design.names == ("sex[F]", "sex[X]")
+    expected = SufficientStatistics.of(frame, formula, levels=declared)
+    size = expected.scatter[2, 2]
+    assert np.abs(found.scatter - expected.scatter).max() < 1e-12 * size
+    with pytest.raises(hm.DataError, match="'F'"):
+        SufficientStatistics.of(put(frame), formula, levels={"sex": ["M", "X"]})
+
+
+def test_parts_from_different_engines_add_up(put):
+    case = CASES["categories"]
+    frame = needed(rows(), case)
+    first = SufficientStatistics.of(put(frame[:400]), **case)
+    second = SufficientStatistics.of(frame[400:], **case)
+    assert_same_statistics(first + second, expected_statistics(frame, case))
+
+
+def test_a_lazy_fit_keeps_no_rows(put):
+    case = CASES["three levels"]
+    fit = hm.fit(put(needed(rows(), case)), **case, draws=50, random_seed=1)
+    assert fit.data.n_rows == 900
+    assert fit.data.has_rows == (as_lazy(put(needed(rows(), case))) is None)
+
+
+@pytest.mark.skipif(not is_there("polars"), reason="polars is not installed")
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    import narwhals as nw
+    import polars as pl
+
+    def fail(self):
+        raise ModuleNotFoundError(name="pyarrow")
+
+    monkeypatch.setattr(nw.LazyFrame, "collect", fail)
+    with pytest.raises(hm.DataError, match=r"'pyarrow'.*pip install 'hiermodels\[polars\]'"):
+        hm.fit(pl.LazyFrame({"g": ["a"], "y": [1.0]}))
+
+
+@pytest.mark.skipif(not is_there("polars"), reason="polars is not installed")
+def test_rows_are_never_collected(monkeypatch):
+    import polars as pl
+
+    collect, sizes = pl.LazyFrame.collect, []
+
+    def spy(self, *args, **kwargs):
+        result = collect(self, *args, **kwargs)
+        sizes.append(len(result))
+        return result
+
+    monkeypatch.setattr(pl.LazyFrame, "collect", spy)
+    case = CASES["categories"]
+    frame = pl.from_pandas(needed(rows(), case).drop(columns=["fee", "day"])).lazy()
+    hm.fit(frame, **case, draws=50, random_seed=1)
+    assert sizes
+    assert max(sizes) == 10  # schools
