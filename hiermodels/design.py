@@ -48,6 +48,7 @@ class Design:
     names : tuple of str
         Names of the columns, such as ``ses``, ``sex[M]`` and ``ses:sex[M]``.
     matrix : (N, q)
+        Without rows, (0, q), where the data are statistics.
     levels : mapping of str to tuple of str
         Levels of each categorical column of the data, as text; the first is the reference.
     terms : tuple of str

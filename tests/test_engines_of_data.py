@@ -314,7 +314,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
     import narwhals as nw
     import polars as pl
 
-    def fail(self):
+    def fail(self, **options):
         raise ModuleNotFoundError(name="pyarrow")
 
     monkeypatch.setattr(nw.LazyFrame, "collect", fail)

@@ -249,6 +249,13 @@ def test_sensitivity_needs_no_rows():
     np.testing.assert_allclose(found["shift_max"], expected["shift_max"], atol=1e-8)
 
 
+@pytest.mark.slow
+def test_nuts_needs_no_rows():
+    statistics = SufficientStatistics.of(hm.datasets.load_eight_schools())
+    mcmc = hm.fit(statistics, engine="nuts", random_seed=1, progressbar=False)
+    assert hm.compare(mcmc, hm.reference(hm.datasets.load_eight_schools())).passed
+
+
 def test_a_shrinkage_plot_needs_no_rows(fits):
     from matplotlib import pyplot as plt
 
