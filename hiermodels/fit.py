@@ -608,7 +608,8 @@ def fit(
     random_seed : int or numpy.random.Generator, optional
         The same seed gives the same draws, bit for bit.
     progressbar : bool, optional
-        Whether to show progress, where there is something to wait for.
+        Whether to show progress, where there is something to wait for; by default in a terminal,
+        and in a notebook with ipywidgets.
     log_likelihood : bool
         Whether to add the log likelihood of each row to ``datatree``, for ``arviz_stats.loo``.
     log_prior : bool

@@ -257,7 +257,10 @@ def test_progress_is_shown_where_somebody_is_looking(shown, monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     assert shown() is False  # IPython without a notebook
     shell.kernel = object()
-    assert shown() is True
+    for installed in (True, False):
+        missing = () if installed else ("ipywidgets",)
+        monkeypatch.setattr(nuts, "find_spec", lambda name, m=missing: None if name in m else name)
+        assert shown() is installed
 
 
 def test_divergences_are_in_the_repr_of_a_fit(schools):

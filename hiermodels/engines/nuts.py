@@ -392,11 +392,11 @@ def _require_in_range(arguments: Mapping[str, Any]) -> None:
 
 
 def _is_watched() -> bool:
-    """Whether somebody may be looking: in a terminal or a notebook."""
+    """Whether somebody may be looking: in a terminal, or in a notebook that can show a bar."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if getattr(shell, "kernel", None) is not None:
-        return True
+        return find_spec("ipywidgets") is not None  # without it rich warns instead
     return sys.stdout.isatty() and sys.stderr.isatty()
 
 
