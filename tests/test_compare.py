@@ -45,6 +45,7 @@ def test_the_table_has_every_scalar_and_statistic(fit):
         (0.5 - (tau <= row["exact"]).mean()) / np.sqrt(0.25 / 4000), rel=0.2
     )
     assert table["p"].between(0, 1).all()
+    assert table.loc[("tau", "uniformity"), "ess"] == pytest.approx(4000, rel=0.2)
     row = table.loc[("tau", "sd")]
     assert row["mcmc"] == pytest.approx(tau.std(ddof=1), rel=1e-12)
     assert row["mcse"] == pytest.approx(
