@@ -17,6 +17,7 @@ from hiermodels.sufficient import standardize
 FINE = {1: 0.1, 2: 0.1, 3: 0.15}  # spacing along the axis of the sd
 COARSE = 0.5  # spacing across it
 ENDS = (1e-3, 0.99)  # quantiles of the sd between which the values are computed
+WIDE, BEYOND = 0.75, 1e-3  # spacing of a first lattice, and how far into the tails it is followed
 
 
 @one_blas_thread()
@@ -89,7 +90,22 @@ def _lattice(marginal: Marginal, axis: int) -> tuple[Lattice, Indices]:
     frame = Frame(marginal.frame.modes[:, order], basis)
     back = np.argsort(order)
 
+    low, high = _range(marginal, axis)
+
     def log_density(u: Floats) -> Floats:
-        return marginal.log_density(u[:, back])
+        inside = (u[:, 0] >= low) & (u[:, 0] <= high)
+        return np.where(inside, marginal.log_density(u[:, back]), -np.inf)
 
     return lattice.flood(log_density, frame, COARSE, lambda u: np.zeros(len(u))), order
+
+
+def _range(marginal: Marginal, axis: int) -> tuple[float, float]:
+    """Between which coordinates of an sd the fine lattice is laid: well beyond ``ENDS``.
+
+    Its tails reach hundreds of fine steps further.
+    """
+    grid = marginal.lattice(WIDE)
+    order = np.argsort(grid.points[:, axis], kind="stable")
+    coordinate, below = grid.points[order, axis], np.cumsum(grid.weights[order])
+    low, high = np.searchsorted(below, [BEYOND * ENDS[0], 1 - BEYOND * (1 - ENDS[1])])
+    return float(coordinate[low]), float(coordinate[min(high, len(coordinate) - 1)])

@@ -110,3 +110,16 @@ def test_densities_of_one_population_are_student_and_inverse_gamma():
     expected = law.pdf(sigma**2) * 2 * sigma
     np.testing.assert_allclose(exact.density("sigma", sigma), expected, rtol=1e-12)
     assert exact.density("sigma", 0.0) == 0
+
+
+def test_the_lattice_of_a_sd_that_is_well_known_ends():
+    """With 312 classrooms tau's density falls over hundreds of fine steps before it ends."""
+    pupils = hm.datasets.simulate_classrooms(26, 12, 5, random_seed=1)
+    fit = hm.fit(pupils, "score ~ (1 | school/classroom)", draws=1, chains=1)
+    found = moments_given_sd(fit.spec, fit.data, "tau", "theta")
+    low, high = fit.reference().quantile([1e-3, 0.99], ["tau"])["tau"].to_numpy()
+    assert found["at"][0] == pytest.approx(low, rel=0.02)
+    assert found["at"][-1] == pytest.approx(high, rel=0.02)
+    middle = found.sel(at=float(fit.reference().mean["tau"]), method="nearest")
+    away = (middle["mean"] - fit.reference().mean["theta"]) / fit.reference().sd["theta"]
+    assert float(np.abs(away).max()) < 0.05

@@ -77,9 +77,8 @@ def plot_compare(
     looks: dict[str, Any] = {"color": "black", "width": 0.7}
     layout.add(plot, "zero", hline, frame, {}, looks, visuals)
     looks = {"color": "gray", "linestyle": "C1"}
-    for sign in (-1, 1):
-        lines = one_panel + sign * _limit(comparison)
-        layout.add(plot, "limits", hline, lines, {"panel": "z"}, looks, visuals)
+    lines = xr.Dataset(dict.fromkeys(pit, _limits(comparison)))
+    layout.add(plot, "limits", line_xy, lines, {"panel": "z"}, looks, visuals)
     _label(plot, comparison, one_panel)
     return plot
 
@@ -163,6 +162,13 @@ def _limit(comparison: Comparison) -> float:
     from scipy.special import ndtri
 
     return float(-ndtri(comparison.alpha / (2 * len(comparison.judged))))
+
+
+def _limits(comparison: Comparison) -> xr.DataArray:
+    """Two lines with a gap between them.  Unlike lines without ends they widen the axis."""
+    ends, limit = [-0.5, len(JUDGED) - 0.5], _limit(comparison)
+    x, y = [*ends, np.nan, *ends], [-limit, -limit, np.nan, limit, limit]
+    return _pairs(np.array(x), np.array(y))
 
 
 def _pairs(x: Floats, y: Floats) -> xr.DataArray:
