@@ -66,11 +66,12 @@ KNOTS = 39  # at which the exact distribution function is computed, and interpol
 INSIDE = (1e-300, 1 - 1e-16)  # probabilities whose normal score is finite
 CHUNK = 256  # units of a variable at a time: what they need stays within tens of megabytes
 FEWEST_DRAWS = 32
-SLOPE = np.sqrt(3 / np.pi)
+COLUMNS = ("outcomes", "standard errors", "covariates")  # of rows, as messages name them
+SAME_STATISTICS = 1e-9  # of their spread: engines add up in different orders
+SLOPE = np.sqrt(3 / np.pi)  # of the first component's mean, at a shift by 1 sd
 SEEN = 0.9  # probability with which a bias is called seen
 WORST = 3  # quantities that a verdict names
 SHOWN: Any = {"float_format": "{:.4g}".format, "max_rows": 48}
-
 
 type _Columns = dict[str, Any]  # by the names of the table, each an array
 
@@ -268,15 +269,15 @@ def compare(
         raise SpecError(f"alpha: expected a number between 0 and 1; found {alpha!r}")
     _require_sides(mcmc, exact)
     wanted = [var_names] if isinstance(var_names, str) else var_names
-    reference = exact if isinstance(exact, ReferencePosterior) else exact.reference()
     if isinstance(mcmc, xr.DataTree):
-        _require_same_outcomes(mcmc, reference)
+        _require_same_outcomes(mcmc, exact.data)
         tree = mcmc
     else:
-        _require_same_model(mcmc.spec, reference.spec)
-        _require_same_data(mcmc.data, reference.data)
+        _require_same_model(mcmc.spec, exact.spec)
+        _require_same_data(mcmc.data, exact.data)
         _require_kept(mcmc, wanted)
         tree = mcmc.datatree
+    reference = exact if isinstance(exact, ReferencePosterior) else exact.reference()
     draws = _matching_draws(tree, reference, dict(rename or {}), wanted)
     pit = xr.Dataset({name: _transform(reference, str(name), draws[name]) for name in draws})
     parts = [_judge(reference, str(name), draws[name], pit[name]) for name in draws]
@@ -348,7 +349,7 @@ def _require_same_data(found: GroupedData, exact: GroupedData) -> None:
         )
     if not (found.has_rows and exact.has_rows):
         return _require_same_statistics(statistics_of(found), statistics_of(exact))
-    for name, mine, theirs in zip(_COLUMNS, _sorted_rows(found), _sorted_rows(exact), strict=True):
+    for name, mine, theirs in zip(COLUMNS, _sorted_rows(found), _sorted_rows(exact), strict=True):
         if not np.allclose(mine, theirs, rtol=1e-12, atol=0.0):
             raise SpecError(
                 f"the draws and the exact posterior are of different data: the {name} differ"
@@ -373,10 +374,6 @@ def _require_same_statistics(found: SufficientStatistics, exact: SufficientStati
             )
 
 
-SAME_STATISTICS = 1e-9  # of their spread: engines add up in different orders
-_COLUMNS = ("outcomes", "standard errors", "covariates")
-
-
 def _parents(data: GroupedData) -> list[np.ndarray]:
     """Labels of the inner units' parents, the inner units in the order of their labels."""
     return [
@@ -395,15 +392,15 @@ def _sorted_rows(data: GroupedData) -> tuple[Floats, Floats, Floats]:
     return data.y[order], se[order], data.design.matrix[order]
 
 
-def _require_same_outcomes(tree: xr.DataTree, reference: ReferencePosterior) -> None:
+def _require_same_outcomes(tree: xr.DataTree, exact: GroupedData) -> None:
     """Refuse a DataTree whose observed data are others, where it has them by our name."""
     observed = tree.children.get("observed_data")
-    name = reference.spec.outcome
+    name = exact.roles.outcome
     if observed is None or name not in observed:
         return
     values = np.sort(observed[name].to_numpy().ravel())
-    expected = np.sort(reference.data.observations.observed[name])
-    if not reference.data.has_rows and len(values) == reference.data.n_rows:
+    expected = np.sort(exact.observations.observed[name])
+    if not exact.has_rows and len(values) == exact.n_rows:
         return  # rows and statistics of them: nothing to compare one by one
     if values.shape != expected.shape or not np.allclose(values, expected, rtol=1e-6):
         raise SpecError(
@@ -423,17 +420,7 @@ def _matching_draws(
         raise SpecError(
             f"the draws have no group 'posterior'; found {', '.join(tree.children) or 'none'}"
         )
-    draws = tree["posterior"].to_dataset()
-    unknown = [name for name in rename if name not in draws.variables and name not in draws.dims]
-    if unknown:
-        raise SpecError(
-            f"rename: the draws have no variable or dimension {unknown[0]!r}; they have "
-            f"{_named(draws)}"
-        )
-    taken = [new for old, new in rename.items() if new in draws.variables and new not in rename]
-    if taken:
-        raise SpecError(f"rename: the draws have a variable {taken[0]!r} already; rename it, too")
-    draws = draws.rename(rename)
+    draws = _renamed(tree["posterior"].to_dataset(), rename)
     names = [name for name in reference.spec.variables if name in (var_names or draws)]
     wanted = list(var_names or reference.spec.variables)
     missing = [name for name in wanted if name not in draws or name not in names]
@@ -459,7 +446,22 @@ def _matching_draws(
     return picked
 
 
+def _renamed(draws: xr.Dataset, rename: Mapping[str, str]) -> xr.Dataset:
+    """Give variables and dimensions from elsewhere the names of this package."""
+    unknown = [name for name in rename if name not in draws.variables and name not in draws.dims]
+    if unknown:
+        raise SpecError(
+            f"rename: the draws have no variable or dimension {unknown[0]!r}; they have "
+            f"{_named(draws)}"
+        )
+    taken = [new for old, new in rename.items() if new in draws.variables and new not in rename]
+    if taken:
+        raise SpecError(f"rename: the draws have a variable {taken[0]!r} already; rename it, too")
+    return draws.rename(rename)
+
+
 def _named(draws: xr.Dataset) -> str:
+    """Write out variables and dimensions."""
     dims = [str(dim) for dim in draws.dims if dim not in SAMPLE_DIMS]
     return ", ".join(map(str, draws.data_vars)) + (f" on {', '.join(dims)}" if dims else "")
 
