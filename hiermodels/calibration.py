@@ -318,9 +318,7 @@ def _typical(spec: Spec, data: GroupedRows, seed: int) -> GroupedRows:
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
     outcomes = draw_outcomes(spec, data, draw_variables(spec, data, TYPICAL, rng), rng)
     size = np.abs(outcomes - np.median(outcomes)).max(axis=1)
-    return replace(
-        require_rows(data, "calibrate"), y=outcomes[np.argsort(size, kind="stable")[TYPICAL // 2]]
-    )
+    return replace(data, y=outcomes[np.argsort(size, kind="stable")[TYPICAL // 2]])
 
 
 def _simulate(spec: Spec, data: GroupedRows, refit: Refit, seed: int, i: int) -> Result:

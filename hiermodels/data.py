@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -56,7 +57,7 @@ class Roles:
         return ", ".join(f"{role} = {column}" for role, column in found.items() if column)
 
 
-class GroupedData:
+class GroupedData(ABC):
     """Groups, and what was observed of them: rows, or statistics of rows.
 
     Attributes
@@ -89,24 +90,24 @@ class GroupedData:
     has_rows: ClassVar[bool]
 
     @property
+    @abstractmethod
     def n_rows(self) -> int:
         """Number of rows."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def outcome_sd(self) -> float:
         """Sd of the outcome over all rows."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def mean_covariates(self) -> Floats:
         """Means of the covariates over the rows; (q,)."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def observations(self) -> Observations:
         """What was observed, as variables of a data set."""
-        raise NotImplementedError
 
     @property
     def sizes(self) -> tuple[int, ...]:
