@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 from dense import conditional, log_likelihood, random_design
+from scipy.sparse import csr_array
 
 from hiermodels import gaussian
-from hiermodels.gaussian import Coefficients, Tree, Variances
+from hiermodels.gaussian import Coefficients, Floats, Tree, Variances
 
 CASES = [
     (levels, q, known, zero, seed)
@@ -65,6 +68,145 @@ def test_conditional_moments_are_the_dense_ones(levels, q, known, zero, seed):
     )
     np.testing.assert_allclose(found_mean, mean, rtol=0, atol=1e-10)
     np.testing.assert_allclose(found_variance, np.diag(covariance), rtol=0, atol=1e-10)
+
+
+@dataclass(frozen=True)
+class Several:
+    """A random design at several nodes, its covariates moved by ``origin``, and the dense truth.
+
+    Moving x by c moves the intercept to ``α + c'β``: its prior mean becomes the row ``[−c, m]``.
+    """
+
+    tree: Tree
+    variances: Variances
+    prior: Coefficients
+    origin: Floats
+    log_likelihood: Floats
+    mean: Floats  # (n, v): of [theta, (schools), root, beta] at the x that was 0, at each node
+    covariance: Floats  # (n, v, v)
+
+    @classmethod
+    def random(cls, levels, q, n=6):
+        rng = np.random.default_rng([19, levels, q])
+        design = random_design(rng, levels, q, known=False)
+        variances = Variances(tuple(setting(rng, levels, None, n)), rng.uniform(0.1, 3, n))
+        prior = independent(rng.normal(size=q + 1), rng.uniform(0.1, 2, q + 1))
+        nodes = [variances[slice(i, i + 1)] for i in range(n)]
+        truth = [conditional(design, node, prior) for node in nodes]
+        origin = rng.normal(size=q)
+        return cls(
+            replace(design, x=design.x - origin).tree,
+            variances,
+            replace(prior, root_row=np.append(-origin, prior.root_row[-1])),
+            origin,
+            np.array([log_likelihood(design, node, prior) for node in nodes]),
+            *(np.array(part) for part in zip(*truth, strict=True)),
+        )
+
+    def place(self, level):
+        """Where the units of a level, or β after the root, stand among all values."""
+        sizes = [*self.tree.sizes, 1, self.tree.n_covariates]
+        return slice(sum(sizes[:level]), sum(sizes[: level + 1]))
+
+    def mixed(self, weights):
+        """Mean and covariance of all values over nodes with these weights."""
+        mean = weights @ self.mean
+        away = self.mean - mean
+        within = np.einsum("n,nij->ij", weights, self.covariance)
+        return mean, within + (weights[:, None] * away).T @ away
+
+
+SEVERAL = [(levels, q, block) for levels in (1, 2) for q in (0, 2) for block in (1 << 15, 30)]
+
+
+@pytest.fixture
+def several(request, monkeypatch):
+    levels, q, block = request.param
+    monkeypatch.setattr(gaussian, "BLOCK", block)
+    return Several.random(levels, q)
+
+
+@pytest.mark.parametrize("several", SEVERAL, indirect=True)
+def test_moved_covariates_change_nothing(several):
+    """Neither the density nor, taken where x was 0, the values, at any node and level."""
+    case = several.tree, several.variances, several.prior
+    np.testing.assert_allclose(
+        gaussian.log_likelihood(*case), several.log_likelihood, rtol=0, atol=1e-10
+    )
+    up = gaussian.upward_all(*case)
+    np.testing.assert_allclose(up.log_likelihood, several.log_likelihood, rtol=0, atol=1e-10)
+    beta = several.place(len(several.tree.sizes) + 1)
+    np.testing.assert_allclose(up.beta, several.mean[:, beta], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(
+        up.beta_covariance, several.covariance[:, beta, beta], rtol=0, atol=1e-10
+    )
+    for level in range(len(several.tree.sizes) + 1):
+        place = several.place(level)
+        mean, variance = gaussian.level_moments(*case, several.origin, level)
+        np.testing.assert_allclose(mean, several.mean[:, place], rtol=0, atol=1e-10)
+        truth = np.diagonal(several.covariance, axis1=1, axis2=2)[:, place]
+        np.testing.assert_allclose(variance, truth, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("several", SEVERAL, indirect=True)
+def test_several_mixtures_at_once(several):
+    weights = np.random.default_rng(23).dirichlet(np.full(6, 0.4), 3)
+    found = gaussian.mixture_moments(
+        several.tree, several.variances, weights, several.prior, several.origin
+    )
+    beta = several.place(len(several.tree.sizes) + 1)
+    for i, row in enumerate(weights):
+        mean, covariance = several.mixed(row)
+        values = np.concatenate([*(m[i] for m in found.means), found.beta[i]])
+        np.testing.assert_allclose(values, mean, rtol=0, atol=1e-10)
+        variances = np.concatenate([v[i] for v in found.variances])
+        np.testing.assert_allclose(
+            variances, np.diag(covariance)[: len(variances)], rtol=0, atol=1e-10
+        )
+        np.testing.assert_allclose(
+            found.beta_covariance[i], covariance[beta, beta], rtol=0, atol=1e-10
+        )
+
+
+@pytest.mark.parametrize("several", SEVERAL, indirect=True)
+def test_values_together_with_coefficients(several):
+    """At each node and over weighted nodes, for some units of each level, at some x."""
+    rng = np.random.default_rng(29)
+    case = several.tree, several.variances
+    weights = rng.dirichlet(np.ones(6))
+    top = len(several.tree.sizes)
+    beta = several.place(top + 1)
+    for level, size in enumerate((*several.tree.sizes, 1)):
+        units = rng.permutation(size)[:3]
+        rows = several.place(level).start + units
+        each = gaussian.level_joint(*case, several.prior, level, units)
+        mixed = gaussian.mixture_joint(*case, weights, several.prior, level, units)
+        mean, covariance = several.mixed(weights)
+        truths = [(each, several.mean, several.covariance), (mixed, mean[None], covariance[None])]
+        asked = rng.integers(len(units), size=5)
+        x = rng.normal(size=(5, several.tree.n_covariates))
+        for found, mean, covariance in truths:
+            np.testing.assert_allclose(found.beta, mean[:, beta], rtol=0, atol=1e-10)
+            spread = covariance[:, beta, beta]
+            np.testing.assert_allclose(found.beta_covariance, spread, rtol=0, atol=1e-10)
+            lift = np.zeros((5, covariance.shape[1]))  # v + x'β, of all values
+            lift[np.arange(5), rows[asked]] = 1
+            lift[:, beta] = x
+            located, variance = found.at(asked, x - several.origin)
+            np.testing.assert_allclose(located, mean @ lift.T, rtol=0, atol=1e-10)
+            truth = np.einsum("ri,nij,rj->nr", lift, covariance, lift)
+            np.testing.assert_allclose(variance, truth, rtol=0, atol=1e-10)
+
+
+def test_interpolation_is_linear_in_every_array():
+    """Weights of nodes act on the arrays of the upward pass, one by one."""
+    several = Several.random(2, 2)
+    up = gaussian.upward_all(several.tree, several.variances, several.prior)
+    weights = np.random.default_rng(31).normal(size=(4, 6))
+    found = up.interpolated(csr_array(weights)).arrays
+    assert len(found) == 1 + 2 * 2 + 2
+    for mine, theirs in zip(found, up.arrays, strict=True):
+        np.testing.assert_allclose(mine, np.tensordot(weights, theirs, 1), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("levels", [1, 2])
