@@ -42,15 +42,74 @@ def test_moments_of_a_normal_density(d):
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
-def test_distribution_function_of_each_axis(d):
+def test_frame_of_a_normal_density_is_its_mean_and_cholesky_factor(d):
+    covariance, mean = COVARIANCE[:d, :d], np.array([3.0, -40.0, 0.5])[:d]
+    frame = lattice.find_frame(normal(covariance, mean), np.zeros((1, d)))
+    np.testing.assert_allclose(frame.modes, mean[None], rtol=0, atol=1e-8)
+    np.testing.assert_allclose(frame.basis, np.linalg.cholesky(covariance), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_distribution_function_and_density_of_each_axis(d):
     covariance, mean = COVARIANCE[:d, :d], np.zeros(d)
     density = normal(covariance, mean)
     frame = lattice.find_frame(density, np.ones((1, d)))
     grid = lattice.flood(density, frame, 0.35, no_weight)
     for axis in range(d):
-        sd = np.sqrt(covariance[axis, axis])
-        x = sd * np.linspace(-3, 3, 13)
-        np.testing.assert_allclose(grid.cdf(axis, x), stats.norm.cdf(x, scale=sd), atol=1e-10)
+        law = stats.norm(scale=np.sqrt(covariance[axis, axis]))
+        x = law.std() * np.linspace(-3, 3, 13)
+        np.testing.assert_allclose(grid.cdf(axis, x), law.cdf(x), rtol=0, atol=1e-10)
+        np.testing.assert_allclose(grid.density(axis, x), law.pdf(x), rtol=0, atol=1e-10)
+        assert (grid.density(axis, law.std() * np.linspace(8, 60, 99)) >= 0).all()
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_polynomials_are_interpolated_exactly(d):
+    """Up to the ninth degree in each coordinate, and only where all places are at hand."""
+    rng = np.random.default_rng(d)
+    basis = np.linalg.cholesky(COVARIANCE[:d, :d])
+    index = np.stack(np.meshgrid(*[np.arange(-7, 8)] * d, indexing="ij"), axis=-1).reshape(-1, d)
+    index = rng.permutation(index)
+    grid = lattice.Lattice(np.full(d, 2.0), basis, index, np.zeros(len(index)), 1.0)
+    inside = rng.uniform(-3, 3, (40, d))
+    inside[:3] = np.array([-3 + 1e-9, 0, 3 - 1e-9])[:, None]
+    factors = rng.normal(size=(d, 10)) / 3.0 ** np.arange(10)
+
+    def polynomial(place):
+        return np.prod(
+            [np.polyval(f[::-1], column) for f, column in zip(factors, place.T, strict=True)],
+            axis=0,
+        )
+
+    weights = lattice.interpolation(grid, 2.0 + inside @ basis.T)
+    np.testing.assert_allclose(weights @ polynomial(index), polynomial(inside), rtol=0, atol=1e-9)
+    beyond = np.zeros((4, d))
+    beyond[:, -1] = [-3 - 1e-9, 3 + 1e-9, -20, 20]
+    assert np.isnan(lattice.interpolation(grid, 2.0 + beyond @ basis.T) @ np.ones(len(grid))).all()
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_the_lattice_holds_what_is_high_enough_and_a_shell_around_it(monkeypatch, d):
+    """All points where density times weight is within exp(−36) of the density's top."""
+    monkeypatch.setitem(lattice.STRIDE, 1, 3)
+    spacing = {1: 0.3, 2: 0.8, 3: 1.5}[d]
+    frame = lattice.Frame(np.full((1, d), 0.3), np.eye(d))
+    density = lambda x: -0.5 * (x**2).sum(axis=1) * (1 + 0.5 * (x[:, 0] < 0))  # noqa: E731
+    grid = lattice.flood(density, frame, spacing, lambda x: np.logaddexp(0, x[:, 0]))
+    n = int(15 / spacing)
+    box = np.stack(np.meshgrid(*[np.arange(-n, n + 1)] * d, indexing="ij"), axis=-1)
+    points = 0.3 + spacing * box
+    values = density(points.reshape(-1, d)) + np.logaddexp(0, points.reshape(-1, d)[:, 0])
+    high = (values > density(points.reshape(-1, d)).max() - 36).reshape(box.shape[:-1])
+    shell = high.copy()
+    for axis in range(d):
+        for steps in range(1, lattice.STRIDE[d] + 1):
+            shell |= np.roll(high, steps, axis) | np.roll(high, -steps, axis)
+    expected = box[shell]
+    assert {*map(tuple, grid.index.tolist())} == {*map(tuple, expected.tolist())}
+    assert len(grid) == len(expected)
+    np.testing.assert_allclose(grid.points, 0.3 + spacing * grid.index, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(grid.log_density, density(grid.points), rtol=0, atol=1e-13)
 
 
 def test_distribution_function_of_a_skew_density():
