@@ -152,6 +152,8 @@ def test_draws_are_from_the_density(d, spacing):
     frame = lattice.find_frame(density, np.zeros((1, d)))
     grid = lattice.flood(density, frame, spacing, no_weight)
     drawn = lattice.draw(grid, density, 20_000, np.random.default_rng(d))
+    assert drawn.points.shape == (20_000, d)
+    assert (drawn.log_density == density(drawn.points)).all()
     assert drawn.largest_ratio <= drawn.bound
     assert drawn.acceptance > 0.5
     for axis in range(d):
@@ -159,6 +161,25 @@ def test_draws_are_from_the_density(d, spacing):
         assert law.pvalue > 1e-4
     order = drawn.points[:, 0].argsort().argsort()
     assert abs(np.corrcoef(order[1:], order[:-1])[0, 1]) < 4 / np.sqrt(20_000)  # independent
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_ratio_and_acceptance_of_a_normal_density(d):
+    """The interpolant is lowest against the density in the middle of the cell at the mode.
+
+    There it is ``exp(−h²/8)`` of it along each axis.  Both have the integral 1, so that 1/bound of
+    the proposals are accepted.
+    """
+    h, size = 0.5, 20_000
+    density = normal(np.eye(d), np.zeros(d))
+    frame = lattice.Frame(np.full((1, d), -h / 2), np.eye(d))
+    grid = lattice.flood(density, frame, h, no_weight)
+    drawn = lattice.draw(grid, density, size, np.random.default_rng(d))
+    assert drawn.bound == 1.05 * (1 + h**2 / 8) ** d
+    assert drawn.largest_ratio == pytest.approx(np.exp(d * h**2 / 8), rel=2e-3)
+    assert drawn.largest_ratio <= np.exp(d * h**2 / 8) * (1 + 1e-12)
+    error = np.sqrt((drawn.bound - 1) / size) / drawn.bound
+    assert drawn.acceptance == pytest.approx(1 / drawn.bound, abs=4 * error)
 
 
 def test_a_bound_that_is_too_low_is_raised_and_the_draw_begun_again(monkeypatch):
@@ -182,6 +203,8 @@ def test_separate_modes_are_all_found():
         )
 
     frame = lattice.find_frame(density, np.array([[-9.0], [9.0]]))
+    np.testing.assert_allclose(frame.modes, [[10.0], [-10.0]], rtol=0, atol=1e-6)
+    assert frame.basis.item() == pytest.approx(0.8, abs=1e-7)  # of the highest
     grid = lattice.flood(density, frame, 0.4, no_weight)
     assert grid.log_integral == pytest.approx(0, abs=1e-9)
     assert grid.cdf(0, np.zeros(1))[0] == pytest.approx(0.3, abs=1e-9)
@@ -190,6 +213,24 @@ def test_separate_modes_are_all_found():
 def test_a_density_without_end_is_refused():
     with pytest.raises(LatticeError, match="rises without end"):
         lattice.find_frame(lambda x: x[:, 0], np.zeros((1, 1)))
+
+
+@pytest.mark.parametrize("start", [-30.0, 1.5])
+def test_modes_are_found_from_where_the_density_is_convex(start):
+    """Student's t curves upwards beyond its shoulders: Newton's step alone leads away."""
+    density = lambda x: stats.t(3).logpdf(x[:, 0])  # noqa: E731
+    frame = lattice.find_frame(density, np.array([[start]]))
+    assert frame.modes.item() == pytest.approx(0, abs=1e-3)
+    assert frame.basis.item() == pytest.approx(np.sqrt(3) / 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("far", [1.0, -1.0])
+def test_a_density_that_does_not_end_is_refused(monkeypatch, far):
+    monkeypatch.setitem(lattice.BOX, 2, 64)
+    frame = lattice.Frame(np.zeros((1, 2)), np.eye(2))
+    slope = lambda x: -np.abs(x[:, 0]) - 40 * np.maximum(far * x[:, 1], 0)  # noqa: E731
+    with pytest.raises(LatticeError, match="does not end within 32 points of its mode"):
+        lattice.flood(slope, frame, 1.0, no_weight)
 
 
 def test_draws_are_reproduced_by_the_seed():
