@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from dense import conditional, log_likelihood, random_design
+from scipy import stats
 from scipy.sparse import csr_array
 
 from hiermodels import gaussian
-from hiermodels.gaussian import Coefficients, Floats, Tree, Variances
+from hiermodels.gaussian import Coefficients, Floats, Tree, UpperDraws, Variances
 
 CASES = [
     (levels, q, known, zero, seed)
@@ -287,20 +288,106 @@ def test_many_nodes_are_as_one_at_a_time(monkeypatch):
     np.testing.assert_allclose(whole, single, rtol=0, atol=1e-12)
 
 
+def test_a_level_of_only_children_adds_its_spread_to_the_next():
+    """A tree of four levels from one of three: the same law, with the variances added."""
+    rng = np.random.default_rng(37)
+    design = random_design(rng, 2, 1, known=False)
+    tree, prior = design.tree, independent(np.array([0.3, -0.2]), np.array([0.5, 0.8]))
+    schools = np.arange(tree.sizes[1])
+    taller = replace(tree, parents=(*tree.parents, schools))
+    assert taller.sizes == (*tree.sizes, tree.sizes[1])
+    n = 4
+    low, middle, high = rng.uniform(0.1, 2, (3, n))
+    sigma2 = rng.uniform(0.1, 2, n)
+    short, tall = Variances((low, middle + high), sigma2), Variances((low, middle, high), sigma2)
+    np.testing.assert_allclose(
+        gaussian.log_likelihood(taller, tall, prior),
+        gaussian.log_likelihood(tree, short, prior),
+        rtol=0,
+        atol=1e-11,
+    )
+    for ours, theirs in ((0, 0), (1, 1), (3, 2)):
+        for mine, other in zip(
+            gaussian.level_moments(taller, tall, prior, np.zeros(1), ours),
+            gaussian.level_moments(tree, short, prior, np.zeros(1), theirs),
+            strict=True,
+        ):
+            np.testing.assert_allclose(mine, other, rtol=0, atol=1e-11)
+    still = Variances((low, middle, np.zeros(n)), sigma2)
+    up = gaussian.upward_all(taller, still, prior)
+    drawn = gaussian.draw_upper(taller, still, up, prior, np.random.SeedSequence(1))
+    classes, districts, root = drawn.levels
+    assert (len(classes), len(districts)) == (tree.sizes[1], tree.sizes[1])
+    np.testing.assert_allclose(districts, np.repeat(root, len(districts), axis=0), atol=1e-12)
+    assert (np.abs(classes - districts) > 1e-3).any(axis=1).all()
+
+
+def test_a_mixture_keeps_the_digits_of_its_heaviest_node():
+    """A far node of weight 1e-30 neither adds to the mean nor rounds the variance."""
+    far = 1e6
+    tree = Tree(np.array([[far], [-far], [-far]]), np.array([2.0, 1, 1]), np.zeros((1, 1)), 4, 0.0)
+    variances = Variances((np.array([0.0, 1e14, 0.0]),), np.full(3, 1e-2))
+    weights = np.array([[1e-30, 1.0, 1e-30]])
+    case = tree, variances, weights, Coefficients.flat()
+    moments = gaussian.mixture_moments(*case, np.zeros(0))
+    units = np.arange(3)
+    joint = gaussian.mixture_joint(tree, variances, weights[0], case[3], 0, units)
+    shrink = 1e-2 / tree.weight / (1e-2 / tree.weight + 1e14)
+    precision = (1 / (1e-2 / tree.weight + 1e14)).sum()
+    expected = (1 - shrink) * 1e-2 / tree.weight + shrink**2 / precision
+    for variance in (moments.variances[0][0], joint.variance[0]):
+        np.testing.assert_allclose(variance, expected, rtol=1e-12)
+
+
+def test_flat_priors_have_the_shape_that_is_asked_for():
+    for q, prior in ((0, Coefficients.flat()), (3, Coefficients.flat(3))):
+        assert prior.root_row.tolist() == [0] * (q + 1)
+        assert prior.mean.tolist() == [0] * q
+        assert prior.precision.tolist() == np.zeros((q, q)).tolist()
+        assert (prior.root_precision, prior.log_normalizer) == (0, 0)
+        assert prior.root_spread == np.inf
+
+
 @pytest.mark.parametrize("levels", [1, 2])
 def test_draws_have_the_conditional_moments(levels):
     rng = np.random.default_rng(11)
-    design = random_design(rng, levels, 1, known=False)
+    design = random_design(rng, levels, 2, known=False)
     n = 40_000
     one = Variances(tuple(setting(rng, levels, None)), np.ones(1))
     many = Variances(tuple(np.repeat(s, n) for s in one.spreads), np.repeat(one.sigma2, n))
-    prior = independent(np.array([0.3, -0.2]), np.array([0.5, 0.8]))
+    prior = independent(np.array([0.3, 0.7, -0.2]), np.array([0.5, 1.5, 0.8]))
     mean, covariance = conditional(design, one, prior)
     upper, groups = draw(design.tree, many, prior, 11)
     values = np.concatenate([groups, *upper.levels, upper.beta])
-    z = (values.mean(axis=1) - mean) / np.sqrt(np.diag(covariance) / n)
+    variance = np.diag(covariance)
+    z = (values.mean(axis=1) - mean) / np.sqrt(variance / n)
     assert np.abs(z).max() < 4.5
-    np.testing.assert_allclose(np.cov(values), covariance, rtol=0, atol=0.03 * covariance.max())
+    error = np.sqrt((np.outer(variance, variance) + covariance**2) / n)
+    assert (np.abs(np.cov(values) - covariance) < 4.5 * error).all()
+
+
+@pytest.mark.parametrize("kinds", [1, 40], ids=["equal weights", "different weights"])
+def test_groups_are_drawn_around_their_conditional_means(kinds):
+    """Given what stands above: each by itself, in every block of a random stream; in any unit."""
+    rng = np.random.default_rng(41)
+    g, n = 40, 10_000
+    weight = np.repeat(rng.uniform(1, 3, kinds), g // kinds)
+    parent = np.repeat(np.arange(8), 5)
+    tree = Tree(rng.normal(size=(g, 2)), weight, np.zeros((2, 2)), g, 0.0, (parent,))
+    spread, sigma2 = rng.uniform(0.1, 2, (2, n))
+    above, beta = rng.normal(size=(8, n)), rng.normal(size=(1, n))
+    upper = UpperDraws((above, np.zeros((1, n))), beta)
+    seed = np.random.SeedSequence(43, spawn_key=(2,))
+    case = tree, Variances((spread, np.ones(n)), sigma2), upper, seed
+    drawn = gaussian.draw_groups(*case, (1.0, np.zeros(n)))
+    error = sigma2 / weight[:, None]
+    shrink = error / (error + spread)
+    own = tree.mean[:, 1:] - tree.mean[:, :1] * beta
+    z = (drawn - shrink * above[parent] - (1 - shrink) * own) / np.sqrt((1 - shrink) * error)
+    assert stats.kstest(z.ravel(), "norm").pvalue > 1e-3
+    assert np.abs(np.cov(z) - np.eye(g)).max() < 5 * np.sqrt(2 / n)
+    again = gaussian.draw_groups(*case, (-3.0, above[0]))
+    np.testing.assert_allclose(again, above[0] - 3 * drawn, rtol=0, atol=1e-12)
 
 
 def test_draws_do_not_depend_on_how_the_work_is_cut(monkeypatch):
