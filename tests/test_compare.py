@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -537,6 +539,165 @@ def test_what_is_shown_is_the_verdict_and_the_table():
         assert "1.2345" not in shown
         assert shown.count("1.235") == 48
     assert page.count("<table") == 1
+
+
+def tree_of(fit, **groups):
+    posterior = fit.datatree["posterior"].to_dataset()
+    return xr.DataTree.from_dict({"posterior": posterior} | groups)
+
+
+def test_divergences_are_told(fit):
+    diverging = xr.DataArray(np.zeros((4, 1000), bool), dims=("chain", "draw"))
+    diverging[1, [3, 5]] = True
+    found = hm.compare(tree_of(fit, sample_stats=xr.Dataset({"diverging": diverging})), fit)
+    assert found.warnings == (
+        "2 of the draws diverged: there the sampler may have missed a part of the posterior.",
+    )
+    assert found.verdict.endswith(found.warnings[0])
+    none = xr.Dataset({"diverging": xr.zeros_like(diverging)})
+    assert hm.compare(tree_of(fit, sample_stats=none), fit).warnings == ()
+    other = xr.Dataset({"lp": diverging})
+    assert hm.compare(tree_of(fit, sample_stats=other), fit).warnings == ()
+
+
+def test_observed_data_by_another_name_are_left_alone(schools, fit):
+    observed = xr.Dataset({"y": ("row", schools["y"].to_numpy()[::-1] * (1 + 1e-8))})
+    assert hm.compare(tree_of(fit, observed_data=observed), fit).passed
+    other = observed.rename(y="score") + 1
+    assert hm.compare(tree_of(fit, observed_data=other), fit).passed
+    for wrong in (observed.isel(row=slice(7)), observed * (1 + 1e-5)):
+        with pytest.raises(hm.SpecError, match="'y' in the group observed_data is not"):
+            hm.compare(tree_of(fit, observed_data=wrong), fit)
+
+
+def test_observed_rows_beside_statistics_are_counted():
+    """Rows cannot be compared with sums of them one by one, but their number can."""
+    data = hm.datasets.load_pastes()
+    roles = {"outcome": "strength", "groups": "batch"}
+    rows = hm.fit(data, **roles, random_seed=1)
+    exact = hm.reference(hm.SufficientStatistics.of(data, **roles))
+    assert hm.compare(rows.datatree, exact).passed
+    fewer = xr.Dataset({"strength": ("row", data["strength"].to_numpy()[:59])})
+    with pytest.raises(hm.SpecError, match="'strength' in the group observed_data is not"):
+        hm.compare(tree_of(rows, observed_data=fewer), exact)
+
+
+@pytest.mark.parametrize(
+    ("priors", "formula", "message"),
+    [
+        ({}, "y ~ x + (1 | g)", r"covariates is \('x',\) for the draws, and \(\) for the exact"),
+        ({}, "y ~ (1 | h)", r"levels is \('h',\) for the draws, and \('g',\) for the exact"),
+        (
+            {"sigma": hm.HalfNormal(2)},
+            "y ~ (1 | g)",
+            r"the prior of sigma is HalfNormal\(sd=2\) for",
+        ),
+    ],
+)
+def test_other_models_are_refused(priors, formula, message):
+    rng = np.random.default_rng(1)
+    group = np.repeat(list("abcde"), 4)
+    data = pd.DataFrame(
+        {"y": rng.normal(size=20), "x": rng.normal(size=20), "g": group, "h": group}
+    )
+    found = hm.fit(data, formula, priors=priors, draws=50, random_seed=1)
+    with pytest.raises(hm.SpecError, match="are of different models: " + message):
+        hm.compare(found, hm.reference(data, "y ~ (1 | g)"))
+
+
+def test_known_and_unknown_errors_are_different_models(schools, fit):
+    columns = schools[["school", "y"]]
+    twice = pd.concat([columns, columns.assign(y=columns["y"] + 1)])
+    other = hm.fit(twice, "y ~ (1 | school)", draws=50, random_seed=1)
+    with pytest.raises(hm.SpecError, match="se is False for the draws, and True for the exact"):
+        hm.compare(other, fit)
+
+
+def test_other_covariates_are_refused():
+    rng = np.random.default_rng(1)
+    group = np.repeat(list("abcde"), 4)
+    data = pd.DataFrame({"y": rng.normal(size=20), "x": rng.normal(size=20), "g": group})
+    formula = "y ~ x + (1 | g)"
+    found = hm.fit(data, formula, draws=50, random_seed=1)
+    assert hm.compare(found, hm.reference(data.sample(frac=1, random_state=1), formula)).passed
+    with pytest.raises(hm.SpecError, match="of different data: the covariates differ"):
+        hm.compare(found, hm.reference(data.assign(x=data["x"] * (1 + 1e-9)), formula))
+
+
+def grouped(seed=1):
+    rng = np.random.default_rng(seed)
+    group = np.repeat(list("abcdef"), [2, 3, 4, 5, 6, 7])
+    data = pd.DataFrame({"y": rng.normal(1e6, 1, 27), "x": rng.normal(size=27), "g": group})
+    return data.assign(se=rng.uniform(0.5, 1, 27))
+
+
+ROLES = {"outcome": "y", "groups": "g", "se": "se", "covariates": ["x"]}
+
+
+def changed_statistics(change, size):
+    statistics = hm.SufficientStatistics.of(grouped(), **ROLES)
+    name, at, amount = {
+        "numbers of rows": ("count", [0, 1], np.array([1, -1])),
+        "weights": ("weight", 2, statistics.weight[2]),
+        "means": ("mean", (3, 1), -1.0),
+        "covariate": ("mean", (3, 0), 1.0),
+        "scatter": ("scatter", (1, 1), statistics.scatter[1, 1]),
+    }[change]
+    values = getattr(statistics, name).copy()
+    values[at] += amount if name == "count" else amount * size
+    return replace(statistics, **{name: values})
+
+
+@pytest.mark.parametrize("change", ["numbers of rows", "weights", "means", "covariate", "scatter"])
+def test_other_statistics_are_refused(change):
+    """Beyond 1e-9 of their spread, within which sums are as they come."""
+    found = hm.fit(hm.SufficientStatistics.of(grouped(), **ROLES), draws=50, random_seed=1)
+    name = {"covariate": "means"}.get(change, change)
+    message = f"the draws and the exact posterior are of different data: the {name} of the groups"
+    with pytest.raises(hm.SpecError, match=message):
+        hm.compare(found, hm.reference(changed_statistics(change, 4e-9)))
+    if change != "numbers of rows":
+        assert hm.compare(found, hm.reference(changed_statistics(change, 2e-10))).passed
+
+
+def test_statistics_in_another_order_are_the_same():
+    found = hm.fit(hm.SufficientStatistics.of(grouped(), **ROLES), draws=50, random_seed=1)
+    mixed = grouped().sample(frac=1, random_state=1)
+    assert hm.compare(found, hm.reference(hm.SufficientStatistics.of(mixed, **ROLES))).passed
+
+
+def test_draws_of_other_dimensions_are_refused(fit):
+    draws = fit.datatree["posterior"].to_dataset()
+    with pytest.raises(
+        hm.SpecError, match="no group 'posterior'; found prior, posterior_predictive"
+    ):
+        hm.compare(xr.DataTree.from_dict({"prior": draws, "posterior_predictive": draws}), fit)
+    with pytest.raises(hm.SpecError, match="no group 'posterior'; found none"):
+        hm.compare(xr.DataTree(), fit)
+    message = r"no dimension 'school'; found mu, tau, theta on J\. Say with rename=\{…\} what it"
+    with pytest.raises(hm.SpecError, match=message):
+        hm.compare(changed_names(draws, school="J"), fit)
+    many = draws.assign(tau=draws["tau"].expand_dims(copy=2))
+    message = (
+        r"draws of 'tau' have dimensions \('copy', 'chain', 'draw'\); expected \['chain', 'draw'\]"
+    )
+    with pytest.raises(hm.SpecError, match=message):
+        hm.compare(xr.DataTree.from_dict({"posterior": many}), fit)
+    message = r"no variable 'tau'; expected mu, tau, theta, found mu, theta on school\. Say with"
+    with pytest.raises(hm.SpecError, match=message):
+        hm.compare(xr.DataTree.from_dict({"posterior": draws.drop_vars("tau")}), fit)
+    scalars = xr.DataTree.from_dict({"posterior": draws[["mu", "tau"]]})
+    with pytest.raises(hm.SpecError, match=r"no variable 'theta'; .*, found mu, tau\. Say with"):
+        hm.compare(scalars, fit)
+
+
+def changed_names(draws, **names):
+    return xr.DataTree.from_dict({"posterior": draws.rename(names)})
+
+
+def test_few_draws_are_enough(fit):
+    draws = fit.datatree["posterior"].to_dataset().isel(draw=slice(8))
+    assert hm.compare(xr.DataTree.from_dict({"posterior": draws}), fit).passed
 
 
 @pytest.mark.parametrize("backend", ["matplotlib", "plotly", "bokeh"])
