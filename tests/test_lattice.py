@@ -42,15 +42,74 @@ def test_moments_of_a_normal_density(d):
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
-def test_distribution_function_of_each_axis(d):
+def test_frame_of_a_normal_density_is_its_mean_and_cholesky_factor(d):
+    covariance, mean = COVARIANCE[:d, :d], np.array([3.0, -40.0, 0.5])[:d]
+    frame = lattice.find_frame(normal(covariance, mean), np.zeros((1, d)))
+    np.testing.assert_allclose(frame.modes, mean[None], rtol=0, atol=1e-8)
+    np.testing.assert_allclose(frame.basis, np.linalg.cholesky(covariance), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_distribution_function_and_density_of_each_axis(d):
     covariance, mean = COVARIANCE[:d, :d], np.zeros(d)
     density = normal(covariance, mean)
     frame = lattice.find_frame(density, np.ones((1, d)))
     grid = lattice.flood(density, frame, 0.35, no_weight)
     for axis in range(d):
-        sd = np.sqrt(covariance[axis, axis])
-        x = sd * np.linspace(-3, 3, 13)
-        np.testing.assert_allclose(grid.cdf(axis, x), stats.norm.cdf(x, scale=sd), atol=1e-10)
+        law = stats.norm(scale=np.sqrt(covariance[axis, axis]))
+        x = law.std() * np.linspace(-3, 3, 13)
+        np.testing.assert_allclose(grid.cdf(axis, x), law.cdf(x), rtol=0, atol=1e-10)
+        np.testing.assert_allclose(grid.density(axis, x), law.pdf(x), rtol=0, atol=1e-10)
+        assert (grid.density(axis, law.std() * np.linspace(8, 60, 99)) >= 0).all()
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_polynomials_are_interpolated_exactly(d):
+    """Up to the ninth degree in each coordinate, and only where all places are at hand."""
+    rng = np.random.default_rng(d)
+    basis = np.linalg.cholesky(COVARIANCE[:d, :d])
+    index = np.stack(np.meshgrid(*[np.arange(-7, 8)] * d, indexing="ij"), axis=-1).reshape(-1, d)
+    index = rng.permutation(index)
+    grid = lattice.Lattice(np.full(d, 2.0), basis, index, np.zeros(len(index)), 1.0)
+    inside = rng.uniform(-3, 3, (40, d))
+    inside[:3] = np.array([-3 + 1e-9, 0, 3 - 1e-9])[:, None]
+    factors = rng.normal(size=(d, 10)) / 3.0 ** np.arange(10)
+
+    def polynomial(place):
+        return np.prod(
+            [np.polyval(f[::-1], column) for f, column in zip(factors, place.T, strict=True)],
+            axis=0,
+        )
+
+    weights = lattice.interpolation(grid, 2.0 + inside @ basis.T)
+    np.testing.assert_allclose(weights @ polynomial(index), polynomial(inside), rtol=0, atol=1e-9)
+    beyond = np.zeros((4, d))
+    beyond[:, -1] = [-3 - 1e-9, 3 + 1e-9, -20, 20]
+    assert np.isnan(lattice.interpolation(grid, 2.0 + beyond @ basis.T) @ np.ones(len(grid))).all()
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_the_lattice_holds_what_is_high_enough_and_a_shell_around_it(monkeypatch, d):
+    """All points where density times weight is within exp(−36) of the density's top."""
+    monkeypatch.setitem(lattice.STRIDE, 1, 3)
+    spacing = {1: 0.3, 2: 0.8, 3: 1.5}[d]
+    frame = lattice.Frame(np.full((1, d), 0.3), np.eye(d))
+    density = lambda x: -0.5 * (x**2).sum(axis=1) * (1 + 0.5 * (x[:, 0] < 0))  # noqa: E731
+    grid = lattice.flood(density, frame, spacing, lambda x: np.logaddexp(0, x[:, 0]))
+    n = int(15 / spacing)
+    box = np.stack(np.meshgrid(*[np.arange(-n, n + 1)] * d, indexing="ij"), axis=-1)
+    points = 0.3 + spacing * box
+    values = density(points.reshape(-1, d)) + np.logaddexp(0, points.reshape(-1, d)[:, 0])
+    high = (values > density(points.reshape(-1, d)).max() - 36).reshape(box.shape[:-1])
+    shell = high.copy()
+    for axis in range(d):
+        for steps in range(1, lattice.STRIDE[d] + 1):
+            shell |= np.roll(high, steps, axis) | np.roll(high, -steps, axis)
+    expected = box[shell]
+    assert {*map(tuple, grid.index.tolist())} == {*map(tuple, expected.tolist())}
+    assert len(grid) == len(expected)
+    np.testing.assert_allclose(grid.points, 0.3 + spacing * grid.index, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(grid.log_density, density(grid.points), rtol=0, atol=1e-13)
 
 
 def test_distribution_function_of_a_skew_density():
@@ -93,6 +152,8 @@ def test_draws_are_from_the_density(d, spacing):
     frame = lattice.find_frame(density, np.zeros((1, d)))
     grid = lattice.flood(density, frame, spacing, no_weight)
     drawn = lattice.draw(grid, density, 20_000, np.random.default_rng(d))
+    assert drawn.points.shape == (20_000, d)
+    assert (drawn.log_density == density(drawn.points)).all()
     assert drawn.largest_ratio <= drawn.bound
     assert drawn.acceptance > 0.5
     for axis in range(d):
@@ -100,6 +161,25 @@ def test_draws_are_from_the_density(d, spacing):
         assert law.pvalue > 1e-4
     order = drawn.points[:, 0].argsort().argsort()
     assert abs(np.corrcoef(order[1:], order[:-1])[0, 1]) < 4 / np.sqrt(20_000)  # independent
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_ratio_and_acceptance_of_a_normal_density(d):
+    """The interpolant is lowest against the density in the middle of the cell at the mode.
+
+    There it is ``exp(−h²/8)`` of it along each axis.  Both have the integral 1, so that 1/bound of
+    the proposals are accepted.
+    """
+    h, size = 0.5, 20_000
+    density = normal(np.eye(d), np.zeros(d))
+    frame = lattice.Frame(np.full((1, d), -h / 2), np.eye(d))
+    grid = lattice.flood(density, frame, h, no_weight)
+    drawn = lattice.draw(grid, density, size, np.random.default_rng(d))
+    assert drawn.bound == 1.05 * (1 + h**2 / 8) ** d
+    assert drawn.largest_ratio == pytest.approx(np.exp(d * h**2 / 8), rel=2e-3)
+    assert drawn.largest_ratio <= np.exp(d * h**2 / 8) * (1 + 1e-12)
+    error = np.sqrt((drawn.bound - 1) / size) / drawn.bound
+    assert drawn.acceptance == pytest.approx(1 / drawn.bound, abs=4 * error)
 
 
 def test_a_bound_that_is_too_low_is_raised_and_the_draw_begun_again(monkeypatch):
@@ -123,6 +203,8 @@ def test_separate_modes_are_all_found():
         )
 
     frame = lattice.find_frame(density, np.array([[-9.0], [9.0]]))
+    np.testing.assert_allclose(frame.modes, [[10.0], [-10.0]], rtol=0, atol=1e-6)
+    assert frame.basis.item() == pytest.approx(0.8, abs=1e-7)  # of the highest
     grid = lattice.flood(density, frame, 0.4, no_weight)
     assert grid.log_integral == pytest.approx(0, abs=1e-9)
     assert grid.cdf(0, np.zeros(1))[0] == pytest.approx(0.3, abs=1e-9)
@@ -131,6 +213,24 @@ def test_separate_modes_are_all_found():
 def test_a_density_without_end_is_refused():
     with pytest.raises(LatticeError, match="rises without end"):
         lattice.find_frame(lambda x: x[:, 0], np.zeros((1, 1)))
+
+
+@pytest.mark.parametrize("start", [-30.0, 1.5])
+def test_modes_are_found_from_where_the_density_is_convex(start):
+    """Student's t curves upwards beyond its shoulders: Newton's step alone leads away."""
+    density = lambda x: stats.t(3).logpdf(x[:, 0])  # noqa: E731
+    frame = lattice.find_frame(density, np.array([[start]]))
+    assert frame.modes.item() == pytest.approx(0, abs=1e-3)
+    assert frame.basis.item() == pytest.approx(np.sqrt(3) / 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("far", [1.0, -1.0])
+def test_a_density_that_does_not_end_is_refused(monkeypatch, far):
+    monkeypatch.setitem(lattice.BOX, 2, 64)
+    frame = lattice.Frame(np.zeros((1, 2)), np.eye(2))
+    slope = lambda x: -np.abs(x[:, 0]) - 40 * np.maximum(far * x[:, 1], 0)  # noqa: E731
+    with pytest.raises(LatticeError, match="does not end within 32 points of its mode"):
+        lattice.flood(slope, frame, 1.0, no_weight)
 
 
 def test_draws_are_reproduced_by_the_seed():
