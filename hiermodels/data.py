@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hiermodels.design import Design, build, check_rank, term_columns
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import Floats, Indices
-from hiermodels.wording import LARGEST, listed, plural, rows_named, short
+from hiermodels.wording import LARGEST, is_storable, listed, plural, rows_named, short
 
 type Missing = Literal["error", "drop"]
 
@@ -659,13 +659,24 @@ class Frame:
             raw = series.to_list()
             text = np.array([str(value) for value in raw], dtype=object)
             self._check_spelling(name, raw, text)
-        empty = np.flatnonzero(text == "")
-        if len(empty):
-            raise DataError(
-                f"column {name!r}: {len(empty)} empty label{plural(len(empty))}, in "
-                f"{self.show_rows(empty)}. Name these groups"
-            )
+        self._check_written(name, text)
         return text
+
+    def _check_written(self, name: str, text: NDArray[Any]) -> None:
+        """Refuse labels that are empty, or text that arrays and files cannot hold."""
+        for label in pd.unique(text):
+            if is_storable(label):
+                continue
+            rows = np.flatnonzero([other == label for other in text])  # NumPy would drop a NUL
+            if label:
+                raise DataError(
+                    f"column {name!r}: label {short(label)} in {self.show_rows(rows)} has a NUL or "
+                    f"half a character in it, which files cannot hold. Write these labels anew"
+                )
+            raise DataError(
+                f"column {name!r}: {len(rows)} empty label{plural(len(rows))}, in "
+                f"{self.show_rows(rows)}. Name these groups"
+            )
 
     def _check_spelling(self, name: str, raw: list[Any], text: NDArray[Any]) -> None:
         """Refuse labels that differ but are written alike, or are equal but written differently."""

@@ -1,0 +1,34 @@
+"""Input that nobody should give: it is refused with a word on what and where, or it is right."""
+
+from __future__ import annotations
+
+
+import pandas as pd
+import pytest
+
+import hiermodels as hm
+from hiermodels.data import read
+
+ROLES = {"outcome": "y", "groups": "g"}
+
+
+def rows(**columns) -> pd.DataFrame:
+    """Two rows in each of four groups."""
+    plain = {"y": [1.0, 2.5, 3.0, 5.0, 4.0, 6.5, 8.0, 7.0], "g": list("aabbccdd")}
+    plain["x"] = [0.5, 2.0, -1.0, 0.0, 3.0, -2.0, 1.0, 1.5]
+    return pd.DataFrame(plain | columns)
+
+
+def column(*values) -> pd.Series:
+    """Values, over and over, in a column of objects."""
+    return pd.Series([values[i % len(values)] for i in range(8)], dtype=object)
+
+
+@pytest.mark.parametrize("label", ["a\0", "\0", "a\0b", "\ud800"])
+def test_labels_with_a_nul_are_not_another_group(label):
+    """Arrays of text drop a NUL at the end, so that ``a`` and ``a\\0`` were both called ``a``."""
+    with pytest.raises(hm.DataError, match=r"column 'g': label .* in rows 1, 3, 5, 7 has a NUL"):
+        read(rows(g=column("a", label)), **ROLES)
+    fit = hm.fit(rows(), **ROLES, priors={"tau": hm.HalfNormal(3)}, draws=5)
+    with pytest.raises(hm.DataError, match="has a NUL"):
+        fit.predict(rows(g=column("a", label)))
