@@ -657,6 +657,7 @@ class Frame:
             text = np.asarray(series.to_numpy(), dtype=object)
         else:
             raw = series.to_list()
+            self._check_hashable(name, raw)
             text = np.array([str(value) for value in raw], dtype=object)
             self._check_spelling(name, raw, text)
         self._check_written(name, text)
@@ -677,6 +678,17 @@ class Frame:
                 f"column {name!r}: {len(rows)} empty label{plural(len(rows))}, in "
                 f"{self.show_rows(rows)}. Name these groups"
             )
+
+    def _check_hashable(self, name: str, raw: list[Any]) -> None:
+        """Refuse lists, dictionaries, arrays and the like, which can change."""
+        for row, value in enumerate(raw):
+            try:
+                hash(value)
+            except TypeError as error:
+                raise DataError(
+                    f"column {name!r}: expected labels such as text or whole numbers; found "
+                    f"{short(value)} ({type(value).__name__}) in {self.show_rows(np.array([row]))}"
+                ) from error
 
     def _check_spelling(self, name: str, raw: list[Any], text: NDArray[Any]) -> None:
         """Refuse labels that differ but are written alike, or are equal but written differently."""

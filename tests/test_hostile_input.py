@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -32,3 +33,9 @@ def test_labels_with_a_nul_are_not_another_group(label):
     fit = hm.fit(rows(), **ROLES, priors={"tau": hm.HalfNormal(3)}, draws=5)
     with pytest.raises(hm.DataError, match="has a NUL"):
         fit.predict(rows(g=column("a", label)))
+
+
+@pytest.mark.parametrize("label", [[1], {1: 2}, {1}, np.array([1, 2])])
+def test_lists_are_no_labels(label):
+    with pytest.raises(hm.DataError, match=r"column 'g': expected labels such as .* in row 1"):
+        read(rows(g=column("a", label)), **ROLES)
