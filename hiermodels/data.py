@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hiermodels.design import Design, build, check_rank, term_columns
+from hiermodels.design import Design, as_float, build, check_rank, is_number, term_columns
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.wording import LARGEST, is_storable, listed, plural, rows_named, short
@@ -568,7 +568,7 @@ class Frame:
         series = {
             name: self._frame[name].to_pandas().array
             if self._frame[name].dtype in categories
-            else pd.Series(self._frame[name].to_list())
+            else pd.Series(self._objects(name))
             for name in columns
         }
         return pd.DataFrame(series, index=range(len(self))).set_axis(self.index)
@@ -587,6 +587,8 @@ class Frame:
     def gaps(self, name: str) -> NDArray[np.bool_]:
         """Where a value is null or not a number."""
         series = self._frame[name]
+        if series.dtype == nw.Object:
+            return np.asarray(pd.isna(pd.Series(self._objects(name), dtype=object)), dtype=bool)
         null = np.array(series.is_null().to_numpy(), dtype=bool)
         if series.dtype.is_float():
             null |= np.asarray(series.is_nan().fill_null(True).to_numpy(), dtype=bool)
@@ -631,15 +633,19 @@ class Frame:
             )
         return values
 
+    def _objects(self, name: str) -> list[Any]:
+        """Values of a column, with None for a signalling NaN, which admits no comparison."""
+        values = self._frame[name].to_list()
+        return [None if isinstance(v, Decimal) and v.is_snan() else v for v in values]
+
     def _objects_to_floats(self, name: str, values: list[Any]) -> list[float]:
-        kinds = (int, float, Decimal, np.number)
-        bad = np.flatnonzero([isinstance(v, bool) or not isinstance(v, kinds) for v in values])
+        bad = np.flatnonzero([not is_number(value) for value in values])
         if len(bad):
             raise DataError(
                 f"column {name!r}: expected numbers; found {short(values[bad[0]])} in "
                 f"{self.show_rows(bad)}"
             )
-        return [float(value) for value in values]
+        return [as_float(value) for value in values]
 
     def strings(self, name: str) -> list[str]:
         """Return the values of a column, written out."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -39,3 +41,24 @@ def test_labels_with_a_nul_are_not_another_group(label):
 def test_lists_are_no_labels(label):
     with pytest.raises(hm.DataError, match=r"column 'g': expected labels such as .* in row 1"):
         read(rows(g=column("a", label)), **ROLES)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (10**400, "expected finite numbers of size up to 1e.150; found inf in row 0"),
+        (-(10**400), "expected finite numbers of size up to 1e.150; found -inf in row 0"),
+        (Decimal("sNaN"), "1 missing value, in row 0"),
+        (Decimal("NaN"), "1 missing value, in row 0"),
+        (np.complex128(1), "expected numbers.* found"),
+        (np.timedelta64(1, "s"), "expected numbers.* found"),
+        (datetime.timedelta(1), "expected numbers.* found"),
+    ],
+)
+@pytest.mark.parametrize("name", ["y", "x"])
+def test_numbers_that_no_float_can_be_are_refused_by_name(name, value, message):
+    """They raised OverflowError, InvalidOperation, a warning and TypeError."""
+    found = rows()[name].astype(object)
+    found[0] = value
+    with pytest.raises(hm.DataError, match=f"column '{name}': {message}"):
+        read(rows(**{name: found}), **ROLES, covariates=["x"])
