@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hiermodels.design import Design, as_float, build, check_rank, is_number, term_columns
 from hiermodels.errors import DataError, SpecError
+from hiermodels.formula import column_names, require_name
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.wording import LARGEST, is_storable, listed, plural, rows_named, short
 
@@ -332,10 +333,15 @@ def infer_roles(
     column ``y`` or else the only continuous one left; the groups are the label columns (text
     or categories), ordered by nesting.
     """
-    given = [groups] if isinstance(groups, str) else list(groups or [])
+    given = column_names("groups", groups)
+    for role, name in (("outcome", outcome), ("se", se)):
+        if name is not None:
+            require_name(role, name)
     for name in (outcome, *given, se, *covariates):
         if name is not None:
             frame.require(name)
+    if outcome is None or groups is None:
+        _require_text(frame.columns)
     used = [name for name in (outcome, *given, se, *covariates) if name is not None]
     taken = set(used)
     if len(taken) < len(used):
@@ -360,6 +366,16 @@ def infer_roles(
         given = _infer_groups(frame, taken)
         found.append("groups")
     return Roles(outcome, tuple(given), se, tuple(found))
+
+
+def _require_text(columns: Sequence[Any]) -> None:
+    """Refuse to infer roles among columns that are not named by text."""
+    others = [name for name in columns if not isinstance(name, str)]
+    if others:
+        raise DataError(
+            f"data: expected columns that are named by text; found {listed(others)}. Rename them, "
+            f"as with data.rename(columns=str), or say outcome=… and groups=…"
+        )
 
 
 def _infer_outcome(frame: Columns, taken: set[str]) -> str:

@@ -62,3 +62,54 @@ def test_numbers_that_no_float_can_be_are_refused_by_name(name, value, message):
     found[0] = value
     with pytest.raises(hm.DataError, match=f"column '{name}': {message}"):
         read(rows(**{name: found}), **ROLES, covariates=["x"])
+
+
+@pytest.mark.parametrize("names", [(0, 1, 2), (None, "g", "x"), (("y", ""), ("g", ""), ("x", ""))])
+def test_columns_that_are_not_named_by_text(names):
+    """Narwhals took the number of a column for that of a row."""
+    frame = rows()
+    frame.columns = pd.Index(names, tupleize_cols=False)
+    with pytest.raises(hm.DataError, match="expected columns that are named by text; found"):
+        hm.fit(frame)
+    with pytest.raises(hm.SpecError, match="outcome: expected the name of a column as text"):
+        hm.fit(frame, outcome=0, groups=["g"])
+    with pytest.raises(hm.SpecError, match="groups: expected the name of a column as text"):
+        hm.fit(frame, outcome="y", groups=[1])
+    with pytest.raises(hm.SpecError, match="covariates: expected the name of a column as text"):
+        hm.fit(frame, outcome="y", groups=["g"], covariates=[2])
+
+
+def test_columns_that_are_not_used_may_be_named_by_anything():
+    assert read(rows().rename(columns={"x": 5}), **ROLES).n_rows == 8
+
+
+@pytest.mark.parametrize("role", ["outcome", "groups", "se", "covariates"])
+@pytest.mark.parametrize("name", ["", "a\0"])
+def test_columns_without_a_name(role, name):
+    """Standard errors in a column without a name were left out, and sigma taken for unknown."""
+    columns = {"outcome": "y", "groups": "g", "se": "se", "covariates": "x"}
+    frame = rows(se=1.0).rename(columns={columns[role]: name})
+    given = columns | {role: name}
+    with pytest.raises(hm.SpecError, match=rf"{role}: column .* has a name that is empty or has a"):
+        hm.reference(frame, **given)
+
+
+@pytest.mark.parametrize("role", ["groups", "covariates"])
+@pytest.mark.parametrize("given", [5, {"g"}, {"g": 1}, b"g", iter(["g"]), pd.DataFrame({"g": [1]})])
+def test_names_are_a_list(role, given):
+    """The order of a set changes from run to run."""
+    with pytest.raises(hm.SpecError, match=f"{role}: expected the name of a column, or a list"):
+        hm.reference(rows(), **{**ROLES, role: given})
+
+
+@pytest.mark.parametrize("make", [list, tuple, np.array, pd.Index])
+def test_names_may_be_in_any_list(make):
+    data = hm.reference(rows(), outcome="y", groups=make(["g"]), covariates=make(["x"])).data
+    assert (data.roles.groups, data.design.names) == (("g",), ("x",))
+
+
+@pytest.mark.parametrize("role", ["outcome", "groups", "se", "covariates"])
+def test_values_are_not_names(role):
+    """The truth of a Series is ambiguous."""
+    with pytest.raises(hm.HierModelsError, match=f"{role}: expected the name|no column 1.0"):
+        hm.reference(rows(), **{**ROLES, role: rows()["y"]})
