@@ -113,3 +113,22 @@ def test_values_are_not_names(role):
     """The truth of a Series is ambiguous."""
     with pytest.raises(hm.HierModelsError, match=f"{role}: expected the name|no column 1.0"):
         hm.reference(rows(), **{**ROLES, role: rows()["y"]})
+
+
+@pytest.mark.parametrize("name", ["theta", "mu", "tau", "beta", "sigma", "quantile"])
+def test_outcomes_with_the_name_of_a_parameter(name):
+    """The data tree took the parameter's dimensions for those of the outcome."""
+    with pytest.raises(hm.SpecError, match=f"outcome: '{name}' cannot be the name of a variable"):
+        hm.fit(rows().rename(columns={"y": name}), outcome=name, groups="g", covariates="x")
+
+
+def test_standard_errors_with_the_name_of_a_parameter():
+    frame = rows(tau=1.0)
+    with pytest.raises(hm.SpecError, match="se: 'tau' cannot be the name of a variable"):
+        hm.fit(frame, **ROLES, se="tau")
+
+
+def test_groups_with_the_name_of_a_dimension_of_quantiles():
+    """Quantiles had that dimension twice."""
+    with pytest.raises(hm.SpecError, match="groups: 'quantile' cannot be the name of a dimension"):
+        hm.fit(rows().rename(columns={"g": "quantile"}), outcome="y", groups="quantile")
