@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from operator import mul, or_
 from typing import Any, NoReturn
@@ -27,6 +28,7 @@ from hiermodels.gaussian import Floats
 from hiermodels.statistics import NO_GROUPS, SufficientStatistics, two_sum
 from hiermodels.wording import LARGEST, listed, plural, short
 
+TOLERANCE = 1e-12  # of the scatter, by rounding, where deviations are not from the groups' means
 CATEGORIES = (nw.Categorical, nw.Enum)
 EXTRAS = {
     nw.Implementation.POLARS: "polars",
@@ -54,15 +56,18 @@ def aggregate_lazily(
 ) -> SufficientStatistics:
     """Let the engine that holds the rows reduce them to statistics.
 
-    The engine reads the rows three times, in two queries: once for gaps and ranges; then for the
-    groups' means and, joined with these, for the sums of deviations d from them.  With the means
-    at hand no difference of large sums is formed::
+    The engine reads the rows twice, in two queries: for gaps, ranges and means over all rows; then
+    for sums over each group of deviations d from a point c near those means::
 
-        weight = Σ ω   mean + Σ ω d / weight   scatter = Σ ω d d' − Σ ω d (Σ ω d)' / weight
+        weight = Σ ω   mean = c + Σ ω d / weight   scatter = Σ ω d d' − Σ ω d (Σ ω d)' / weight
 
-    Each categorical covariate takes one more query, for its levels.  One row for each innermost
-    group comes back, of its labels and ``3 + 2(q + 1) + (q + 1)(q + 2)/2`` numbers with q
-    columns of covariates.
+    The last is a difference of large sums if the groups lie far apart for the spread within them.
+    Where that could cost more than ``TOLERANCE`` of the scatter, the sums are discarded, and a
+    third query, of two reads, takes deviations from each group's own mean.
+
+    Each categorical covariate takes one more query, for its levels.  A query by groups returns a
+    row for each innermost one, of its labels and at most ``3 + 2(q + 1) + (q + 1)(q + 2)/2``
+    numbers with q columns of covariates.
 
     Parameters
     ----------
@@ -85,13 +90,17 @@ def aggregate_lazily(
     numbers = [name for name in term_columns(covariates) if name not in categorical]
     numbers = [roles.outcome, *([roles.se] if roles.se else []), *numbers]
     _require_numbers(columns, numbers)
-    frame, dropped = _without_gaps(columns, roles, numbers, categorical, missing)
+    frame, middles, dropped = _without_gaps(columns, roles, numbers, categorical, missing)
     levels_by_text = _levels(columns, frame, covariates, categorical, levels)
     known = {name: tuple(values) for name, values in levels_by_text.items()}
     names, parts = layout(covariates, known)
     design = Design(names, np.empty((0, len(names))), known, tuple(covariates))
     x = [_column(columns, product, levels_by_text) for product in parts]
-    sums = _sums(frame, columns, roles, [*x, _number(roles.outcome)])
+    rows = _rows(frame, columns, roles, [*x, _number(roles.outcome)])
+    point = [*(_middle(product, middles) for product in parts), middles[roles.outcome]]
+    sums = _sums_around_point(rows, roles, point)
+    if sums.rounding > TOLERANCE:
+        sums = _sums_around_means(rows, roles, len(point))
     return _statistics(sums, roles, design, dropped)
 
 
@@ -195,8 +204,11 @@ def _without_gaps(
     numbers: Sequence[str],
     categorical: Sequence[str],
     missing: Missing,
-) -> tuple[nw.LazyFrame[Any], int]:
-    """Check gaps and ranges in one query; returns the rows to use, and the number of others."""
+) -> tuple[nw.LazyFrame[Any], dict[str, float], int]:
+    """Check gaps and ranges in one query.
+
+    Returns the rows to use, a point in the midst of each column, and the number of other rows.
+    """
     used = [*roles.groups, *numbers, *categorical]
     any_gap = reduce(or_, map(columns.is_gap, used))
     flags = {f"gap{i}": columns.is_gap(name).cast(nw.Int64) for i, name in enumerate(used)}
@@ -207,15 +219,19 @@ def _without_gaps(
         *(nw.col(name).sum() for name in ("gap", *flags)),
         *(nw.col(name).min().alias(f"low_{name}") for name in values),
         *(nw.col(name).max().alias(f"high_{name}") for name in values),
+        *(nw.col(name).mean().alias(f"mean_{name}") for name in values),
     )
     (row,) = _collected(found).iter_rows(named=True)
     if not row["rows"]:
         raise DataError("data: expected rows; the frame is empty")
     gaps = {name: int(row[f"gap{i}"]) for i, name in enumerate(used)}
     dropped = _check_gaps(gaps, int(row["gap"]), int(row["rows"]), missing)
+    middles = {}
     for i, name in enumerate(numbers):
-        _check_range(name, row[f"low_x{i}"], row[f"high_x{i}"], name == roles.se)
-    return columns.frame.filter(~any_gap), dropped
+        low, high = row[f"low_x{i}"], row[f"high_x{i}"]
+        _check_range(name, low, high, name == roles.se)
+        middles[name] = _rounded(row[f"mean_x{i}"], high - low)
+    return columns.frame.filter(~any_gap), middles, dropped
 
 
 def _check_gaps(gaps: Mapping[str, int], gap: int, rows: int, missing: Missing) -> int:
@@ -286,27 +302,125 @@ def _column(
     return reduce(mul, factors_)
 
 
-def _sums(
+def _rounded(value: float, width: float) -> float:
+    """A value to within a part of the width of the data, and of no more binary digits than that.
+
+    Deviations from it have as few digits as the data: sums of integers or of halves stay exact.
+    """
+    if width == 0:
+        return value
+    unit = 2.0 ** (np.floor(np.log2(width)) - 3)
+    return float(np.round(value / unit) * unit)
+
+
+def _middle(product: tuple[Part, ...], middles: Mapping[str, float]) -> float:
+    """A point in the midst of a column of the design."""
+    return reduce(mul, (middles[name] if level is None else 0.5 for name, level in product))
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums over each innermost group of deviations d of the columns z from a centre.
+
+    Attributes
+    ----------
+    keys : narwhals.DataFrame
+        Labels of the groups, a column for each level.
+    count, weight : (g,)
+    log_weight : float
+        Sum of ``log ω`` over all rows.
+    centre : (g, q + 1)
+    deviation : (g, q + 1)
+        ``Σ ω d``
+    product : (q + 1, q + 1)
+        ``Σ ω d d'``, over all groups.
+    varies : (q + 1,)
+        Which columns differ between rows of one group.
+    """
+
+    keys: nw.DataFrame[Any]
+    count: NDArray[np.intp]
+    weight: Floats
+    log_weight: float
+    centre: Floats
+    deviation: Floats
+    product: Floats
+    varies: NDArray[np.bool_]
+
+    @property
+    def scatter(self) -> Floats:
+        """Cross-products around the groups' means; exactly 0 for a column that does not vary."""
+        correction = (self.deviation / self.weight[:, None]).T @ self.deviation
+        return np.where(np.outer(self.varies, self.varies), self.product - correction, 0.0)
+
+    @property
+    def rounding(self) -> float:
+        """About the largest relative error of the sums of squares in the scatter.
+
+        A sum of n positive numbers has a relative error of about ``√n ε`` (Higham & Mary, 2019,
+        SIAM J. Sci. Comput. 41:A2815); what cancels makes it larger by as much.
+        """
+        with np.errstate(all="ignore"):
+            left = np.diag(self.scatter)[self.varies] / np.diag(self.product)[self.varies]
+        share = left.min(initial=1.0)
+        if not share > 0:
+            return float("inf")
+        return float(np.finfo(float).eps * np.sqrt(self.count.max()) / share)
+
+
+def _rows(
     frame: nw.LazyFrame[Any], columns: LazyColumns, roles: Roles, z: Sequence[nw.Expr]
-) -> nw.DataFrame[Any]:
-    """Sums over each innermost group of weights, deviations from the mean and their products.
+) -> nw.LazyFrame[Any]:
+    """The rows, of labels ``k``, columns ``z`` of the design and outcome, and weight ``w``."""
+    weight = {} if roles.se is None else {"w": 1.0 / _number(roles.se) ** 2}
+    labels = {
+        key: columns.label(name) for key, name in zip(_keys(roles), roles.groups, strict=True)
+    }
+    return frame.select(**labels, **{f"z{j}": column for j, column in enumerate(z)}, **weight)
+
+
+def _keys(roles: Roles) -> list[str]:
+    return [f"k{i}" for i in range(len(roles.groups))]
+
+
+def _weighted(roles: Roles, name: str) -> nw.Expr:
+    return nw.col(name) if roles.se is None else nw.col("w") * nw.col(name)
+
+
+def _sums_around_point(rows: nw.LazyFrame[Any], roles: Roles, point: Sequence[float]) -> _Sums:
+    """Sums of deviations from one point for all groups, in one read of the rows.
+
+    A covariate that is constant in each group has its value for its mean, and no deviations.
+    """
+    q = len(point) - 1
+    away = rows.with_columns(**{f"d{j}": nw.col(f"z{j}") - c for j, c in enumerate(point)})
+    ends = [
+        end
+        for j in range(q)
+        for end in (nw.col(f"z{j}").min().alias(f"low{j}"), nw.col(f"z{j}").max().alias(f"high{j}"))
+    ]
+    sums = _added(away, roles, q + 1, ends)
+    low, high = _stack(sums, "low", q), _stack(sums, "high", q)
+    alone = sums["n"].max() == 1
+    varies = np.append((low != high).any(axis=0), not alone)
+    centre = np.where(varies, point, np.column_stack([low, np.full(len(low), point[-1])]))
+    return _gathered(sums, roles, centre, varies)
+
+
+def _sums_around_means(rows: nw.LazyFrame[Any], roles: Roles, size: int) -> _Sums:
+    """Sums of deviations from each group's own mean, in two reads of the rows.
 
     A column that is constant in a group has that very value for its mean there, so that its
     deviations are exactly 0.
     """
-    q, keys = len(z), [f"k{i}" for i in range(len(roles.groups))]
-    weight = nw.lit(1.0).cast(nw.Float64) if roles.se is None else 1.0 / _number(roles.se) ** 2
-    rows = frame.select(
-        **{key: columns.label(name) for key, name in zip(keys, roles.groups, strict=True)},
-        **{f"z{j}": column for j, column in enumerate(z)},
-        w=weight,
-    )
-    rows = rows.with_columns(**{f"wz{j}": nw.col("w") * nw.col(f"z{j}") for j in range(q)})
-    means = rows.group_by(*keys).agg(
-        nw.col("w").sum().alias("total"),
-        *(nw.col(f"wz{j}").sum().alias(f"s{j}") for j in range(q)),
-        *(nw.col(f"z{j}").min().alias(f"low{j}") for j in range(q)),
-        *(nw.col(f"z{j}").max().alias(f"high{j}") for j in range(q)),
+    keys = _keys(roles)
+    total = nw.len() if roles.se is None else nw.col("w").sum()
+    means = rows.with_columns(**{f"wz{j}": _weighted(roles, f"z{j}") for j in range(size)})
+    means = means.group_by(*keys).agg(
+        total.alias("total"),
+        *(nw.col(f"wz{j}").sum().alias(f"s{j}") for j in range(size)),
+        *(nw.col(f"z{j}").min().alias(f"low{j}") for j in range(size)),
+        *(nw.col(f"z{j}").max().alias(f"high{j}") for j in range(size)),
     )
     means = means.select(
         *keys,
@@ -314,23 +428,59 @@ def _sums(
             f"m{j}": nw.when(nw.col(f"low{j}") == nw.col(f"high{j}"))
             .then(nw.col(f"low{j}"))
             .otherwise(nw.col(f"s{j}") / nw.col("total"))
-            for j in range(q)
+            for j in range(size)
         },
     )
     joined = rows.join(means, on=keys, how="inner")
-    joined = joined.with_columns(**{f"d{j}": nw.col(f"z{j}") - nw.col(f"m{j}") for j in range(q)})
-    joined = joined.with_columns(
-        **{f"e{j}": nw.col("w") * nw.col(f"d{j}") for j in range(q)},
-        **{f"p{j}_{k}": nw.col("w") * nw.col(f"d{j}") * nw.col(f"d{k}") for j, k in _pairs(q)},
-        l=nw.col("w").log(),
+    away = joined.with_columns(**{f"d{j}": nw.col(f"z{j}") - nw.col(f"m{j}") for j in range(size)})
+    sums = _added(away, roles, size, [nw.col(f"m{j}").min() for j in range(size)])
+    varies = np.array([max(sums[f"p{j}_{j}"]) > 0 for j in range(size)])
+    return _gathered(sums, roles, _stack(sums, "m", size), varies)
+
+
+def _added(
+    away: nw.LazyFrame[Any], roles: Roles, size: int, more: Sequence[nw.Expr]
+) -> nw.DataFrame[Any]:
+    """Add up deviations ``d``, their products and more over each innermost group."""
+    weighted = away.with_columns(**{f"e{j}": _weighted(roles, f"d{j}") for j in range(size)})
+    products = {f"p{j}_{k}": nw.col(f"e{j}") * nw.col(f"d{k}") for j, k in _pairs(size)}
+    names = [*(f"e{j}" for j in range(size)), *products]
+    if roles.se:
+        products["l"] = nw.col("w").log()
+        names += ["w", "l"]
+    sums = [nw.len().alias("n"), *(nw.col(name).sum() for name in names), *more]
+    return _collected(weighted.with_columns(**products).group_by(*_keys(roles)).agg(*sums))
+
+
+def _gathered(
+    sums: nw.DataFrame[Any], roles: Roles, centre: Floats, varies: NDArray[np.bool_]
+) -> _Sums:
+    """Sums of the groups as arrays."""
+    size = len(varies)
+    product = np.zeros((size, size))
+    for j, k in _pairs(size):
+        product[j, k] = product[k, j] = _array(sums, f"p{j}_{k}").sum()
+    count = _array(sums, "n").astype(np.intp)
+    return _Sums(
+        keys=sums.select(_keys(roles)),
+        count=count,
+        weight=_array(sums, "w") if roles.se else count.astype(float),
+        log_weight=float(_array(sums, "l").sum()) if roles.se else 0.0,
+        centre=centre,
+        deviation=np.where(varies, _stack(sums, "e", size), 0.0),
+        product=product,
+        varies=varies,
     )
-    added = ["w", "l", *(f"e{j}" for j in range(q)), *(f"p{j}_{k}" for j, k in _pairs(q))]
-    sums = joined.group_by(*keys).agg(
-        nw.len().alias("n"),
-        *(nw.col(name).sum().alias(f"sum_{name}") for name in added),
-        *(nw.col(f"m{j}").min() for j in range(q)),
-    )
-    return _collected(sums)
+
+
+def _array(sums: nw.DataFrame[Any], name: str) -> Floats:
+    return np.asarray(sums[name].to_numpy(), dtype=float)
+
+
+def _stack(sums: nw.DataFrame[Any], name: str, size: int) -> Floats:
+    """Numbered columns side by side; (g, size)."""
+    columns = [_array(sums, f"{name}{j}") for j in range(size)]
+    return np.stack(columns, axis=1) if columns else np.empty((len(sums), 0))
 
 
 def _pairs(q: int) -> list[tuple[int, int]]:
@@ -338,31 +488,17 @@ def _pairs(q: int) -> list[tuple[int, int]]:
     return [(j, k) for j in range(q) for k in range(j, q)]
 
 
-def _statistics(
-    sums: nw.DataFrame[Any], roles: Roles, design: Design, dropped: int
-) -> SufficientStatistics:
-    """Put the sums together: a row of them for each innermost group."""
-    keys = sums.select(f"k{i}" for i in range(len(roles.groups)))
+def _statistics(sums: _Sums, roles: Roles, design: Design, dropped: int) -> SufficientStatistics:
+    """Put the groups in order, and their sums in terms of means."""
+    keys = sums.keys
     named = Frame(keys.rename(dict(zip(keys.columns, roles.groups, strict=True))))
     labels = [named.labels(name) for name in roles.groups]
     order = np.lexsort(labels[::-1])
     group, names, own, parents = nest([column[order] for column in labels], len(order))
     order = order[np.argsort(group)]
-
-    def of(name: str) -> Floats:
-        return np.array(sums[name].to_list(), dtype=float)[order]
-
-    q = len(design.names) + 1
-    weight, count = of("sum_w"), of("n").astype(np.intp)
+    count, weight = sums.count[order], sums.weight[order]
     _check_shared(roles, names[-1], count)
-    deviation = np.stack([of(f"sum_e{j}") for j in range(q)], axis=1)
-    mean, rest = two_sum(
-        np.stack([of(f"m{j}") for j in range(q)], axis=1), deviation / weight[:, None]
-    )
-    scatter = np.empty((q, q))
-    for j, k in _pairs(q):
-        correction = deviation[:, j] * deviation[:, k] / weight
-        scatter[j, k] = scatter[k, j] = (of(f"sum_p{j}_{k}") - correction).sum()
+    mean, rest = two_sum(sums.centre[order], sums.deviation[order] / weight[:, None])
     return SufficientStatistics(
         roles=roles,
         design=design,
@@ -373,8 +509,8 @@ def _statistics(
         weight=weight,
         mean=mean,
         rest=rest,
-        scatter=scatter,
-        log_weight=float(of("sum_l").sum()),
+        scatter=sums.scatter,
+        log_weight=sums.log_weight,
         dropped=dropped,
     )
 

@@ -134,10 +134,10 @@ class SufficientStatistics(GroupedData):
     ) -> SufficientStatistics:
         """Reduce a data frame, or a part of one, to its statistics.
 
-        What is lazy is never collected: the engine reads its rows three times, in two queries, for
-        gaps and ranges, for the groups' means, and for sums of deviations from them; each
-        categorical covariate takes one more query, for its levels.  A row of sums for each
-        innermost group comes back.
+        What is lazy is never collected: the engine reads its rows twice, for gaps and ranges, and
+        for sums over each innermost group, of which a row comes back.  Where groups lie so far
+        apart that these sums would lose digits, it reads them twice more; each categorical
+        covariate takes one more query, for its levels.
 
         Parameters
         ----------

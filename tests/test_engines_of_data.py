@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from decimal import Decimal
+from fractions import Fraction
 from functools import partial
 
 import engines
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 import hiermodels as hm
+from hiermodels import lazy
 from hiermodels.data import read_part
 from hiermodels.formula import stated
 from hiermodels.lazy import as_lazy
@@ -266,3 +268,58 @@ def test_rows_are_never_collected(monkeypatch):
     hm.fit(frame, **case, draws=50, random_seed=1)
     assert sizes
     assert max(sizes) == 10  # schools
+
+
+@pytest.mark.skipif(not is_there("polars"), reason="polars is not installed")
+@pytest.mark.parametrize(("apart", "queries"), [(0.0, 2), (5.0, 2), (1e3, 3), (1e9, 3)])
+@pytest.mark.parametrize("se", [None, "se"])
+def test_groups_far_apart_cost_no_digits_of_the_scatter(monkeypatch, apart, queries, se):
+    import polars as pl
+
+    rng = np.random.default_rng(3)
+    school = rng.integers(20, size=2000)
+    frame = pd.DataFrame({"school": [f"s{i}" for i in school], "se": rng.uniform(0.5, 2, 2000)})
+    frame["x"] = rng.normal(size=2000)
+    frame["fee"] = school / 7  # constant in each group
+    frame["y"] = 1e9 + apart * school + 2 * frame["x"] + rng.normal(size=2000)
+    case = {"formula": "y ~ x + fee + (1 | school)", "se": se}
+    frame = needed(frame, {"se": se} if se else {})
+
+    collected, seen = lazy._collected, []
+    monkeypatch.setattr(lazy, "_collected", lambda frame: seen.append(1) or collected(frame))
+    found = SufficientStatistics.of(pl.from_pandas(frame).lazy(), **case)
+    assert len(seen) == queries
+    scatter = scatter_with_many_digits(frame, ["x", "fee", "y"])
+    size = np.sqrt(np.diag(scatter))
+    size[1] = 1.0
+    assert (np.abs(found.scatter - scatter) / np.outer(size, size)).max() < 1e-12
+    assert (found.scatter[1] == 0).all()
+    assert (found.mean[:, 1] == frame.groupby("school")["fee"].first().loc[found.labels[0]]).all()
+    assert_same_statistics(found, expected_statistics(frame, case))
+
+
+def scatter_with_many_digits(frame: pd.DataFrame, columns: list[str]) -> np.ndarray:
+    """Weighted cross-products around the groups' means, in rational arithmetic."""
+    total = np.zeros((len(columns), len(columns)), dtype=object)
+    weights = 1.0 / frame["se"] ** 2 if "se" in frame else pd.Series(1.0, frame.index)
+    for _, part in frame.groupby("school"):
+        z = np.array([[Fraction(value) for value in row] for row in part[columns].to_numpy()])
+        w = np.array([Fraction(value) for value in weights[part.index]])
+        away = z - (w @ z) / w.sum()
+        total += (w[:, None] * away).T @ away
+    return total.astype(float)
+
+
+@pytest.mark.skipif(not is_there("polars"), reason="polars is not installed")
+def test_sums_of_integers_are_exact():
+    import polars as pl
+
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame({"school": rng.integers(3, size=5000)})
+    frame["y"] = 10**9 + rng.integers(10, size=5000) * frame["school"]
+    found = SufficientStatistics.of(pl.from_pandas(frame).lazy(), outcome="y", groups="school")
+    for label, count, mean, rest in zip(
+        found.labels[0], found.count, found.mean, found.rest, strict=True
+    ):
+        total = int(frame["y"][frame["school"] == label].sum())
+        assert abs(Fraction(mean[0]) + Fraction(rest[0]) - Fraction(total, int(count))) < 1e-15
