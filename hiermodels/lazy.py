@@ -22,18 +22,13 @@ from hiermodels.design import (
     term_columns,
 )
 from hiermodels.errors import DataError, SpecError
+from hiermodels.failures import told_as_data_errors
 from hiermodels.formula import factors
 from hiermodels.gaussian import Floats
 from hiermodels.statistics import NO_GROUPS, SufficientStatistics, two_sum
 from hiermodels.wording import LARGEST, listed, plural, short
 
 CATEGORIES = (nw.Categorical, nw.Enum)
-EXTRAS = {
-    nw.Implementation.POLARS: "polars",
-    nw.Implementation.DUCKDB: "duckdb",
-    nw.Implementation.DASK: "dask",
-    nw.Implementation.PYSPARK: "spark",
-}
 
 
 def as_lazy(data: Any) -> nw.LazyFrame[Any] | None:
@@ -75,7 +70,26 @@ def aggregate_lazily(
     -------
     SufficientStatistics
         With the groups in the order of their labels: lazy frames have none of their own.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be used as they are, or the engine fails.
     """
+    with told_as_data_errors(frame):
+        return _aggregated(frame, outcome, groups, se, covariates, levels, missing)
+
+
+def _aggregated(
+    frame: nw.LazyFrame[Any],
+    outcome: str | None,
+    groups: Sequence[str] | str | None,
+    se: str | None,
+    covariates: Sequence[str],
+    levels: Mapping[str, Sequence[str]] | None,
+    missing: Missing,
+) -> SufficientStatistics:
+    """Check the rows, and reduce them: see :func:`aggregate_lazily`."""
     columns = LazyColumns(frame)
     roles = infer_roles(columns, outcome, groups, se, term_columns(covariates))
     if not roles.groups:
@@ -85,13 +99,14 @@ def aggregate_lazily(
     numbers = [name for name in term_columns(covariates) if name not in categorical]
     numbers = [roles.outcome, *([roles.se] if roles.se else []), *numbers]
     _require_numbers(columns, numbers)
-    frame, dropped = _without_gaps(columns, roles, numbers, categorical, missing)
+    frame, kept, dropped = _without_gaps(columns, roles, numbers, categorical, missing)
     levels_by_text = _levels(columns, frame, covariates, categorical, levels)
     known = {name: tuple(values) for name, values in levels_by_text.items()}
     names, parts = layout(covariates, known)
     design = Design(names, np.empty((0, len(names))), known, tuple(covariates))
     x = [_column(columns, product, levels_by_text) for product in parts]
     sums = _sums(frame, columns, roles, [*x, _number(roles.outcome)])
+    _check_unchanged(kept, int(sums["n"].sum()))
     return _statistics(sums, roles, design, dropped)
 
 
@@ -149,15 +164,7 @@ class LazyColumns:
 def _collected(frame: nw.LazyFrame[Any]) -> nw.DataFrame[Any]:
     """Run a query, with polars in batches, which takes a third of the memory."""
     is_polars = frame.implementation is nw.Implementation.POLARS
-    try:
-        return frame.collect(engine="streaming") if is_polars else frame.collect()
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get(frame.implementation)
-        package = f"'hiermodels[{extra}]'" if extra else error.name
-        raise DataError(
-            f"data: {frame.implementation} needs the package {error.name!r}, which is not "
-            f"installed; pip install {package}"
-        ) from error
+    return frame.collect(engine="streaming") if is_polars else frame.collect()
 
 
 def _number(name: str) -> nw.Expr:
@@ -195,8 +202,8 @@ def _without_gaps(
     numbers: Sequence[str],
     categorical: Sequence[str],
     missing: Missing,
-) -> tuple[nw.LazyFrame[Any], int]:
-    """Check gaps and ranges in one query; returns the rows to use, and the number of others."""
+) -> tuple[nw.LazyFrame[Any], int, int]:
+    """Check gaps and ranges in one query; returns the rows to use, their number, and of others."""
     used = [*roles.groups, *numbers, *categorical]
     any_gap = reduce(or_, map(columns.is_gap, used))
     flags = {f"gap{i}": columns.is_gap(name).cast(nw.Int64) for i, name in enumerate(used)}
@@ -215,7 +222,16 @@ def _without_gaps(
     dropped = _check_gaps(gaps, int(row["gap"]), int(row["rows"]), missing)
     for i, name in enumerate(numbers):
         _check_range(name, row[f"low_x{i}"], row[f"high_x{i}"], name == roles.se)
-    return columns.frame.filter(~any_gap), dropped
+    return columns.frame.filter(~any_gap), int(row["rows"]) - dropped, dropped
+
+
+def _check_unchanged(checked: int, added: int) -> None:
+    """Refuse sums over other rows than those that were checked, in a query before."""
+    if added != checked:
+        raise DataError(
+            f"data: {checked} rows were checked, and then {added} were added up: they changed in "
+            f"between, or each query draws others. Store them, and fit what was stored"
+        )
 
 
 def _check_gaps(gaps: Mapping[str, int], gap: int, rows: int, missing: Missing) -> int:
