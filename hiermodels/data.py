@@ -581,14 +581,22 @@ class Frame:
 
     def select(self, columns: Sequence[str]) -> pd.DataFrame:
         """Some columns as a pandas frame, with the user's row labels for its index."""
-        categories = (nw.Categorical, nw.Enum)
         series = {
             name: self._frame[name].to_pandas().array
-            if self._frame[name].dtype in categories
+            if self._has_order(name)
             else pd.Series(self._objects(name))
             for name in columns
         }
         return pd.DataFrame(series, index=range(len(self))).set_axis(self.index)
+
+    def _has_order(self, name: str) -> bool:
+        """Whether a column holds categories in an order of their own.
+
+        In polars those of ``Enum`` have, and those of ``Categorical`` come as they were met.
+        """
+        dtype = self._frame[name].dtype
+        is_polars = self._frame.implementation is nw.Implementation.POLARS
+        return dtype == nw.Enum or (dtype == nw.Categorical and not is_polars)
 
     def is_continuous(self, name: str) -> bool:
         """Whether a column holds floating-point numbers."""

@@ -270,7 +270,6 @@ def test_rows_are_never_collected(monkeypatch):
     assert max(sizes) == 10  # schools
 
 
-@pytest.mark.skipif(not is_there("polars"), reason="polars is not installed")
 @pytest.mark.parametrize(("apart", "queries"), [(0.0, 2), (5.0, 2), (1e3, 3), (1e9, 3)])
 @pytest.mark.parametrize("se", [None, "se"])
 def test_groups_far_apart_cost_no_digits_of_the_scatter(monkeypatch, apart, queries, se):
@@ -310,7 +309,6 @@ def scatter_with_many_digits(frame: pd.DataFrame, columns: list[str]) -> np.ndar
     return total.astype(float)
 
 
-@pytest.mark.skipif(not is_there("polars"), reason="polars is not installed")
 def test_sums_of_integers_are_exact():
     import polars as pl
 
