@@ -225,7 +225,8 @@ class IntegratedPosterior(ReferencePosterior):
     def _log_evidence(self) -> float:
         return self.lattice.log_integral
 
-    def _how(self) -> list[str]:
+    def how(self) -> list[str]:
+        """How it was computed, for people to read."""
         d = len(self.marginal.names)
         return [
             f"quadrature: {len(self.lattice)} points in {d} dimension{'s' if d > 1 else ''}, "

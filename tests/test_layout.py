@@ -17,12 +17,12 @@ STOREYS = """
     plots plots.comparison compare
     plots.shrinkage plots.caterpillar plots.trace plots.predictive plots.variance
     plots.sensitivity plots.layout checks predict summary
-    recipe rank estimates components sensitivity storage
+    recipe rank estimates components sensitivity storage parquet
     engines.nuts engines.exact engines models parameterization
     simulation reference integrated conjugate noise_free conditional marginal posterior
     page tables inputs propriety spec sufficient aggregate lazy statistics new_rows
     data priors design formula uniformity montecarlo mixture cubature gaussian lattice datasets
-    blas parallel files wording errors
+    blas parallel progress files wording errors
 """
 FLOORS = STOREYS.split()
 HEAVY = (
