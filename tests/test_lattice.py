@@ -131,6 +131,22 @@ def test_a_weight_reaches_moments_that_the_density_alone_does_not():
     assert without.weights @ np.exp(without.points[:, 0]) != pytest.approx(7.5, rel=1e-4)
 
 
+def test_densities_need_not_be_numbers():
+    """Only their logarithms are: at e^5000 nothing overflows, and the draws are the same."""
+    plain, high = log_gamma(1.5), lambda x: log_gamma(1.5)(x) + 5000
+    frame = lattice.find_frame(high, np.zeros((1, 2)))
+    grids = [lattice.flood(density, frame, 0.7, no_weight) for density in (plain, high)]
+    assert grids[1].log_integral == pytest.approx(grids[0].log_integral + 5000, abs=1e-9)
+    np.testing.assert_allclose(grids[1].weights, grids[0].weights, rtol=1e-9)
+    assert grids[1].weights.sum() == pytest.approx(1, abs=1e-15)
+    drawn = [
+        lattice.draw(grid, density, 100, np.random.default_rng(1))
+        for grid, density in zip(grids, (plain, high), strict=True)
+    ]
+    np.testing.assert_allclose(drawn[1].points, drawn[0].points, rtol=0, atol=1e-12)
+    assert drawn[1].largest_ratio == pytest.approx(drawn[0].largest_ratio, rel=1e-9)
+
+
 def test_half_the_points_are_a_lattice_of_wider_spacing():
     density = log_gamma(1.0)
     frame = lattice.find_frame(density, np.zeros((1, 2)))
