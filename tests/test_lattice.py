@@ -83,6 +83,7 @@ def test_polynomials_are_interpolated_exactly(d):
 
     weights = lattice.interpolation(grid, 2.0 + inside @ basis.T)
     np.testing.assert_allclose(weights @ polynomial(index), polynomial(inside), rtol=0, atol=1e-9)
+    assert lattice.interpolation(grid, np.full((1, d), 2.0)).shape == (1, len(grid))
     beyond = np.zeros((4, d))
     beyond[:, -1] = [-3 - 1e-9, 3 + 1e-9, -20, 20]
     assert np.isnan(lattice.interpolation(grid, 2.0 + beyond @ basis.T) @ np.ones(len(grid))).all()
@@ -112,12 +113,16 @@ def test_the_lattice_holds_what_is_high_enough_and_a_shell_around_it(monkeypatch
     np.testing.assert_allclose(grid.log_density, density(grid.points), rtol=0, atol=1e-13)
 
 
-def test_distribution_function_of_a_skew_density():
+def test_distribution_function_and_density_of_a_skew_density():
     density = log_gamma(1.5)
     frame = lattice.find_frame(density, np.zeros((1, 1)))
     grid = lattice.flood(density, frame, 0.25, no_weight)
     x = np.linspace(-4, 2, 20)
-    np.testing.assert_allclose(grid.cdf(0, x), stats.gamma(1.5).cdf(np.exp(x)), atol=1e-9)
+    law = stats.gamma(1.5)
+    np.testing.assert_allclose(grid.cdf(0, x), law.cdf(np.exp(x)), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        grid.density(0, x), law.pdf(np.exp(x)) * np.exp(x), rtol=0, atol=1e-9
+    )
 
 
 def test_a_weight_reaches_moments_that_the_density_alone_does_not():
@@ -196,6 +201,21 @@ def test_ratio_and_acceptance_of_a_normal_density(d):
     assert drawn.largest_ratio <= np.exp(d * h**2 / 8) * (1 + 1e-12)
     error = np.sqrt((drawn.bound - 1) / size) / drawn.bound
     assert drawn.acceptance == pytest.approx(1 / drawn.bound, abs=4 * error)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 50])
+def test_as_many_draws_as_are_asked_for(size):
+    """And the share of all that were looked at which were accepted, those beyond them too."""
+    density, looked = log_gamma(1.5), []
+    frame = lattice.find_frame(density, np.zeros((1, 2)))
+    grid = lattice.flood(density, frame, 0.7, no_weight)
+    counted = lambda x: looked.append(len(x)) or density(x)  # noqa: E731
+    drawn = lattice.draw(grid, counted, size, np.random.default_rng(1))
+    assert drawn.points.shape == (size, 2)
+    assert drawn.log_density.shape == (size,)
+    accepted = drawn.acceptance * sum(looked)
+    assert accepted == pytest.approx(round(accepted), abs=1e-9)
+    assert size <= accepted <= sum(looked)
 
 
 def test_a_bound_that_is_too_low_is_raised_and_the_draw_begun_again(monkeypatch):
