@@ -203,6 +203,28 @@ def test_ratio_and_acceptance_of_a_normal_density(d):
     assert drawn.acceptance == pytest.approx(1 / drawn.bound, abs=4 * error)
 
 
+def test_tents_on_lonely_points_are_drawn_as_they_are():
+    """Where neighbours are missing the interpolant falls to 0: here it is the density itself."""
+    origin, step = np.array([5.0, -2.0]), np.array([[0.5, 0.0], [0.3, 2.0]])
+    index, height = np.array([[0, 4], [3, 1], [0, 0], [6, 0]]), np.array([3.0, 1.0, 2.0, 4.0])
+
+    def position(x):
+        return np.linalg.solve(step, (x - origin).T).T
+
+    def density(x):
+        tents = (1 - np.abs(position(x)[:, None] - index)).clip(0).prod(axis=2)
+        return np.log(tents @ height)
+
+    grid = lattice.Lattice(origin, step, index, np.log(height), 1.0)
+    drawn = lattice.draw(grid, density, 40_000, np.random.default_rng(1))
+    assert drawn.largest_ratio == pytest.approx(1, abs=1e-9)
+    away = position(drawn.points)[:, None] - index
+    own = np.abs(away).max(axis=2).argmin(axis=1)
+    assert stats.chisquare(np.bincount(own), 4000 * height).pvalue > 1e-3
+    for column in away[np.arange(40_000), own].T:
+        assert stats.kstest(column, stats.triang(0.5, -1, 2).cdf).pvalue > 1e-3
+
+
 @pytest.mark.parametrize("size", [0, 1, 2, 50])
 def test_as_many_draws_as_are_asked_for(size):
     """And the share of all that were looked at which were accepted, those beyond them too."""
