@@ -269,6 +269,45 @@ def test_equal_weights_are_put_together_without_a_trace(monkeypatch, dense):
     assert found == pytest.approx(expected, abs=1e-11)
 
 
+def test_sums_by_weight_are_those_of_plain_loops():
+    """Around each parent's weighted mean, so that groups far from 0 lose no digits."""
+    rng = np.random.default_rng(6)
+    mean, weight = 1e6 + rng.normal(size=(12, 2)), rng.choice([1.0, 2.0, 5.0], 12)
+    parent = np.repeat(np.arange(3), [2, 4, 6])
+    found = Tree(mean, weight, np.zeros((2, 2)), 12, 0.0, (parent,)).by_weight
+    centre = [np.average(mean[parent == u], axis=0, weights=weight[parent == u]) for u in range(3)]
+    np.testing.assert_allclose(found.centre, centre, rtol=1e-15)
+    away = mean - found.centre[parent]
+    assert found.weight.tolist() == [1, 2, 5]
+    sums = found.sums.reshape(3, 3, 3)  # by weight, column and parent
+    for w, value in enumerate(found.weight):
+        here = weight == value
+        assert found.groups[w] == here.sum()
+        np.testing.assert_allclose(
+            found.product[w], (away[here].T @ away[here]).ravel(), rtol=1e-13
+        )
+        for u in range(3):
+            both = here & (parent == u)
+            expected = [both.sum(), *away[both].sum(axis=0)]
+            np.testing.assert_allclose(sums[w, :, u], expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(("kinds", "plain"), [(16, True), (17, False), (200, False)])
+def test_a_table_of_sums_that_is_mostly_empty_is_not_stored_in_full(kinds, plain):
+    """With 200 groups under 100 parents, 8 numbers a group are 16 weights of each parent."""
+    weight = 1.0 + np.arange(200) % kinds
+    tree = Tree(np.ones((200, 1)), weight, np.eye(1), 200, 0.0, (np.repeat(np.arange(100), 2),))
+    assert isinstance(tree.by_weight.sums, np.ndarray) == plain
+
+
+@pytest.mark.parametrize("q", [0, 2])
+def test_a_factor_of_the_prior_density_is_a_factor_of_the_likelihood(q):
+    several = Several.random(1, q)
+    prior = replace(several.prior, log_normalizer=several.prior.log_normalizer + 3.5)
+    found = gaussian.log_likelihood(several.tree, several.variances, prior)
+    np.testing.assert_allclose(found, several.log_likelihood + 3.5, rtol=0, atol=1e-10)
+
+
 def draw(tree, variances, prior, seed):
     upper_seed, group_seed = np.random.SeedSequence(seed).spawn(2)
     up = gaussian.upward_all(tree, variances, prior)
