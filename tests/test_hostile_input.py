@@ -48,6 +48,10 @@ def test_lists_are_no_labels(label):
     [
         (10**400, "expected finite numbers of size up to 1e.150; found inf in row 0"),
         (-(10**400), "expected finite numbers of size up to 1e.150; found -inf in row 0"),
+        (
+            np.longdouble("1e4000"),
+            "expected finite numbers of size up to 1e.150; found inf in row 0",
+        ),
         (Decimal("sNaN"), "1 missing value, in row 0"),
         (Decimal("NaN"), "1 missing value, in row 0"),
         (np.complex128(1), "expected numbers.* found"),
