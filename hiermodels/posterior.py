@@ -134,6 +134,8 @@ def group_draws(
     if not dim:
         raise SpecError("a model without groups has no draws of groups; see .datatree")
     labels = posterior.data.labels[-1]
+    if isinstance(groups, (set, frozenset, Mapping)):
+        raise SpecError(f"groups: expected a label or a list of labels; found {groups!r}")
     wanted = labels if groups is None else np.atleast_1d(groups)
     places = pd.Index(labels).get_indexer(pd.Index(wanted))
     if (places < 0).any():

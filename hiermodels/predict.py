@@ -33,6 +33,7 @@ from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.new_rows import NewRows, every_unit, kinds, read_new_rows
 from hiermodels.noise_free import NO_MOMENT, ReferencePosterior, Target
+from hiermodels.options import names, probabilities, real_number, real_numbers
 from hiermodels.posterior import (
     MEMORY_BUDGET,
     SAMPLE_DIMS,
@@ -107,9 +108,7 @@ class Prediction:
         var_names : str or sequence of str, optional
             Which of ``names``; all by default.
         """
-        p = np.atleast_1d(np.asarray(q, dtype=float))
-        if not ((p > 0) & (p < 1)).all():
-            raise SpecError(f"q: expected probabilities strictly between 0 and 1; found {q!r}")
+        p = probabilities("q", q)
         exact = self._reference()
         variables = {}
         for name in self._known(var_names):
@@ -135,7 +134,12 @@ class Prediction:
             Of the shape of ``values``, its last axis as long as there are rows.
         """
         (name,) = self._known([var_name])
-        values = np.asarray(values, dtype=float)
+        values = real_numbers("values", values)
+        if values.ndim and values.shape[-1] not in (1, len(self)):
+            raise SpecError(
+                f"values: expected 1 or {len(self)} along the last axis, which runs over the rows; "
+                f"found {values.shape[-1]}"
+            )
         shape = (*values.shape[:-1], len(self))
         values, found = np.broadcast_to(values, shape), np.empty(shape)
         exact = self._reference()
@@ -218,13 +222,13 @@ class Prediction:
         return np.arange(len(labels)) if labels.dtype == object else labels
 
     def _known(self, var_names: Sequence[str] | str | None) -> list[str]:
-        var_names = [var_names] if isinstance(var_names, str) else var_names
-        unknown = [name for name in var_names or [] if name not in self.names]
+        asked = names("var_names", "variable", var_names)
+        unknown = [name for name in asked if name not in self.names]
         if unknown:
             raise SpecError(
                 f"there is no variable {unknown[0]!r}; predicted are {', '.join(self.names)}"
             )
-        return list(var_names or self.names)
+        return asked or list(self.names)
 
     @cached_property
     def _moments(self) -> tuple[xr.Dataset, xr.Dataset]:
@@ -316,6 +320,7 @@ def predict(
     else:
         rows = read_new_rows(new_data, data, outcomes=outcomes)
     seed = named_seed(random_seed, "predict")
+    memory_budget = real_number("memory_budget", memory_budget)
     return Prediction(posterior, rows, outcomes, tuple(notes), reference, seed, memory_budget)
 
 

@@ -83,7 +83,7 @@ def get_refitter(name: str) -> Prepare:
 
 
 def _load(name: str) -> ModuleType:
-    if name not in ENGINES:
+    if name not in tuple(ENGINES):  # a tuple takes what cannot be hashed
         raise SpecError(f"engine: expected one of {', '.join(map(repr, ENGINES))}; found {name!r}")
     return import_module(ENGINES[name])
 

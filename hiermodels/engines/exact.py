@@ -23,6 +23,7 @@ from hiermodels.gaussian import Floats, Upward
 from hiermodels.integrated import sd_certificate
 from hiermodels.lattice import Draws, Lattice
 from hiermodels.marginal import DrawsOnDemand, Marginal, Values
+from hiermodels.options import real_number
 from hiermodels.posterior import (
     MEMORY_BUDGET,
     Posterior,
@@ -82,7 +83,7 @@ def sample(
         )
     rng = generator(random_seed)
     draw = _draw_hierarchy if spec.groups else _draw_population
-    drawn = draw(spec, data, chains * draws, rng, memory_budget)
+    drawn = draw(spec, data, chains * draws, rng, real_number("memory_budget", memory_budget))
     datatree = build_datatree(
         spec,
         data,
