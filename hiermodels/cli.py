@@ -285,12 +285,12 @@ def _scan(path: Path) -> Any:
             f"{str(path)!r}: to scan it without loading its rows needs polars, which is not "
             f"installed; pip install 'hiermodels[polars]'"
         ) from error
-    table = pl.scan_parquet(files)
-    try:
-        table.collect_schema()
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{str(path)!r} cannot be read: {error}") from error
-    return table
+    for file in files:  # polars does not say which of them is damaged
+        try:
+            pl.read_parquet_schema(file)
+        except pl.exceptions.PolarsError as error:
+            raise DataError(f"{str(file)!r} cannot be read: {error}") from error
+    return pl.scan_parquet(files)
 
 
 def _read_table(path: Path, lazy: bool) -> Any:

@@ -23,10 +23,7 @@ from hiermodels import report
 from hiermodels.cli import main
 from hiermodels.statistics import SufficientStatistics
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Dask support is moving:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
-]
+pytestmark = engines.QUIET
 
 FORMULA = "y ~ x + sex + (1 | school)"
 CASE = {"formula": FORMULA}
@@ -184,6 +181,24 @@ def test_a_file_that_goes_bad(fault, scan, engine, tmp_path):
     assert checksums(folder) == before
     (folder / "part-1.parquet").write_bytes(good)
     assert_same_statistics(statistics(scan(folder)), expected_statistics(rows(), CASE))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (truncate, "part-1.parquet' cannot be read: "),
+        (damage_pages, "data: polars failed to add up the rows: "),
+        (turn_numbers_into_text, "data type mismatch for column x"),
+    ],
+)
+def test_a_bad_file_among_good_ones_is_told_in_a_line(fault, message, tmp_path, capsys):
+    folder = engines.write_parts(engines.cut(rows()), tmp_path)
+    fault(folder / "part-1.parquet")
+    before = checksums(tmp_path)
+    assert main(["fit", str(folder), "--formula", FORMULA, "--out", str(tmp_path / "fit.nc")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert checksums(tmp_path) == before
 
 
 def test_a_file_that_vanishes_between_two_queries(tmp_path, monkeypatch):
