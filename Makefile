@@ -3,10 +3,12 @@
 VENV := .venv
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
+ENGINES := .venv-engines
+ENGINES_STAMP := $(ENGINES)/.installed
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs notebooks bench install clean
+.PHONY: help demo test engines lint types docs notebooks bench install clean
 
 help: ## Show this list
 	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=/path/to/python]'
@@ -18,6 +20,9 @@ demo: $(STAMP) ## Solve an example, exactly and by NUTS
 
 test: $(STAMP) ## Run the tests; ARGS="-k exact" chooses some of them
 	@$(RUN) pytest $(ARGS)
+
+engines: $(ENGINES_STAMP) ## Run the tests of Dask, Ibis and Spark; these need Java
+	@$(ENGINES)/bin/python -m pytest -m engines $(ARGS)
 
 lint: $(STAMP) ## Check style and formatting
 	@$(RUN) ruff check .
@@ -44,7 +49,7 @@ install: $(STAMP) ## Prepare .venv and do nothing else
 	@echo '$(VENV) is ready.'
 
 clean: ## Remove .venv, caches and what was built
-	@rm -rf $(VENV) build dist docs/_build docs/generated htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(ENGINES) build dist docs/_build docs/generated htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last and holds this folder's path, because an environment that was moved
@@ -55,16 +60,28 @@ endif
 
 $(STAMP): pyproject.toml constraints.txt
 	@eval "$$PREPARE_VENV"
-	$(call install_with_extras,test)
+	$(call install_with_extras,$(VENV),test)
 
 $(DOCS_STAMP): $(STAMP)
-	$(call install_with_extras,docs$(comma)notebooks)
+	$(call install_with_extras,$(VENV),docs$(comma)notebooks)
+
+# Dask stays out of .venv, because xarray imports it wherever it is installed, and Spark is large.
+# Their environment lies on top of .venv, whose packages it sees by way of layer.pth.
+site_packages = import sysconfig; print(sysconfig.get_path("purelib"))
+
+$(ENGINES_STAMP): $(STAMP)
+	@echo 'Making $(ENGINES) with Dask, Ibis and Spark, on top of $(VENV) ...'
+	@$(RUN) venv --clear --without-pip $(ENGINES)
+	@below=$$($(VENV)/bin/python -c '$(site_packages)'); \
+	here=$$($(ENGINES)/bin/python -c '$(site_packages)'); \
+	printf 'import site; site.addsitedir("%s")\n' "$$below" > "$$here/layer.pth"
+	$(call install_with_extras,$(ENGINES),dask$(comma)ibis$(comma)spark)
 
 comma := ,
 define install_with_extras
 @rm -f $@
-@$(RUN) pip install -qq --disable-pip-version-check --no-input \
-	--constraint constraints.txt --editable '.[$(1)]' || { \
+@$(1)/bin/python -m pip install -qq --disable-pip-version-check --no-input \
+	--constraint constraints.txt --editable '.[$(2)]' || { \
 	echo; \
 	echo 'The installation failed, for the reason above. Run make again when it is removed;'; \
 	echo '"make clean" before that starts from nothing.'; \

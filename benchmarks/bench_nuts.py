@@ -28,6 +28,7 @@ from hiermodels.posterior import build_datatree
 from hiermodels.reference import reference_posterior
 
 TUNE = 1000
+CAREFUL = {"draws": 4000, "tune": 4000, "target_accept": 0.999}  # steps short enough for a neck
 PARAMETERIZATIONS = ("marginal", "noncentered", "centered", "auto")
 
 
@@ -127,12 +128,11 @@ def bench_agree() -> None:
     rows = []
     for name, spec, data in cases():
         reference = reference_posterior(spec, data)
-        ways = [("exact", {})] + [("nuts", {"parameterization": p}) for p in ways_of(spec)]
-        for engine, options in ways:
+        for way, engine, options in ways_of(spec):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", hm.ConvergenceWarning)
                 posterior = get_engine(engine)(
-                    spec, data, draws=1000, chains=4, random_seed=2, progressbar=False, **options
+                    spec, data, chains=4, random_seed=2, progressbar=False, **options
                 )
             fit = hm.Fit(posterior)
             found = hm.compare(fit, reference)
@@ -140,7 +140,6 @@ def bench_agree() -> None:
             divergences = int(stats["diverging"].sum()) if "diverging" in stats else 0
             ess = found.table["ess"].xs("uniformity", level="statistic").min()
             verdict = "agrees" if found.passed else found.verdict
-            way = options.get("parameterization", engine)
             rows.append(
                 [name, way, f"{ess:,.0f}", f"{divergences}", f"{found.p_value:.2g}", verdict]
             )
@@ -149,9 +148,13 @@ def bench_agree() -> None:
     table(["data and model", "draws by", "least ESS", "divergences", "p", "verdict"], rows)
 
 
-def ways_of(spec: hm.Spec) -> Sequence[str]:
-    """Parameterizations that differ: a model without groups has but one."""
-    return PARAMETERIZATIONS if spec.groups else ("noncentered",)
+def ways_of(spec: hm.Spec) -> Sequence[tuple[str, str, dict[str, Any]]]:
+    """Name, engine and options of all that differ: a model without groups has one form."""
+    forms = PARAMETERIZATIONS if spec.groups else ("noncentered",)
+    nuts = [(form, "nuts", {"parameterization": form, "draws": 1000}) for form in forms]
+    careful = {"parameterization": "centered", **CAREFUL}
+    more = [("centered, careful", "nuts", careful)] if spec.groups else []
+    return [("exact", "exact", {"draws": 1000}), *nuts, *more]
 
 
 def cases() -> Sequence[tuple[str, Any, Any]]:

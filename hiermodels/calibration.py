@@ -41,6 +41,7 @@ from hiermodels.posterior import (
     row_moments,
 )
 from hiermodels.priors import Prior
+from hiermodels.progress import showing_progress
 from hiermodels.simulation import draw_outcomes, draw_variables, require_proper
 from hiermodels.spec import Spec
 
@@ -289,7 +290,10 @@ def calibrate(
     record = _Record.of(path, _identity(spec, rows, engine, options), random_seed, spec, rows)
     if todo := range(record.finished, simulations):
         refit = get_refitter(engine)(spec, _typical(spec, rows, record.seed), **options)
-        with record.kept() as add, _progress(progressbar, simulations) as advance:
+        with (
+            record.kept() as add,
+            showing_progress("simulations", simulations, progressbar) as advance,
+        ):
             advance(record.finished)
             for i in todo:
                 add(_simulate(spec, rows, refit, record.seed, i))
@@ -318,9 +322,7 @@ def _typical(spec: Spec, data: GroupedRows, seed: int) -> GroupedRows:
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
     outcomes = draw_outcomes(spec, data, draw_variables(spec, data, TYPICAL, rng), rng)
     size = np.abs(outcomes - np.median(outcomes)).max(axis=1)
-    return replace(
-        require_rows(data, "calibrate"), y=outcomes[np.argsort(size, kind="stable")[TYPICAL // 2]]
-    )
+    return replace(data, y=outcomes[np.argsort(size, kind="stable")[TYPICAL // 2]])
 
 
 def _simulate(spec: Spec, data: GroupedRows, refit: Refit, seed: int, i: int) -> Result:
@@ -540,20 +542,6 @@ def _load(path: Path, identity: Mapping[str, str], random_seed: Seed) -> tuple[i
         {group: {name: v[i] for name, v in values.items()} for group, values in arrays.items()}
         for i in range(size)
     ]
-
-
-@contextmanager
-def _progress(show: bool | None, total: int) -> Iterator[Callable[[int], None]]:
-    """Give a function that moves a progress bar on; by default it is shown on terminals."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
-    shown = console.is_terminal if show is None else show
-    with Progress(*columns, console=console, disable=not shown) as bar:
-        task = bar.add_task("simulations", total=total)
-        yield lambda count: bar.advance(task, count)
 
 
 def _plot(

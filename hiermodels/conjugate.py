@@ -216,7 +216,8 @@ class ConjugatePosterior(ReferencePosterior):
         variance = 1 / self.law.kappa + float(outcome)
         return float(np.sqrt(self.law.beta / self.law.alpha * variance))
 
-    def _how(self) -> list[str]:
+    def how(self) -> list[str]:
+        """How it was computed, for people to read."""
         law = self.law
         return [
             f"closed form: theta ~ Student-t({2 * law.alpha:g}, {law.mean:.6g}, "

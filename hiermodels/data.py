@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,10 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hiermodels.design import Design, build, check_rank, term_columns
+from hiermodels.design import Design, as_float, build, check_rank, is_number, term_columns
 from hiermodels.errors import DataError, SpecError
+from hiermodels.formula import column_names, require_name
 from hiermodels.gaussian import Floats, Indices
-from hiermodels.wording import LARGEST, listed, plural, rows_named, short
+from hiermodels.wording import LARGEST, is_storable, listed, plural, rows_named, short
 
 type Missing = Literal["error", "drop"]
 
@@ -56,7 +58,7 @@ class Roles:
         return ", ".join(f"{role} = {column}" for role, column in found.items() if column)
 
 
-class GroupedData:
+class GroupedData(ABC):
     """Groups, and what was observed of them: rows, or statistics of rows.
 
     Attributes
@@ -89,24 +91,24 @@ class GroupedData:
     has_rows: ClassVar[bool]
 
     @property
+    @abstractmethod
     def n_rows(self) -> int:
         """Number of rows."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def outcome_sd(self) -> float:
         """Sd of the outcome over all rows."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def mean_covariates(self) -> Floats:
         """Means of the covariates over the rows; (q,)."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def observations(self) -> Observations:
         """What was observed, as variables of a data set."""
-        raise NotImplementedError
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -332,10 +334,15 @@ def infer_roles(
     column ``y`` or else the only continuous one left; the groups are the label columns (text
     or categories), ordered by nesting.
     """
-    given = [groups] if isinstance(groups, str) else list(groups or [])
+    given = column_names("groups", groups)
+    for role, name in (("outcome", outcome), ("se", se)):
+        if name is not None:
+            require_name(role, name)
     for name in (outcome, *given, se, *covariates):
         if name is not None:
             frame.require(name)
+    if outcome is None or groups is None:
+        _require_text(frame.columns)
     used = [name for name in (outcome, *given, se, *covariates) if name is not None]
     taken = set(used)
     if len(taken) < len(used):
@@ -360,6 +367,16 @@ def infer_roles(
         given = _infer_groups(frame, taken)
         found.append("groups")
     return Roles(outcome, tuple(given), se, tuple(found))
+
+
+def _require_text(columns: Sequence[Any]) -> None:
+    """Refuse to infer roles among columns that are not named by text."""
+    others = [name for name in columns if not isinstance(name, str)]
+    if others:
+        raise DataError(
+            f"data: expected columns that are named by text; found {listed(others)}. Rename them, "
+            f"as with data.rename(columns=str), or say outcome=… and groups=…"
+        )
 
 
 def _infer_outcome(frame: Columns, taken: set[str]) -> str:
@@ -564,14 +581,22 @@ class Frame:
 
     def select(self, columns: Sequence[str]) -> pd.DataFrame:
         """Some columns as a pandas frame, with the user's row labels for its index."""
-        categories = (nw.Categorical, nw.Enum)
         series = {
             name: self._frame[name].to_pandas().array
-            if self._frame[name].dtype in categories
-            else pd.Series(self._frame[name].to_list())
+            if self._has_order(name)
+            else pd.Series(self._objects(name))
             for name in columns
         }
         return pd.DataFrame(series, index=range(len(self))).set_axis(self.index)
+
+    def _has_order(self, name: str) -> bool:
+        """Whether a column holds categories in an order of their own.
+
+        In polars those of ``Enum`` have, and those of ``Categorical`` come as they were met.
+        """
+        dtype = self._frame[name].dtype
+        is_polars = self._frame.implementation is nw.Implementation.POLARS
+        return dtype == nw.Enum or (dtype == nw.Categorical and not is_polars)
 
     def is_continuous(self, name: str) -> bool:
         """Whether a column holds floating-point numbers."""
@@ -587,6 +612,8 @@ class Frame:
     def gaps(self, name: str) -> NDArray[np.bool_]:
         """Where a value is null or not a number."""
         series = self._frame[name]
+        if series.dtype == nw.Object:
+            return np.asarray(pd.isna(pd.Series(self._objects(name), dtype=object)), dtype=bool)
         null = np.array(series.is_null().to_numpy(), dtype=bool)
         if series.dtype.is_float():
             null |= np.asarray(series.is_nan().fill_null(True).to_numpy(), dtype=bool)
@@ -631,15 +658,19 @@ class Frame:
             )
         return values
 
+    def _objects(self, name: str) -> list[Any]:
+        """Values of a column, with None for a signalling NaN, which admits no comparison."""
+        values = self._frame[name].to_list()
+        return [None if isinstance(v, Decimal) and v.is_snan() else v for v in values]
+
     def _objects_to_floats(self, name: str, values: list[Any]) -> list[float]:
-        kinds = (int, float, Decimal, np.number)
-        bad = np.flatnonzero([isinstance(v, bool) or not isinstance(v, kinds) for v in values])
+        bad = np.flatnonzero([not is_number(value) for value in values])
         if len(bad):
             raise DataError(
                 f"column {name!r}: expected numbers; found {short(values[bad[0]])} in "
                 f"{self.show_rows(bad)}"
             )
-        return [float(value) for value in values]
+        return [as_float(value) for value in values]
 
     def strings(self, name: str) -> list[str]:
         """Return the values of a column, written out."""
@@ -657,15 +688,38 @@ class Frame:
             text = np.asarray(series.to_numpy(), dtype=object)
         else:
             raw = series.to_list()
+            self._check_hashable(name, raw)
             text = np.array([str(value) for value in raw], dtype=object)
             self._check_spelling(name, raw, text)
-        empty = np.flatnonzero(text == "")
-        if len(empty):
-            raise DataError(
-                f"column {name!r}: {len(empty)} empty label{plural(len(empty))}, in "
-                f"{self.show_rows(empty)}. Name these groups"
-            )
+        self._check_written(name, text)
         return text
+
+    def _check_written(self, name: str, text: NDArray[Any]) -> None:
+        """Refuse labels that are empty, or text that arrays and files cannot hold."""
+        for label in pd.unique(text):
+            if is_storable(label):
+                continue
+            rows = np.flatnonzero([other == label for other in text])  # NumPy would drop a NUL
+            if label:
+                raise DataError(
+                    f"column {name!r}: label {short(label)} in {self.show_rows(rows)} has a NUL or "
+                    f"half a character in it, which files cannot hold. Write these labels anew"
+                )
+            raise DataError(
+                f"column {name!r}: {len(rows)} empty label{plural(len(rows))}, in "
+                f"{self.show_rows(rows)}. Name these groups"
+            )
+
+    def _check_hashable(self, name: str, raw: list[Any]) -> None:
+        """Refuse lists, dictionaries, arrays and the like, which can change."""
+        for row, value in enumerate(raw):
+            try:
+                hash(value)
+            except TypeError as error:
+                raise DataError(
+                    f"column {name!r}: expected labels such as text or whole numbers; found "
+                    f"{short(value)} ({type(value).__name__}) in {self.show_rows(np.array([row]))}"
+                ) from error
 
     def _check_spelling(self, name: str, raw: list[Any], text: NDArray[Any]) -> None:
         """Refuse labels that differ but are written alike, or are equal but written differently."""

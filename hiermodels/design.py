@@ -13,6 +13,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import compress
 from math import prod
 from typing import Any, NoReturn
@@ -304,7 +305,23 @@ def _check_finite(name: str, index: pd.Index[Any], values: Floats) -> None:
 
 
 def _floats(series: pd.Series[Any]) -> Floats:
+    if series.dtype == object:
+        return np.array([as_float(value) for value in series])
     return np.asarray(series.to_numpy(dtype=float))
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a real number; NumPy takes a time span for an integer."""
+    kinds = (int, float, Decimal, np.integer, np.floating)
+    return isinstance(value, kinds) and not isinstance(value, (bool, np.timedelta64))
+
+
+def as_float(value: Any) -> float:
+    """Turn a number into a floating-point one, infinite where it is too large for that."""
+    try:
+        return float(value)
+    except OverflowError:
+        return float(np.copysign(np.inf, 1 if value > 0 else -1))
 
 
 def levels_of(name: str, series: pd.Series[Any]) -> tuple[str, ...]:

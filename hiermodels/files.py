@@ -70,3 +70,23 @@ def _flush(path: Path) -> None:
     """Wait until a file's content is on the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+@contextmanager
+def needing(package: str, extra: str, what: str) -> Iterator[None]:
+    """Import a package that not everybody has.
+
+    Raises
+    ------
+    DataError
+        If it is not there, with how to install it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != package:
+            raise
+        raise DataError(
+            f"{what} needs the package {package!r}, which is not installed; pip install "
+            f"'hiermodels[{extra}]'"
+        ) from error

@@ -449,6 +449,84 @@ class Fit:
 
         return save(self.posterior, path)
 
+    def to_parquet(
+        self,
+        path: str | os.PathLike[str],
+        level: str | None = None,
+        *,
+        ci_prob: float = CI_PROB,
+        row_group_size: int = 65_536,
+        progressbar: bool | None = None,
+    ) -> Path:
+        """Write a row for each unit of a level, without Monte Carlo error, to a Parquet file.
+
+        Units are worked on and written some at a time, so that a million take little more memory
+        than their statistics.  The file is written whole or not at all.
+
+        Columns are the labels of the unit and of what it is in, as they stand in the data
+        (integers, else text); ``n``, its number of rows, and ``raw_mean``, their mean outcome,
+        weighted with ``1/se²`` where standard errors are known; then those of
+        ``reference().summary()``: ``mean``, ``sd``, ``median``, ``eti89_lb``, ``eti89_ub``.  A
+        moment that does not exist is nan.  A column of labels keeps its name; of the others one
+        with the same name gets a ``_``.  Model, priors, certificate and version are in the file's
+        metadata, as JSON under the key ``hiermodels``.
+
+        Parameters
+        ----------
+        path : str or path
+            A file that is there already is replaced, in one step, at the end.
+        level : str, optional
+            Column of the groups, or the variable of their values (``theta``, ``mu``); the
+            innermost by default.
+        ci_prob : float
+            Probability of the equal-tailed interval.
+        row_group_size : int
+            Units that are worked on at a time.
+        progressbar : bool, optional
+            Whether to show progress; by default on a terminal.
+
+        Returns
+        -------
+        Path
+            Of the file.
+
+        Raises
+        ------
+        SpecError
+            If there is no such level, or an option is wrong.
+        DataError
+            If the file cannot be written, or pyarrow is missing (``pip install
+            'hiermodels[parquet]'``); what was there before is as it was.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> import hiermodels as hm
+        >>> import pandas as pd
+        >>> fit = hm.fit(hm.datasets.load_pastes(), groups=["batch", "cask"], random_seed=1)
+        outcome = strength, groups = batch/cask (outcome inferred)
+        >>> with TemporaryDirectory() as folder:
+        ...     path = fit.to_parquet(Path(folder) / "casks.parquet")
+        ...     table = pd.read_parquet(path)
+        >>> table.iloc[:2, :6].round(2)
+          batch cask  n  raw_mean   mean    sd
+        0     A    a  2      62.7  62.64  0.59
+        1     A    b  2      61.2  61.20  0.59
+        """
+        from hiermodels.parquet import write_parquet
+
+        _require_count("row_group_size", row_group_size)
+        return write_parquet(
+            self.posterior,
+            self.reference(),
+            path,
+            level,
+            ci_prob=ci_prob,
+            row_group_size=row_group_size,
+            progressbar=progressbar,
+        )
+
     def report(
         self,
         path: str | os.PathLike[str],

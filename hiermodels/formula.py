@@ -13,9 +13,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from hiermodels.errors import SpecError
+from hiermodels.wording import is_storable, short
 
 MOST_LEVELS = 2
 MOST_TERMS = 1000  # a*b*c*… doubles with each factor
@@ -116,14 +117,52 @@ def stated(
         If the formula says what is also said beside it.
     """
     if formula is None:
-        names = [covariates] if isinstance(covariates, str) else covariates or []
-        return outcome, groups, quoted(names)
+        return outcome, groups, quoted(column_names("covariates", covariates))
     given = {"outcome": outcome, "groups": groups, "covariates": covariates}
     twice = [name for name, value in given.items() if value is not None]
     if twice:
         raise SpecError(f"the formula says what {twice[0]} is; leave out {twice[0]}=…")
     parsed = parse(formula)
     return parsed.outcome, parsed.groups, parsed.terms
+
+
+def column_names(role: str, given: Any) -> list[str]:
+    """One name, several in a list or tuple, or none, as a list.
+
+    Raises
+    ------
+    SpecError
+        If what was given is not text; a set has no order.
+    """
+    names = [given] if isinstance(given, str) else [] if given is None else given
+    names = names.tolist() if hasattr(names, "tolist") else names  # arrays, an Index
+    if not isinstance(names, (list, tuple)):
+        raise SpecError(
+            f"{role}: expected the name of a column, or a list of names; found {short(given)}"
+        )
+    for name in names:
+        require_name(role, name)
+    return list(names)
+
+
+def require_name(role: str, name: Any) -> None:
+    """Refuse what cannot be the name of a column that is used.
+
+    Raises
+    ------
+    SpecError
+        If it is not text, is empty, or holds what arrays of text and files cannot.
+    """
+    if not isinstance(name, str):
+        raise SpecError(
+            f"{role}: expected the name of a column as text; found {short(name)} "
+            f"({type(name).__name__}). Where columns are numbered, rename them first, as with "
+            f"data.rename(columns=str)"
+        )
+    if not is_storable(name):
+        raise SpecError(
+            f"{role}: column {name!r} has a name that is empty or has a NUL in it; rename it"
+        )
 
 
 def quoted(columns: Sequence[str]) -> tuple[str, ...]:

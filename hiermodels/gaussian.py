@@ -552,7 +552,12 @@ def downward(
 
 
 def level_moments(
-    tree: Tree, variances: Variances, prior: Coefficients, origin: Floats, level: int
+    tree: Tree,
+    variances: Variances,
+    prior: Coefficients,
+    origin: Floats,
+    level: int,
+    units: Indices | None = None,
 ) -> tuple[Floats, Floats]:
     """Mean and variance of one level's values at each node, with β integrated out.
 
@@ -562,20 +567,17 @@ def level_moments(
         Values are taken at ``x = −origin``: see :meth:`Conditional.moments`.
     level : int
         0 for the groups; ``len(tree.sizes)`` for the root.
+    units : (u,), optional
+        Which of its units; all by default.
 
     Returns
     -------
     mean, variance : (n, u)
     """
-    size = (*tree.sizes, 1)[level]
-    mean, variance = np.empty((len(variances), size)), np.empty((len(variances), size))
-    for part in _parts(tree, variances):
-        up = upward(tree, variances[part], prior)
-        for current, units, values in downward(tree, variances[part], up, prior):
-            if current < level:
-                break
-            if current == level:
-                mean[part, units], variance[part, units] = values.moments(up, origin)
+    units = np.arange((*tree.sizes, 1)[level]) if units is None else units
+    mean, variance = (np.empty((len(variances), len(units))) for _ in range(2))
+    for nodes, up, part, values in _chosen(tree, variances, prior, level, units):
+        mean[nodes, part], variance[nodes, part] = values.moments(up, origin)
     return mean, variance
 
 
@@ -638,7 +640,12 @@ class _Mixture:
 
 
 def mixture_moments(
-    tree: Tree, variances: Variances, weights: Floats, prior: Coefficients, origin: Floats
+    tree: Tree,
+    variances: Variances,
+    weights: Floats,
+    prior: Coefficients,
+    origin: Floats,
+    groups: Indices | None = None,
 ) -> Moments:
     """Mean and variance of every value and of β, over weighted nodes.
 
@@ -648,19 +655,22 @@ def mixture_moments(
         Weights of the nodes, of sum 1 in each row: m mixtures are taken at once.
     origin : (q,)
         Values are taken at ``x = −origin``: see :meth:`Conditional.moments`.
+    groups : (g',), optional
+        Which groups; all by default.
     """
     heaviest = int(np.argmax(weights[0]))
     one = variances[slice(heaviest, heaviest + 1)]
-    anchors = [np.empty(size) for size in (*tree.sizes, 1)]
+    size = tree.sizes[0] if groups is None else len(groups)
+    anchors = [np.empty(size) for size in (size, *tree.sizes[1:], 1)]
     up = upward(tree, one, prior)
-    for level, units, values in downward(tree, one, up, prior):
+    for level, units, values in downward(tree, one, up, prior, groups):
         anchors[level][units] = values.moments(up, origin)[0][0]
     total = _Mixture(anchors, up.beta[0], len(weights))
     for part in _parts(tree, variances):
         nodes, share = variances[part], weights[:, part]
         up = upward(tree, nodes, prior)
         total.add_coefficients(share, up)
-        for level, units, values in downward(tree, nodes, up, prior):
+        for level, units, values in downward(tree, nodes, up, prior, groups):
             total.add(level, units, share, *values.moments(up, origin))
     return total.moments()
 

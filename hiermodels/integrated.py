@@ -2,12 +2,17 @@
 
 Given the variances, every value is normal; so over the lattice of the variances each has a
 finite mixture of normals for its posterior.  The sds themselves are integrated on the lattice.
+
+Where there are very many groups they say nearly all there is to say of the variances, so that
+the moments of a group's value hardly bend over the lattice.  Then a few of its points, with
+weights that integrate polynomials up to some degree as the lattice does, take its place in what
+is computed group by group: :mod:`hiermodels.cubature`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,11 +20,13 @@ import numpy as np
 
 from hiermodels import gaussian, mixture
 from hiermodels.blas import one_blas_thread
+from hiermodels.cubature import compress
 from hiermodels.data import GroupedData
-from hiermodels.gaussian import Floats, Moments, Variances
+from hiermodels.gaussian import Floats, Indices, Moments, Tree, Variances
 from hiermodels.lattice import Lattice
 from hiermodels.marginal import Marginal
 from hiermodels.noise_free import ReferencePosterior, Target
+from hiermodels.parallel import for_each
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
 
@@ -30,6 +37,36 @@ MOST_LATTICES = 6
 COARSE = 0.75  # spacing for distribution functions in three dimensions
 MOST_UNITS = 256  # whose values are held at all nodes at a time
 NEGLIGIBLE = 1e-10  # share of the posterior that distribution functions of values leave out
+MOST_WORK = {1: 1e7, 2: 1e7, 3: 1e8}  # points times groups, beyond which few points are tried
+DEGREES = {1: range(4, 31, 4), 2: range(2, 15, 2), 3: range(2, 9, 2)}  # that are tried
+AGREE = 1e-10  # posterior sds, or probability, that two degrees may differ by
+PANEL = 32  # groups on whom they are compared, by each of several orders
+AT = np.array([-3.0, -1.0, 1.0, 3.0])[:, None]  # sds from the mean, likewise
+MOST_NUMBERS = 1 << 22  # of means of components that are held at a time: 32 MiB
+
+
+@dataclass(frozen=True)
+class Few:
+    """Few points that stand for a lattice in sums over them.
+
+    Attributes
+    ----------
+    points : (n, d)
+    weights : (2, n)
+        For the whole lattice, and for half of it.
+    error : float
+        By how much values differ between this degree and the one before, in posterior sds.
+    """
+
+    points: Floats
+    weights: Floats
+    error: float
+
+    @property
+    def whole(self) -> tuple[Floats, Floats]:
+        """Points and weights that stand for the whole lattice."""
+        some = self.weights[0] > 0
+        return self.points[some], self.weights[0, some]
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,9 +113,12 @@ class IntegratedPosterior(ReferencePosterior):
         """Largest difference between two spacings, in posterior sds.
 
         Over the means and sds of all unknown sds and of all values: see ``Lattice.half``.
+        Where few points stand for the lattice, it includes what that may change.
         """
         moments = self._moments
-        worst = sd_certificate(self.marginal, self.lattice)
+        worst = max(
+            sd_certificate(self.marginal, self.lattice), self._few.error if self._few else 0
+        )
         levels = zip(self.spec.values, moments.means, moments.variances, strict=True)
         betas = ("beta", moments.beta, np.diagonal(moments.beta_covariance, axis1=1, axis2=2))
         for name, mean, variance in [*levels, *([betas] if self.spec.covariates else [])]:
@@ -185,21 +225,59 @@ class IntegratedPosterior(ReferencePosterior):
     def _log_evidence(self) -> float:
         return self.lattice.log_integral
 
-    def _how(self) -> list[str]:
+    def how(self) -> list[str]:
+        """How it was computed, for people to read."""
         d = len(self.marginal.names)
         return [
             f"quadrature: {len(self.lattice)} points in {d} dimension{'s' if d > 1 else ''}, "
             f"spacing {self.lattice.spacing:.3g} sd",
             f"certificate: two spacings differ by {self.certificate:.1e} posterior sd",
+            *([self._few_points] if self._few else []),
         ]
+
+    @property
+    def _few_points(self) -> str:
+        assert self._few is not None
+        (dim,) = self.spec.dims("theta")
+        return (
+            f"values of {dim}: {len(self._few.whole[1])} points with the lattice's moments; two "
+            f"degrees differ by {self._few.error:.1e} posterior sd"
+        )
 
     @one_blas_thread()
     def _quantiles(self, name: str, probabilities: Floats) -> Floats:
         if name in self.marginal.names:
             return self._sd_quantiles(name, probabilities)
-        weights, mean, sd = self._components(name)
-        found = np.array([mixture.quantile(weights, mean, sd, p) for p in probabilities])
-        return found if self.spec.dims(name) else found[:, 0]
+        if not self.spec.dims(name):
+            weights, mean, sd = self._components(name)
+            return np.array([mixture.quantile(weights, mean, sd, p)[0] for p in probabilities])
+        return self.unit_quantiles(name, probabilities, np.arange(self._size(name)))
+
+    @one_blas_thread()
+    def unit_quantiles(self, name: str, probabilities: Floats, units: Indices) -> Floats:
+        """Quantiles of some units' values, or of some coefficients; shape (p, u)."""
+        found = np.empty((len(probabilities), len(units)))
+        for first in range(0, len(units), self._step(name)):
+            part = slice(first, first + self._step(name))
+            weights, mean, sd = self._components(name, units[part])
+            step = max(1, gaussian.BLOCK // len(weights))
+            out = found[:, part]
+
+            def solve(i: int) -> None:
+                some = slice(i, i + step)  # noqa: B023
+                for row, p in zip(out, probabilities, strict=True):  # noqa: B023
+                    row[some] = mixture.quantile(weights, mean[:, some], sd[:, some], p)  # noqa: B023
+
+            for_each(solve, range(0, mean.shape[1], step))
+        return found
+
+    def _size(self, name: str) -> int:
+        """Number of units of a level, or of coefficients."""
+        return len(self.data.coords[self.spec.dims(name)[0]])
+
+    def _step(self, name: str) -> int:
+        """Number of units whose components are held at a time."""
+        return max(MOST_UNITS, MOST_NUMBERS // len(self._nodes_of(name)[1]))
 
     @one_blas_thread()
     def _cdf(self, name: str, values: Floats) -> Floats:
@@ -227,14 +305,71 @@ class IntegratedPosterior(ReferencePosterior):
     @cached_property
     def _moments(self) -> Moments:
         """Moments of the values over the whole lattice, and over half of it."""
+        every, few = (self.lattice.points, _both_weights(self.lattice)), self._few
+        if few is None:
+            return self._moments_over(*every)
+        above = self._moments_over(*every, groups=np.empty(0, dtype=np.intp))
+        groups = self._moments_over(few.points, few.weights)
+        return replace(
+            above,
+            means=(groups.means[0], *above.means[1:]),
+            variances=(groups.variances[0], *above.variances[1:]),
+        )
+
+    def _moments_over(
+        self, points: Floats, weights: Floats, groups: Indices | None = None
+    ) -> Moments:
+        """Moments over points (n, d) with weights (m, n), of all groups or of some."""
         marginal = self.marginal
         return gaussian.mixture_moments(
             marginal.data.tree,
-            marginal.variances(self.lattice.points),
-            _both_weights(self.lattice),
+            marginal.variances(points),
+            weights,
             marginal.coefficients,
             marginal.data.origin,
+            groups,
         )
+
+    @cached_property
+    def _few(self) -> Few | None:
+        """Few points for the groups' values, if there is much work and two degrees agree.
+
+        The difference falls geometrically: where it falls too slowly, no degree is good enough.
+        """
+        tree = self.marginal.data.tree
+        d = len(self.marginal.names)
+        if len(self.lattice) * tree.sizes[0] <= MOST_WORK[d]:
+            return None
+        panel, degrees = _panel(tree), DEGREES[d]
+        found: list[Floats] = []
+        errors: list[float] = []
+        for left, degree in zip(reversed(range(len(degrees))), degrees, strict=True):
+            points, weights = _compressed(self.lattice, degree)
+            found.append(self._on_panel(points, weights, panel))
+            if len(found) < 2:
+                continue
+            errors.append(float(np.abs(found[-1] - found[-2]).max()))
+            if errors[-1] <= AGREE:
+                return Few(points, weights, errors[-1])
+            if len(errors) > 1 and errors[-1] * (errors[-1] / errors[-2]) ** left > AGREE:
+                return None
+        return None
+
+    def _on_panel(self, points: Floats, weights: Floats, panel: Indices) -> Floats:
+        """Means, log sds and normal scores of a panel's values, in their posterior sds."""
+        moments = self._moments_over(points, weights, panel)
+        sd = np.sqrt(moments.variances[0])
+        some, (middle, unit) = weights[0] > 0, self._place_of_panel
+        components = self._standard_components(0, points[some], panel)
+        below = mixture.cdf(weights[0, some], *components, middle + AT * unit)
+        return np.concatenate([(moments.means[0] - middle) / unit, np.log(sd / unit), below])
+
+    @cached_property
+    def _place_of_panel(self) -> tuple[Floats, Floats]:
+        """Standardised means and sds of the panel's values at the lattice's heaviest point."""
+        best = self.lattice.points[[np.argmax(self.lattice.weights)]]
+        mean, sd = self._standard_components(0, best, _panel(self.marginal.data.tree))
+        return mean[0], sd[0]
 
     @cached_property
     def _nodes(self) -> tuple[Floats, Floats]:
@@ -251,25 +386,37 @@ class IntegratedPosterior(ReferencePosterior):
         weights = lattice.weights[kept]
         return lattice.points[kept], weights / weights.sum()
 
-    def _components(self, name: str) -> tuple[Floats, Floats, Floats]:
+    def _nodes_of(self, name: str) -> tuple[Floats, Floats]:
+        """Points and weights over which the distribution of a value is summed."""
+        return self._few.whole if name == "theta" and self._few else self._nodes
+
+    def _components(self, name: str, units: Indices | None = None) -> tuple[Floats, Floats, Floats]:
         """Weights (n,), means and sds (n, u) of the mixtures of a value, in the outcome's unit."""
         standard, prior = self.marginal.data, self.marginal.coefficients
-        points, weights = self._nodes
-        variances = self.marginal.variances(points)
+        points, weights = self._nodes_of(name)
         if name == "beta":
-            up = gaussian.upward_all(standard.tree, variances, prior)
+            up = gaussian.upward_all(standard.tree, self.marginal.variances(points), prior)
             covariance = standard.basis @ up.beta_covariance @ standard.basis.T
             sd = standard.scale * np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
-            return weights, standard.scale * up.beta @ standard.basis.T, sd
-        level = self.spec.values.index(name)
+            some = slice(None) if units is None else units
+            return weights, (standard.scale * up.beta @ standard.basis.T)[:, some], sd[:, some]
+        mean, sd = self._standard_components(self.spec.values.index(name), points, units)
+        return weights, standard.location + standard.scale * mean, standard.scale * sd
+
+    def _standard_components(
+        self, level: int, points: Floats, units: Indices | None = None
+    ) -> tuple[Floats, Floats]:
+        """Standardised means and sds of a level's values at points; both (n, u)."""
+        marginal = self.marginal
         mean, variance = gaussian.level_moments(
-            standard.tree, variances, prior, standard.origin, level
+            marginal.data.tree,
+            marginal.variances(points),
+            marginal.coefficients,
+            marginal.data.origin,
+            level,
+            units,
         )
-        return (
-            weights,
-            standard.location + standard.scale * mean,
-            standard.scale * np.sqrt(variance),
-        )
+        return mean, np.sqrt(variance)
 
     def _sd_quantiles(self, name: str, probabilities: Floats) -> Floats:
         """Quantiles of an sd, by bisection of its distribution function."""
@@ -331,6 +478,26 @@ def _both_weights(lattice: Lattice) -> Floats:
     """Weights over the whole lattice and over half of it; shape (2, n)."""
     half = np.where(lattice.half, lattice.weights, 0.0)
     return np.stack([lattice.weights, half / half.sum()])
+
+
+def _compressed(lattice: Lattice, degree: int) -> tuple[Floats, Floats]:
+    """Few points (n, d) of a lattice, and their weights (2, n) for the whole of it and for half."""
+    rules = [compress(lattice.points, weights, degree) for weights in _both_weights(lattice)]
+    chosen = np.unique(np.concatenate([places for places, _ in rules]))
+    weights = np.zeros((2, len(chosen)))
+    for row, (places, found) in zip(weights, rules, strict=True):
+        row[np.searchsorted(chosen, places)] = found
+    return lattice.points[chosen], weights
+
+
+def _panel(tree: Tree) -> Indices:
+    """Groups that stand for all: from the least to the largest in each respect that matters."""
+    parent = tree.parent(0)
+    away = tree.mean - tree.by_weight.centre[parent]
+    siblings = np.bincount(parent)[parent]
+    respects = (tree.weight, siblings, *away.T, np.sqrt(tree.weight) * away[:, -1])
+    ranks = np.linspace(0, len(parent) - 1, min(PANEL, len(parent))).astype(np.intp)
+    return np.unique([np.argpartition(values, ranks)[ranks] for values in respects])
 
 
 def _sd_moments(marginal: Marginal, lattice: Lattice) -> tuple[Floats, Floats]:

@@ -23,6 +23,7 @@ from hiermodels.design import (
     term_columns,
 )
 from hiermodels.errors import DataError, SpecError
+from hiermodels.failures import told_as_data_errors
 from hiermodels.formula import factors
 from hiermodels.gaussian import Floats
 from hiermodels.statistics import NO_GROUPS, SufficientStatistics, two_sum
@@ -30,12 +31,6 @@ from hiermodels.wording import LARGEST, listed, plural, short
 
 TOLERANCE = 1e-12  # of the scatter, by rounding, where deviations are not from the groups' means
 CATEGORIES = (nw.Categorical, nw.Enum)
-EXTRAS = {
-    nw.Implementation.POLARS: "polars",
-    nw.Implementation.DUCKDB: "duckdb",
-    nw.Implementation.DASK: "dask",
-    nw.Implementation.PYSPARK: "spark",
-}
 
 
 def as_lazy(data: Any) -> nw.LazyFrame[Any] | None:
@@ -80,7 +75,26 @@ def aggregate_lazily(
     -------
     SufficientStatistics
         With the groups in the order of their labels: lazy frames have none of their own.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be used as they are, or the engine fails.
     """
+    with told_as_data_errors(frame):
+        return _aggregated(frame, outcome, groups, se, covariates, levels, missing)
+
+
+def _aggregated(
+    frame: nw.LazyFrame[Any],
+    outcome: str | None,
+    groups: Sequence[str] | str | None,
+    se: str | None,
+    covariates: Sequence[str],
+    levels: Mapping[str, Sequence[str]] | None,
+    missing: Missing,
+) -> SufficientStatistics:
+    """Check the rows, and reduce them: see :func:`aggregate_lazily`."""
     columns = LazyColumns(frame)
     roles = infer_roles(columns, outcome, groups, se, term_columns(covariates))
     if not roles.groups:
@@ -90,7 +104,7 @@ def aggregate_lazily(
     numbers = [name for name in term_columns(covariates) if name not in categorical]
     numbers = [roles.outcome, *([roles.se] if roles.se else []), *numbers]
     _require_numbers(columns, numbers)
-    frame, middles, dropped = _without_gaps(columns, roles, numbers, categorical, missing)
+    frame, middles, kept, dropped = _without_gaps(columns, roles, numbers, categorical, missing)
     levels_by_text = _levels(columns, frame, covariates, categorical, levels)
     known = {name: tuple(values) for name, values in levels_by_text.items()}
     names, parts = layout(covariates, known)
@@ -101,6 +115,7 @@ def aggregate_lazily(
     sums = _sums_around_point(rows, roles, point)
     if sums.rounding > TOLERANCE:
         sums = _sums_around_means(rows, roles, len(point))
+    _check_unchanged(kept, int(sums.count.sum()))
     return _statistics(sums, roles, design, dropped)
 
 
@@ -158,15 +173,7 @@ class LazyColumns:
 def _collected(frame: nw.LazyFrame[Any]) -> nw.DataFrame[Any]:
     """Run a query, with polars in batches, which takes a third of the memory."""
     is_polars = frame.implementation is nw.Implementation.POLARS
-    try:
-        return frame.collect(engine="streaming") if is_polars else frame.collect()
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get(frame.implementation)
-        package = f"'hiermodels[{extra}]'" if extra else error.name
-        raise DataError(
-            f"data: {frame.implementation} needs the package {error.name!r}, which is not "
-            f"installed; pip install {package}"
-        ) from error
+    return frame.collect(engine="streaming") if is_polars else frame.collect()
 
 
 def _number(name: str) -> nw.Expr:
@@ -204,10 +211,11 @@ def _without_gaps(
     numbers: Sequence[str],
     categorical: Sequence[str],
     missing: Missing,
-) -> tuple[nw.LazyFrame[Any], dict[str, float], int]:
+) -> tuple[nw.LazyFrame[Any], dict[str, float], int, int]:
     """Check gaps and ranges in one query.
 
-    Returns the rows to use, a point in the midst of each column, and the number of other rows.
+    Returns the rows to use, a point in the midst of each column, and the numbers of rows that are
+    used and that are not.
     """
     used = [*roles.groups, *numbers, *categorical]
     any_gap = reduce(or_, map(columns.is_gap, used))
@@ -231,7 +239,16 @@ def _without_gaps(
         low, high = row[f"low_x{i}"], row[f"high_x{i}"]
         _check_range(name, low, high, name == roles.se)
         middles[name] = _rounded(row[f"mean_x{i}"], high - low)
-    return columns.frame.filter(~any_gap), middles, dropped
+    return columns.frame.filter(~any_gap), middles, int(row["rows"]) - dropped, dropped
+
+
+def _check_unchanged(checked: int, added: int) -> None:
+    """Refuse sums over other rows than those that were checked, in a query before."""
+    if added != checked:
+        raise DataError(
+            f"data: {checked} rows were checked, and then {added} were added up: they changed in "
+            f"between, or each query draws others. Store them, and fit what was stored"
+        )
 
 
 def _check_gaps(gaps: Mapping[str, int], gap: int, rows: int, missing: Missing) -> int:

@@ -209,7 +209,7 @@ class ReferencePosterior(ABC):
         """Quantiles of predicted values; shape (p, r)."""
 
     def __repr__(self) -> str:
-        lines = [*self.spec.describe(), str(self.data), *self._how()]
+        lines = [*self.spec.describe(), str(self.data), *self.how()]
         return "\n  ".join([f"{type(self).__name__} ({NO_ERROR})", *lines])
 
     @abstractmethod
@@ -237,7 +237,7 @@ class ReferencePosterior(ABC):
         """Density of a variable."""
 
     @abstractmethod
-    def _how(self) -> list[str]:
+    def how(self) -> list[str]:
         """How it was computed, for people to read."""
 
     def _names(self, var_names: Sequence[str] | str | None) -> list[str]:

@@ -367,13 +367,15 @@ def _means_under_both(spec: Spec, data: GroupedData) -> tuple[Floats, Floats]:
     old = spec.variance_prior(spec.spreads[-1])
     ratio = FlatSD().log_density_log_sd(log_sd) - old.log_density_log_sd(log_sd)
     other = np.exp(lattice.log_density - lattice.log_sum + ratio)
+    weights = np.stack([lattice.weights, other / other.sum()])
     standard = marginal.data
-    moments = gaussian.mixture_moments(
+    mean, variance = gaussian.level_moments(
         standard.tree,
         marginal.variances(lattice.points),
-        np.stack([lattice.weights, other / other.sum()]),
         marginal.coefficients,
         standard.origin,
+        top,
     )
-    means = standard.location + standard.scale * moments.means[top]
-    return means, standard.scale * np.sqrt(moments.variances[top][0])
+    means = weights @ mean
+    total = weights[0] @ (variance + (mean - means[0]) ** 2)
+    return standard.location + standard.scale * means, standard.scale * np.sqrt(total)

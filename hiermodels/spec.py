@@ -26,7 +26,8 @@ from hiermodels.priors import (
 )
 
 MOST_LEVELS = 2
-RESERVED = ("chain", "draw", "row", COEFFICIENT_DIM)  # dimensions that are there already
+# Dimensions that are there already.
+RESERVED = ("chain", "draw", "row", "quantile", COEFFICIENT_DIM)
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,11 @@ class Spec:
                     f"{name.replace('/', '_') + '_label'!r}"
                 )
         for role, column in (("outcome", self.outcome), ("se", self.se or "")):
-            if "/" in column or column in (*RESERVED, "group"):
+            if "/" in column or column in (*self.variables, *RESERVED, "group"):
                 raise SpecError(
-                    f"{role}: {column!r} cannot be the name of a variable in a DataTree; rename "
-                    f"this column, for example to {column.replace('/', '_') + '_column'!r}"
+                    f"{role}: {column!r} cannot be the name of a variable in a DataTree beside "
+                    f"this model's; rename this column, for example to "
+                    f"{column.replace('/', '_') + '_column'!r}"
                 )
         object.__setattr__(self, "priors", MappingProxyType(self._complete(self.priors)))
 

@@ -1,4 +1,4 @@
-"""How messages name columns, rows and values."""
+"""How messages name columns, rows and values, and which text can be kept."""
 
 from __future__ import annotations
 
@@ -33,3 +33,8 @@ def plural(count: int) -> str:
 def rows_named(labels: Sequence[Any]) -> str:
     """Write out the labels of some rows: ``"rows 0, 1 and 7 more"``."""
     return f"row{plural(len(labels))} {listed(labels)}"
+
+
+def is_storable(text: str) -> bool:
+    """Whether arrays of text and files can hold it: not empty, no NUL, no half of a pair."""
+    return bool(text) and "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from scipy import integrate, stats
 from scipy.stats import kstest, norm
 
 import hiermodels as hm
+from hiermodels.compare import Comparison
+from hiermodels.montecarlo import batch_means, combine
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +291,413 @@ def test_moments_that_do_not_exist_are_left_out(schools):
     comparison = hm.compare(few, few)
     assert np.isnan(comparison.table.loc[("tau", "mean"), "z"])
     assert comparison.passed
+
+
+@pytest.fixture(scope="module")
+def table(fit):
+    return hm.compare(fit, fit).table
+
+
+@pytest.mark.parametrize(("name", "label"), [("tau", "tau"), ("theta", "theta[C]")])
+def test_errors_of_means_and_sds_are_those_of_batches(fit, table, name, label):
+    exact = fit.reference()
+    draws = fit.datatree["posterior"][name]
+    x = draws.to_numpy() if name == "tau" else draws.sel(school="C").to_numpy()
+    at = {} if name == "tau" else {"school": "C"}
+    mean, sd = (float(moment[name].sel(at)) for moment in (exact.mean, exact.sd))
+    means, squares = (batch_means(h[:, :, None]) for h in (x - mean, (x - mean) ** 2 - sd**2))
+    for row, truth, error, ess in (
+        (table.loc[(label, "mean")], means, means.error, sd**2 / means.error**2),
+        (
+            table.loc[(label, "sd")],
+            squares,
+            squares.error / (2 * sd),
+            ((x - mean) ** 2).var() / squares.error**2,
+        ),
+    ):
+        found = row[["mcse", "z", "p", "ess", "df"]].to_numpy(float)
+        p = 2 * stats.t.sf(np.abs(truth.t), truth.freedom)
+        expected = np.ravel([error, truth.t, p, ess, truth.freedom])
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("thin", [1, 20])
+def test_errors_of_quantiles_are_those_of_shares(fit, thin):
+    """In units of the quantity from the spacing of the draws; with half the error at the least."""
+    draws = fit.datatree["posterior"].to_dataset()[["tau"]].isel(draw=slice(None, None, thin))
+    comparison = hm.compare(xr.DataTree.from_dict({"posterior": draws}), fit, var_names="tau")
+    x, u = draws["tau"].to_numpy(), comparison.pit["tau"].to_numpy()
+    floor = batch_means(np.sqrt(3) * (2 * u - 1)[:, :, None])
+    for label, q in (("5%", 0.05), ("50%", 0.5), ("95%", 0.95)):
+        row = comparison.table.loc[("tau", label)]
+        share = batch_means((q - (u <= q))[:, :, None])
+        least = np.sqrt(q * (1 - q) / 2) * floor.error.item()
+        error = max(share.error.item(), least)
+        ends = np.quantile(x, np.clip([q - error, q + error], 0, 1))
+        z = share.mean.item() / error
+        freedom = (floor if share.error.item() < least else share).freedom.item()
+        expected = {
+            "mcmc": np.quantile(x, q),
+            "exact": fit.reference().quantile(q, "tau")["tau"].item(),
+            "mcse": np.diff(ends).item() / 2,
+            "z": z,
+            "p": 2 * stats.t.sf(abs(z), freedom),
+            "ess": q * (1 - q) / error**2,
+            "df": freedom,
+        }
+        assert row[list(expected)].to_dict() == pytest.approx(expected, rel=1e-9)
+        assert row["direction"] == ("too high" if z > 0 else "too low")
+
+
+@pytest.mark.parametrize(("thin", "tail"), [(1, None), (20, 0.05)])
+def test_uniformity_is_neyman_s_test_with_both_ends(fit, thin, tail):
+    """Legendre's polynomials written out; a tail expects 20 effective draws, or 5 % of them."""
+    draws = fit.datatree["posterior"].to_dataset()[["mu"]].isel(draw=slice(None, None, thin))
+    comparison = hm.compare(xr.DataTree.from_dict({"posterior": draws}), fit, var_names=["mu"])
+    u = comparison.pit["mu"].to_numpy()[:, :, None]
+    smooth = [
+        np.sqrt(3) * (2 * u - 1),
+        np.sqrt(5) * (6 * u**2 - 6 * u + 1),
+        np.sqrt(7) * (20 * u**3 - 30 * u**2 + 12 * u - 1),
+        3 * (70 * u**4 - 140 * u**3 + 90 * u**2 - 20 * u + 1),
+    ]
+    parts = [batch_means(h) for h in smooth]
+    size = 1 / parts[0].error.item() ** 2
+    tail = tail or 20 / size
+    least = np.sqrt(tail * (1 - tail))
+    parts += [batch_means((v <= tail) - tail).at_least(least, parts[0]) for v in (u, 1 - u)]
+    worst = max(parts, key=lambda means: abs(means.t.item()))
+    row = comparison.table.loc[("mu", "uniformity")]
+    expected = {
+        "mcmc": kstest(u.ravel(), "uniform").statistic,
+        "exact": 0.0,
+        "z": worst.t.item(),
+        "p": combine([means.p.item() for means in parts]),
+        "ess": size,
+        "df": parts[0].freedom.item(),
+    }
+    assert row[list(expected)].to_dict() == pytest.approx(expected, rel=1e-9)
+    assert np.isnan(row["mcse"])
+
+
+def legendre(j):
+    """Distribution function of a density that departs from 1 by the jth polynomial alone."""
+    series = np.polynomial.Legendre.basis(j, domain=[0, 1])
+    return lambda u: u + 0.4 * (series.integ()(u) - series.integ()(0))
+
+
+@pytest.mark.parametrize(
+    ("sign", "law", "direction"),
+    [
+        (1, legendre(1), "too high"),
+        (-1, legendre(1), "too low"),
+        (1, legendre(2), "too wide"),
+        (-1, legendre(2), "too narrow"),
+        (1, legendre(3), "skewed to the right"),
+        (-1, legendre(3), "skewed to the left"),
+        (1, legendre(4), "too heavy in the tails and the middle"),
+        (-1, legendre(4), "too light in the tails and the middle"),
+        (1, lambda u: u + 0.02 * (np.minimum(u / 0.004, 1) - u), "too often very small"),
+        (-1, lambda u: u + 0.006 * (np.minimum(u / 0.006, 1) - u), "too rarely very small"),
+        (1, lambda u: u + 0.02 * (np.maximum((u - 0.996) / 0.004, 0) - u), "too often very large"),
+        (
+            -1,
+            lambda u: u + 0.006 * (np.maximum(1 + (u - 1) / 0.006, 0) - u),
+            "too rarely very large",
+        ),
+    ],
+)
+def test_each_component_of_uniformity_has_its_words(fit, sign, law, direction):
+    """Draws whose transforms have a law that departs from the uniform one in one way alone."""
+    exact = fit.reference()
+    grid = np.linspace(0, 1, 20_001)
+    below = grid + sign * (law(grid) - grid)
+    u = np.interp((np.arange(4000) + 0.5) / 4000, below, grid)
+    x = np.linspace(*exact.quantile([1e-5, 1 - 1e-5], "mu")["mu"].to_numpy(), 4001)
+    mu = np.random.default_rng(1).permutation(np.interp(u, exact.cdf("mu", x), x))
+    draws = xr.Dataset({"mu": (("chain", "draw"), mu.reshape(4, 1000))})
+    comparison = hm.compare(xr.DataTree.from_dict({"posterior": draws}), exact, var_names="mu")
+    row = comparison.table.loc[("mu", "uniformity")]
+    assert row["direction"] == direction
+    assert sign * row["z"] > 4
+
+
+def by_hand(rows, alpha=0.01, vectors=(), **options):
+    """A comparison from rows (quantity, statistic, z, p, direction), of 100 effective draws."""
+    index = pd.MultiIndex.from_tuples([row[:2] for row in rows], names=["quantity", "statistic"])
+    table = pd.DataFrame([row[2:] for row in rows], index, ["z", "p", "direction"])
+    table = table.assign(ess=100.0, df=30.0)
+    dims = {"theta": ("chain", "draw", "school")}
+    pit = xr.Dataset(
+        {
+            name: (dims.get(name, ("chain", "draw")), np.zeros((1,) * len(dims.get(name, "ab"))))
+            for name in dict.fromkeys(label.split("[")[0] for label, _ in index)
+        }
+    )
+    return Comparison(table, alpha, pit, **options)
+
+
+ROWS = [
+    ("mu", "mean", -5.6, 1e-7, "too low"),
+    ("mu", "sd", 40.0, 1e-99, "too large"),
+    ("mu", "uniformity", -5.5, 2e-7, "too low"),
+    ("tau", "mean", np.nan, np.nan, ""),
+    ("tau", "95%", 5.71, 1e-7, "too high"),
+    ("tau", "uniformity", 0.3, 0.8, "too high"),
+    ("theta[A]", "mean", 0.2, 0.8, "too high"),
+    ("theta[A]", "uniformity", 5.4, 3e-7, "too wide"),
+    ("theta[B]", "uniformity", 5.2, 4e-7, "skewed to the right"),
+]
+
+
+def test_a_verdict_names_the_three_worst():
+    """By p, then by the size of z, each quantity once; sds and empty rows are not judged."""
+    comparison = by_hand(ROWS, warnings=("It diverged.",))
+    p = np.array([row[3] for row in ROWS if row[1] != "sd" and row[3] == row[3]])
+    expected = np.arctan2(1, np.mean(1 / np.tan(np.pi * p))) / np.pi
+    assert comparison.p_value == pytest.approx(expected, rel=1e-12)
+    assert comparison.verdict.startswith(
+        f"The draws do NOT agree with the exact posterior (p = {expected:.2g} over 7 statistics, "
+        "alpha = 0.01): the 95% quantile of tau is too high (z = +5.7); mu is too low (mean, "
+        "z = -5.6); theta[A] is too wide (uniformity, z = +5.4). With 100 effective draws of "
+    )
+    assert comparison.verdict.endswith(" would be seen with probability 90%. It diverged.")
+
+
+def test_a_verdict_names_what_is_wrong_by_itself_or_the_worst():
+    """What is below alpha/rows, or the smallest p where none is."""
+
+    def verdict(second):
+        rows = [
+            ("mu", "uniformity", -3.0, 0.0026, "too low"),
+            ("tau", "uniformity", 3.1, second, "too high"),
+            ("theta[A]", "uniformity", 2.8, 0.0051, "too high"),
+            ("theta[B]", "uniformity", 2.8, 0.0051, "too high"),
+        ]
+        return by_hand(rows).verdict
+
+    worst = "): mu is too low (uniformity, z = -3.0). With"
+    assert worst in verdict(0.0027)
+    assert worst not in verdict(0.0025)
+    assert "): tau is too high (uniformity, z = +3.1). With" in verdict(0.0025 - 1e-6)
+    both = "): tau is too high (uniformity, z = +3.1); mu is too low (uniformity, z = -3.0). With"
+    assert both in verdict(0.0026)
+
+
+def test_draws_pass_where_p_is_alpha():
+    rows = [("mu", "uniformity", 2.0, 0.04, "too high")]
+    p = by_hand(rows).p_value
+    assert p == pytest.approx(0.04, rel=1e-12)
+    assert by_hand(rows, alpha=p).passed
+    assert not by_hand(rows, alpha=np.nextafter(p, 1)).passed
+    assert by_hand(rows, alpha=0.025).verdict.startswith(
+        "The draws agree with the exact posterior (p = 0.04 over 1 statistics, alpha = 0.025). "
+    )
+
+
+def test_the_bias_that_would_be_seen():
+    """A shift δ of a normal law moves √3(2u − 1) by √(3/π) δ; 1.28 is the 90 % point."""
+
+    def moved(shift):
+        mean = integrate.quad(
+            lambda x: np.sqrt(3) * (2 * norm.cdf(x + shift) - 1) * norm.pdf(x), -9, 9
+        )
+        return mean[0]
+
+    slope = (moved(1e-4) - moved(-1e-4)) / 2e-4
+    comparison = by_hand(ROWS)
+    comparison.table.loc[("tau", "uniformity"), ["ess", "df"]] = 64.0, 15.0
+    comparison.table.loc[("theta[B]", "uniformity"), "ess"] = 9.0
+    found = comparison.detectable
+    assert found.name == "detectable"
+    for name, ess, freedom in (("mu", 100, 30), ("tau", 64, 15), ("theta[B]", 9, 30)):
+        limit = stats.t(freedom).isf(0.01 / (2 * 6 * 7))
+        expected = (limit + norm.ppf(0.9)) / (slope * np.sqrt(ess))
+        assert found[name] == pytest.approx(expected, rel=1e-7)
+    # the hardest of mu and tau; of theta only where there is nothing else
+    assert (
+        f"With 64 effective draws of tau, a bias of {found['tau']:.2g} posterior sd in it would be "
+        f"seen with probability 90%."
+    ) in comparison.verdict
+    groups = by_hand([row for row in ROWS if row[0].startswith("theta")])
+    groups.table.loc[("theta[A]", "uniformity"), "ess"] = 12345.6
+    assert "With 100 effective draws of theta[B], a bias" in groups.verdict
+    one = by_hand(ROWS[2:3])
+    one.table["ess"] = 12345.6
+    assert "With 12,346 effective draws of mu, a bias" in one.verdict
+
+
+def test_what_is_shown_is_the_verdict_and_the_table():
+    rows = [(f"<b{i}>", "uniformity", 1.23456, 0.5, "too high") for i in range(60)]
+    comparison = by_hand(rows)
+    text, page = repr(comparison), comparison._repr_html_()
+    assert text.startswith(comparison.verdict + "\n")
+    assert page.startswith("<p>The draws agree")
+    assert "effective draws of &lt;b0&gt;, a bias" in page
+    for shown in (text, page):
+        assert "1.235" in shown
+        assert "1.2345" not in shown
+        assert shown.count("1.235") == 48
+    assert page.count("<table") == 1
+
+
+def tree_of(fit, **groups):
+    posterior = fit.datatree["posterior"].to_dataset()
+    return xr.DataTree.from_dict({"posterior": posterior} | groups)
+
+
+def test_divergences_are_told(fit):
+    diverging = xr.DataArray(np.zeros((4, 1000), bool), dims=("chain", "draw"))
+    diverging[1, [3, 5]] = True
+    found = hm.compare(tree_of(fit, sample_stats=xr.Dataset({"diverging": diverging})), fit)
+    assert found.warnings == (
+        "2 of the draws diverged: there the sampler may have missed a part of the posterior.",
+    )
+    assert found.verdict.endswith(found.warnings[0])
+    none = xr.Dataset({"diverging": xr.zeros_like(diverging)})
+    assert hm.compare(tree_of(fit, sample_stats=none), fit).warnings == ()
+    other = xr.Dataset({"lp": diverging})
+    assert hm.compare(tree_of(fit, sample_stats=other), fit).warnings == ()
+
+
+def test_observed_data_by_another_name_are_left_alone(schools, fit):
+    observed = xr.Dataset({"y": ("row", schools["y"].to_numpy()[::-1] * (1 + 1e-8))})
+    assert hm.compare(tree_of(fit, observed_data=observed), fit).passed
+    other = observed.rename(y="score") + 1
+    assert hm.compare(tree_of(fit, observed_data=other), fit).passed
+    for wrong in (observed.isel(row=slice(7)), observed * (1 + 1e-5)):
+        with pytest.raises(hm.SpecError, match="'y' in the group observed_data is not"):
+            hm.compare(tree_of(fit, observed_data=wrong), fit)
+
+
+def test_observed_rows_beside_statistics_are_counted():
+    """Rows cannot be compared with sums of them one by one, but their number can."""
+    data = hm.datasets.load_pastes()
+    roles = {"outcome": "strength", "groups": "batch"}
+    rows = hm.fit(data, **roles, random_seed=1)
+    exact = hm.reference(hm.SufficientStatistics.of(data, **roles))
+    assert hm.compare(rows.datatree, exact).passed
+    fewer = xr.Dataset({"strength": ("row", data["strength"].to_numpy()[:59])})
+    with pytest.raises(hm.SpecError, match="'strength' in the group observed_data is not"):
+        hm.compare(tree_of(rows, observed_data=fewer), exact)
+
+
+@pytest.mark.parametrize(
+    ("priors", "formula", "message"),
+    [
+        ({}, "y ~ x + (1 | g)", r"covariates is \('x',\) for the draws, and \(\) for the exact"),
+        ({}, "y ~ (1 | h)", r"levels is \('h',\) for the draws, and \('g',\) for the exact"),
+        (
+            {"sigma": hm.HalfNormal(2)},
+            "y ~ (1 | g)",
+            r"the prior of sigma is HalfNormal\(sd=2\) for",
+        ),
+    ],
+)
+def test_other_models_are_refused(priors, formula, message):
+    rng = np.random.default_rng(1)
+    group = np.repeat(list("abcde"), 4)
+    data = pd.DataFrame(
+        {"y": rng.normal(size=20), "x": rng.normal(size=20), "g": group, "h": group}
+    )
+    found = hm.fit(data, formula, priors=priors, draws=50, random_seed=1)
+    with pytest.raises(hm.SpecError, match="are of different models: " + message):
+        hm.compare(found, hm.reference(data, "y ~ (1 | g)"))
+
+
+def test_known_and_unknown_errors_are_different_models(schools, fit):
+    columns = schools[["school", "y"]]
+    twice = pd.concat([columns, columns.assign(y=columns["y"] + 1)])
+    other = hm.fit(twice, "y ~ (1 | school)", draws=50, random_seed=1)
+    with pytest.raises(hm.SpecError, match="se is False for the draws, and True for the exact"):
+        hm.compare(other, fit)
+
+
+def test_other_covariates_are_refused():
+    rng = np.random.default_rng(1)
+    group = np.repeat(list("abcde"), 4)
+    data = pd.DataFrame({"y": rng.normal(size=20), "x": rng.normal(size=20), "g": group})
+    formula = "y ~ x + (1 | g)"
+    found = hm.fit(data, formula, draws=50, random_seed=1)
+    assert hm.compare(found, hm.reference(data.sample(frac=1, random_state=1), formula)).passed
+    with pytest.raises(hm.SpecError, match="of different data: the covariates differ"):
+        hm.compare(found, hm.reference(data.assign(x=data["x"] * (1 + 1e-9)), formula))
+
+
+def grouped(seed=1):
+    rng = np.random.default_rng(seed)
+    group = np.repeat(list("abcdef"), [2, 3, 4, 5, 6, 7])
+    data = pd.DataFrame({"y": rng.normal(1e6, 1, 27), "x": rng.normal(size=27), "g": group})
+    return data.assign(se=rng.uniform(0.5, 1, 27))
+
+
+ROLES = {"outcome": "y", "groups": "g", "se": "se", "covariates": ["x"]}
+
+
+def changed_statistics(change, size):
+    statistics = hm.SufficientStatistics.of(grouped(), **ROLES)
+    name, at, amount = {
+        "numbers of rows": ("count", [0, 1], np.array([1, -1])),
+        "weights": ("weight", 2, statistics.weight[2]),
+        "means": ("mean", (3, 1), -1.0),
+        "covariate": ("mean", (3, 0), 1.0),
+        "scatter": ("scatter", (1, 1), statistics.scatter[1, 1]),
+    }[change]
+    values = getattr(statistics, name).copy()
+    values[at] += amount if name == "count" else amount * size
+    return replace(statistics, **{name: values})
+
+
+@pytest.mark.parametrize("change", ["numbers of rows", "weights", "means", "covariate", "scatter"])
+def test_other_statistics_are_refused(change):
+    """Beyond 1e-9 of their spread, within which sums are as they come."""
+    found = hm.fit(hm.SufficientStatistics.of(grouped(), **ROLES), draws=50, random_seed=1)
+    name = {"covariate": "means"}.get(change, change)
+    message = f"the draws and the exact posterior are of different data: the {name} of the groups"
+    with pytest.raises(hm.SpecError, match=message):
+        hm.compare(found, hm.reference(changed_statistics(change, 4e-9)))
+    if change != "numbers of rows":
+        assert hm.compare(found, hm.reference(changed_statistics(change, 2e-10))).passed
+
+
+def test_statistics_in_another_order_are_the_same():
+    found = hm.fit(hm.SufficientStatistics.of(grouped(), **ROLES), draws=50, random_seed=1)
+    mixed = grouped().sample(frac=1, random_state=1)
+    assert hm.compare(found, hm.reference(hm.SufficientStatistics.of(mixed, **ROLES))).passed
+
+
+def test_draws_of_other_dimensions_are_refused(fit):
+    draws = fit.datatree["posterior"].to_dataset()
+    with pytest.raises(
+        hm.SpecError, match="no group 'posterior'; found prior, posterior_predictive"
+    ):
+        hm.compare(xr.DataTree.from_dict({"prior": draws, "posterior_predictive": draws}), fit)
+    with pytest.raises(hm.SpecError, match="no group 'posterior'; found none"):
+        hm.compare(xr.DataTree(), fit)
+    message = r"no dimension 'school'; found mu, tau, theta on J\. Say with rename=\{…\} what it"
+    with pytest.raises(hm.SpecError, match=message):
+        hm.compare(changed_names(draws, school="J"), fit)
+    many = draws.assign(tau=draws["tau"].expand_dims(copy=2))
+    message = (
+        r"draws of 'tau' have dimensions \('copy', 'chain', 'draw'\); expected \['chain', 'draw'\]"
+    )
+    with pytest.raises(hm.SpecError, match=message):
+        hm.compare(xr.DataTree.from_dict({"posterior": many}), fit)
+    message = r"no variable 'tau'; expected mu, tau, theta, found mu, theta on school\. Say with"
+    with pytest.raises(hm.SpecError, match=message):
+        hm.compare(xr.DataTree.from_dict({"posterior": draws.drop_vars("tau")}), fit)
+    scalars = xr.DataTree.from_dict({"posterior": draws[["mu", "tau"]]})
+    with pytest.raises(hm.SpecError, match=r"no variable 'theta'; .*, found mu, tau\. Say with"):
+        hm.compare(scalars, fit)
+
+
+def changed_names(draws, **names):
+    return xr.DataTree.from_dict({"posterior": draws.rename(names)})
+
+
+def test_few_draws_are_enough(fit):
+    draws = fit.datatree["posterior"].to_dataset().isel(draw=slice(8))
+    assert hm.compare(xr.DataTree.from_dict({"posterior": draws}), fit).passed
 
 
 @pytest.mark.parametrize("backend", ["matplotlib", "plotly", "bokeh"])

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -123,6 +124,22 @@ def test_categories_keep_their_order_and_lose_those_that_do_not_occur():
     design = make("type", FRAME.assign(type=kind))
     assert design.levels == {"type": ("w", "v", "u")}
     assert design.names == ("type[v]", "type[u]")
+
+
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_levels_of_polars_categories_do_not_depend_on_the_order_of_rows(is_lazy):
+    """They came in the order in which polars met them, the first as the reference."""
+    frame = pl.DataFrame(
+        {
+            "g": ["a", "a", "b", "b", "c", "c"],
+            "side": pl.Series(["south", "north"] * 3, dtype=pl.Categorical),
+            "kind": pl.Series(["q", "p"] * 2 + ["p", "q"], dtype=pl.Enum(["q", "p"])),
+            "y": [1.0, 2.0, 4.0, 3.0, 0.0, 1.0],
+        }
+    )
+    data = frame.lazy() if is_lazy else frame
+    found = hm.SufficientStatistics.of(data, "y ~ side + kind + (1 | g)")
+    assert found.design.levels == {"side": ("north", "south"), "kind": ("q", "p")}
 
 
 @pytest.mark.parametrize("kind", ["string", "object", "category", "string[pyarrow]"])

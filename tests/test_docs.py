@@ -55,6 +55,17 @@ def test_the_table_of_floors_is_the_one_that_is_tested():
     assert not files
 
 
+def test_every_promise_names_tests_that_exist():
+    page = (ROOT / "docs" / "promises.md").read_text()
+    rows = re.findall(r"^\| (?!promised|---)(.*) \| (.*) \|$", page, re.MULTILINE)
+    assert rows
+    for promised, tests in rows:
+        named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", tests)
+        assert len(named) == tests.count("`") / 2 > 0, promised
+        for file, name in named:
+            assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text(), f"{file}::{name}"
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_stored_as_it_ran(path):
     notebook = json.loads(path.read_text())

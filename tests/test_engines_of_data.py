@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 from decimal import Decimal
 from fractions import Fraction
-from importlib.util import find_spec
+from functools import partial
 
+import engines
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,91 +19,19 @@ from hiermodels.formula import stated
 from hiermodels.lazy import as_lazy
 from hiermodels.statistics import SufficientStatistics, statistics_of
 
-pytestmark = pytest.mark.filterwarnings("ignore:Dask support is moving:FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Dask support is moving:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
+]
 
-ENGINES = {
-    "polars": "polars",
-    "duckdb": "duckdb",
-    "dask": "dask.dataframe",
-    "ibis": "ibis",
-    "pyspark": "pyspark",
-}
-ALL = ("pandas", "polars eager", "pyarrow", *ENGINES)
 OFFSET = 1e9
 
 
-def is_there(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-@pytest.fixture(scope="session")
-def spark():
-    from pyspark.sql import SparkSession
-
-    session = (
-        SparkSession.builder.master("local[1]")
-        .config("spark.ui.enabled", "false")
-        .config("spark.sql.shuffle.partitions", "2")
-        .getOrCreate()
-    )
-    yield session
-    session.stop()
-
-
-SLOW = {"pyspark": [pytest.mark.slow]}  # a minute to start, seconds for each query
-
-
-@pytest.fixture(params=[pytest.param(name, marks=SLOW.get(name, ())) for name in ALL])
-def put(request):
+@pytest.fixture(params=map(engines.parameter, engines.PUT))
+def put(request, tmp_path):
     """A function that puts a pandas frame into an engine."""
-    name = request.param
-    package = {"pandas": "pandas", "pyarrow": "pyarrow"}.get(name, ENGINES.get(name.split()[0]))
-    if not is_there(str(package)):
-        pytest.skip(f"{package} is not installed")
-
-    def to_arrow(frame: pd.DataFrame):
-        import pyarrow as pa
-
-        return pa.Table.from_pandas(frame, preserve_index=False)
-
-    def convert(frame: pd.DataFrame):
-        if name == "pandas":
-            return frame
-        if name == "pyarrow":
-            return to_arrow(frame)
-        if name == "polars eager":
-            import polars as pl
-
-            return pl.from_arrow(to_arrow(frame))
-        if name == "polars":
-            import polars as pl
-
-            return pl.from_arrow(to_arrow(frame)).lazy()
-        if name == "duckdb":
-            import duckdb
-
-            connection = duckdb.connect()
-            connection.register("rows", to_arrow(frame))
-            return connection.sql("select * from rows")
-        if name == "dask":
-            import dask.dataframe as dd
-
-            if "fee" in frame:  # else it would be text
-                import pyarrow as pa
-
-                frame = frame.astype({"fee": pd.ArrowDtype(pa.decimal128(10, 2))})
-            return dd.from_pandas(frame, npartitions=3)
-        if name == "ibis":
-            import ibis
-
-            return ibis.memtable(to_arrow(frame))
-        return request.getfixturevalue("spark").createDataFrame(to_arrow(frame))
-
-    convert.engine = name
-    return convert
+    engines.require(request.param)
+    return partial(engines.PUT[request.param], folder=tmp_path)
 
 
 def rows(seed: int = 1, size: int = 900, offset: float = OFFSET) -> pd.DataFrame:
@@ -311,7 +240,6 @@ def test_a_lazy_fit_keeps_no_rows(put):
     assert fit.data.has_rows == (as_lazy(put(needed(rows(), case))) is None)
 
 
-@pytest.mark.skipif(not is_there("polars"), reason="polars is not installed")
 def test_a_package_that_is_missing_is_named(monkeypatch):
     import narwhals as nw
     import polars as pl
@@ -324,7 +252,6 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
         hm.fit(pl.LazyFrame({"g": ["a"], "y": [1.0]}))
 
 
-@pytest.mark.skipif(not is_there("polars"), reason="polars is not installed")
 def test_rows_are_never_collected(monkeypatch):
     import polars as pl
 
@@ -343,7 +270,6 @@ def test_rows_are_never_collected(monkeypatch):
     assert max(sizes) == 10  # schools
 
 
-@pytest.mark.skipif(not is_there("polars"), reason="polars is not installed")
 @pytest.mark.parametrize(("apart", "queries"), [(0.0, 2), (5.0, 2), (1e3, 3), (1e9, 3)])
 @pytest.mark.parametrize("se", [None, "se"])
 def test_groups_far_apart_cost_no_digits_of_the_scatter(monkeypatch, apart, queries, se):
@@ -383,7 +309,6 @@ def scatter_with_many_digits(frame: pd.DataFrame, columns: list[str]) -> np.ndar
     return total.astype(float)
 
 
-@pytest.mark.skipif(not is_there("polars"), reason="polars is not installed")
 def test_sums_of_integers_are_exact():
     import polars as pl
 

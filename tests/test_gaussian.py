@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 from dense import conditional, log_likelihood, random_design
+from scipy import stats
+from scipy.sparse import csr_array
 
 from hiermodels import gaussian
-from hiermodels.gaussian import Coefficients, Tree, Variances
+from hiermodels.gaussian import Coefficients, Floats, Tree, UpperDraws, Variances
 
 CASES = [
     (levels, q, known, zero, seed)
@@ -65,6 +69,145 @@ def test_conditional_moments_are_the_dense_ones(levels, q, known, zero, seed):
     )
     np.testing.assert_allclose(found_mean, mean, rtol=0, atol=1e-10)
     np.testing.assert_allclose(found_variance, np.diag(covariance), rtol=0, atol=1e-10)
+
+
+@dataclass(frozen=True)
+class Several:
+    """A random design at several nodes, its covariates moved by ``origin``, and the dense truth.
+
+    Moving x by c moves the intercept to ``α + c'β``: its prior mean becomes the row ``[−c, m]``.
+    """
+
+    tree: Tree
+    variances: Variances
+    prior: Coefficients
+    origin: Floats
+    log_likelihood: Floats
+    mean: Floats  # (n, v): of [theta, (schools), root, beta] at the x that was 0, at each node
+    covariance: Floats  # (n, v, v)
+
+    @classmethod
+    def random(cls, levels, q, n=6):
+        rng = np.random.default_rng([19, levels, q])
+        design = random_design(rng, levels, q, known=False)
+        variances = Variances(tuple(setting(rng, levels, None, n)), rng.uniform(0.1, 3, n))
+        prior = independent(rng.normal(size=q + 1), rng.uniform(0.1, 2, q + 1))
+        nodes = [variances[slice(i, i + 1)] for i in range(n)]
+        truth = [conditional(design, node, prior) for node in nodes]
+        origin = rng.normal(size=q)
+        return cls(
+            replace(design, x=design.x - origin).tree,
+            variances,
+            replace(prior, root_row=np.append(-origin, prior.root_row[-1])),
+            origin,
+            np.array([log_likelihood(design, node, prior) for node in nodes]),
+            *(np.array(part) for part in zip(*truth, strict=True)),
+        )
+
+    def place(self, level):
+        """Where the units of a level, or β after the root, stand among all values."""
+        sizes = [*self.tree.sizes, 1, self.tree.n_covariates]
+        return slice(sum(sizes[:level]), sum(sizes[: level + 1]))
+
+    def mixed(self, weights):
+        """Mean and covariance of all values over nodes with these weights."""
+        mean = weights @ self.mean
+        away = self.mean - mean
+        within = np.einsum("n,nij->ij", weights, self.covariance)
+        return mean, within + (weights[:, None] * away).T @ away
+
+
+SEVERAL = [(levels, q, block) for levels in (1, 2) for q in (0, 2) for block in (1 << 15, 30)]
+
+
+@pytest.fixture
+def several(request, monkeypatch):
+    levels, q, block = request.param
+    monkeypatch.setattr(gaussian, "BLOCK", block)
+    return Several.random(levels, q)
+
+
+@pytest.mark.parametrize("several", SEVERAL, indirect=True)
+def test_moved_covariates_change_nothing(several):
+    """Neither the density nor, taken where x was 0, the values, at any node and level."""
+    case = several.tree, several.variances, several.prior
+    np.testing.assert_allclose(
+        gaussian.log_likelihood(*case), several.log_likelihood, rtol=0, atol=1e-10
+    )
+    up = gaussian.upward_all(*case)
+    np.testing.assert_allclose(up.log_likelihood, several.log_likelihood, rtol=0, atol=1e-10)
+    beta = several.place(len(several.tree.sizes) + 1)
+    np.testing.assert_allclose(up.beta, several.mean[:, beta], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(
+        up.beta_covariance, several.covariance[:, beta, beta], rtol=0, atol=1e-10
+    )
+    for level in range(len(several.tree.sizes) + 1):
+        place = several.place(level)
+        mean, variance = gaussian.level_moments(*case, several.origin, level)
+        np.testing.assert_allclose(mean, several.mean[:, place], rtol=0, atol=1e-10)
+        truth = np.diagonal(several.covariance, axis1=1, axis2=2)[:, place]
+        np.testing.assert_allclose(variance, truth, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("several", SEVERAL, indirect=True)
+def test_several_mixtures_at_once(several):
+    weights = np.random.default_rng(23).dirichlet(np.full(6, 0.4), 3)
+    found = gaussian.mixture_moments(
+        several.tree, several.variances, weights, several.prior, several.origin
+    )
+    beta = several.place(len(several.tree.sizes) + 1)
+    for i, row in enumerate(weights):
+        mean, covariance = several.mixed(row)
+        values = np.concatenate([*(m[i] for m in found.means), found.beta[i]])
+        np.testing.assert_allclose(values, mean, rtol=0, atol=1e-10)
+        variances = np.concatenate([v[i] for v in found.variances])
+        np.testing.assert_allclose(
+            variances, np.diag(covariance)[: len(variances)], rtol=0, atol=1e-10
+        )
+        np.testing.assert_allclose(
+            found.beta_covariance[i], covariance[beta, beta], rtol=0, atol=1e-10
+        )
+
+
+@pytest.mark.parametrize("several", SEVERAL, indirect=True)
+def test_values_together_with_coefficients(several):
+    """At each node and over weighted nodes, for some units of each level, at some x."""
+    rng = np.random.default_rng(29)
+    case = several.tree, several.variances
+    weights = rng.dirichlet(np.ones(6))
+    top = len(several.tree.sizes)
+    beta = several.place(top + 1)
+    for level, size in enumerate((*several.tree.sizes, 1)):
+        units = rng.permutation(size)[:3]
+        rows = several.place(level).start + units
+        each = gaussian.level_joint(*case, several.prior, level, units)
+        mixed = gaussian.mixture_joint(*case, weights, several.prior, level, units)
+        mean, covariance = several.mixed(weights)
+        truths = [(each, several.mean, several.covariance), (mixed, mean[None], covariance[None])]
+        asked = rng.integers(len(units), size=5)
+        x = rng.normal(size=(5, several.tree.n_covariates))
+        for found, mean, covariance in truths:
+            np.testing.assert_allclose(found.beta, mean[:, beta], rtol=0, atol=1e-10)
+            spread = covariance[:, beta, beta]
+            np.testing.assert_allclose(found.beta_covariance, spread, rtol=0, atol=1e-10)
+            lift = np.zeros((5, covariance.shape[1]))  # v + x'β, of all values
+            lift[np.arange(5), rows[asked]] = 1
+            lift[:, beta] = x
+            located, variance = found.at(asked, x - several.origin)
+            np.testing.assert_allclose(located, mean @ lift.T, rtol=0, atol=1e-10)
+            truth = np.einsum("ri,nij,rj->nr", lift, covariance, lift)
+            np.testing.assert_allclose(variance, truth, rtol=0, atol=1e-10)
+
+
+def test_interpolation_is_linear_in_every_array():
+    """Weights of nodes act on the arrays of the upward pass, one by one."""
+    several = Several.random(2, 2)
+    up = gaussian.upward_all(several.tree, several.variances, several.prior)
+    weights = np.random.default_rng(31).normal(size=(4, 6))
+    found = up.interpolated(csr_array(weights)).arrays
+    assert len(found) == 1 + 2 * 2 + 2
+    for mine, theirs in zip(found, up.arrays, strict=True):
+        np.testing.assert_allclose(mine, np.tensordot(weights, theirs, 1), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("levels", [1, 2])
@@ -126,6 +269,45 @@ def test_equal_weights_are_put_together_without_a_trace(monkeypatch, dense):
     assert found == pytest.approx(expected, abs=1e-11)
 
 
+def test_sums_by_weight_are_those_of_plain_loops():
+    """Around each parent's weighted mean, so that groups far from 0 lose no digits."""
+    rng = np.random.default_rng(6)
+    mean, weight = 1e6 + rng.normal(size=(12, 2)), rng.choice([1.0, 2.0, 5.0], 12)
+    parent = np.repeat(np.arange(3), [2, 4, 6])
+    found = Tree(mean, weight, np.zeros((2, 2)), 12, 0.0, (parent,)).by_weight
+    centre = [np.average(mean[parent == u], axis=0, weights=weight[parent == u]) for u in range(3)]
+    np.testing.assert_allclose(found.centre, centre, rtol=1e-15)
+    away = mean - found.centre[parent]
+    assert found.weight.tolist() == [1, 2, 5]
+    sums = found.sums.reshape(3, 3, 3)  # by weight, column and parent
+    for w, value in enumerate(found.weight):
+        here = weight == value
+        assert found.groups[w] == here.sum()
+        np.testing.assert_allclose(
+            found.product[w], (away[here].T @ away[here]).ravel(), rtol=1e-13
+        )
+        for u in range(3):
+            both = here & (parent == u)
+            expected = [both.sum(), *away[both].sum(axis=0)]
+            np.testing.assert_allclose(sums[w, :, u], expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(("kinds", "plain"), [(16, True), (17, False), (200, False)])
+def test_a_table_of_sums_that_is_mostly_empty_is_not_stored_in_full(kinds, plain):
+    """With 200 groups under 100 parents, 8 numbers a group are 16 weights of each parent."""
+    weight = 1.0 + np.arange(200) % kinds
+    tree = Tree(np.ones((200, 1)), weight, np.eye(1), 200, 0.0, (np.repeat(np.arange(100), 2),))
+    assert isinstance(tree.by_weight.sums, np.ndarray) == plain
+
+
+@pytest.mark.parametrize("q", [0, 2])
+def test_a_factor_of_the_prior_density_is_a_factor_of_the_likelihood(q):
+    several = Several.random(1, q)
+    prior = replace(several.prior, log_normalizer=several.prior.log_normalizer + 3.5)
+    found = gaussian.log_likelihood(several.tree, several.variances, prior)
+    np.testing.assert_allclose(found, several.log_likelihood + 3.5, rtol=0, atol=1e-10)
+
+
 def draw(tree, variances, prior, seed):
     upper_seed, group_seed = np.random.SeedSequence(seed).spawn(2)
     up = gaussian.upward_all(tree, variances, prior)
@@ -145,20 +327,106 @@ def test_many_nodes_are_as_one_at_a_time(monkeypatch):
     np.testing.assert_allclose(whole, single, rtol=0, atol=1e-12)
 
 
+def test_a_level_of_only_children_adds_its_spread_to_the_next():
+    """A tree of four levels from one of three: the same law, with the variances added."""
+    rng = np.random.default_rng(37)
+    design = random_design(rng, 2, 1, known=False)
+    tree, prior = design.tree, independent(np.array([0.3, -0.2]), np.array([0.5, 0.8]))
+    schools = np.arange(tree.sizes[1])
+    taller = replace(tree, parents=(*tree.parents, schools))
+    assert taller.sizes == (*tree.sizes, tree.sizes[1])
+    n = 4
+    low, middle, high = rng.uniform(0.1, 2, (3, n))
+    sigma2 = rng.uniform(0.1, 2, n)
+    short, tall = Variances((low, middle + high), sigma2), Variances((low, middle, high), sigma2)
+    np.testing.assert_allclose(
+        gaussian.log_likelihood(taller, tall, prior),
+        gaussian.log_likelihood(tree, short, prior),
+        rtol=0,
+        atol=1e-11,
+    )
+    for ours, theirs in ((0, 0), (1, 1), (3, 2)):
+        for mine, other in zip(
+            gaussian.level_moments(taller, tall, prior, np.zeros(1), ours),
+            gaussian.level_moments(tree, short, prior, np.zeros(1), theirs),
+            strict=True,
+        ):
+            np.testing.assert_allclose(mine, other, rtol=0, atol=1e-11)
+    still = Variances((low, middle, np.zeros(n)), sigma2)
+    up = gaussian.upward_all(taller, still, prior)
+    drawn = gaussian.draw_upper(taller, still, up, prior, np.random.SeedSequence(1))
+    classes, districts, root = drawn.levels
+    assert (len(classes), len(districts)) == (tree.sizes[1], tree.sizes[1])
+    np.testing.assert_allclose(districts, np.repeat(root, len(districts), axis=0), atol=1e-12)
+    assert (np.abs(classes - districts) > 1e-3).any(axis=1).all()
+
+
+def test_a_mixture_keeps_the_digits_of_its_heaviest_node():
+    """A far node of weight 1e-30 neither adds to the mean nor rounds the variance."""
+    far = 1e6
+    tree = Tree(np.array([[far], [-far], [-far]]), np.array([2.0, 1, 1]), np.zeros((1, 1)), 4, 0.0)
+    variances = Variances((np.array([0.0, 1e14, 0.0]),), np.full(3, 1e-2))
+    weights = np.array([[1e-30, 1.0, 1e-30]])
+    case = tree, variances, weights, Coefficients.flat()
+    moments = gaussian.mixture_moments(*case, np.zeros(0))
+    units = np.arange(3)
+    joint = gaussian.mixture_joint(tree, variances, weights[0], case[3], 0, units)
+    shrink = 1e-2 / tree.weight / (1e-2 / tree.weight + 1e14)
+    precision = (1 / (1e-2 / tree.weight + 1e14)).sum()
+    expected = (1 - shrink) * 1e-2 / tree.weight + shrink**2 / precision
+    for variance in (moments.variances[0][0], joint.variance[0]):
+        np.testing.assert_allclose(variance, expected, rtol=1e-12)
+
+
+def test_flat_priors_have_the_shape_that_is_asked_for():
+    for q, prior in ((0, Coefficients.flat()), (3, Coefficients.flat(3))):
+        assert prior.root_row.tolist() == [0] * (q + 1)
+        assert prior.mean.tolist() == [0] * q
+        assert prior.precision.tolist() == np.zeros((q, q)).tolist()
+        assert (prior.root_precision, prior.log_normalizer) == (0, 0)
+        assert prior.root_spread == np.inf
+
+
 @pytest.mark.parametrize("levels", [1, 2])
 def test_draws_have_the_conditional_moments(levels):
     rng = np.random.default_rng(11)
-    design = random_design(rng, levels, 1, known=False)
+    design = random_design(rng, levels, 2, known=False)
     n = 40_000
     one = Variances(tuple(setting(rng, levels, None)), np.ones(1))
     many = Variances(tuple(np.repeat(s, n) for s in one.spreads), np.repeat(one.sigma2, n))
-    prior = independent(np.array([0.3, -0.2]), np.array([0.5, 0.8]))
+    prior = independent(np.array([0.3, 0.7, -0.2]), np.array([0.5, 1.5, 0.8]))
     mean, covariance = conditional(design, one, prior)
     upper, groups = draw(design.tree, many, prior, 11)
     values = np.concatenate([groups, *upper.levels, upper.beta])
-    z = (values.mean(axis=1) - mean) / np.sqrt(np.diag(covariance) / n)
+    variance = np.diag(covariance)
+    z = (values.mean(axis=1) - mean) / np.sqrt(variance / n)
     assert np.abs(z).max() < 4.5
-    np.testing.assert_allclose(np.cov(values), covariance, rtol=0, atol=0.03 * covariance.max())
+    error = np.sqrt((np.outer(variance, variance) + covariance**2) / n)
+    assert (np.abs(np.cov(values) - covariance) < 4.5 * error).all()
+
+
+@pytest.mark.parametrize("kinds", [1, 40], ids=["equal weights", "different weights"])
+def test_groups_are_drawn_around_their_conditional_means(kinds):
+    """Given what stands above: each by itself, in every block of a random stream; in any unit."""
+    rng = np.random.default_rng(41)
+    g, n = 40, 10_000
+    weight = np.repeat(rng.uniform(1, 3, kinds), g // kinds)
+    parent = np.repeat(np.arange(8), 5)
+    tree = Tree(rng.normal(size=(g, 2)), weight, np.zeros((2, 2)), g, 0.0, (parent,))
+    spread, sigma2 = rng.uniform(0.1, 2, (2, n))
+    above, beta = rng.normal(size=(8, n)), rng.normal(size=(1, n))
+    upper = UpperDraws((above, np.zeros((1, n))), beta)
+    seed = np.random.SeedSequence(43, spawn_key=(2,))
+    case = tree, Variances((spread, np.ones(n)), sigma2), upper, seed
+    drawn = gaussian.draw_groups(*case, (1.0, np.zeros(n)))
+    error = sigma2 / weight[:, None]
+    shrink = error / (error + spread)
+    own = tree.mean[:, 1:] - tree.mean[:, :1] * beta
+    z = (drawn - shrink * above[parent] - (1 - shrink) * own) / np.sqrt((1 - shrink) * error)
+    assert stats.kstest(z.ravel(), "norm").pvalue > 1e-3
+    assert np.abs(np.cov(z) - np.eye(g)).max() < 5 * np.sqrt(2 / n)
+    again = gaussian.draw_groups(*case, (-3.0, above[0]))
+    np.testing.assert_allclose(again, above[0] - 3 * drawn, rtol=0, atol=1e-12)
 
 
 def test_draws_do_not_depend_on_how_the_work_is_cut(monkeypatch):

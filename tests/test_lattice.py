@@ -42,49 +42,82 @@ def test_moments_of_a_normal_density(d):
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
-def test_distribution_function_of_each_axis(d):
+def test_frame_of_a_normal_density_is_its_mean_and_cholesky_factor(d):
+    covariance, mean = COVARIANCE[:d, :d], np.array([3.0, -40.0, 0.5])[:d]
+    frame = lattice.find_frame(normal(covariance, mean), np.zeros((1, d)))
+    np.testing.assert_allclose(frame.modes, mean[None], rtol=0, atol=1e-8)
+    np.testing.assert_allclose(frame.basis, np.linalg.cholesky(covariance), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_distribution_function_and_density_of_each_axis(d):
     covariance, mean = COVARIANCE[:d, :d], np.zeros(d)
     density = normal(covariance, mean)
     frame = lattice.find_frame(density, np.ones((1, d)))
     grid = lattice.flood(density, frame, 0.35, no_weight)
     for axis in range(d):
-        sd = np.sqrt(covariance[axis, axis])
-        x = sd * np.linspace(-3, 3, 13)
-        np.testing.assert_allclose(grid.cdf(axis, x), stats.norm.cdf(x, scale=sd), atol=1e-10)
+        law = stats.norm(scale=np.sqrt(covariance[axis, axis]))
+        x = law.std() * np.linspace(-3, 3, 13)
+        np.testing.assert_allclose(grid.cdf(axis, x), law.cdf(x), rtol=0, atol=1e-10)
+        np.testing.assert_allclose(grid.density(axis, x), law.pdf(x), rtol=0, atol=1e-10)
+        assert (grid.density(axis, law.std() * np.linspace(8, 60, 99)) >= 0).all()
 
 
-def test_distribution_function_of_a_skew_density():
-    density = log_gamma(1.5)
-    frame = lattice.find_frame(density, np.zeros((1, 1)))
-    grid = lattice.flood(density, frame, 0.25, no_weight)
-    x = np.linspace(-4, 2, 20)
-    np.testing.assert_allclose(grid.cdf(0, x), stats.gamma(1.5).cdf(np.exp(x)), atol=1e-9)
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_polynomials_are_interpolated_exactly(d):
+    """Up to the ninth degree in each coordinate, and only where all places are at hand."""
+    rng = np.random.default_rng(d)
+    basis = np.linalg.cholesky(COVARIANCE[:d, :d])
+    index = np.stack(np.meshgrid(*[np.arange(-7, 8)] * d, indexing="ij"), axis=-1).reshape(-1, d)
+    index = rng.permutation(index)
+    grid = lattice.Lattice(np.full(d, 2.0), basis, index, np.zeros(len(index)), 1.0)
+    inside = rng.uniform(-3, 3, (40, d))
+    inside[:3] = np.array([-3 + 1e-9, 0, 3 - 1e-9])[:, None]
+    factors = rng.normal(size=(d, 10)) / 3.0 ** np.arange(10)
+
+    def polynomial(place):
+        return np.prod(
+            [np.polyval(f[::-1], column) for f, column in zip(factors, place.T, strict=True)],
+            axis=0,
+        )
+
+    weights = lattice.interpolation(grid, 2.0 + inside @ basis.T)
+    np.testing.assert_allclose(weights @ polynomial(index), polynomial(inside), rtol=0, atol=1e-9)
+    assert lattice.interpolation(grid, np.full((1, d), 2.0)).shape == (1, len(grid))
+    beyond = np.zeros((4, d))
+    beyond[:, -1] = [-3 - 1e-9, 3 + 1e-9, -20, 20]
+    assert np.isnan(lattice.interpolation(grid, 2.0 + beyond @ basis.T) @ np.ones(len(grid))).all()
 
 
-def test_a_weight_reaches_moments_that_the_density_alone_does_not():
-    """X = e^x with density ∝ x-tail exp(−1.2 x): E X needs points far beyond the density's end."""
-    density = lambda x: (-1.2 * np.logaddexp(0, x) + 1.5 * x - 1.5 * np.logaddexp(0, x))[:, 0]  # noqa: E731
-    # p(x) ∝ e^{1.5x} (1 + e^x)^{−2.7}: X is beta prime (1.5, 1.2), with mean 1.5/0.2
-    frame = lattice.find_frame(density, np.zeros((1, 1)))
-    without = lattice.flood(density, frame, 0.35, no_weight)
-    with_weight = lattice.flood(density, frame, 0.35, lambda x: np.maximum(x[:, 0], 0))
-    assert with_weight.weights @ np.exp(with_weight.points[:, 0]) == pytest.approx(7.5, rel=1e-9)
-    assert without.weights @ np.exp(without.points[:, 0]) != pytest.approx(7.5, rel=1e-4)
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_the_lattice_holds_what_is_high_enough_and_a_shell_around_it(monkeypatch, d):
+    """All points where density times weight is within exp(−36) of the density's top."""
+    monkeypatch.setitem(lattice.STRIDE, 1, 3)
+    spacing, centre = {1: 0.3, 2: 0.8, 3: 1.5}[d], 40.3
 
+    def density(x):
+        away = x - centre
+        return -0.5 * (away**2).sum(axis=1) * (1 + 0.5 * (away[:, 0] < 0))
 
-def test_half_the_points_are_a_lattice_of_wider_spacing():
-    density = log_gamma(1.0)
-    frame = lattice.find_frame(density, np.zeros((1, 2)))
-    coarse = lattice.flood(density, frame, 0.7, no_weight)
-    fine = lattice.flood(density, frame, 0.35, no_weight)
+    def log_weight(x):
+        return np.logaddexp(0, x[:, 0] - centre)
 
-    def difference(grid):
-        half = np.where(grid.half, grid.weights, 0)
-        return abs(half @ grid.points[:, 0] / half.sum() - grid.weights @ grid.points[:, 0])
-
-    truth = -np.euler_gamma  # E log X for X ~ Exponential(1)
-    assert abs(coarse.weights @ coarse.points[:, 0] - truth) < difference(coarse)
-    assert difference(fine) < 1e-8 < difference(coarse)
+    frame = lattice.Frame(np.full((1, d), centre), np.eye(d))
+    grid = lattice.flood(density, frame, spacing, log_weight)
+    n = int(15 / spacing)
+    box = np.stack(np.meshgrid(*[np.arange(-n, n + 1)] * d, indexing="ij"), axis=-1)
+    points = (centre + spacing * box).reshape(-1, d)
+    values = density(points) + log_weight(points)
+    high = (values > density(points).max() - 36).reshape(box.shape[:-1])
+    shell = high.copy()
+    for axis in range(d):
+        for steps in range(1, lattice.STRIDE[d] + 1):
+            shell |= np.roll(high, steps, axis) | np.roll(high, -steps, axis)
+    expected = box[shell]
+    assert {*map(tuple, grid.index.tolist())} == {*map(tuple, expected.tolist())}
+    assert len(grid) == len(expected)
+    np.testing.assert_allclose(grid.points, centre + spacing * grid.index, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(grid.log_density, density(grid.points), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("d", "spacing"), [(1, 0.5), (2, 0.75), (3, 1.0)])
@@ -93,6 +126,8 @@ def test_draws_are_from_the_density(d, spacing):
     frame = lattice.find_frame(density, np.zeros((1, d)))
     grid = lattice.flood(density, frame, spacing, no_weight)
     drawn = lattice.draw(grid, density, 20_000, np.random.default_rng(d))
+    assert drawn.points.shape == (20_000, d)
+    assert (drawn.log_density == density(drawn.points)).all()
     assert drawn.largest_ratio <= drawn.bound
     assert drawn.acceptance > 0.5
     for axis in range(d):
@@ -100,6 +135,62 @@ def test_draws_are_from_the_density(d, spacing):
         assert law.pvalue > 1e-4
     order = drawn.points[:, 0].argsort().argsort()
     assert abs(np.corrcoef(order[1:], order[:-1])[0, 1]) < 4 / np.sqrt(20_000)  # independent
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_ratio_and_acceptance_of_a_normal_density(d):
+    """The interpolant is lowest against the density in the middle of the cell at the mode.
+
+    There it is ``exp(−h²/8)`` of it along each axis.  Both have the integral 1, so that 1/bound of
+    the proposals are accepted.
+    """
+    h, size = 0.5, 20_000
+    density = normal(np.eye(d), np.zeros(d))
+    frame = lattice.Frame(np.full((1, d), -h / 2), np.eye(d))
+    grid = lattice.flood(density, frame, h, no_weight)
+    drawn = lattice.draw(grid, density, size, np.random.default_rng(d))
+    assert drawn.bound == 1.05 * (1 + h**2 / 8) ** d
+    assert drawn.largest_ratio == pytest.approx(np.exp(d * h**2 / 8), rel=2e-3)
+    assert drawn.largest_ratio <= np.exp(d * h**2 / 8) * (1 + 1e-12)
+    error = np.sqrt((drawn.bound - 1) / size) / drawn.bound
+    assert drawn.acceptance == pytest.approx(1 / drawn.bound, abs=4 * error)
+
+
+def test_tents_on_lonely_points_are_drawn_as_they_are():
+    """Where neighbours are missing the interpolant falls to 0: here it is the density itself."""
+    origin, step = np.array([5.0, -2.0]), np.array([[0.5, 0.0], [0.3, 2.0]])
+    index, height = np.array([[0, 4], [3, 1], [0, 0], [6, 0]]), np.array([3.0, 1.0, 2.0, 4.0])
+
+    def position(x):
+        return np.linalg.solve(step, (x - origin).T).T
+
+    def density(x):
+        tents = (1 - np.abs(position(x)[:, None] - index)).clip(0).prod(axis=2)
+        return np.log(tents @ height)
+
+    grid = lattice.Lattice(origin, step, index, np.log(height), 1.0)
+    drawn = lattice.draw(grid, density, 40_000, np.random.default_rng(1))
+    assert drawn.largest_ratio == pytest.approx(1, abs=1e-9)
+    away = position(drawn.points)[:, None] - index
+    own = np.abs(away).max(axis=2).argmin(axis=1)
+    assert stats.chisquare(np.bincount(own), 4000 * height).pvalue > 1e-3
+    for column in away[np.arange(40_000), own].T:
+        assert stats.kstest(column, stats.triang(0.5, -1, 2).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 50])
+def test_as_many_draws_as_are_asked_for(size):
+    """And the share of all that were looked at which were accepted, those beyond them too."""
+    density, looked = log_gamma(1.5), []
+    frame = lattice.find_frame(density, np.zeros((1, 2)))
+    grid = lattice.flood(density, frame, 0.7, no_weight)
+    counted = lambda x: looked.append(len(x)) or density(x)  # noqa: E731
+    drawn = lattice.draw(grid, counted, size, np.random.default_rng(1))
+    assert drawn.points.shape == (size, 2)
+    assert drawn.log_density.shape == (size,)
+    accepted = drawn.acceptance * sum(looked)
+    assert accepted == pytest.approx(round(accepted), abs=1e-9)
+    assert size <= accepted <= sum(looked)
 
 
 def test_a_bound_that_is_too_low_is_raised_and_the_draw_begun_again(monkeypatch):
@@ -123,6 +214,8 @@ def test_separate_modes_are_all_found():
         )
 
     frame = lattice.find_frame(density, np.array([[-9.0], [9.0]]))
+    np.testing.assert_allclose(frame.modes, [[10.0], [-10.0]], rtol=0, atol=1e-6)
+    assert frame.basis.item() == pytest.approx(0.8, abs=1e-7)  # of the highest
     grid = lattice.flood(density, frame, 0.4, no_weight)
     assert grid.log_integral == pytest.approx(0, abs=1e-9)
     assert grid.cdf(0, np.zeros(1))[0] == pytest.approx(0.3, abs=1e-9)
@@ -131,6 +224,43 @@ def test_separate_modes_are_all_found():
 def test_a_density_without_end_is_refused():
     with pytest.raises(LatticeError, match="rises without end"):
         lattice.find_frame(lambda x: x[:, 0], np.zeros((1, 1)))
+
+
+@pytest.mark.parametrize("start", [-30.0, 1.5])
+def test_modes_are_found_from_where_the_density_is_convex(start):
+    """Student's t curves upwards beyond its shoulders: Newton's step alone leads away."""
+    density = lambda x: stats.t(3).logpdf(x[:, 0])  # noqa: E731
+    frame = lattice.find_frame(density, np.array([[start]]))
+    assert frame.modes.item() == pytest.approx(0, abs=1e-3)
+    assert frame.basis.item() == pytest.approx(np.sqrt(3) / 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("power", [1.0, 1.4])
+def test_a_step_that_leads_down_is_shortened_and_the_search_ends_at_a_kink(power):
+    """Newton's step for |x|^1.4 goes from x to −1.5 x; at a kink no step leads up."""
+    frame = lattice.find_frame(lambda x: -(np.abs(x[:, 0]) ** power), np.array([[0.3]]))
+    assert abs(frame.modes.item()) < 0.02  # the width of the differences
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_a_density_that_does_not_end_is_refused(monkeypatch, axis, side):
+    """On one side of one axis; nor is one with a mode so far away."""
+    monkeypatch.setitem(lattice.BOX, 2, 64)
+    frame = lattice.Frame(np.zeros((1, 2)), np.eye(2))
+
+    def open_on_one_side(x):
+        return -3 * np.abs(x[:, 1 - axis]) - 40 * np.maximum(-side * x[:, axis], 0)
+
+    message = "does not end within 32 points of its mode"
+    with pytest.raises(LatticeError, match=message):
+        lattice.flood(open_on_one_side, frame, 1.0, no_weight)
+    modes = np.zeros((2, 2))
+    modes[1, axis] = 1000 * side
+    density = normal(np.eye(2), np.zeros(2))
+    with pytest.raises(LatticeError, match=message):
+        lattice.flood(density, lattice.Frame(modes, np.eye(2)), 1.0, no_weight)
+    assert len(lattice.flood(density, frame, 1.0, no_weight)) > 200
 
 
 def test_draws_are_reproduced_by_the_seed():
