@@ -235,8 +235,8 @@ def bench_peers(sizes: tuple[int, ...] = SIZES) -> Found:
 
 
 def growth(runs: list[Found]) -> Found:
-    """Slope of log time against log groups over the larger half of the sizes, at least two."""
-    done = [run for run in runs if "seconds" in run]
+    """Slope of log time against log groups over the last two decades that were reached."""
+    done = finished(runs)
     upper = [run for run in done if run["groups"] >= done[-1]["groups"] / 100]
     if len(upper) < 2:
         return {}
@@ -256,13 +256,15 @@ def print_tables(found: Found) -> None:
     print()
     for name, peer in found["peers"].items():
         slope = f"time ~ groups^{peer['exponent']:.2f}; " if "exponent" in peer else ""
-        estimates = ", ".join(f"{value:.4f}" for value in last(peer["runs"])["estimate"])
-        print(f"{name}: {slope}{peer['versions']}; mu, tau, sigma: {estimates}")
+        print(f"{name}: {slope}{peer['versions']}")
+        for run in finished(peer["runs"])[-1:]:
+            estimates = ", ".join(f"{value:.4f}" for value in run["estimate"])
+            print(f"    mu, tau, sigma of {run['groups']:,} groups: {estimates}")
 
 
-def last(runs: list[Found]) -> Found:
-    """The largest run that ended."""
-    return [run for run in runs if "seconds" in run][-1]
+def finished(runs: list[Found]) -> list[Found]:
+    """Runs that ended within the limits."""
+    return [run for run in runs if "seconds" in run]
 
 
 CELLS: dict[str, Callable[[Found], str]] = {

@@ -45,15 +45,13 @@ def run_parts(
 ) -> None:
     """Run the parts of a benchmark that the command line names, or all.
 
-    With ``--quick`` small forms of them, of those that have one; with ``--save`` what a part
-    returns goes into ``results.json``, from which the documentation is made.
+    With ``--quick`` small forms of them, of those that have one.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(parts)}; or all")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
-    parser.add_argument("--save", action="store_true", help="keep results for the documentation")
     asked = parser.parse_args()
     for part in asked.parts:
         if part not in parts:
@@ -65,13 +63,11 @@ def run_parts(
     print(f"hiermodels {hiermodels.__version__}, {describe_machine(*COMPARED)}")
     for part in asked.parts or list(chosen):
         if part in chosen:
-            found = chosen[part]()
-            if asked.save and found is not None:
-                save(part, found)
+            chosen[part]()
 
 
 def save(part: str, found: Any) -> None:
-    """Keep the results of a part."""
+    """Keep the results of a part in ``results.json``, from which the documentation is made."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     RESULTS.write_text(json.dumps(results | {part: found}, indent=1, sort_keys=True) + "\n")
 
