@@ -1,7 +1,7 @@
 """Take the figures of docs/benchmarks.md that stand in tables, and put them there.
 
-``python benchmarks/publish.py`` measures (some ten minutes), writes ``results.json``, and from it
-the tables and the picture; ``--render`` does the last only.
+``make figures`` measures (some ten minutes), writes ``results.json``, and from it
+the tables and the picture; ``make figures ARGS=--render`` does the last only.
 """
 
 from __future__ import annotations
