@@ -5,10 +5,12 @@ STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
 ENGINES := .venv-engines
 ENGINES_STAMP := $(ENGINES)/.installed
+BENCH := .venv-bench
+BENCH_STAMP := $(BENCH)/.installed
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test engines lint types docs notebooks bench install clean
+.PHONY: help demo test engines lint types docs notebooks bench figures install clean
 
 help: ## Show this list
 	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=/path/to/python]'
@@ -39,17 +41,20 @@ notebooks: $(DOCS_STAMP) ## Run the notebooks; ARGS=--overwrite stores what they
 	@$(RUN) pytest --nbmake --nbmake-timeout=600 $(ARGS) notebooks
 	@$(VENV)/bin/python notebooks/strip_metadata.py
 
-bench: $(STAMP) ## Run the benchmarks
+bench: $(BENCH_STAMP) ## Run the benchmarks; ARGS=--quick for small forms of them
 	@set -e; for file in benchmarks/bench_*.py; do \
 		[ -e "$$file" ] || { echo 'No benchmarks/bench_*.py here.' >&2; exit 1; }; \
-		echo "$$file"; $(VENV)/bin/python "$$file" $(ARGS); \
+		echo "$$file"; $(BENCH)/bin/python "$$file" $(ARGS); \
 	done
+
+figures: $(BENCH_STAMP) ## Measure anew what docs/benchmarks.md shows in tables, and put it there
+	@$(BENCH)/bin/python benchmarks/publish.py $(ARGS)
 
 install: $(STAMP) ## Prepare .venv and do nothing else
 	@echo '$(VENV) is ready.'
 
 clean: ## Remove .venv, caches and what was built
-	@rm -rf $(VENV) $(ENGINES) build dist docs/_build docs/generated htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(ENGINES) $(BENCH) build dist docs/_build docs/generated htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last and holds this folder's path, because an environment that was moved
@@ -65,17 +70,25 @@ $(STAMP): pyproject.toml constraints.txt
 $(DOCS_STAMP): $(STAMP)
 	$(call install_with_extras,$(VENV),docs$(comma)notebooks)
 
-# Dask stays out of .venv, because xarray imports it wherever it is installed, and Spark is large.
-# Their environment lies on top of .venv, whose packages it sees by way of layer.pth.
-site_packages = import sysconfig; print(sysconfig.get_path("purelib"))
-
+# Dask and sparse, which bambi needs, stay out of .venv, because xarray imports them wherever they
+# are installed, and Spark is large.
 $(ENGINES_STAMP): $(STAMP)
-	@echo 'Making $(ENGINES) with Dask, Ibis and Spark, on top of $(VENV) ...'
-	@$(RUN) venv --clear --without-pip $(ENGINES)
-	@below=$$($(VENV)/bin/python -c '$(site_packages)'); \
-	here=$$($(ENGINES)/bin/python -c '$(site_packages)'); \
-	printf 'import site; site.addsitedir("%s")\n' "$$below" > "$$here/layer.pth"
+	$(call make_layer,$(ENGINES),Dask$(comma) Ibis and Spark)
 	$(call install_with_extras,$(ENGINES),dask$(comma)ibis$(comma)spark)
+
+$(BENCH_STAMP): $(STAMP)
+	$(call make_layer,$(BENCH),bambi and statsmodels)
+	$(call install_with_extras,$(BENCH),bench)
+
+# An environment that lies on top of .venv, whose packages it sees by way of layer.pth.
+site_packages = import sysconfig; print(sysconfig.get_path("purelib"))
+define make_layer
+@echo 'Making $(1) with $(2), on top of $(VENV) ...'
+@$(RUN) venv --clear --without-pip $(1)
+@below=$$($(VENV)/bin/python -c '$(site_packages)'); \
+here=$$($(1)/bin/python -c '$(site_packages)'); \
+printf 'import site; site.addsitedir("%s")\n' "$$below" > "$$here/layer.pth"
+endef
 
 comma := ,
 define install_with_extras

@@ -24,7 +24,9 @@ def main() -> None:
     """Calibrate every case and print a row for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--simulations", type=int, default=1000)
-    simulations = parser.parse_args().simulations
+    parser.add_argument("--quick", action="store_true", help="few simulations")
+    asked = parser.parse_args()
+    simulations = 50 if asked.quick else asked.simulations
     print(describe_machine("numpy", "scipy"))
     print(f"{simulations} simulations of each case\n")
     every = []

@@ -13,11 +13,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-import resource
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -30,9 +28,11 @@ import xarray as xr
 from measure import (
     Stages,
     duration,
+    exponent,
     goal,
     in_fresh_process,
     in_turn,
+    peak_memory,
     run_parts,
     seconds,
     spread,
@@ -252,19 +252,6 @@ def require_finite(*moments: xr.Dataset) -> None:
             raise ArithmeticError("a mean or an sd is not finite")
 
 
-def peak_memory() -> float:
-    """Largest resident memory of this process so far, in GiB.
-
-    Linux's ``ru_maxrss`` begins with that of the parent process; ``VmHWM`` does not.
-    """
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 2**20
-    unit = 2**30 if sys.platform == "darwin" else 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
 # --- growth -------------------------------------------------------------------------------------
 
 
@@ -309,10 +296,9 @@ def report_growth(what: str, sizes: Sequence[int], times: Sequence[float]) -> No
         ],
     )
     upper = [i for i, size in enumerate(sizes) if size >= sizes[-1] // 100]
-    logs = np.log([(sizes[i], times[i]) for i in upper])
-    exponent = float(np.polyfit(logs[:, 0], logs[:, 1], 1)[0])
-    verdict = goal(exponent, MOST_EXPONENT)
-    print(f"time ~ groups^{exponent:.2f} from {sizes[upper[0]]:,} groups on ({verdict})")
+    slope = exponent([sizes[i] for i in upper], [times[i] for i in upper])
+    verdict = goal(slope, MOST_EXPONENT)
+    print(f"time ~ groups^{slope:.2f} from {sizes[upper[0]]:,} groups on ({verdict})")
 
 
 PARTS = {

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import os
 import platform
+import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -12,10 +16,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import hiermodels
 
+RESULTS = Path(__file__).parent / "results.json"
 COMPARED = ("numpy", "scipy", "pandas", "xarray", "pymc", "nutpie")
 
 
@@ -30,19 +38,38 @@ def describe_machine(*packages: str) -> str:
     return f"{', '.join(found)}; {len(os.sched_getaffinity(0))} cores"
 
 
-def run_parts(doc: str | None, parts: Mapping[str, Callable[[], None]]) -> None:
-    """Run the parts of a benchmark that the command line names, or all."""
+def run_parts(
+    doc: str | None,
+    parts: Mapping[str, Callable[[], Any]],
+    quick: Mapping[str, Callable[[], Any]] | None = None,
+) -> None:
+    """Run the parts of a benchmark that the command line names, or all.
+
+    With ``--quick`` small forms of them, of those that have one.
+    """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(parts)}; or all")
-    chosen = parser.parse_args().parts or list(parts)
-    for part in chosen:
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    asked = parser.parse_args()
+    for part in asked.parts:
         if part not in parts:
             parser.error(f"expected one of {', '.join(parts)}; found {part!r}")
+    chosen = quick or {} if asked.quick else parts
+    if not chosen:
+        print("skipped: no quick form")
+        return
     print(f"hiermodels {hiermodels.__version__}, {describe_machine(*COMPARED)}")
-    for part in chosen:
-        parts[part]()
+    for part in asked.parts or list(chosen):
+        if part in chosen:
+            chosen[part]()
+
+
+def save(part: str, found: Any) -> None:
+    """Keep the results of a part in ``results.json``, from which the documentation is made."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps(results | {part: found}, indent=1, sort_keys=True) + "\n")
 
 
 def seconds(call: Callable[[], Any]) -> float:
@@ -61,16 +88,63 @@ def in_turn(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[
     return times
 
 
-def in_fresh_process(code: str, *arguments: str) -> str:
+class Exceeded(Exception):
+    """A benchmark's own process took more time or memory than it was allowed."""
+
+
+OUT_OF_MEMORY = ("MemoryError", "memory allocation", "bad_alloc", "annot allocate", "OutOfMemory")
+
+
+def in_fresh_process(code: str, *arguments: str, limit: float | None = None) -> str:
     """Run Python code in a process of its own; return the last line that it prints.
 
     ``-P`` leaves out the current folder, so that it imports what this process imports.
+
+    Raises
+    ------
+    Exceeded
+        If it takes longer than ``limit`` seconds, or runs out of the memory that it allows itself.
     """
-    command = [sys.executable, "-P", "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"a benchmark's own process failed:\n{done.stderr}")
-    return done.stdout.strip().splitlines()[-1]
+    command = [sys.executable, "-P", "-W", "ignore", "-c", code, *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, start_new_session=True, **pipes) as process:
+        try:
+            out, err = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired as error:
+            os.killpg(process.pid, signal.SIGKILL)  # with the processes that it started
+            raise Exceeded(f"over {limit:g} s") from error
+    if process.returncode:
+        if any(sign in err for sign in OUT_OF_MEMORY):
+            raise Exceeded("out of memory")
+        raise RuntimeError(f"a benchmark's own process failed:\n{err}")
+    return out.strip().splitlines()[-1]
+
+
+def limit_memory(gib: float) -> None:
+    """Let this process and those that it starts hold this much data in memory, and no more.
+
+    Files that are mapped into memory do not count: the kernel can drop these.
+    """
+    resource.setrlimit(resource.RLIMIT_DATA, (int(gib * 2**30),) * 2)
+
+
+def peak_memory() -> float:
+    """Largest resident memory of this process so far, in GiB.
+
+    Linux's ``ru_maxrss`` begins with that of the parent process; ``VmHWM`` does not.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**20
+    unit = 2**30 if sys.platform == "darwin" else 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def exponent(sizes: Sequence[float], times: Sequence[float]) -> float:
+    """Slope of log time against log size, by least squares."""
+    x, y = (np.log(values) for values in (sizes, times))
+    return float(np.polyfit(x, y, 1)[0])
 
 
 class Stages:

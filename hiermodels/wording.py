@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of pairs
 LARGEST = 1e150  # whose square is still a floating-point number
 SHOWN = 5  # rows or names in a message
 LONGEST = 40  # characters of one of them
@@ -37,4 +39,4 @@ def rows_named(labels: Sequence[Any]) -> str:
 
 def is_storable(text: str) -> bool:
     """Whether arrays of text and files can hold it: not empty, no NUL, no half of a pair."""
-    return bool(text) and "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
+    return bool(text) and not UNSTORABLE.search(text)
