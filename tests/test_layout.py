@@ -20,7 +20,7 @@ STOREYS = """
     recipe rank estimates components sensitivity storage parquet
     engines.nuts engines.exact engines models parameterization
     simulation reference integrated conjugate noise_free conditional marginal posterior
-    page tables inputs propriety spec sufficient aggregate lazy statistics new_rows
+    page tables inputs propriety memory spec sufficient aggregate lazy statistics new_rows
     data priors design formula uniformity montecarlo mixture cubature gaussian lattice datasets
     blas parallel progress files wording errors
 """
