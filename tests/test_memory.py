@@ -103,7 +103,7 @@ def test_draws_on_demand_and_from_the_priors_have_a_budget_too():
     data = hm.datasets.load_eight_schools()
     priors = {"mu": hm.Normal(0, 10), "tau": hm.HalfNormal(5)}
     fit = hm.fit(data, priors=priors, draws=1000, memory_budget=0, random_seed=1)
-    with pytest.raises(hm.SpecError, match="prior_predictive .* more than memory_budget"):
+    with pytest.raises(hm.SpecError, match=r"prior_predictive .* more than memory_budget"):
         fit.prior_predictive(draws=1000, memory_budget=1e5)
     assert fit.prior_predictive(draws=10, memory_budget=1e5)["prior"].sizes["draw"] == 10
     assert fit.draws(memory_budget=0).shape == (4, 1000, 8)  # 64 MiB are always allowed
