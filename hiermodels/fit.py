@@ -544,6 +544,55 @@ class Fit:
             progressbar=progressbar,
         )
 
+    def to_zarr(self, folder: str | os.PathLike[str], *, progressbar: bool | None = None) -> Path:
+        """Write ``datatree`` as a Zarr store, with the draws of all groups, whole or not at all.
+
+        Draws that were not kept, being too many for the memory, are made and written some groups
+        at a time: the same, bit for bit, as :meth:`draws` makes.  They are read lazily with
+        ``xarray.open_datatree(folder, engine="zarr")``: only those of the groups that are
+        selected, in chunks of all draws of some groups.
+
+        Parameters
+        ----------
+        folder : str or path
+            A store that was written here is replaced, at the end; another folder that is not
+            empty is left alone.
+        progressbar : bool, optional
+            Whether to show progress; by default on a terminal.
+
+        Returns
+        -------
+        Path
+            Of the folder.
+
+        Raises
+        ------
+        SpecError
+            If a column's name cannot be that of a folder.
+        DataError
+            If the store cannot be written, or zarr is missing (``pip install
+            'hiermodels[zarr]'``); what was there before is as it was.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> import hiermodels as hm
+        >>> import xarray as xr
+        >>> schools = hm.datasets.load_eight_schools()
+        >>> fit = hm.fit(schools, random_seed=1, memory_budget=0)
+        outcome = y, groups = school, se = sigma (se, outcome, groups inferred)
+        >>> with TemporaryDirectory() as folder:
+        ...     path = fit.to_zarr(Path(folder) / "schools.zarr")
+        ...     with xr.open_datatree(path, engine="zarr") as tree:
+        ...         theta = tree["posterior"]["theta"].sel(school=["A"]).load()
+        >>> theta.equals(fit.draws(["A"]))
+        True
+        """
+        from hiermodels.zarr_store import write_zarr
+
+        return write_zarr(self.posterior, folder, progressbar)
+
     def report(
         self,
         path: str | os.PathLike[str],
