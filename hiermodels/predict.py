@@ -29,13 +29,14 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from hiermodels import memory
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats, Indices
+from hiermodels.memory import MEMORY_BUDGET
 from hiermodels.new_rows import NewRows, every_unit, kinds, read_new_rows
 from hiermodels.noise_free import NO_MOMENT, ReferencePosterior, Target
 from hiermodels.options import names, probabilities, real_number, real_numbers
 from hiermodels.posterior import (
-    MEMORY_BUDGET,
     SAMPLE_DIMS,
     Posterior,
     Seed,
@@ -187,14 +188,15 @@ class Prediction:
             If they would take more memory than ``memory_budget``.
         """
         draws = self.posterior.datatree["posterior"].to_dataset()
-        size = 8.0 * len(self.names) * len(self) * draws.sizes["chain"] * draws.sizes["draw"]
-        if size > self._memory_budget:
-            raise SpecError(
-                f"{len(self):,} rows × {size / 8 / len(self.names) / len(self):,.0f} draws of "
-                f"{' and '.join(self.names)} need {size / 2**30:.1f} GiB, more than "
-                f"memory_budget={self._memory_budget:.3g} bytes. Raise it, or predict fewer rows "
-                f"at a time; .mean, .sd, .quantile and .to_frame need no draws"
-            )
+        size = draws.sizes["chain"] * draws.sizes["draw"]
+        memory.require(
+            memory.of_numbers(self.names, len(self), size),
+            size,
+            self._memory_budget,
+            "Raise it, or predict fewer rows at a time; .mean, .sd, .quantile and .to_frame need "
+            "no draws",
+            always=0,
+        )
         dims = (*SAMPLE_DIMS, "row")
         variables = zip(self.names, _draw(self, draws), strict=True)
         coords = {dim: draws[dim] for dim in SAMPLE_DIMS} | {"row": self._row_labels}

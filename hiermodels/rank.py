@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import Floats
+from hiermodels.memory import MEMORY_BUDGET
 from hiermodels.noise_free import NO_ERROR, ReferencePosterior
 from hiermodels.options import real_number
 from hiermodels.parallel import for_each
-from hiermodels.posterior import MEMORY_BUDGET, Posterior, level_draws
+from hiermodels.posterior import Posterior, level_draws
 from hiermodels.tables import (
     CI_PROB,
     Summary,
