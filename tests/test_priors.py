@@ -185,6 +185,23 @@ def test_tails_too_heavy_for_a_table_are_refused():
 
 
 @dataclass(frozen=True)
+class Clinging(hm.VariancePrior):
+    """``p(log τ) ∝ τ^0.02 exp(−τ)``: much of it at sds below any that can be measured."""
+
+    scale: ClassVar = "sd"
+    lower_tail: ClassVar[float] = 0.01
+    upper_tail: ClassVar[float] = -np.inf
+
+    def log_density_log_sd(self, t):
+        return 0.02 * t - np.exp(t)
+
+
+def test_lower_tails_too_heavy_for_a_table_are_refused():
+    with pytest.raises(hm.SpecError, match=r"give Clinging a method draw\(size, rng\)"):
+        Clinging().draw(3, np.random.default_rng(1))
+
+
+@dataclass(frozen=True)
 class Rayleigh(hm.VariancePrior):
     """``p(τ) = τ/s² exp(−τ²/2s²)``: a prior of a user's own."""
 
