@@ -54,6 +54,7 @@ def test_improper_densities():
 def test_logarithms_may_be_whole_numbers(prior):
     t = np.array([-1, 0, 2])
     found = prior.log_density_log_sd(t)
+    assert found.dtype == float
     np.testing.assert_array_equal(found, prior.log_density_log_sd(t.astype(float)))
 
 
