@@ -276,13 +276,28 @@ values = st.sampled_from(VALUES) | quarters | wholes | texts
 
 
 @st.composite
-def columns_of_anything(draw: Any, size: int) -> Any:
-    """A column: plain but for a value or two, or of a few values that may be anything."""
-    plain = draw(st.sampled_from([quarters, wholes, texts, values]))
-    found = draw(st.lists(plain, min_size=size, max_size=size))
-    for place in draw(st.lists(st.integers(0, size - 1), max_size=2)):
+def columns_of_anything(draw: Any, size: int, usual: st.SearchStrategy[Any]) -> pd.Series:
+    """A column of objects: what is usual, mostly, and now and then a value that may be anything."""
+    strange = draw(st.sampled_from([0, 0, 0, 1, 1, 2, size]))
+    found = draw(st.lists(usual, min_size=size, max_size=size))
+    for place in draw(st.lists(st.integers(0, size - 1), min_size=strange, max_size=strange)):
         found[place] = draw(values)
     series = pd.Series(index=range(size), dtype=object)
     for i, value in enumerate(found):
         series.iat[i] = value
     return series
+
+
+@st.composite
+def frames_of_anything(draw: Any, names: Sequence[str], size: int) -> pd.DataFrame:
+    """Columns ``y``, ``e`` and ``x`` of numbers and others of labels, or of anything."""
+    few = draw(st.lists(wholes | texts | quarters | values, min_size=2, max_size=4))
+    usual = {
+        "y": quarters | wholes,
+        "e": st.integers(1, 12).map(lambda n: n / 4),
+        "x": draw(st.sampled_from([quarters, wholes, st.sampled_from(few), st.booleans()])),
+    }
+    labels = st.sampled_from([value for value in few if isinstance(value, str)] or ["a", "b", "c"])
+    return pd.DataFrame(
+        {name: draw(columns_of_anything(size, usual.get(name, labels))) for name in names}
+    )

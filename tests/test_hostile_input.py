@@ -185,3 +185,12 @@ def test_options_of_another_kind_are_refused_by_name(fit, message):
     """They raised whatever stood in their way, and ``cdf`` of nan was 0."""
     with pytest.raises(hm.HierModelsError, match=f"^{message}"):
         WRONG_OPTIONS[message](fit)
+
+
+def test_no_probability_exceeds_one():
+    """The distribution function of an sd was 1.000002 far in its tail, and less at infinity."""
+    exact = hm.reference(rows(), **ROLES, covariates="x", priors={"tau": hm.HalfNormal(1)})
+    for name in ("tau", "sigma", "mu"):
+        found = exact.cdf(name, [-np.inf, 0.0, 5.0, 7.0, 10.0, 100.0, 1e10, 1e300, np.inf])
+        assert ((found >= 0) & (found <= 1)).all()
+        assert (found[0], found[-1]) == (0, 1)
