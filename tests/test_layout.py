@@ -22,7 +22,7 @@ STOREYS = """
     simulation reference integrated conjugate noise_free conditional marginal posterior
     page tables inputs propriety spec sufficient aggregate lazy statistics new_rows
     data priors design formula uniformity montecarlo mixture gaussian lattice datasets
-    blas parallel files wording errors
+    hdf5 blas parallel files wording errors
 """
 FLOORS = STOREYS.split()
 HEAVY = (
