@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hiermodels.design import Design, build, check_rank, term_columns
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import Floats, Indices
-from hiermodels.wording import LARGEST, listed, plural, rows_named, short
+from hiermodels.wording import LARGEST, listed, plural, printable, rows_named, short
 
 type Missing = Literal["error", "drop"]
 
@@ -49,7 +49,7 @@ class Roles:
     def announce(self) -> None:
         """Print the roles, if any was inferred."""
         if self.inferred:
-            print(f"{self} ({', '.join(self.inferred)} inferred)")
+            print(printable(f"{self} ({', '.join(self.inferred)} inferred)"))
 
     def __str__(self) -> str:
         found = {"outcome": self.outcome, "groups": "/".join(self.groups), "se": self.se}

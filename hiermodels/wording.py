@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 LARGEST = 1e150  # whose square is still a floating-point number
 SHOWN = 5  # rows or names in a message
 LONGEST = 40  # characters of one of them
+COMMANDS = ("Cc", "Cs", "Zl", "Zp")  # categories of characters that do something, unseen
+BIDIRECTIONAL = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 def short(value: Any) -> str:
@@ -33,3 +36,22 @@ def plural(count: int) -> str:
 def rows_named(labels: Sequence[Any]) -> str:
     """Write out the labels of some rows: ``"rows 0, 1 and 7 more"``."""
     return f"row{plural(len(labels))} {listed(labels)}"
+
+
+def printable(text: str) -> str:
+    r"""Text for a terminal, with what would command it written out, such as ``\x1b``.
+
+    Labels and names come from files.  Lines and tabs stay, and so does all that can be read.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode() if _commands(character) else character
+        for character in text
+    )
+
+
+def _commands(character: str) -> bool:
+    """Whether a character moves a terminal's cursor, or turns the direction of what follows."""
+    return character not in "\n\t" and (
+        unicodedata.category(character) in COMMANDS
+        or unicodedata.bidirectional(character) in BIDIRECTIONAL
+    )
