@@ -193,6 +193,10 @@ def _fit(options: argparse.Namespace) -> int:
     from hiermodels.fit import fit
 
     written = [files.target(path) for path in (options.out, options.report) if path]
+    if options.data.resolve() in written:
+        raise SpecError(
+            f"expected another file to write to; {str(options.data)!r} is the table itself"
+        )
     if len(set(written)) < len(written):  # both rather now than after an hour
         raise SpecError(
             f"--report: expected another file than --out; both are {str(options.out)!r}"
