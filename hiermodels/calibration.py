@@ -28,8 +28,8 @@ import xarray as xr
 from hiermodels import uniformity
 from hiermodels.data import GroupedData, GroupedRows, Missing, require_rows
 from hiermodels.engines import Refit, get_refitter, integer_seed
-from hiermodels.errors import SpecError
-from hiermodels.files import replacing, target
+from hiermodels.errors import DataError, SpecError
+from hiermodels.files import target
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.inputs import announce, prepare
 from hiermodels.posterior import (
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 type Result = dict[str, dict[str, Floats]]  # of a simulation: values by group and name
 
 LOG_LIKELIHOOD = "log_likelihood"
+CALIBRATION = "calibration"  # what a file holds beside the groups
 GROUPS = ("prior_sbc", "sample_stats")  # of the DataTree; ArviZ looks for the first
 QUALITY = ("divergences", "r_hat")  # attributes in which an engine says how it did
 FEWEST = 10  # simulations
@@ -480,7 +481,7 @@ class _Record:
             for group, values in some[0].items()
         }
         tree = from_dict(groups, coords=self.coords, dims=self.dims)
-        tree.attrs["calibration"] = json.dumps({**self.identity, "random_seed": str(self.seed)})
+        tree.attrs[CALIBRATION] = json.dumps({**self.identity, "random_seed": str(self.seed)})
         return tree
 
     @contextmanager
@@ -502,10 +503,12 @@ class _Record:
 
     def save(self) -> None:
         """Write the file, whole or not at all."""
+        from hiermodels import storage
+
         if self.path is None or not self.results:
             return
-        with replacing(self.path) as temporary:
-            self.datatree(self.finished).to_netcdf(temporary, engine="h5netcdf")
+        groups = storage.groups_of(self.datatree(self.finished))
+        storage.write(self.path, groups, {CALIBRATION: {**self.identity, "random_seed": self.seed}})
 
 
 def _load(path: Path, identity: Mapping[str, str], random_seed: Seed) -> tuple[int, list[Result]]:
@@ -516,29 +519,35 @@ def _load(path: Path, identity: Mapping[str, str], random_seed: Seed) -> tuple[i
     SpecError
         If the file is none of ours, or that of another calibration.
     """
+    from hiermodels import storage
+
     remedy = "Give another path, or remove this file to begin anew"
     try:
-        with xr.open_datatree(path, engine="h5netcdf") as tree:
-            found = json.loads(tree.attrs["calibration"])
-            groups = {name: tree[name].to_dataset().isel(chain=0).load() for name in GROUPS}
-    except (OSError, KeyError, ValueError) as error:
-        raise SpecError(f"path: {str(path)!r} does not hold a calibration. {remedy}") from error
-    wanted = dict(identity)
+        whole, content = storage.read(path)
+    except DataError as error:
+        raise SpecError(
+            f"path: {str(path)!r} does not hold a calibration. {remedy}. What is wrong: {error}"
+        ) from error
+    if CALIBRATION not in content:
+        raise SpecError(f"path: {str(path)!r} does not hold a calibration. {remedy}")
+    found = content[CALIBRATION]
+    groups = {name: whole[f"/{name}"].isel(chain=0) for name in GROUPS}
+    wanted: dict[str, Any] = dict(identity)
     if random_seed is not None:
-        wanted["random_seed"] = str(integer_seed(random_seed))
+        wanted["random_seed"] = integer_seed(random_seed)
     other = [name for name, value in wanted.items() if found.get(name) != value]
     if other:
         name = other[0]
         raise SpecError(
             f"path: {str(path)!r} holds a calibration of another {', '.join(other)}: expected "
-            f"{wanted[name]!r}, found {found.get(name)!r}. {remedy}"
+            f"{str(wanted[name])!r}, found {str(found.get(name))!r}. {remedy}"
         )
     arrays = {
         group: {str(name): values.to_numpy() for name, values in dataset.items()}
         for group, dataset in groups.items()
     }
     size = groups["prior_sbc"].sizes["draw"]
-    return int(found["random_seed"]), [
+    return found["random_seed"], [
         {group: {name: v[i] for name, v in values.items()} for group, values in arrays.items()}
         for i in range(size)
     ]

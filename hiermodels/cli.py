@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hiermodels import __version__
 from hiermodels.errors import DataError, HierModelsError, SpecError
 from hiermodels.priors import PRIORS, Prior, parse_prior
+from hiermodels.wording import printable
 
 if TYPE_CHECKING:
     from hiermodels.fit import Fit
@@ -41,7 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _tell(message: object, *_: object, **__: object) -> None:
     """Print a message, without where in the code it arose."""
-    print(f"hiermodels: {message}", file=sys.stderr)
+    print(printable(f"hiermodels: {message}"), file=sys.stderr)
+
+
+def _show(text: object) -> None:
+    """Print a result; its labels may come from a file that somebody else has made."""
+    print(printable(f"{text}"))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -188,6 +194,10 @@ def _fit(options: argparse.Namespace) -> int:
     from hiermodels.lazy import as_lazy
 
     written = [files.target(path) for path in (options.out, options.report) if path]
+    if options.data.resolve() in written:
+        raise SpecError(
+            f"expected another file to write to; {str(options.data)!r} is the table itself"
+        )
     if len(set(written)) < len(written):  # both rather now than after an hour
         raise SpecError(
             f"--report: expected another file than --out; both are {str(options.out)!r}"
@@ -206,11 +216,9 @@ def _fit(options: argparse.Namespace) -> int:
         chains=options.chains,
         random_seed=options.seed,
     )
-    print(result)
-    print()
-    print(result.summary().to_string(**SHOWN))
+    _show(f"{result}\n\n{result.summary().to_string(**SHOWN)}")
     if options.out:
-        print(f"\nsaved as {result.to_netcdf(options.out)}")
+        _show(f"\nsaved as {result.to_netcdf(options.out)}")
     if options.report:
         _write_report(result, options)
     return 0
@@ -226,7 +234,7 @@ def _write_report(result: Fit, options: argparse.Namespace) -> None:
         source=options.data,
         progress=lambda title: _tell(f"report: {title} …"),
     )
-    print(f"\nreport in {path}")
+    _show(f"\nreport in {path}")
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -248,7 +256,7 @@ def _compare(options: argparse.Namespace) -> int:
     draws = draws or read_draws(options.mcmc)
     rename = {theirs: ours for ours, theirs in pairs.items()}
     result = compare(draws, exact, options.alpha, rename=rename)
-    print(result)
+    _show(result)
     return 0 if result.passed else DISAGREE
 
 
@@ -290,7 +298,7 @@ def _scan(path: Path) -> Any:
             pl.read_parquet_schema(file)
         except pl.exceptions.PolarsError as error:
             raise DataError(f"{str(file)!r} cannot be read: {error}") from error
-    return pl.scan_parquet(files)
+    return pl.scan_parquet(files, glob=False)  # brackets and stars are names
 
 
 def _read_table(path: Path, lazy: bool) -> Any:

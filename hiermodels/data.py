@@ -18,7 +18,7 @@ from hiermodels.design import Design, as_float, build, check_rank, is_number, te
 from hiermodels.errors import DataError, SpecError
 from hiermodels.formula import column_names, require_name
 from hiermodels.gaussian import Floats, Indices
-from hiermodels.wording import LARGEST, is_storable, listed, plural, rows_named, short
+from hiermodels.wording import LARGEST, is_storable, listed, plural, printable, rows_named, short
 
 type Missing = Literal["error", "drop"]
 
@@ -51,7 +51,7 @@ class Roles:
     def announce(self) -> None:
         """Print the roles, if any was inferred."""
         if self.inferred:
-            print(f"{self} ({', '.join(self.inferred)} inferred)")
+            print(printable(f"{self} ({', '.join(self.inferred)} inferred)"))
 
     def __str__(self) -> str:
         found = {"outcome": self.outcome, "groups": "/".join(self.groups), "se": self.se}

@@ -1,10 +1,12 @@
-"""Independent pieces of work in several threads."""
+"""Independent pieces of work in several threads, and settings that threads share."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from threading import Lock
 
 MOST_THREADS = 8
 
@@ -24,3 +26,41 @@ def for_each[Part](function: Callable[[Part], None], parts: Sequence[Part]) -> N
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(function, parts):
             pass
+
+
+class Shared:
+    """A setting of the whole process, made while any of its threads needs it.
+
+    Threads that each put back what they found would, where they overlap, take the setting from one
+    another, and the last would leave it as it found it: made.
+
+    Parameters
+    ----------
+    setting : callable
+        Returns a context that makes the setting and puts back what was before.
+    """
+
+    def __init__(self, setting: Callable[[], AbstractContextManager[object]]) -> None:
+        self._setting, self._lock = setting, Lock()
+        self._users, self._made = 0, ExitStack()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._lock.acquire,
+                after_in_parent=self._lock.release,
+                after_in_child=self._lock.release,
+            )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have the setting made until the end of the block."""
+        with self._lock:
+            if not self._users:
+                self._made.enter_context(self._setting())
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._made.close()

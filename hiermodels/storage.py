@@ -18,7 +18,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import xarray as xr
 
@@ -27,6 +26,7 @@ from hiermodels.design import Design
 from hiermodels.errors import DataError, SpecError
 from hiermodels.files import replacing, target
 from hiermodels.gaussian import UpperDraws
+from hiermodels.hdf5 import screen, sealed
 from hiermodels.marginal import DrawsOnDemand, Marginal, Values
 from hiermodels.posterior import SAMPLE_DIMS, Posterior
 from hiermodels.priors import PRIORS
@@ -83,7 +83,7 @@ def save(posterior: Posterior, path: str | os.PathLike[str]) -> Path:
         "certificate": posterior.certificate,
         "draw_groups": _on_demand(posterior),
     }
-    return _write(path, _groups(posterior.datatree), content)
+    return write(path, groups_of(posterior.datatree), content)
 
 
 def save_statistics(statistics: SufficientStatistics, path: str | os.PathLike[str]) -> Path:
@@ -95,11 +95,17 @@ def save_statistics(statistics: SufficientStatistics, path: str | os.PathLike[st
         As :func:`save`.
     """
     target(path)
-    return _write(path, {}, {STATISTICS: statistics})
+    return write(path, {}, {STATISTICS: statistics})
 
 
-def _write(path: str | os.PathLike[str], groups: Groups, content: Mapping[str, Any]) -> Path:
-    """Write groups of a datatree, and this package's own group beside them."""
+def write(path: str | os.PathLike[str], groups: Groups, content: Mapping[str, Any]) -> Path:
+    """Write groups of a datatree, and this package's own group beside them.
+
+    Raises
+    ------
+    SpecError, DataError
+        As :func:`save`.
+    """
     groups, renamed = without_spaces(groups)
     arrays: dict[str, Any] = {}
     packed = {name: _pack(value, name, arrays) for name, value in content.items()}
@@ -149,18 +155,31 @@ def load_statistics(path: str | os.PathLike[str]) -> SufficientStatistics:
     FileNotFoundError, DataError
         As for :func:`load`.
     """
+    content = read(path)[1]
+    if STATISTICS not in content:
+        raise DataError(
+            f"{str(path)!r}: expected statistics saved by SufficientStatistics.to_netcdf; found "
+            f"something else. hiermodels.load reads fits"
+        )
+    statistics: SufficientStatistics = content[STATISTICS]
+    return statistics
+
+
+def read(path: str | os.PathLike[str]) -> tuple[Groups, dict[str, Any]]:
+    """Read what :func:`write` has written; of a file from elsewhere, its groups and no content.
+
+    Raises
+    ------
+    FileNotFoundError, DataError
+        As for :func:`load`.
+    """
     groups = _read(path)
     own = groups.pop(OWN, xr.Dataset())
-    if "format_version" in own.attrs:
-        _check_version(path, own)
-        with _explaining(path):
-            content = _content(groups, own)
-        if STATISTICS in content:
-            return content[STATISTICS]
-    raise DataError(
-        f"{str(path)!r}: expected statistics saved by SufficientStatistics.to_netcdf; found "
-        f"something else. hiermodels.load reads fits"
-    )
+    if "format_version" not in own.attrs:
+        return groups, {}
+    _check_version(path, own)
+    with _explaining(path):
+        return groups, _content(groups, own)
 
 
 def _content(groups: Groups, own: xr.Dataset) -> dict[str, Any]:
@@ -209,9 +228,12 @@ def _read(path: str | os.PathLike[str]) -> Groups:
     if not file.exists():
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     if not file.is_file():
-        raise DataError(f"{str(path)!r}: expected a netCDF file; found a folder")
-    with _explaining(path), h5py.File(file), _opened(file) as opened:  # h5py fails without a trace
-        return {name: dataset.load().drop_encoding() for name, dataset in opened.items()}
+        what = "a folder" if file.is_dir() else "what is not a regular file"
+        raise DataError(f"{str(path)!r}: expected a netCDF file; found {what}")
+    with _explaining(path):
+        screen(file)
+        with _opened(file) as opened:
+            return {name: dataset.load().drop_encoding() for name, dataset in opened.items()}
 
 
 def _require_draws(path: str | os.PathLike[str], groups: Groups) -> None:
@@ -259,7 +281,8 @@ def _check_version(path: str | os.PathLike[str], own: xr.Dataset) -> None:
         )
 
 
-def _groups(tree: xr.DataTree) -> Groups:
+def groups_of(tree: xr.DataTree) -> Groups:
+    """The groups of a datatree by their paths."""
     groups = {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
     if OWN in groups:
         raise SpecError(f"datatree: a group {OWN!r} cannot be stored; give it another name")
@@ -360,7 +383,7 @@ def _image(groups: Groups) -> bytes:
             f"this fit cannot be stored as netCDF: {type(error).__name__}: {error}. It holds text "
             f"without NUL and numbers; names must not be empty or '.'"
         ) from error
-    return image.getvalue()
+    return sealed(image.getvalue())
 
 
 def _check_written(file: Path, checksums: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of pairs
 LARGEST = 1e150  # whose square is still a floating-point number
 SHOWN = 5  # rows or names in a message
 LONGEST = 40  # characters of one of them
+COMMANDS = ("Cc", "Cs", "Zl", "Zp")  # categories of characters that do something, unseen
+BIDIRECTIONAL = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 def short(value: Any) -> str:
@@ -40,3 +43,22 @@ def rows_named(labels: Sequence[Any]) -> str:
 def is_storable(text: str) -> bool:
     """Whether arrays of text and files can hold it: not empty, no NUL, no half of a pair."""
     return bool(text) and not UNSTORABLE.search(text)
+
+
+def printable(text: str) -> str:
+    r"""Text for a terminal, with what would command it written out, such as ``\x1b``.
+
+    Labels and names come from files.  Lines and tabs stay, and so does all that can be read.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode() if _commands(character) else character
+        for character in text
+    )
+
+
+def _commands(character: str) -> bool:
+    """Whether a character moves a terminal's cursor, or turns the direction of what follows."""
+    return character not in "\n\t" and (
+        unicodedata.category(character) in COMMANDS
+        or unicodedata.bidirectional(character) in BIDIRECTIONAL
+    )

@@ -22,7 +22,7 @@ STOREYS = """
     simulation reference integrated conjugate noise_free conditional marginal posterior
     page tables inputs propriety memory spec sufficient aggregate lazy failures statistics new_rows
     data priors design formula uniformity montecarlo mixture cubature gaussian lattice datasets
-    options blas parallel progress files wording errors
+    options hdf5 blas parallel progress files wording errors
 """
 FLOORS = STOREYS.split()
 HEAVY = (

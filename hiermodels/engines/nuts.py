@@ -6,7 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +25,7 @@ from hiermodels.gaussian import Floats
 from hiermodels.marginal import Marginal, Values
 from hiermodels.memory import MEMORY_BUDGET
 from hiermodels.models import as_one_group, build_model, outcome_statistics
+from hiermodels.parallel import Shared
 from hiermodels.parameterization import Choice, Observed, Parameterization, choose
 from hiermodels.posterior import (
     SAMPLE_DIMS,
@@ -230,6 +231,8 @@ def sample(
     SpecError
         If PyMC cannot state the model, an option is unknown or out of range, or the draws would
         take more than the budget: nothing is sampled then.
+    KeyboardInterrupt
+        If it was interrupted: there is no fit of a part of the draws.
     """
     arguments = _arguments(nuts_sampler, options)
     needs = memory.of_variables(spec, data, chains * draws)
@@ -238,7 +241,7 @@ def sample(
     choice = choose(parameterization, spec, data, observed)
     model = build_model(spec, data, choice.stated, observed)
     show = _is_watched() if progressbar is None else progressbar
-    with _logging(show):
+    with nullcontext() if show else _SILENCE.held():
         raw = pm.sample(
             draws,
             chains=chains,
@@ -250,6 +253,7 @@ def sample(
             compute_convergence_checks=False,
             **arguments,
         )
+    _require_whole(raw, draws, chains)
     variables = _variables(spec, data, raw, seed)
     attrs = {
         "engine": "nuts",
@@ -414,16 +418,31 @@ def _is_watched() -> bool:
 
 
 @contextmanager
-def _logging(show: bool) -> Iterator[None]:
-    """Let PyMC's messages through, or keep it silent."""
+def _silenced() -> Iterator[None]:
+    """Keep PyMC silent."""
     logger = logging.getLogger("pymc")
     before = logger.level
-    if not show:
-        logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
         logger.setLevel(before)
+
+
+_SILENCE = Shared(_silenced)
+
+
+def _require_whole(raw: xr.DataTree, draws: int, chains: int) -> None:
+    """Pass on an interruption, after which samplers return the draws that they have.
+
+    A fit of fewer draws or chains than were asked for would look like one that is complete.
+    """
+    found = raw["posterior"].sizes
+    if (found["chain"], found["draw"]) != (chains, draws):
+        raise KeyboardInterrupt(
+            f"sampling was interrupted: {found['chain']} chains × {found['draw']} draws of "
+            f"{chains} × {draws}"
+        )
 
 
 def _variables(spec: Spec, data: GroupedData, raw: xr.DataTree, seed: int) -> dict[str, Floats]:

@@ -104,7 +104,7 @@ def _label(plot: PlotCollection, comparison: Comparison, frame: xr.Dataset) -> N
         units = _units(values)
         one = frame[[name]]
         title = f"{name}: {units} {values.dims[-1]}" if values.ndim > 2 else str(name)
-        plot.map(labelled_title, data=one, coords=upper, text=title)
+        plot.map(labelled_title, data=one, coords=upper, text=layout.literal(title, plot.backend))
     plot.map(labelled_x, data=frame, coords=upper, text="exact distribution function")
     ticks = {"values": np.arange(len(JUDGED)), "labels": [SHORT[key] for key in JUDGED]}
     plot.map(set_xticks, data=frame, coords=lower, store_artist=False, **ticks)

@@ -8,6 +8,7 @@ no longer than eight.  Where an aesthetic is mapped to the units, as with
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from importlib import import_module
 from typing import Any
 
@@ -81,7 +82,8 @@ def rows(
     tidy(plot, targets, options["figure_kwargs"])
     labels = [] if is_crowded(size) else values[dim].values.astype(str).tolist()
     for target in targets:
-        backend_of(plot).yticks(heights(values).values[: len(labels)].tolist(), labels, target)
+        places = heights(values).values[: len(labels)].tolist()
+        backend_of(plot).yticks(places, [literal(label, plot.backend) for label in labels], target)
         backend_of(plot).ylim([-0.7, size - 0.3], target)
     if not labels:
         label_y(plot, {"column": columns[0]}, f"{dim} ({size})")
@@ -133,6 +135,22 @@ def with_figure(backend: str | None, pc_kwargs: Mapping[str, Any], **figure: Any
 def backend_of(plot: PlotCollection) -> Any:
     """Functions of the back end that a picture is drawn with."""
     return import_module(f"arviz_plots.backend.{plot.backend}")
+
+
+def literal(text: str, backend: str | None) -> str:
+    """Text that the back end shows as it is.
+
+    Labels are not commands: plotly takes them for HTML, links and all, and matplotlib what stands
+    between two dollars for mathematics.
+    """
+    backend = backend or rcParams["plot.backend"]
+    if backend == "plotly":
+        return escape(text, quote=False)
+    if backend == "matplotlib":
+        from matplotlib import rcParams as style
+
+        return text.replace("$", r"\$") if style["text.parse_math"] else text
+    return text
 
 
 def wrapped(
@@ -214,12 +232,14 @@ def interval(draws: xr.DataArray, ci_prob: float) -> tuple[xr.DataArray, xr.Data
 
 def label_x(plot: PlotCollection, panel: Panel, text: str) -> None:
     """Write what is shown below the axis of a panel."""
-    azp.visuals.labelled_x(xr.DataArray(0), plot.get_target(None, panel), text=text)
+    target = plot.get_target(None, panel)
+    azp.visuals.labelled_x(xr.DataArray(0), target, text=literal(text, plot.backend))
 
 
 def label_y(plot: PlotCollection, panel: Panel, text: str) -> None:
     """Write what is shown beside the axis of a panel."""
-    azp.visuals.labelled_y(xr.DataArray(0), plot.get_target(None, panel), text=text)
+    target = plot.get_target(None, panel)
+    azp.visuals.labelled_y(xr.DataArray(0), target, text=literal(text, plot.backend))
 
 
 def vertical(

@@ -118,7 +118,10 @@ def _plot_statistics(options: _Options) -> PlotCollection:
     )
     replicated, p = found.replicated, found.tail_probability
     titles: dict[Any, Any] = {
-        name: f"{textwrap.fill(str(name), TITLE)}\np = {float(p[name]):.3f}" for name in replicated
+        name: layout.literal(
+            f"{textwrap.fill(str(name), TITLE)}\np = {float(p[name]):.3f}", options.backend
+        )
+        for name in replicated
     }
     own = {"point_estimate": False, "point_estimate_text": False} | options.visuals
     looks = {"color": "C1"} | (own.pop("observed", {}) or {})

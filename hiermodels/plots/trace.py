@@ -133,7 +133,8 @@ def _label_lines(plot: PlotCollection, values: xr.DataArray, looks: dict[str, An
     target = plot.get_target(None, {"panel": "value"})
     looks = {"horizontal_align": "left", "size": 11} | looks
     for label, y in zip(ends[ends.dims[0]].values, spread_out(ends.values, gap), strict=True):
-        layout.backend_of(plot).text(float(ends["at"]), float(y), f" {label}", target, **looks)
+        text = layout.literal(f" {label}", plot.backend)
+        layout.backend_of(plot).text(float(ends["at"]), float(y), text, target, **looks)
 
 
 def spread_out(places: Floats, gap: float) -> Floats:
