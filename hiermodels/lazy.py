@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import mul, or_
 from typing import Any, NoReturn
@@ -418,10 +418,11 @@ def _sums_around_point(rows: nw.LazyFrame[Any], roles: Roles, point: Sequence[fl
     ]
     sums = _added(away, roles, q + 1, ends)
     low, high = _stack(sums, "low", q), _stack(sums, "high", q)
-    alone = sums["n"].max() == 1
-    varies = np.append((low != high).any(axis=0), not alone)
-    centre = np.where(varies, point, np.column_stack([low, np.full(len(low), point[-1])]))
-    return _gathered(sums, roles, centre, varies)
+    constant = np.append((low == high).all(axis=0), False)
+    varies = np.append(~constant[:-1], sums["n"].max() > 1)
+    centre = np.where(constant, np.column_stack([low, np.zeros(len(low))]), point)
+    gathered = _gathered(sums, roles, centre, varies)
+    return replace(gathered, deviation=np.where(constant, 0.0, gathered.deviation))
 
 
 def _sums_around_means(rows: nw.LazyFrame[Any], roles: Roles, size: int) -> _Sums:
@@ -484,7 +485,7 @@ def _gathered(
         weight=_array(sums, "w") if roles.se else count.astype(float),
         log_weight=float(_array(sums, "l").sum()) if roles.se else 0.0,
         centre=centre,
-        deviation=np.where(varies, _stack(sums, "e", size), 0.0),
+        deviation=_stack(sums, "e", size),
         product=product,
         varies=varies,
     )

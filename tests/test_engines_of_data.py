@@ -40,6 +40,7 @@ def rows(seed: int = 1, size: int = 900, offset: float = OFFSET) -> pd.DataFrame
     return pd.DataFrame(
         {
             "school": [f"s{i}" for i in school],
+            "pupil": np.arange(size),
             "room": room,
             "day": [datetime.date(2024, 1, 1 + i) for i in school],
             "fee": [Decimal(int(i)) / 4 for i in room],
@@ -65,6 +66,7 @@ CASES = {
     "categories": {"formula": "y ~ sex + old + C(grade) + ses:sex + (1 | school)"},
     "interactions": {"formula": "y ~ sex:C(grade) + (1 | school)"},
     "known errors": {"formula": "y ~ ses + sex + (1 | school)", "se": "se"},
+    "a row each": {"formula": "y ~ ses + (1 | pupil)", "se": "se"},
 }
 
 
