@@ -263,7 +263,7 @@ def test_faults_of_this_package_are_told_as_they_are(monkeypatch):
 
     import hiermodels.lazy
 
-    monkeypatch.setattr(hiermodels.lazy, "_statistics", None)
+    monkeypatch.setattr(hiermodels.lazy, "_sums", None)
     with pytest.raises(TypeError, match="'NoneType' object is not callable"):
         statistics(pl.from_pandas(rows()).lazy())
 
