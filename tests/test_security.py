@@ -100,7 +100,22 @@ SHOWN = {
     "calibrate": lambda fit: hm.calibrate(fit, simulations=10, draws=20, random_seed=1),
     "check": lambda fit: fit.check(random_seed=1),
 }
-TABLES = {"b", "table", "thead", "tbody", "tr", "th", "td", "p", "pre", "div", "style", "br", "ul", "li"}
+TABLES = {
+    "b",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "p",
+    "pre",
+    "div",
+    "style",
+    "br",
+    "ul",
+    "li",
+}
 LOOKS = {"class", "border", "valign", "style", "scope", "rowspan", "colspan"}
 
 
