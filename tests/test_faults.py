@@ -308,6 +308,7 @@ def refused(read, path) -> str:
     return str(caught.value)
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", ["fit", "statistics", "calibration"])
 def test_a_file_that_was_cut_off_is_refused(kind, saved, tmp_path):
     original, read, _ = saved[kind]
