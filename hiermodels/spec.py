@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from hiermodels.data import COEFFICIENT_DIM
 from hiermodels.errors import SpecError
@@ -87,6 +88,10 @@ class Spec:
                     f"{column.replace('/', '_') + '_column'!r}"
                 )
         object.__setattr__(self, "priors", MappingProxyType(self._complete(self.priors)))
+
+    def __reduce__(self) -> tuple[type[Spec], tuple[Any, ...]]:
+        """Copies and other processes make it anew: Python does not copy read-only mappings."""
+        return Spec, (self.outcome, self.groups, self.se, self.covariates, dict(self.priors))
 
     @property
     def intercept(self) -> str:

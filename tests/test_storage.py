@@ -468,16 +468,6 @@ def test_a_group_that_was_added_to_the_file_is_read(small, tmp_path):
     assert hm.load(path).datatree["more"].to_dataset().identical(more)
 
 
-@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
-def test_a_file_that_was_cut_off(small, tmp_path):
-    path = small.to_netcdf(tmp_path / "fit.nc")
-    image = path.read_bytes()
-    for size in np.linspace(1, len(image) - 1, 20, dtype=int):
-        path.write_bytes(image[:size])
-        with pytest.raises(hm.DataError, match="cannot be read"):
-            hm.load(path)
-
-
 def test_a_file_runs_no_code(small, tmp_path):
     """Only classes that are priors are ever looked up."""
 
