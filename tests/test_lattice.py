@@ -242,6 +242,7 @@ def test_as_many_draws_as_are_asked_for(size):
     drawn = lattice.draw(grid, counted, size, np.random.default_rng(1))
     assert drawn.points.shape == (size, 2)
     assert drawn.log_density.shape == (size,)
+    assert (drawn.largest_ratio > 0) == (size > 0)
     accepted = drawn.acceptance * sum(looked)
     assert accepted == pytest.approx(round(accepted), abs=1e-9)
     assert size <= accepted <= sum(looked)
@@ -289,10 +290,18 @@ def test_modes_are_found_from_where_the_density_is_convex(start):
     assert frame.basis.item() == pytest.approx(np.sqrt(3) / 2, rel=1e-3)
 
 
-@pytest.mark.parametrize("power", [1.0, 1.4])
-def test_a_step_that_leads_down_is_shortened_and_the_search_ends_at_a_kink(power):
-    """Newton's step for |x|^1.4 goes from x to −1.5 x; at a kink no step leads up."""
-    frame = lattice.find_frame(lambda x: -(np.abs(x[:, 0]) ** power), np.array([[0.3]]))
+@pytest.mark.parametrize(
+    ("density", "start"),
+    [
+        (lambda x: -(np.abs(x[:, 0]) ** 1.4), 0.3),
+        (lambda x: np.where(x[:, 0] > 0, -1, 10) * x[:, 0], 0.3),
+        (lambda x: np.where(x[:, 0] > 0, -1, 10) * x[:, 0], 0.0),
+    ],
+    ids=["overshooting", "a kink", "no step leads up"],
+)
+def test_a_step_that_leads_down_is_shortened(density, start):
+    """Newton's step for |x|^1.4 goes from x to −1.5 x; at a kink differences see a slope."""
+    frame = lattice.find_frame(density, np.array([[start]]))
     assert abs(frame.modes.item()) < 0.02  # the width of the differences
 
 
