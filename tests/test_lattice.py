@@ -120,6 +120,60 @@ def test_the_lattice_holds_what_is_high_enough_and_a_shell_around_it(monkeypatch
     np.testing.assert_allclose(grid.log_density, density(grid.points), rtol=0, atol=1e-12)
 
 
+def test_distribution_function_and_density_of_a_skew_density():
+    density = log_gamma(1.5)
+    frame = lattice.find_frame(density, np.zeros((1, 1)))
+    grid = lattice.flood(density, frame, 0.25, no_weight)
+    x = np.linspace(-4, 2, 20)
+    law = stats.gamma(1.5)
+    np.testing.assert_allclose(grid.cdf(0, x), law.cdf(np.exp(x)), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        grid.density(0, x), law.pdf(np.exp(x)) * np.exp(x), rtol=0, atol=1e-9
+    )
+
+
+def test_a_weight_reaches_moments_that_the_density_alone_does_not():
+    """X = e^x with density ∝ x-tail exp(−1.2 x): E X needs points far beyond the density's end."""
+    density = lambda x: (-1.2 * np.logaddexp(0, x) + 1.5 * x - 1.5 * np.logaddexp(0, x))[:, 0]  # noqa: E731
+    # p(x) ∝ e^{1.5x} (1 + e^x)^{−2.7}: X is beta prime (1.5, 1.2), with mean 1.5/0.2
+    frame = lattice.find_frame(density, np.zeros((1, 1)))
+    without = lattice.flood(density, frame, 0.35, no_weight)
+    with_weight = lattice.flood(density, frame, 0.35, lambda x: np.maximum(x[:, 0], 0))
+    assert with_weight.weights @ np.exp(with_weight.points[:, 0]) == pytest.approx(7.5, rel=1e-9)
+    assert without.weights @ np.exp(without.points[:, 0]) != pytest.approx(7.5, rel=1e-4)
+
+
+def test_densities_need_not_be_numbers():
+    """Only their logarithms are: at e^5000 nothing overflows, and the draws are the same."""
+    plain, high = log_gamma(1.5), lambda x: log_gamma(1.5)(x) + 5000
+    frame = lattice.find_frame(high, np.zeros((1, 2)))
+    grids = [lattice.flood(density, frame, 0.7, no_weight) for density in (plain, high)]
+    assert grids[1].log_integral == pytest.approx(grids[0].log_integral + 5000, abs=1e-9)
+    np.testing.assert_allclose(grids[1].weights, grids[0].weights, rtol=1e-9)
+    assert grids[1].weights.sum() == pytest.approx(1, abs=1e-15)
+    drawn = [
+        lattice.draw(grid, density, 100, np.random.default_rng(1))
+        for grid, density in zip(grids, (plain, high), strict=True)
+    ]
+    np.testing.assert_allclose(drawn[1].points, drawn[0].points, rtol=0, atol=1e-12)
+    assert drawn[1].largest_ratio == pytest.approx(drawn[0].largest_ratio, rel=1e-9)
+
+
+def test_half_the_points_are_a_lattice_of_wider_spacing():
+    density = log_gamma(1.0)
+    frame = lattice.find_frame(density, np.zeros((1, 2)))
+    coarse = lattice.flood(density, frame, 0.7, no_weight)
+    fine = lattice.flood(density, frame, 0.35, no_weight)
+
+    def difference(grid):
+        half = np.where(grid.half, grid.weights, 0)
+        return abs(half @ grid.points[:, 0] / half.sum() - grid.weights @ grid.points[:, 0])
+
+    truth = -np.euler_gamma  # E log X for X ~ Exponential(1)
+    assert abs(coarse.weights @ coarse.points[:, 0] - truth) < difference(coarse)
+    assert difference(fine) < 1e-8 < difference(coarse)
+
+
 @pytest.mark.parametrize(("d", "spacing"), [(1, 0.5), (2, 0.75), (3, 1.0)])
 def test_draws_are_from_the_density(d, spacing):
     density = log_gamma(0.8)
@@ -188,6 +242,7 @@ def test_as_many_draws_as_are_asked_for(size):
     drawn = lattice.draw(grid, counted, size, np.random.default_rng(1))
     assert drawn.points.shape == (size, 2)
     assert drawn.log_density.shape == (size,)
+    assert (drawn.largest_ratio > 0) == (size > 0)
     accepted = drawn.acceptance * sum(looked)
     assert accepted == pytest.approx(round(accepted), abs=1e-9)
     assert size <= accepted <= sum(looked)
@@ -235,10 +290,18 @@ def test_modes_are_found_from_where_the_density_is_convex(start):
     assert frame.basis.item() == pytest.approx(np.sqrt(3) / 2, rel=1e-3)
 
 
-@pytest.mark.parametrize("power", [1.0, 1.4])
-def test_a_step_that_leads_down_is_shortened_and_the_search_ends_at_a_kink(power):
-    """Newton's step for |x|^1.4 goes from x to −1.5 x; at a kink no step leads up."""
-    frame = lattice.find_frame(lambda x: -(np.abs(x[:, 0]) ** power), np.array([[0.3]]))
+@pytest.mark.parametrize(
+    ("density", "start"),
+    [
+        (lambda x: -(np.abs(x[:, 0]) ** 1.4), 0.3),
+        (lambda x: np.where(x[:, 0] > 0, -1, 10) * x[:, 0], 0.3),
+        (lambda x: np.where(x[:, 0] > 0, -1, 10) * x[:, 0], 0.0),
+    ],
+    ids=["overshooting", "a kink", "no step leads up"],
+)
+def test_a_step_that_leads_down_is_shortened(density, start):
+    """Newton's step for |x|^1.4 goes from x to −1.5 x; at a kink differences see a slope."""
+    frame = lattice.find_frame(density, np.array([[start]]))
     assert abs(frame.modes.item()) < 0.02  # the width of the differences
 
 
