@@ -5,9 +5,9 @@ lmer     31,022 pupils in 2,410 schools in 131 areas: the whole exact fit with 4
 draws    drawing 4,000 × 2,410 school effects, against bare normal random numbers
 million  1,000,000 groups with a standard error each: posterior, means and sds without Monte Carlo
          error; time and memory, in a process of its own
-unknown  an unknown residual sd: 1,000,000 groups, and 100,000 classrooms in 1,000 schools, about ten
-         rows each; aggregation, fit with the draws of groups on demand, means and sds of all groups
-         without Monte Carlo error, their summary as a file, each step in a process of its own
+unknown  an unknown residual sd: 1,000,000 groups, and 100,000 classrooms in 1,000 schools, about
+         ten rows each; aggregation, fit with the draws of groups on demand, means and sds of all
+         groups without Monte Carlo error, and files of them, each step in a process of its own
 growth   time against the number of groups, from 100 to 1,000,000
 """
 
@@ -300,8 +300,8 @@ def bench_unknown() -> None:
              f"{solved['peak']:.2f} GiB", f"{'reached' if reached else 'missed'} ({most:g} s)"]
         )  # fmt: skip
         written.append(
-            [case, duration(saved["parquet"]), f"{saved['size']:.0f} MB", f"{saved['peak']:.2f} GiB",
-             duration(saved["zarr"]), f"{1e6 * saved['zarr'] / groups / 400:.2f} µs"]
+            [case, duration(saved["parquet"]), f"{saved['size']:.0f} MB",
+             f"{saved['peak']:.2f} GiB", duration(saved["zarr"]), f"{1e6 * saved['zarr'] / groups / 400:.2f} µs"]
         )  # fmt: skip
     table(
         [
