@@ -301,7 +301,8 @@ def bench_unknown() -> None:
         )  # fmt: skip
         written.append(
             [case, duration(saved["parquet"]), f"{saved['size']:.0f} MB",
-             f"{saved['peak']:.2f} GiB", duration(saved["zarr"]), f"{1e6 * saved['zarr'] / groups / 400:.2f} µs"]
+             f"{saved['peak']:.2f} GiB", duration(saved["zarr"]),
+             f"{1e6 * saved['zarr'] / groups / 400:.2f} µs"]
         )  # fmt: skip
     table(
         [
