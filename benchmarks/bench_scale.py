@@ -5,6 +5,9 @@ lmer     31,022 pupils in 2,410 schools in 131 areas: the whole exact fit with 4
 draws    drawing 4,000 × 2,410 school effects, against bare normal random numbers
 million  1,000,000 groups with a standard error each: posterior, means and sds without Monte Carlo
          error; time and memory, in a process of its own
+unknown  an unknown residual sd: 1,000,000 groups, and 100,000 classrooms in 1,000 schools, about
+         ten rows each; aggregation, fit with the draws of groups on demand, means and sds of all
+         groups without Monte Carlo error, and files of them, each step in a process of its own
 growth   time against the number of groups, from 100 to 1,000,000
 """
 
@@ -252,6 +255,119 @@ def require_finite(*moments: xr.Dataset) -> None:
             raise ArithmeticError("a mean or an sd is not finite")
 
 
+# --- unknown ------------------------------------------------------------------------------------
+
+UNKNOWN = {
+    "1,000,000 groups": (0, MILLION, 5.0),
+    "100,000 in 1,000": (1000, 100_000, 3.0),
+}  # parents, groups, and most seconds of the fit and the means and sds
+STEP = """
+import sys
+sys.path.insert(0, {folder!r})
+import bench_scale
+bench_scale.{step}(*sys.argv[1:])
+"""
+
+
+def bench_unknown() -> None:
+    """Aggregate, fit and summarise, each in a process of its own."""
+    title("An unknown residual sd, about ten rows a group")
+    rows, written = [], []
+    for case, (_, groups, most) in UNKNOWN.items():
+        with tempfile.TemporaryDirectory() as folder:
+            file = str(Path(folder) / "statistics.nc")
+            added = in_step("aggregate_rows", case, file)
+            solved = in_step("solve_statistics", file)
+            saved = in_step("write_summary", file)
+        total = solved["fit"] + solved["values"]
+        reached = total <= most and solved["peak"] <= MOST_GIB
+        rows.append(
+            [case, duration(added["aggregation"]), duration(solved["fit"]),
+             duration(solved["values"]), duration(total), duration(solved["processor"]),
+             f"{solved['peak']:.2f} GiB", f"{'reached' if reached else 'missed'} ({most:g} s)"]
+        )  # fmt: skip
+        written.append(
+            [case, duration(saved["parquet"]), f"{saved['size']:.0f} MB",
+             f"{saved['peak']:.2f} GiB", duration(saved["zarr"]),
+             f"{1e6 * saved['zarr'] / groups / 400:.2f} µs"]
+        )  # fmt: skip
+    table(
+        [
+            "",
+            "aggregation",
+            "fit",
+            "all groups",
+            "total",
+            "of the processor",
+            "peak memory",
+            "goal",
+        ],
+        rows,
+    )
+    print(f"total: of the fit, its imports included, and of all groups; at most {MOST_GIB:g} GiB")
+    print("\nfiles: the summary of all groups with medians and intervals; 400 draws of each")
+    table(["", "to_parquet", "size", "peak memory", "to_zarr", "a draw"], written)
+
+
+def in_step(step: str, *arguments: str) -> dict[str, float]:
+    """Run a function of this file in a process of its own."""
+    code = STEP.format(folder=str(Path(__file__).parent), step=step)
+    answer: dict[str, float] = json.loads(in_fresh_process(code, *arguments))
+    return answer
+
+
+def rows_of_groups(parents: int, groups: int, random_seed: int = 0) -> pd.DataFrame:
+    """Simulate 5 to 15 rows in each group, groups in parents if there are some."""
+    rng = np.random.default_rng(random_seed)
+    count = rng.integers(5, 16, groups)
+    parent = np.sort(rng.integers(0, max(parents, 1), groups))
+    theta = rng.normal(0, 1, groups) + 1.5 * rng.standard_normal(max(parents, 1))[parent]
+    group = np.repeat(np.arange(groups), count)
+    columns = {"outer": parent[group]} if parents else {}
+    y = theta[group] + 2 * rng.standard_normal(len(group))
+    return pd.DataFrame(columns | {"inner": group, "y": y})
+
+
+def aggregate_rows(case: str, file: str) -> None:
+    """Reduce a frame to statistics, and keep them in a file."""
+    frame = rows_of_groups(*UNKNOWN[case][:2])
+    roles: dict[str, Any] = {"outcome": "y", "groups": [*frame.columns[:-1]]}
+    start = time.perf_counter()
+    statistics_ = hm.SufficientStatistics.of(frame, **roles)
+    print_json(aggregation=time.perf_counter() - start, done=statistics_.to_netcdf(file))
+
+
+def solve_statistics(file: str) -> None:
+    """Fit, and take means and sds of all groups."""
+    data = hm.load_statistics(file)
+    start, busy = time.perf_counter(), time.process_time()
+    fit = hm.fit(data, draws=100, memory_budget=0, random_seed=1)
+    middle = time.perf_counter()
+    exact = fit.reference()
+    require_finite(exact.mean, exact.sd)
+    end = time.perf_counter()
+    print_json(fit=middle - start, values=end - middle, processor=time.process_time() - busy)
+
+
+def write_summary(file: str) -> None:
+    """Write the summary of all groups, and then all their draws."""
+    fit = hm.fit(hm.load_statistics(file), draws=100, memory_budget=0, random_seed=1)
+    require_finite(fit.reference().mean)
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        path = fit.to_parquet(Path(folder) / "summary.parquet")
+        middle = time.perf_counter()
+        size = path.stat().st_size / 1e6
+        fit.to_zarr(Path(folder) / "draws.zarr")
+        end = time.perf_counter()
+    print_json(parquet=middle - start, size=size, zarr=end - middle)
+
+
+def print_json(**found: Any) -> None:
+    """Print figures and the peak memory, as JSON on one line."""
+    print(json.dumps(found | {"peak": peak_memory()}, default=str))
+
+
 # --- growth -------------------------------------------------------------------------------------
 
 
@@ -305,6 +421,7 @@ PARTS = {
     "lmer": bench_lmer,
     "draws": bench_draws,
     "million": bench_million,
+    "unknown": bench_unknown,
     "growth": bench_growth,
 }
 

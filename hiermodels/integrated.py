@@ -38,7 +38,7 @@ COARSE = 0.75  # spacing for distribution functions in three dimensions
 MOST_UNITS = 256  # whose values are held at all nodes at a time
 NEGLIGIBLE = 1e-10  # share of the posterior that distribution functions of values leave out
 MOST_WORK = {1: 1e7, 2: 1e7, 3: 1e8}  # points times groups, beyond which few points are tried
-DEGREES = {1: range(4, 31, 4), 2: range(2, 15, 2), 3: range(2, 9, 2)}  # that are tried
+DEGREES = {1: range(4, 31, 4), 2: range(2, 15, 2), 3: range(4, 9, 2)}  # that are tried
 AGREE = 1e-10  # posterior sds, or probability, that two degrees may differ by
 PANEL = 32  # groups on whom they are compared, by each of several orders
 AT = np.array([-3.0, -1.0, 1.0, 3.0])[:, None]  # sds from the mean, likewise
@@ -343,27 +343,27 @@ class IntegratedPosterior(ReferencePosterior):
         if len(self.lattice) * tree.sizes[0] <= MOST_WORK[d]:
             return None
         panel, degrees = _panel(tree), DEGREES[d]
+        whole = self.lattice.points, self.lattice.weights
         found: list[Floats] = []
         errors: list[float] = []
         for left, degree in zip(reversed(range(len(degrees))), degrees, strict=True):
-            points, weights = _compressed(self.lattice, degree)
-            found.append(self._on_panel(points, weights, panel))
+            found.append(self._on_panel(*compress(*whole, degree), panel))
             if len(found) < 2:
                 continue
             errors.append(float(np.abs(found[-1] - found[-2]).max()))
             if errors[-1] <= AGREE:
-                return Few(points, weights, errors[-1])
+                return Few(*_compressed(self.lattice, degree), errors[-1])
             if len(errors) > 1 and errors[-1] * (errors[-1] / errors[-2]) ** left > AGREE:
                 return None
         return None
 
-    def _on_panel(self, points: Floats, weights: Floats, panel: Indices) -> Floats:
-        """Means, log sds and normal scores of a panel's values, in their posterior sds."""
-        moments = self._moments_over(points, weights, panel)
+    def _on_panel(self, chosen: Indices, weights: Floats, panel: Indices) -> Floats:
+        """Means, log sds and distribution functions of a panel's values, in their posterior sds."""
+        points, (middle, unit) = self.lattice.points[chosen], self._place_of_panel
+        moments = self._moments_over(points, weights[None], panel)
         sd = np.sqrt(moments.variances[0])
-        some, (middle, unit) = weights[0] > 0, self._place_of_panel
-        components = self._standard_components(0, points[some], panel)
-        below = mixture.cdf(weights[0, some], *components, middle + AT * unit)
+        components = self._standard_components(0, points, panel)
+        below = mixture.cdf(weights, *components, middle + AT * unit)
         return np.concatenate([(moments.means[0] - middle) / unit, np.log(sd / unit), below])
 
     @cached_property
