@@ -36,7 +36,6 @@ from measure import (
     duration,
     exponent,
     in_fresh_process,
-    limit_memory,
     peak_memory,
     run_parts,
     table,
@@ -47,7 +46,7 @@ import hiermodels as hm
 
 SIZES = (10**2, 10**3, 10**4, 10**5, 10**6)
 ROWS = 5  # of each group
-MOST_SECONDS, MOST_GIB = 60, 8
+LIMITS = {"most_seconds": 60.0, "most_gib": 8.0}  # of a process
 CHILD = """
 import sys
 sys.path.insert(0, {folder!r})
@@ -176,7 +175,6 @@ PEERS: dict[str, Peer] = {
 
 def measure_peer(name: str, groups: int) -> None:
     """Print seconds, peak memory, effective draws and estimates, as JSON on one line."""
-    limit_memory(MOST_GIB)
     fit = PEERS[name][0]
     silence = io.StringIO()
     with contextlib.redirect_stdout(silence):
@@ -201,10 +199,9 @@ def climb(name: str, sizes: tuple[int, ...]) -> list[Found]:
     runs: list[Found] = []
     for groups in sizes:
         try:
-            found = json.loads(in_fresh_process(code, name, str(groups), limit=MOST_SECONDS))
+            found = json.loads(in_fresh_process(code, name, str(groups), **LIMITS))
         except Exceeded as error:
             reason = str(error)
-            reason = f"over {MOST_GIB} GiB" if reason == "out of memory" else reason
         except RuntimeError as error:
             reason = "failed"
             print(error)
@@ -220,7 +217,8 @@ def climb(name: str, sizes: tuple[int, ...]) -> list[Found]:
 
 def bench_peers(sizes: tuple[int, ...] = SIZES) -> Found:
     """Measure all peers that are installed."""
-    title(f"Two levels, {ROWS} rows a group, at most {MOST_SECONDS} s and {MOST_GIB} GiB a process")
+    limits = f"at most {LIMITS['most_seconds']:g} s and {LIMITS['most_gib']:g} GiB a process"
+    title(f"Two levels, {ROWS} rows a group, {limits}")
     peers = {}
     for name, (_, there, kind) in PEERS.items():
         versions = there()
@@ -229,7 +227,7 @@ def bench_peers(sizes: tuple[int, ...] = SIZES) -> Found:
             continue
         runs = climb(name, sizes)
         peers[name] = {"versions": versions, "kind": kind, "runs": runs, **growth(runs)}
-    found = {"sizes": list(sizes), "seconds": MOST_SECONDS, "gib": MOST_GIB, "peers": peers}
+    found = {"sizes": list(sizes), "peers": peers}
     print_tables(found)
     return found
 

@@ -81,18 +81,7 @@ def peers(found: Found) -> str:
 
 def classrooms(found: Found) -> str:
     """Fits beside the engine's own mean."""
-    header = [
-        "engine", "labels", "own mean", "statistics", "fit", "values of all", "in all",
-        "times own mean", "peak, GiB", "own mean's peak", "read whole",
-    ]  # fmt: skip
-    rows = [
-        [line["engine"], line["labels"],
-         *(duration(line[name]) for name in ("mean", "reduce", "fit", "values", "total")),
-         f"{line['total'] / line['mean']:.1f}",
-         *(f"{line[name]:.2f}" for name in ("peak", "peak_of_mean", "whole"))]
-        for line in found["found"]
-    ]  # fmt: skip
-    return markdown(header, rows)
+    return markdown(bench_lazy.HEADER, [bench_lazy.cells(line) for line in found["found"]])
 
 
 def memory(found: Found) -> str:
