@@ -148,7 +148,10 @@ def lme4_version() -> str | None:
     """Version of lme4, if there is R and lme4 in it."""
     if shutil.which("Rscript") is None:
         return None
-    code = 'cat(as.character(packageVersion("lme4")), R.version.string)'
+    code = (
+        'cat("lme4 ", as.character(packageVersion("lme4")), sep = "");'
+        'cat(", R ", as.character(getRversion()), sep = "")'
+    )
     done = subprocess.run(["Rscript", "--vanilla", "-e", code], capture_output=True, text=True)
     return None if done.returncode else done.stdout
 
@@ -244,11 +247,11 @@ def growth(runs: list[Found]) -> Found:
 
 def print_tables(found: Found) -> None:
     """Print times, memory and effective draws per second."""
-    for heading, cell in CELLS.items():
+    for heading, (value, written) in QUANTITIES.items():
         print(f"\n{heading}")
         rows = [
-            [name, *row(peer["runs"], found["sizes"], cell)]
-            for name, peer in found["peers"].items()
+            [name, *row(peer["runs"], found["sizes"], value, written)]
+            for name, peer in with_values(found, value).items()
         ]
         table(["groups", *(f"{size:,}" for size in found["sizes"])], rows)
     print()
@@ -265,25 +268,36 @@ def finished(runs: list[Found]) -> list[Found]:
     return [run for run in runs if "seconds" in run]
 
 
-CELLS: dict[str, Callable[[Found], str]] = {
-    "Time": lambda run: duration(run["seconds"]),
-    "Peak memory, GiB": lambda run: f"{run['peak']:.2f}",
-    "Effective draws per second, the worst of mu, tau and sigma": lambda run: (
-        f"{run['effective'] / run['seconds']:,.0f}" if "effective" in run else "none drawn"
+type Value = Callable[[Found], float | None]
+QUANTITIES: dict[str, tuple[Value, Callable[[float], str]]] = {
+    "Time": (lambda run: run["seconds"], duration),
+    "Peak memory, GiB": (lambda run: run["peak"], "{:.2f}".format),
+    "Effective draws per second": (
+        lambda run: run["effective"] / run["seconds"] if "effective" in run else None,
+        "{:,.0f}".format,
     ),
 }
 
 
-def row(runs: list[Found], sizes: list[int], cell: Callable[[Found], str]) -> list[str]:
+def with_values(found: Found, value: Value) -> dict[str, Found]:
+    """Peers that have such a value: estimates are no draws."""
+    peers = found["peers"].items()
+    return {
+        name: peer
+        for name, peer in peers
+        if any(value(run) is not None for run in finished(peer["runs"]))
+    }
+
+
+def row(
+    runs: list[Found], sizes: list[int], value: Value, written: Callable[[float], str]
+) -> list[str]:
     """A cell for each size: a figure, why there is none, or that a smaller size had none."""
     by_size = {run["groups"]: run for run in runs}
     cells = []
     for size in sizes:
-        run = by_size.get(size)
-        if run is None:
-            cells.append("not tried")
-        else:
-            cells.append(run.get("stopped") or cell(run))
+        run = by_size.get(size, {"stopped": "not tried"})
+        cells.append(run.get("stopped") or written(value(run)))
     return cells
 
 

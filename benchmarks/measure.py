@@ -70,7 +70,7 @@ def run_parts(
 def save(part: str, found: Any) -> None:
     """Keep the results of a part in ``results.json``, from which the documentation is made."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps(results | {part: found}, indent=1, sort_keys=True) + "\n")
+    RESULTS.write_text(json.dumps(results | {part: found}, indent=1) + "\n")
 
 
 def seconds(call: Callable[[], Any]) -> float:
