@@ -16,7 +16,7 @@ from typing import Any
 import bench_lazy
 import bench_peers
 import numpy as np
-from measure import COMPARED, RESULTS, describe_machine, duration, save
+from measure import COMPARED, RESULTS, describe_machine, save
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PICTURE = DOCS / "benchmarks.md", DOCS / "images" / "benchmarks.png"
@@ -82,18 +82,9 @@ def classrooms(found: Found) -> str:
 
 def memory(found: Found) -> str:
     """Fits out of core."""
-    allowed = f"in all, with {bench_lazy.MOST_GIB:g} GiB allowed"
-    rows = [
-        [line["engine"], str(line["covariates"]), duration(line["reduce"]),
-         duration(line["total"]), f"{line['peak']:.2f}", line["allowed"]]
-        for line in found["found"]
-    ]  # fmt: skip
-    table = markdown(["engine", "covariates", "statistics", "in all", "peak, GiB", allowed], rows)
-    size = (
-        f"The files have {found['files'] / 1e6:,.0f} MB; their four columns take "
-        f"{found['raw']:.2f} GiB in memory."
-    )
-    return f"{table}\n\n{size}"
+    rows = [bench_lazy.cells_of_memory(line) for line in found["found"]]
+    table = markdown(bench_lazy.HEADER_OF_MEMORY, rows)
+    return f"{table}\n\nThe files have {found['files'] / 1e6:,.0f} MB."
 
 
 # --- picture --------------------------------------------------------------------------------------
