@@ -167,7 +167,7 @@ def _top_level(posterior: Posterior, replicate: str) -> int:
         raise SpecError("these checks need groups; this model has one population")
     levels = {SAME: -1, NEW: len(groups) - 1}
     levels = dict(zip(reversed(groups), range(len(groups)), strict=True)) | levels
-    if replicate not in levels:
+    if replicate not in tuple(levels):  # a tuple takes what cannot be hashed
         raise SpecError(f"replicate: expected {', '.join(map(repr, levels))}; found {replicate!r}")
     return levels[replicate]
 

@@ -185,14 +185,21 @@ def _demo(options: argparse.Namespace) -> int:
 def _fit(options: argparse.Namespace) -> int:
     from hiermodels import files
     from hiermodels.fit import fit
+    from hiermodels.lazy import as_lazy
 
     written = [files.target(path) for path in (options.out, options.report) if path]
     if len(set(written)) < len(written):  # both rather now than after an hour
         raise SpecError(
             f"--report: expected another file than --out; both are {str(options.out)!r}"
         )
+    table = _read_table(options.data, options.lazy)
+    if options.report and as_lazy(table) is not None:
+        raise SpecError(
+            f"--report: expected a table whose rows are loaded; {str(options.data)!r} is scanned "
+            f"group by group. Leave out --report, or give one file and leave out --lazy"
+        )
     result = fit(
-        _read_table(options.data, options.lazy),
+        table,
         **_model(options),
         engine=options.engine,
         draws=options.draws,
@@ -278,12 +285,12 @@ def _scan(path: Path) -> Any:
             f"{str(path)!r}: to scan it without loading its rows needs polars, which is not "
             f"installed; pip install 'hiermodels[polars]'"
         ) from error
-    table = pl.scan_parquet(files)
-    try:
-        table.collect_schema()
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{str(path)!r} cannot be read: {error}") from error
-    return table
+    for file in files:  # polars does not say which of them is damaged
+        try:
+            pl.read_parquet_schema(file)
+        except pl.exceptions.PolarsError as error:
+            raise DataError(f"{str(file)!r} cannot be read: {error}") from error
+    return pl.scan_parquet(files)
 
 
 def _read_table(path: Path, lazy: bool) -> Any:

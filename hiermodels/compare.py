@@ -181,7 +181,7 @@ class Comparison:
     def _worst(self) -> str:
         """Name the worst scalars by their worst statistic, largest disagreement first."""
         rows = self.judged.reset_index().assign(size=lambda table: -table["z"].abs())
-        worst = rows.sort_values(["p", "size"], kind="stable").drop_duplicates("quantity")
+        worst = rows.sort_values(["p", "size"]).drop_duplicates("quantity")
         alone = worst["p"] <= max(worst["p"].min(), self.alpha / len(rows))
         return "; ".join(
             f"{row.quantity!s} is {row.direction!s} ({row.statistic!s}, z = {row.z:+.1f})"
@@ -358,7 +358,7 @@ def _require_same_data(found: GroupedData, exact: GroupedData) -> None:
 
 def _require_same_statistics(found: SufficientStatistics, exact: SufficientStatistics) -> None:
     """Refuse draws given other groups, whatever their order, where rows are not at hand."""
-    mine, theirs = (np.argsort(one.labels[-1], kind="stable") for one in (found, exact))
+    mine, theirs = (np.argsort(one.labels[-1]) for one in (found, exact))
     point, spread = exact.mean[0], np.sqrt(np.diag(exact.total[1] / exact.weight.sum()))
     pairs: dict[str, tuple[NDArray[Any], NDArray[Any], Floats | float]] = {
         "numbers of rows": (found.count[mine], exact.count[theirs], 0.0),

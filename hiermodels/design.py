@@ -319,7 +319,8 @@ def is_number(value: object) -> bool:
 def as_float(value: Any) -> float:
     """Turn a number into a floating-point one, infinite where it is too large for that."""
     try:
-        return float(value)
+        with np.errstate(over="ignore"):  # of a longdouble
+            return float(value)
     except OverflowError:
         return float(np.copysign(np.inf, 1 if value > 0 else -1))
 

@@ -232,7 +232,7 @@ def _in_order(truth: ArrayLike | Sequence[float], data: GroupedData) -> Floats:
 def _finite(values: Any, name: str) -> Floats:
     try:
         numbers = np.asarray(values, dtype=float)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"truth: expected a number for each {name}; {error}") from error
     if not np.isfinite(numbers).all():
         raise DataError(f"truth: expected finite numbers; {int((~np.isfinite(numbers)).sum())} not")

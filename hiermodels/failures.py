@@ -49,9 +49,9 @@ def told_as_data_errors(frame: nw.LazyFrame[Any]) -> Iterator[None]:
             raise
         raise DataError(
             f"data: {name} failed to add up the rows: {_cause(error)}. See that the files or "
-            f"tables they come from are there and whole, with the same columns and types in each "
-            f"part, and that the connection or session is open; then try again. No data were "
-            f"changed"
+            f"tables they come from are whole, with the same columns and types in each part, that "
+            f"the connection or session is open, and that memory and disk suffice; then try "
+            f"again. No data were changed"
         ) from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,12 +25,7 @@ def target(path: str | os.PathLike[str]) -> Path:
     if found.exists() and not found.is_file():
         what = "a folder" if found.is_dir() else "not a regular file"
         raise DataError(f"cannot write {str(path)!r}: it is {what}; name a file")
-    if not found.parent.is_dir():
-        raise DataError(f"cannot write {str(path)!r}: there is no folder {str(found.parent)!r}")
-    if not os.access(found.parent, os.W_OK | os.X_OK):
-        raise DataError(
-            f"cannot write {str(path)!r}: no permission to write in {str(found.parent)!r}"
-        )
+    _require_writable(path, found.parent)
     return found
 
 
@@ -64,6 +59,75 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             f"cannot write {str(path)!r}: {error.strerror or error}. What was there before is as "
             f"it was"
         ) from error
+
+
+@contextmanager
+def replacing_folder(
+    path: str | os.PathLike[str], may_replace: Callable[[Path], bool]
+) -> Iterator[Path]:
+    """Give a new, empty folder that takes a path's place when all went well, and else is removed.
+
+    It lies beside the path.  A folder that is there is set aside for the moment of the change,
+    put back if that fails, and removed afterwards.
+
+    Parameters
+    ----------
+    path : str or path
+    may_replace : callable
+        Whether a folder that is there, and not empty, is of a kind that may be replaced.
+
+    Raises
+    ------
+    DataError
+        If the folder may not be replaced, or cannot be written: no permission, no space.
+    """
+    final = _target_folder(path, may_replace)
+    temporary, aside = (final.with_name(f".{secrets.token_hex(8)}") for _ in range(2))
+    try:
+        try:
+            temporary.mkdir()
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _flush(file)
+            if final.exists():
+                os.replace(final, aside)
+            try:
+                os.replace(temporary, final)
+            except OSError:
+                if aside.exists():
+                    os.replace(aside, final)
+                raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise DataError(
+            f"cannot write {str(path)!r}: {error.strerror or error}. What was there before is as "
+            f"it was"
+        ) from error
+
+
+def _target_folder(path: str | os.PathLike[str], may_replace: Callable[[Path], bool]) -> Path:
+    """Return the folder that a path stands for, links followed, if it can be written there."""
+    found = Path(os.path.realpath(path))
+    if found.exists() and not found.is_dir():
+        raise DataError(f"cannot write {str(path)!r}: it is a file; name a folder")
+    if found.is_dir() and any(found.iterdir()) and not may_replace(found):
+        raise DataError(
+            f"cannot write {str(path)!r}: this folder holds something else, which would be lost. "
+            f"Name another folder, or remove this one"
+        )
+    _require_writable(path, found.parent)
+    return found
+
+
+def _require_writable(path: str | os.PathLike[str], folder: Path) -> None:
+    """Refuse a path in a folder that is missing or may not be written to."""
+    if not folder.is_dir():
+        raise DataError(f"cannot write {str(path)!r}: there is no folder {str(folder)!r}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(f"cannot write {str(path)!r}: no permission to write in {str(folder)!r}")
 
 
 def _flush(path: Path) -> None:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from hiermodels import memory
 from hiermodels.data import GroupedData, Missing, require_rows
 from hiermodels.engines import get_engine
 from hiermodels.errors import SpecError
 from hiermodels.inputs import announce, prepare
+from hiermodels.memory import MEMORY_BUDGET
 from hiermodels.noise_free import ReferencePosterior
 from hiermodels.posterior import (
-    MEMORY_BUDGET,
     Posterior,
     Seed,
     group_draws,
@@ -130,7 +131,9 @@ class Fit:
         """Return the same posterior without Monte Carlo error, whatever the engine was."""
         return self._reference
 
-    def draws(self, groups: Sequence[Any] | None = None) -> xr.DataArray:
+    def draws(
+        self, groups: Sequence[Any] | None = None, memory_budget: float = MEMORY_BUDGET
+    ) -> xr.DataArray:
         """Return draws of the groups' values ``theta``.
 
         Where all groups' draws would not fit into the memory budget they are not kept in
@@ -140,13 +143,17 @@ class Fit:
         ----------
         groups : label or sequence of labels, optional
             All by default.
+        memory_budget : float
+            Bytes that draws which were not kept may take, 2 GiB by default.
 
         Raises
         ------
         DataError
             If there is no group of that label.
+        SpecError
+            If the draws would take more than the budget.
         """
-        return group_draws(self.posterior, groups)
+        return group_draws(self.posterior, groups, memory_budget=memory_budget)
 
     def estimates(self, truth: Any = None) -> Estimates:
         """Put unpooled, pooled, empirical Bayes and posterior estimates of the groups together.
@@ -310,7 +317,12 @@ class Fit:
             memory_budget=memory_budget,
         )
 
-    def prior_predictive(self, draws: int = 1000, random_seed: Seed = None) -> xr.DataTree:
+    def prior_predictive(
+        self,
+        draws: int = 1000,
+        random_seed: Seed = None,
+        memory_budget: float = MEMORY_BUDGET,
+    ) -> xr.DataTree:
         """Draw from the priors, and outcomes of the same rows from what was drawn.
 
         Parameters
@@ -318,15 +330,20 @@ class Fit:
         draws : int
         random_seed : int or numpy.random.Generator, optional
             May be the one of the fit: the streams are different.
+        memory_budget : float
+            Bytes that the draws may take, 2 GiB by default.
 
         Raises
         ------
         SpecError
-            If a prior is improper: there is nothing to draw from.
+            If a prior is improper: there is nothing to draw from.  If the draws would take more
+            than the budget.
         """
         from hiermodels.simulation import prior_predictive
 
         _require_count("draws", draws)
+        require_rows(self.data, "a prior predictive")
+        _require_memory(self.spec, self.data, ["prior_predictive"], draws, memory_budget)
         rng = np.random.default_rng(named_seed(random_seed, "prior_predictive"))
         return prior_predictive(self.spec, self.data, draws, rng)
 
@@ -527,6 +544,55 @@ class Fit:
             progressbar=progressbar,
         )
 
+    def to_zarr(self, folder: str | os.PathLike[str], *, progressbar: bool | None = None) -> Path:
+        """Write ``datatree`` as a Zarr store, with the draws of all groups, whole or not at all.
+
+        Draws that were not kept, being too many for the memory, are made and written some groups
+        at a time: the same, bit for bit, as :meth:`draws` makes.  They are read lazily with
+        ``xarray.open_datatree(folder, engine="zarr")``: only those of the groups that are
+        selected, in chunks of all draws of some groups.
+
+        Parameters
+        ----------
+        folder : str or path
+            A store that was written here is replaced, at the end; another folder that is not
+            empty is left alone.
+        progressbar : bool, optional
+            Whether to show progress; by default on a terminal.
+
+        Returns
+        -------
+        Path
+            Of the folder.
+
+        Raises
+        ------
+        SpecError
+            If a column's name cannot be that of a folder.
+        DataError
+            If the store cannot be written, or zarr is missing (``pip install
+            'hiermodels[zarr]'``); what was there before is as it was.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> import hiermodels as hm
+        >>> import xarray as xr
+        >>> schools = hm.datasets.load_eight_schools()
+        >>> fit = hm.fit(schools, random_seed=1, memory_budget=0)
+        outcome = y, groups = school, se = sigma (se, outcome, groups inferred)
+        >>> with TemporaryDirectory() as folder:
+        ...     path = fit.to_zarr(Path(folder) / "schools.zarr")
+        ...     with xr.open_datatree(path, engine="zarr") as tree:
+        ...         theta = tree["posterior"]["theta"].sel(school=["A"]).load()
+        >>> theta.equals(fit.draws(["A"]))
+        True
+        """
+        from hiermodels.zarr_store import write_zarr
+
+        return write_zarr(self.posterior, folder, progressbar)
+
     def report(
         self,
         path: str | os.PathLike[str],
@@ -637,6 +703,7 @@ def fit(
     chains: int = 4,
     random_seed: Seed = None,
     progressbar: bool | None = None,
+    memory_budget: float = MEMORY_BUDGET,
     log_likelihood: bool = False,
     log_prior: bool = False,
     posterior_predictive: bool = False,
@@ -688,6 +755,12 @@ def fit(
     progressbar : bool, optional
         Whether to show progress, where there is something to wait for; by default in a terminal,
         and in a notebook with ipywidgets.
+    memory_budget : float
+        Bytes that what is kept of draws may take, 2 GiB by default; estimated before anything is
+        computed.  The exact engine leaves draws of the groups' values out where all would take
+        more, and makes them on demand, see :meth:`Fit.draws`.  What cannot be left out is
+        refused: draws of NUTS, those of outer groups (beyond 64 MiB), and a number for each draw
+        and row.
     log_likelihood : bool
         Whether to add the log likelihood of each row to ``datatree``, for ``arviz_stats.loo``.
     log_prior : bool
@@ -695,10 +768,9 @@ def fit(
     posterior_predictive : bool
         Whether to add outcomes of the same rows drawn anew, for predictive checks.
     **engine_options
-        For ``"exact"``: ``memory_budget``, the bytes that draws of the groups may take (2 GiB);
-        beyond, they are drawn on demand, see :meth:`Fit.draws`.  For ``"nuts"``:
-        ``parameterization``, chosen by how much the data say of each group; ``observed``,
-        ``"means"`` or ``"rows"``; ``nuts_sampler`` and what ``pm.sample`` takes.
+        For ``"exact"`` there are none.  For ``"nuts"``: ``parameterization``, chosen by how much
+        the data say of each group; ``observed``, ``"means"`` or ``"rows"``; ``nuts_sampler`` and
+        what ``pm.sample`` takes.
 
     Returns
     -------
@@ -737,12 +809,12 @@ def fit(
         priors=priors,
         missing=missing,
     )
-    for asked, name in (
-        (log_likelihood, "log_likelihood"),
-        (posterior_predictive, "posterior_predictive"),
-    ):
-        if asked:
-            require_rows(grouped, name)
+    asked = {"log_likelihood": log_likelihood, "posterior_predictive": posterior_predictive}
+    by_row = [name for name, is_asked in asked.items() if is_asked]
+    for name in by_row:
+        require_rows(grouped, name)
+    if by_row:
+        _require_memory(spec, grouped, by_row, draws * chains, memory_budget)
     announce(grouped)
     warn_of_default_prior(spec, grouped, priors, stacklevel=2)
     posterior = sample(
@@ -752,6 +824,7 @@ def fit(
         chains=chains,
         random_seed=random_seed,
         progressbar=progressbar,
+        memory_budget=memory_budget,
         **engine_options,
     )
     posterior = with_seed(posterior, random_seed)
@@ -826,6 +899,16 @@ def load_statistics(path: str | os.PathLike[str]) -> SufficientStatistics:
     from hiermodels.storage import load_statistics
 
     return load_statistics(path)
+
+
+def _require_memory(
+    spec: Spec, data: GroupedData, by_row: Sequence[str], draws: int, budget: float
+) -> None:
+    """Refuse a number for each draw and row, which takes draws of all groups, if it is too much."""
+    needs = memory.of_variables(spec, data, draws)
+    needs |= memory.of_numbers(by_row, data.n_rows, draws)
+    remedy = f"Ask for fewer draws, raise memory_budget, or leave out {' and '.join(by_row)}"
+    memory.require(needs, draws, budget, remedy, always=0)
 
 
 def _require_count(name: str, count: Any) -> None:

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn
 
 from hiermodels.errors import SpecError
+from hiermodels.options import names
 from hiermodels.wording import is_storable, short
 
 MOST_LEVELS = 2
@@ -134,15 +135,10 @@ def column_names(role: str, given: Any) -> list[str]:
     SpecError
         If what was given is not text; a set has no order.
     """
-    names = [given] if isinstance(given, str) else [] if given is None else given
-    names = names.tolist() if hasattr(names, "tolist") else names  # arrays, an Index
-    if not isinstance(names, (list, tuple)):
-        raise SpecError(
-            f"{role}: expected the name of a column, or a list of names; found {short(given)}"
-        )
-    for name in names:
+    found = names(role, "column", given)
+    for name in found:
         require_name(role, name)
-    return list(names)
+    return found
 
 
 def require_name(role: str, name: Any) -> None:

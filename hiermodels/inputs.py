@@ -57,6 +57,10 @@ def prepare(
         else:
             grouped = aggregate_lazily(lazy, **roles, missing=missing)
             grouped.check()
+    if priors is not None and not isinstance(priors, Mapping):
+        raise SpecError(
+            f"priors: expected a mapping, such as {{'tau': HalfNormal(sd=5)}}; found {priors!r}"
+        )
     found, names = grouped.roles, grouped.design.names
     return Spec(found.outcome, found.groups, found.se, names, dict(priors or {})), grouped
 

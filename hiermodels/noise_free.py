@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from hiermodels.data import GroupedData
 from hiermodels.errors import ImproperPosteriorError, SpecError
 from hiermodels.gaussian import Floats, Indices
+from hiermodels.options import names, probabilities, real_numbers
 from hiermodels.spec import Spec
 from hiermodels.tables import CI_PROB, Summary, interval_label, interval_note, tails, with_header
 
@@ -114,14 +115,12 @@ class ReferencePosterior(ABC):
         var_names : str or sequence of str, optional
             Which variables; all by default.
         """
-        probabilities = np.atleast_1d(np.asarray(q, dtype=float))
-        if not ((probabilities > 0) & (probabilities < 1)).all():
-            raise SpecError(f"q: expected probabilities strictly between 0 and 1; found {q!r}")
+        points = probabilities("q", q)
         variables: dict[str, Any] = {}
         for name in self._names(var_names):
             dims = ("quantile", *self.spec.dims(name))
-            variables[name] = (dims, self._quantiles(name, probabilities))
-        return self._with_coords(variables, quantile=probabilities)
+            variables[name] = (dims, self._quantiles(name, points))
+        return self._with_coords(variables, quantile=points)
 
     def cdf(self, var_name: str, values: ArrayLike) -> Floats:
         """Posterior distribution function of a variable.
@@ -139,12 +138,12 @@ class ReferencePosterior(ABC):
             Of the shape of ``values``, its last axis as long as there are groups.
         """
         (name,) = self._names([var_name])
-        return self._cdf(name, np.asarray(values, dtype=float))
+        return self._cdf(name, self._points(name, values))
 
     def density(self, var_name: str, values: ArrayLike) -> Floats:
         """Posterior density of a variable; arguments and shapes as for :meth:`cdf`."""
         (name,) = self._names([var_name])
-        return self._density(name, np.asarray(values, dtype=float))
+        return self._density(name, self._points(name, values))
 
     def summary(
         self, var_names: Sequence[str] | str | None = None, ci_prob: float = CI_PROB
@@ -240,16 +239,28 @@ class ReferencePosterior(ABC):
     def how(self) -> list[str]:
         """How it was computed, for people to read."""
 
+    def _points(self, name: str, values: ArrayLike) -> Floats:
+        """Numbers at which to evaluate a variable; their last axis runs over its units."""
+        found = real_numbers("values", values)
+        for dim in self.spec.dims(name):
+            units = len(self.data.coords[dim])
+            if found.ndim and found.shape[-1] not in (1, units):
+                raise SpecError(
+                    f"values: expected 1 or {units} along the last axis, which runs over {dim}; "
+                    f"found {found.shape[-1]}"
+                )
+        return found
+
     def _names(self, var_names: Sequence[str] | str | None) -> list[str]:
         """All variables, from the top downwards, or the ones that were asked for."""
         known = self.spec.variables
-        var_names = [var_names] if isinstance(var_names, str) else var_names
-        unknown = [name for name in var_names or [] if name not in known]
+        asked = names("var_names", "variable", var_names)
+        unknown = [name for name in asked if name not in known]
         if unknown:
             raise SpecError(
                 f"there is no variable {unknown[0]!r}; this model has {', '.join(known)}"
             )
-        return list(var_names or known)
+        return asked or list(known)
 
     def _dataset(self, found: Mapping[str, Any], order: int) -> xr.Dataset:
         """Put moments of all variables into a Dataset; those that do not exist as nan."""

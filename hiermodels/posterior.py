@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from hiermodels import memory
 from hiermodels.data import COEFFICIENT_DIM, GroupedData, require_rows
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import LOG_2PI, Floats, Indices
@@ -26,7 +27,6 @@ type Seed = int | np.random.Generator | np.random.SeedSequence | None
 
 SAMPLE_DIMS = ("chain", "draw")
 WARNING = "warning"  # line of a certificate, where the draws are not to be trusted
-MEMORY_BUDGET = 2.0 * 2**30  # bytes that draws of one kind may take
 GROUPS_AT_A_TIME = 1024  # whose draws are made at a time, where they were not kept
 
 
@@ -113,7 +113,10 @@ def _with_parents(tree: xr.DataTree, data: GroupedData) -> xr.DataTree:
 
 
 def group_draws(
-    posterior: Posterior, groups: Sequence[Any] | None = None, draws: slice = slice(None)
+    posterior: Posterior,
+    groups: Sequence[Any] | None = None,
+    draws: slice = slice(None),
+    memory_budget: float = float("inf"),
 ) -> xr.DataArray:
     """Draws of theta for some groups, made now if they were not kept.
 
@@ -124,16 +127,22 @@ def group_draws(
         All groups by default.
     draws : slice
         Which draws of each chain.
+    memory_budget : float
+        Bytes that draws which were not kept may take.
 
     Raises
     ------
     DataError
         If there is no group of that label.
+    SpecError
+        If the draws would take more than the budget.
     """
     (dim,) = posterior.spec.dims("theta") or ("",)
     if not dim:
         raise SpecError("a model without groups has no draws of groups; see .datatree")
     labels = posterior.data.labels[-1]
+    if isinstance(groups, (set, frozenset, Mapping)):
+        raise SpecError(f"groups: expected a label or a list of labels; found {groups!r}")
     wanted = labels if groups is None else np.atleast_1d(groups)
     places = pd.Index(labels).get_indexer(pd.Index(wanted))
     if (places < 0).any():
@@ -142,6 +151,9 @@ def group_draws(
     kept = posterior.datatree["posterior"].to_dataset().isel(draw=draws)
     if posterior.draw_groups is None:
         return kept["theta"] if groups is None else kept["theta"].isel({dim: places})
+    size = kept.sizes["chain"] * kept.sizes["draw"]
+    remedy = "Name fewer groups at a time, raise memory_budget, or write all of them with to_zarr"
+    memory.require(memory.of_numbers(["theta"], len(places), size), size, memory_budget, remedy)
     values = np.empty((len(places), kept.sizes["chain"], kept.sizes["draw"]))
     for first in range(0, len(places), GROUPS_AT_A_TIME):
         part = slice(first, first + GROUPS_AT_A_TIME)

@@ -29,12 +29,14 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from hiermodels import memory
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats, Indices
+from hiermodels.memory import MEMORY_BUDGET
 from hiermodels.new_rows import NewRows, every_unit, kinds, read_new_rows
 from hiermodels.noise_free import NO_MOMENT, ReferencePosterior, Target
+from hiermodels.options import names, probabilities, real_number, real_numbers
 from hiermodels.posterior import (
-    MEMORY_BUDGET,
     SAMPLE_DIMS,
     Posterior,
     Seed,
@@ -107,9 +109,7 @@ class Prediction:
         var_names : str or sequence of str, optional
             Which of ``names``; all by default.
         """
-        p = np.atleast_1d(np.asarray(q, dtype=float))
-        if not ((p > 0) & (p < 1)).all():
-            raise SpecError(f"q: expected probabilities strictly between 0 and 1; found {q!r}")
+        p = probabilities("q", q)
         exact = self._reference()
         variables = {}
         for name in self._known(var_names):
@@ -135,7 +135,12 @@ class Prediction:
             Of the shape of ``values``, its last axis as long as there are rows.
         """
         (name,) = self._known([var_name])
-        values = np.asarray(values, dtype=float)
+        values = real_numbers("values", values)
+        if values.ndim and values.shape[-1] not in (1, len(self)):
+            raise SpecError(
+                f"values: expected 1 or {len(self)} along the last axis, which runs over the rows; "
+                f"found {values.shape[-1]}"
+            )
         shape = (*values.shape[:-1], len(self))
         values, found = np.broadcast_to(values, shape), np.empty(shape)
         exact = self._reference()
@@ -183,14 +188,15 @@ class Prediction:
             If they would take more memory than ``memory_budget``.
         """
         draws = self.posterior.datatree["posterior"].to_dataset()
-        size = 8.0 * len(self.names) * len(self) * draws.sizes["chain"] * draws.sizes["draw"]
-        if size > self._memory_budget:
-            raise SpecError(
-                f"{len(self):,} rows × {size / 8 / len(self.names) / len(self):,.0f} draws of "
-                f"{' and '.join(self.names)} need {size / 2**30:.1f} GiB, more than "
-                f"memory_budget={self._memory_budget:.3g} bytes. Raise it, or predict fewer rows "
-                f"at a time; .mean, .sd, .quantile and .to_frame need no draws"
-            )
+        size = draws.sizes["chain"] * draws.sizes["draw"]
+        memory.require(
+            memory.of_numbers(self.names, len(self), size),
+            size,
+            self._memory_budget,
+            "Raise it, or predict fewer rows at a time; .mean, .sd, .quantile and .to_frame need "
+            "no draws",
+            always=0,
+        )
         dims = (*SAMPLE_DIMS, "row")
         variables = zip(self.names, _draw(self, draws), strict=True)
         coords = {dim: draws[dim] for dim in SAMPLE_DIMS} | {"row": self._row_labels}
@@ -218,13 +224,13 @@ class Prediction:
         return np.arange(len(labels)) if labels.dtype == object else labels
 
     def _known(self, var_names: Sequence[str] | str | None) -> list[str]:
-        var_names = [var_names] if isinstance(var_names, str) else var_names
-        unknown = [name for name in var_names or [] if name not in self.names]
+        asked = names("var_names", "variable", var_names)
+        unknown = [name for name in asked if name not in self.names]
         if unknown:
             raise SpecError(
                 f"there is no variable {unknown[0]!r}; predicted are {', '.join(self.names)}"
             )
-        return list(var_names or self.names)
+        return asked or list(self.names)
 
     @cached_property
     def _moments(self) -> tuple[xr.Dataset, xr.Dataset]:
@@ -316,6 +322,7 @@ def predict(
     else:
         rows = read_new_rows(new_data, data, outcomes=outcomes)
     seed = named_seed(random_seed, "predict")
+    memory_budget = real_number("memory_budget", memory_budget)
     return Prediction(posterior, rows, outcomes, tuple(notes), reference, seed, memory_budget)
 
 

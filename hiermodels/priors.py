@@ -494,7 +494,7 @@ def parse_prior(text: str) -> Prior:
     kind = PRIORS[call.func.id]
     positional = [_number(text, value) for value in call.args]
     named = {str(given.arg): _number(text, given.value) for given in call.keywords}
-    signature = inspect.signature(kind).replace(return_annotation=inspect.Signature.empty)
+    signature = inspect.signature(kind)
     try:
         signature.bind(*positional, **named)
     except TypeError as error:

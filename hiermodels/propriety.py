@@ -142,11 +142,15 @@ def _flat_directions(spec: Spec, data: Standardized) -> Floats:
 
 def _within(tree: Tree, level: int) -> Floats:
     """Cross-products of the covariates around the means of a level's units; (q, q)."""
-    within = np.zeros((tree.n_covariates, tree.n_covariates))
     if level == ROWS:
-        return within
-    within += tree.scatter[:-1, :-1]
-    mean, weight = tree.mean[:, :-1], tree.weight
+        return np.zeros((tree.n_covariates, tree.n_covariates))
+    return _within_with_outcome(tree, level)[:-1, :-1] / tree.weight.sum()
+
+
+def _within_with_outcome(tree: Tree, level: int) -> Floats:
+    """Cross-products of covariates and outcome around a level's means; (q + 1, q + 1)."""
+    within = tree.scatter.copy()
+    mean, weight = tree.mean, tree.weight
     for below in range(level):
         parent = tree.parent(below)
         total = np.add.reduceat(weight, starts(parent))
@@ -154,7 +158,7 @@ def _within(tree: Tree, level: int) -> Floats:
         away = mean - centre[parent]
         within += (weight[:, None] * away).T @ away
         mean, weight = centre, total
-    return within / tree.weight.sum()
+    return within
 
 
 def _rank(product: Floats) -> int:
@@ -166,6 +170,7 @@ def _check_residual(spec: Spec, tree: Tree) -> None:
     prior = spec.variance_prior("sigma")
     if tree.n_rows == tree.sizes[0]:
         if prior.is_proper and all(spec.variance_prior(name).is_proper for name in spec.spreads):
+            _check_exact_fit(spec, tree)
             return
         raise ImproperPosteriorError(
             f"the posterior does not exist: each of the {tree.n_rows} groups has one row, so sigma "
@@ -173,6 +178,7 @@ def _check_residual(spec: Spec, tree: Tree) -> None:
             f"proper priors on sigma and on every group-level sd."
         )
     if prior.lower_tail > 0:
+        _check_exact_fit(spec, tree)
         return
     within = _within(tree, 0)
     freedom = tree.n_rows - tree.sizes[0] - _rank(within)
@@ -182,15 +188,49 @@ def _check_residual(spec: Spec, tree: Tree) -> None:
             f"{_rank(within)} coefficients leave no degree of freedom for sigma. Give sigma a "
             f"proper prior, use fewer covariates, or add data."
         )
-    t_xx, t_xy, t_yy = tree.scatter[:-1, :-1], tree.scatter[:-1, -1], tree.scatter[-1, -1]
-    residual = t_yy - t_xy @ np.linalg.pinv(t_xx, rcond=RANK_TOLERANCE, hermitian=True) @ t_xy
-    if residual <= SMALLEST_RESIDUAL * t_yy or t_yy == 0:
+    if _is_explained(tree, 0):
         raise ImproperPosteriorError(
             f"the posterior does not exist: within the groups the rows are all equal, or are "
             f"explained by the covariates without a remainder, and {prior} on sigma has infinite "
             f"mass at sigma = 0. Name the column of standard errors (se=…), or give sigma a proper "
             f"prior."
         )
+
+
+def _is_explained(tree: Tree, level: int) -> bool:
+    """Whether a level's units and the covariates leave nothing of the outcome but rounding."""
+    within = _within_with_outcome(tree, level)
+    t_xx, t_xy, t_yy = within[:-1, :-1], within[:-1, -1], within[-1, -1]
+    residual = t_yy - t_xy @ np.linalg.pinv(t_xx, rcond=RANK_TOLERANCE, hermitian=True) @ t_xy
+    rounding = SMALLEST_RESIDUAL * tree.weight.sum()  # of means of outcomes of size 1
+    return bool(residual <= SMALLEST_RESIDUAL * max(t_yy, rounding))
+
+
+def _check_exact_fit(spec: Spec, tree: Tree) -> None:
+    """Refuse rows that are explained without a remainder, where priors let the sds go to 0.
+
+    If units of level ℓ and covariates explain all n rows, the likelihood grows as
+    ``(σ²)^(−½ F_ℓ)`` when σ and the sds below level ℓ go to 0 together, with
+
+        F_ℓ = n − units of level ℓ − coefficients identified within them,
+
+    and the priors fall as ``(σ²)^(Σ lower_tail)``: the sum must be more than ``½ F_ℓ``.
+    """
+    lower, names = 0.0, ("sigma", *spec.spreads)
+    for level, name in enumerate(names):
+        lower += spec.variance_prior(name).lower_tail
+        if not _is_explained(tree, level):
+            return
+        units = tree.sizes[level] if level < len(tree.sizes) else 1
+        freedom = tree.n_rows - units - _rank(_within(tree, level))
+        if freedom > 0 and lower <= freedom / 2:
+            who = f"{spec.groups[-1 - level]!r} groups" if level < len(spec.groups) else "mean"
+            raise ImproperPosteriorError(
+                f"the posterior does not exist: the {who} and the covariates explain all rows "
+                f"without a remainder, and the priors on {' and '.join(names[: level + 1])} fall "
+                f"too slowly at 0 for {freedom} degrees of freedom. Name the column of standard "
+                f"errors (se=…), or give sigma a prior such as InverseGamma(…)."
+            )
 
 
 def _refuse(

@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import Floats
+from hiermodels.memory import MEMORY_BUDGET
 from hiermodels.noise_free import NO_ERROR, ReferencePosterior
+from hiermodels.options import real_number
 from hiermodels.parallel import for_each
-from hiermodels.posterior import MEMORY_BUDGET, Posterior, level_draws
+from hiermodels.posterior import Posterior, level_draws
 from hiermodels.tables import (
     CI_PROB,
     Summary,
@@ -158,6 +160,7 @@ def rank_units(
         count = _count(top, len(mean))
         columns[f"p_top{count}"] = _share_at_most(ranks, count)
     if threshold is not None:
+        threshold = real_number("threshold", threshold)
         above = 1 - reference.cdf(name, np.full(len(mean), threshold))
         columns[f"p_above_{threshold:g}"] = above
     index = pd.Index(ranks[dim].to_numpy(), name=dim)
@@ -175,7 +178,8 @@ def rank_units(
 
 def _count(top: float, units: int) -> int:
     """How many units ``top`` stands for: a count, or a share of them, at least one."""
-    if top == int(top) and 1 <= top <= units:
+    is_count = isinstance(top, (int, np.integer)) or real_number("top", top).is_integer()
+    if is_count and 1 <= top <= units:
         return int(top)
     if 0 < top < 1:
         return max(1, round(top * units))

@@ -24,6 +24,7 @@ from hiermodels.errors import PriorWarning
 from hiermodels.estimates import estimate
 from hiermodels.files import replacing, target
 from hiermodels.integrated import IntegratedPosterior
+from hiermodels.memory import MEMORY_BUDGET
 from hiermodels.noise_free import ReferencePosterior
 from hiermodels.page import (
     MOST_ROWS,
@@ -37,7 +38,7 @@ from hiermodels.page import (
     page,
     table,
 )
-from hiermodels.posterior import MEMORY_BUDGET, WARNING, Posterior
+from hiermodels.posterior import WARNING, Posterior
 from hiermodels.priors import FlatVariance
 from hiermodels.rank import rank_units
 from hiermodels.recipe import OPTIONS, command, random_seed, snippet

@@ -202,6 +202,8 @@ def compare_priors(
     if not spec.groups:
         raise SpecError("a model without groups has no group-level variance to vary the prior of")
     given = default_alternatives(spec, data) if priors is None else priors
+    if not isinstance(given, Mapping):
+        raise SpecError(f"priors: expected alternatives by name, in a mapping; found {given!r}")
     references: dict[str, ReferencePosterior] = {}
     refused: dict[str, str] = {}
     for name, changed in given.items():

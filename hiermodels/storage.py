@@ -100,7 +100,7 @@ def save_statistics(statistics: SufficientStatistics, path: str | os.PathLike[st
 
 def _write(path: str | os.PathLike[str], groups: Groups, content: Mapping[str, Any]) -> Path:
     """Write groups of a datatree, and this package's own group beside them."""
-    groups, renamed = _without_spaces(groups)
+    groups, renamed = without_spaces(groups)
     arrays: dict[str, Any] = {}
     packed = {name: _pack(value, name, arrays) for name, value in content.items()}
     own = xr.Dataset(arrays)
@@ -266,7 +266,7 @@ def _groups(tree: xr.DataTree) -> Groups:
     return groups
 
 
-def _without_spaces(groups: Groups) -> tuple[Groups, dict[str, dict[str, str]]]:
+def without_spaces(groups: Groups) -> tuple[Groups, dict[str, dict[str, str]]]:
     """Rename coordinates that netCDF could not tell from data; returns how to undo it, too.
 
     It lists the coordinates that are no dimensions with spaces between them.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hiermodels.errors import SpecError
+from hiermodels.options import names
 from hiermodels.posterior import Posterior
 from hiermodels.tables import Summary, interval_note, with_header
 
@@ -41,10 +42,13 @@ def summarize(
         var_names = [name for name in posterior.spec.variables if name not in left_out]
     draws = posterior.datatree.copy()
     draws["posterior"] = draws["posterior"].to_dataset().reset_coords(drop=True)  # ArviZ stacks
+    asked = names("var_names", "variable", var_names) or None
     try:
-        table = summary(draws, var_names=var_names, **options)
+        table = summary(draws, var_names=asked, **options)
     except KeyError as error:
-        raise SpecError(_missing(posterior, var_names)) from error
+        raise SpecError(_missing(posterior, asked)) from error
+    except (TypeError, ValueError) as error:  # ArviZ's word on its own options
+        raise SpecError(f"summary: {error}") from error
     sizes = posterior.datatree["posterior"].sizes
     notes = [f"{posterior.engine}: {sizes['chain']} chains × {sizes['draw']} draws"]
     if any(str(column).endswith("_lb") for column in table.columns):
@@ -55,16 +59,15 @@ def summarize(
     return with_header(table, posterior.spec, *notes)
 
 
-def _missing(posterior: Posterior, var_names: Sequence[str] | str | None) -> str:
+def _missing(posterior: Posterior, asked: Sequence[str] | None) -> str:
     """Why draws of variables that were asked for are not there."""
-    names = [var_names] if isinstance(var_names, str) else list(var_names or [])
-    if "theta" in names and posterior.draw_groups is not None:
+    if "theta" in (asked or ()) and posterior.draw_groups is not None:
         return (
             "var_names: draws of theta were not kept; .draws(groups=[…]) makes those of some "
             "groups, and .reference().summary(['theta']) has all without Monte Carlo error"
         )
     known = posterior.datatree["posterior"].data_vars
-    return f"var_names: found {names!r}; the draws have {', '.join(map(str, known))}"
+    return f"var_names: found {asked!r}; the draws have {', '.join(map(str, known))}"
 
 
 def _too_many(posterior: Posterior) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from hiermodels.errors import SpecError
+from hiermodels.options import real_number
 from hiermodels.spec import Spec
 
 CI_PROB = 0.89  # of intervals, unless another is asked for
@@ -72,6 +73,6 @@ def tails(ci_prob: float) -> tuple[float, float]:
     SpecError
         If ``ci_prob`` is not a probability.
     """
-    if not 0 < ci_prob < 1:
+    if not 0 < real_number("ci_prob", ci_prob) < 1:
         raise SpecError(f"ci_prob: expected a probability between 0 and 1; found {ci_prob!r}")
     return (1 - ci_prob) / 2, (1 + ci_prob) / 2

@@ -18,6 +18,15 @@ import pytest
 from pyarrow import parquet
 
 PARTS = 3  # files or partitions
+QUIET = [
+    pytest.mark.filterwarnings(f"ignore:{beginning}")
+    for beginning in (
+        "Dask support is moving",
+        "PySpark does not yet fully support pandas",
+        "The inplace keyword in DataFrame.reset_index",  # Dask's
+        "fetch_arrow_table",  # Ibis'
+    )
+]
 
 
 def to_arrow(frame: pd.DataFrame) -> pa.Table:

@@ -195,6 +195,7 @@ def test_compare_renames(files, capsys):
         (["fit", "nothing.parquet", "--lazy"], "there is no file"),
         (["fit", "flat.parquet", "--lazy"], "cannot be read: "),
         (["fit", "nowhere", "--lazy"], "expected a file .parquet, or a folder"),
+        (["fit", "schools.parquet", "--lazy", "--report", "a.html"], "whose rows are loaded"),
         (["fit", "schools.csv", "--prior", "tau"], "--prior: expected NAME=…, such as tau="),
         (["fit", "schools.csv", "--prior", "tau=Half(5)"], "there is no 'Half'"),
         (["fit", "schools.csv", "--prior", "kappa=FlatSD()"], "no parameter 'kappa'"),

@@ -683,9 +683,10 @@ def test_draws_of_other_dimensions_are_refused(fit):
     )
     with pytest.raises(hm.SpecError, match=message):
         hm.compare(xr.DataTree.from_dict({"posterior": many}), fit)
-    message = r"no variable 'tau'; expected mu, tau, theta, found mu, theta on school\. Say with"
+    other = draws.drop_vars("tau").assign(rho=("K", [1.0, 2.0]))
+    message = r"'tau'; expected mu, tau, theta, found mu, theta, rho on school, K\. Say with"
     with pytest.raises(hm.SpecError, match=message):
-        hm.compare(xr.DataTree.from_dict({"posterior": draws.drop_vars("tau")}), fit)
+        hm.compare(xr.DataTree.from_dict({"posterior": other}), fit)
     scalars = xr.DataTree.from_dict({"posterior": draws[["mu", "tau"]]})
     with pytest.raises(hm.SpecError, match=r"no variable 'theta'; .*, found mu, tau\. Say with"):
         hm.compare(scalars, fit)

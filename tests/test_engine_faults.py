@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import engines
@@ -12,12 +19,11 @@ import pytest
 from test_engines_of_data import assert_same_statistics, expected_statistics
 
 import hiermodels as hm
+from hiermodels import report
+from hiermodels.cli import main
 from hiermodels.statistics import SufficientStatistics
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Dask support is moving:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
-]
+pytestmark = engines.QUIET
 
 FORMULA = "y ~ x + sex + (1 | school)"
 CASE = {"formula": FORMULA}
@@ -107,7 +113,7 @@ def failure(data, engine: str) -> str:
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 700
-    assert "then try again" in message
+    assert "then try again. No data were changed" in message
     assert caught.value.__cause__ is not None
     return message
 
@@ -175,6 +181,24 @@ def test_a_file_that_goes_bad(fault, scan, engine, tmp_path):
     assert checksums(folder) == before
     (folder / "part-1.parquet").write_bytes(good)
     assert_same_statistics(statistics(scan(folder)), expected_statistics(rows(), CASE))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (truncate, "part-1.parquet' cannot be read: "),
+        (damage_pages, "data: polars failed to add up the rows: "),
+        (turn_numbers_into_text, "data type mismatch for column x"),
+    ],
+)
+def test_a_bad_file_among_good_ones_is_told_in_a_line(fault, message, tmp_path, capsys):
+    folder = engines.write_parts(engines.cut(rows()), tmp_path)
+    fault(folder / "part-1.parquet")
+    before = checksums(tmp_path)
+    assert main(["fit", str(folder), "--formula", FORMULA, "--out", str(tmp_path / "fit.nc")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert checksums(tmp_path) == before
 
 
 def test_a_file_that_vanishes_between_two_queries(tmp_path, monkeypatch):
@@ -329,3 +353,132 @@ def test_a_session_that_was_stopped():
     failure(data, "pyspark")
     again = engines.in_spark(rows(), Path())
     assert_same_statistics(statistics(again), expected_statistics(rows(), CASE))
+
+
+# Disks that are full
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """Let writes fail beyond a size, as they do on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_is_full_while_duckdb_spills(tmp_path):
+    import duckdb
+
+    settings = {"memory_limit": "60MB", "temp_directory": str(tmp_path), "threads": 1}
+    with duckdb.connect(config=settings) as connection:
+        data = connection.sql(
+            "select (i % 200_000)::varchar as school, if(i % 3 = 0, 'F', 'M') as sex, "
+            "sin(i) as x, (i % 17)::double + cos(i) as y from range(600_000) as t(i)"
+        )
+        with files_no_larger_than(2**16):
+            assert "Could not write file" in failure(data, "duckdb")
+        connection.execute("set memory_limit = '1GB'")
+        assert statistics(data).n_rows == 600_000
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Rows in a file .parquet, and what was saved of them before."""
+    rows().to_parquet(tmp_path / "rows.parquet", index=False)
+    (tmp_path / "fit.nc").write_bytes(b"an earlier fit")
+    (tmp_path / "report.html").write_bytes(b"an earlier report")
+    return tmp_path
+
+
+def fit_command(folder: Path, *options: str) -> list[str]:
+    outputs = {"--out": folder / "fit.nc", "--report": folder / "report.html"}
+    arguments = [text for name, path in outputs.items() for text in (name, str(path))]
+    small = ["--draws", "20", "--chains", "1", "--seed", "1"]
+    return [
+        "fit",
+        str(folder / "rows.parquet"),
+        "--formula",
+        FORMULA,
+        *small,
+        *(options or arguments),
+    ]
+
+
+@pytest.mark.parametrize(("option", "name"), [("--out", "fit.nc"), ("--report", "report.html")])
+def test_a_disk_that_is_full_while_results_are_written(option, name, folder, capsys, monkeypatch):
+    monkeypatch.setattr(report, "_sections", lambda *_: [])  # its pictures take their time
+    before = checksums(folder)
+    with files_no_larger_than(2**10):
+        assert main(fit_command(folder, option, str(folder / name))) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"hiermodels: cannot write '{folder / name}': File too large.")
+    assert error.endswith("What was there before is as it was")
+    assert checksums(folder) == before
+
+
+def test_a_device_that_is_full_is_no_file(folder, capsys):
+    before = checksums(folder)
+    assert main(fit_command(folder, "--out", "/dev/full")) == 2
+    assert "cannot write '/dev/full': it is not a regular file" in capsys.readouterr().err
+    assert checksums(folder) == before
+
+
+# Runs that are killed
+
+KILLED_AT = """
+import os, signal, sys
+from hiermodels import report
+from hiermodels.cli import main
+
+report._sections = lambda *_: []  # its pictures take their time
+
+event, suffix, left, number = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+
+def kill(name, arguments):
+    global left
+    if name == event and str(arguments[0]).endswith(suffix) and "/." in str(arguments[0]):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), number)
+
+sys.addaudithook(kill)
+sys.exit(main(sys.argv[5:]))
+"""
+
+
+def run_until(moment: tuple[str, str, int], number: int, folder: Path) -> None:
+    """Fit, and send a signal at an event that concerns a temporary file, such as its renaming."""
+    command = [sys.executable, "-c", KILLED_AT, *map(str, moment), str(int(number))]
+    done = subprocess.run(
+        [*command, *fit_command(folder)], capture_output=True, timeout=300, text=True
+    )
+    assert done.returncode == -number, done.stderr
+
+
+@pytest.mark.parametrize("moment", [("open", ".nc", 2), ("os.rename", ".nc", 1)])
+def test_killed_while_the_fit_is_saved(moment, folder):
+    before = checksums(folder)
+    run_until(moment, signal.SIGKILL, folder)
+    after = checksums(folder)
+    hidden = after.keys() - before.keys()
+    assert len(hidden) == 1
+    assert Path(hidden.pop()).name.startswith(".")
+    assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_killed_while_the_report_is_saved(number, folder):
+    """The fit is saved by then, whole."""
+    before = checksums(folder)
+    run_until(("os.rename", ".html", 1), number, folder)
+    assert hm.load(folder / "fit.nc").data.n_rows == SIZE
+    fit = str(folder / "fit.nc")
+    after = checksums(folder)
+    assert before.pop(fit) != after.pop(fit)
+    hidden = after.keys() - before.keys()
+    assert all(os.path.basename(name).startswith(".") for name in hidden)
+    assert len(hidden) == (1 if number == signal.SIGKILL else 0)
+    assert {name: after[name] for name in before} == before

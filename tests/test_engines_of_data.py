@@ -19,10 +19,7 @@ from hiermodels.formula import stated
 from hiermodels.lazy import as_lazy
 from hiermodels.statistics import SufficientStatistics, statistics_of
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Dask support is moving:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
-]
+pytestmark = engines.QUIET
 
 OFFSET = 1e9
 

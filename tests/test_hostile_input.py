@@ -48,6 +48,10 @@ def test_lists_are_no_labels(label):
     [
         (10**400, "expected finite numbers of size up to 1e.150; found inf in row 0"),
         (-(10**400), "expected finite numbers of size up to 1e.150; found -inf in row 0"),
+        (
+            np.longdouble("1e4000"),
+            "expected finite numbers of size up to 1e.150; found inf in row 0",
+        ),
         (Decimal("sNaN"), "1 missing value, in row 0"),
         (Decimal("NaN"), "1 missing value, in row 0"),
         (np.complex128(1), "expected numbers.* found"),
@@ -132,3 +136,61 @@ def test_groups_with_the_name_of_a_dimension_of_quantiles():
     """Quantiles had that dimension twice."""
     with pytest.raises(hm.SpecError, match="groups: 'quantile' cannot be the name of a dimension"):
         hm.fit(rows().rename(columns={"g": "quantile"}), outcome="y", groups="quantile")
+
+
+@pytest.fixture(scope="module")
+def fit():
+    return hm.fit(rows(), **ROLES, priors={"tau": hm.HalfNormal(3)}, draws=5, random_seed=1)
+
+
+WRONG_OPTIONS = {
+    "engine": lambda fit: hm.fit(rows(), **ROLES, engine=["exact"]),
+    "memory_budget": lambda fit: hm.fit(
+        rows(), **ROLES, priors=fit.spec.priors, memory_budget="a lot"
+    ),
+    "priors": lambda fit: hm.fit(rows(), **ROLES, priors="tau"),
+    "groups: expected a label": lambda fit: fit.draws({"a"}),
+    "top": lambda fit: fit.rank(top="a"),
+    "top:": lambda fit: fit.rank(top=np.nan),
+    "threshold": lambda fit: fit.rank(threshold="a"),
+    "threshold: expected numbers": lambda fit: fit.rank(threshold=np.nan),
+    "threshold:": lambda fit: fit.rank(threshold=1j),
+    "threshold: expected one": lambda fit: fit.rank(threshold=[1]),
+    "ci_prob": lambda fit: fit.rank(ci_prob="a"),
+    "ci_prob:": lambda fit: fit.variance_components(None),
+    "var_names: expected": lambda fit: fit.summary(5),
+    "summary: Unsupported key": lambda fit: fit.summary([["theta"]]),
+    "summary: The value of prob": lambda fit: fit.summary(ci_prob=2),
+    "summary: valid options for kind": lambda fit: fit.summary(kind="no"),
+    "summary: .* unexpected": lambda fit: fit.summary(nonsense=1),
+    "q: expected probabilities": lambda fit: fit.reference().quantile([]),
+    "q: expected": lambda fit: fit.reference().quantile([[0.5]]),
+    "q: expected numbers": lambda fit: fit.reference().quantile("a"),
+    "q:": lambda fit: fit.predict().quantile([]),
+    "var_names:": lambda fit: fit.reference().quantile(0.5, 5),
+    "var_names": lambda fit: fit.predict().quantile(0.5, 5),
+    "values: expected numbers": lambda fit: fit.reference().cdf("tau", np.nan),
+    "values:": lambda fit: fit.predict().cdf("y", [None]),
+    "values: expected 1 or 4": lambda fit: fit.reference().cdf("theta", [1, 2]),
+    "values: expected 1 or 5": lambda fit: fit.predict().cdf("y", [1, 2]),
+    "memory_budget:": lambda fit: fit.predict(memory_budget=None),
+    "replicate": lambda fit: fit.check(replicate=["g"]),
+    "priors:": lambda fit: fit.sensitivity(5),
+    "truth": lambda fit: fit.estimates([10**400] * 4),
+}
+
+
+@pytest.mark.parametrize("message", WRONG_OPTIONS)
+def test_options_of_another_kind_are_refused_by_name(fit, message):
+    """They raised whatever stood in their way, and ``cdf`` of nan was 0."""
+    with pytest.raises(hm.HierModelsError, match=f"^{message}"):
+        WRONG_OPTIONS[message](fit)
+
+
+def test_no_probability_exceeds_one():
+    """The distribution function of an sd was 1.000002 far in its tail, and less at infinity."""
+    exact = hm.reference(rows(), **ROLES, covariates="x", priors={"tau": hm.HalfNormal(1)})
+    for name in ("tau", "sigma", "mu"):
+        found = exact.cdf(name, [-np.inf, 0.0, 5.0, 7.0, 10.0, 100.0, 1e10, 1e300, np.inf])
+        assert ((found >= 0) & (found <= 1)).all()
+        assert (found[0], found[-1]) == (0, 1)

@@ -17,18 +17,18 @@ STOREYS = """
     plots plots.comparison compare
     plots.shrinkage plots.caterpillar plots.trace plots.predictive plots.variance
     plots.sensitivity plots.layout checks predict summary
-    recipe rank estimates components sensitivity storage parquet
+    zarr_store recipe rank estimates components sensitivity storage parquet
     engines.nuts engines.exact engines models parameterization
     simulation reference integrated conjugate noise_free conditional marginal posterior
-    page tables inputs propriety spec sufficient aggregate lazy failures statistics new_rows
+    page tables inputs propriety memory spec sufficient aggregate lazy failures statistics new_rows
     data priors design formula uniformity montecarlo mixture cubature gaussian lattice datasets
-    blas parallel progress files wording errors
+    options blas parallel progress files wording errors
 """
 FLOORS = STOREYS.split()
 HEAVY = (
     *("pymc", "pytensor", "nutpie", "numba", "matplotlib", "arviz_plots", "arviz_stats"),
-    *("arviz_base", "formulaic", "h5netcdf", "h5py", "rich", "scipy.linalg", "scipy.optimize"),
-    *("scipy.special", "scipy.stats"),
+    *("arviz_base", "formulaic", "h5netcdf", "h5py", "pyarrow.parquet", "rich", "zarr"),
+    *("scipy.linalg", "scipy.optimize", "scipy.special", "scipy.stats"),
 )
 
 

@@ -29,7 +29,7 @@ class HalfT:
 PROPER = {
     hm.HalfNormal(2.5): stats.halfnorm(scale=2.5),
     hm.HalfCauchy(0.7): stats.halfcauchy(scale=0.7),
-    hm.HalfStudentT(4, 1.5): HalfT(4, 1.5),
+    hm.HalfStudentT(3.5, 1.5): HalfT(3.5, 1.5),
     hm.Exponential(2.0): stats.expon(scale=2),
     hm.Uniform(30.0): stats.uniform(0, 30),
     hm.InverseGamma(2.5, 0.4): stats.invgamma(2.5, scale=0.4),
@@ -48,6 +48,14 @@ def test_improper_densities():
     np.testing.assert_allclose(hm.FlatVariance().log_density(value), 0, atol=1e-14)
     np.testing.assert_allclose(hm.FlatSD().log_density(value), 0, atol=1e-14)
     np.testing.assert_allclose(Jeffreys().log_density(value), -np.log(value), atol=1e-14)
+
+
+@pytest.mark.parametrize("prior", ALL, ids=str)
+def test_logarithms_may_be_whole_numbers(prior):
+    t = np.array([-1, 0, 2])
+    found = prior.log_density_log_sd(t)
+    assert found.dtype == float
+    np.testing.assert_array_equal(found, prior.log_density_log_sd(t.astype(float)))
 
 
 @pytest.mark.parametrize("prior", PROPER, ids=str)
@@ -162,6 +170,7 @@ def test_a_draw_from_a_uniform_prior_is_never_0():
 
 def test_draws_of_a_mean():
     drawn = hm.Normal(3.0, 2.0).draw(50_000, np.random.default_rng(1))
+    assert drawn.shape == (50_000,)
     assert stats.kstest(drawn, stats.norm(3, 2).cdf).pvalue > 1e-3
 
 
@@ -174,6 +183,23 @@ def test_improper_priors_have_no_draws(prior):
 def test_tails_too_heavy_for_a_table_are_refused():
     with pytest.raises(hm.SpecError, match=r"give InverseGamma a method draw\(size, rng\)"):
         hm.VariancePrior.draw(hm.InverseGamma(0.01, 1.0), 3, np.random.default_rng(1))
+
+
+@dataclass(frozen=True)
+class Clinging(hm.VariancePrior):
+    """``p(log τ) ∝ τ^0.02 exp(−τ)``: much of it at sds below any that can be measured."""
+
+    scale: ClassVar = "sd"
+    lower_tail: ClassVar[float] = 0.01
+    upper_tail: ClassVar[float] = -np.inf
+
+    def log_density_log_sd(self, t):
+        return 0.02 * t - np.exp(t)
+
+
+def test_lower_tails_too_heavy_for_a_table_are_refused():
+    with pytest.raises(hm.SpecError, match=r"give Clinging a method draw\(size, rng\)"):
+        Clinging().draw(3, np.random.default_rng(1))
 
 
 @dataclass(frozen=True)
@@ -258,7 +284,9 @@ def test_priors_are_read_as_they_are_written(text, prior):
         ("HalfNormal(1, scale=1)", r"argument 'scale'; expected HalfNormal\(sd\)"),
         ("HalfNormal(**{'sd': 1})", "expected numbers"),
         ("HalfNormal(*[1])", "expected numbers"),
-        ("HalfNormal(True)", "expected numbers; found True"),
+        ("HalfStudentT(1)", r"argument: 'sigma'; expected HalfStudentT\(nu, sigma\)$"),
+        ("HalfNormal(True)", r"prior 'HalfNormal\(True\)': expected numbers; found True"),
+        ("HalfNormal(sd=0j)", r"prior 'HalfNormal\(sd=0j\)': expected numbers; found 0j"),
         ("HalfNormal('5')", "expected numbers; found '5'"),
         ("HalfNormal(1j)", "expected numbers; found 1j"),
         ("HalfNormal(exit())", r"expected numbers; found exit\(\)"),

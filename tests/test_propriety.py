@@ -98,3 +98,23 @@ def test_a_moment_that_exists_by_a_hair_counts_as_one_that_does_not(schools):
     assert np.isfinite(exact.mean["tau"])
     assert np.isnan(exact.sd["tau"])
     assert "does not exist" in exact.sd["tau"].attrs["note"]
+
+
+@pytest.mark.parametrize("prior", [hm.HalfNormal(4), hm.FlatSD(), hm.FlatVariance()])
+@pytest.mark.parametrize("explained", ["all", "within groups", "singletons", "equal rows"])
+def test_rows_without_a_remainder_need_more_than_a_proper_prior(prior, explained):
+    """A half-normal density is finite at σ = 0, where the likelihood of such rows is not."""
+    x = np.array([3.0, 2.0, -1.0, -6.0, 0.0, 5.0, 4.5, 1.0])
+    group = np.array([0, 1, 1, 0, 1, 2, 0, 2])
+    y = {"all": 1 + 2 * x, "within groups": group**2 + 2 * x, "equal rows": 0.1 * group}.get(
+        explained, 3 * x
+    )
+    if explained == "singletons":
+        group, prior = np.arange(8), hm.HalfNormal(4)
+    frame = pd.DataFrame({"y": y, "x": x, "g": [f"g{i}" for i in group]})
+    roles = {"outcome": "y", "groups": "g", "covariates": "x"}
+    priors = {"tau": hm.HalfNormal(3), "sigma": prior}
+    with pytest.raises(hm.ImproperPosteriorError, match="explain all rows without a remainder"):
+        hm.reference(frame, **roles, priors=priors)
+    falling = {"tau": hm.HalfNormal(3), "sigma": hm.InverseGamma(2, 1)}
+    assert np.isfinite(hm.reference(frame, **roles, priors=falling).sd["sigma"])

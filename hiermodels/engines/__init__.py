@@ -1,8 +1,8 @@
 """Engines: from a specification and data to draws.
 
 Each engine is a module with a function ``sample(spec, data, *, draws, chains, random_seed,
-progressbar, **options) -> Posterior``, and ``prepare_refits``, which does once what many outcomes
-of the same rows have in common.  Nothing downstream asks which one ran.
+progressbar, memory_budget, **options) -> Posterior``, and ``prepare_refits``, which does once
+what many outcomes of the same rows have in common.  Nothing downstream asks which one ran.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Sample(Protocol):
         chains: int,
         random_seed: Seed,
         progressbar: bool | None,
+        memory_budget: float,
         **options: Any,
     ) -> Posterior:
         """Draw from the posterior."""
@@ -83,7 +84,7 @@ def get_refitter(name: str) -> Prepare:
 
 
 def _load(name: str) -> ModuleType:
-    if name not in ENGINES:
+    if name not in tuple(ENGINES):  # a tuple takes what cannot be hashed
         raise SpecError(f"engine: expected one of {', '.join(map(repr, ENGINES))}; found {name!r}")
     return import_module(ENGINES[name])
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hiermodels import gaussian, lattice
+from hiermodels import gaussian, lattice, memory
 from hiermodels.blas import one_blas_thread
 from hiermodels.conjugate import ConjugatePosterior
 from hiermodels.data import GroupedData
@@ -23,8 +23,9 @@ from hiermodels.gaussian import Floats, Upward
 from hiermodels.integrated import sd_certificate
 from hiermodels.lattice import Draws, Lattice
 from hiermodels.marginal import DrawsOnDemand, Marginal, Values
+from hiermodels.memory import MEMORY_BUDGET
+from hiermodels.options import real_number
 from hiermodels.posterior import (
-    MEMORY_BUDGET,
     Posterior,
     Seed,
     build_datatree,
@@ -37,6 +38,10 @@ from hiermodels.sufficient import standardize
 MOST_WORK = 3e7  # groups of different weight times draws, to compute the density at each draw
 CHECKED = 8  # draws at which the interpolated density is compared with the exact one
 CLOSE = 1e-6  # that the logarithms may differ by: far less than any sample would show
+REMEDY = (
+    "Ask for fewer draws, raise memory_budget, or use reference(), which needs no draws: its "
+    "means, sds and quantiles have no Monte Carlo error"
+)
 SPACING = {1: 0.25, 2: 0.75, 3: 1.0}  # the draws are exact on any lattice; a wide one is quick
 
 
@@ -66,23 +71,30 @@ def sample(
     progressbar : bool, optional
         Not needed: there is nothing to wait for.
     memory_budget : float
-        Bytes that the draws of the groups' values may take, 2 GiB by default.  Where they would
-        take more, they are left out and drawn on demand, by ``Fit.draws``.
+        Bytes that the draws may take, 2 GiB by default.  Where they would take more, those of the
+        groups' values are left out and drawn on demand, by ``Fit.draws``.
 
     Raises
     ------
     ImproperPosteriorError
         If the posterior does not exist.
     SpecError
-        If another option is given.
+        If an option is given, or if the draws of what stands above the groups take more than the
+        budget (64 MiB are always allowed).
     """
     if options:
         raise SpecError(
-            f"engine 'exact' has no option {next(iter(options))!r}; it takes memory_budget only"
+            f"engine 'exact' has no option {next(iter(options))!r}; it takes none beside "
+            f"memory_budget"
         )
     rng = generator(random_seed)
+    budget = real_number("memory_budget", memory_budget)
+    needs = memory.of_variables(spec, data, chains * draws)
+    above = {name: size for name, size in needs.items() if name != "theta"}
+    memory.require(above, chains * draws, budget, REMEDY)
+    keep = not spec.groups or memory.fits(needs, budget)
     draw = _draw_hierarchy if spec.groups else _draw_population
-    drawn = draw(spec, data, chains * draws, rng, memory_budget)
+    drawn = draw(spec, data, chains * draws, rng, keep)
     datatree = build_datatree(
         spec,
         data,
@@ -91,7 +103,20 @@ def sample(
         {"engine": "exact", **drawn.attrs},
     )
     on_demand = None if drawn.values is None else DrawsOnDemand(drawn.values, chains)
-    return Posterior(spec, data, "exact", datatree, drawn.certificate, on_demand)
+    certificate = {**drawn.certificate, **_memory(needs if keep else above)}
+    if not keep:
+        certificate["theta"] = (
+            f"not kept: {data.sizes[0]:,} groups × {chains * draws:,} draws need "
+            f"{memory.gibibytes(needs['theta'])}; draw some with .draws(groups=[…])"
+        )
+    return Posterior(spec, data, "exact", datatree, certificate, on_demand)
+
+
+def _memory(needs: memory.Needs) -> dict[str, str]:
+    """What draws take, where it is much."""
+    if memory.fits(needs, memory.WORTH_TELLING):
+        return {}
+    return {"memory": f"draws that are kept take {memory.describe(needs)}"}
 
 
 def prepare_refits(
@@ -127,10 +152,10 @@ class _Drawn:
 
 
 def _draw_population(
-    spec: Spec, data: GroupedData, size: int, rng: np.random.Generator, memory: float
+    spec: Spec, data: GroupedData, size: int, rng: np.random.Generator, keep: bool
 ) -> _Drawn:
     """Draw from the conjugate model's closed form."""
-    del memory  # two numbers a draw
+    del keep  # there are no groups
     exact = ConjugatePosterior.of(spec, data)
     theta, sigma = exact.law.draw(size, rng)
     return _Drawn(
@@ -142,7 +167,7 @@ def _draw_population(
 
 
 def _draw_hierarchy(
-    spec: Spec, data: GroupedData, size: int, rng: np.random.Generator, memory: float
+    spec: Spec, data: GroupedData, size: int, rng: np.random.Generator, keep: bool
 ) -> _Drawn:
     """Draw the variances from a lattice, and all else given them."""
     marginal = Marginal.of(spec, standardize(data))
@@ -159,14 +184,9 @@ def _draw_hierarchy(
     values = Values.draw(marginal, marginal.sds(drawn.points), rng, up)
     variables = values.above_groups()
     log_density = drawn.log_density - marginal.log_slope(drawn.points)  # of the log sds
-    if data.sizes[0] * size * 8 <= memory:
+    if keep:
         variables["theta"] = values.of_groups()
-        return _Drawn(variables, log_density, attrs, certificate)
-    certificate["theta"] = (
-        f"not kept: {data.sizes[0]:,} groups × {size:,} draws need "
-        f"{data.sizes[0] * size * 8 / 2**30:.1f} GiB; draw some with .draws(groups=[…])"
-    )
-    return _Drawn(variables, log_density, attrs, certificate, values)
+    return _Drawn(variables, log_density, attrs, certificate, None if keep else values)
 
 
 def _draw_variances(

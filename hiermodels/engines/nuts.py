@@ -17,11 +17,13 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from hiermodels import memory
 from hiermodels.data import GroupedData
 from hiermodels.engines import Refit, integer_seed
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
 from hiermodels.marginal import Marginal, Values
+from hiermodels.memory import MEMORY_BUDGET
 from hiermodels.models import as_one_group, build_model, outcome_statistics
 from hiermodels.parameterization import Choice, Observed, Parameterization, choose
 from hiermodels.posterior import (
@@ -65,6 +67,10 @@ MOST_R_HAT = 1.01  # the limits of PyMC's own checks, here and below
 LEAST_ESS = 100  # per chain
 MOST_AT_DEPTH = 0.05
 MOST_UNITS = 500  # of a level whose chains are checked: ArviZ takes some milliseconds for each
+REMEDY = (
+    "Ask for fewer draws, raise memory_budget, or use engine='exact', which makes draws of groups "
+    "on demand, or reference(), which needs none"
+)
 PACKAGE = str(Path(__file__).parents[1])
 
 
@@ -171,6 +177,7 @@ def sample(
     chains: int = 4,
     random_seed: Seed = None,
     progressbar: bool | None = None,
+    memory_budget: float = MEMORY_BUDGET,
     parameterization: Parameterization = "auto",
     observed: Observed = "means",
     nuts_sampler: str = "nutpie",
@@ -190,6 +197,9 @@ def sample(
     progressbar : bool, optional
         Whether to show progress and the samplers' own messages; by default in a terminal or a
         notebook, where somebody may be looking, and not where the output goes into a file.
+    memory_budget : float
+        Bytes that the draws may take, 2 GiB by default; while it runs, a sampler takes about as
+        much again.
     parameterization : {"auto", "noncentered", "centered", "marginal"} or mapping
         By default each level is centred or not, as suits the data: see
         :func:`hiermodels.parameterization.choose`.  The certificate says what was chosen, and why.
@@ -218,9 +228,12 @@ def sample(
     ImproperPosteriorError
         If the posterior does not exist.
     SpecError
-        If PyMC cannot state the model, or an option is unknown or out of range.
+        If PyMC cannot state the model, an option is unknown or out of range, or the draws would
+        take more than the budget: nothing is sampled then.
     """
     arguments = _arguments(nuts_sampler, options)
+    needs = memory.of_variables(spec, data, chains * draws)
+    memory.require(needs, chains * draws, memory_budget, REMEDY)
     seed = integer_seed(random_seed)
     choice = choose(parameterization, spec, data, observed)
     model = build_model(spec, data, choice.stated, observed)
