@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,9 +27,15 @@ type Found = dict[str, Any]
 
 def measure() -> None:
     """Run the benchmarks and keep their results."""
-    save("machine", describe_machine(*COMPARED, "polars", "duckdb"))
+    save("machine", describe_machine(*COMPARED, "polars", "duckdb") + others_at_work())
     for part, bench in (bench_peers.PARTS | bench_lazy.PARTS).items():
         save(part, bench())
+
+
+def others_at_work() -> str:
+    """A remark, where other programs keep the machine busy."""
+    load = os.getloadavg()[0] / len(os.sched_getaffinity(0))
+    return f"; with other programs at work, {load:.1f} for each core" if load > 0.5 else ""
 
 
 def render() -> None:
