@@ -36,7 +36,6 @@ from measure import (
     duration,
     exponent,
     in_fresh_process,
-    limit_memory,
     peak_memory,
     run_parts,
     table,
@@ -47,7 +46,7 @@ import hiermodels as hm
 
 SIZES = (10**2, 10**3, 10**4, 10**5, 10**6)
 ROWS = 5  # of each group
-MOST_SECONDS, MOST_GIB = 60, 8
+LIMITS = {"most_seconds": 60.0, "most_gib": 8.0}  # of a process
 CHILD = """
 import sys
 sys.path.insert(0, {folder!r})
@@ -149,7 +148,10 @@ def lme4_version() -> str | None:
     """Version of lme4, if there is R and lme4 in it."""
     if shutil.which("Rscript") is None:
         return None
-    code = 'cat(as.character(packageVersion("lme4")), R.version.string)'
+    code = (
+        'cat("lme4 ", as.character(packageVersion("lme4")), sep = "");'
+        'cat(", R ", as.character(getRversion()), sep = "")'
+    )
     done = subprocess.run(["Rscript", "--vanilla", "-e", code], capture_output=True, text=True)
     return None if done.returncode else done.stdout
 
@@ -176,7 +178,6 @@ PEERS: dict[str, Peer] = {
 
 def measure_peer(name: str, groups: int) -> None:
     """Print seconds, peak memory, effective draws and estimates, as JSON on one line."""
-    limit_memory(MOST_GIB)
     fit = PEERS[name][0]
     silence = io.StringIO()
     with contextlib.redirect_stdout(silence):
@@ -201,10 +202,9 @@ def climb(name: str, sizes: tuple[int, ...]) -> list[Found]:
     runs: list[Found] = []
     for groups in sizes:
         try:
-            found = json.loads(in_fresh_process(code, name, str(groups), limit=MOST_SECONDS))
+            found = json.loads(in_fresh_process(code, name, str(groups), **LIMITS))
         except Exceeded as error:
             reason = str(error)
-            reason = f"over {MOST_GIB} GiB" if reason == "out of memory" else reason
         except RuntimeError as error:
             reason = "failed"
             print(error)
@@ -220,7 +220,8 @@ def climb(name: str, sizes: tuple[int, ...]) -> list[Found]:
 
 def bench_peers(sizes: tuple[int, ...] = SIZES) -> Found:
     """Measure all peers that are installed."""
-    title(f"Two levels, {ROWS} rows a group, at most {MOST_SECONDS} s and {MOST_GIB} GiB a process")
+    limits = f"at most {LIMITS['most_seconds']:g} s and {LIMITS['most_gib']:g} GiB a process"
+    title(f"Two levels, {ROWS} rows a group, {limits}")
     peers = {}
     for name, (_, there, kind) in PEERS.items():
         versions = there()
@@ -229,7 +230,7 @@ def bench_peers(sizes: tuple[int, ...] = SIZES) -> Found:
             continue
         runs = climb(name, sizes)
         peers[name] = {"versions": versions, "kind": kind, "runs": runs, **growth(runs)}
-    found = {"sizes": list(sizes), "seconds": MOST_SECONDS, "gib": MOST_GIB, "peers": peers}
+    found = {"sizes": list(sizes), "peers": peers}
     print_tables(found)
     return found
 
@@ -246,11 +247,11 @@ def growth(runs: list[Found]) -> Found:
 
 def print_tables(found: Found) -> None:
     """Print times, memory and effective draws per second."""
-    for heading, cell in CELLS.items():
+    for heading, (value, written) in QUANTITIES.items():
         print(f"\n{heading}")
         rows = [
-            [name, *row(peer["runs"], found["sizes"], cell)]
-            for name, peer in found["peers"].items()
+            [name, *row(peer["runs"], found["sizes"], value, written)]
+            for name, peer in with_values(found, value).items()
         ]
         table(["groups", *(f"{size:,}" for size in found["sizes"])], rows)
     print()
@@ -267,25 +268,36 @@ def finished(runs: list[Found]) -> list[Found]:
     return [run for run in runs if "seconds" in run]
 
 
-CELLS: dict[str, Callable[[Found], str]] = {
-    "Time": lambda run: duration(run["seconds"]),
-    "Peak memory, GiB": lambda run: f"{run['peak']:.2f}",
-    "Effective draws per second, the worst of mu, tau and sigma": lambda run: (
-        f"{run['effective'] / run['seconds']:,.0f}" if "effective" in run else "none drawn"
+type Value = Callable[[Found], float | None]
+QUANTITIES: dict[str, tuple[Value, Callable[[float], str]]] = {
+    "Time": (lambda run: run["seconds"], duration),
+    "Peak memory, GiB": (lambda run: run["peak"], "{:.2f}".format),
+    "Effective draws per second": (
+        lambda run: run["effective"] / run["seconds"] if "effective" in run else None,
+        "{:,.0f}".format,
     ),
 }
 
 
-def row(runs: list[Found], sizes: list[int], cell: Callable[[Found], str]) -> list[str]:
+def with_values(found: Found, value: Value) -> dict[str, Found]:
+    """Peers that have such a value: estimates are no draws."""
+    peers = found["peers"].items()
+    return {
+        name: peer
+        for name, peer in peers
+        if any(value(run) is not None for run in finished(peer["runs"]))
+    }
+
+
+def row(
+    runs: list[Found], sizes: list[int], value: Value, written: Callable[[float], str]
+) -> list[str]:
     """A cell for each size: a figure, why there is none, or that a smaller size had none."""
     by_size = {run["groups"]: run for run in runs}
     cells = []
     for size in sizes:
-        run = by_size.get(size)
-        if run is None:
-            cells.append("not tried")
-        else:
-            cells.append(run.get("stopped") or cell(run))
+        run = by_size.get(size, {"stopped": "not tried"})
+        cells.append(run.get("stopped") or written(value(run)))
     return cells
 
 

@@ -12,6 +12,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ def run_parts(
 def save(part: str, found: Any) -> None:
     """Keep the results of a part in ``results.json``, from which the documentation is made."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps(results | {part: found}, indent=1, sort_keys=True) + "\n")
+    RESULTS.write_text(json.dumps(results | {part: found}, indent=1) + "\n")
 
 
 def seconds(call: Callable[[], Any]) -> float:
@@ -95,7 +96,9 @@ class Exceeded(Exception):
 OUT_OF_MEMORY = ("MemoryError", "memory allocation", "bad_alloc", "annot allocate", "OutOfMemory")
 
 
-def in_fresh_process(code: str, *arguments: str, limit: float | None = None) -> str:
+def in_fresh_process(
+    code: str, *arguments: str, most_seconds: float = np.inf, most_gib: float = np.inf
+) -> str:
     """Run Python code in a process of its own; return the last line that it prints.
 
     ``-P`` leaves out the current folder, so that it imports what this process imports.
@@ -103,21 +106,42 @@ def in_fresh_process(code: str, *arguments: str, limit: float | None = None) -> 
     Raises
     ------
     Exceeded
-        If it takes longer than ``limit`` seconds, or runs out of the memory that it allows itself.
+        If it takes more time or memory, or runs out of the memory that it allows itself.
     """
     command = [sys.executable, "-P", "-W", "ignore", "-c", code, *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, start_new_session=True, **pipes) as process:
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(command, stdout=out, stderr=err, start_new_session=True)
+        start = time.monotonic()
         try:
-            out, err = process.communicate(timeout=limit)
-        except subprocess.TimeoutExpired as error:
-            os.killpg(process.pid, signal.SIGKILL)  # with the processes that it started
-            raise Exceeded(f"over {limit:g} s") from error
+            while process.poll() is None:
+                time.sleep(0.02)
+                if time.monotonic() - start > most_seconds:
+                    raise Exceeded(f"over {most_seconds:g} s")
+                if most_gib < np.inf and resident_memory(process.pid) > most_gib:
+                    raise Exceeded(f"over {most_gib:g} GiB")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with the processes that it started
+            process.wait()
+        out.seek(0)
+        err.seek(0)
+        printed, errors = out.read(), err.read()
     if process.returncode:
-        if any(sign in err for sign in OUT_OF_MEMORY):
+        if any(sign in errors for sign in OUT_OF_MEMORY):
             raise Exceeded("out of memory")
-        raise RuntimeError(f"a benchmark's own process failed:\n{err}")
-    return out.strip().splitlines()[-1]
+        raise RuntimeError(f"a benchmark's own process failed:\n{errors}")
+    return printed.strip().splitlines()[-1]
+
+
+def resident_memory(group: int) -> float:
+    """Resident memory of a group of processes, in GiB; 0 where Linux's ``/proc`` is not there."""
+    pages = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # a process may end meanwhile
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group:
+                pages += int(fields[21])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
 
 
 def limit_memory(gib: float) -> None:

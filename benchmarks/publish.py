@@ -8,31 +8,34 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import bench_lazy
 import bench_peers
-from measure import COMPARED, RESULTS, describe_machine, duration, save
+import numpy as np
+from measure import COMPARED, RESULTS, describe_machine, save
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PICTURE = DOCS / "benchmarks.md", DOCS / "images" / "benchmarks.png"
-PANELS = {
-    "seconds": "time, s",
-    "peak": "peak memory, GiB",
-    "rate": "effective draws per second",
-}
-NEAR = 0.1  # labels that are closer than this part of a panel's height are moved apart
+NEAR = 0.06  # labels that are closer than this part of a panel's height are moved apart
 type Found = dict[str, Any]
 
 
 def measure() -> None:
     """Run the benchmarks and keep their results."""
-    save("machine", describe_machine(*COMPARED, "polars", "duckdb"))
+    save("machine", describe_machine(*COMPARED, "polars", "duckdb") + others_at_work())
     for part, bench in (bench_peers.PARTS | bench_lazy.PARTS).items():
         save(part, bench())
+
+
+def others_at_work() -> str:
+    """A remark, where other programs keep the machine busy."""
+    load = os.getloadavg()[0] / len(os.sched_getaffinity(0))
+    return f"; with other programs at work, {load:.1f} for each core" if load > 0.5 else ""
 
 
 def render() -> None:
@@ -67,11 +70,11 @@ def peers(found: Found) -> str:
     """Times, memory and effective draws by program and number of groups."""
     sizes = [f"{size:,}" for size in found["sizes"]]
     blocks = []
-    for heading, cell in bench_peers.CELLS.items():
+    for heading, (value, written) in bench_peers.QUANTITIES.items():
         rows = []
-        for name, peer in found["peers"].items():
+        for name, peer in bench_peers.with_values(found, value).items():
             slope = [f"{peer['exponent']:.2f}" if "exponent" in peer else ""]
-            cells = bench_peers.row(peer["runs"], found["sizes"], cell)
+            cells = bench_peers.row(peer["runs"], found["sizes"], value, written)
             rows.append([name, *cells, *(slope if heading == "Time" else [])])
         header = [heading, *sizes, *(["exponent"] if heading == "Time" else [])]
         blocks.append(markdown(header, rows))
@@ -81,34 +84,14 @@ def peers(found: Found) -> str:
 
 def classrooms(found: Found) -> str:
     """Fits beside the engine's own mean."""
-    header = [
-        "engine", "labels", "own mean", "statistics", "fit", "values of all", "in all",
-        "times own mean", "peak, GiB", "own mean's peak", "read whole",
-    ]  # fmt: skip
-    rows = [
-        [line["engine"], line["labels"],
-         *(duration(line[name]) for name in ("mean", "reduce", "fit", "values", "total")),
-         f"{line['total'] / line['mean']:.1f}",
-         *(f"{line[name]:.2f}" for name in ("peak", "peak_of_mean", "whole"))]
-        for line in found["found"]
-    ]  # fmt: skip
-    return markdown(header, rows)
+    return markdown(bench_lazy.HEADER, [bench_lazy.cells(line) for line in found["found"]])
 
 
 def memory(found: Found) -> str:
     """Fits out of core."""
-    allowed = f"in all, with {bench_lazy.MOST_GIB:g} GiB allowed"
-    rows = [
-        [line["engine"], str(line["covariates"]), duration(line["reduce"]),
-         duration(line["total"]), f"{line['peak']:.2f}", line["allowed"]]
-        for line in found["found"]
-    ]  # fmt: skip
-    table = markdown(["engine", "covariates", "statistics", "in all", "peak, GiB", allowed], rows)
-    size = (
-        f"The files have {found['files'] / 1e6:,.0f} MB; their four columns take "
-        f"{found['raw']:.2f} GiB in memory."
-    )
-    return f"{table}\n\n{size}"
+    rows = [bench_lazy.cells_of_memory(line) for line in found["found"]]
+    table = markdown(bench_lazy.HEADER_OF_MEMORY, rows)
+    return f"{table}\n\nThe files have {found['files'] / 1e6:,.0f} MB."
 
 
 # --- picture --------------------------------------------------------------------------------------
@@ -121,31 +104,30 @@ def draw(found: Found) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, len(PANELS), figsize=(13, 4.2), layout="constrained")
-    for ax, (quantity, title) in zip(axes, PANELS.items(), strict=True):
-        ends = []
-        for i, (name, peer) in enumerate(found["peers"].items()):
-            done = [run for run in bench_peers.finished(peer["runs"]) if VALUE[quantity](run)]
-            if done:
-                x, y = zip(*((run["groups"], VALUE[quantity](run)) for run in done), strict=True)
-                width = 2.5 if name == "hiermodels" else 1.5
-                ax.loglog(x, y, "o-", color=f"C{i}", linewidth=width, markersize=4)
-                ends.append((x[-1], y[-1], name, f"C{i}"))
-        ax.set(title=title, xlabel="groups")
+    quantities = bench_peers.QUANTITIES.items()
+    figure, axes = plt.subplots(1, len(quantities), figsize=(13, 4.2), layout="constrained")
+    colours = {name: f"C{i}" for i, name in enumerate(found["peers"])}
+    for ax, (title, (value, _)) in zip(axes, quantities, strict=True):
+        ax.set(title=title + (", s" if title == "Time" else ""), xlabel="groups")
+        ends, heights = [], []
+        for name, peer in bench_peers.with_values(found, value).items():
+            done = bench_peers.finished(peer["runs"])
+            x, y = [run["groups"] for run in done], [value(run) for run in done]
+            width = 2.5 if name == "hiermodels" else 1.5
+            ax.loglog(x, y, "o-", color=colours[name], linewidth=width, markersize=4)
+            ends.append((x[-1], y[-1], name, colours[name]))
+            heights += y
+        low, high = np.log10(min(heights)), np.log10(max(heights))
+        ax.set_ylim(10 ** np.floor(low), 10 ** np.ceil(high))
         ax.set_xlim(right=found["sizes"][-1] * 40)
-        ax.set_xticks(found["sizes"])
+        ax.set_xticks(found["sizes"], [f"{size:,}" for size in found["sizes"]], fontsize=8)
+        ax.yaxis.set_major_formatter("{x:,g}")
+        ax.minorticks_off()
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.3)
         label(ax, ends)
     figure.savefig(PICTURE, dpi=110)
     plt.close(figure)
-
-
-VALUE: dict[str, Callable[[Found], float | None]] = {
-    "seconds": lambda run: run["seconds"],
-    "peak": lambda run: run["peak"],
-    "rate": lambda run: run["effective"] / run["seconds"] if "effective" in run else None,
-}
 
 
 def label(ax: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:
@@ -162,7 +144,9 @@ def label(ax: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:
                 up = other_up + NEAR
         places.append((across, up))
         at = (across + 0.02, up)
-        ax.text(*at, name, color=colour, transform=ax.transAxes, va="center", fontsize=9)
+        style = {"color": colour, "va": "center", "fontsize": 9}
+        ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+        ax.text(*at, name, transform=ax.transAxes, bbox=ground, **style)
 
 
 if __name__ == "__main__":
