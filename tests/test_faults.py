@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -246,6 +247,32 @@ def test_of_two_that_write_at_once_one_is_there_whole(schools, tmp_path):
         list(pool.map(lambda i: fits[i % 2].to_netcdf(path), range(12)))
     assert digest(hm.load(path)) in {digest(fit) for fit in fits}
     assert list(tmp_path.iterdir()) == [path]
+
+
+MOMENTS = {
+    "before the file": "secrets.token_hex",
+    "while it is written": "pathlib.Path.write_bytes",
+    "before it is checked": "hiermodels.storage._check_written",
+    "before it is on the disk": "os.fsync",
+    "before it takes its place": "os.replace",
+    "afterwards": "pathlib.Path.unlink",
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_process_killed_while_saving_leaves_one_whole_file(
+    moment, schools, tmp_path, monkeypatch
+):
+    old, new = (hm.fit(schools, draws=20, random_seed=seed) for seed in (1, 2))
+    path = old.to_netcdf(tmp_path / "fit.nc")
+    child = os.fork()
+    if not child:
+        monkeypatch.setattr(MOMENTS[moment], lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+        new.to_netcdf(path)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert digest(hm.load(path)) == digest(new if moment == "afterwards" else old)
+    assert digest(hm.load(new.to_netcdf(path))) == digest(new)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs to become nobody")
