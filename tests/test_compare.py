@@ -565,7 +565,7 @@ def test_observed_data_by_another_name_are_left_alone(schools, fit):
     assert hm.compare(tree_of(fit, observed_data=observed), fit).passed
     other = observed.rename(y="score") + 1
     assert hm.compare(tree_of(fit, observed_data=other), fit).passed
-    for wrong in (observed.isel(row=slice(7)), observed * (1 + 1e-5)):
+    for wrong in (observed.isel(row=slice(7)), observed * (1 + 3e-6)):
         with pytest.raises(hm.SpecError, match="'y' in the group observed_data is not"):
             hm.compare(tree_of(fit, observed_data=wrong), fit)
 
