@@ -662,8 +662,9 @@ class Frame:
         if odd:
             rows = [i for i, v in enumerate(values) if isinstance(v, str) and v in odd]
             raise DataError(
-                f"column {name!r}: text {short(values[rows[0]])} in {self.show_rows(np.array(rows))} "
-                f"has a NUL or half a character in it, which files cannot hold. Write it anew"
+                f"column {name!r}: text {short(values[rows[0]])} in "
+                f"{self.show_rows(np.array(rows))} has a NUL or half a character in it, which "
+                f"files cannot hold. Write it anew"
             )
         return values
 
