@@ -584,7 +584,7 @@ class Frame:
         series = {
             name: self._frame[name].to_pandas().array
             if self._has_order(name)
-            else pd.Series(self._objects(name))
+            else pd.Series(self._written(name))
             for name in columns
         }
         return pd.DataFrame(series, index=range(len(self))).set_axis(self.index)
@@ -662,6 +662,20 @@ class Frame:
         """Values of a column, with None for a signalling NaN, which admits no comparison."""
         values = self._frame[name].to_list()
         return [None if isinstance(v, Decimal) and v.is_snan() else v for v in values]
+
+    def _written(self, name: str) -> list[Any]:
+        """Values of a covariate; refuses text that pandas and files cannot hold."""
+        values = self._objects(name)
+        odd = {v for v in values if isinstance(v, str)} - {""}
+        odd = {text for text in odd if not is_storable(text)}
+        if odd:
+            rows = [i for i, v in enumerate(values) if isinstance(v, str) and v in odd]
+            raise DataError(
+                f"column {name!r}: text {short(values[rows[0]])} in "
+                f"{self.show_rows(np.array(rows))} has a NUL or half a character in it, which "
+                f"files cannot hold. Write it anew"
+            )
+        return values
 
     def _objects_to_floats(self, name: str, values: list[Any]) -> list[float]:
         bad = np.flatnonzero([not is_number(value) for value in values])

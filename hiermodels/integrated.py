@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hiermodels import gaussian, mixture
 from hiermodels.blas import one_blas_thread
@@ -208,7 +209,7 @@ class IntegratedPosterior(ReferencePosterior):
         standard = self.marginal.data
         levels = dict(zip(self.spec.values, self._moments.means, strict=True))
         values = {name: standard.location + standard.scale * m[0] for name, m in levels.items()}
-        sds = _sd_moments(self.marginal, self.lattice)[0][0]
+        sds = _sd_moments(self.marginal, self.lattice, _both_weights(self.lattice))[0][0]
         beta = standard.scale * standard.basis @ self._moments.beta[0]
         return values | {"beta": beta} | dict(zip(self.marginal.names, sds, strict=True))
 
@@ -217,7 +218,7 @@ class IntegratedPosterior(ReferencePosterior):
         standard = self.marginal.data
         levels = dict(zip(self.spec.values, self._moments.variances, strict=True))
         values = {name: standard.scale * np.sqrt(v[0]) for name, v in levels.items()}
-        sds = _sd_moments(self.marginal, self.lattice)[1][0]
+        sds = _sd_moments(self.marginal, self.lattice, _both_weights(self.lattice))[1][0]
         covariance = standard.basis @ self._moments.beta_covariance[0] @ standard.basis.T
         beta = standard.scale * np.sqrt(np.diag(covariance))
         return values | {"beta": beta} | dict(zip(self.marginal.names, sds, strict=True))
@@ -462,13 +463,27 @@ def sd_certificate(marginal: Marginal, lattice: Lattice) -> float:
 
     In posterior sds; the mass, and the moments of the coordinates x (which always exist), count
     as well.
+
+    A lattice of spacing h errs by the density's Fourier transform at the multiples of 2π/h along
+    each axis.  Every second point as on a chessboard adds (π/h, π/h, …), and may agree with the
+    whole although a skewed density has a transform that falls slowly along one axis alone.  So
+    every second plane across each axis counts too, which adds π/h along it: by the square of its
+    difference, as a transform that falls exponentially is at 2π/h the square of that at π/h.
     """
-    whole, half = _both_weights(lattice)
-    worst = float(abs(2 * lattice.weights[lattice.half].sum() - 1))
-    means, sds = _moments_of(lattice.points, np.stack([whole, half]))
+    worst = _difference(marginal, lattice, lattice.half)
+    axes = range(lattice.index.shape[1]) if lattice.index.shape[1] > 1 else ()
+    planes = [_difference(marginal, lattice, lattice.index[:, j] % 2 == 0) for j in axes]
+    return max(worst, *(difference**2 for difference in planes), 0.0)
+
+
+def _difference(marginal: Marginal, lattice: Lattice, part: NDArray[np.bool_]) -> float:
+    """Largest difference between sums over the whole lattice and over half of its points."""
+    weights = _both_weights(lattice, part)
+    worst = float(abs(2 * lattice.weights[part].sum() - 1))
+    means, sds = _moments_of(lattice.points, weights)
     worst = max(worst, float((np.abs(means[1] - means[0]) / sds[0]).max()))
     worst = max(worst, float(np.abs(sds[1] / sds[0] - 1).max()))
-    means, sds = _sd_moments(marginal, lattice)
+    means, sds = _sd_moments(marginal, lattice, weights)
     for j, name in enumerate(marginal.names):
         if marginal.tails.sd_moment_exists(name, 2):
             worst = max(worst, float(abs(means[1, j] - means[0, j]) / sds[0, j]))
@@ -476,9 +491,9 @@ def sd_certificate(marginal: Marginal, lattice: Lattice) -> float:
     return worst
 
 
-def _both_weights(lattice: Lattice) -> Floats:
-    """Weights over the whole lattice and over half of it; shape (2, n)."""
-    half = np.where(lattice.half, lattice.weights, 0.0)
+def _both_weights(lattice: Lattice, part: NDArray[np.bool_] | None = None) -> Floats:
+    """Weights over the whole lattice and over half of its points; shape (2, n)."""
+    half = np.where(lattice.half if part is None else part, lattice.weights, 0.0)
     return np.stack([lattice.weights, half / half.sum()])
 
 
@@ -502,9 +517,9 @@ def _panel(tree: Tree) -> Indices:
     return np.unique([np.argpartition(values, ranks)[ranks] for values in respects])
 
 
-def _sd_moments(marginal: Marginal, lattice: Lattice) -> tuple[Floats, Floats]:
+def _sd_moments(marginal: Marginal, lattice: Lattice, weights: Floats) -> tuple[Floats, Floats]:
     """Means and sds of the unknown sds, over the whole lattice and half of it; (2, d) each."""
-    means, sds = _moments_of(np.exp(marginal.log_sds(lattice.points)), _both_weights(lattice))
+    means, sds = _moments_of(np.exp(marginal.log_sds(lattice.points)), weights)
     return marginal.data.scale * means, marginal.data.scale * sds
 
 

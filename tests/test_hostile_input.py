@@ -194,3 +194,10 @@ def test_no_probability_exceeds_one():
         found = exact.cdf(name, [-np.inf, 0.0, 5.0, 7.0, 10.0, 100.0, 1e10, 1e300, np.inf])
         assert ((found >= 0) & (found <= 1)).all()
         assert (found[0], found[-1]) == (0, 1)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\0"])
+def test_half_a_character_is_no_level_of_a_covariate(text):
+    """Half a pair of code units raised UnicodeEncodeError in pandas."""
+    with pytest.raises(hm.DataError, match=r"column 'x': text .* in rows 1, 3, 5, 7 has a NUL"):
+        read(rows(x=column("a", text)), **ROLES, covariates=["x"])
