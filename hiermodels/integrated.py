@@ -29,6 +29,7 @@ FINER = 0.7  # the next spacing, where a lattice misses the tolerance
 MOST_LATTICES = 6
 COARSE = 0.75  # spacing for distribution functions in three dimensions
 MOST_UNITS = 256  # whose values are held at all nodes at a time
+CLOSE = 1e-13  # of a quantile's coordinate, as a part of the lattice's extent
 NEGLIGIBLE = 1e-10  # share of the posterior that distribution functions of values leave out
 
 
@@ -207,7 +208,9 @@ class IntegratedPosterior(ReferencePosterior):
             axis = self.marginal.names.index(name)
             inside = np.maximum(values, np.finfo(float).tiny)
             x = self.marginal.coordinate(axis, inside.ravel())
-            return np.where(values > 0, self.lattice.cdf(axis, x).reshape(values.shape), 0.0)
+            return np.where(values > 0, self.lattice.cdf(axis, x).reshape(values.shape), 0.0).clip(
+                0, 1
+            )
         weights, mean, sd = self._components(name)
         if not self.spec.dims(name):
             return mixture.cdf(weights, mean, sd, values[..., None])[..., 0]
@@ -277,7 +280,7 @@ class IntegratedPosterior(ReferencePosterior):
         x = self.lattice.points[:, axis]
         low = np.full(len(probabilities), x.min())
         high = np.full(len(probabilities), x.max())
-        while (high - low > 1e-12 * (1 + np.abs(low))).any():
+        while (high - low > CLOSE * np.ptp(x)).any():
             middle = (low + high) / 2
             if ((middle == low) | (middle == high)).all():
                 break
