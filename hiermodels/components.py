@@ -101,14 +101,18 @@ def _variance_moments(exact: IntegratedPosterior, names: list[str]) -> list[tupl
     marginal = exact.marginal
     lattice = marginal.lattice(exact.lattice.spacing, FOURTH)
     log_weights = lattice.log_density - lattice.log_sum
-    log_sds = marginal.log_sds(lattice.points) + np.log(marginal.data.scale)
+    log_weights -= np.log(np.exp(log_weights).sum())  # digits that a huge ``log_sum`` has lost
+    log_sds, unit = marginal.log_sds(lattice.points), marginal.data.scale**2
     found = []
     for name in names:
-        column, moments = log_sds[:, marginal.names.index(name)], [np.nan, np.nan]
-        for i, order in enumerate((2, FOURTH)):
-            if marginal.tails.sd_moment_exists(name, order):
-                moments[i] = float(np.exp(order * column + log_weights).sum())
-        found.append((moments[0], float(np.sqrt(moments[1] - moments[0] ** 2))))
+        column, mean, sd = log_sds[:, marginal.names.index(name)], np.nan, np.nan
+        if marginal.tails.sd_moment_exists(name, 2):
+            mean = float(np.exp(2 * column + log_weights).sum())
+        if marginal.tails.sd_moment_exists(name, FOURTH):
+            with np.errstate(divide="ignore"):
+                log_away = np.log(np.abs(np.expm1(2 * column - np.log(mean))))
+            sd = mean * float(np.sqrt(np.exp(2 * log_away + log_weights).sum()))
+        found.append((unit * mean, unit * sd))
     return found
 
 

@@ -432,6 +432,11 @@ def shrinkage(error: Floats, spread: Floats | float) -> Floats:
     return error / (error + spread)
 
 
+def own_share(error: Floats, spread: Floats) -> Floats:
+    """Weight of a unit's own mean: ``1 − B``, with all its digits where B is nearly 1."""
+    return spread / (error + spread)
+
+
 @dataclass(frozen=True)
 class Conditional:
     """Values of some units given the variances, as functions of β.
@@ -470,13 +475,13 @@ class Conditional:
 def root_conditional(up: Upward, prior: Coefficients) -> Conditional:
     """The intercept given the variances: its prior shrinks the root's mean.
 
-    Its variance ``(1 − B)·error`` is written as ``error / (1 + error/spread)``, which keeps all
-    digits where the data say next to nothing of it and ``B`` is 1 to rounding.
+    Its variance is ``(1 − B)·error``.
     """
     root = up.pooled[-1]
     shrink = shrinkage(root.error, prior.root_spread)
-    row = shrink[:, :, None] * prior.root_row + (1 - shrink)[:, :, None] * root.mean
-    return Conditional(row, root.error / (1 + root.error / prior.root_spread))
+    keep = 1 / (1 + root.error / prior.root_spread)  # 1 for a flat prior
+    row = shrink[:, :, None] * prior.root_row + keep[:, :, None] * root.mean
+    return Conditional(row, keep * root.error)
 
 
 def child_conditional(
@@ -500,13 +505,13 @@ def child_conditional(
     index : (u,)
         Each child's parent.
     """
-    shrink = shrinkage(error, spread[:, None])
-    row = parent.row[:, index] - mean
-    row *= shrink[:, :, None]
-    row += mean
+    shrink, keep = shrinkage(error, spread[:, None]), own_share(error, spread[:, None])
+    row = parent.row[:, index] * shrink[:, :, None]
+    row += keep[:, :, None] * mean
     own = shrink**2
     own *= parent.own[:, index]
-    own += (1 - shrink) * error
+    keep *= error
+    own += keep
     return Conditional(row, own)
 
 
@@ -806,11 +811,12 @@ def draw_upper(
     levels = [values]
     for level in range(len(tree.sizes) - 1, 0, -1):
         below = up.pooled[level - 1]
-        shrink = shrinkage(below.error, variances.spreads[level][:, None]).T
+        spread = variances.spreads[level][:, None]
+        shrink, keep = shrinkage(below.error, spread).T, own_share(below.error, spread).T
         own = _residual(below.mean, beta)
         noise = streams[level + 1].standard_normal((tree.sizes[level], n))
-        pulled = own + shrink * (values[tree.parent(level)] - own)
-        values = pulled + np.sqrt((1 - shrink) * below.error.T) * noise
+        pulled = keep * own + shrink * values[tree.parent(level)]
+        values = pulled + np.sqrt(keep * below.error.T) * noise
         levels.append(values)
     return UpperDraws(tuple(reversed(levels)), beta)
 
@@ -879,24 +885,24 @@ class _GroupDraws:
         distinct = tree.by_weight.weight
         self._kind = np.searchsorted(distinct, tree.weight)
         few = 2 * len(distinct) <= len(tree.weight)  # else a table would save nothing
-        self._table = self._shrinkage_and_scale(distinct) if few else None
+        self._table = self._shares_and_scale(distinct) if few else None
 
-    def _shrinkage_and_scale(self, weight: Floats) -> tuple[Floats, Floats]:
-        """``B`` and ``√((1 − B)·error)`` for groups with these weights, both (b, n)."""
-        error = self._variances.sigma2 / weight[:, None]
-        shrink = shrinkage(error, self._variances.spreads[0])
-        return shrink, np.sqrt((1 - shrink) * error)
+    def _shares_and_scale(self, weight: Floats) -> tuple[Floats, Floats, Floats]:
+        """``B``, ``1 − B`` and ``√((1 − B)·error)`` for groups with these weights, all (b, n)."""
+        error, spread = self._variances.sigma2 / weight[:, None], self._variances.spreads[0]
+        keep = own_share(error, spread)
+        return shrinkage(error, spread), keep, np.sqrt(keep * error)
 
     def draw(self, number: int, out: Floats) -> None:
         """Draw the block with this number into (b, n)."""
         part = slice(number * GROUPS_PER_STREAM, number * GROUPS_PER_STREAM + len(out))
         if self._table is None:
-            shrink, scale = self._shrinkage_and_scale(self._tree.weight[part])
+            shrink, keep, scale = self._shares_and_scale(self._tree.weight[part])
         else:
-            shrink, scale = (values[self._kind[part]] for values in self._table)
+            shrink, keep, scale = (values[self._kind[part]] for values in self._table)
         own = self._tree.mean[part, -1:] - self._tree.mean[part, :-1] @ self._upper.beta
+        own *= keep
         pulled = self._upper.levels[0][self._tree.parent(0)[part]]
-        pulled -= own
         pulled *= shrink
         pulled += own
         key = (*self._seed.spawn_key, number)

@@ -37,6 +37,7 @@ FINER = 0.7  # the next spacing, where a lattice misses the tolerance
 MOST_LATTICES = 6
 COARSE = 0.75  # spacing for distribution functions in three dimensions
 MOST_UNITS = 256  # whose values are held at all nodes at a time
+CLOSE = 1e-13  # of a quantile's coordinate, as a part of the lattice's extent
 NEGLIGIBLE = 1e-10  # share of the posterior that distribution functions of values leave out
 MOST_WORK = {1: 1e7, 2: 1e7, 3: 1e8}  # points times groups, beyond which few points are tried
 DEGREES = {1: range(4, 31, 4), 2: range(2, 15, 2), 3: range(4, 9, 2)}  # that are tried
@@ -427,7 +428,7 @@ class IntegratedPosterior(ReferencePosterior):
         x = self.lattice.points[:, axis]
         low = np.full(len(probabilities), x.min())
         high = np.full(len(probabilities), x.max())
-        while (high - low > 1e-12 * (1 + np.abs(low))).any():
+        while (high - low > CLOSE * np.ptp(x)).any():
             middle = (low + high) / 2
             if ((middle == low) | (middle == high)).all():
                 break

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +32,12 @@ type LogDensity = Callable[[Floats], Floats]
 DROP = 36.0  # the lattice ends where the density is exp(−36) ≈ 2e-16 of its largest value
 FLATTEST = 0.04  # least curvature that is believed: a standard deviation of 5
 LONGEST_STEP = 4.0  # of the search for a mode
+MOST_STEPS = 400
+FARTHEST = 100.0  # from the start, where a mode is looked for
+WIDEST = 0.02  # of differences; the density's logarithm should bend by about ``BEND`` over one
+BEND = 0.01
+NARROWEST = 1e-12
+ROUNDING = 1e-9  # of the logarithm, where it is huge, that differences have to stand out from
 FINER = 4  # places for each point of the lattice in a marginal density
 STENCIL = 5  # half the number of places that a point is shared out among
 BOX = {1: 1 << 22, 2: 1 << 13, 3: 1 << 9}  # widest lattice, in points along each axis
@@ -49,9 +55,10 @@ class Frame:
     Attributes
     ----------
     modes : (m, d)
-        Its local maxima, the highest first.
+        Its local maxima that matter, the highest first.
     basis : (d, d)
-        Lower triangular: the Cholesky factor of the inverse curvature at the highest.
+        Lower triangular: the Cholesky factor of the inverse curvature at the highest; in
+        directions in which another mode that matters is narrower, of that mode's.
     """
 
     modes: Floats
@@ -180,19 +187,46 @@ def find_frame(log_density: LogDensity, starts: Floats) -> Frame:
     Returns
     -------
     Frame
-        The basis is that of the highest mode.
     """
-    climbed = [_climb(log_density, start) for start in starts]
-    order = np.argsort([-height for _, height, _ in climbed], kind="stable")
-    modes = np.array([climbed[i][0] for i in order])
-    return Frame(modes, np.linalg.cholesky(np.linalg.inv(climbed[order[0]][2])))
+    if not len(starts):
+        raise LatticeError("no place was found at which the density is above 0")
+    climbed = sorted((_climb(log_density, start) for start in starts), key=lambda end: -end.height)
+    ends = [end for end in climbed if end.height > climbed[0].height - DROP]
+    lost = [end for end in ends if not end.is_mode]
+    if lost or not ends:
+        place = (lost or climbed)[0].point
+        raise LatticeError(f"no mode was found near {place}: the density rises without end")
+    curvature = reduce(_sharper, (end.curvature for end in ends))
+    modes = np.array([end.point for end in ends])
+    return Frame(modes, np.linalg.cholesky(np.linalg.inv(curvature)))
 
 
-def _climb(log_density: LogDensity, start: Floats) -> tuple[Floats, float, Floats]:
-    """Newton's method with differences; returns a mode, its height and its curvature."""
+@dataclass(frozen=True)
+class _End:
+    """Where a climb ended: point (d,), height and curvature (d, d) there, and if it is a mode."""
+
+    point: Floats
+    height: float
+    curvature: Floats
+    is_mode: bool
+
+
+def _sharper(first: Floats, second: Floats) -> Floats:
+    """A curvature that is nowhere below either of two: the larger on their common axes."""
+    root = np.linalg.cholesky(first)
+    inverse = np.linalg.inv(root)
+    ratio, axes = np.linalg.eigh(inverse @ second @ inverse.T)
+    columns = root @ axes
+    return (columns * np.maximum(ratio, 1.0)) @ columns.T
+
+
+def _climb(log_density: LogDensity, start: Floats) -> _End:
+    """Newton's method with differences."""
     point = np.array(start, dtype=float)
-    for _ in range(200):
+    for _ in range(MOST_STEPS):
         height, gradient, curvature = _expand(log_density, point)
+        if not np.isfinite(curvature).all() or np.abs(point - start).max() > FARTHEST:
+            break
         direction = np.linalg.solve(curvature, gradient)
         gain = float(gradient @ direction)
         direction *= min(1.0, LONGEST_STEP / np.linalg.norm(direction)) if gain > 0 else 0.0
@@ -202,27 +236,45 @@ def _climb(log_density: LogDensity, start: Floats) -> tuple[Floats, float, Float
                 break
             length /= 4
         if gain <= 1e-4 or length <= 1e-4:
-            return point, height, curvature
+            return _End(point, height, curvature, is_mode=True)
         point = point + length * direction
-    raise LatticeError(f"no mode was found from {start}: the density rises without end")
+    return _End(point, height, curvature, is_mode=False)
 
 
-def _expand(
-    log_density: LogDensity, point: Floats, width: float = 0.02
-) -> tuple[float, Floats, Floats]:
+def _expand(log_density: LogDensity, point: Floats) -> tuple[float, Floats, Floats]:
     """Height, gradient and curvature (minus the Hessian, made positive) by differences."""
     d = len(point)
-    unit = width * np.eye(d)
+    width = _widths(log_density, point)
+    unit = np.diag(width)
     pairs = [(i, j) for i in range(d) for j in range(i)]
     corners = [s * unit[i] + t * unit[j] for i, j in pairs for s in (1, -1) for t in (1, -1)]
     values = log_density(point + np.array([np.zeros(d), *unit, *-unit, *corners]))
     height, plus, minus = values[0], values[1 : d + 1], values[d + 1 : 2 * d + 1]
     hessian = np.diag((plus - 2 * height + minus) / width**2)
     for (i, j), (pp, pm, mp, mm) in zip(pairs, values[2 * d + 1 :].reshape(-1, 4), strict=True):
-        hessian[i, j] = hessian[j, i] = (pp - pm - mp + mm) / (4 * width**2)
+        hessian[i, j] = hessian[j, i] = (pp - pm - mp + mm) / (4 * width[i] * width[j])
     size, axes = np.linalg.eigh(-hessian)
     curvature = (axes * np.maximum(np.abs(size), FLATTEST)) @ axes.T
     return float(height), (plus - minus) / (2 * width), curvature
+
+
+def _widths(log_density: LogDensity, point: Floats) -> Floats:
+    """Widths of differences along each axis, within which the density is nearly a parabola."""
+    width = np.full(len(point), WIDEST)
+    while width.min() > NARROWEST:
+        values = log_density(point + np.vstack([np.zeros(len(point)), *_both_ways(width)]))
+        plus, minus = values[1:].reshape(2, -1)
+        bend = np.abs(plus - 2 * values[0] + minus)
+        bend = np.where(np.isfinite(bend), bend, np.inf)
+        most = 8 * max(BEND, ROUNDING * abs(values[0]))
+        if (bend <= most).all():
+            return width
+        width = np.where(bend <= most, width, width * (BEND / bend.clip(BEND)).clip(0.01) ** 0.5)
+    raise LatticeError(f"the density is not smooth at {point}")
+
+
+def _both_ways(width: Floats) -> tuple[Floats, Floats]:
+    return np.diag(width), -np.diag(width)
 
 
 def flood(

@@ -17,24 +17,32 @@ Takahasi & Mori (1974), Publ. RIMS 9:721 (double exponential quadrature).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from hiermodels import gaussian, lattice, propriety
 from hiermodels.blas import one_blas_thread
+from hiermodels.errors import SpecError
 from hiermodels.gaussian import Coefficients, Floats, Indices, UpperDraws, Upward, Variances
-from hiermodels.lattice import Lattice
+from hiermodels.lattice import Lattice, LatticeError
 from hiermodels.posterior import by_chain
 from hiermodels.propriety import Tails
 from hiermodels.spec import Spec
 from hiermodels.sufficient import Standardized
+from hiermodels.wording import listed
 
-SCAN_STEP = 2.0  # of the first look at the density
+SCAN_STEP = {1: 1.0, 2: 1.0, 3: 2.0}  # of the first look at the density
 BEYOND = 4.0  # how far the scan goes beyond the range in which the data speak
-WORTH_CLIMBING = 50.0  # below the highest point of the scan
+MOST_CLIMBS = 16  # from peaks of the scan, the highest first
 LARGEST_LOG = 600.0  # of a standardised variance and of its inverse
+NEGLIGIBLE = 1e-12  # share of the posterior
+FARTHEST = 6.4  # beyond the range in which the data speak: the logarithm of LARGEST_LOG
+PRIOR_PLACES = 801  # at which a prior is looked at for its maxima
+ZOOM, ZOOMS = 20, 8  # how much more closely each time, and how often
 
 
 @dataclass(frozen=True)
@@ -135,11 +143,18 @@ class Marginal:
 
     def log_prior(self, u: Floats) -> Floats:
         """Log density less the log likelihood of the standardised outcome; shape (n,)."""
-        total = np.full(len(u), self.data.log_jacobian)
-        log_sds = self.log_sds(u) + np.log(self.data.scale)
-        for j, name in enumerate(self.names):
-            total += self.spec.variance_prior(name).log_density_log_sd(log_sds[:, j])
-        return total + self.log_slope(u)
+        along = [self._log_prior_along(axis, u[:, axis]) for axis in range(u.shape[1])]
+        return self.data.log_jacobian + np.sum(along, axis=0)
+
+    def _log_prior_along(self, axis: int, u: Floats) -> Floats:
+        """Log prior density of one coordinate; −∞ where it is 0 to rounding."""
+        return self._log_prior_of_log_sd(axis, u) + self.log_slope_along(axis, u)
+
+    def _log_prior_of_log_sd(self, axis: int, u: Floats) -> Floats:
+        """Log prior density of a log sd at the coordinates u."""
+        prior = self.spec.variance_prior(self.names[axis])
+        with np.errstate(over="ignore"):
+            return prior.log_density_log_sd(self._log_sd(axis, u) + np.log(self.data.scale))
 
     def log_slope(self, u: Floats) -> Floats:
         """Log density of u less that of the log sds; shape (n,)."""
@@ -147,17 +162,41 @@ class Marginal:
 
     @cached_property
     def scan(self) -> tuple[Floats, Floats]:
-        """A first look: points u of a coarse grid (…, d), and the log density at each."""
-        axes = [np.arange(low - BEYOND, high + BEYOND, SCAN_STEP) for low, high in self.ranges]
+        """A first look: points u of a coarse grid (…, d), and the log density at each.
+
+        In a log variance the likelihood changes over distances of about 1, however many groups
+        there are: it is a sum of terms ``−½ log v − ½ r²/v`` with ``v = e^x + error``.  A prior may
+        be far narrower; so the grid has the places where each prior is highest among its own.
+        """
+        step = SCAN_STEP[len(self.names)]
+        axes = [
+            np.union1d(np.arange(low - BEYOND, high + BEYOND, step), self._prior_peaks(axis))
+            for axis, (low, high) in enumerate(self.ranges)
+        ]
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
         return grid, self.log_density(grid.reshape(-1, len(axes))).reshape(grid.shape[:-1])
 
     @cached_property
     def frame(self) -> lattice.Frame:
-        """Where the posterior lies: climbed to from the peaks of the scan."""
+        """Where the posterior lies: climbed to from the peaks of the scan.
+
+        A peak's height says little where a prior is narrow, so low ones are climbed as well.
+        """
         grid, heights = self.scan
-        peaks = _peaks(heights) & (heights > heights.max() - WORTH_CLIMBING)
-        return lattice.find_frame(self.log_density, grid[peaks])
+        peaks = np.flatnonzero(_peaks(heights) & np.isfinite(heights))
+        highest = peaks[np.argsort(-heights.flat[peaks], kind="stable")][:MOST_CLIMBS]
+        starts = grid.reshape(-1, grid.shape[-1])[highest]
+        with self._within_range():
+            frame = lattice.find_frame(self.log_density, starts)
+        return frame
+
+    def _prior_peaks(self, axis: int) -> Floats:
+        """Where the prior density of a log sd, or of its coordinate u, is highest, if anywhere."""
+        low, high = self.ranges[axis]
+        u = np.linspace(low - FARTHEST, high + FARTHEST, PRIOR_PLACES)
+
+        functions = (self._log_prior_of_log_sd, self._log_prior_along)
+        return np.concatenate([_maxima(partial(f, axis), u) for f in functions])
 
     def lattice(self, spacing: float, order: int = 2) -> Lattice:
         """Lay a lattice over the posterior, wide enough for the moments of sds that exist.
@@ -181,7 +220,33 @@ class Marginal:
             ratio = self.log_sds(u) - self.log_sds(self.frame.modes[:1])
             return (power * ratio).max(axis=1, initial=0.0)
 
-        return lattice.flood(self.log_density, self.frame, spacing, log_weight)
+        with self._within_range():
+            laid = lattice.flood(self.log_density, self.frame, spacing, log_weight)
+            self._require_range(laid)
+        return laid
+
+    def _require_range(self, laid: Lattice) -> None:
+        """Refuse a posterior that reaches variances beyond ``exp(±LARGEST_LOG)``."""
+        bent = [self._bent(axis, u) for axis, u in enumerate(laid.points.T)]
+        beyond = (np.abs(bent) >= LARGEST_LOG).any(axis=0)
+        if laid.weights[beyond].sum() > NEGLIGIBLE:
+            raise LatticeError(
+                f"it reaches sds beyond exp(±{LARGEST_LOG / 2:g}) times the size of the data"
+            )
+
+    @contextmanager
+    def _within_range(self) -> Iterator[None]:
+        """Say of a posterior that no lattice can hold what stands in the way."""
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                yield
+        except LatticeError as error:
+            priors = [f"{name} ~ {self.spec.variance_prior(name)}" for name in self.names]
+            raise SpecError(
+                f"the posterior of {listed(self.names)} cannot be integrated: {error}. The priors "
+                f"{listed(priors)} lie too far from the data, whose typical size is "
+                f"{self.data.scale:.3g}, or are too narrow; check their unit"
+            ) from error
 
     @cached_property
     def _sigma2(self) -> float:
@@ -319,6 +384,19 @@ class DrawsOnDemand:
     def __call__(self, groups: Indices) -> Floats:
         """Draw the values of groups (g,); shape (chains, draws, g)."""
         return by_chain(self.values.of_groups(groups), self.chains)
+
+
+def _maxima(function: Callable[[Floats], Floats], places: Floats) -> Floats:
+    """Where a function has its local maxima between evenly spaced places."""
+    values = function(places)
+    peaks = places[1:-1][(values[1:-1] > values[:-2]) & (values[1:-1] >= values[2:])]
+    width = places[1] - places[0]
+    for _ in range(ZOOMS):
+        near = peaks[:, None] + width * np.linspace(-1, 1, 2 * ZOOM + 1)
+        heights = function(near.ravel()).reshape(near.shape)
+        peaks = np.take_along_axis(near, heights.argmax(axis=1)[:, None], axis=1)[:, 0]
+        width /= ZOOM
+    return peaks
 
 
 def _peaks(heights: Floats) -> np.ndarray:

@@ -83,11 +83,22 @@ def _standardize_rows(data: GroupedRows, unit: Standardized | None) -> Standardi
 
 def _unit(data: GroupedRows) -> tuple[float, float]:
     """Centre of the outcome, and the typical size of its deviations and errors."""
-    location = float(np.median(data.y))
+    location = _weighted_median(data.y, np.ones_like(data.y) if data.se is None else data.se**-2.0)
     spread = float(np.abs(data.y - location).max())
     if data.se is not None:
         spread = max(spread, float(np.median(data.se)))
     return location, _power_of_two(spread)
+
+
+def _weighted_median(values: Floats, weight: Floats) -> float:
+    """One of the values, with half of the weight on either side.
+
+    To subtract it costs the values near to it, of which much is known, no digits: a point in the
+    midst of values that lie far apart, and are known badly, would.
+    """
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(weight[order] / weight.max())
+    return float(values[order[np.searchsorted(below, below[-1] / 2)]])
 
 
 def _power_of_two(size: float) -> float:
@@ -96,7 +107,7 @@ def _power_of_two(size: float) -> float:
 
 def _standardize_statistics(data: SufficientStatistics) -> Standardized:
     """Move and scale statistics."""
-    location = float(np.median(data.mean[:, -1]))
+    location = _weighted_median(data.mean[:, -1], data.weight)
     centre, total = data.total
     centre, total = centre[:-1], total[:-1, :-1]
     y = data.away(np.append(data.mean[0, :-1], location))[:, -1]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
 
 from hiermodels.errors import SpecError
 from hiermodels.options import names
 from hiermodels.posterior import Posterior
 from hiermodels.tables import Summary, interval_note, with_header
 
+if TYPE_CHECKING:
+    import xarray as xr
+
+EXTREME = 70  # powers of ten beyond which fourth powers are no floating-point numbers
+UNITLESS = ("ess", "r_hat")  # columns that do not depend on the unit
 MOST_SCALARS = 500  # that are summarised unasked: ArviZ takes some milliseconds for each
 
 
@@ -41,10 +49,13 @@ def summarize(
     if left_out:
         var_names = [name for name in posterior.spec.variables if name not in left_out]
     draws = posterior.datatree.copy()
-    draws["posterior"] = draws["posterior"].to_dataset().reset_coords(drop=True)  # ArviZ stacks
+    dataset = draws["posterior"].to_dataset().reset_coords(drop=True)  # ArviZ stacks
+    units = {str(name): _unit(variable) for name, variable in dataset.items()}
+    scaled = {name: dataset[name] / unit for name, unit in units.items() if unit != 1.0}
+    draws["posterior"] = dataset.assign(scaled)
     asked = names("var_names", "variable", var_names) or None
     try:
-        table = summary(draws, var_names=asked, **options)
+        table = _in_units(summary(draws, var_names=asked, **options), units)
     except KeyError as error:
         raise SpecError(_missing(posterior, asked)) from error
     except (TypeError, ValueError) as error:  # ArviZ's word on its own options
@@ -57,6 +68,21 @@ def summarize(
         notes.append(interval_note(prob, kind or rcParams["stats.ci_kind"]))
     notes += [_explain(posterior, name) for name in left_out]
     return with_header(table, posterior.spec, *notes)
+
+
+def _unit(draws: xr.DataArray) -> float:
+    """A power of two in which draws are of the size of 1, if their fourth powers need one."""
+    size = float(np.abs(draws).max())
+    return float(2.0 ** np.round(np.log2(size))) if size and abs(np.log10(size)) > EXTREME else 1.0
+
+
+def _in_units(table: pd.DataFrame, units: Mapping[str, float]) -> pd.DataFrame:
+    """Put a summary of draws that were divided by their units back into them."""
+    if set(units.values()) == {1.0}:
+        return table
+    unit = [units[str(row).split("[")[0]] for row in table.index]
+    own = [column for column in table.columns if not str(column).startswith(UNITLESS)]
+    return table.assign(**{column: pd.to_numeric(table[column]) * unit for column in own})
 
 
 def _missing(posterior: Posterior, asked: Sequence[str] | None) -> str:
