@@ -472,9 +472,9 @@ def sd_certificate(marginal: Marginal, lattice: Lattice) -> float:
     difference, as a transform that falls exponentially is at 2π/h the square of that at π/h.
     """
     worst = _difference(marginal, lattice, lattice.half)
-    axes = range(lattice.index.shape[1]) if lattice.index.shape[1] > 1 else ()
-    planes = [_difference(marginal, lattice, lattice.index[:, j] % 2 == 0) for j in axes]
-    return max(worst, *(difference**2 for difference in planes), 0.0)
+    if lattice.index.shape[1] == 1:
+        return worst
+    return max(worst, *(_difference(marginal, lattice, e == 0) ** 2 for e in lattice.index.T % 2))
 
 
 def _difference(marginal: Marginal, lattice: Lattice, part: NDArray[np.bool_]) -> float:
