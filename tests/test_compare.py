@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -71,6 +72,20 @@ def test_the_transform_is_the_exact_distribution_function(fit):
     distance = kstest(pit["theta"].isel(school=2).to_numpy().ravel(), "uniform").statistic
     row = hm.compare(fit, fit).table.loc[("theta[C]", "uniformity")]
     assert row["mcmc"] == pytest.approx(distance, rel=1e-9)
+
+
+def test_draws_of_two_values_have_their_transforms(fit):
+    tau = fit.datatree["posterior"]["tau"].copy()
+    tau[:] = np.where(np.arange(1000) % 2, 2.0, 5.0)
+    found = hm.compare(changed(fit, tau=tau), fit, var_names="tau").pit["tau"].to_numpy()
+    expected = fit.reference().cdf("tau", tau.to_numpy().ravel()).reshape(4, 1000)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+
+
+def test_many_units_are_judged_in_pieces(fit, monkeypatch):
+    whole = hm.compare(fit, fit).table
+    monkeypatch.setattr(sys.modules[Comparison.__module__], "CHUNK", 3)
+    pd.testing.assert_frame_equal(hm.compare(fit, fit).table, whole, rtol=1e-10)
 
 
 def test_alpha_is_where_the_verdict_turns(fit):
