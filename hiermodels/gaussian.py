@@ -810,15 +810,29 @@ def draw_upper(
     values = _residual(top.row, beta) + np.sqrt(top.own.T) * noise
     levels = [values]
     for level in range(len(tree.sizes) - 1, 0, -1):
-        below = up.pooled[level - 1]
-        spread = variances.spreads[level][:, None]
-        shrink, keep = shrinkage(below.error, spread).T, own_share(below.error, spread).T
-        own = _residual(below.mean, beta)
-        noise = streams[level + 1].standard_normal((tree.sizes[level], n))
-        pulled = keep * own + shrink * values[tree.parent(level)]
-        values = pulled + np.sqrt(keep * below.error.T) * noise
+        above = values[tree.parent(level)] if level < len(tree.parents) else values
+        values = _draw_level(
+            up.pooled[level - 1], variances.spreads[level], beta, above, streams[level + 1]
+        )
         levels.append(values)
     return UpperDraws(tuple(reversed(levels)), beta)
+
+
+def _draw_level(
+    below: Pooled, spread: Floats, beta: Floats, above: Floats, stream: np.random.Generator
+) -> Floats:
+    """Draw values (u, n) of a level given those above, (u, n) or (1, n), some units at a time."""
+    n, units = below.error.shape
+    values = np.empty((units, n))
+    step = max(1, BLOCK // n)
+    for first in range(0, units, step):
+        part = slice(first, first + step)
+        error = np.ascontiguousarray(below.error[:, part].T)
+        shrink, keep = shrinkage(error, spread), own_share(error, spread)
+        own = _residual(below.mean[:, part], beta)
+        pulled = keep * own + shrink * (above if len(above) == 1 else above[part])
+        values[part] = pulled + np.sqrt(keep * error) * stream.standard_normal(error.shape)
+    return values
 
 
 def _residual(row: Floats, beta: Floats) -> Floats:
