@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -71,6 +72,20 @@ def test_the_transform_is_the_exact_distribution_function(fit):
     distance = kstest(pit["theta"].isel(school=2).to_numpy().ravel(), "uniform").statistic
     row = hm.compare(fit, fit).table.loc[("theta[C]", "uniformity")]
     assert row["mcmc"] == pytest.approx(distance, rel=1e-9)
+
+
+def test_draws_of_two_values_have_their_transforms(fit):
+    tau = fit.datatree["posterior"]["tau"].copy()
+    tau[:] = np.where(np.arange(1000) % 3, 2.0, 5.0)
+    found = hm.compare(changed(fit, tau=tau), fit, var_names="tau").pit["tau"].to_numpy()
+    expected = fit.reference().cdf("tau", tau.to_numpy().ravel()).reshape(4, 1000)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+
+
+def test_many_units_are_judged_in_pieces(fit, monkeypatch):
+    whole = hm.compare(fit, fit).table
+    monkeypatch.setattr(sys.modules[Comparison.__module__], "CHUNK", 3)
+    pd.testing.assert_frame_equal(hm.compare(fit, fit).table, whole, rtol=1e-10)
 
 
 def test_alpha_is_where_the_verdict_turns(fit):
@@ -271,7 +286,11 @@ def test_groups_in_another_order_are_matched_by_label(fit):
 
 def test_other_groups_are_refused(fit, schools):
     other = hm.fit(schools.assign(school=list("STUVWXYZ")), priors={"tau": hm.HalfCauchy(5)})
-    with pytest.raises(hm.SpecError, match="different 'school' labels"):
+    message = (
+        r"different 'school' labels: .* The draws have \['S', 'T', 'U'\] …, the exact posterior "
+        r"\['A', 'B', 'C'\] …$"
+    )
+    with pytest.raises(hm.SpecError, match=message):
         hm.compare(other, fit)
 
 
@@ -281,9 +300,10 @@ def test_missing_variables_are_refused(fit):
         hm.compare(xr.DataTree.from_dict({"posterior": draws}), fit)
 
 
-def test_alpha_must_be_a_probability(fit):
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, np.nan])
+def test_alpha_must_be_a_probability(fit, alpha):
     with pytest.raises(hm.SpecError, match="alpha: expected a number between 0 and 1"):
-        hm.compare(fit, fit, alpha=1.0)
+        hm.compare(fit, fit, alpha=alpha)
 
 
 def test_moments_that_do_not_exist_are_left_out(schools):
@@ -321,10 +341,15 @@ def test_errors_of_means_and_sds_are_those_of_batches(fit, table, name, label):
         np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("thin", [1, 20])
-def test_errors_of_quantiles_are_those_of_shares(fit, thin):
-    """In units of the quantity from the spacing of the draws; with half the error at the least."""
+@pytest.mark.parametrize(("thin", "in_order"), [(1, False), (20, False), (20, True)])
+def test_errors_of_quantiles_are_those_of_shares(fit, thin, in_order):
+    """In units of the quantity from the spacing of the draws; with half the error at the least.
+
+    Draws in ascending order know so little that the error of a share reaches beyond 0 and 1.
+    """
     draws = fit.datatree["posterior"].to_dataset()[["tau"]].isel(draw=slice(None, None, thin))
+    if in_order:
+        draws = draws.assign(tau=draws["tau"].copy(data=np.sort(draws["tau"], None).reshape(4, -1)))
     comparison = hm.compare(xr.DataTree.from_dict({"posterior": draws}), fit, var_names="tau")
     x, u = draws["tau"].to_numpy(), comparison.pit["tau"].to_numpy()
     floor = batch_means(np.sqrt(3) * (2 * u - 1)[:, :, None])
