@@ -287,9 +287,8 @@ class IntegratedPosterior(ReferencePosterior):
             axis = self.marginal.names.index(name)
             inside = np.maximum(values, np.finfo(float).tiny)
             x = self.marginal.coordinate(axis, inside.ravel())
-            # The interpolant's integral swings around 1 where the density has ended.
-            found = np.clip(self.lattice.cdf(axis, x), 0.0, 1.0).reshape(values.shape)
-            return np.where(values > 0, np.where(np.isinf(values), 1.0, found), 0.0)
+            found = self.lattice.cdf(axis, x).reshape(values.shape)
+            return np.where(values > 0, found, 0.0)
         weights, mean, sd = self._components(name)
         if not self.spec.dims(name):
             return mixture.cdf(weights, mean, sd, values[..., None])[..., 0]

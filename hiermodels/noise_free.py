@@ -138,7 +138,9 @@ class ReferencePosterior(ABC):
             Of the shape of ``values``, its last axis as long as there are groups.
         """
         (name,) = self._names([var_name])
-        return self._cdf(name, self._points(name, values))
+        points = self._points(name, values)
+        found = self._cdf(name, points).clip(0.0, 1.0)  # sums swing around 1 in the last digits
+        return np.where(points == np.inf, 1.0, found)
 
     def density(self, var_name: str, values: ArrayLike) -> Floats:
         """Posterior density of a variable; arguments and shapes as for :meth:`cdf`."""

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 import numpy as np
@@ -43,7 +44,7 @@ FORMS = ("noncentered", "centered")
 PARAMETERIZATIONS = (*FORMS, "marginal")
 OBSERVED = ("means", "rows")
 HALF = 0.5  # of a value's posterior mean: from there on its own data outweigh its parent
-UNLIKELY = 1e-3  # of the highest density: what lies below has no say in an expectation
+UNLIKELY = 1e-3  # of the highest probability: what lies below has no say in an expectation
 
 
 @dataclass(frozen=True)
@@ -140,12 +141,15 @@ def weights_of_data(marginal: Marginal, sds: Floats) -> list[Floats]:
 def _automatic(spec: Spec, data: GroupedData) -> Choice:
     """Choose by the weight that the data are expected to have in a level's median unit.
 
-    The expectation is over the posterior of the sds, on the coarse grid of its first scan.
+    The expectation is over the posterior of the sds, on the coarse grid of its first scan, whose
+    places are not evenly spaced.
     """
     marginal = Marginal.of(spec, standardize(data))
     grid, heights = marginal.scan
-    probability = np.exp(heights - heights.max())
-    likely = probability > UNLIKELY
+    axes = (np.unique(grid[..., axis]) for axis in range(grid.shape[-1]))
+    cells = reduce(np.multiply.outer, map(np.gradient, axes))
+    probability = cells * np.exp(heights - heights.max())
+    likely = probability > UNLIKELY * probability.max()
     medians = [
         [float(np.median(level)) for level in weights_of_data(marginal, sds)]
         for sds in marginal.sds(grid[likely])

@@ -486,7 +486,10 @@ def test_labels_to_predict_are_known_new_or_refused(data, case):
     fit = hm.fit(case.frame, **case.roles, priors=priors(case), draws=4, random_seed=1)
     size = data.draw(st.integers(1, 4))
     new = pd.DataFrame(
-        {name: data.draw(fuzz.columns_of_anything(size)) for name in case.roles["groups"]}
+        {
+            name: data.draw(fuzz.columns_of_anything(size, fuzz.wholes | fuzz.texts))
+            for name in case.roles["groups"]
+        }
     )
     known = data.draw(st.lists(st.integers(0, len(frame) - 1), max_size=size, min_size=size))
     for row, place in enumerate(known):

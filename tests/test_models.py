@@ -356,7 +356,7 @@ def test_one_population_is_the_conjugate_model():
     prior = hm.NormalInverseGamma(m=2.0, s=1.5, alpha=3.0, beta=4.0)
     frame = pd.DataFrame({"y": y})
     model = models.normal_inverse_gamma(frame, outcome="y", priors={"theta": prior})
-    location, scale, theta, sigma2 = 3.55, 2.0, 3.3, 1.7  # median, power of 2 near max |y − median|
+    location, scale, theta, sigma2 = 3.1, 2.0, 3.3, 1.7  # median, power of 2 near max |y − median|
     expected = norm(theta, np.sqrt(sigma2)).logpdf(y).sum()
     expected += norm(2.0, 1.5 * np.sqrt(sigma2)).logpdf(theta) + np.log(scale)
     expected += stats.invgamma(3.0, scale=4.0).logpdf(sigma2) + np.log(2 * sigma2)
@@ -392,7 +392,7 @@ def test_coefficients_with_and_without_a_proper_prior():
 
 def test_rows_that_are_all_equal_leave_a_finite_density():
     frame = pd.DataFrame({"g": list("aabbccdd"), "y": np.repeat([1.0, 2.0, 4.0, 3.0], 2)})
-    model = hm.two_level(frame, groups="g", priors={"sigma": hm.HalfNormal(1.0)})
+    model = hm.two_level(frame, groups="g", priors={"sigma": hm.InverseGamma(2.0, 1.0)})
     assert np.isfinite(model.compile_logp(**PLAIN)(model.initial_point()))
 
 
@@ -426,14 +426,14 @@ def test_a_group_column_with_the_name_of_a_variable_is_refused(schools, name):
 
 
 def test_an_outcome_with_the_name_of_a_variable_is_refused(schools):
-    with pytest.raises(hm.SpecError, match=r"outcome: .* 'mu' of its own; rename"):
+    with pytest.raises(hm.SpecError, match="outcome: 'mu' cannot be the name of a variable"):
         hm.two_level(schools.rename(columns={"y": "mu"}))
 
 
 @pytest.mark.parametrize("name", ["school_of_row", "x", "se"])
 def test_columns_named_after_the_data_of_rows_are_refused(name):
-    frame = pupils().rename(columns={"y": name} if name != "se" else {"se": "mu"})
-    outcome, se = (name, "se") if name != "se" else ("y", "mu")
+    frame = pupils().rename(columns={"y": name} if name != "se" else {"se": "x"})
+    outcome, se = (name, "se") if name != "se" else ("y", "x")
     arguments = {"outcome": outcome, "groups": "school", "se": se, "covariates": "ses"}
     arguments["priors"] = {"tau": hm.HalfNormal(1.0)}
     with pytest.raises(hm.SpecError, match="of its own; rename this column"):

@@ -217,7 +217,7 @@ def test_a_good_run_is_silent_and_certified(schools, capsys, caplog):
     assert list(posterior.certificate) == lines
     assert posterior.certificate["sampler"] == "nutpie, 4 chains x 1000 draws (tune 1000)"
     assert posterior.certificate["parameterization"] == (
-        "noncentered (the data's weight in the median school's theta is 0.45, less than ½)"
+        "noncentered (the data's weight in the median school's theta is 0.44, less than ½)"
     )
     assert posterior.certificate["r_hat"].startswith("at most 1.00")
     assert posterior.engine == "nuts"
