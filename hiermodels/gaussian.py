@@ -837,6 +837,8 @@ def _draw_level(
 
 def _residual(row: Floats, beta: Floats) -> Floats:
     """``row_y − row_x'β`` for rows (n, u, q + 1) and β (q, n); shape (u, n)."""
+    if not len(beta):
+        return row[:, :, -1].T
     return row[:, :, -1].T - np.einsum("nui,in->un", row[:, :, :-1], beta)
 
 

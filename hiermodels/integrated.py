@@ -32,9 +32,10 @@ from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
 
 SPACING = {1: 0.25, 2: 0.5, 3: 0.5}  # of the first lattice
+MANY, WIDE = 200, 0.6  # units of each level that make a density in 3 dimensions nearly normal
 TOLERANCE = 1e-9  # of means and sds of the unknown sds, in their posterior sds
-FINER = 0.7  # the next spacing, where a lattice misses the tolerance
-MOST_LATTICES = 6
+FINER = (0.7, 0.9)  # bounds of the next spacing, where a lattice misses the tolerance
+MOST_LATTICES = 8
 COARSE = 0.75  # spacing for distribution functions in three dimensions
 MOST_UNITS = 256  # whose values are held at all nodes at a time
 CLOSE = 1e-13  # of a quantile's coordinate, as a part of the lattice's extent
@@ -95,18 +96,22 @@ class IntegratedPosterior(ReferencePosterior):
     def of(cls, spec: Spec, data: GroupedData) -> IntegratedPosterior:
         """Integrate the posterior, with ever finer lattices until two spacings agree.
 
+        The error falls about as ``exp(−c/spacing)``, which says how fine the next is to be.
+
         Raises
         ------
         ImproperPosteriorError
             If the posterior does not exist.
         """
         marginal = Marginal.of(spec, standardize(data))
-        spacing = SPACING[len(marginal.names)]
+        d = len(marginal.names)
+        spacing = WIDE if d == 3 and min(marginal.data.tree.sizes) >= MANY else SPACING[d]
         for _ in range(MOST_LATTICES):
             lattice = marginal.lattice(spacing)
-            if sd_certificate(marginal, lattice) <= TOLERANCE:
+            error = sd_certificate(marginal, lattice)
+            if error <= TOLERANCE:
                 break
-            spacing *= FINER
+            spacing *= float(np.clip(np.log(error) / np.log(TOLERANCE), *FINER))
         return cls(spec, data, marginal, lattice)
 
     @cached_property

@@ -60,9 +60,9 @@ def aggregate_lazily(
     Where that could cost more than ``TOLERANCE`` of the scatter, the sums are discarded, and a
     third query, of two reads, takes deviations from each group's own mean.
 
-    Each categorical covariate takes one more query, for its levels.  A query by groups returns a
-    row for each innermost one, of its labels and at most ``3 + 2(q + 1) + (q + 1)(q + 2)/2``
-    numbers with q columns of covariates.
+    Missing values take one more query, for the ranges without their rows, and each categorical
+    covariate one, for its levels.  A query by groups returns a row for each innermost one, of its
+    labels and at most ``3 + 2(q + 1) + (q + 1)(q + 2)/2`` numbers with q columns of covariates.
 
     Parameters
     ----------
@@ -212,34 +212,47 @@ def _without_gaps(
     categorical: Sequence[str],
     missing: Missing,
 ) -> tuple[nw.LazyFrame[Any], dict[str, float], int, int]:
-    """Check gaps and ranges in one query.
+    """Check gaps and ranges in one query, or in two where there are gaps.
 
     Returns the rows to use, a point in the midst of each column, and the numbers of rows that are
     used and that are not.
     """
     used = [*roles.groups, *numbers, *categorical]
-    any_gap = reduce(or_, map(columns.is_gap, used))
-    flags = {f"gap{i}": columns.is_gap(name).cast(nw.Int64) for i, name in enumerate(used)}
-    values = {f"x{i}": nw.when(~any_gap).then(_number(name)) for i, name in enumerate(numbers)}
-    checked = columns.frame.select(gap=any_gap.cast(nw.Int64), **flags, **values)
-    found = checked.select(
-        nw.len().alias("rows"),
-        *(nw.col(name).sum() for name in ("gap", *flags)),
-        *(nw.col(name).min().alias(f"low_{name}") for name in values),
-        *(nw.col(name).max().alias(f"high_{name}") for name in values),
-        *(nw.col(name).mean().alias(f"mean_{name}") for name in values),
-    )
-    (row,) = _collected(found).iter_rows(named=True)
-    if not row["rows"]:
+    frame, found = columns.frame, _described(columns, columns.frame, used, numbers)
+    rows = kept = int(found["rows"])
+    if not rows:
         raise DataError("data: expected rows; the frame is empty")
-    gaps = {name: int(row[f"gap{i}"]) for i, name in enumerate(used)}
-    dropped = _check_gaps(gaps, int(row["gap"]), int(row["rows"]), missing)
+    gaps = {name: int(found[f"gap{i}"]) for i, name in enumerate(used)}
+    if any(gaps.values()):
+        _check_gaps(gaps, rows, missing)
+        frame = frame.filter(~reduce(or_, map(columns.is_gap, used)))
+        found = _described(columns, frame, used, numbers)
+        kept = int(found["rows"])
+        if not kept:
+            raise DataError(f"no rows are left after dropping {rows} with missing values")
     middles = {}
     for i, name in enumerate(numbers):
-        low, high = row[f"low_x{i}"], row[f"high_x{i}"]
+        low, high = found[f"low{i}"], found[f"high{i}"]
         _check_range(name, low, high, name == roles.se)
-        middles[name] = _rounded(row[f"mean_x{i}"], high - low)
-    return columns.frame.filter(~any_gap), middles, int(row["rows"]) - dropped, dropped
+        middles[name] = _rounded(found[f"mean{i}"], high - low)
+    return frame, middles, kept, rows - kept
+
+
+def _described(
+    columns: LazyColumns, frame: nw.LazyFrame[Any], used: Sequence[str], numbers: Sequence[str]
+) -> dict[str, Any]:
+    """Numbers of rows and of gaps, and ranges and means of numbers where there are no gaps."""
+    flags = {f"gap{i}": columns.is_gap(name).cast(nw.Int64) for i, name in enumerate(used)}
+    values = {f"x{i}": _number(name) for i, name in enumerate(numbers)}
+    described = frame.select(**flags, **values).select(
+        nw.len().alias("rows"),
+        *(nw.col(name).sum() for name in flags),
+        *(nw.col(f"x{i}").min().alias(f"low{i}") for i in range(len(numbers))),
+        *(nw.col(f"x{i}").max().alias(f"high{i}") for i in range(len(numbers))),
+        *(nw.col(f"x{i}").mean().alias(f"mean{i}") for i in range(len(numbers))),
+    )
+    (row,) = _collected(described).iter_rows(named=True)
+    return row
 
 
 def _check_unchanged(checked: int, added: int) -> None:
@@ -251,19 +264,15 @@ def _check_unchanged(checked: int, added: int) -> None:
         )
 
 
-def _check_gaps(gaps: Mapping[str, int], gap: int, rows: int, missing: Missing) -> int:
-    """Refuse missing values, or return the number of rows that have some."""
+def _check_gaps(gaps: Mapping[str, int], rows: int, missing: Missing) -> None:
+    """Refuse missing values, unless their rows are to be left out."""
     if missing == "drop":
-        if gap == rows:
-            raise DataError(f"no rows are left after dropping {gap} with missing values")
-        return gap
-    for name, count in gaps.items():
-        if count:
-            raise DataError(
-                f"column {name!r}: {count} missing value{plural(count)}, in {rows} rows. "
-                f"{LEAVE_OUT} with missing='drop'"
-            )
-    return 0
+        return
+    name, count = next((name, count) for name, count in gaps.items() if count)
+    raise DataError(
+        f"column {name!r}: {count} missing value{plural(count)}, in {rows} rows. "
+        f"{LEAVE_OUT} with missing='drop'"
+    )
 
 
 def _check_range(name: str, low: float, high: float, is_se: bool) -> None:
