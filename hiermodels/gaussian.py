@@ -26,7 +26,7 @@ Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., section 5.4 (two levels).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -234,6 +234,12 @@ class Upward:
         """All arrays, each with the nodes along its first axis."""
         pooled = [array for level in self.pooled for array in (level.mean, level.error)]
         return [self.log_likelihood, *pooled, self.beta, self.beta_covariance]
+
+    def __getitem__(self, nodes: slice) -> Upward:
+        pooled = tuple(Pooled(level.mean[nodes], level.error[nodes]) for level in self.pooled)
+        return Upward(
+            self.log_likelihood[nodes], pooled, self.beta[nodes], self.beta_covariance[nodes]
+        )
 
     def interpolated(self, weights: csr_array) -> Upward:
         """The same at other settings, from weights (m, n) of these ones."""
@@ -792,47 +798,47 @@ class UpperDraws:
 def draw_upper(
     tree: Tree,
     variances: Variances,
-    up: Upward,
+    up: Upward | None,
     prior: Coefficients,
     seed: np.random.SeedSequence,
 ) -> UpperDraws:
     """Draw β and the values above the groups once for each node, from the top downwards.
 
-    Each level has a random stream of its own.
+    Each level has a random stream of its own.  The upward pass is computed in blocks of nodes, if
+    it is not at hand: for all of them together it would take several times the draws' memory.
     """
     streams = [np.random.default_rng(child) for child in seed.spawn(len(tree.sizes) + 1)]
     n = len(variances)
-    factor = np.linalg.cholesky(up.beta_covariance)
-    noise = streams[0].standard_normal((n, tree.n_covariates))
-    beta = (up.beta + np.einsum("nij,nj->ni", factor, noise)).T
-    top = root_conditional(up, prior)
-    noise = streams[1].standard_normal((1, n))
-    values = _residual(top.row, beta) + np.sqrt(top.own.T) * noise
-    levels = [values]
+    beta = streams[0].standard_normal((n, tree.n_covariates)).T
+    levels = [streams[1].standard_normal((1, n))]
     for level in range(len(tree.sizes) - 1, 0, -1):
-        above = values[tree.parent(level)] if level < len(tree.parents) else values
-        values = _draw_level(
-            up.pooled[level - 1], variances.spreads[level], beta, above, streams[level + 1]
-        )
-        levels.append(values)
+        levels.append(streams[level + 1].standard_normal((tree.sizes[level], n)))
+    for part in _parts(tree, variances):
+        here = upward(tree, variances[part], prior) if up is None else up[part]
+        block = [values[:, part] for values in levels]
+        _turn_into_draws(beta[:, part], block, tree, variances[part], here, prior)
     return UpperDraws(tuple(reversed(levels)), beta)
 
 
-def _draw_level(
-    below: Pooled, spread: Floats, beta: Floats, above: Floats, stream: np.random.Generator
-) -> Floats:
-    """Draw values (u, n) of a level given those above, (u, n) or (1, n), some units at a time."""
-    n, units = below.error.shape
-    values = np.empty((units, n))
-    step = max(1, BLOCK // n)
-    for first in range(0, units, step):
-        part = slice(first, first + step)
-        error = np.ascontiguousarray(below.error[:, part].T)
-        shrink, keep = shrinkage(error, spread), own_share(error, spread)
-        own = _residual(below.mean[:, part], beta)
-        pulled = keep * own + shrink * (above if len(above) == 1 else above[part])
-        values[part] = pulled + np.sqrt(keep * error) * stream.standard_normal(error.shape)
-    return values
+def _turn_into_draws(
+    beta: Floats,
+    levels: Sequence[Floats],
+    tree: Tree,
+    variances: Variances,
+    up: Upward,
+    prior: Coefficients,
+) -> None:
+    """Turn standard normal noise, β (q, n) and levels (u, n) from the root down, into draws."""
+    factor = np.linalg.cholesky(up.beta_covariance)
+    beta[:] = (up.beta + np.einsum("nij,nj->ni", factor, beta.T)).T
+    top = root_conditional(up, prior)
+    levels[0][:] = _residual(top.row, beta) + np.sqrt(top.own.T) * levels[0]
+    descent = range(len(tree.sizes) - 1, 0, -1)
+    for level, above, values in zip(descent, levels[:-1], levels[1:], strict=True):
+        below, spread = up.pooled[level - 1], variances.spreads[level][:, None]
+        shrink, keep = shrinkage(below.error, spread).T, own_share(below.error, spread).T
+        values *= np.sqrt(keep * below.error.T)
+        values += keep * _residual(below.mean, beta) + shrink * above[tree.parent(level)]
 
 
 def _residual(row: Floats, beta: Floats) -> Floats:

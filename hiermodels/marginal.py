@@ -331,7 +331,6 @@ class Values:
         upper_seed, seed = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
         variances = marginal.variances_of(sds)
         tree, prior = marginal.data.tree, marginal.coefficients
-        up = up or gaussian.upward_all(tree, variances, prior)
         upper = gaussian.draw_upper(tree, variances, up, prior, upper_seed)
         return cls(marginal, sds, upper, seed)
 
@@ -341,7 +340,8 @@ class Values:
         variables = dict(zip(self.marginal.names, self.sds.T, strict=True))
         scale, location = self._unit
         for name, level in zip(spec.values[1:], self.upper.levels, strict=True):
-            values = scale * level + location
+            values = scale * level
+            values += location
             variables[name] = values if spec.dims(name) else values[0]
         if spec.covariates:
             variables["beta"] = standard.scale * (standard.basis @ self.upper.beta)

@@ -87,6 +87,7 @@ def build_datatree(
 
     seen = data.observations
     row_dims = {name: [seen.dim] for name in (*seen.observed, *seen.constant)}
+    rows = {"row": np.arange(data.n_rows)} if data.has_rows else {}  # statistics have groups
     dims = {name: list(spec.dims(name)) for name in variables} | row_dims
     tree = from_dict(
         {
@@ -95,7 +96,7 @@ def build_datatree(
             "observed_data": dict(seen.observed),
             "constant_data": dict(seen.constant),
         },
-        coords={seen.dim: np.arange(data.n_rows), **data.coords},
+        coords={**rows, **data.coords},
         dims=dims,
         attrs={"posterior": dict(attrs)},
     )
