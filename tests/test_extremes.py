@@ -232,3 +232,62 @@ def test_tables_of_outcomes_of_extreme_size(schools, scale):
     for row in first.index:
         unit = scale**2 if row.endswith("²") else 1.0 if "[" in row else scale
         np.testing.assert_allclose(second.loc[row] / unit, first.loc[row], rtol=1e-7)
+
+
+FORMULA = "score ~ ses + (1 | school/classroom)"
+
+
+@pytest.fixture(scope="module")
+def pupils():
+    """Scores that are multiples of 1/64, so that they survive an offset of 1e12."""
+    frame = hm.datasets.simulate_classrooms(beta=0.4, random_seed=3)
+    return frame.assign(score=np.round(frame["score"] * 64) / 64)
+
+
+@pytest.mark.parametrize("scale", [2.0**-498, 2.0**490])
+def test_three_levels_of_any_size(pupils, scale):
+    """1e-150 and 3e147, by powers of two, which cost no digits."""
+    plain = hm.reference(pupils, FORMULA)
+    scaled = hm.reference(pupils.assign(score=pupils["score"] * scale), FORMULA)
+    for name in plain.spec.variables:
+        gap = (scaled.mean[name] / scale - plain.mean[name]) / plain.sd[name]
+        assert float(np.abs(gap).max()) < 1e-10
+        assert float(np.abs(scaled.sd[name] / scale / plain.sd[name] - 1).max()) < 1e-10
+
+
+def test_an_offset_of_a_million_millions_costs_no_digits(pupils):
+    plain = hm.reference(pupils, FORMULA)
+    moved = hm.reference(pupils.assign(score=pupils["score"] + 1e12), FORMULA)
+    for name in plain.spec.variables:
+        assert float(np.abs(moved.sd[name] / plain.sd[name] - 1).max()) < 1e-12
+    for name in ("tau", "kappa", "sigma", "beta"):
+        assert float(np.abs((moved.mean[name] - plain.mean[name]) / plain.sd[name]).max()) < 1e-12
+    gap = moved.mean["theta"] - 1e12 - plain.mean["theta"]
+    assert float(np.abs(gap).max()) <= np.spacing(1e12)
+
+
+@pytest.mark.parametrize("k", [10, 5000])
+def test_groups_that_are_all_alike(k):
+    """Flat in τ², V = 1 + τ² has the density V^−a from 1 on, a = (k − 1)/2: moments are betas."""
+    alike = pd.DataFrame({"g": np.arange(k), "y": 3.0, "se": 1.0})
+    found = hm.reference(alike, outcome="y", groups="g", se="se")
+    a = mpf(k - 1) / 2
+    mean = (a - 1) * mp.beta(mpf(3) / 2, a - mpf(3) / 2)
+    square = (a - 1) * mp.beta(2, a - 2)
+    sd = mp.sqrt(square - mean**2)
+    assert_close((found.mean["tau"].item(), found.sd["tau"].item()), (float(mean), float(sd)))
+    np.testing.assert_allclose(found.mean["theta"], 3.0, rtol=1e-14)
+
+
+def test_outcomes_with_heavy_ties():
+    """Of 1,000 rows that are 0 or 1 only their number and sum matter in each group."""
+    rng = np.random.default_rng(0)
+    ties = pd.DataFrame({"g": np.repeat(np.arange(50), 20), "y": rng.integers(0, 2, 1000) * 1.0})
+    p = ties.groupby("g")["y"].mean().to_numpy()
+    other = np.sqrt(p * (1 - p))[:, None] * np.where(np.arange(20) % 2, 1, -1) + p[:, None]
+    untied = ties.assign(y=other.ravel())  # the same means and sums of squares
+    one, two = (hm.reference(frame, groups="g", outcome="y") for frame in (ties, untied))
+    for name in one.spec.variables:
+        gap = (one.mean[name] - two.mean[name]) / one.sd[name]
+        assert float(np.abs(gap).max()) < 1e-10
+        assert float(np.abs(one.sd[name] / two.sd[name] - 1).max()) < 1e-10
