@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from samplers import autoregressive
 from scipy import integrate, stats
 from scipy.stats import kstest, norm
 
@@ -80,6 +81,20 @@ def test_draws_of_two_values_have_their_transforms(fit):
     found = hm.compare(changed(fit, tau=tau), fit, var_names="tau").pit["tau"].to_numpy()
     expected = fit.reference().cdf("tau", tau.to_numpy().ravel()).reshape(4, 1000)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("far", [60.0, 1e5])
+def test_draws_far_beyond_all_others_have_their_transforms(fit, far):
+    """Beyond all knots but the last; the exact probability at 1e5 is 0 or 1."""
+    exact = fit.reference()
+    mean, sd = (moment["mu"].item() for moment in (exact.mean, exact.sd))
+    mu = norm.ppf(np.arange(1, 80_000, 2) / 80_000, mean, sd)
+    mu[[0, -1]] = -far, far
+    draws = xr.Dataset({"mu": (("chain", "draw"), mu.reshape(4, 10_000))})
+    tree = xr.DataTree.from_dict({"posterior": draws})
+    found = hm.compare(tree, exact, var_names="mu").pit["mu"].to_numpy().ravel()
+    some = [0, *range(1, 40_000, 997), -1]
+    np.testing.assert_allclose(found[some], exact.cdf("mu", mu[some]), rtol=0, atol=5e-4)
 
 
 def test_many_units_are_judged_in_pieces(fit, monkeypatch):
@@ -290,8 +305,9 @@ def test_other_groups_are_refused(fit, schools):
         r"different 'school' labels: .* The draws have \['S', 'T', 'U'\] …, the exact posterior "
         r"\['A', 'B', 'C'\] …$"
     )
-    with pytest.raises(hm.SpecError, match=message):
-        hm.compare(other, fit)
+    for draws in (other, changed(other)):  # the second without what was observed
+        with pytest.raises(hm.SpecError, match=message):
+            hm.compare(draws, fit)
 
 
 def test_missing_variables_are_refused(fit):
@@ -310,7 +326,31 @@ def test_moments_that_do_not_exist_are_left_out(schools):
     few = hm.fit(schools.iloc[:4], random_seed=1)
     comparison = hm.compare(few, few)
     assert np.isnan(comparison.table.loc[("tau", "mean"), "z"])
+    assert comparison.table.loc[("tau", "mean"), "direction"] == ""
     assert comparison.passed
+
+
+def test_a_share_that_is_as_it_should_be_has_no_direction(fit):
+    """Draws at the exact quantiles of 1/80, 3/80, … have half of them below the median."""
+    exact = fit.reference()
+    mu = exact.quantile(np.arange(1, 80, 2) / 80, "mu")["mu"].to_numpy()
+    draws = xr.Dataset({"mu": (("chain", "draw"), mu.reshape(10, 4).T)})
+    table = hm.compare(xr.DataTree.from_dict({"posterior": draws}), exact, var_names="mu").table
+    assert table.loc[("mu", "50%"), "z"] == 0
+    assert table.loc[("mu", "50%"), "direction"] == ""
+
+
+@pytest.mark.parametrize(
+    ("shift", "direction"), [(0.01, "skewed to the right"), (-0.01, "skewed to the left")]
+)
+def test_a_small_disagreement_has_its_direction_too(fit, shift, direction):
+    """A shift s of all transforms moves the third polynomial, scaled, by 2√7 s: the most."""
+    exact = fit.reference()
+    mu = exact.quantile(np.arange(1, 80, 2) / 80 + shift, "mu")["mu"].to_numpy()
+    draws = xr.Dataset({"mu": (("chain", "draw"), mu.reshape(10, 4).T)})
+    table = hm.compare(xr.DataTree.from_dict({"posterior": draws}), exact, var_names="mu").table
+    assert 0 < np.sign(shift) * table.loc[("mu", "uniformity"), "z"] < 1
+    assert table.loc[("mu", "uniformity"), "direction"] == direction
 
 
 @pytest.fixture(scope="module")
@@ -374,10 +414,19 @@ def test_errors_of_quantiles_are_those_of_shares(fit, thin, in_order):
         assert row["direction"] == ("too high" if z > 0 else "too low")
 
 
-@pytest.mark.parametrize(("thin", "tail"), [(1, None), (20, 0.05)])
-def test_uniformity_is_neyman_s_test_with_both_ends(fit, thin, tail):
-    """Legendre's polynomials written out; a tail expects 20 effective draws, or 5 % of them."""
+@pytest.mark.parametrize(
+    ("thin", "tail", "slow"), [(1, None, False), (20, 0.05, False), (1, 0.05, True)]
+)
+def test_uniformity_is_neyman_s_test_with_both_ends(fit, thin, tail, slow):
+    """Legendre's polynomials written out; a tail expects 20 effective draws, or 5 % of them.
+
+    In draws in the order of a slow autoregression their errors have different freedom.
+    """
     draws = fit.datatree["posterior"].to_dataset()[["mu"]].isel(draw=slice(None, None, thin))
+    if slow:
+        series = autoregressive((4, 1000), 0.9, np.random.default_rng(1))
+        places = stats.rankdata(series).reshape(4, 1000).astype(int) - 1
+        draws = draws.assign(mu=draws["mu"].copy(data=np.sort(draws["mu"], None)[places]))
     comparison = hm.compare(xr.DataTree.from_dict({"posterior": draws}), fit, var_names=["mu"])
     u = comparison.pit["mu"].to_numpy()[:, :, None]
     smooth = [
@@ -387,6 +436,7 @@ def test_uniformity_is_neyman_s_test_with_both_ends(fit, thin, tail):
         3 * (70 * u**4 - 140 * u**3 + 90 * u**2 - 20 * u + 1),
     ]
     parts = [batch_means(h) for h in smooth]
+    assert (parts[0].freedom.item() != parts[1].freedom.item()) == slow
     size = 1 / parts[0].error.item() ** 2
     tail = tail or 20 / size
     least = np.sqrt(tail * (1 - tail))
@@ -602,6 +652,14 @@ def test_observed_rows_beside_statistics_are_counted():
     rows = hm.fit(data, **roles, random_seed=1)
     exact = hm.reference(hm.SufficientStatistics.of(data, **roles))
     assert hm.compare(rows.datatree, exact).passed
+    assert hm.compare(rows, exact).passed
+    moved = data.assign(strength=data["strength"].where(data["batch"] != "A", data["strength"] + 1))
+    message = "are of different data: the means of the groups differ"
+    others = hm.SufficientStatistics.of(moved, **roles)
+    sums = hm.fit(others, draws=50, random_seed=1)
+    for found, other in ((rows, hm.reference(others)), (sums, hm.reference(data, **roles))):
+        with pytest.raises(hm.SpecError, match=message):
+            hm.compare(found, other)
     fewer = xr.Dataset({"strength": ("row", data["strength"].to_numpy()[:59])})
     with pytest.raises(hm.SpecError, match="'strength' in the group observed_data is not"):
         hm.compare(tree_of(rows, observed_data=fewer), exact)
