@@ -353,12 +353,13 @@ class IntegratedPosterior(ReferencePosterior):
         found: list[Floats] = []
         errors: list[float] = []
         for left, degree in zip(reversed(range(len(degrees))), degrees, strict=True):
-            found.append(self._on_panel(*compress(*whole, degree), panel))
+            rule = compress(*whole, degree)
+            found.append(self._on_panel(*rule, panel))
             if len(found) < 2:
                 continue
             errors.append(float(np.abs(found[-1] - found[-2]).max()))
             if errors[-1] <= AGREE:
-                return Few(*_compressed(self.lattice, degree), errors[-1])
+                return Few(*_with_half(self.lattice, rule, degree), errors[-1])
             if len(errors) > 1 and errors[-1] * (errors[-1] / errors[-2]) ** left > AGREE:
                 return None
         return None
@@ -502,9 +503,14 @@ def _both_weights(lattice: Lattice, part: NDArray[np.bool_] | None = None) -> Fl
     return np.stack([lattice.weights, half / half.sum()])
 
 
-def _compressed(lattice: Lattice, degree: int) -> tuple[Floats, Floats]:
-    """Few points (n, d) of a lattice, and their weights (2, n) for the whole of it and for half."""
-    rules = [compress(lattice.points, weights, degree) for weights in _both_weights(lattice)]
+def _with_half(
+    lattice: Lattice, rule: tuple[Indices, Floats], degree: int
+) -> tuple[Floats, Floats]:
+    """Few points (n, d) of a lattice, and their weights (2, n) for the whole of it and for half.
+
+    The rule for the whole is given.
+    """
+    rules = [rule, compress(lattice.points, _both_weights(lattice)[1], degree)]
     chosen = np.unique(np.concatenate([places for places, _ in rules]))
     weights = np.zeros((2, len(chosen)))
     for row, (places, found) in zip(weights, rules, strict=True):

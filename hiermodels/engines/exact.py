@@ -93,8 +93,10 @@ def sample(
     above = {name: size for name, size in needs.items() if name != "theta"}
     memory.require(above, chains * draws, budget, REMEDY)
     keep = not spec.groups or memory.fits(needs, budget)
-    draw = _draw_hierarchy if spec.groups else _draw_population
-    drawn = draw(spec, data, chains * draws, rng, keep)
+    if spec.groups:
+        drawn = _draw_hierarchy(spec, data, chains * draws, rng, keep)
+    else:
+        drawn = _draw_population(spec, data, chains * draws, rng)
     datatree = build_datatree(
         spec,
         data,
@@ -151,11 +153,8 @@ class _Drawn:
     values: Values | None = None
 
 
-def _draw_population(
-    spec: Spec, data: GroupedData, size: int, rng: np.random.Generator, keep: bool
-) -> _Drawn:
+def _draw_population(spec: Spec, data: GroupedData, size: int, rng: np.random.Generator) -> _Drawn:
     """Draw from the conjugate model's closed form."""
-    del keep  # there are no groups
     exact = ConjugatePosterior.of(spec, data)
     theta, sigma = exact.law.draw(size, rng)
     return _Drawn(
