@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from hiermodels.data import GroupedData
 from hiermodels.errors import SpecError
+from hiermodels.options import real_number
 from hiermodels.spec import Spec
 
 MEMORY_BUDGET = 2.0 * 2**30  # bytes that draws may take
@@ -56,8 +57,9 @@ def require(needs: Needs, draws: int, budget: float, remedy: str, always: float 
     Raises
     ------
     SpecError
-        With the estimate, the budget and the remedy.
+        With the estimate, the budget and the remedy; or if the budget is no number.
     """
+    budget = real_number("memory_budget", budget)
     if fits(needs, max(budget, always)):
         return
     raise SpecError(

@@ -109,3 +109,20 @@ def test_draws_on_demand_and_from_the_priors_have_a_budget_too():
     assert fit.draws(memory_budget=0).shape == (4, 1000, 8)  # 64 MiB are always allowed
     with pytest.raises(hm.SpecError, match=r"Name fewer groups at a time"):
         hm.fit(many(10, 4000), draws=1000, memory_budget=0).draws(memory_budget=1e9)
+
+
+@pytest.mark.parametrize("budget", [None, "much", np.nan])
+def test_a_budget_that_is_no_number_is_refused_by_every_use(budget):
+    """Engine "nuts", ``draws`` and ``prior_predictive`` failed in a comparison, or took nan."""
+    schools = hm.datasets.load_eight_schools()
+    priors = {"tau": hm.HalfNormal(5), "mu": hm.Normal(0, 20)}
+    fit = hm.fit(schools, priors=priors, draws=5, memory_budget=0, random_seed=1)
+    for use in (
+        lambda: hm.fit(schools, memory_budget=budget),
+        lambda: hm.fit(schools, engine="nuts", memory_budget=budget),
+        lambda: fit.draws(memory_budget=budget),
+        lambda: fit.prior_predictive(memory_budget=budget),
+        lambda: fit.predict(memory_budget=budget),
+    ):
+        with pytest.raises(hm.SpecError, match=r"^memory_budget: expected numbers"):
+            use()

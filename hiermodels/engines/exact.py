@@ -24,7 +24,6 @@ from hiermodels.integrated import sd_certificate
 from hiermodels.lattice import Draws, Lattice
 from hiermodels.marginal import DrawsOnDemand, Marginal, Values
 from hiermodels.memory import MEMORY_BUDGET
-from hiermodels.options import real_number
 from hiermodels.posterior import (
     Posterior,
     Seed,
@@ -88,11 +87,10 @@ def sample(
             f"memory_budget"
         )
     rng = generator(random_seed)
-    budget = real_number("memory_budget", memory_budget)
     needs = memory.of_variables(spec, data, chains * draws)
     above = {name: size for name, size in needs.items() if name != "theta"}
-    memory.require(above, chains * draws, budget, REMEDY)
-    keep = not spec.groups or memory.fits(needs, budget)
+    memory.require(above, chains * draws, memory_budget, REMEDY)
+    keep = not spec.groups or memory.fits(needs, memory_budget)
     if spec.groups:
         drawn = _draw_hierarchy(spec, data, chains * draws, rng, keep)
     else:
