@@ -25,26 +25,25 @@ Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., section 5.4 (two levels).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hiermodels.chebyshev import Interpolation
 from hiermodels.parallel import for_each
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 type Floats = NDArray[np.float64]
 type Indices = NDArray[np.intp]
 
 LOG_2PI = float(np.log(2 * np.pi))
 BLOCK = 1 << 15  # numbers in the largest temporary array: 256 KiB stay in the cache
+UPWARD = 1 << 17  # likewise of those in the upward pass
 MOST_NODES = 1024  # nodes that are worked on at a time
+FEW = 2  # times fewer weights that have to stand for others, to be worth it
 DENSE = 8  # numbers for each group that a table of sums may have and still be a plain array
 GROUPS_PER_STREAM = 16  # groups that share a random stream
 
@@ -112,12 +111,16 @@ class Sizes:
     likelihood takes from the groups are sums over those with equal weight, for each of the
     ``k`` distinct weights: with group sizes for weights, far fewer than the groups.
 
+    As a function of log ω, the variance has no 0 within π of the real line.  So its inverse and
+    its logarithm are known from few weights: where there are many, each group's part in the sums
+    is divided among Chebyshev points in log ω (:mod:`hiermodels.chebyshev`), to rounding.
+
     Attributes
     ----------
     weight : (k,)
-        The distinct weights.
+        The distinct weights, or those few that stand for them.
     groups : (k,)
-        Number of groups that have each.
+        Number of groups that have each; of those that stand for others, no whole numbers.
     product : (k, (q + 1)²)
         Sum of the cross-products of ``mean − centre``, by weight.
     sums : (k, (q + 2)·u)
@@ -229,30 +232,6 @@ class Upward:
     beta: Floats
     beta_covariance: Floats
 
-    @property
-    def arrays(self) -> list[Floats]:
-        """All arrays, each with the nodes along its first axis."""
-        pooled = [array for level in self.pooled for array in (level.mean, level.error)]
-        return [self.log_likelihood, *pooled, self.beta, self.beta_covariance]
-
-    def __getitem__(self, nodes: slice) -> Upward:
-        pooled = tuple(Pooled(level.mean[nodes], level.error[nodes]) for level in self.pooled)
-        return Upward(
-            self.log_likelihood[nodes], pooled, self.beta[nodes], self.beta_covariance[nodes]
-        )
-
-    def interpolated(self, weights: csr_array) -> Upward:
-        """The same at other settings, from weights (m, n) of these ones."""
-
-        def at(values: Floats) -> Floats:
-            inner = values.shape[1:]
-            flat = values.reshape(len(values), math.prod(inner))
-            return (weights @ flat).reshape(weights.shape[0], *inner)
-
-        pooled = tuple(Pooled(at(level.mean), at(level.error)) for level in self.pooled)
-        log_likelihood = at(self.log_likelihood)
-        return Upward(log_likelihood, pooled, at(self.beta), at(self.beta_covariance))
-
 
 def starts(parent: Indices) -> Indices:
     """First position of each value of an ascending index that runs 0, 1, 2, … without gaps."""
@@ -278,12 +257,30 @@ def _sizes(tree: Tree) -> Sizes:
     products = (away[:, :, None] * away[:, None, :]).reshape(len(away), -1)
     weight, kind = np.unique(tree.weight, return_inverse=True)
     columns = np.column_stack([np.ones(len(away)), away])
-    return Sizes(
+    sizes = Sizes(
         weight=weight,
         groups=np.bincount(kind).astype(float),
         product=sum_by(kind, products, len(weight)),
         sums=_table(kind, parent, columns, len(weight), len(first)),
         centre=centre,
+    )
+    return _by_few_weights(sizes)
+
+
+def _by_few_weights(sizes: Sizes) -> Sizes:
+    """Let few weights stand for all of them, where that saves work."""
+    if len(sizes.weight) == 1:
+        return sizes
+    few = Interpolation(np.log(sizes.weight))
+    units = len(sizes.centre)
+    if FEW * len(few) > len(sizes.weight) or len(few) * units > DENSE * sizes.groups.sum():
+        return sizes
+    return Sizes(
+        weight=np.exp(few.points),
+        groups=few.moved(sizes.groups[:, None])[:, 0],
+        product=few.moved(sizes.product),
+        sums=few.moved(sizes.sums),
+        centre=sizes.centre,
     )
 
 
@@ -347,13 +344,18 @@ def _pool(below: Pooled, spread: Floats, parent: Indices) -> tuple[Pooled, Float
     weight = 1 / variance
     precision = np.add.reduceat(weight, first, axis=1)
     some = below.mean[:, first]
-    shift = np.add.reduceat(weight[:, :, None] * (below.mean - some[:, parent]), first, axis=1)
-    mean = some + shift / precision[:, :, None]
-    away = below.mean - mean[:, parent]
+    away = below.mean - _to_children(some, parent)
+    mean = some + np.add.reduceat(weight[:, :, None] * away, first, axis=1) / precision[:, :, None]
+    away = below.mean - _to_children(mean, parent)
     product = _weighted_products(weight, away)
     log_factor = -0.5 * (LOG_2PI + np.log(variance)).sum(axis=1)
     log_factor += 0.5 * (LOG_2PI - np.log(precision)).sum(axis=1)
     return Pooled(mean, 1 / precision), product, log_factor
+
+
+def _to_children(values: Floats, parent: Indices) -> Floats:
+    """Parents' values (n, p, …) as their children's (n, u, …); (n, 1, …) where there is one."""
+    return values if values.shape[1] == 1 else values[:, parent]
 
 
 def _weighted_products(weight: Floats, rows: Floats) -> Floats:
@@ -405,28 +407,20 @@ def log_likelihood(tree: Tree, variances: Variances, prior: Coefficients) -> Flo
     return np.concatenate([upward(tree, variances[part], prior).log_likelihood for part in parts])
 
 
-def upward_all(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
-    """Return the upward pass at many nodes, computed in blocks that stay in the cache."""
+def beta_moments(tree: Tree, variances: Variances, prior: Coefficients) -> tuple[Floats, Floats]:
+    """Mean (n, q) and covariance (n, q, q) of β given the variances, at many nodes."""
     parts = [upward(tree, variances[part], prior) for part in _parts(tree, variances)]
-    levels = zip(*(part.pooled for part in parts), strict=True)
-    return Upward(
-        np.concatenate([part.log_likelihood for part in parts]),
-        tuple(
-            Pooled(
-                np.concatenate([x.mean for x in level]), np.concatenate([x.error for x in level])
-            )
-            for level in levels
-        ),
+    return (
         np.concatenate([part.beta for part in parts]),
         np.concatenate([part.beta_covariance for part in parts]),
     )
 
 
 def _parts(tree: Tree, variances: Variances) -> list[slice]:
-    """Cut the nodes so that temporary arrays stay within ``BLOCK``."""
+    """Cut the nodes so that temporary arrays stay within ``UPWARD``."""
     above = (*tree.sizes[1:], 1)
     width = max(len(tree.by_weight.weight), *(size * (tree.n_covariates + 2) for size in above))
-    step = min(max(1, BLOCK // width), MOST_NODES)
+    step = min(max(1, UPWARD // width), MOST_NODES)
     return [slice(i, i + step) for i in range(0, len(variances), step)]
 
 
@@ -798,14 +792,13 @@ class UpperDraws:
 def draw_upper(
     tree: Tree,
     variances: Variances,
-    up: Upward | None,
     prior: Coefficients,
     seed: np.random.SeedSequence,
 ) -> UpperDraws:
     """Draw β and the values above the groups once for each node, from the top downwards.
 
-    Each level has a random stream of its own.  The upward pass is computed in blocks of nodes, if
-    it is not at hand: for all of them together it would take several times the draws' memory.
+    Each level has a random stream of its own.  The upward pass is computed in blocks of nodes: for
+    all of them together it would take several times the draws' memory.
     """
     streams = [np.random.default_rng(child) for child in seed.spawn(len(tree.sizes) + 1)]
     n = len(variances)
@@ -814,9 +807,8 @@ def draw_upper(
     for level in range(len(tree.sizes) - 1, 0, -1):
         levels.append(streams[level + 1].standard_normal((tree.sizes[level], n)))
     for part in _parts(tree, variances):
-        here = upward(tree, variances[part], prior) if up is None else up[part]
         block = [values[:, part] for values in levels]
-        _turn_into_draws(beta[:, part], block, tree, variances[part], here, prior)
+        _turn_into_draws(beta[:, part], block, tree, variances[part], prior)
     return UpperDraws(tuple(reversed(levels)), beta)
 
 
@@ -825,10 +817,10 @@ def _turn_into_draws(
     levels: Sequence[Floats],
     tree: Tree,
     variances: Variances,
-    up: Upward,
     prior: Coefficients,
 ) -> None:
     """Turn standard normal noise, β (q, n) and levels (u, n) from the root down, into draws."""
+    up = upward(tree, variances, prior)
     factor = np.linalg.cholesky(up.beta_covariance)
     beta[:] = (up.beta + np.einsum("nij,nj->ni", factor, beta.T)).T
     top = root_conditional(up, prior)
@@ -904,8 +896,7 @@ class _GroupDraws:
     ) -> None:
         self._tree, self._variances, self._upper = tree, variances, upper
         self._seed, self._unit = seed, unit
-        distinct = tree.by_weight.weight
-        self._kind = np.searchsorted(distinct, tree.weight)
+        distinct, self._kind = np.unique(tree.weight, return_inverse=True)
         few = 2 * len(distinct) <= len(tree.weight)  # else a table would save nothing
         self._table = self._shares_and_scale(distinct) if few else None
 

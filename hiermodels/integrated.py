@@ -404,11 +404,12 @@ class IntegratedPosterior(ReferencePosterior):
         standard, prior = self.marginal.data, self.marginal.coefficients
         points, weights = self._nodes_of(name)
         if name == "beta":
-            up = gaussian.upward_all(standard.tree, self.marginal.variances(points), prior)
-            covariance = standard.basis @ up.beta_covariance @ standard.basis.T
+            variances = self.marginal.variances(points)
+            beta, covariance = gaussian.beta_moments(standard.tree, variances, prior)
+            covariance = standard.basis @ covariance @ standard.basis.T
             sd = standard.scale * np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
             some = slice(None) if units is None else units
-            return weights, (standard.scale * up.beta @ standard.basis.T)[:, some], sd[:, some]
+            return weights, (standard.scale * beta @ standard.basis.T)[:, some], sd[:, some]
         mean, sd = self._standard_components(self.spec.values.index(name), points, units)
         return weights, standard.location + standard.scale * mean, standard.scale * sd
 

@@ -16,13 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 type Floats = NDArray[np.float64]
 type Integers = NDArray[np.int64]
@@ -405,47 +401,13 @@ def _log_interpolant(lattice: Lattice, points: Floats) -> Floats:
 
 def _lookup(lattice: Lattice, index: Integers) -> Floats:
     """Log density at the points with these indices; −inf where there is none."""
-    places = _places(lattice, index)
-    return np.where(places >= 0, lattice.log_density[places], -np.inf)
-
-
-def _places(lattice: Lattice, index: Integers) -> Integers:
-    """Where in the lattice the points with these indices stand; −1 if nowhere."""
     low, shape, keys, order = lattice.sorted_keys
     inside = ((index >= low) & (index < low + shape)).all(axis=1)
     key = np.ravel_multi_index(tuple((index[inside] - low).T), tuple(shape))
     found = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
-    places = np.full(len(index), -1)
-    places[inside] = np.where(keys[found] == key, order[found], -1)
-    return places
-
-
-def interpolation(lattice: Lattice, points: Floats) -> csr_array:
-    """Weights of the lattice's points for the values of a smooth function elsewhere.
-
-    Lagrange's formula on the ``2·STENCIL`` nearest points along each axis, so polynomials of
-    degree ``2·STENCIL − 1`` in each coordinate are exact.
-
-    Returns
-    -------
-    sparse array (m, n)
-        To be applied to values on the lattice.  A row is nan where points that it needs lie
-        beyond the lattice.
-    """
-    from scipy.sparse import csr_array
-
-    position = np.linalg.solve(lattice.step, (points - lattice.origin).T).T
-    left = np.floor(position).astype(np.int64)
-    shares = _lagrange(position - left)
-    rows, columns, values = [], [], []
-    for offset in np.ndindex((2 * STENCIL,) * points.shape[1]):
-        places = _places(lattice, left + np.array(offset) + 1 - STENCIL)
-        share = np.prod([shares[k][:, j] for j, k in enumerate(offset)], axis=0)
-        rows.append(np.arange(len(points)))
-        columns.append(np.maximum(places, 0))
-        values.append(np.where(places >= 0, share, np.nan))
-    index = (np.concatenate(rows), np.concatenate(columns))
-    return csr_array((np.concatenate(values), index), shape=(len(points), len(lattice)))
+    logs = np.full(len(index), -np.inf)
+    logs[inside] = np.where(keys[found] == key, lattice.log_density[order[found]], -np.inf)
+    return logs
 
 
 def _lagrange(inside: Floats) -> list[Floats]:

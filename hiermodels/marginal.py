@@ -27,7 +27,7 @@ import numpy as np
 from hiermodels import gaussian, lattice, propriety
 from hiermodels.blas import one_blas_thread
 from hiermodels.errors import SpecError
-from hiermodels.gaussian import Coefficients, Floats, Indices, UpperDraws, Upward, Variances
+from hiermodels.gaussian import Coefficients, Floats, Indices, UpperDraws, Variances
 from hiermodels.lattice import Lattice, LatticeError
 from hiermodels.posterior import by_chain
 from hiermodels.propriety import Tails
@@ -313,9 +313,7 @@ class Values:
 
     @classmethod
     @one_blas_thread()
-    def draw(
-        cls, marginal: Marginal, sds: Floats, rng: np.random.Generator, up: Upward | None = None
-    ) -> Values:
+    def draw(cls, marginal: Marginal, sds: Floats, rng: np.random.Generator) -> Values:
         """Draw what stands above the groups.
 
         Parameters
@@ -325,13 +323,11 @@ class Values:
             In the outcome's unit.
         rng : numpy.random.Generator
             Seeds the streams.
-        up : Upward, optional
-            The upward pass at these sds, where it is known already.
         """
         upper_seed, seed = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
         variances = marginal.variances_of(sds)
         tree, prior = marginal.data.tree, marginal.coefficients
-        upper = gaussian.draw_upper(tree, variances, up, prior, upper_seed)
+        upper = gaussian.draw_upper(tree, variances, prior, upper_seed)
         return cls(marginal, sds, upper, seed)
 
     def above_groups(self) -> dict[str, Floats]:

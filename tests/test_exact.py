@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from unittest.mock import Mock
 
 import arviz_stats
 import numpy as np
@@ -14,8 +13,6 @@ import pytest
 from scipy import stats
 
 import hiermodels as hm
-from hiermodels import gaussian
-from hiermodels.engines import exact
 
 PRIORS = [hm.FlatVariance(), hm.FlatSD(), hm.HalfCauchy(5)]
 
@@ -69,45 +66,6 @@ def test_a_seed_gives_the_same_bits(baseball):
     assert first.to_dataset().equals(second.to_dataset())
     other = hm.fit(baseball, random_seed=8).datatree["posterior"]
     assert not first.to_dataset().equals(other.to_dataset())
-
-
-@pytest.mark.parametrize("groups", [["room"], ["school", "room"]])
-def test_interpolated_densities_give_the_same_draws(monkeypatch, groups):
-    """As with millions of groups: rejection and values from the lattice's points alone."""
-    rng = np.random.default_rng(2)
-    room = np.arange(400)
-    data = pd.DataFrame({"room": room, "school": room // 10, "se": rng.uniform(0.5, 2, 400)})
-    data["y"] = (
-        rng.normal(0, 1, 40)[data["school"]] + rng.normal(0, 1, 400) + rng.normal(0, data["se"])
-    )
-    roles = {"outcome": "y", "groups": groups, "se": "se", "random_seed": 1}
-    plain = hm.fit(data, **roles).datatree["posterior"].to_dataset()
-    monkeypatch.setattr(exact, "MOST_WORK", 0)
-    monkeypatch.setattr(gaussian, "upward_all", Mock(side_effect=gaussian.upward_all))
-    table = hm.fit(data, **roles).datatree["posterior"].to_dataset()
-    (call,) = gaussian.upward_all.call_args_list  # on the lattice, not at the draws
-    assert len(call.args[1]) < 2500
-    for name in plain.data_vars:
-        np.testing.assert_allclose(table[name], plain[name], rtol=0, atol=1e-6)
-
-
-def test_draws_near_the_edge_of_the_lattice_are_not_lost(monkeypatch):
-    """Where the interpolation's stencil reaches beyond the lattice, the exact density is used."""
-    data = hm.datasets.load_pastes()
-    roles = {"outcome": "strength", "groups": ["batch", "cask"], "random_seed": 1}
-    plain = hm.fit(data, **roles).datatree["posterior"].to_dataset()
-    monkeypatch.setattr(exact, "MOST_WORK", 0)
-    monkeypatch.setattr(exact, "CLOSE", 1.0)  # three dimensions, wide spacing: good to 1e-2
-    seen = Mock(side_effect=exact._interpolate)
-    monkeypatch.setattr(exact, "_interpolate", seen)
-    table = hm.fit(data, **roles).datatree["posterior"].to_dataset()
-    _, grid, _, points = seen.call_args.args
-    edge = np.isnan(exact.lattice.interpolation(grid, points) @ np.ones(len(grid)))
-    assert edge.mean() > 1e-3
-    assert all(np.isfinite(values).all() for values in table.values())
-    for name in ("kappa", "tau", "sigma"):
-        law = stats.ks_2samp(plain[name].to_numpy().ravel(), table[name].to_numpy().ravel())
-        assert law.pvalue > 1e-3
 
 
 FINGERPRINT = """

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from dense import conditional, log_likelihood, random_design
 from scipy import stats
-from scipy.sparse import csr_array
 
 from hiermodels import gaussian
 from hiermodels.gaussian import Coefficients, Floats, Tree, UpperDraws, Variances
@@ -124,6 +123,7 @@ SEVERAL = [(levels, q, block) for levels in (1, 2) for q in (0, 2) for block in 
 def several(request, monkeypatch):
     levels, q, block = request.param
     monkeypatch.setattr(gaussian, "BLOCK", block)
+    monkeypatch.setattr(gaussian, "UPWARD", block)
     return Several.random(levels, q)
 
 
@@ -134,13 +134,9 @@ def test_moved_covariates_change_nothing(several):
     np.testing.assert_allclose(
         gaussian.log_likelihood(*case), several.log_likelihood, rtol=0, atol=1e-10
     )
-    up = gaussian.upward_all(*case)
-    np.testing.assert_allclose(up.log_likelihood, several.log_likelihood, rtol=0, atol=1e-10)
-    beta = several.place(len(several.tree.sizes) + 1)
-    np.testing.assert_allclose(up.beta, several.mean[:, beta], rtol=0, atol=1e-10)
-    np.testing.assert_allclose(
-        up.beta_covariance, several.covariance[:, beta, beta], rtol=0, atol=1e-10
-    )
+    beta, place = gaussian.beta_moments(*case), several.place(len(several.tree.sizes) + 1)
+    np.testing.assert_allclose(beta[0], several.mean[:, place], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(beta[1], several.covariance[:, place, place], rtol=0, atol=1e-10)
     for level in range(len(several.tree.sizes) + 1):
         place = several.place(level)
         mean, variance = gaussian.level_moments(*case, several.origin, level)
@@ -197,17 +193,6 @@ def test_values_together_with_coefficients(several):
             np.testing.assert_allclose(located, mean @ lift.T, rtol=0, atol=1e-10)
             truth = np.einsum("ri,nij,rj->nr", lift, covariance, lift)
             np.testing.assert_allclose(variance, truth, rtol=0, atol=1e-10)
-
-
-def test_interpolation_is_linear_in_every_array():
-    """Weights of nodes act on the arrays of the upward pass, one by one."""
-    several = Several.random(2, 2)
-    up = gaussian.upward_all(several.tree, several.variances, several.prior)
-    weights = np.random.default_rng(31).normal(size=(4, 6))
-    found = up.interpolated(csr_array(weights)).arrays
-    assert len(found) == 1 + 2 * 2 + 2
-    for mine, theirs in zip(found, up.arrays, strict=True):
-        np.testing.assert_allclose(mine, np.tensordot(weights, theirs, 1), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("levels", [1, 2])
@@ -292,6 +277,36 @@ def test_sums_by_weight_are_those_of_plain_loops():
             np.testing.assert_allclose(sums[w, :, u], expected, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("ratio", [1 + 1e-9, 3.0, 1e3, 1e12])
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("q", [0, 1])
+def test_few_weights_stand_for_many(monkeypatch, levels, q, ratio):
+    """The density and the parents' means and errors, also of a parent of light groups alone."""
+    rng = np.random.default_rng(41)
+    g = 3000
+    weight = np.sort(ratio ** rng.uniform(-0.5, 0.5, g))
+    parents = (np.repeat(np.arange(5), g // 5),) if levels == 2 else ()
+    mean = rng.normal(size=(g, q + 1))
+    tree = Tree(mean, weight, np.eye(q + 1), 2 * g, 0.0, parents)
+    spread = np.array([0.0, 1e-9, 1e-4, 0.3, 1.0, 7.0, 1e5])
+    variances = Variances((spread, np.full(7, 0.1))[:levels], np.full(7, 0.8))
+    prior = Coefficients.flat(q)
+    found = gaussian.upward(tree, variances, prior)
+    assert len(tree.by_weight.weight) < g / 8
+    monkeypatch.setattr(gaussian, "FEW", g)
+    plain = replace(tree)
+    expected = gaussian.upward(plain, variances, prior)
+    assert len(plain.by_weight.weight) == g
+    size = np.abs(0.5 * np.log(spread[:, None] + 0.8 / weight)).sum(axis=1) + np.abs(
+        expected.log_likelihood
+    )
+    assert (np.abs(found.log_likelihood - expected.log_likelihood) <= 1e-14 * size).all()
+    for ours, theirs in zip(found.pooled, expected.pooled, strict=True):
+        np.testing.assert_allclose(ours.error, theirs.error, rtol=1e-13)
+        away = np.abs(ours.mean - theirs.mean).max(axis=2)
+        assert (away <= 1e-13 * np.sqrt(g) + 1e-12 * np.sqrt(theirs.error)).all()
+
+
 @pytest.mark.parametrize(("kinds", "plain"), [(16, True), (17, False), (200, False)])
 def test_a_table_of_sums_that_is_mostly_empty_is_not_stored_in_full(kinds, plain):
     """With 200 groups under 100 parents, 8 numbers a group are 16 weights of each parent."""
@@ -310,8 +325,7 @@ def test_a_factor_of_the_prior_density_is_a_factor_of_the_likelihood(q):
 
 def draw(tree, variances, prior, seed):
     upper_seed, group_seed = np.random.SeedSequence(seed).spawn(2)
-    up = gaussian.upward_all(tree, variances, prior)
-    upper = gaussian.draw_upper(tree, variances, up, prior, upper_seed)
+    upper = gaussian.draw_upper(tree, variances, prior, upper_seed)
     return upper, gaussian.draw_groups(tree, variances, upper, group_seed, (1.0, np.zeros(1)))
 
 
@@ -322,7 +336,7 @@ def test_many_nodes_are_as_one_at_a_time(monkeypatch):
     variances = Variances(spreads, rng.uniform(0.1, 2, 50))
     prior = Coefficients.flat(1)
     whole = gaussian.log_likelihood(design.tree, variances, prior)
-    monkeypatch.setattr(gaussian, "BLOCK", 1)
+    monkeypatch.setattr(gaussian, "UPWARD", 1)
     single = gaussian.log_likelihood(design.tree, variances, prior)
     np.testing.assert_allclose(whole, single, rtol=0, atol=1e-12)
 
@@ -353,8 +367,7 @@ def test_a_level_of_only_children_adds_its_spread_to_the_next():
         ):
             np.testing.assert_allclose(mine, other, rtol=0, atol=1e-11)
     still = Variances((low, middle, np.zeros(n)), sigma2)
-    up = gaussian.upward_all(taller, still, prior)
-    drawn = gaussian.draw_upper(taller, still, up, prior, np.random.SeedSequence(1))
+    drawn = gaussian.draw_upper(taller, still, prior, np.random.SeedSequence(1))
     classes, districts, root = drawn.levels
     assert (len(classes), len(districts)) == (tree.sizes[1], tree.sizes[1])
     np.testing.assert_allclose(districts, np.repeat(root, len(districts), axis=0), atol=1e-12)
@@ -435,6 +448,7 @@ def test_draws_do_not_depend_on_how_the_work_is_cut(monkeypatch):
     variances = Variances(tuple(rng.uniform(0.1, 2, 64) for _ in range(2)), np.ones(64))
     upper, groups = draw(design.tree, variances, Coefficients.flat(1), 1)
     monkeypatch.setattr(gaussian, "BLOCK", 8)
+    monkeypatch.setattr(gaussian, "UPWARD", 8)
     other, other_groups = draw(design.tree, variances, Coefficients.flat(1), 1)
     np.testing.assert_allclose(groups, other_groups, rtol=0, atol=1e-12)
     for a, b in zip(upper.levels, other.levels, strict=True):
@@ -447,8 +461,7 @@ def test_some_groups_are_drawn_as_they_are_among_all():
     tree = Tree(rng.normal(size=(g, 1)), rng.uniform(1, 3, g), np.eye(1), 2 * g, 0.0)
     variances = Variances((rng.uniform(0.1, 2, 20),), np.ones(20))
     seed = np.random.SeedSequence(5)
-    up = gaussian.upward_all(tree, variances, Coefficients.flat())
-    upper = gaussian.draw_upper(tree, variances, up, Coefficients.flat(), seed)
+    upper = gaussian.draw_upper(tree, variances, Coefficients.flat(), seed)
     unit = (2.0, np.arange(20.0))
     every = gaussian.draw_groups(tree, variances, upper, seed, unit)
     some = np.array([299, 0, 64, 63, 65, 128, 5])

@@ -64,32 +64,6 @@ def test_distribution_function_and_density_of_each_axis(d):
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
-def test_polynomials_are_interpolated_exactly(d):
-    """Up to the ninth degree in each coordinate, and only where all places are at hand."""
-    rng = np.random.default_rng(d)
-    basis = np.linalg.cholesky(COVARIANCE[:d, :d])
-    index = np.stack(np.meshgrid(*[np.arange(-7, 8)] * d, indexing="ij"), axis=-1).reshape(-1, d)
-    index = rng.permutation(index)
-    grid = lattice.Lattice(np.full(d, 2.0), basis, index, np.zeros(len(index)), 1.0)
-    inside = rng.uniform(-3, 3, (40, d))
-    inside[:3] = np.array([-3 + 1e-9, 0, 3 - 1e-9])[:, None]
-    factors = rng.normal(size=(d, 10)) / 3.0 ** np.arange(10)
-
-    def polynomial(place):
-        return np.prod(
-            [np.polyval(f[::-1], column) for f, column in zip(factors, place.T, strict=True)],
-            axis=0,
-        )
-
-    weights = lattice.interpolation(grid, 2.0 + inside @ basis.T)
-    np.testing.assert_allclose(weights @ polynomial(index), polynomial(inside), rtol=0, atol=1e-9)
-    assert lattice.interpolation(grid, np.full((1, d), 2.0)).shape == (1, len(grid))
-    beyond = np.zeros((4, d))
-    beyond[:, -1] = [-3 - 1e-9, 3 + 1e-9, -20, 20]
-    assert np.isnan(lattice.interpolation(grid, 2.0 + beyond @ basis.T) @ np.ones(len(grid))).all()
-
-
-@pytest.mark.parametrize("d", [1, 2, 3])
 def test_the_lattice_holds_what_is_high_enough_and_a_shell_around_it(monkeypatch, d):
     """All points where density times weight is within exp(−36) of the density's top."""
     monkeypatch.setitem(lattice.STRIDE, 1, 3)

@@ -21,8 +21,8 @@ STOREYS = """
     engines.nuts engines.exact engines models parameterization
     simulation reference integrated conjugate noise_free conditional marginal posterior
     page tables inputs propriety memory spec sufficient aggregate lazy failures statistics new_rows
-    data priors design formula uniformity montecarlo mixture cubature gaussian lattice datasets
-    options hdf5 blas parallel progress files wording errors
+    data priors design formula uniformity montecarlo mixture cubature gaussian chebyshev lattice
+    datasets options hdf5 blas parallel progress files wording errors
 """
 FLOORS = STOREYS.split()
 HEAVY = (
@@ -66,7 +66,9 @@ def test_a_file_imports_only_what_stands_below_it(path):
     assert not above
 
 
-@pytest.mark.parametrize("name", ["cubature", "gaussian", "lattice", "mixture", "montecarlo"])
+@pytest.mark.parametrize(
+    "name", ["chebyshev", "cubature", "gaussian", "lattice", "mixture", "montecarlo"]
+)
 def test_the_mathematics_knows_neither_frames_nor_models(name):
     used = {
         module.split(".")[0] for module in imports(PACKAGE / f"{name}.py", top_level_only=False)

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from hiermodels import gaussian, lattice, memory
+from hiermodels import lattice, memory
 from hiermodels.blas import one_blas_thread
 from hiermodels.conjugate import ConjugatePosterior
 from hiermodels.data import GroupedData
 from hiermodels.engines import Refit
 from hiermodels.errors import SpecError
-from hiermodels.gaussian import Floats, Upward
+from hiermodels.gaussian import Floats
 from hiermodels.integrated import sd_certificate
 from hiermodels.lattice import Draws, Lattice
 from hiermodels.marginal import DrawsOnDemand, Marginal, Values
@@ -34,9 +34,6 @@ from hiermodels.posterior import (
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
 
-MOST_WORK = 3e7  # groups of different weight times draws, to compute the density at each draw
-CHECKED = 8  # draws at which the interpolated density is compared with the exact one
-CLOSE = 1e-6  # that the logarithms may differ by: far less than any sample would show
 REMEDY = (
     "Ask for fewer draws, raise memory_budget, or use reference(), which needs no draws: its "
     "means, sds and quantiles have no Monte Carlo error"
@@ -169,7 +166,7 @@ def _draw_hierarchy(
     """Draw the variances from a lattice, and all else given them."""
     marginal = Marginal.of(spec, standardize(data))
     grid = marginal.lattice(SPACING[len(marginal.names)])
-    drawn, up = _draw_variances(marginal, grid, size, rng)
+    drawn = lattice.draw(grid, marginal.log_density, size, rng)
     quality = sd_certificate(marginal, grid)
     attrs = {
         "certificate": quality,
@@ -178,53 +175,12 @@ def _draw_hierarchy(
         "acceptance": drawn.acceptance,
     }
     certificate = _describe(grid, drawn, quality)
-    values = Values.draw(marginal, marginal.sds(drawn.points), rng, up)
+    values = Values.draw(marginal, marginal.sds(drawn.points), rng)
     variables = values.above_groups()
     log_density = drawn.log_density - marginal.log_slope(drawn.points)  # of the log sds
     if keep:
         variables["theta"] = values.of_groups()
     return _Drawn(variables, log_density, attrs, certificate, None if keep else values)
-
-
-def _draw_variances(
-    marginal: Marginal, grid: Lattice, size: int, rng: np.random.Generator
-) -> tuple[Draws, Upward | None]:
-    """Draw from the marginal posterior, and return the upward pass at the draws if it is at hand.
-
-    With very many groups of different weight the density is not computed at each proposal.  Its
-    logarithm, and what else the draws of values need, are interpolated between the lattice's
-    points, if that is as good as exact.
-    """
-    tree = marginal.data.tree
-    if len(tree.by_weight.weight) * size > MOST_WORK:
-        state = rng.bit_generator.state
-        table = gaussian.upward_all(tree, marginal.variances(grid.points), marginal.coefficients)
-
-        def log_density(u: Floats) -> Floats:
-            values = marginal.log_prior(u) + lattice.interpolation(grid, u) @ table.log_likelihood
-            beyond = np.isnan(values)  # too near to the lattice's edge
-            if beyond.any():
-                values[beyond] = marginal.log_density(u[beyond])
-            return values
-
-        drawn = lattice.draw(grid, log_density, size, rng)
-        few = drawn.points[:CHECKED]
-        if np.abs(drawn.log_density[:CHECKED] - marginal.log_density(few)).max() < CLOSE:
-            return drawn, _interpolate(marginal, grid, table, drawn.points)
-        rng.bit_generator.state = state
-    return lattice.draw(grid, marginal.log_density, size, rng), None
-
-
-def _interpolate(marginal: Marginal, grid: Lattice, table: Upward, points: Floats) -> Upward:
-    """Interpolate the upward pass, and compute it where points lie too near to the edge."""
-    up = table.interpolated(lattice.interpolation(grid, points))
-    beyond = np.isnan(up.log_likelihood)
-    if beyond.any():
-        variances = marginal.variances(points[beyond])
-        exact = gaussian.upward_all(marginal.data.tree, variances, marginal.coefficients)
-        for mine, theirs in zip(up.arrays, exact.arrays, strict=True):
-            mine[beyond] = theirs
-    return up
 
 
 def _describe(grid: Lattice, drawn: Draws, certificate: float) -> dict[str, str]:
