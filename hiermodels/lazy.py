@@ -30,6 +30,7 @@ from hiermodels.statistics import NO_GROUPS, SufficientStatistics, two_sum
 from hiermodels.wording import LARGEST, listed, plural, short
 
 TOLERANCE = 1e-12  # of the scatter, by rounding, where deviations are not from the groups' means
+FIRST = 1000  # rows at which a look is taken
 CATEGORIES = (nw.Categorical, nw.Enum)
 
 
@@ -51,18 +52,21 @@ def aggregate_lazily(
 ) -> SufficientStatistics:
     """Let the engine that holds the rows reduce them to statistics.
 
-    The engine reads the rows twice, in two queries: for gaps, ranges and means over all rows; then
-    for sums over each group of deviations d from a point c near those means::
+    The engine reads the rows once, after a look at the first few, for sums over each group of
+    deviations d from a point c in the midst of those few::
 
         weight = Σ ω   mean = c + Σ ω d / weight   scatter = Σ ω d d' − Σ ω d (Σ ω d)' / weight
 
     The last is a difference of large sums if the groups lie far apart for the spread within them.
-    Where that could cost more than ``TOLERANCE`` of the scatter, the sums are discarded, and a
-    third query, of two reads, takes deviations from each group's own mean.
+    Where that could cost more than ``TOLERANCE`` of the scatter, the sums are discarded, and one
+    more query, of two reads, takes deviations from each group's own mean.
 
-    Missing values take one more query, for the ranges without their rows, and each categorical
-    covariate one, for its levels.  A query by groups returns a row for each innermost one, of its
-    labels and at most ``3 + 2(q + 1) + (q + 1)(q + 2)/2`` numbers with q columns of covariates.
+    Where something is missing or out of range, and always with standard errors, categorical
+    covariates or interactions, a query over all rows comes first, for gaps, ranges and means; two,
+    if rows are left out; and one for the levels of each categorical covariate.
+
+    A query by groups returns a row for each innermost one, of its labels and at most
+    ``3 + 2(q + 1) + (q + 1)(q + 2)/2`` numbers with q columns of covariates.
 
     Parameters
     ----------
@@ -104,19 +108,70 @@ def _aggregated(
     numbers = [name for name in term_columns(covariates) if name not in categorical]
     numbers = [roles.outcome, *([roles.se] if roles.se else []), *numbers]
     _require_numbers(columns, numbers)
+    simple = not categorical and not roles.se
+    found = _at_first_sight(columns, roles, numbers, covariates) if simple else None
+    if found is None:
+        declared = declared_levels(levels, term_columns(covariates))
+        found = _after_checks(columns, roles, numbers, categorical, covariates, declared, missing)
+    return _statistics(roles, *found)
+
+
+type _Found = tuple[_Sums, Design, int]
+"""Sums of the groups, columns of the design, and the number of rows that were left out."""
+
+
+def _at_first_sight(
+    columns: LazyColumns, roles: Roles, numbers: Sequence[str], terms: Sequence[str]
+) -> _Found | None:
+    """Sums in one read of the rows, around a point among the first of them.
+
+    None where they do not show that every value is there and in range.
+    """
+    names, parts = layout(terms, {})
+    middles = _middles_of_first(columns, numbers)
+    if not middles or any(len(product) > 1 for product in parts):
+        return None
+    z = [*(name for ((name, _),) in parts), roles.outcome]
+    rows = _rows(columns.frame, columns, roles, [_number(name) for name in z])
+    sums = _sums_around_point(rows, roles, [middles[name] for name in z])
+    if not sums.complete:
+        return None
+    sums = _with_all_digits(sums, rows, roles)
+    return sums, Design(names, np.empty((0, len(names))), {}, tuple(terms)), 0
+
+
+def _middles_of_first(columns: LazyColumns, numbers: Sequence[str]) -> dict[str, float]:
+    """A point in the midst of each column's first values; nothing if there are none."""
+    first = _collected(columns.frame.select(*map(_number, numbers)).head(FIRST))
+    middles = {}
+    for name in numbers:
+        values = _array(first, name)
+        values = values[np.abs(values) <= LARGEST]
+        if len(values):
+            middles[name] = _rounded(float(values.mean()), float(np.ptp(values)))
+    return middles if len(middles) == len(numbers) else {}
+
+
+def _after_checks(
+    columns: LazyColumns,
+    roles: Roles,
+    numbers: Sequence[str],
+    categorical: Sequence[str],
+    terms: Sequence[str],
+    declared: Mapping[str, tuple[str, ...]],
+    missing: Missing,
+) -> _Found:
+    """Sums over rows whose gaps, ranges and levels were looked at in queries before."""
     frame, middles, kept, dropped = _without_gaps(columns, roles, numbers, categorical, missing)
-    levels_by_text = _levels(columns, frame, covariates, categorical, levels)
-    known = {name: tuple(values) for name, values in levels_by_text.items()}
-    names, parts = layout(covariates, known)
-    design = Design(names, np.empty((0, len(names))), known, tuple(covariates))
-    x = [_column(columns, product, levels_by_text) for product in parts]
+    levels = _levels(frame, categorical, declared)
+    known = {name: tuple(values) for name, values in levels.items()}
+    names, parts = layout(terms, known)
+    x = [_column(columns, product, levels) for product in parts]
     rows = _rows(frame, columns, roles, [*x, _number(roles.outcome)])
     point = [*(_middle(product, middles) for product in parts), middles[roles.outcome]]
-    sums = _sums_around_point(rows, roles, point)
-    if sums.rounding > TOLERANCE:
-        sums = _sums_around_means(rows, roles, len(point))
+    sums = _with_all_digits(_sums_around_point(rows, roles, point), rows, roles)
     _check_unchanged(kept, int(sums.count.sum()))
-    return _statistics(sums, roles, design, dropped)
+    return sums, Design(names, np.empty((0, len(names))), known, tuple(terms)), dropped
 
 
 class LazyColumns:
@@ -286,14 +341,9 @@ def _check_range(name: str, low: float, high: float, is_se: bool) -> None:
 
 
 def _levels(
-    columns: LazyColumns,
-    frame: nw.LazyFrame[Any],
-    terms: Sequence[str],
-    categorical: Sequence[str],
-    levels: Mapping[str, Sequence[str]] | None,
+    frame: nw.LazyFrame[Any], categorical: Sequence[str], declared: Mapping[str, tuple[str, ...]]
 ) -> dict[str, dict[str, list[Any]]]:
     """Values of each categorical covariate by the level that they are, a query for each."""
-    declared = declared_levels(levels, term_columns(terms))
     found = {}
     for name in categorical:
         values = Frame(_collected(frame.select(name).unique()))
@@ -353,6 +403,8 @@ class _Sums:
     keys : narwhals.DataFrame
         Labels of the groups, a column for each level.
     count, weight : (g,)
+    filled : (g, q + 1)
+        Number of rows in which a column is not missing.
     log_weight : float
         Sum of ``log ω`` over all rows.
     centre : (g, q + 1)
@@ -367,11 +419,23 @@ class _Sums:
     keys: nw.DataFrame[Any]
     count: NDArray[np.intp]
     weight: Floats
+    filled: Floats
     log_weight: float
     centre: Floats
     deviation: Floats
     product: Floats
     varies: NDArray[np.bool_]
+
+    @property
+    def complete(self) -> bool:
+        """Whether no row lacks a value or a label, and all values are in range."""
+        if any(_has_gaps(self.keys[name]) for name in self.keys.columns):
+            return False
+        if (self.filled != self.count[:, None]).any() or not np.isfinite(self.deviation).all():
+            return False
+        with np.errstate(all="ignore"):
+            largest = np.abs(self.centre).max(axis=0) + np.sqrt(np.diag(self.product))
+        return bool((largest <= LARGEST).all())
 
     @property
     def scatter(self) -> Floats:
@@ -411,6 +475,21 @@ def _keys(roles: Roles) -> list[str]:
 
 def _weighted(roles: Roles, name: str) -> nw.Expr:
     return nw.col(name) if roles.se is None else nw.col("w") * nw.col(name)
+
+
+def _has_gaps(labels: nw.Series[Any]) -> bool:
+    """Whether any label is null or not a number."""
+    gaps = labels.is_null()
+    return bool((gaps | labels.is_nan() if labels.dtype.is_float() else gaps).any())
+
+
+def _with_all_digits(sums: _Sums, rows: nw.LazyFrame[Any], roles: Roles) -> _Sums:
+    """The sums, or those around the groups' means where rounding would show."""
+    if sums.rounding <= TOLERANCE:
+        return sums
+    again = _sums_around_means(rows, roles, len(sums.varies))
+    _check_unchanged(int(sums.count.sum()), int(again.count.sum()))
+    return again
 
 
 def _sums_around_point(rows: nw.LazyFrame[Any], roles: Roles, point: Sequence[float]) -> _Sums:
@@ -475,7 +554,8 @@ def _added(
     if roles.se:
         products["l"] = nw.col("w").log()
         names += ["w", "l"]
-    sums = [nw.len().alias("n"), *(nw.col(name).sum() for name in names), *more]
+    filled = [nw.col(f"e{j}").count().alias(f"f{j}") for j in range(size)]
+    sums = [nw.len().alias("n"), *filled, *(nw.col(name).sum() for name in names), *more]
     return _collected(weighted.with_columns(**products).group_by(*_keys(roles)).agg(*sums))
 
 
@@ -492,6 +572,7 @@ def _gathered(
         keys=sums.select(_keys(roles)),
         count=count,
         weight=_array(sums, "w") if roles.se else count.astype(float),
+        filled=_stack(sums, "f", size),
         log_weight=float(_array(sums, "l").sum()) if roles.se else 0.0,
         centre=centre,
         deviation=_stack(sums, "e", size),
@@ -515,7 +596,7 @@ def _pairs(q: int) -> list[tuple[int, int]]:
     return [(j, k) for j in range(q) for k in range(j, q)]
 
 
-def _statistics(sums: _Sums, roles: Roles, design: Design, dropped: int) -> SufficientStatistics:
+def _statistics(roles: Roles, sums: _Sums, design: Design, dropped: int) -> SufficientStatistics:
     """Put the groups in order, and their sums in terms of means."""
     keys = sums.keys
     named = Frame(keys.rename(dict(zip(keys.columns, roles.groups, strict=True))))
