@@ -824,20 +824,22 @@ def _turn_into_draws(
     factor = np.linalg.cholesky(up.beta_covariance)
     beta[:] = (up.beta + np.einsum("nij,nj->ni", factor, beta.T)).T
     top = root_conditional(up, prior)
-    levels[0][:] = _residual(top.row, beta) + np.sqrt(top.own.T) * levels[0]
+    levels[0][:] = (_residual(top.row, beta) + np.sqrt(top.own) * levels[0].T).T
     descent = range(len(tree.sizes) - 1, 0, -1)
     for level, above, values in zip(descent, levels[:-1], levels[1:], strict=True):
         below, spread = up.pooled[level - 1], variances.spreads[level][:, None]
-        shrink, keep = shrinkage(below.error, spread).T, own_share(below.error, spread).T
-        values *= np.sqrt(keep * below.error.T)
-        values += keep * _residual(below.mean, beta) + shrink * above[tree.parent(level)]
+        shrink, keep = shrinkage(below.error, spread), own_share(below.error, spread)
+        shrink *= _to_children(above.T, tree.parent(level))
+        shrink += keep * _residual(below.mean, beta)
+        values *= np.sqrt(keep * below.error).T
+        values += shrink.T
 
 
 def _residual(row: Floats, beta: Floats) -> Floats:
-    """``row_y − row_x'β`` for rows (n, u, q + 1) and β (q, n); shape (u, n)."""
+    """``row_y − row_x'β`` for rows (n, u, q + 1) and β (q, n); shape (n, u)."""
     if not len(beta):
-        return row[:, :, -1].T
-    return row[:, :, -1].T - np.einsum("nui,in->un", row[:, :, :-1], beta)
+        return row[:, :, -1]
+    return row[:, :, -1] - np.einsum("nui,in->nu", row[:, :, :-1], beta)
 
 
 def draw_groups(

@@ -565,8 +565,9 @@ def _gathered(
     """Sums of the groups as arrays."""
     size = len(varies)
     product = np.zeros((size, size))
-    for j, k in _pairs(size):
-        product[j, k] = product[k, j] = _array(sums, f"p{j}_{k}").sum()
+    with np.errstate(all="ignore"):  # of values out of range
+        for j, k in _pairs(size):
+            product[j, k] = product[k, j] = _array(sums, f"p{j}_{k}").sum()
     count = _array(sums, "n").astype(np.intp)
     return _Sums(
         keys=sums.select(_keys(roles)),

@@ -296,6 +296,54 @@ def test_groups_far_apart_cost_no_digits_of_the_scatter(monkeypatch, apart, quer
     assert_same_statistics(found, expected_statistics(frame, case))
 
 
+def late(column: str, value: object, fault: slice) -> pd.DataFrame:
+    """More rows than are looked at first, some of them with a fault."""
+    frame = rows(size=lazy.FIRST + 500)[["school", "ses", "y"]]
+    frame.loc[frame.index[fault], column] = value
+    return frame
+
+
+FAULTS = {"late": slice(-3, None), "early": slice(0, 3), "all of the first": slice(0, lazy.FIRST)}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("column", ["school", "ses", "y"])
+def test_gaps_are_found_wherever_they_are(put, column, fault):
+    """Among the rows that are looked at first, and among those that are only added up."""
+    frame = late(column, None, FAULTS[fault])
+    case = {"formula": "y ~ ses + (1 | school)"}
+    with pytest.raises(hm.DataError, match=rf"column '{column}': (3|1000) missing values"):
+        SufficientStatistics.of(put(frame), **case)
+    found = SufficientStatistics.of(put(frame), **case, missing="drop")
+    assert_same_statistics(found, expected_statistics(frame.dropna(), case))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("value", [np.inf, -1e151])
+@pytest.mark.parametrize("column", ["ses", "y"])
+def test_numbers_out_of_range_are_found_wherever_they_are(column, value, fault):
+    import polars as pl
+
+    frame = pl.from_pandas(late(column, value, FAULTS[fault])).lazy()
+    with pytest.raises(hm.DataError, match=f"column '{column}': expected finite numbers of size"):
+        SufficientStatistics.of(frame, formula="y ~ ses + (1 | school)")
+
+
+@pytest.mark.parametrize(("apart", "queries"), [(0.0, 2), (10.0, 2), (1e7, 3)])
+def test_first_rows_that_are_unlike_the_rest(monkeypatch, apart, queries):
+    """Those of one school: a point far from all others costs time, and no digits."""
+    import polars as pl
+
+    y = np.random.default_rng(5).normal(size=4000)
+    school = np.arange(4000) // lazy.FIRST
+    frame = pd.DataFrame({"school": [f"s{i}" for i in school], "y": y + apart * (school > 0)})
+    collected, seen = lazy._collected, []
+    monkeypatch.setattr(lazy, "_collected", lambda frame: seen.append(1) or collected(frame))
+    found = SufficientStatistics.of(pl.from_pandas(frame).lazy(), outcome="y", groups="school")
+    assert len(seen) == queries
+    np.testing.assert_allclose(found.scatter, scatter_with_many_digits(frame, ["y"]), rtol=1e-12)
+
+
 def scatter_with_many_digits(frame: pd.DataFrame, columns: list[str]) -> np.ndarray:
     """Weighted cross-products around the groups' means, in rational arithmetic."""
     total = np.zeros((len(columns), len(columns)), dtype=object)
