@@ -134,10 +134,11 @@ class SufficientStatistics(GroupedData):
     ) -> SufficientStatistics:
         """Reduce a data frame, or a part of one, to its statistics.
 
-        What is lazy is never collected: the engine reads its rows twice, for gaps and ranges, and
-        for sums over each innermost group, of which a row comes back.  Where groups lie so far
-        apart that these sums would lose digits, it reads them twice more; each categorical
-        covariate takes one more query, for its levels.
+        What is lazy is never collected: the engine reads its rows once, after a look at the first
+        few, for sums over each innermost group, of which a row comes back.  It reads them once more,
+        before, where values are missing, and for standard errors, categorical covariates (of which
+        each takes another query, for its levels) and interactions; twice more, after, where groups
+        lie so far apart that these sums would lose digits.
 
         Parameters
         ----------

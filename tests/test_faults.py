@@ -155,14 +155,19 @@ import logging, multiprocessing, os, signal, sys, threading
 import nutpie, pymc.sampling.mcmc
 import hiermodels as hm
 schools = hm.datasets.load_eight_schools()
-samplers = {"nutpie": (nutpie, "sample"), "pymc": (pymc.sampling.mcmc, "_mp_sample")}
-for sampler, (module, begins) in samplers.items():
+samplers = [
+    ("nutpie", 2, nutpie, "sample"),
+    ("pymc", 2, pymc.sampling.mcmc, "_mp_sample"),
+    ("pymc", 1, pymc.sampling.mcmc, "_sample_many"),  # one chain after another
+]
+for sampler, cores, module, begins in samplers:
+    tune = 500_000 if (sampler, cores) == ("pymc", 2) else 100  # interrupted while it is tuned
     begin = getattr(module, begins)
     def interrupted(*arguments, **named):
         threading.Timer(2, os.kill, (os.getpid(), signal.SIGINT)).start()
         return begin(*arguments, **named)
     setattr(module, begins, interrupted)
-    options = {"draws": 500_000, "tune": 100, "cores": 2, "chains": 2, "random_seed": 1}
+    options = {"draws": 500_000, "tune": tune, "cores": cores, "chains": 3, "random_seed": 1}
     try:
         fit = hm.fit(schools, engine="nuts", nuts_sampler=sampler, **options)
         print(sampler, dict(fit.datatree["posterior"].sizes))
@@ -179,7 +184,30 @@ def test_an_interrupted_sampler_gives_no_fit_of_a_part():
     command = [sys.executable, "-W", "ignore", "-c", INTERRUPTED]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     found = [line for line in done.stdout.splitlines() if not line.startswith("outcome =")]
-    assert found == ["nutpie interrupted [] 1", "20", "pymc interrupted [] 1", "20", "1000"]
+    assert found == [
+        *("nutpie interrupted [] 1", "20", "pymc interrupted [] 1", "20"),
+        *("pymc interrupted [] 1", "20", "1000"),
+    ]
+
+
+@pytest.mark.parametrize(("at", "in_all"), [(1, 4), (150, 153), (399, 401), (800, 800)])
+def test_chains_after_an_interrupted_one_end_with_it(schools, monkeypatch, at, in_all):
+    """PyMC, in one process, ends one chain and began the next: four of 200 steps each."""
+    from pymc.step_methods import NUTS
+
+    step, made = NUTS.step, []
+
+    def counted(self, point):
+        made.append(1)
+        if len(made) == at:
+            raise KeyboardInterrupt
+        return step(self, point)
+
+    monkeypatch.setattr(NUTS, "step", counted)
+    options = {"nuts_sampler": "pymc", "cores": 1, "draws": 100, "tune": 100, "chains": 4}
+    with pytest.raises(KeyboardInterrupt):
+        hm.fit(schools, engine="nuts", random_seed=1, **options)
+    assert len(made) == in_all
 
 
 @pytest.mark.parametrize("sizes", [(3, 100), (4, 99)])

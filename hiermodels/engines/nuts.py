@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -241,7 +242,9 @@ def sample(
     choice = choose(parameterization, spec, data, observed)
     model = build_model(spec, data, choice.stated, observed)
     show = _is_watched() if progressbar is None else progressbar
-    with nullcontext() if show else _SILENCE.held():
+    if nuts_sampler == "pymc" and (arguments.get("cores") or os.cpu_count()) == 1:
+        arguments["callback"] = _EndsAll(arguments["tune"] + draws)
+    with nullcontext() if show else _SILENCE.held(), _interruption_told():
         raw = pm.sample(
             draws,
             chains=chains,
@@ -343,9 +346,7 @@ def prepare_refits(
         )
         try:
             raw = sampler.wait()
-        except (
-            BaseException
-        ):  # such as KeyboardInterrupt, for which nutpie keeps a part of the draws
+        except BaseException:  # such as KeyboardInterrupt, for which nutpie keeps some draws
             sampler.cancel()
             raise
         datatree = build_datatree(spec, data, _variables(spec, data, raw, seed), _stats(raw), {})
@@ -430,6 +431,41 @@ def _silenced() -> Iterator[None]:
 
 
 _SILENCE = Shared(_silenced)
+
+
+class _EndsAll:
+    """Sees to it that PyMC samples no further chain after one that was interrupted.
+
+    In one process PyMC takes an interruption for the end of the present chain.  It calls this after
+    each draw.
+
+    Parameters
+    ----------
+    size : int
+        Number of draws of a whole chain, those of tuning included.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._drawn: dict[int, int] = {}
+
+    def __call__(self, *, draw: Any, **_: Any) -> None:
+        """Take note of a draw, or end its chain, too."""
+        before = self._drawn.get(draw.chain - 1, 0) if draw.chain else self._size
+        if before < self._size:
+            raise KeyboardInterrupt
+        self._drawn[draw.chain] = draw.draw_idx + 1
+
+
+@contextmanager
+def _interruption_told() -> Iterator[None]:
+    """Call an interruption by its name where PyMC was still tuning, and looks for draws in vain."""
+    try:
+        yield
+    except ValueError as error:
+        if "Not enough samples" not in str(error):
+            raise
+        raise KeyboardInterrupt("sampling was interrupted while it was tuned") from error
 
 
 def _require_whole(raw: xr.DataTree, draws: int, chains: int) -> None:
