@@ -190,6 +190,43 @@ def test_an_interrupted_sampler_gives_no_fit_of_a_part():
     ]
 
 
+STOPPED = """
+import multiprocessing, os, signal, sys, threading, time
+import xarray as xr
+import hiermodels as hm
+schools, path = hm.datasets.load_eight_schools(), sys.argv[1]
+case = {"priors": {"mu": hm.Normal(0, 10), "tau": hm.HalfNormal(10)}, "random_seed": 1}
+case |= {"engine": sys.argv[2], "draws": 100, "chains": 2}
+hm.calibrate(schools, simulations=10, path=path, **case)
+before = os.stat(path).st_mtime_ns
+def interrupt():
+    while os.stat(path).st_mtime_ns == before:  # it is compiling, or has not saved yet
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt).start()
+try:
+    hm.calibrate(schools, simulations=100_000, path=path, **case)
+except KeyboardInterrupt:
+    print("interrupted", multiprocessing.active_children(), threading.active_count())
+with xr.open_datatree(path) as tree:
+    finished = tree["prior_sbc"].sizes["draw"]
+continued = hm.calibrate(schools, simulations=finished + 2, path=path, **case)
+whole = hm.calibrate(schools, simulations=finished + 2, **case)
+print(finished > 10, continued.datatree["prior_sbc"].equals(whole.datatree["prior_sbc"]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["exact", "nuts"])
+def test_a_calibration_that_was_stopped_goes_on(engine, tmp_path):
+    """A signal from outside, in the midst of whatever it does: finished simulations are kept."""
+    command = [sys.executable, "-W", "ignore", "-c", STOPPED, tmp_path / "sbc.nc", engine]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    found = [line for line in done.stdout.splitlines() if not line.startswith("outcome =")]
+    assert found == ["interrupted [] 1", "True True"]
+    assert [file.name for file in tmp_path.iterdir()] == ["sbc.nc"]
+
+
 @pytest.mark.parametrize(("at", "in_all"), [(1, 4), (150, 153), (399, 401), (800, 800)])
 def test_chains_after_an_interrupted_one_end_with_it(schools, monkeypatch, at, in_all):
     """PyMC, in one process, ends one chain and began the next: four of 200 steps each."""
