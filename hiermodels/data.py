@@ -437,11 +437,9 @@ def nest(
     unit = np.zeros(n_rows, dtype=np.intp)
     for level, column in enumerate(columns):
         codes, values = pd.factorize(column)
-        pairs = unit * len(values) + codes
-        keys = pd.unique(pairs)
-        keys = keys[np.argsort(keys // len(values), kind="stable")]
-        order = np.argsort(keys)
-        unit = order[np.searchsorted(keys, pairs, sorter=order)]
+        place, keys = pd.factorize(unit * len(values) + codes)
+        order = np.argsort(keys // len(values), kind="stable")
+        unit, keys = np.argsort(order)[place], keys[order]
         parent, own = keys // len(values), values[keys % len(values)]
         own_labels.append(plain_labels(own))
         if len(keys) > len(values):

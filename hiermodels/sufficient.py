@@ -96,6 +96,9 @@ def _weighted_median(values: Floats, weight: Floats) -> float:
     To subtract it costs the values near to it, of which much is known, no digits: a point in the
     midst of values that lie far apart, and are known badly, would.
     """
+    if (weight == weight[0]).all():
+        middle = (len(values) - 1) // 2
+        return float(np.partition(values, middle)[middle])
     order = np.argsort(values, kind="stable")
     below = np.cumsum(weight[order] / weight.max())
     return float(values[order[np.searchsorted(below, below[-1] / 2)]])
