@@ -269,14 +269,15 @@ def _sizes(tree: Tree) -> Sizes:
 
 def _by_few_weights(sizes: Sizes) -> Sizes:
     """Let few weights stand for all of them, where that saves work."""
-    if len(sizes.weight) == 1:
+    least = sizes.weight[0]
+    x = np.log(sizes.weight / least)
+    if x[-1] == 0:
         return sizes
-    few = Interpolation(np.log(sizes.weight))
-    units = len(sizes.centre)
-    if FEW * len(few) > len(sizes.weight) or len(few) * units > DENSE * sizes.groups.sum():
+    few, units = Interpolation(x), len(sizes.centre)
+    if FEW * len(few) > len(x) or len(few) * units > DENSE * sizes.groups.sum():
         return sizes
     return Sizes(
-        weight=np.exp(few.points),
+        weight=least * np.exp(few.points),
         groups=few.moved(sizes.groups[:, None])[:, 0],
         product=few.moved(sizes.product),
         sums=few.moved(sizes.sums),

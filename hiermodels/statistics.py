@@ -135,10 +135,10 @@ class SufficientStatistics(GroupedData):
         """Reduce a data frame, or a part of one, to its statistics.
 
         What is lazy is never collected: the engine reads its rows once, after a look at the first
-        few, for sums over each innermost group, of which a row comes back.  It reads them once more,
-        before, where values are missing, and for standard errors, categorical covariates (of which
-        each takes another query, for its levels) and interactions; twice more, after, where groups
-        lie so far apart that these sums would lose digits.
+        few, for sums over each innermost group, of which a row comes back.  It reads them once
+        more, before, where values are missing, and for standard errors, categorical covariates (of
+        which each takes another query, for its levels) and interactions; twice more, after, where
+        groups lie so far apart that these sums would lose digits.
 
         Parameters
         ----------

@@ -307,6 +307,19 @@ def test_few_weights_stand_for_many(monkeypatch, levels, q, ratio):
         assert (away <= 1e-13 * np.sqrt(g) + 1e-12 * np.sqrt(theirs.error)).all()
 
 
+@pytest.mark.parametrize("middle", [1.0, 1.9, 1e10, 1e-150])
+def test_weights_that_differ_by_rounding_alone(middle):
+    """Their logarithms may be the same numbers, and there is nothing to interpolate between."""
+    weight = middle * (1 + np.finfo(float).eps * np.arange(40))
+    mean = np.random.default_rng(43).normal(size=(40, 1))
+    variances = Variances((np.array([0.3]) / middle,), np.ones(1))
+    found, expected = (
+        gaussian.log_likelihood(Tree(mean, w, np.eye(1), 80, 0.0), variances, Coefficients.flat())
+        for w in (weight, np.full(40, middle))
+    )
+    assert found == pytest.approx(expected, rel=1e-13)
+
+
 @pytest.mark.parametrize(("kinds", "plain"), [(16, True), (17, False), (200, False)])
 def test_a_table_of_sums_that_is_mostly_empty_is_not_stored_in_full(kinds, plain):
     """With 200 groups under 100 parents, 8 numbers a group are 16 weights of each parent."""
