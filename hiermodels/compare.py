@@ -34,7 +34,7 @@ from hiermodels import uniformity
 from hiermodels.data import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
-from hiermodels.montecarlo import Means, batch_means, combine
+from hiermodels.montecarlo import Means, batch_means, combine, excess
 from hiermodels.noise_free import ReferencePosterior, flatten
 from hiermodels.posterior import SAMPLE_DIMS
 from hiermodels.spec import Spec
@@ -569,12 +569,11 @@ def _statistics(
     for label, q in QUANTILES.items():
         variance = q * (1 - q)
         # Half the error of the draws as a whole: an event decorrelates no faster than that.
-        below = batch_means(np.where(u <= q, q - 1.0, q))
-        below = below.at_least(np.sqrt(0.5 * variance), components[0])
-        width = _order_statistic(in_order, q + below.error)
-        width -= _order_statistic(in_order, q - below.error)
+        above = excess(u > q, 1 - q).at_least(np.sqrt(0.5 * variance), components[0])
+        width = _order_statistic(in_order, q + above.error)
+        width -= _order_statistic(in_order, q - above.error)
         found = _order_statistic(in_order, np.full(len(width), q))
-        rows[label] = _row(label, found, exact[label], below, width / 2, variance)
+        rows[label] = _row(label, found, exact[label], above, width / 2, variance)
     rows["uniformity"] = _uniformity_row(u, components)
     return rows
 
@@ -628,7 +627,7 @@ def _components(u: Floats) -> list[Means]:
     smooth = [batch_means(np.sqrt(2 * j + 1) * eval_sh_legendre(j, u)) for j in DEGREES]
     size = smooth[0].ess(np.ones(u.shape[2]))
     tail = np.clip(IN_TAIL / size, 0.0, LARGEST_TAIL)
-    ends = [batch_means((v <= tail) - tail) for v in (u, 1 - u)]
+    ends = [excess(v <= tail, tail) for v in (u, 1 - u)]
     return [*smooth, *(end.at_least(np.sqrt(tail * (1 - tail)), smooth[0]) for end in ends)]
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hiermodels.gaussian import Floats
 
@@ -101,6 +102,25 @@ def batch_means(draws: Floats) -> Means:
         batches = batches.reshape(chains, count // 2, 2, columns).mean(axis=2)
         count //= 2
     return Means(draws.mean(axis=(0, 1)), error, freedom)
+
+
+def excess(events: NDArray[np.bool_], probability: Floats | float) -> Means:
+    """How much more often events (c, n, u) happen than with a probability q, by one or for each.
+
+    Its error is the one under q: that of the draws times ``√(q(1 − q)/(p(1 − p)))``, with p the
+    share that was seen.  The draws' own is too small where few events happened, and too large
+    where many did, so that t would be skewed, and far out too often.
+
+    References
+    ----------
+    Wilson (1927), JASA 22:209 (the score test of a share).
+    """
+    means = batch_means(events - np.asarray(probability, dtype=float))
+    seen = means.mean + probability
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.sqrt(probability * (1 - probability) / (seen * (1 - seen)))
+        error = np.where(means.error > 0, means.error * factor, 0.0)
+    return Means(means.mean, error, means.freedom)
 
 
 def combine(p: Floats) -> float:

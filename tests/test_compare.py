@@ -15,7 +15,7 @@ from scipy.stats import kstest, norm
 
 import hiermodels as hm
 from hiermodels.compare import Comparison
-from hiermodels.montecarlo import batch_means, combine
+from hiermodels.montecarlo import batch_means, combine, excess
 
 
 @pytest.fixture(scope="module")
@@ -396,11 +396,13 @@ def test_errors_of_quantiles_are_those_of_shares(fit, thin, in_order):
     for label, q in (("5%", 0.05), ("50%", 0.5), ("95%", 0.95)):
         row = comparison.table.loc[("tau", label)]
         share = batch_means((q - (u <= q))[:, :, None])
+        seen = q - share.mean.item()
+        own = share.error.item() and share.error.item() * np.sqrt(q * (1 - q) / (seen * (1 - seen)))
         least = np.sqrt(q * (1 - q) / 2) * floor.error.item()
-        error = max(share.error.item(), least)
+        error = max(own, least)
         ends = np.quantile(x, np.clip([q - error, q + error], 0, 1))
         z = share.mean.item() / error
-        freedom = (floor if share.error.item() < least else share).freedom.item()
+        freedom = (floor if own < least else share).freedom.item()
         expected = {
             "mcmc": np.quantile(x, q),
             "exact": fit.reference().quantile(q, "tau")["tau"].item(),
@@ -440,7 +442,7 @@ def test_uniformity_is_neyman_s_test_with_both_ends(fit, thin, tail, slow):
     size = 1 / parts[0].error.item() ** 2
     tail = tail or 20 / size
     least = np.sqrt(tail * (1 - tail))
-    parts += [batch_means((v <= tail) - tail).at_least(least, parts[0]) for v in (u, 1 - u)]
+    parts += [excess(v <= tail, tail).at_least(least, parts[0]) for v in (u, 1 - u)]
     worst = max(parts, key=lambda means: abs(means.t.item()))
     row = comparison.table.loc[("mu", "uniformity")]
     expected = {

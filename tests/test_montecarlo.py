@@ -7,7 +7,7 @@ import pytest
 from samplers import autoregressive
 from scipy import stats
 
-from hiermodels.montecarlo import batch_means, combine
+from hiermodels.montecarlo import batch_means, combine, excess
 
 
 def test_independent_draws_have_the_textbook_error():
@@ -38,6 +38,45 @@ def test_p_values_are_uniform(rho):
     p = batch_means(autoregressive((4, 1000, 4000), rho, rng)).p
     assert stats.kstest(p, "uniform").pvalue > 0.001
     assert (p < 0.001).mean() == pytest.approx(0.001, abs=0.002)
+
+
+def stays(rng, share, length, columns):
+    """Events that happen with a probability, and then go on for a while: a chain of two states."""
+    state = rng.random((4, columns)) < share
+    events = np.empty((4, 1000, columns), dtype=bool)
+    for i in range(1000):
+        chance = rng.random((4, columns))
+        begins = chance < share / (length * (1 - share))
+        state = np.where(state, chance > 1 / length, begins)
+        events[:, i] = state
+    return events
+
+
+def test_rare_events_that_go_on_for_a_while_are_not_found_too_often():
+    """As the tails of slow chains do; with the error of the draws alone, six times as often."""
+    rng = np.random.default_rng(9)
+    parts = [stays(rng, 0.05, 4, 2000) for _ in range(5)]
+    p = np.concatenate([excess(events, 0.05).p for events in parts])
+    assert (p < 0.001).sum() <= 22  # Binomial(10,000, 0.001): more have probability 0.0004
+    assert (p < 0.01).sum() <= 140
+    own = np.concatenate([batch_means(events - 0.05).p for events in parts])
+    assert (own < 0.001).sum() > 40
+
+
+def test_the_excess_of_events_is_wilson_s_score():
+    """``(p − q)/√(q(1 − q)/n)`` for independent events; none at all have no error of their own."""
+    rng = np.random.default_rng(10)
+    events = rng.random((4, 4096, 2)) < np.array([0.03, 0.6])
+    found = excess(events, np.array([0.02, 0.7]))
+    n = 4 * 4096
+    for j, q in enumerate([0.02, 0.7]):
+        seen = events[..., j].mean()
+        assert found.mean[j] == pytest.approx(seen - q, rel=1e-12)
+        assert found.error[j] == pytest.approx(np.sqrt(q * (1 - q) / n), rel=0.1)
+        own = batch_means(events[..., j : j + 1] - q).error[0]
+        factor = np.sqrt(q * (1 - q) / (seen * (1 - seen)))
+        assert found.error[j] == pytest.approx(own * factor, rel=1e-12)
+    assert excess(np.zeros((2, 64, 1), dtype=bool), 0.1).error == 0
 
 
 def test_a_constant_has_no_error():
