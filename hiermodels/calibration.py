@@ -480,7 +480,7 @@ class _Record:
             group: {name: np.stack([r[group][name] for r in some])[None] for name in values}
             for group, values in some[0].items()
         }
-        tree = from_dict(groups, coords=self.coords, dims=self.dims)
+        tree = from_dict(groups, coords=self.coords, dims=self.dims, check_conventions=False)
         tree.attrs[CALIBRATION] = json.dumps({**self.identity, "random_seed": str(self.seed)})
         return tree
 

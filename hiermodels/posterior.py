@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from hiermodels import memory
 from hiermodels.data import COEFFICIENT_DIM, GroupedData, require_rows
@@ -88,29 +89,32 @@ def build_datatree(
     seen = data.observations
     row_dims = {name: [seen.dim] for name in (*seen.observed, *seen.constant)}
     rows = {"row": np.arange(data.n_rows)} if data.has_rows else {}  # statistics have groups
-    dims = {name: list(spec.dims(name)) for name in variables} | row_dims
-    tree = from_dict(
+    parents = _parents(data)
+    nest = {name: [data.roles.groups[-1]] for name in parents}
+    dims = {name: list(spec.dims(name)) for name in variables} | nest | row_dims
+    return from_dict(
         {
             "posterior": {name: variables[name] for name in spec.variables if name in variables},
             "sample_stats": dict(sample_stats),
             "observed_data": dict(seen.observed),
-            "constant_data": dict(seen.constant),
+            "constant_data": parents | dict(seen.constant),
         },
         coords={**rows, **data.coords},
         dims=dims,
         attrs={"posterior": dict(attrs)},
+        check_conventions=False,  # groups may be called "sample"
     )
-    return _with_parents(tree, data)
 
 
-def _with_parents(tree: xr.DataTree, data: GroupedData) -> xr.DataTree:
-    """Add each inner unit's parent as a coordinate of its own."""
+def _parents(data: GroupedData) -> dict[str, NDArray[Any]]:
+    """Each inner unit's parent, such as ``classroom_school``.
+
+    Not as a coordinate of the draws, beside which ArviZ's tables of all variables would fail.
+    """
     if not data.parents:
-        return tree
+        return {}
     outer, inner = data.roles.groups
-    parent = (inner, data.labels[0][data.parents[0]])
-    tree["posterior"] = tree["posterior"].to_dataset().assign_coords({f"{inner}_{outer}": parent})
-    return tree
+    return {f"{inner}_{outer}": data.labels[0][data.parents[0]]}
 
 
 def group_draws(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import arviz_stats
 import numpy as np
 import pandas as pd
 import pytest
@@ -109,8 +110,21 @@ def test_repeated_classroom_labels_are_nested():
     exact = hm.reference(short, **ROLES)
     labels = {r: f"{r[:2]}/{r[2:]}" for r in data["room"].unique()}
     assert_same(hm.reference(data, **ROLES), exact, **labels)
-    parents = hm.fit(short, draws=10, **ROLES).datatree["posterior"]["room_school"]
+    parents = hm.fit(short, draws=10, **ROLES).datatree["constant_data"]["room_school"]
     assert parents.sel(room="s1/c0") == "s1"
+
+
+@pytest.mark.parametrize("names", [("school", "room"), ("draws", "sample"), ("sample", "pred_id")])
+def test_arviz_summarises_every_variable_of_a_fit(names):
+    """A coordinate of the parents once stood in the way; and ArviZ warns of such dimensions."""
+    data = pupils().rename(columns=dict(zip(("school", "room"), names, strict=True)))
+    fit = hm.fit(data, outcome="score", groups=list(names), draws=50, random_seed=1)
+    table = arviz_stats.summary(fit.datatree, round_to="none")
+    sizes = [len(data[list(names)[: i + 1]].drop_duplicates()) for i in range(2)]
+    assert len(table) == sum(sizes) + 4
+    room = data.loc[0, names[1]]
+    draws = fit.datatree["posterior"]["theta"].sel({names[1]: room})
+    assert table.loc[f"theta[{room}]", "mean"] == pytest.approx(float(draws.mean()), rel=1e-12)
 
 
 def test_rows_may_be_pooled_beforehand_where_se_is_known():

@@ -244,7 +244,12 @@ def sample(
     show = _is_watched() if progressbar is None else progressbar
     if nuts_sampler == "pymc" and (arguments.get("cores") or os.cpu_count()) == 1:
         arguments["callback"] = _EndsAll(arguments["tune"] + draws)
-    with nullcontext() if show else _SILENCE.held(), _interruption_told():
+    with (
+        nullcontext() if show else _SILENCE.held(),
+        warnings.catch_warnings(),
+        _interruption_told(),
+    ):
+        warnings.filterwarnings("ignore", "Found dimension named 'sample'")  # as groups may be
         raw = pm.sample(
             draws,
             chains=chains,
