@@ -97,7 +97,7 @@ def build_datatree(
             "posterior": {name: variables[name] for name in spec.variables if name in variables},
             "sample_stats": dict(sample_stats),
             "observed_data": dict(seen.observed),
-            "constant_data": parents | dict(seen.constant),
+            "constant_data": dict(seen.constant) | parents,
         },
         coords={**rows, **data.coords},
         dims=dims,

@@ -49,6 +49,17 @@ def test_a_place_alone_has_its_own_value(ratio):
         np.testing.assert_allclose(found, 1 / (a + np.exp(-x[:40])), rtol=1e-13)
 
 
+@pytest.mark.parametrize("length", [0.01, 0.3, 0.5, 1.0, 1.9, 2.3, 3.0, 8.0, 30.0])
+def test_the_number_of_points_is_the_least_that_keeps_the_bound(length):
+    """``4 M ρ^{1−n} / (ρ − 1) ≤ 1e-14`` with ρ and M from the ellipse that reaches 0.9 π up."""
+    half, theta = length / 2, 0.9 * np.pi
+    rho = (theta + np.hypot(theta, half)) / half
+    m = np.exp(half + np.hypot(half, theta)) / np.cos(theta / 2)
+    n = chebyshev.n_points(length)
+    bound = [4 * m * rho ** (1.0 - k) / (rho - 1) for k in (n - 1, n)]
+    assert bound[1] <= 1e-14 < bound[0]
+
+
 @pytest.mark.parametrize("ratio", [1.001, 1.5, 2.3, 10.0])
 def test_there_are_as_many_points_as_rounding_asks_for(ratio):
     """With all digits kept: errors below 1e-16, and above it with four points fewer."""

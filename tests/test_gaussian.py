@@ -387,6 +387,45 @@ def test_a_level_of_only_children_adds_its_spread_to_the_next():
     assert (np.abs(classes - districts) > 1e-3).any(axis=1).all()
 
 
+def test_four_levels_are_one_large_normal_distribution():
+    """Districts of several schools, of several classes: the density, and values of each level."""
+    rng = np.random.default_rng(47)
+    schools, classes = np.array([0, 0, 1, 1, 1]), np.repeat(np.arange(5), [2, 1, 3, 2, 2])
+    weight, y = rng.uniform(0.5, 3, 10), rng.normal(size=10)
+    log_weight = float(np.log(weight).sum())
+    tree = Tree(y[:, None], weight, np.zeros((1, 1)), 10, log_weight, (classes, schools))
+    spreads = rng.uniform(0.2, 2, 3)
+    variances = Variances(tuple(spreads[:, None]), np.ones(1))
+    prior = independent(np.array([0.7]), np.array([0.25]))
+    noise = np.repeat([*spreads, 4.0], [10, 5, 2, 1])  # of classes, schools, districts, the root
+    loads = [np.eye(18)[17:]]
+    for first, parent in ((15, np.zeros(2, dtype=int)), (10, schools), (0, classes)):
+        loads.insert(0, np.eye(18)[first : first + len(parent)] + loads[0][parent])
+    covariance = (loads[0] * noise) @ loads[0].T + np.diag(1 / weight)
+    found = gaussian.log_likelihood(tree, variances, prior)
+    law = stats.multivariate_normal(np.full(10, 0.7), covariance)
+    np.testing.assert_allclose(found, law.logpdf(y), rtol=0, atol=1e-11)
+    for level, load in enumerate(loads):
+        cover = (load * noise) @ loads[0].T
+        mean = 0.7 + cover @ np.linalg.solve(covariance, y - 0.7)
+        variance = np.diag((load * noise) @ load.T - cover @ np.linalg.solve(covariance, cover.T))
+        units = np.arange(len(load))[::-2]
+        case = tree, variances, prior, np.zeros(0), level
+        np.testing.assert_allclose(gaussian.level_moments(*case), [[mean], [variance]], atol=1e-11)
+        some = gaussian.level_moments(*case, units)
+        np.testing.assert_allclose(some, [[mean[units]], [variance[units]]], atol=1e-11)
+    n = 20_000
+    many = variances[np.zeros(n, dtype=np.intp)]
+    upper = gaussian.draw_upper(tree, many, prior, np.random.SeedSequence(1))
+    for load, draws in zip(loads[1:], upper.levels, strict=True):
+        cover = (load * noise) @ loads[0].T
+        mean = 0.7 + cover @ np.linalg.solve(covariance, y - 0.7)
+        spread = (load * noise) @ load.T - cover @ np.linalg.solve(covariance, cover.T)
+        z = (draws.mean(axis=1) - mean) / np.sqrt(np.diag(spread) / n)
+        assert np.abs(z).max() < 4
+        np.testing.assert_allclose(np.cov(draws), spread.squeeze(), rtol=0, atol=0.05)
+
+
 def test_a_mixture_keeps_the_digits_of_its_heaviest_node():
     """A far node of weight 1e-30 neither adds to the mean nor rounds the variance."""
     far = 1e6
