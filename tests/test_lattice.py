@@ -233,6 +233,63 @@ def test_a_bound_that_is_too_low_is_raised_and_the_draw_begun_again(monkeypatch)
     assert stats.kstest(drawn.points[:, 0], stats.norm.cdf).pvalue > 1e-4
 
 
+def test_weights_are_shared_out_as_polynomials_ask():
+    """Lagrange's weights keep the mean of every power up to the ninth."""
+    inside = np.array([0.0, 1e-9, 0.3, 0.5, 0.99])
+    shares = lattice._lagrange(inside)
+    for power in range(10):
+        found = sum(
+            share * float(k) ** power for k, share in zip(range(-4, 6), shares, strict=True)
+        )
+        np.testing.assert_allclose(found, inside**power, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_sharper_of_two_curvatures_is_nowhere_below_either(seed):
+    """And on their common axes it is the larger, not more."""
+    rng = np.random.default_rng(seed)
+    axes = rng.normal(size=(3, 3))
+    sizes = rng.uniform(0.1, 10, (2, 3))
+    first, second = ((axes * size) @ axes.T for size in sizes)
+    found = lattice._sharper(first, second)
+    np.testing.assert_allclose(found, (axes * sizes.max(axis=0)) @ axes.T, rtol=1e-9)
+
+
+@pytest.mark.parametrize("place", [0.0, 1.0])
+def test_differences_are_as_wide_as_the_density_is(place):
+    """Wide where it bends slowly; each axis for itself; the same wherever the parabola stands."""
+    sizes = np.array([1e-9, 1e-4, 0.05, 1.0])
+    point = place * sizes
+
+    def density(x):
+        return -0.5 * ((x / sizes) ** 2).sum(axis=1)
+
+    bend = (lattice._widths(density, point) / sizes) ** 2
+    assert (bend[:2] > lattice.BEND / 3).all()
+    assert (bend <= 8 * lattice.BEND).all()
+    assert lattice._widths(density, point)[3] == lattice.WIDEST
+
+
+@pytest.mark.parametrize("height", [1e9, -1e9])
+def test_differences_stand_out_from_rounding(height):
+    """Of a huge logarithm, that of a parabola has to be larger than its last digits."""
+    width = lattice._widths(lambda x: height - 0.5 * (x[:, 0] / 1e-3) ** 2, np.zeros(1)).item()
+    assert lattice.ROUNDING <= (width / 1e-3) ** 2 / 1e9 <= 8 * lattice.ROUNDING
+
+
+def test_a_density_that_is_not_smooth_is_refused_with_the_place():
+    def density(x):
+        return np.where(np.abs(x[:, 0]) < 1e-15, 0.0, -1e9)
+
+    with pytest.raises(LatticeError, match=r"^the density is not smooth at \[0\.\]$"):
+        lattice._widths(density, np.zeros(1))
+
+
+def test_no_place_to_begin_is_refused():
+    with pytest.raises(LatticeError, match=r"^no place was found at which the density is above 0$"):
+        lattice.find_frame(normal(np.eye(1), np.zeros(1)), np.empty((0, 1)))
+
+
 def test_separate_modes_are_all_found():
     """Two peaks with a gap of exp(−50) between them, reached from two starts."""
 
