@@ -829,11 +829,11 @@ def _turn_into_draws(
     descent = range(len(tree.sizes) - 1, 0, -1)
     for level, above, values in zip(descent, levels[:-1], levels[1:], strict=True):
         below, spread = up.pooled[level - 1], variances.spreads[level][:, None]
-        shrink, keep = shrinkage(below.error, spread), own_share(below.error, spread)
-        shrink *= _to_children(above.T, tree.parent(level))
-        shrink += keep * _residual(below.mean, beta)
+        keep = own_share(below.error, spread)
+        mean = shrinkage(below.error, spread) * _to_children(above.T, tree.parent(level))
+        mean += keep * _residual(below.mean, beta)
         values *= np.sqrt(keep * below.error).T
-        values += shrink.T
+        values += mean.T
 
 
 def _residual(row: Floats, beta: Floats) -> Floats:

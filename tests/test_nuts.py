@@ -374,3 +374,23 @@ def test_fit_passes_options_on(schools):
     assert "4 chains x 300 draws" in repr(fit)
     assert "parameterization: marginal (as asked for)" in repr(fit)
     assert hm.compare(fit, fit.reference()).passed
+
+
+@pytest.mark.parametrize("progressbar", [True, False])
+def test_groups_may_be_called_sample(schools, progressbar):
+    """ArviZ has a use of its own for the name, and warned of it."""
+    data = schools.rename(columns={"school": "sample"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", hm.ConvergenceWarning)
+        fit = hm.fit(
+            data,
+            priors={"tau": hm.HalfNormal(10)},
+            engine="nuts",
+            parameterization="marginal",
+            draws=100,
+            tune=200,
+            random_seed=1,
+            progressbar=progressbar,
+        )
+    assert fit.datatree["posterior"]["theta"].dims == ("chain", "draw", "sample")

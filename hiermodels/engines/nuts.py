@@ -246,10 +246,9 @@ def sample(
         arguments["callback"] = _EndsAll(arguments["tune"] + draws)
     with (
         nullcontext() if show else _SILENCE.held(),
-        warnings.catch_warnings(),
+        _ANY_NAME.held() if "sample" in spec.groups else nullcontext(),
         _interruption_told(),
     ):
-        warnings.filterwarnings("ignore", "Found dimension named 'sample'")  # as groups may be
         raw = pm.sample(
             draws,
             chains=chains,
@@ -435,7 +434,15 @@ def _silenced() -> Iterator[None]:
         logger.setLevel(before)
 
 
-_SILENCE = Shared(_silenced)
+@contextmanager
+def _groups_of_any_name() -> Iterator[None]:
+    """Have ArviZ say nothing of a dimension that is called as one of its own."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found dimension named 'sample'")
+        yield
+
+
+_SILENCE, _ANY_NAME = Shared(_silenced), Shared(_groups_of_any_name)
 
 
 class _EndsAll:
