@@ -215,7 +215,7 @@ class IntegratedPosterior(ReferencePosterior):
         standard = self.marginal.data
         levels = dict(zip(self.spec.values, self._moments.means, strict=True))
         values = {name: standard.location + standard.scale * m[0] for name, m in levels.items()}
-        sds = _sd_moments(self.marginal, self.lattice, _both_weights(self.lattice))[0][0]
+        sds = self._moments_of_sds[0][0]
         beta = standard.scale * standard.basis @ self._moments.beta[0]
         return values | {"beta": beta} | dict(zip(self.marginal.names, sds, strict=True))
 
@@ -224,7 +224,7 @@ class IntegratedPosterior(ReferencePosterior):
         standard = self.marginal.data
         levels = dict(zip(self.spec.values, self._moments.variances, strict=True))
         values = {name: standard.scale * np.sqrt(v[0]) for name, v in levels.items()}
-        sds = _sd_moments(self.marginal, self.lattice, _both_weights(self.lattice))[1][0]
+        sds = self._moments_of_sds[1][0]
         covariance = standard.basis @ self._moments.beta_covariance[0] @ standard.basis.T
         beta = standard.scale * np.sqrt(np.diag(covariance))
         return values | {"beta": beta} | dict(zip(self.marginal.names, sds, strict=True))
@@ -309,6 +309,11 @@ class IntegratedPosterior(ReferencePosterior):
             return mixture.density(weights, mean, sd, values[..., None])[..., 0]
         shape = np.broadcast_shapes(values.shape, (mean.shape[1],))
         return mixture.density(weights, mean, sd, np.broadcast_to(values, shape))
+
+    @cached_property
+    def _moments_of_sds(self) -> tuple[Floats, Floats]:
+        """Means and sds of the unknown sds, over the whole lattice and over half of it."""
+        return _sd_moments(self.marginal, self.lattice, _both_weights(self.lattice))
 
     @cached_property
     def _moments(self) -> Moments:
