@@ -116,11 +116,11 @@ def excess(events: NDArray[np.bool_], probability: Floats | float) -> Means:
     Wilson (1927), JASA 22:209 (the score test of a share).
     """
     means = batch_means(events - np.asarray(probability, dtype=float))
-    seen = means.mean + probability
-    with np.errstate(divide="ignore", invalid="ignore"):
-        factor = np.sqrt(probability * (1 - probability) / (seen * (1 - seen)))
-        error = np.where(means.error > 0, means.error * factor, 0.0)
-    return Means(means.mean, error, means.freedom)
+    seen = events.mean(axis=(0, 1))
+    ratio = np.zeros_like(seen)  # of variances; with no event, or nothing else, there is no error
+    expected = np.broadcast_to(probability * (1 - probability), seen.shape)
+    np.divide(expected, seen * (1 - seen), out=ratio, where=(seen > 0) & (seen < 1))
+    return Means(means.mean, means.error * np.sqrt(ratio), means.freedom)
 
 
 def combine(p: Floats) -> float:

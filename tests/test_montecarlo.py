@@ -76,7 +76,15 @@ def test_the_excess_of_events_is_wilson_s_score():
         own = batch_means(events[..., j : j + 1] - q).error[0]
         factor = np.sqrt(q * (1 - q) / (seen * (1 - seen)))
         assert found.error[j] == pytest.approx(own * factor, rel=1e-12)
-    assert excess(np.zeros((2, 64, 1), dtype=bool), 0.1).error == 0
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_what_never_or_always_happened_has_no_error_of_its_own(always):
+    """Not even one by rounding, which a share of nearly 0 would make a large one."""
+    q = np.array([0.1, 0.005, 1 / 3, 0.0049751, 0.95])
+    found = excess(np.full((4, 1000, 5), always), q)
+    assert (found.error == 0).all()
+    np.testing.assert_allclose(found.mean, always - q, rtol=1e-12)
 
 
 def test_a_constant_has_no_error():
