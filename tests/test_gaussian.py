@@ -166,6 +166,35 @@ def test_several_mixtures_at_once(several):
 
 
 @pytest.mark.parametrize("several", SEVERAL, indirect=True)
+def test_mixtures_of_some_groups_are_those_of_all(several):
+    weights = np.random.default_rng(23).dirichlet(np.full(6, 0.4), 2)
+    case = several.tree, several.variances, weights, several.prior, several.origin
+    some = np.arange(several.tree.sizes[0])[::-2]
+    whole, part = gaussian.mixture_moments(*case), gaussian.mixture_moments(*case, some)
+    for ours, theirs in ((part.means, whole.means), (part.variances, whole.variances)):
+        np.testing.assert_allclose(ours[0], theirs[0][:, some], rtol=0, atol=1e-13)
+        np.testing.assert_allclose(ours[1], theirs[1], rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("q", [0, 2])
+def test_draws_have_the_joint_distribution_of_all_values(levels, q):
+    """Whitened by the dense truth: no two of them go together, and none is too wide."""
+    rng = np.random.default_rng([53, levels, q])
+    design = random_design(rng, levels, q, known=False)
+    one = Variances(tuple(setting(rng, levels, None)), np.array([0.7]))
+    prior = independent(rng.normal(size=q + 1), rng.uniform(0.1, 2, q + 1))
+    mean, covariance = conditional(design, one, prior)
+    n = 40_000
+    upper, theta = draw(design.tree, one[np.zeros(n, dtype=np.intp)], prior, 1)
+    values = np.concatenate([theta, *upper.levels, upper.beta])
+    white = np.linalg.solve(np.linalg.cholesky(covariance), values - mean[:, None])
+    assert np.abs(white.mean(axis=1)).max() < 4.5 / np.sqrt(n)
+    products = white @ white.T / n - np.eye(len(white))
+    assert np.abs(products).max() < 5.5 * np.sqrt(2 / n)
+
+
+@pytest.mark.parametrize("several", SEVERAL, indirect=True)
 def test_values_together_with_coefficients(several):
     """At each node and over weighted nodes, for some units of each level, at some x."""
     rng = np.random.default_rng(29)
