@@ -249,7 +249,7 @@ def _require_draws(path: str | os.PathLike[str], groups: Groups) -> None:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[Groups]:
-    groups = xr.open_groups(file, engine=ENGINE, cache=False)
+    groups = xr.open_groups(file, engine=ENGINE, cache=False, phony_dims="access")
     try:
         yield groups
     finally:

@@ -511,8 +511,9 @@ def foreign(kind: str, path, schools) -> None:
 @pytest.mark.parametrize(
     "kind", ["netCDF-3", "HDF5", "zip", "pipe", "folder", "empty", "text", "link to nothing"]
 )
+@pytest.mark.filterwarnings("error:The 'phony_dims'")
 def test_other_files_are_refused(kind, good, schools, tmp_path):
-    """A pipe once kept a calibration waiting for ever."""
+    """A pipe once kept a calibration waiting for ever, and HDF5 without dimensions warned."""
     path = tmp_path / "other.nc"
     foreign(kind, path, schools)
     expected = FileNotFoundError if kind == "link to nothing" else hm.HierModelsError
