@@ -66,7 +66,7 @@ def aggregate_lazily(
     if rows are left out; and one for the levels of each categorical covariate.
 
     A query by groups returns a row for each innermost one, of its labels and at most
-    ``3 + 2(q + 1) + (q + 1)(q + 2)/2`` numbers with q columns of covariates.
+    ``5 + 4q + (q + 1)(q + 2)/2`` numbers with q columns of covariates.
 
     Parameters
     ----------
@@ -128,8 +128,10 @@ def _at_first_sight(
     None where they do not show that every value is there and in range.
     """
     names, parts = layout(terms, {})
+    if any(len(product) > 1 for product in parts):
+        return None
     middles = _middles_of_first(columns, numbers)
-    if not middles or any(len(product) > 1 for product in parts):
+    if not middles:
         return None
     z = [*(name for ((name, _),) in parts), roles.outcome]
     rows = _rows(columns.frame, columns, roles, [_number(name) for name in z])
@@ -221,8 +223,12 @@ class LazyColumns:
 
     def is_gap(self, name: str) -> nw.Expr:
         """Where a value is null or not a number."""
-        gap = nw.col(name).is_null()
-        return gap | nw.col(name).is_nan() if self.schema[name].is_float() else gap
+        return _gaps(nw.col(name), self.schema[name])
+
+
+def _gaps[Column: (nw.Expr, nw.Series[Any])](column: Column, kind: Any) -> Column:
+    """Where values of a kind are null or not a number."""
+    return column.is_null() | column.is_nan() if kind.is_float() else column.is_null()
 
 
 def _collected(frame: nw.LazyFrame[Any]) -> nw.DataFrame[Any]:
@@ -429,7 +435,8 @@ class _Sums:
     @property
     def complete(self) -> bool:
         """Whether no row lacks a value or a label, and all values are in range."""
-        if any(_has_gaps(self.keys[name]) for name in self.keys.columns):
+        labels = (self.keys[name] for name in self.keys.columns)
+        if any(_gaps(column, column.dtype).any() for column in labels):
             return False
         if (self.filled != self.count[:, None]).any() or not np.isfinite(self.deviation).all():
             return False
@@ -475,12 +482,6 @@ def _keys(roles: Roles) -> list[str]:
 
 def _weighted(roles: Roles, name: str) -> nw.Expr:
     return nw.col(name) if roles.se is None else nw.col("w") * nw.col(name)
-
-
-def _has_gaps(labels: nw.Series[Any]) -> bool:
-    """Whether any label is null or not a number."""
-    gaps = labels.is_null()
-    return bool((gaps | labels.is_nan() if labels.dtype.is_float() else gaps).any())
 
 
 def _with_all_digits(sums: _Sums, rows: nw.LazyFrame[Any], roles: Roles) -> _Sums:

@@ -124,4 +124,5 @@ def prior_predictive(
         },
         coords={**data.coords, "row": np.arange(len(data.y))},
         dims={**{name: list(spec.dims(name)) for name in prior}, spec.outcome: ["row"]},
+        check_conventions=False,
     )

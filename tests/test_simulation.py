@@ -97,6 +97,16 @@ def test_outcomes_that_overflow_are_refused(schools):
             draw_outcomes(spec, data, drawn, rng)
 
 
+def test_groups_called_sample_have_a_prior_predictive_too(recwarn):
+    """As they have a posterior: without ArviZ's warning of a dimension of that name."""
+    priors = {"mu": hm.Normal(2.0, 1.0), "tau": hm.HalfNormal(1.0), "sigma": hm.Exponential(0.5)}
+    data = classrooms().rename(columns={"room": "sample"})
+    spec, grouped = prepare(data, "score ~ (1 | sample)", priors=priors)
+    tree = prior_predictive(spec, grouped, 10, np.random.default_rng(1))
+    assert tree["prior"]["theta"].dims == ("chain", "draw", "sample")
+    assert not [str(each.message) for each in recwarn if "sample" in str(each.message)]
+
+
 def test_prior_predictive_needs_proper_priors(schools):
     spec, data = prepare(schools, priors={"mu": hm.Normal(0.0, 10.0)})
     with pytest.raises(hm.SpecError, match=r"nothing to draw from in tau ~ FlatVariance\(\), on"):
