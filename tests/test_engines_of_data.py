@@ -318,6 +318,28 @@ def test_gaps_are_found_wherever_they_are(put, column, fault):
     assert_same_statistics(found, expected_statistics(frame.dropna(), case))
 
 
+@pytest.mark.parametrize("engine", ["polars", "duckdb"])
+@pytest.mark.parametrize("column", ["school", "ses", "y"])
+def test_what_is_no_number_is_a_gap_where_engines_tell_it_from_null(column, engine):
+    """On the way from pandas it becomes null; in a frame of theirs it is a value."""
+    import duckdb
+    import polars as pl
+
+    plain = rows()[["school", "ses", "y"]].assign(
+        school=lambda d: d["school"].str[1:].astype(float)
+    )
+    frame = pl.DataFrame({name: plain[name].to_numpy() for name in plain})
+    nan = pl.when(pl.int_range(pl.len()) < 7).then(float("nan")).otherwise(pl.col(column))
+    frame = frame.with_columns(nan.alias(column))
+    assert frame[column].is_nan().sum() == 7
+    data = frame.lazy() if engine == "polars" else duckdb.sql("from frame")
+    case = {"formula": "y ~ ses + (1 | school)"}
+    with pytest.raises(hm.DataError, match=f"column '{column}': 7 missing values"):
+        SufficientStatistics.of(data, **case)
+    found = SufficientStatistics.of(data, **case, missing="drop")
+    assert_same_statistics(found, expected_statistics(plain[7:], case))
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("value", [np.inf, -1e151])
 @pytest.mark.parametrize("column", ["ses", "y"])
