@@ -26,7 +26,7 @@ Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., section 5.4 (two levels).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -67,6 +67,8 @@ class Tree:
     parents : tuple of (u,)
         For each level from the groups upwards, except the last one below the root: the index
         of every unit's parent, ascending, with no parent left out.
+    residuals : Residuals, optional
+        What a preliminary fit leaves of the outcome; by default, all of it.
     """
 
     mean: Floats
@@ -75,6 +77,7 @@ class Tree:
     n_rows: int
     log_weight: float
     parents: tuple[Indices, ...] = ()
+    residuals: Residuals | None = None
 
     @property
     def n_covariates(self) -> int:
@@ -98,9 +101,44 @@ class Tree:
         return np.zeros(self.sizes[level], dtype=np.intp)
 
     @cached_property
+    def left(self) -> Residuals:
+        """What a preliminary fit leaves of the outcome: all of it, where there was no fit."""
+        if self.residuals is not None:
+            return self.residuals
+        return Residuals(np.zeros(self.n_covariates), self.mean[:, -1], self.scatter)
+
+    @cached_property
+    def residual_mean(self) -> Floats:
+        """Mean row ``[x̄, ȳ − x̄'anchor]`` of each group; (g, q + 1)."""
+        if self.residuals is None:
+            return self.mean
+        return np.column_stack([self.mean[:, :-1], self.residuals.mean])
+
+    @cached_property
     def by_weight(self) -> Sizes:
         """The groups put together by weight."""
         return _sizes(self)
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """The outcome less a preliminary fit ``x'anchor``.
+
+    The likelihood has the same form in the residuals, with ``β − anchor`` for β.  Where the fit
+    leaves nothing at a level, its 0 is exact, whatever variance it is divided by.
+
+    Attributes
+    ----------
+    anchor : (q,)
+    mean : (g,)
+        Weighted mean residual of each group.
+    scatter : (q + 1, q + 1)
+        Weighted cross-products of covariates and residuals around their group's mean.
+    """
+
+    anchor: Floats
+    mean: Floats
+    scatter: Floats
 
 
 @dataclass(frozen=True)
@@ -165,6 +203,13 @@ class Coefficients:
     def flat(cls, q: int = 0) -> Coefficients:
         """Flat priors on the intercept and on q coefficients."""
         return cls(np.zeros(q + 1), 0.0, np.zeros(q), np.zeros((q, q)))
+
+    def less(self, anchor: Floats) -> Coefficients:
+        """Priors of the intercept and of ``β − anchor``, as rows of residuals have them."""
+        if not anchor.any():
+            return self
+        row = self.root_row - np.append(np.zeros_like(anchor), self.root_row[:-1] @ anchor)
+        return replace(self, root_row=row, mean=self.mean - anchor)
 
     @property
     def root_spread(self) -> float:
@@ -232,6 +277,14 @@ class Upward:
     beta: Floats
     beta_covariance: Floats
 
+    def plus(self, anchor: Floats) -> Upward:
+        """The same of the outcome, from that of the residuals of ``x'anchor``."""
+        if not anchor.any():
+            return self
+        for pooled in self.pooled:
+            pooled.mean[:, :, -1] += pooled.mean[:, :, :-1] @ anchor
+        return replace(self, beta=self.beta + anchor)
+
 
 def starts(parent: Indices) -> Indices:
     """First position of each value of an ascending index that runs 0, 1, 2, … without gaps."""
@@ -251,9 +304,10 @@ def _sizes(tree: Tree) -> Sizes:
     parent = tree.parent(0)
     first = starts(parent)
     share = tree.weight / np.add.reduceat(tree.weight, first)[parent]
-    some = tree.mean[first]
-    centre = some + np.add.reduceat(share[:, None] * (tree.mean - some[parent]), first)
-    away = tree.mean - centre[parent]
+    mean = tree.residual_mean
+    some = mean[first]
+    centre = some + np.add.reduceat(share[:, None] * (mean - some[parent]), first)
+    away = mean - centre[parent]
     products = (away[:, :, None] * away[:, None, :]).reshape(len(away), -1)
     weight, kind = np.unique(tree.weight, return_inverse=True)
     columns = np.column_stack([np.ones(len(away)), away])
@@ -317,10 +371,12 @@ def upward(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
         pooled.append(above)
         quadratic += product
         log_density += log_factor
-    quadratic += tree.scatter / variances.sigma2[:, None, None]
+    quadratic += tree.left.scatter / variances.sigma2[:, None, None]
     log_density -= 0.5 * (tree.n_rows - tree.sizes[0]) * np.log(2 * np.pi * variances.sigma2)
     log_density += tree.log_constant
-    return _integrate_coefficients(tuple(pooled), quadratic, log_density, prior)
+    anchor = tree.left.anchor
+    found = _integrate_coefficients(tuple(pooled), quadratic, log_density, prior.less(anchor))
+    return found.plus(anchor)
 
 
 def _pool_groups(tree: Tree, variances: Variances) -> tuple[Pooled, Floats, Floats]:
@@ -394,10 +450,12 @@ def _integrate_coefficients(
     t_xx = quadratic[:, :q, :q] + prior.precision
     t_xy = quadratic[:, :q, q] + weighted
     t_yy = quadratic[:, q, q] + prior.mean @ weighted
-    covariance = np.linalg.inv(t_xx)
+    size = np.sqrt(np.einsum("nii->ni", t_xx))
+    correlation = t_xx / size[:, :, None] / size[:, None, :]
+    covariance = np.linalg.inv(correlation) / size[:, :, None] / size[:, None, :]
     beta = np.einsum("nij,nj->ni", covariance, t_xy)
     log_density = log_density + prior.log_normalizer + 0.5 * q * LOG_2PI
-    log_density -= 0.5 * np.linalg.slogdet(t_xx)[1]
+    log_density -= 0.5 * np.linalg.slogdet(correlation)[1] + np.log(size).sum(axis=1)
     log_density -= 0.5 * (t_yy - np.einsum("ni,ni->n", t_xy, beta))
     return Upward(log_density, pooled, beta, covariance)
 

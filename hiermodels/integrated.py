@@ -527,7 +527,7 @@ def _with_half(
 def _panel(tree: Tree) -> Indices:
     """Groups that stand for all: from the least to the largest in each respect that matters."""
     parent = tree.parent(0)
-    away = tree.mean - tree.by_weight.centre[parent]
+    away = tree.residual_mean - tree.by_weight.centre[parent]
     siblings = np.bincount(parent)[parent]
     respects = (tree.weight, siblings, *away.T, np.sqrt(tree.weight) * away[:, -1])
     ranks = np.linspace(0, len(parent) - 1, min(PANEL, len(parent))).astype(np.intp)

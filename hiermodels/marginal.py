@@ -254,8 +254,8 @@ class Marginal:
         if self.spec.se:
             return 1.0
         tree = self.data.tree
-        freedom = tree.n_rows - tree.sizes[0]
-        within = tree.scatter[-1, -1] / freedom if freedom else 0.0
+        df = tree.n_rows - tree.sizes[0] - int((self.data.level == 0).sum())
+        within = tree.left.scatter[-1, -1] / df if df else 0.0
         return float(within) or float(np.var(tree.mean[:, -1])) or 1.0
 
     def _range(self, level: int) -> tuple[float, float]:

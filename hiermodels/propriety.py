@@ -28,15 +28,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiermodels.errors import ImproperPosteriorError
-from hiermodels.gaussian import Floats, Tree, starts, sum_by
+from hiermodels.gaussian import Floats
 from hiermodels.priors import VariancePrior
 from hiermodels.spec import Spec
 from hiermodels.sufficient import Standardized
 
 ROWS = -1  # the level below the groups
-RANK_TOLERANCE = 1e-9  # of cross-products of orthonormal columns
+RANK_TOLERANCE = 1e-9  # of singular values of a part of orthonormal columns
 SLOWEST_FALL = 0.06  # exponent with which x = 600 is needed to fall by a factor exp(−36)
-SMALLEST_RESIDUAL = 1e-13  # share of the within-group sum of squares that is rounding error
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def check(spec: Spec, data: Standardized) -> Tails:
     flat = _flat_directions(spec, data)
     intercept_is_flat = not spec.coefficient_prior(spec.intercept).is_proper
     if not spec.se:
-        _check_residual(spec, data.tree)
+        _check_residual(spec, data)
     tails: dict[str, float] = {}
     counts: dict[str, int] = {}
     loose = []
@@ -120,7 +119,7 @@ def check(spec: Spec, data: Standardized) -> Tails:
                 f"HalfNormal(sd=…)."
             )
         level = i if spec.se else i - 1
-        between = flat.shape[1] - _rank(flat.T @ _within(data.tree, level) @ flat)
+        between = flat.shape[1] - _rank(flat[data.level <= level])
         units = data.tree.n_rows if level == ROWS else data.tree.sizes[level]
         contrasts = units - between - int(intercept_is_flat)
         above = sum(max(0.0, spec.variance_prior(other).upper_tail) for other in names[i + 1 :])
@@ -140,37 +139,16 @@ def _flat_directions(spec: Spec, data: Standardized) -> Floats:
     return np.linalg.qr(columns)[0]
 
 
-def _within(tree: Tree, level: int) -> Floats:
-    """Cross-products of the covariates around the means of a level's units; (q, q)."""
-    if level == ROWS:
-        return np.zeros((tree.n_covariates, tree.n_covariates))
-    return _within_with_outcome(tree, level)[:-1, :-1] / tree.weight.sum()
+def _rank(matrix: Floats) -> int:
+    return int(np.linalg.matrix_rank(matrix, tol=RANK_TOLERANCE)) if matrix.size else 0
 
 
-def _within_with_outcome(tree: Tree, level: int) -> Floats:
-    """Cross-products of covariates and outcome around a level's means; (q + 1, q + 1)."""
-    within = tree.scatter.copy()
-    mean, weight = tree.mean, tree.weight
-    for below in range(level):
-        parent = tree.parent(below)
-        total = np.add.reduceat(weight, starts(parent))
-        centre = sum_by(parent, weight[:, None] * mean, len(total)) / total[:, None]
-        away = mean - centre[parent]
-        within += (weight[:, None] * away).T @ away
-        mean, weight = centre, total
-    return within
-
-
-def _rank(product: Floats) -> int:
-    return int((np.linalg.eigvalsh(product) > RANK_TOLERANCE).sum())
-
-
-def _check_residual(spec: Spec, tree: Tree) -> None:
+def _check_residual(spec: Spec, data: Standardized) -> None:
     """An unknown σ needs rows of one group that differ, by more than the covariates explain."""
-    prior = spec.variance_prior("sigma")
+    prior, tree = spec.variance_prior("sigma"), data.tree
     if tree.n_rows == tree.sizes[0]:
         if prior.is_proper and all(spec.variance_prior(name).is_proper for name in spec.spreads):
-            _check_exact_fit(spec, tree)
+            _check_exact_fit(spec, data)
             return
         raise ImproperPosteriorError(
             f"the posterior does not exist: each of the {tree.n_rows} groups has one row, so sigma "
@@ -178,17 +156,16 @@ def _check_residual(spec: Spec, tree: Tree) -> None:
             f"proper priors on sigma and on every group-level sd."
         )
     if prior.lower_tail > 0:
-        _check_exact_fit(spec, tree)
+        _check_exact_fit(spec, data)
         return
-    within = _within(tree, 0)
-    freedom = tree.n_rows - tree.sizes[0] - _rank(within)
-    if freedom <= 0:
+    coefficients = int((data.level == 0).sum())
+    if tree.n_rows - tree.sizes[0] - coefficients <= 0:
         raise ImproperPosteriorError(
             f"the posterior does not exist: {tree.n_rows} rows less {tree.sizes[0]} groups and "
-            f"{_rank(within)} coefficients leave no degree of freedom for sigma. Give sigma a "
+            f"{coefficients} coefficients leave no degree of freedom for sigma. Give sigma a "
             f"proper prior, use fewer covariates, or add data."
         )
-    if _is_explained(tree, 0):
+    if data.explained[0]:
         raise ImproperPosteriorError(
             f"the posterior does not exist: within the groups the rows are all equal, or are "
             f"explained by the covariates without a remainder, and {prior} on sigma has infinite "
@@ -197,16 +174,7 @@ def _check_residual(spec: Spec, tree: Tree) -> None:
         )
 
 
-def _is_explained(tree: Tree, level: int) -> bool:
-    """Whether a level's units and the covariates leave nothing of the outcome but rounding."""
-    within = _within_with_outcome(tree, level)
-    t_xx, t_xy, t_yy = within[:-1, :-1], within[:-1, -1], within[-1, -1]
-    residual = t_yy - t_xy @ np.linalg.pinv(t_xx, rcond=RANK_TOLERANCE, hermitian=True) @ t_xy
-    rounding = SMALLEST_RESIDUAL * tree.weight.sum()  # of means of outcomes of size 1
-    return bool(residual <= SMALLEST_RESIDUAL * max(t_yy, rounding))
-
-
-def _check_exact_fit(spec: Spec, tree: Tree) -> None:
+def _check_exact_fit(spec: Spec, data: Standardized) -> None:
     """Refuse rows that are explained without a remainder, where priors let the sds go to 0.
 
     If units of level ℓ and covariates explain all n rows, the likelihood grows as
@@ -216,13 +184,13 @@ def _check_exact_fit(spec: Spec, tree: Tree) -> None:
 
     and the priors fall as ``(σ²)^(Σ lower_tail)``: the sum must be more than ``½ F_ℓ``.
     """
-    lower, names = 0.0, ("sigma", *spec.spreads)
+    lower, names, tree = 0.0, ("sigma", *spec.spreads), data.tree
     for level, name in enumerate(names):
         lower += spec.variance_prior(name).lower_tail
-        if not _is_explained(tree, level):
+        if not data.explained[level]:
             return
         units = tree.sizes[level] if level < len(tree.sizes) else 1
-        freedom = tree.n_rows - units - _rank(_within(tree, level))
+        freedom = tree.n_rows - units - int((data.level <= level).sum())
         if freedom > 0 and lower <= freedom / 2:
             who = f"{spec.groups[-1 - level]!r} groups" if level < len(spec.groups) else "mean"
             raise ImproperPosteriorError(
