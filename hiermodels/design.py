@@ -3,8 +3,9 @@
 Columns are coded as if an intercept stood before them, though it is not among them: the model has
 its own.  A categorical covariate has a column of 0 and 1 for each level but the first, its
 reference; where a main effect is left out, its interactions have the columns that it would have
-had.  formulaic does this coding.  It is given columns called x0, x1, … and levels called 0, 1, …,
-so that nothing that a user wrote ever reaches its evaluator.
+had.  ``center(x)`` and ``scale(x)`` take their constants from the rows that the design is built
+from, and keep them for all others.  formulaic does the coding.  It is given columns called x0,
+x1, … and levels called 0, 1, …, so that nothing that a user wrote ever reaches its evaluator.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import compress
 from math import prod
@@ -23,12 +24,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hiermodels.errors import DataError, SpecError
-from hiermodels.formula import Factor, factors, quote
+from hiermodels.formula import CENTER, Factor, factors, quote
 from hiermodels.gaussian import Floats
 from hiermodels.wording import LARGEST, listed, plural, rows_named
 
 type Term = tuple[Factor, ...]
 type Part = tuple[str, str | None]
+type Constants = Mapping[str, tuple[float, float]]
 
 MOST_COLUMNS = 1000
 MOST_CONDITION = 1e8  # half the digits of a floating-point number
@@ -54,12 +56,16 @@ class Design:
         Levels of each categorical column of the data, as text; the first is the reference.
     terms : tuple of str
         The terms that the columns were made from.
+    constants : mapping of str to (float, float)
+        Of each column of the data written ``center(x)`` or ``scale(x)`` what is subtracted, and
+        what the difference is divided by: the mean of the rows, and 1 or their sd.
     """
 
     names: tuple[str, ...]
     matrix: Floats
     levels: Mapping[str, tuple[str, ...]]
     terms: tuple[str, ...]
+    constants: Constants = field(default_factory=dict)
 
     def apply(self, new_frame: pd.DataFrame) -> Floats:
         """Return the same columns for other rows; shape (rows, q).
@@ -73,7 +79,7 @@ class Design:
         terms = [factors(term) for term in self.terms]
         for factor in _distinct(terms):
             _check_column(new_frame, factor.column, "Fill them, or leave these rows out")
-        return _expand(new_frame, terms, self.levels)[1]
+        return _expand(new_frame, terms, self.levels, self.constants)[1]
 
 
 def build(
@@ -89,6 +95,8 @@ def build(
         Numbers are taken as they are.  Text, truth values, categories, and numbers written
         ``C(column)`` are categorical: their levels are sorted, or in the order of the categories;
         levels that do not occur are left out.  Truth values in a column ``x`` give ``x[True]``.
+        Numbers written ``center(column)`` are taken less their mean, and those written
+        ``scale(column)`` are divided by their sd as well (with divisor N − 1, as in R).
     terms : sequence of str
         As :func:`hiermodels.formula.parse` returns them.
     declared : mapping of str to sequence of str, optional
@@ -123,17 +131,62 @@ def build(
     """
     parsed = [factors(term) for term in terms]
     known = declared_levels(declared, [factor.column for factor in _distinct(parsed)])
-    levels = {}
+    levels: dict[str, tuple[str, ...]] = {}
+    constants: dict[str, tuple[float, float]] = {}
     for factor in _distinct(parsed):
         name = factor.column
         _check_column(frame, name, "Fill them, or leave these rows out with missing='drop'")
-        if name in known:
+        if factor.is_moved:
+            constants[name] = _constants(factor, frame[name], name in known)
+        elif name in known:
             levels[name] = known[name]
         elif factor.categorical or _kind(frame[name]) in LABELS:
             levels[name] = levels_of(name, frame[name])
     _check_size(parsed, levels)
-    names, matrix = _expand(frame, parsed, levels)
-    return Design(names, matrix, levels, tuple(terms))
+    names, matrix = _expand(frame, parsed, levels, constants)
+    return Design(names, matrix, levels, tuple(terms), constants)
+
+
+def _constants(factor: Factor, series: pd.Series[Any], is_declared: bool) -> tuple[float, float]:
+    """What ``center(x)`` or ``scale(x)`` subtracts, and what it divides by."""
+    if is_declared or _kind(series) not in NUMBERS:
+        refuse_moved(factor, f"{series.tolist()[0]!r} in {rows_named(series.index[:1].tolist())}")
+    values = _floats(series)
+    middle = float(values[0])
+    away = values - middle
+    mean = float(away.mean())
+    size = float(np.abs(away).max()) or 1.0  # squares of small numbers would be 0
+    sd = size * float(np.std(away / size, ddof=1)) if len(away) > 1 else 0.0
+    return constants_of(factor, middle + mean, sd)
+
+
+def constants_of(factor: Factor, mean: float, sd: float) -> tuple[float, float]:
+    """Constants of ``center(x)`` or ``scale(x)``, from the mean and the sd of the rows.
+
+    Raises
+    ------
+    DataError
+        If the sd to divide by is 0.
+    """
+    if factor.function == CENTER:
+        return mean, 1.0
+    if sd <= 8 * np.finfo(float).eps * abs(mean):
+        _refuse_constant(factor.column, f"{mean:g}")
+    return mean, sd
+
+
+def refuse_moved(factor: Factor, found: str) -> NoReturn:
+    """Refuse to subtract the mean of what is not numbers."""
+    raise DataError(
+        f"column {factor.column!r}: {factor} needs numbers; found {found}. Write the column by "
+        f"itself if it is categorical; of truth values make 0 and 1"
+    )
+
+
+def moved(terms: Sequence[str]) -> dict[str, Factor]:
+    """Columns of which the mean is subtracted, each as it is written."""
+    found = _distinct([factors(term) for term in terms])
+    return {factor.column: factor for factor in found if factor.is_moved}
 
 
 def declared_levels(
@@ -374,7 +427,10 @@ def _check_size(terms: Sequence[Term], levels: Mapping[str, Sequence[str]]) -> N
 
 
 def _expand(
-    frame: pd.DataFrame, terms: Sequence[Term], levels: Mapping[str, Sequence[str]]
+    frame: pd.DataFrame,
+    terms: Sequence[Term],
+    levels: Mapping[str, Sequence[str]],
+    constants: Constants,
 ) -> tuple[tuple[str, ...], Floats]:
     """Names and values of the columns that the terms stand for."""
     if not terms:
@@ -384,13 +440,13 @@ def _expand(
         {
             f"x{i}": _codes(name, frame[name], levels[name])
             if name in levels
-            else _numbers(name, frame[name])
+            else _moved_by(constants.get(name), _numbers(name, frame[name]))
             for i, name in enumerate(columns)
         }
     )
     written = [":".join(f"x{columns.index(f.column)}" for f in term) for term in terms]
     labels, matrix = _code(coded, written)
-    names = _names([_parts(label, columns, levels) for label in labels])
+    names = _names([_parts(label, columns, levels) for label in labels], terms)
     for name, values in zip(names, matrix.T, strict=True):
         _check_finite(name, frame.index, values)
     return names, matrix
@@ -411,7 +467,8 @@ def layout(
     -------
     names : tuple of str
     parts : list of tuple of (str, str or None)
-        A column of the data and None for its values, or a level and 1 where it has that level.
+        A column of the data and None for its values (less their mean where so written), or a
+        level and 1 where it has that level.
 
     Examples
     --------
@@ -436,7 +493,7 @@ def layout(
     written = [":".join(f"x{columns.index(f.column)}" for f in term) for term in parsed]
     labels, _ = _code(pd.DataFrame(example), written)
     parts = [_parts(label, columns, levels) for label in labels]
-    return _names(parts), parts
+    return _names(parts, parsed), parts
 
 
 def _code(coded: pd.DataFrame, terms: Sequence[str]) -> tuple[list[str], Floats]:
@@ -462,12 +519,21 @@ def _parts(
     return tuple(found)
 
 
-def _names(parts: Sequence[tuple[Part, ...]]) -> tuple[str, ...]:
+def _moved_by(constants: tuple[float, float] | None, values: Floats) -> Floats:
+    """Numbers less the first constant, divided by the second."""
+    return values if constants is None else (values - constants[0]) / constants[1]
+
+
+def _names(parts: Sequence[tuple[Part, ...]], terms: Sequence[Term]) -> tuple[str, ...]:
     """Names of the columns, such as ses:sex[M]; refuses a name that two would have."""
-    names = tuple(
-        ":".join(column if level is None else f"{column}[{level}]" for column, level in product)
-        for product in parts
-    )
+    functions = {f.column: f.function for f in _distinct(terms) if f.is_moved}
+
+    def name_of(column: str, level: str | None) -> str:
+        if level is not None:
+            return f"{column}[{level}]"
+        return f"{functions[column]}({column})" if column in functions else column
+
+    names = tuple(":".join(name_of(*part) for part in product) for product in parts)
     for name in names:
         if names.count(name) > 1:
             raise DataError(

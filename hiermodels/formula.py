@@ -1,8 +1,9 @@
 """Formulas in the notation of lme4: parsed, never evaluated.
 
 A formula may come from a file or from a web page, so that it is read as text from beginning to
-end: what stands in it are column names, ``C(column)``, 0 and 1, and the operators
-``~ + : * | / ( )``.  Anything else is refused here, before any other library sees it.
+end: what stands in it are column names, ``C(column)``, ``center(column)``, ``scale(column)``, 0 and
+1, and the operators ``~ + : * | / ( )``.  Anything else is refused here, before any other library
+sees it.
 
     outcome ~ covariates + (1 | outer/inner)
 """
@@ -37,9 +38,13 @@ _TOKEN = re.compile(
 
 _BARE = re.compile(r"[^\W\d]\w*")
 
+CATEGORY, CENTER, SCALE = "C", "center", "scale"
+FUNCTIONS = (CATEGORY, CENTER, SCALE)  # that are understood, each of one column
+_CALLS = "C(column), center(column) or scale(column)"
+
 _ALLOWED = (
-    "a formula holds column names, C(column), 0 or 1 and the signs ~ + : * | / ( ). Make any other "
-    "column in the data frame first, and use its name"
+    f"a formula holds column names, {_CALLS}, 0 or 1 and the signs ~ + : * | / ( ). Make any other "
+    f"column in the data frame first, and use its name"
 )
 _HINTS = {
     "-": "no term can be taken out, and the intercept is the model's grand mean. Write only the "
@@ -62,15 +67,26 @@ class Factor:
     Attributes
     ----------
     column : str
-    categorical : bool
-        Whether it is written ``C(column)``; a column of text is categorical without it.
+    function : {"", "C", "center", "scale"}
+        What it is written in: ``C(column)`` is categorical, as a column of text is without it;
+        ``center(column)`` has its mean subtracted, and ``scale(column)`` is divided by its sd, too.
     """
 
     column: str
-    categorical: bool = False
+    function: str = ""
+
+    @property
+    def categorical(self) -> bool:
+        """Whether it is written ``C(column)``."""
+        return self.function == CATEGORY
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether its mean is subtracted."""
+        return self.function in (CENTER, SCALE)
 
     def __str__(self) -> str:
-        return f"C({quote(self.column)})" if self.categorical else quote(self.column)
+        return f"{self.function}({quote(self.column)})" if self.function else quote(self.column)
 
 
 @dataclass(frozen=True)
@@ -173,7 +189,8 @@ def parse(formula: str) -> Formula:
     ----------
     formula : str
         ``outcome ~ terms``, with the terms joined by ``+``: columns, ``C(column)`` for numbers
-        that are categories, interactions ``a:b`` and ``a*b`` (which is ``a + b + a:b``),
+        that are categories, ``center(column)`` and ``scale(column)`` for numbers less their mean
+        (and divided by their sd), interactions ``a:b`` and ``a*b`` (which is ``a + b + a:b``),
         and at most one nest of groups, ``(1 | inner)`` or ``(1 | outer/inner)``; the latter may
         be written ``(1 | outer) + (1 | outer:inner)``.  The intercept is always there, and ``1``
         may say so.  Column names that are no identifiers stand in backticks.
@@ -226,13 +243,13 @@ def factors(term: str) -> tuple[Factor, ...]:
     Raises
     ------
     SpecError
-        If it is not a single term: a column, ``C(column)`` or an interaction ``a:b``.
+        If it is not a single term: a column, a function of one or an interaction ``a:b``.
     """
     tokens = _tokenize(term)
     terms = _sum(tokens, None) if tokens else []
     if len(terms) != 1:
         raise SpecError(
-            f"covariates: expected a column, C(column) or an interaction a:b; found {term!r}. Give "
+            f"covariates: expected a column, {_CALLS}, or an interaction a:b; found {term!r}. Give "
             f"each term by itself"
         )
     return terms[0]
@@ -298,11 +315,12 @@ def _tokenize(formula: str) -> list[_Token]:
 
 
 def _check_call(token: _Token, following: _Token) -> None:
-    """Refuse calls; ``C(column)`` looks like one."""
-    if following.sign == "(" and token.is_column and (token.kind, token.text) != ("name", "C"):
+    """Refuse calls of functions that are not understood."""
+    is_known = token.kind == "name" and token.text in FUNCTIONS
+    if following.sign == "(" and token.is_column and not is_known:
         _span([token, following]).refuse(
-            "functions are not applied in a formula. Make the column in the data frame first, and "
-            "use its name"
+            f"of functions, {_CALLS} are understood. Make any other column in the data frame "
+            f"first, and use its name"
         )
 
 
@@ -384,12 +402,12 @@ def _interaction(tokens: Sequence[_Token]) -> _Terms:
 
 
 def _atom(tokens: Sequence[_Token]) -> _Terms:
-    """Read a column, ``C(column)``, or terms in parentheses."""
+    """Read a column, a function of one, or terms in parentheses."""
     first = tokens[0]
     if len(tokens) == 1 and first.is_column:
         return [(Factor(first.text),)]
     if len(tokens) > 1 and first.is_column and tokens[1].sign == "(":
-        return [(_category(tokens),)]
+        return [(_call(tokens),)]
     if first.sign == "(" and _closes_at_end(tokens):
         return _sum(tokens[1:-1], first)
     for token in tokens:
@@ -399,17 +417,21 @@ def _atom(tokens: Sequence[_Token]) -> _Terms:
             )
         if token.kind == "number":
             token.refuse("a number is no covariate. 1 stands for the intercept, by itself")
-    _span(tokens).refuse("expected a column name, C(column), or terms joined by + : *")
+    _span(tokens).refuse(f"expected a column name, {_CALLS}, or terms joined by + : *")
 
 
-def _category(tokens: Sequence[_Token]) -> Factor:
-    """Read ``C(column)``."""
+def _call(tokens: Sequence[_Token]) -> Factor:
+    """Read a function of one column."""
+    function = tokens[0].text
     if len(tokens) != 4 or not tokens[2].is_column:
-        _span(tokens).refuse(
-            "C(…) takes one column. Its reference is the first level; to choose another, make the "
-            "column categorical in the data frame, with that level first"
+        more = (
+            "Its reference is the first level; to choose another, make the column categorical in "
+            "the data frame, with that level first"
+            if function == CATEGORY
+            else "Make any other column in the data frame first, and use its name"
         )
-    return Factor(tokens[2].text, categorical=True)
+        _span(tokens).refuse(f"{function}(…) takes one column. {more}")
+    return Factor(tokens[2].text, function)
 
 
 def _cross(left: _Terms, right: _Terms) -> _Terms:

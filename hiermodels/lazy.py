@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 
 from hiermodels.data import LEAVE_OUT, Frame, Missing, Roles, infer_roles, nest, require_missing
 from hiermodels.design import (
+    Constants,
     Design,
     Part,
+    constants_of,
     declared_levels,
     layout,
     level_text,
     levels_of,
+    moved,
+    refuse_moved,
     term_columns,
 )
 from hiermodels.errors import DataError, SpecError
@@ -62,8 +66,9 @@ def aggregate_lazily(
     more query, of two reads, takes deviations from each group's own mean.
 
     Where something is missing or out of range, and always with standard errors, categorical
-    covariates or interactions, a query over all rows comes first, for gaps, ranges and means; two,
-    if rows are left out; and one for the levels of each categorical covariate.
+    covariates, interactions, ``center`` or ``scale``, a query over all rows comes first, for gaps,
+    ranges and means; two, if rows are left out; one for the levels of each categorical covariate;
+    and one for the constants of ``center`` and ``scale``.
 
     A query by groups returns a row for each innermost one, of its labels and at most
     ``5 + 4q + (q + 1)(q + 2)/2`` numbers with q columns of covariates.
@@ -108,7 +113,7 @@ def _aggregated(
     numbers = [name for name in term_columns(covariates) if name not in categorical]
     numbers = [roles.outcome, *([roles.se] if roles.se else []), *numbers]
     _require_numbers(columns, numbers)
-    simple = not categorical and not roles.se
+    simple = not categorical and not roles.se and not moved(covariates)
     found = _at_first_sight(columns, roles, numbers, covariates) if simple else None
     if found is None:
         declared = declared_levels(levels, term_columns(covariates))
@@ -168,12 +173,15 @@ def _after_checks(
     levels = _levels(frame, categorical, declared)
     known = {name: tuple(values) for name, values in levels.items()}
     names, parts = layout(terms, known)
-    x = [_column(columns, product, levels) for product in parts]
+    constants = _constants(frame, terms, middles)
+    x = [_column(columns, product, levels, constants) for product in parts]
     rows = _rows(frame, columns, roles, [*x, _number(roles.outcome)])
-    point = [*(_middle(product, middles) for product in parts), middles[roles.outcome]]
+    inside = middles | dict.fromkeys(constants, 0.0)
+    point = [*(_middle(product, inside) for product in parts), middles[roles.outcome]]
     sums = _with_all_digits(_sums_around_point(rows, roles, point), rows, roles)
     _check_unchanged(kept, int(sums.count.sum()))
-    return sums, Design(names, np.empty((0, len(names))), known, tuple(terms)), dropped
+    design = Design(names, np.empty((0, len(names))), known, tuple(terms), constants)
+    return sums, design, dropped
 
 
 class LazyColumns:
@@ -247,6 +255,9 @@ def _categorical(
     """Covariates that are categorical: by type, as ``C(column)`` or with declared levels."""
     declared = declared_levels(levels, term_columns(terms))
     parts = {factor.column: factor for term in terms for factor in factors(term)}
+    for name, factor in moved(terms).items():
+        if name in declared or not columns.schema[name].is_numeric():
+            refuse_moved(factor, f"the type {columns.schema[name]}")
     return [
         name
         for name, factor in parts.items()
@@ -366,14 +377,44 @@ def _levels(
     return found
 
 
+def _constants(
+    frame: nw.LazyFrame[Any], terms: Sequence[str], middles: Mapping[str, float]
+) -> Constants:
+    """Constants of ``center(x)`` and ``scale(x)``, in one query for all of them."""
+    written = moved(terms)
+    if not written:
+        return {}
+    away = {f"d{i}": _number(name) - middles[name] for i, name in enumerate(written)}
+    squares = {f"s{i}": nw.col(f"d{i}") * nw.col(f"d{i}") for i in range(len(written))}
+    sums = frame.select(**away).with_columns(**squares)
+    total = [nw.col(name).sum() for name in (*away, *squares)]
+    (found,) = _collected(sums.select(nw.len().alias("rows"), *total)).iter_rows(named=True)
+    rows = int(found["rows"])
+    constants = {}
+    for i, (name, factor) in enumerate(written.items()):
+        shift = found[f"d{i}"] / rows
+        around = max(found[f"s{i}"] - rows * shift**2, 0.0)
+        sd = float(np.sqrt(around / max(rows - 1, 1)))
+        constants[name] = constants_of(factor, middles[name] + shift, sd)
+    return constants
+
+
 def _column(
     columns: LazyColumns,
     product: tuple[Part, ...],
     levels: Mapping[str, Mapping[str, list[Any]]],
+    constants: Constants,
 ) -> nw.Expr:
     """A column of the design: a product of numbers and of indicators of levels."""
+
+    def numbers(name: str) -> nw.Expr:
+        if name not in constants:
+            return _number(name)
+        mean, unit = constants[name]
+        return (_number(name) - mean) / unit
+
     factors_ = [
-        _number(name)
+        numbers(name)
         if level is None
         else nw.when(columns.label(name).is_in(levels[name][level]))
         .then(nw.lit(1.0))

@@ -419,6 +419,15 @@ def _require_alike(a: SufficientStatistics, b: SufficientStatistics) -> None:
                 f"{listed(theirs or ())} in the other: their columns differ. Declare all levels "
                 f"for each part, SufficientStatistics.of(…, levels={{{name!r}: […]}})"
             )
+    for name in a.design.constants:
+        first, second = a.design.constants[name], b.design.constants[name]
+        if first != second:
+            raise SpecError(
+                f"covariate {name!r} is written with center or scale, which take the mean and the "
+                f"sd from the rows at hand: {first} in one part and {second} in the other. Make "
+                f"the column with the same numbers in each part, such as data[{name!r}] - "
+                f"{first[0]:.6g}, and use its name"
+            )
     for name, mine, theirs in zip(a.roles.groups, a.own_labels, b.own_labels, strict=True):
         if (mine.dtype.kind in "iu") != (theirs.dtype.kind in "iu"):
             raise SpecError(

@@ -442,9 +442,10 @@ def _pack(value: Any, name: str, arrays: dict[str, Any]) -> Any:
             f"{value!r} in {name} cannot be stored: a file holds numbers and text, and these "
             f"priors: {', '.join(PRIORS)}"
         )
-    parts = {
+    parts = {  # an empty mapping that is the default is left out: earlier versions read the file
         field.name: _pack(getattr(value, field.name), f"{name}.{field.name}", arrays)
         for field in fields(kind)
+        if not (field.default_factory is dict and not getattr(value, field.name))
     }
     return {"class": kind.__name__, "fields": parts}
 

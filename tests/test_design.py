@@ -6,6 +6,7 @@ import datetime
 import itertools
 from decimal import Decimal
 
+import formulaic
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -269,9 +270,50 @@ def test_a_column_as_a_number_and_as_a_category():
     refuse("both as year and as C\\(year\\)", make, "year + C(year)", error=hm.SpecError)
 
 
+MOVED = "center(age) + scale(`class size`) + sex + center(age):sex + scale(`class size`):ses"
+
+
+def test_center_and_scale_are_those_of_formulaic():
+    """Its transforms keep the constants of the rows that they saw first, as R's predict does."""
+    frame = FRAME.rename(columns={"class size": "size"})
+    design = make(MOVED.replace("`class size`", "size"), frame)
+    assert design.names == (
+        *("center(age)", "scale(size)", "sex[M]"),
+        *("center(age):sex[M]", "scale(size):ses"),
+    )
+    theirs = formulaic.model_matrix(
+        "center(age) + scale(size) + sex + center(age):sex + scale(size):ses", frame
+    )
+    np.testing.assert_allclose(design.matrix, theirs.iloc[:, 1:], atol=1e-14)
+    other = frame[:7].assign(age=lambda df: df["age"] + 100, size=5)
+    again = theirs.model_spec.get_model_matrix(other).iloc[:, 1:]
+    np.testing.assert_allclose(design.apply(other), again, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("size", [1e-150, 1e-3, 1e140])
+@pytest.mark.parametrize("away", [0.0, 1e6])
+def test_scaled_numbers_have_mean_0_and_sd_1(size, away):
+    column = make("scale(ses)", FRAME.assign(ses=size * (FRAME["ses"] + away))).matrix[:, 0]
+    assert abs(column.mean()) < 1e-15 * (1 + away)
+    assert column.std(ddof=1) == pytest.approx(1, abs=1e-15 * (1 + away))
+
+
+def test_center_and_scale_need_numbers_that_vary():
+    for name in LABELS:
+        refuse(
+            rf"'{name}': center\({name}\) needs numbers; found .* in row 100",
+            make,
+            f"center({name})",
+        )
+    refuse("column 'ses' is constant: it is 2", make, "scale(ses)", FRAME.assign(ses=2.0))
+    refuse("column 'ses' is constant", make, "scale(ses)", FRAME[:1])
+    message = r"both as age and as center\(age\)"
+    refuse(message, make, "age + center(age):ses", error=hm.SpecError)
+
+
 def test_terms_that_are_no_terms():
     refuse("Give each term by itself", build, FRAME, ["ses*sex"], error=hm.SpecError)
-    refuse("functions are not applied", build, FRAME, ["log(ses)"], error=hm.SpecError)
+    refuse("of functions, C", build, FRAME, ["log(ses)"], error=hm.SpecError)
 
 
 def test_coefficients_of_one_name():

@@ -65,6 +65,7 @@ CASES = {
     "numbers": {"formula": "y ~ ses + size + (1 | school/room)"},
     "categories": {"formula": "y ~ sex + old + C(grade) + ses:sex + (1 | school)"},
     "interactions": {"formula": "y ~ sex:C(grade) + (1 | school)"},
+    "moved": {"formula": "y ~ center(count)*sex + scale(ses) + (1 | school)"},
     "known errors": {"formula": "y ~ ses + sex + (1 | school)", "se": "se"},
     "a row each": {"formula": "y ~ ses + (1 | pupil)", "se": "se"},
 }
@@ -106,6 +107,9 @@ def assert_same_statistics(found, expected, tolerance: float = 1e-12) -> None:
     assert found.design.names == expected.design.names
     assert found.design.levels == expected.design.levels
     assert found.design.terms == expected.design.terms
+    assert found.design.constants.keys() == expected.design.constants.keys()
+    for name, constants in expected.design.constants.items():
+        assert found.design.constants[name] == pytest.approx(constants, rel=tolerance)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -147,8 +147,23 @@ def test_a_formula_library_never_sees_what_is_refused(monkeypatch):
 
 
 def test_calls_say_what_to_do():
-    refuse("y ~ log(x)", "Make the column in the data frame first, and use its name")
+    refuse("y ~ log(x)", "Make any other column in the data frame first, and use its name")
     refuse("y ~ x ** 2", "Make the column in the data frame first, and use its name")
+    for formula in ("y ~ log(x)", "y ~ x[0]", "y ~ a(b)"):
+        refuse(formula, "C(column), center(column) or scale(column)")
+
+
+@pytest.mark.parametrize("term", ["center()", "scale(x + z)", "center(C(x))", "scale(x:z)"])
+def test_center_and_scale_take_one_column(term):
+    refuse(f"y ~ {term}", f"{term.split('(')[0]}(…) takes one column")
+
+
+def test_center_and_scale_are_written_as_they_are_read():
+    parsed = parse("y ~ center(year)*sex + scale(`class size`) + center + (1 | g)")
+    terms = ("center(year)", "sex", "scale(`class size`)", "center", "center(year):sex")
+    assert parsed.terms == terms
+    assert parsed.columns == ("year", "sex", "class size", "center")
+    assert parse(str(parsed)) == parsed
 
 
 @pytest.mark.parametrize("formula", ["y ~ 0 + x", "y ~ x + 0", "y ~ 0"])
@@ -265,7 +280,7 @@ def test_enormous_formulas_are_refused_quickly():
 
 
 def test_a_term_taken_apart():
-    assert factors("ses:C(`a b`)") == (Factor("ses"), Factor("a b", categorical=True))
+    assert factors("ses:C(`a b`)") == (Factor("ses"), Factor("a b", "C"))
     assert list(map(str, factors("`a b`"))) == ["`a b`"]
 
 

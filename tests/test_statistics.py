@@ -172,6 +172,19 @@ def test_parts_of_other_columns_are_refused(change, message):
         first + second
 
 
+def test_parts_that_were_centred_each_for_itself_are_refused():
+    frame = pupils().drop(columns="se")
+    for function in ("center", "scale"):
+        formula = f"y ~ {function}(ses) + (1 | school)"
+        first, second = (SufficientStatistics.of(part, formula) for part in (frame[:9], frame[9:]))
+        with pytest.raises(
+            hm.SpecError, match=r"'ses' is written with center or scale.*data\['ses'"
+        ):
+            first + second
+    whole = SufficientStatistics.of(frame, formula)
+    assert_same_posterior(hm.reference(whole), hm.reference(frame, formula), 1e-9)
+
+
 def test_parts_with_other_levels_are_refused_unless_all_are_declared():
     frame = pupils().drop(columns="se")
     frame["track"] = np.resize(["a", "b", "c"], len(frame))

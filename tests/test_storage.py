@@ -44,7 +44,7 @@ def pupils() -> pd.DataFrame:
     )
 
 
-FORMULA = "`test score` ~ ses * sex + C(year) + (1 | `school name`/`class no`)"
+FORMULA = "`test score` ~ scale(ses) * sex + C(year) + (1 | `school name`/`class no`)"
 THREE = {"draws": 60, "random_seed": 2, "priors": {"beta": hm.Normal(0, np.float64(0.1) * 3)}}
 POPULATION = {"outcome": "y", "groups": [], "se": None, "random_seed": 4}
 
