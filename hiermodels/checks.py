@@ -66,9 +66,9 @@ def check(posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = Non
     """Compare test statistics of the data with their posterior predictive distributions.
 
     At each level: the largest and the smallest of the units' means, and their sd (for inner
-    groups around their outer unit's mean); and the sd of the rows within groups, in units of
-    their standard errors where these are known.  Means are weighted by ``1/se²`` where standard
-    errors are known.
+    groups around their outer unit's mean), or the mean of a single unit; and the sd of the rows
+    within groups, in units of their standard errors where these are known.  Means are weighted by
+    ``1/se²`` where standard errors are known.
 
     Parameters
     ----------
@@ -223,12 +223,9 @@ def _statistics(
     """Statistics from groups' means (..., g) and standardised scatter (...)."""
     spec, tree = posterior.spec, standard.tree
     inner, *outer = reversed(spec.groups)
-    found = {
-        f"largest {inner} mean": means.max(axis=-1),
-        f"smallest {inner} mean": means.min(axis=-1),
-    }
+    found = _extremes(inner, means)
     if not outer:
-        found[f"sd of {inner} means"] = means.std(axis=-1, ddof=1)
+        found |= _spread(inner, means)
     for name in outer:
         parent = tree.parent(0)
         first, freedom = starts(parent), len(parent) - tree.sizes[1]
@@ -238,14 +235,27 @@ def _statistics(
             found[f"sd of {inner} means within {name}"] = np.sqrt(squares / freedom)
         total = np.add.reduceat(means * tree.weight, first, axis=-1)
         upper = total / np.add.reduceat(tree.weight, first)
-        found[f"largest {name} mean"] = upper.max(axis=-1)
-        found[f"smallest {name} mean"] = upper.min(axis=-1)
-        found[f"sd of {name} means"] = upper.std(axis=-1, ddof=1)
+        found |= _extremes(name, upper) | _spread(name, upper)
     freedom = tree.n_rows - tree.sizes[0]
     if freedom:
         unit, text = (1.0, ", in se") if spec.se else (standard.scale, "")
         found[f"sd of rows within {inner}{text}"] = unit * np.sqrt(scatter / freedom)
     return found
+
+
+def _extremes(name: str, means: Floats) -> dict[str, Floats]:
+    """Largest and smallest of a level's means (..., u), or the only one."""
+    if means.shape[-1] == 1:
+        return {f"{name} mean": means[..., 0]}
+    return {
+        f"largest {name} mean": means.max(axis=-1),
+        f"smallest {name} mean": means.min(axis=-1),
+    }
+
+
+def _spread(name: str, means: Floats) -> dict[str, Floats]:
+    """Sd of a level's means (..., u), which a single one has not."""
+    return {f"sd of {name} means": means.std(axis=-1, ddof=1)} if means.shape[-1] > 1 else {}
 
 
 def with_replicates(

@@ -81,8 +81,8 @@ def variance_components(reference: ReferencePosterior, ci_prob: float = CI_PROB)
 def typical_se(data: GroupedData) -> float:
     """Root of a typical sampling variance, ``(N − 1) Σw / ((Σw)² − Σw²)`` with ``w = 1/se²``.
 
-    With equal standard errors it is theirs.  The share of the groups' variance in the sum of both
-    is then I².
+    With equal standard errors, or a single row, it is theirs.  The share of the groups' variance in
+    the sum of both is then I².
 
     References
     ----------
@@ -91,6 +91,8 @@ def typical_se(data: GroupedData) -> float:
     se = require_rows(data, "the typical standard error").se
     assert se is not None
     smallest = se.min()
+    if len(se) == 1:
+        return float(smallest)
     weight = (smallest / se) ** 2
     total = weight.sum()
     return float(smallest * np.sqrt((len(weight) - 1) * total / (total**2 - (weight**2).sum())))

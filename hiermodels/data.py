@@ -98,7 +98,7 @@ class GroupedData(ABC):
     @property
     @abstractmethod
     def outcome_sd(self) -> float:
-        """Sd of the outcome over all rows."""
+        """Sd of the outcome over all rows; 0 for a single one."""
 
     @property
     @abstractmethod
@@ -184,8 +184,8 @@ class GroupedRows(GroupedData):
 
     @property
     def outcome_sd(self) -> float:
-        """Sd of the outcome over all rows."""
-        return float(np.std(self.y, ddof=1))
+        """Sd of the outcome over all rows; 0 for a single one."""
+        return float(np.std(self.y, ddof=1)) if len(self.y) > 1 else 0.0
 
     @property
     def mean_covariates(self) -> Floats:
@@ -488,13 +488,12 @@ def _check_distinct(name: str, labels: NDArray[Any]) -> None:
 
 
 def check_groups(data: GroupedData) -> None:
-    """Refuse groups that cannot be compared, or labels that are not nested.
+    """Refuse labels that are not nested.
 
     Raises
     ------
     DataError
-        If a level has a single unit, if labels stand under some parents as if by mistake, or if
-        two units would have one name.
+        If labels stand under some parents as if by mistake, or if two units would have one name.
     """
     names = data.roles.groups
     for level in range(1, len(names)):
@@ -502,12 +501,6 @@ def check_groups(data: GroupedData) -> None:
         if len(np.unique(own)) < len(own):
             _check_numbering(names[level - 1 : level + 1], parent, own, data.labels[level - 1])
             _check_distinct(names[level], data.labels[level])
-    for name, labels in zip(names, data.labels, strict=True):
-        if len(labels) < 2:
-            raise DataError(
-                f"column {name!r} has one group only, {short(labels[0])}: a hierarchical model "
-                f"compares groups and needs at least two at each level"
-            )
 
 
 def _check_shared(frame: Frame, data: GroupedRows) -> None:

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiermodels.errors import ImproperPosteriorError
-from hiermodels.gaussian import Floats
+from hiermodels.gaussian import Floats, Tree
 from hiermodels.priors import VariancePrior
 from hiermodels.spec import Spec
 from hiermodels.sufficient import Standardized
@@ -105,6 +105,7 @@ def check(spec: Spec, data: Standardized) -> Tails:
     names = spec.spreads if spec.se else ("sigma", *spec.spreads)
     flat = _flat_directions(spec, data)
     intercept_is_flat = not spec.coefficient_prior(spec.intercept).is_proper
+    _check_single_units(spec, data.tree, int(intercept_is_flat))
     if not spec.se:
         _check_residual(spec, data)
     tails: dict[str, float] = {}
@@ -141,6 +142,18 @@ def _flat_directions(spec: Spec, data: Standardized) -> Floats:
 
 def _rank(matrix: Floats) -> int:
     return int(np.linalg.matrix_rank(matrix, tol=RANK_TOLERANCE)) if matrix.size else 0
+
+
+def _check_single_units(spec: Spec, tree: Tree, spent: int) -> None:
+    """A level with a single unit, which is compared with nothing, needs a proper prior."""
+    for name, units, column in zip(spec.spreads, tree.sizes, reversed(spec.groups), strict=True):
+        prior = spec.variance_prior(name)
+        if units == 1 and prior.upper_tail >= (1 - spent) / 2:
+            raise ImproperPosteriorError(
+                f"the posterior does not exist: column {column!r} has one group only, which says "
+                f"nothing of {name}, and {prior} on {name} is not proper. Give {name} a proper "
+                f"prior, such as priors={{{name!r}: …}} with HalfNormal(sd=…), or add data."
+            )
 
 
 def _check_residual(spec: Spec, data: Standardized) -> None:

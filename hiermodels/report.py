@@ -199,7 +199,7 @@ def _roles(data: GroupedRows) -> Iterator[tuple[str, str]]:
     roles, sizes = data.roles, np.bincount(data.group)
     dropped = f", after {data.dropped:,} with missing values were dropped" if data.dropped else ""
     yield "rows", f"{len(data.y):,}{dropped}"
-    mean = f"mean {shown(data.y.mean())}, sd {shown(data.y.std(ddof=1))}"
+    mean = f"mean {shown(data.y.mean())}, sd {shown(data.outcome_sd)}"
     yield "outcome", f"{roles.outcome}: {_range(data.y)}, {mean}"
     for name, labels in zip(roles.groups, data.labels, strict=True):
         yield "groups", f"{name}: {len(labels):,}"

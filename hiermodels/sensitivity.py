@@ -143,9 +143,9 @@ def sensitivity(
         For each alternative a name and the priors that it changes, such as ``{"sceptical":
         {"tau": hm.HalfNormal(2)}}``.  By default each group-level sd in turn is given
         :class:`FlatVariance`, :class:`FlatSD`, :class:`HalfNormal` and :class:`HalfCauchy` with
-        the sd of the outcome for their scale (all rows, two digits), and the notorious
-        ``InverseGamma(0.001, 0.001)``; of these, those under which the posterior does not exist
-        are left out, with a note.
+        the sd of the outcome for their scale (all rows, two digits; not where that is 0), and the
+        notorious ``InverseGamma(0.001, 0.001)``; of these, those under which the posterior does
+        not exist are left out, with a note.
     baseline : mapping of str to Prior, optional
         The priors that all alternatives start from and are compared with: ``priors`` of
         :func:`hiermodels.fit`.
@@ -232,13 +232,8 @@ def compare_priors(
 def default_alternatives(spec: Spec, data: GroupedData) -> dict[str, dict[str, Prior]]:
     """Other priors of each group-level sd, from the top downwards: see :func:`sensitivity`."""
     scale = float(f"{data.outcome_sd:.{DIGITS}g}")
-    others: list[VariancePrior] = [
-        FlatVariance(),
-        FlatSD(),
-        HalfNormal(scale),
-        HalfCauchy(scale),
-        InverseGamma(0.001, 0.001),
-    ]
+    scaled: list[VariancePrior] = [HalfNormal(scale), HalfCauchy(scale)] if scale else []
+    others = [FlatVariance(), FlatSD(), *scaled, InverseGamma(0.001, 0.001)]
     return {
         f"{name} ~ {prior}": {name: prior}
         for name in reversed(spec.spreads)

@@ -191,7 +191,7 @@ class SufficientStatistics(GroupedData):
     def outcome_sd(self) -> float:
         """Sd of the outcome over all rows, which only rows of equal weight leave behind."""
         self._require_equal_weights("the sd of the outcome")
-        return float(np.sqrt(self.total[1][-1, -1] / (self.n_rows - 1)))
+        return float(np.sqrt(self.total[1][-1, -1] / max(self.n_rows - 1, 1)))
 
     @property
     def mean_covariates(self) -> Floats:
@@ -268,8 +268,7 @@ class SufficientStatistics(GroupedData):
         Raises
         ------
         DataError
-            If a level has a single unit, if labels are not nested, or if the coefficients of the
-            covariates cannot be told apart.
+            If labels are not nested, or if the coefficients of the covariates cannot be told apart.
         """
         check_groups(self)
         varies = self.varies_within | (self.mean != self.mean[0]).any(axis=0)

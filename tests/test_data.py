@@ -164,10 +164,6 @@ def test_an_empty_frame(schools):
     refuse(schools.iloc[:0], "the frame is empty")
 
 
-def test_one_group(schools):
-    refuse(schools.assign(school="A"), "column 'school' has one group only, 'A'", **GIVEN)
-
-
 def test_labels_that_repeat_are_questioned_where_groups_were_inferred(schools):
     twice = schools.assign(school=list("ABCDEFGA"))
     refuse(twice, r"label 'A' stands in rows 0, 7, .* say groups=\['school'\]")

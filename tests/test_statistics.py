@@ -149,7 +149,7 @@ def test_parts_may_hold_a_single_group_each():
 def test_a_part_alone_is_refused_when_it_is_fitted():
     frame = pupils().drop(columns="se")
     part = SufficientStatistics.of(frame[frame["school"] == "s1"], **CASES["three levels"])
-    with pytest.raises(hm.DataError, match="one group only"):
+    with pytest.raises(hm.ImproperPosteriorError, match="column 'school' has one group only"):
         hm.reference(part)
 
 

@@ -259,7 +259,7 @@ def test_too_few_groups_at_a_level(schools, rooms, failing):
 
 def test_one_school_only():
     data = pupils(n_schools=1)
-    with pytest.raises(hm.DataError, match="column 'school' has one group only"):
+    with pytest.raises(hm.ImproperPosteriorError, match="column 'school' has one group only"):
         hm.reference(data, **ROLES)
 
 
