@@ -46,6 +46,8 @@ MOST_NODES = 1024  # nodes that are worked on at a time
 FEW = 2  # times fewer weights that have to stand for others, to be worth it
 DENSE = 8  # numbers for each group that a table of sums may have and still be a plain array
 GROUPS_PER_STREAM = 16  # groups that share a random stream
+WIDEST_RATIO = 1e4  # of prior sds of coefficients whose precisions are added to the data's
+SMALLEST_SHARE = 1e-8  # of a direction in the information of the data that is not rounding, a root
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,8 @@ class Coefficients:
         Prior precision of β.
     log_normalizer : float
         Logarithm of the factor before the exponential in the prior density of β.
+    factor : (r, q), optional
+        A matrix with ``factor'factor = precision``, a row for each coefficient with a normal prior.
     """
 
     root_row: Floats
@@ -198,11 +202,23 @@ class Coefficients:
     mean: Floats
     precision: Floats
     log_normalizer: float = 0.0
+    factor: Floats | None = None
 
     @classmethod
     def flat(cls, q: int = 0) -> Coefficients:
         """Flat priors on the intercept and on q coefficients."""
         return cls(np.zeros(q + 1), 0.0, np.zeros(q), np.zeros((q, q)))
+
+    @cached_property
+    def is_graded(self) -> bool:
+        """Whether priors of some β are flat, or far wider than others.
+
+        The information in the data, added to such a precision, would lose its digits.
+        """
+        if self.factor is None or not len(self.factor):
+            return False
+        size = np.linalg.svd(self.factor, compute_uv=False)
+        return len(size) < len(self.mean) or size[0] > WIDEST_RATIO * size[-1]
 
     def less(self, anchor: Floats) -> Coefficients:
         """Priors of the intercept and of ``β − anchor``, as rows of residuals have them."""
@@ -446,6 +462,31 @@ def _integrate_coefficients(
             beta=quadratic[:, 0, :0],
             beta_covariance=quadratic[:, :0, :0],
         )
+    if prior.is_graded:
+        solved = _solve_with_factor(quadratic, prior)
+    else:
+        solved = _solve_normal_equations(quadratic, prior)
+    log_density = log_density + prior.log_normalizer + 0.5 * q * LOG_2PI
+    log_density -= 0.5 * (solved.log_det + solved.square)
+    return Upward(log_density, pooled, solved.beta, solved.covariance)
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """β given the variances: mean (n, q) and covariance (n, q, q), and what is left at the mean.
+
+    ``log_det`` (n,) is that of the precision, ``square`` (n,) the sum of squares that remains.
+    """
+
+    beta: Floats
+    covariance: Floats
+    log_det: Floats
+    square: Floats
+
+
+def _solve_normal_equations(quadratic: Floats, prior: Coefficients) -> _Solved:
+    """Solve ``T_xx β = T_xy``, with T_xx scaled to a diagonal of 1."""
+    q = len(prior.mean)
     weighted = prior.precision @ prior.mean
     t_xx = quadratic[:, :q, :q] + prior.precision
     t_xy = quadratic[:, :q, q] + weighted
@@ -454,10 +495,40 @@ def _integrate_coefficients(
     correlation = t_xx / size[:, :, None] / size[:, None, :]
     covariance = np.linalg.inv(correlation) / size[:, :, None] / size[:, None, :]
     beta = np.einsum("nij,nj->ni", covariance, t_xy)
-    log_density = log_density + prior.log_normalizer + 0.5 * q * LOG_2PI
-    log_density -= 0.5 * np.linalg.slogdet(correlation)[1] + np.log(size).sum(axis=1)
-    log_density -= 0.5 * (t_yy - np.einsum("ni,ni->n", t_xy, beta))
-    return Upward(log_density, pooled, beta, covariance)
+    log_det = np.linalg.slogdet(correlation)[1] + 2 * np.log(size).sum(axis=1)
+    return _Solved(beta, covariance, log_det, t_yy - np.einsum("ni,ni->n", t_xy, beta))
+
+
+def _solve_with_factor(quadratic: Floats, prior: Coefficients) -> _Solved:
+    """The same by least squares on the rows ``[root; factor]``, where ``root`` is that of the data.
+
+    The data and a prior may differ by many more orders of magnitude than digits: they are not
+    added, and in square roots it is half as many.
+    """
+    assert prior.factor is not None
+    n, q = len(quadratic), len(prior.mean)
+    size = np.sqrt(np.einsum("nii->ni", quadratic[:, :q, :q]))
+    size = np.where(size > 0, size, 1.0)
+    share, axes = np.linalg.eigh(quadratic[:, :q, :q] / size[:, :, None] / size[:, None, :])
+    share = np.sqrt(np.maximum(share, 0.0))
+    loading = np.einsum("nij,ni->nj", axes, quadratic[:, :q, q] / size)
+    loading = np.divide(loading, share, out=np.zeros_like(loading), where=share > SMALLEST_SHARE)
+    rows = np.zeros((n, q + len(prior.factor), q + 1))
+    rows[:, :q, :q] = share[:, :, None] * axes.swapaxes(1, 2) * size[:, None, :]
+    rows[:, :q, q] = loading
+    rows[:, q:, :q] = prior.factor
+    rows[:, q:, q] = prior.factor @ prior.mean
+    triangle = np.linalg.qr(rows, mode="r")
+    inverse = np.linalg.inv(triangle[:, :q, :q])
+    square = quadratic[:, q, q] - (loading**2).sum(axis=1)
+    if triangle.shape[1] > q:
+        square += triangle[:, q, q] ** 2
+    return _Solved(
+        beta=np.einsum("nij,nj->ni", inverse, triangle[:, :q, q]),
+        covariance=inverse @ inverse.swapaxes(1, 2),
+        log_det=2 * np.log(np.abs(np.einsum("nii->ni", triangle[:, :q, :q]))).sum(axis=1),
+        square=square,
+    )
 
 
 def log_likelihood(tree: Tree, variances: Variances, prior: Coefficients) -> Floats:

@@ -94,6 +94,7 @@ class Marginal:
             mean=np.linalg.solve(transform, means),
             precision=transform.T @ (precisions[:, None] * transform),
             log_normalizer=float(log_normalizer + np.linalg.slogdet(transform)[1]),
+            factor=np.sqrt(precisions[precisions > 0])[:, None] * transform[precisions > 0],
         )
 
     @cached_property
