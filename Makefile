@@ -20,8 +20,8 @@ help: ## Show this list
 demo: $(STAMP) ## Solve an example, exactly and by NUTS
 	@$(VENV)/bin/hiermodels demo $(ARGS)
 
-test: $(STAMP) ## Run the tests; ARGS="-k exact" chooses some of them
-	@$(RUN) pytest $(ARGS)
+test: $(STAMP) ## Run the tests on all cores; ARGS="-k exact" chooses some of them
+	@$(RUN) pytest -n auto --dist worksteal $(ARGS)
 
 engines: $(ENGINES_STAMP) ## Run the tests of Dask, Ibis and Spark; these need Java
 	@$(ENGINES)/bin/python -m pytest -m engines $(ARGS)

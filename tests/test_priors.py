@@ -37,7 +37,7 @@ PROPER = {
 ALL = [*PROPER, hm.FlatVariance(), hm.FlatSD(), Jeffreys()]
 
 
-@pytest.mark.parametrize(("prior", "law"), PROPER.items(), ids=str)
+@pytest.mark.parametrize(("prior", "law"), PROPER.items(), ids=map(str, PROPER))
 def test_density_is_scipys(prior, law):
     tau = np.array([1e-3, 0.1, 1.0, 3.0, 20.0])
     np.testing.assert_allclose(prior.log_density(tau), law.logpdf(tau), rtol=1e-12)
@@ -128,7 +128,7 @@ def on_own_scale(prior, sd):
 
 
 @pytest.mark.parametrize("draw", [None, hm.VariancePrior.draw], ids=["own", "tabulated"])
-@pytest.mark.parametrize(("prior", "law"), PROPER.items(), ids=str)
+@pytest.mark.parametrize(("prior", "law"), PROPER.items(), ids=map(str, PROPER))
 def test_draws_follow_the_density(prior, law, draw):
     """Those that a prior makes itself, and those that are made from its density."""
     rng = np.random.default_rng(1)
@@ -153,7 +153,7 @@ class Levels:
         return (np.arange(size) + 0.5) / size
 
 
-@pytest.mark.parametrize(("prior", "law"), PROPER.items(), ids=str)
+@pytest.mark.parametrize(("prior", "law"), PROPER.items(), ids=map(str, PROPER))
 def test_tables_invert_the_distribution_function(prior, law):
     """To the error of the trapezoid rule on 4,001 places."""
     drawn = on_own_scale(prior, hm.VariancePrior.draw(prior, 1000, Levels()))
