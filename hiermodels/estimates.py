@@ -18,17 +18,16 @@ from hiermodels import gaussian
 from hiermodels.blas import one_blas_thread
 from hiermodels.data import GroupedData
 from hiermodels.errors import DataError, SpecError
-from hiermodels.gaussian import BLOCK, Floats, Variances
+from hiermodels.gaussian import BLOCK, Coefficients, Floats
 from hiermodels.integrated import IntegratedPosterior
 from hiermodels.marginal import Marginal
 from hiermodels.noise_free import NO_ERROR, ReferencePosterior
-from hiermodels.tables import Summary, shown, with_header
+from hiermodels.point_estimates import METHODS, PointEstimate, estimate_sds
+from hiermodels.tables import CI_PROB, Summary, interval_note, shown, tails, with_header
 from hiermodels.wording import listed
 
 ESTIMATORS = {"raw": "raw", "pooled": "pooled", "eb": "eb", "mean": "posterior mean"}
-SCAN_STEP = 1.0  # of the first look at the likelihood, in log variances
-STENCIL = 1e-3  # of the difference quotient, as a part of each sd
-AT_ZERO = 1e-10  # of the log likelihood: what a variance must gain to be larger than 0
+SAME = 1e-8  # of values where the data do not determine the sds: those that agree are determined
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,149 +37,220 @@ class Estimates:
     Attributes
     ----------
     table : DataFrame
-        A row for each group:
+        A row for each group of the innermost level:
 
         - ``raw``, its own mean, and ``raw_se``: no pooling;
         - ``pooled``: one value for all groups, complete pooling;
-        - ``eb`` and ``eb_sd``: mean and sd given the estimated variances, empirical Bayes;
+        - ``eb`` and ``eb_sd``: mean and sd given the estimated sds, empirical Bayes;
         - ``mean`` and ``sd``: of the posterior;
         - ``shrinkage_eb`` and ``shrinkage``: the weight ``B = e/(e + tau²)`` of the group's
           parent, with ``e = raw_se²``, at the estimated variances and its posterior mean;
         - ``truth``, if it was given.
 
         With covariates all are values at x = 0, and ``raw`` is corrected for the group's mean x.
+        All but ``mean``, ``sd`` and ``shrinkage`` take the coefficients' priors for flat, whatever
+        they are: they are estimates from the data alone.
+    outer : DataFrame or None
+        The same for the groups of the outer level of two; ``raw`` is the mean of what lies below,
+        weighted by precision, and ``kappa²`` takes the place of ``tau²``.
+    coefficients : DataFrame
+        The intercept (``mu`` or ``lam``, at x = 0) and each ``beta``: ``estimate``, its standard
+        error ``se``, ``z = estimate/se`` and a normal interval, by generalised least squares given
+        the estimated sds.
     errors : DataFrame or None
         For each estimator its sum of squared errors ``sse``, ``rmse``, and the number of groups
         for which it is ``closer`` to the truth than the raw mean.
     sds : mapping of str to float
-        The estimated sds that empirical Bayes takes for known.
+        The estimated sds that empirical Bayes takes for known; NaN for those that the data do not
+        determine, and then NaN stands wherever they are needed.
+    sums : mapping of str to float
+        Where they determine only a sum of variances, its estimate, such as ``tau² + sigma²``.
+    method : str
+        How the sds were estimated.
     """
 
     table: Summary
+    outer: Summary | None
+    coefficients: Summary
     errors: pd.DataFrame | None
     sds: Mapping[str, float]
+    sums: Mapping[str, float]
+    method: str
 
     def __repr__(self) -> str:
-        return "\n".join([repr(self.table), *self._errors_as(pd.DataFrame.to_string)])
+        return "\n".join([repr(self.table), *self._others_as(pd.DataFrame.to_string, "{}")])
 
     def _repr_html_(self) -> str:
-        return "".join([self.table._repr_html_(), *self._errors_as(pd.DataFrame.to_html)])
+        return "".join(
+            [self.table._repr_html_(), *self._others_as(pd.DataFrame.to_html, "<p>{}</p>")]
+        )
 
-    def _errors_as(self, write: Any) -> list[str]:
-        return [] if self.errors is None else [write(self.errors, float_format=shown)]
+    def _others_as(self, write: Any, heading: str) -> list[str]:
+        tables = {
+            "outer level": self.outer,
+            "coefficients, given the estimated sds": self.coefficients,
+            "errors": self.errors,
+        }
+        return [
+            text
+            for title, table in tables.items()
+            if table is not None
+            for text in (heading.format(title), write(pd.DataFrame(table), float_format=shown))
+        ]
 
 
-def estimate(reference: ReferencePosterior, truth: Any = None) -> Estimates:
-    """Put the estimates of the innermost groups side by side.
+def estimate(
+    reference: ReferencePosterior,
+    truth: Any = None,
+    method: str = "reml",
+    ci_prob: float = CI_PROB,
+) -> Estimates:
+    """Put the estimates of the groups side by side.
 
     Parameters
     ----------
     reference : ReferencePosterior
-    truth : Series, mapping or sequence, optional
+    truth, method, ci_prob
         As in :meth:`hiermodels.Fit.estimates`.
 
     Raises
     ------
     SpecError
-        If the model has no groups.
+        If the model has no groups, or the method is not for it.
     DataError
         If the truth is not that of the groups.
     """
     if not isinstance(reference, IntegratedPosterior):
         raise SpecError("a model without groups has no estimates to compare; see .summary()")
-    spec, marginal = reference.spec, reference.marginal
-    known = None if truth is None else _truth(truth, reference.data)
-    sds = restricted_maximum(marginal)
-    columns = _plug_in(marginal, np.array([list(sds.values())]))
-    at_estimate = columns.pop("shrinkage_eb")
-    columns["mean"] = reference.mean["theta"].to_numpy()
-    columns["sd"] = reference.sd["theta"].to_numpy()
-    columns["shrinkage_eb"] = at_estimate
-    columns["shrinkage"] = _mean_shrinkage(reference)
-    if known is not None:
-        columns["truth"] = known
-    (dim,) = spec.dims("theta")
-    table = pd.DataFrame(columns, pd.Index(reference.data.coords[dim], name=dim))
-    given = ", ".join(f"{name} = {shown(value)}" for name, value in sds.items())
-    notes = [
-        f"eb: given {given} (restricted maximum likelihood) as if known",
-        f"mean, sd, shrinkage: of the posterior, {NO_ERROR}",
-    ]
-    if spec.covariates:
+    spec, data = reference.spec, reference.data
+    probabilities = tails(ci_prob)
+    known = None if truth is None else _truth(truth, data)
+    found = estimate_sds(reference.marginal, method)
+    notes = _notes(reference, found, method)
+    tables = []
+    for level in range(len(spec.groups)):
+        columns = _columns(reference, found, level)
+        if level == 0 and known is not None:
+            columns["truth"] = known
+        (dim,) = spec.dims(spec.values[level])
+        table = pd.DataFrame(columns, pd.Index(data.coords[dim], name=dim))
+        tables.append(with_header(table, spec, *notes))
+    coefficients = with_header(
+        _coefficient_table(reference.marginal, found, probabilities),
+        spec,
+        *(note for note in notes if not note.startswith(("mean", "raw"))),
+        interval_note(ci_prob),
+    )
+    return Estimates(
+        table=tables[0],
+        outer=tables[1] if len(tables) > 1 else None,
+        coefficients=coefficients,
+        errors=None if known is None else _errors(tables[0]),
+        sds=found.sds,
+        sums=found.sums,
+        method=method,
+    )
+
+
+def _notes(reference: IntegratedPosterior, found: PointEstimate, method: str) -> list[str]:
+    """What a table says of its columns."""
+    given = ", ".join(f"{name} = {shown(sd)}" for name, sd in found.sds.items() if sd == sd)
+    notes = list(found.notes)
+    if given:
+        notes = [f"eb: given {given} ({METHODS[method]}) as if known", *notes]
+    notes.append(f"mean, sd, shrinkage: of the posterior, {NO_ERROR}")
+    if reference.spec.covariates:
         notes.append("raw: corrected for the group's mean covariates, as in eb; all at x = 0")
-    errors = None if known is None else _errors(table)
-    return Estimates(with_header(table, spec, *notes), errors, sds)
+    return notes
 
 
-@one_blas_thread()
-def restricted_maximum(marginal: Marginal) -> dict[str, float]:
-    """Sds at which the likelihood is highest, with all values and coefficients integrated out.
-
-    Under flat priors of the intercept and of β this is restricted maximum likelihood (REML); the
-    priors of the sds play no part.  With equal known standard errors σ and one level of k groups
-    it is ``τ̂² = max(s² − σ², 0)``, where s² is the variance of the group means.
-
-    The likelihood is a smooth, even function of each τ, so that an estimate of 0 is a
-    stationary point like any other.
-
-    References
-    ----------
-    Patterson & Thompson (1971), Biometrika 58:545.
-    """
-    from scipy.optimize import minimize
-
-    tree, prior = marginal.data.tree, marginal.coefficients
-    spreads = len(marginal.spec.spreads)
-
-    def loss(sds: Floats) -> Floats:
-        columns = sds**2
-        sigma2 = np.ones(len(sds)) if marginal.spec.se else columns[:, -1]
-        variances = Variances(tuple(columns[:, :spreads].T), sigma2)
-        return -gaussian.log_likelihood(tree, variances, prior)
-
-    axes = [np.exp(np.arange(low, high, SCAN_STEP) / 2) for low, high in marginal.ranges]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
-    start = grid[np.argmin(loss(grid))]
-
-    def at(part: Floats) -> float:
-        return float(loss((start * part)[None])[0])
-
-    def gradient(part: Floats) -> Floats:
-        away = STENCIL * np.array([-2, -1, 1, 2])[:, None, None] * np.eye(len(part))
-        values = loss((start * (part + away)).reshape(-1, len(part))).reshape(4, len(part))
-        return np.array([1, -8, 8, -1]) @ values / (12 * STENCIL)
-
-    found = np.abs(minimize(at, np.ones(len(start)), jac=gradient, tol=1e-10).x)
-    for j in range(spreads):
-        without = np.where(np.arange(len(found)) == j, 0.0, found)
-        found = without if at(without) <= at(found) + AT_ZERO else found
-    sds = marginal.data.scale * start * found
-    return dict(zip(marginal.names, sds.tolist(), strict=True))
-
-
-def _plug_in(marginal: Marginal, sds: Floats) -> dict[str, Floats]:
-    """Estimates given the sds (1, d): no pooling, complete pooling, and in between."""
-    standard, prior = marginal.data, marginal.coefficients
-    tree = standard.tree
-    variances = marginal.variances_of(sds)
-    none = Variances(tuple(np.zeros_like(s) for s in variances.spreads), variances.sigma2)
-    error = variances.sigma2 / tree.weight
-    beta = gaussian.upward(tree, variances, prior).beta[0]
-    raw = tree.mean[:, -1] - (tree.mean[:, :-1] + standard.origin) @ beta
-    pooled = gaussian.level_moments(tree, none, prior, standard.origin, level=0)[0][0]
-    mean, variance = gaussian.level_moments(tree, variances, prior, standard.origin, level=0)
-    return {
-        "raw": standard.location + standard.scale * raw,
-        "raw_se": standard.scale * np.sqrt(error),
-        "pooled": standard.location + standard.scale * pooled,
-        "eb": standard.location + standard.scale * mean[0],
-        "eb_sd": standard.scale * np.sqrt(variance[0]),
-        "shrinkage_eb": gaussian.shrinkage(error, variances.spreads[0]),
+def _columns(reference: IntegratedPosterior, found: PointEstimate, level: int) -> dict[str, Floats]:
+    """Columns of the table of a level."""
+    name = reference.spec.values[level]
+    columns = _plug_in(reference.marginal, found.points, level)
+    at_estimate = columns.pop("shrinkage_eb")
+    return columns | {
+        "mean": reference.mean[name].to_numpy(),
+        "sd": reference.sd[name].to_numpy(),
+        "shrinkage_eb": at_estimate,
+        "shrinkage": _mean_shrinkage(reference, level),
     }
 
 
-def _mean_shrinkage(exact: IntegratedPosterior) -> Floats:
-    """Posterior mean of each group's B: it depends on the group's weight alone; shape (g,)."""
+def _determined(values: Floats) -> Floats:
+    """What is the same at all of the points (m, …), and NaN elsewhere."""
+    first = values[0]
+    same = np.isclose(values, first, rtol=SAME, atol=SAME * np.abs(first).max(initial=0.0))
+    return np.where(same.all(axis=0), first, np.nan)
+
+
+@one_blas_thread()
+def _coefficient_table(
+    marginal: Marginal, found: PointEstimate, probabilities: tuple[float, float]
+) -> pd.DataFrame:
+    """Intercept and β by generalised least squares, ``(X'V⁻¹X)⁻¹ X'V⁻¹y``, given the sds."""
+    from scipy.special import ndtri
+
+    standard, spec = marginal.data, marginal.spec
+    tree, prior = standard.tree, Coefficients.flat(standard.tree.n_covariates)
+    variances = marginal.variances_of(found.points)
+    top = len(tree.sizes)
+    mean, variance = gaussian.level_moments(tree, variances, prior, standard.origin, top)
+    beta, covariance = gaussian.beta_moments(tree, variances, prior)
+    covariance = standard.basis @ covariance @ standard.basis.T
+    center = np.append(standard.location, np.zeros(tree.n_covariates))
+    value = center + standard.scale * np.hstack([mean, beta @ standard.basis.T])
+    spread = np.hstack([variance, np.diagonal(covariance, axis1=1, axis2=2)])
+    estimates = _determined(value)
+    se = standard.scale * np.sqrt(_determined(spread))
+    low, high = (estimates + se * ndtri(p) for p in probabilities)
+    label = f"ci{100 * (probabilities[1] - probabilities[0]):g}"
+    columns = {"estimate": estimates, "se": se, "z": estimates / se}
+    return pd.DataFrame(
+        columns | {f"{label}_lb": low, f"{label}_ub": high},
+        pd.Index([spec.intercept, *spec.coefficients], name="parameter"),
+    )
+
+
+@one_blas_thread()
+def _plug_in(marginal: Marginal, points: Floats, level: int) -> dict[str, Floats]:
+    """Estimates of a level given the sds (m, d): no pooling, complete pooling, and in between.
+
+    NaN where the points differ.
+    """
+    standard = marginal.data
+    tree, prior = standard.tree, Coefficients.flat(standard.tree.n_covariates)
+    variances = marginal.variances_of(points)
+    none = gaussian.Variances(tuple(np.zeros_like(s) for s in variances.spreads), variances.sigma2)
+    up = gaussian.upward(tree, variances, prior)
+    if level:
+        own, error = up.pooled[level - 1].mean, up.pooled[level - 1].error
+    else:
+        own, error = tree.mean[None], variances.sigma2[:, None] / tree.weight
+    x = own[:, :, :-1] + standard.origin
+    raw = own[:, :, -1] - np.einsum("nuq,nq->nu", x, up.beta)
+    pooled = gaussian.level_moments(tree, none, prior, standard.origin, level)[0]
+    mean, variance = gaussian.level_moments(tree, variances, prior, standard.origin, level)
+    columns = {
+        "raw": raw,
+        "raw_se": error,
+        "pooled": pooled,
+        "eb": mean,
+        "eb_sd": variance,
+        "shrinkage_eb": gaussian.shrinkage(error, variances.spreads[level][:, None]),
+    }
+    found = {name: _determined(values) for name, values in columns.items()}
+    for name in ("raw", "pooled", "eb"):
+        found[name] = standard.location + standard.scale * found[name]
+    for name in ("raw_se", "eb_sd"):
+        found[name] = standard.scale * np.sqrt(found[name])
+    return found
+
+
+def _mean_shrinkage(exact: IntegratedPosterior, level: int) -> Floats:
+    """Posterior mean of the weight B of each unit's parent; shape (u,)."""
+    if level:
+        return _mean_shrinkage_above(exact, level)
     weight, place = np.unique(exact.marginal.data.tree.weight, return_inverse=True)
     variances = exact.marginal.variances(exact.lattice.points)
     step = max(1, BLOCK // len(exact.lattice))
@@ -190,6 +260,22 @@ def _mean_shrinkage(exact: IntegratedPosterior) -> Floats:
         for i in range(0, len(weight), step)
     ]
     return np.concatenate(parts)[place]
+
+
+@one_blas_thread()
+def _mean_shrinkage_above(exact: IntegratedPosterior, level: int) -> Floats:
+    """The same above the groups, where a unit's error depends on all variances below."""
+    marginal, lattice = exact.marginal, exact.lattice
+    tree, prior = marginal.data.tree, marginal.coefficients
+    variances = marginal.variances(lattice.points)
+    total = np.zeros(tree.sizes[level])
+    step = max(1, BLOCK // max(tree.sizes[level:]))
+    for i in range(0, len(lattice), step):
+        part = variances[slice(i, i + step)]
+        error = gaussian.upward(tree, part, prior).pooled[level - 1].error
+        shares = gaussian.shrinkage(error, part.spreads[level][:, None])
+        total += lattice.weights[i : i + step] @ shares
+    return total
 
 
 def _truth(truth: Any, data: GroupedData) -> Floats:

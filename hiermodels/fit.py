@@ -155,7 +155,9 @@ class Fit:
         """
         return group_draws(self.posterior, groups, memory_budget=memory_budget)
 
-    def estimates(self, truth: Any = None) -> Estimates:
+    def estimates(
+        self, truth: Any = None, *, method: str = "reml", ci_prob: float = CI_PROB
+    ) -> Estimates:
         """Put unpooled, pooled, empirical Bayes and posterior estimates of the groups together.
 
         Parameters
@@ -163,16 +165,35 @@ class Fit:
         truth : Series, mapping or sequence, optional
             Known true values: by group label, or else (a Series numbered 0, 1, … counts as a
             sequence) in the order of the groups in the data.  Adds a table of errors.
+        method : str
+            How the sds are estimated that empirical Bayes takes for known.  No prior plays a part
+            in them, nor in what is estimated given them.
+
+            - ``"reml"``: restricted maximum likelihood, of any model, as in lme4 and metafor;
+            - ``"ml"``: maximum likelihood, of any model;
+            - with two levels and known standard errors, as in metafor's ``rma``: ``"dl"``
+              DerSimonian–Laird, ``"pm"`` Paule–Mandel, ``"he"`` Hedges, ``"eb"`` empirical Bayes
+              (Morris; the same number as ``"pm"``), ``"sj"`` Sidik–Jonkman.  A negative estimate
+              of the variance becomes 0, and the table says so.
+        ci_prob : float
+            Probability of the intervals of the coefficients, 0.89 by default.
 
         Returns
         -------
         Estimates
-            With ``table``, ``errors`` and ``sds``, the REML estimates of the sds that empirical
-            Bayes takes for known.
+            With ``table``, ``outer`` (three levels), ``coefficients``, ``errors`` and ``sds``.
+
+        Raises
+        ------
+        SpecError
+            If there is no such method, or it is not for this model.
+        DataError
+            If the truth is not that of the groups.
 
         References
         ----------
-        Efron & Morris (1975), JASA 70:311.
+        Efron & Morris (1975), JASA 70:311.  Viechtbauer (2005), J. Educ. Behav. Stat. 30:261,
+        and Veroniki et al. (2016), Res. Synth. Methods 7:55, compare the methods.
 
         Examples
         --------
@@ -189,7 +210,7 @@ class Fit:
         """
         from hiermodels.estimates import estimate
 
-        return estimate(self.reference(), truth)
+        return estimate(self.reference(), truth, method, ci_prob)
 
     def rank(
         self,

@@ -537,6 +537,20 @@ def log_likelihood(tree: Tree, variances: Variances, prior: Coefficients) -> Flo
     return np.concatenate([upward(tree, variances[part], prior).log_likelihood for part in parts])
 
 
+def profile_log_likelihood(tree: Tree, variances: Variances) -> Floats:
+    """``log p(y | variances, intercept, β)`` at the best intercept and β; (n,).
+
+    With flat priors their integral is ``(2π)^(p/2) |X'V⁻¹X|^(−½)`` times that, p counting the
+    intercept; the determinant is that of the intercept's precision times that of β's.
+    """
+    prior, found = Coefficients.flat(tree.n_covariates), []
+    for part in _parts(tree, variances):
+        up = upward(tree, variances[part], prior)
+        log_det = -np.log(up.pooled[-1].error[:, 0]) - np.linalg.slogdet(up.beta_covariance)[1]
+        found.append(up.log_likelihood - 0.5 * ((tree.n_covariates + 1) * LOG_2PI - log_det))
+    return np.concatenate(found)
+
+
 def beta_moments(tree: Tree, variances: Variances, prior: Coefficients) -> tuple[Floats, Floats]:
     """Mean (n, q) and covariance (n, q, q) of β given the variances, at many nodes."""
     parts = [upward(tree, variances[part], prior) for part in _parts(tree, variances)]

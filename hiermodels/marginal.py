@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hiermodels import gaussian, lattice, propriety
 from hiermodels.blas import one_blas_thread
@@ -184,8 +185,8 @@ class Marginal:
         A peak's height says little where a prior is narrow, so low ones are climbed as well.
         """
         grid, heights = self.scan
-        peaks = np.flatnonzero(_peaks(heights) & np.isfinite(heights))
-        highest = peaks[np.argsort(-heights.flat[peaks], kind="stable")][:MOST_CLIMBS]
+        places = np.flatnonzero(peaks(heights) & np.isfinite(heights))
+        highest = places[np.argsort(-heights.flat[places], kind="stable")][:MOST_CLIMBS]
         starts = grid.reshape(-1, grid.shape[-1])[highest]
         with self._within_range():
             frame = lattice.find_frame(self.log_density, starts)
@@ -396,9 +397,9 @@ def _maxima(function: Callable[[Floats], Floats], places: Floats) -> Floats:
     return peaks
 
 
-def _peaks(heights: Floats) -> np.ndarray:
+def peaks(heights: Floats) -> NDArray[np.bool_]:
     """Where no neighbour along an axis is higher."""
-    peaks = np.ones(heights.shape, dtype=bool)
+    found = np.ones(heights.shape, dtype=bool)
     for axis in range(heights.ndim):
         padded = np.pad(
             heights, [(int(a == axis),) * 2 for a in range(heights.ndim)], constant_values=-np.inf
@@ -406,5 +407,5 @@ def _peaks(heights: Floats) -> np.ndarray:
         size = heights.shape[axis]
         for shift in (0, 2):
             neighbour = np.take(padded, np.arange(shift, shift + size), axis=axis)
-            peaks &= heights >= neighbour
-    return peaks
+            found &= heights >= neighbour
+    return found

@@ -19,7 +19,8 @@ STOREYS = """
     plots.sensitivity plots.layout checks predict summary
     zarr_store recipe rank estimates components sensitivity storage parquet
     engines.nuts engines.exact engines models parameterization
-    simulation reference integrated conjugate noise_free conditional marginal posterior
+    simulation reference point_estimates integrated conjugate noise_free conditional marginal
+    posterior
     page tables inputs propriety memory spec sufficient aggregate lazy failures statistics new_rows
     data priors design formula uniformity montecarlo mixture cubature gaussian chebyshev lattice
     datasets options hdf5 blas parallel progress files wording errors
