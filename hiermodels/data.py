@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import narwhals as nw
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hiermodels.design import Design, as_float, build, check_rank, is_number, term_columns
+from hiermodels.design import Design, as_float, build, is_number, term_columns
 from hiermodels.errors import DataError, SpecError
 from hiermodels.formula import column_names, require_name
 from hiermodels.gaussian import Floats, Indices
@@ -110,6 +110,10 @@ class GroupedData(ABC):
     def observations(self) -> Observations:
         """What was observed, as variables of a data set."""
 
+    @abstractmethod
+    def without_empty_cells(self) -> Self:
+        """The same without columns of interactions that are 0 in every row."""
+
     @property
     def sizes(self) -> tuple[int, ...]:
         """Number of units at each level, from the innermost to the outermost."""
@@ -129,7 +133,8 @@ class GroupedData(ABC):
         ]
         dropped = f" ({self.dropped} with missing values dropped)" if self.dropped else ""
         where = f" in {', '.join(counts)}" if counts else ""
-        return f"{self.n_rows} rows{dropped}{where}"
+        empty = f", none in the cell {listed(self.design.empty)}" if self.design.empty else ""
+        return f"{self.n_rows} rows{dropped}{where}{empty}"
 
 
 @dataclass(frozen=True)
@@ -192,6 +197,11 @@ class GroupedRows(GroupedData):
         """Means of the covariates over the rows; (q,)."""
         return self.design.matrix.mean(axis=0)
 
+    def without_empty_cells(self) -> GroupedRows:
+        """The same without columns of interactions that are 0 in every row."""
+        empty = self.design.empty_cells(~self.design.matrix.any(axis=0))
+        return replace(self, design=self.design.without(empty)) if empty.any() else self
+
     @property
     def observations(self) -> Observations:
         """The rows: outcome, label of the group and standard error."""
@@ -224,6 +234,9 @@ def read(
 ) -> GroupedRows:
     """Read and check a data frame.
 
+    Columns of interactions that are 0 in every row are left out: their cells are empty.  Whether
+    the coefficients of the others can be told apart depends on their priors, and is not checked.
+
     Parameters
     ----------
     data : pandas.DataFrame or any eager frame that narwhals knows
@@ -246,9 +259,8 @@ def read(
     result = read_part(
         data, outcome=outcome, groups=groups, se=se, covariates=covariates, missing=missing
     )
-    check_rank(result.design.names, result.design.matrix)
     check_groups(result)
-    return result
+    return result.without_empty_cells()
 
 
 def read_part(

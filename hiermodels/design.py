@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import compress
 from math import prod
@@ -59,6 +59,9 @@ class Design:
     constants : mapping of str to (float, float)
         Of each column of the data written ``center(x)`` or ``scale(x)`` what is subtracted, and
         what the difference is divided by: the mean of the rows, and 1 or their sd.
+    empty : tuple of str
+        Names of the columns of interactions that were left out, being 0 in every row: their cell
+        is empty.
     """
 
     names: tuple[str, ...]
@@ -66,6 +69,23 @@ class Design:
     levels: Mapping[str, tuple[str, ...]]
     terms: tuple[str, ...]
     constants: Constants = field(default_factory=dict)
+    empty: tuple[str, ...] = ()
+
+    def empty_cells(self, is_zero: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which of the columns that are 0 in every row are those of an interaction; (q,)."""
+        if not is_zero.any():
+            return is_zero
+        products = dict(zip(*layout(self.terms, self.levels), strict=True))
+        return is_zero & np.array([len(products[name]) > 1 for name in self.names])
+
+    def without(self, left_out: NDArray[np.bool_]) -> Design:
+        """The same without some columns (q,), which are of empty cells."""
+        return replace(
+            self,
+            names=tuple(compress(self.names, ~left_out)),
+            matrix=self.matrix[:, ~left_out],
+            empty=tuple(compress(self.names, left_out)),
+        )
 
     def apply(self, new_frame: pd.DataFrame) -> Floats:
         """Return the same columns for other rows; shape (rows, q).
@@ -74,12 +94,21 @@ class Design:
         ------
         DataError
             If a column is missing, has gaps, or holds levels or a kind of values that it had not
-            when the design was built.
+            when the design was built; or if a row lies in a cell that was empty then.
         """
         terms = [factors(term) for term in self.terms]
         for factor in _distinct(terms):
             _check_column(new_frame, factor.column, "Fill them, or leave these rows out")
-        return _expand(new_frame, terms, self.levels, self.constants)[1]
+        names, matrix = _expand(new_frame, terms, self.levels, self.constants)
+        for name in self.empty:
+            inside = matrix[:, names.index(name)] != 0
+            if inside.any():
+                raise DataError(
+                    f"covariates: {rows_named(new_frame.index[inside].tolist())} lie in the cell "
+                    f"{name!r}, in which the data that were fitted have no row: nothing is known "
+                    f"of its coefficient. Leave these rows out"
+                )
+        return matrix[:, [name not in self.empty for name in names]]
 
 
 def build(
@@ -205,7 +234,9 @@ def declared_levels(
 
 
 def check_rank(names: Sequence[str], matrix: Floats) -> None:
-    """Refuse columns whose coefficients cannot be told apart, or not from the intercept.
+    """Refuse columns whose coefficients, under flat priors, cannot be told apart.
+
+    Nor may they be such that they cannot be told from the intercept.
 
     The condition number of the columns, centred and scaled to length 1, may be up to
     ``MOST_CONDITION``.
@@ -277,14 +308,15 @@ def _require_rows(names: Sequence[str], rows: int) -> None:
     if len(names) >= rows:
         raise DataError(
             f"covariates: {len(names)} columns and an intercept need at least {len(names) + 1} "
-            f"rows; found {rows}. The columns are {listed(names)}"
+            f"rows; found {rows}. The columns are {listed(names)}. "
+            f"Leave some out, or give their coefficients normal priors"
         )
 
 
 def _refuse_constant(name: str, value: str) -> NoReturn:
     raise DataError(
         f"column {name!r} is constant: it is {value} in every row, and cannot be told from the "
-        f"intercept. Leave it out"
+        f"intercept. Leave it out, or give its coefficient a normal prior"
     )
 
 
@@ -304,7 +336,7 @@ def _explain_dependence(
     raise DataError(
         f"column {names[first]!r} is a linear combination of the intercept and {listed(others)}, "
         f"exactly or nearly so: their coefficients cannot be told apart. Leave one of these "
-        f"columns out"
+        f"columns out, or give their coefficients normal priors"
     )
 
 

@@ -758,7 +758,9 @@ def fit(
         Column of the known standard errors of y (sds, not variances).  Inferred: ``sigma``,
         ``se`` or ``std_err``.  Without one, the sd of the rows is unknown: ``sigma``.
     covariates : str or sequence of str, optional
-        Columns of x: numbers, truth values, or text and categories in treatment coding.
+        Columns of x: numbers, truth values, or text and categories in treatment coding.  Those of
+        an empty cell of an interaction are left out, with a note.  Those with flat priors must not
+        be linear combinations of one another.
     priors : mapping of str to Prior, optional
         By parameter name, such as ``{"tau": hm.HalfNormal(5)}``; ``beta`` stands for all
         coefficients and ``beta[ses]`` for one.  Defaults: flat on means and coefficients and on

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
-from hiermodels.data import GroupedData, Missing, read
+import numpy as np
+
+from hiermodels.data import GroupedData, Missing, read, require_rows
+from hiermodels.design import check_rank
 from hiermodels.errors import SpecError
 from hiermodels.formula import stated
 from hiermodels.lazy import aggregate_lazily, as_lazy
 from hiermodels.priors import Prior
 from hiermodels.spec import Spec
 from hiermodels.statistics import SufficientStatistics
+from hiermodels.wording import printable
 
 
 def prepare(
@@ -55,14 +60,15 @@ def prepare(
         if lazy is None:
             grouped = read(data, **roles, missing=missing)
         else:
-            grouped = aggregate_lazily(lazy, **roles, missing=missing)
-            grouped.check()
+            grouped = aggregate_lazily(lazy, **roles, missing=missing).without_empty_cells()
     if priors is not None and not isinstance(priors, Mapping):
         raise SpecError(
             f"priors: expected a mapping, such as {{'tau': HalfNormal(sd=5)}}; found {priors!r}"
         )
     found, names = grouped.roles, grouped.design.names
-    return Spec(found.outcome, found.groups, found.se, names, dict(priors or {})), grouped
+    spec = Spec(found.outcome, found.groups, found.se, names, dict(priors or {}))
+    _check_coefficients(spec, grouped)
+    return spec, grouped
 
 
 def _checked(data: SufficientStatistics, columns: Mapping[str, Any]) -> SufficientStatistics:
@@ -73,10 +79,21 @@ def _checked(data: SufficientStatistics, columns: Mapping[str, Any]) -> Sufficie
             f"{given[0]}: these statistics were made for {data.roles}; leave out {given[0]}=…, or "
             f"make others with SufficientStatistics.of"
         )
-    data.check()
-    return data
+    return data.without_empty_cells()
+
+
+def _check_coefficients(spec: Spec, data: GroupedData) -> None:
+    """Refuse covariates whose coefficients nothing tells apart: neither the data nor a prior."""
+    flat = np.array([not spec.priors[name].is_proper for name in spec.coefficients], dtype=bool)
+    if isinstance(data, SufficientStatistics):
+        data.check(flat)
+    elif flat.any():
+        design = require_rows(data, "a check of the covariates").design
+        check_rank(list(compress(design.names, flat)), design.matrix[:, flat])
 
 
 def announce(data: GroupedData) -> None:
-    """Print the roles, if any was inferred."""
+    """Print the roles, if any was inferred, and which columns were left out."""
     data.roles.announce()
+    if data.design.empty:
+        print(printable(f"left out, as no row lies in these cells: {', '.join(data.design.empty)}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -262,18 +263,44 @@ class SufficientStatistics(GroupedData):
             dropped=self.dropped + other.dropped,
         )
 
-    def check(self) -> None:
+    def without_empty_cells(self) -> SufficientStatistics:
+        """The same without columns of interactions that are 0 in every row."""
+        x = np.vstack([self.mean, self.rest, self.scatter])[:, :-1]
+        empty = self.design.empty_cells(~x.any(axis=0))
+        if not empty.any():
+            return self
+        kept = np.append(~empty, True)
+        return replace(
+            self,
+            design=self.design.without(empty),
+            mean=self.mean[:, kept],
+            rest=self.rest[:, kept],
+            scatter=self.scatter[np.ix_(kept, kept)],
+        )
+
+    def check(self, flat: NDArray[np.bool_] | None = None) -> None:
         """Refuse statistics that are a part of the data only, as far as that shows.
+
+        Parameters
+        ----------
+        flat : (q,), optional
+            Which coefficients have flat priors; all by default.
 
         Raises
         ------
         DataError
-            If labels are not nested, or if the coefficients of the covariates cannot be told apart.
+            If labels are not nested, or if coefficients with flat priors cannot be told apart.
         """
         check_groups(self)
         varies = self.varies_within | (self.mean != self.mean[0]).any(axis=0)
+        names = self.design.names
+        some = np.ones(len(names), dtype=bool) if flat is None else flat
         check_products(
-            self.design.names, varies[:-1], self.mean[0, :-1], self.total[1][:-1, :-1], self.n_rows
+            list(compress(names, some)),
+            varies[:-1][some],
+            self.mean[0, :-1][some],
+            self.total[1][:-1, :-1][np.ix_(some, some)],
+            self.n_rows,
         )
 
     @property
@@ -409,6 +436,13 @@ def _require_alike(a: SufficientStatistics, b: SufficientStatistics) -> None:
         raise SpecError(
             f"statistics that are added must be of the same columns: the covariates are "
             f"{listed(a.design.terms)} in one and {listed(b.design.terms)} in the other"
+        )
+    cells = sorted({*a.design.empty} ^ {*b.design.empty})
+    if cells:
+        raise SpecError(
+            f"statistics that are added must be of the same columns: those of the cells "
+            f"{listed(cells)} were left out of one part only, when it was fitted. Add up what was "
+            f"made with SufficientStatistics.of"
         )
     for name in {*a.design.levels, *b.design.levels}:
         mine, theirs = a.design.levels.get(name), b.design.levels.get(name)
