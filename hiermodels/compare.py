@@ -32,13 +32,16 @@ from numpy.typing import NDArray
 
 from hiermodels import uniformity
 from hiermodels.data import GroupedData
+from hiermodels.design import is_number
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
 from hiermodels.montecarlo import Means, batch_means, combine, excess
 from hiermodels.noise_free import ReferencePosterior, flatten
+from hiermodels.options import mapping, names
 from hiermodels.posterior import SAMPLE_DIMS
 from hiermodels.spec import Spec
 from hiermodels.statistics import SufficientStatistics, statistics_of
+from hiermodels.wording import short
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
@@ -265,10 +268,11 @@ def compare(
     >>> hm.compare(fit, fit).passed
     True
     """
-    if not 0 < alpha < 1:
-        raise SpecError(f"alpha: expected a number between 0 and 1; found {alpha!r}")
+    if not (is_number(alpha) and 0 < alpha < 1):
+        raise SpecError(f"alpha: expected a number between 0 and 1; found {short(alpha)}")
+    names_of = mapping("rename", rename, "{'sd_school': 'tau'}")
+    wanted = names("var_names", "variable", var_names) or None
     _require_sides(mcmc, exact)
-    wanted = [var_names] if isinstance(var_names, str) else var_names
     if isinstance(mcmc, xr.DataTree):
         _require_same_outcomes(mcmc, exact.data)
         tree = mcmc
@@ -278,7 +282,7 @@ def compare(
         _require_kept(mcmc, wanted)
         tree = mcmc.datatree
     reference = exact if isinstance(exact, ReferencePosterior) else exact.reference()
-    draws = _matching_draws(tree, reference, dict(rename or {}), wanted)
+    draws = _matching_draws(tree, reference, names_of, wanted)
     pit = xr.Dataset({name: _transform(reference, str(name), draws[name]) for name in draws})
     parts = [_judge(reference, str(name), draws[name], pit[name]) for name in draws]
     labels = flatten(reference.mean[list(draws)]).index

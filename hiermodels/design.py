@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from hiermodels.errors import DataError, SpecError
 from hiermodels.formula import CENTER, Factor, factors, quote
 from hiermodels.gaussian import Floats
+from hiermodels.options import mapping, names
 from hiermodels.wording import LARGEST, listed, plural, rows_named
 
 type Term = tuple[Factor, ...]
@@ -223,10 +224,10 @@ def declared_levels(
 ) -> dict[str, tuple[str, ...]]:
     """Check levels that a user has declared."""
     known = {}
-    for name, given in (declared or {}).items():
+    for name, given in mapping("levels", declared, "{'sex': ['F', 'M']}").items():
         if name not in columns:
             raise SpecError(f"levels: {name!r} is no covariate; these are {listed(columns)}")
-        levels = tuple(map(level_text, given))
+        levels = tuple(map(level_text, names("levels", "level", given)))
         if isinstance(given, str) or len(levels) < 2 or len(set(levels)) < len(levels):
             raise SpecError(f"levels: {name!r} needs two levels or more, each once; found {given}")
         known[name] = levels

@@ -10,6 +10,29 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hiermodels.errors import DataError
+from hiermodels.wording import short
+
+
+class MissingFileError(DataError, FileNotFoundError):
+    """There is no such file."""
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path that the system can look up, whether there is anything or not.
+
+    Raises
+    ------
+    DataError
+        If it is no path, or one that no file can have.
+    """
+    try:
+        found = Path(path)
+        found.exists()
+    except (TypeError, ValueError) as error:
+        raise DataError(f"expected a path; found {short(path)}") from error
+    except OSError as error:
+        raise DataError(f"{short(str(path))}: {error.strerror or error}") from error
+    return found
 
 
 def target(path: str | os.PathLike[str]) -> Path:
@@ -21,7 +44,7 @@ def target(path: str | os.PathLike[str]) -> Path:
         If the folder is missing or may not be written to, or the path is a folder or something
         else that is no file.
     """
-    found = Path(os.path.realpath(path))
+    found = Path(os.path.realpath(as_path(path)))
     if found.exists() and not found.is_file():
         what = "a folder" if found.is_dir() else "not a regular file"
         raise DataError(f"cannot write {str(path)!r}: it is {what}; name a file")
@@ -110,7 +133,7 @@ def replacing_folder(
 
 def _target_folder(path: str | os.PathLike[str], may_replace: Callable[[Path], bool]) -> Path:
     """Return the folder that a path stands for, links followed, if it can be written there."""
-    found = Path(os.path.realpath(path))
+    found = Path(os.path.realpath(as_path(path)))
     if found.exists() and not found.is_dir():
         raise DataError(f"cannot write {str(path)!r}: it is a file; name a folder")
     if found.is_dir() and any(found.iterdir()) and not may_replace(found):

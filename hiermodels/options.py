@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,65 @@ def probabilities(name: str, given: Any) -> Floats:
             f"{name}: expected probabilities strictly between 0 and 1; found {short(given)}"
         )
     return found
+
+
+def one_of(name: str, given: Any, known: Iterable[str]) -> str:
+    """One of several words.
+
+    Raises
+    ------
+    SpecError
+        If it is something else.
+    """
+    words = list(known)
+    if not isinstance(given, str) or given not in words:
+        raise SpecError(
+            f"{name}: expected one of {', '.join(map(repr, words))}; found {short(given)}"
+        )
+    return given
+
+
+def flag(name: str, given: Any) -> bool:
+    """True or False.
+
+    Raises
+    ------
+    SpecError
+        If it is something else.
+    """
+    if not isinstance(given, bool | np.bool_):
+        raise SpecError(f"{name}: expected True or False; found {short(given)}")
+    return bool(given)
+
+
+def count(name: str, given: Any, least: int = 1) -> int:
+    """An integer of at least ``least``, small enough for an array.
+
+    Raises
+    ------
+    SpecError
+        If it is something else.
+    """
+    is_integer = isinstance(given, int | np.integer) and not isinstance(given, bool)
+    if not (is_integer and least <= given <= np.iinfo(np.int64).max):
+        expected = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        raise SpecError(f"{name}: expected {expected}; found {short(given)}")
+    return int(given)
+
+
+def mapping(name: str, given: Any, example: str) -> dict[str, Any]:
+    """A mapping whose keys are names, as a dict; empty for None.
+
+    Raises
+    ------
+    SpecError
+        If it is something else.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise SpecError(f"{name}: expected a mapping, such as {example}; found {short(given)}")
+    return dict(given)
 
 
 def names(what: str, kind: str, given: Any) -> list[str]:

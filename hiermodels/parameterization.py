@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,8 +33,10 @@ from hiermodels.data import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
 from hiermodels.marginal import Marginal
+from hiermodels.options import one_of
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
+from hiermodels.wording import short
 
 type Form = Literal["noncentered", "centered"]
 type Parameterization = Literal["auto", "noncentered", "centered", "marginal"] | Mapping[str, Form]
@@ -175,20 +177,20 @@ def _name(forms: Mapping[str, Form]) -> str:
 
 def _check(parameterization: Parameterization, spec: Spec, observed: Observed) -> None:
     """Refuse what is not known, and what does not go together."""
-    if observed not in OBSERVED:
-        raise SpecError(f"observed: expected one of 'means', 'rows'; found {observed!r}")
-    if isinstance(parameterization, Mapping):
-        forms, levels = dict(parameterization), spec.values[:-1]
+    one_of("observed", observed, OBSERVED)
+    given: Any = parameterization
+    if isinstance(given, Mapping):
+        forms, levels = dict(given), spec.values[:-1]
         if set(forms) != set(levels) or not set(forms.values()) <= set(FORMS):
             raise SpecError(
                 f"parameterization: expected 'noncentered' or 'centered' for each of "
                 f"{', '.join(levels)}; found {forms!r}"
             )
-    elif parameterization not in ("auto", *PARAMETERIZATIONS):
+    elif not isinstance(given, str) or given not in ("auto", *PARAMETERIZATIONS):
         raise SpecError(
             f"parameterization: expected one of 'auto', "
             f"{', '.join(map(repr, PARAMETERIZATIONS))}, or a mapping with a form for each level; "
-            f"found {parameterization!r}"
+            f"found {short(given)}"
         )
     if parameterization == "marginal" and observed == "rows":
         raise SpecError(

@@ -23,6 +23,7 @@ from hiermodels.priors import (
     VariancePrior,
 )
 from hiermodels.spec import Spec
+from hiermodels.wording import short
 
 type Seed = int | np.random.Generator | np.random.SeedSequence | None
 
@@ -323,13 +324,17 @@ def generator(random_seed: Seed) -> np.random.Generator:
     SpecError
         If it is no seed.
     """
+    found: Exception | None = None
     try:
-        return np.random.default_rng(random_seed)
+        rng = np.random.default_rng(random_seed)
     except (TypeError, ValueError) as error:
+        found = error
+    if found or isinstance(random_seed, np.random.RandomState):  # which cannot be spawned from
         raise SpecError(
             f"random_seed: expected a non-negative integer, a numpy Generator or SeedSequence, or "
-            f"None; found {random_seed!r}"
-        ) from error
+            f"None; found {short(random_seed)}"
+        ) from found
+    return rng
 
 
 def named_seed(random_seed: Seed, name: str) -> np.random.SeedSequence:

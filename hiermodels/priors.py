@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import inspect
 import math
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -24,6 +25,7 @@ import numpy as np
 
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
+from hiermodels.wording import short
 
 type Scale = Literal["sd", "variance"]
 
@@ -44,10 +46,28 @@ class Prior(ABC):
     def _require_positive(self, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
+            if not (self._number(name) > 0 and math.isfinite(value)):
                 raise SpecError(
                     f"{type(self).__name__}({name}={value!r}): expected a positive, finite number"
                 )
+
+    def _require_finite(self, name: str) -> None:
+        if not math.isfinite(self._number(name)):
+            raise SpecError(
+                f"{type(self).__name__}({name}={getattr(self, name)!r}): expected a finite number"
+            )
+
+    def _number(self, name: str) -> float:
+        """A parameter, which has to be a number; nan if it is none that a float can hold."""
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise SpecError(
+                f"{type(self).__name__}: {name}: expected a number; found {short(value)}"
+            )
+        try:
+            return float(value)
+        except OverflowError:
+            return math.nan
 
     def _require_proper(self) -> None:
         if not self.is_proper:
@@ -420,8 +440,7 @@ class Normal(CoefficientPrior):
 
     def __post_init__(self) -> None:
         self._require_positive("sd")
-        if not math.isfinite(self.mean):
-            raise SpecError(f"Normal(mean={self.mean!r}): expected a finite number")
+        self._require_finite("mean")
 
     def mean_and_precision(self) -> tuple[float, float]:
         """``(mean, 1/sd²)``."""
@@ -453,8 +472,7 @@ class NormalInverseGamma(Prior):
 
     def __post_init__(self) -> None:
         self._require_positive("s", "alpha", "beta")
-        if not math.isfinite(self.m):
-            raise SpecError(f"NormalInverseGamma(m={self.m!r}): expected a finite number")
+        self._require_finite("m")
 
     @property
     def is_proper(self) -> bool:

@@ -24,7 +24,7 @@ import xarray as xr
 from hiermodels.data import GroupedData, GroupedRows, Roles
 from hiermodels.design import Design
 from hiermodels.errors import DataError, SpecError
-from hiermodels.files import replacing, target
+from hiermodels.files import MissingFileError, as_path, replacing, target
 from hiermodels.gaussian import UpperDraws
 from hiermodels.hdf5 import screen, sealed
 from hiermodels.marginal import DrawsOnDemand, Marginal, Values
@@ -224,9 +224,9 @@ def is_saved_fit(path: str | os.PathLike[str]) -> bool:
 
 def _read(path: str | os.PathLike[str]) -> Groups:
     """Read all groups of a file into memory, by their paths."""
-    file = Path(path)
+    file = as_path(path)
     if not file.exists():
-        raise FileNotFoundError(f"there is no file {str(path)!r}")
+        raise MissingFileError(f"there is no file {str(path)!r}")
     if not file.is_file():
         what = "a folder" if file.is_dir() else "what is not a regular file"
         raise DataError(f"{str(path)!r}: expected a netCDF file; found {what}")
