@@ -16,6 +16,7 @@ from hiermodels.compare import Comparison, compare
 from hiermodels.data import GroupedData
 from hiermodels.errors import (
     DataError,
+    DataWarning,
     HierModelsError,
     ImproperPosteriorError,
     PriorWarning,
@@ -57,6 +58,7 @@ __all__ = [
     "Comparison",
     "ConvergenceWarning",
     "DataError",
+    "DataWarning",
     "Estimates",
     "Exponential",
     "Fit",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from hiermodels.data import Missing, read_part
 from hiermodels.formula import stated
@@ -18,7 +18,8 @@ def aggregate(
     *,
     outcome: str | None = None,
     groups: Sequence[str] | str | None = None,
-    se: str | None = None,
+    se: str | Literal[False] | None = None,
+    variance: str | None = None,
     covariates: Sequence[str] | str | None = None,
     levels: Mapping[str, Sequence[str]] | None = None,
     missing: Missing = "error",
@@ -29,6 +30,7 @@ def aggregate(
         "outcome": outcome,
         "groups": groups,
         "se": se,
+        "variance": variance,
         "covariates": terms,
         "levels": levels,
         "missing": missing,

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -195,7 +195,8 @@ def calibrate(
     *,
     outcome: str | None = None,
     groups: Sequence[str] | str | None = None,
-    se: str | None = None,
+    se: str | Literal[False] | None = None,
+    variance: str | None = None,
     covariates: Sequence[str] | str | None = None,
     priors: Mapping[str, Prior] | None = None,
     missing: Missing = "error",
@@ -219,7 +220,7 @@ def calibrate(
     ----------
     data : data frame or Fit
         A fit brings its own model, data and engine.
-    formula, outcome, groups, se, covariates, priors, missing
+    formula, outcome, groups, se, variance, covariates, priors, missing
         As in :func:`hiermodels.fit`.  Every prior must be proper.
     engine : {"exact", "nuts"}, optional
         ``"exact"``, or the fit's own.  A PyMC model is compiled once for all simulations, and
@@ -275,8 +276,9 @@ def calibrate(
     True
     """
     _check(simulations, alpha)
-    roles = {"outcome": outcome, "groups": groups, "se": se, "covariates": covariates}
-    given: dict[str, Any] = {"formula": formula, **roles, "priors": priors}
+    roles = {"outcome": outcome, "groups": groups, "se": se, "variance": variance}
+    model = {"formula": formula, "covariates": covariates, "priors": priors}
+    given: dict[str, Any] = roles | model
     if isinstance(getattr(data, "spec", None), Spec):
         _check_fit(given)
         spec, grouped = data.spec, data.data

@@ -142,7 +142,16 @@ def _add_model(command: argparse.ArgumentParser) -> None:
         metavar="OUTER,INNER",
         help="columns of labels, from the outer to the inner level; '' for one population",
     )
-    model.add_argument("--se", metavar="COLUMN", help="known standard errors of the outcome")
+    errors = model.add_mutually_exclusive_group()
+    errors.add_argument("--se", metavar="COLUMN", help="known standard errors of the outcome")
+    errors.add_argument("--variance", metavar="COLUMN", help="known variances of the outcome")
+    errors.add_argument(
+        "--no-se",
+        dest="se",
+        action="store_const",
+        const=False,
+        help="the errors are unknown, whatever columns are called",
+    )
     model.add_argument(
         "--covariates", type=_columns, metavar="COLUMN,…", help="columns of covariates"
     )
@@ -245,7 +254,7 @@ def _compare(options: argparse.Namespace) -> int:
 
     if (options.exact is None) == (options.data is None):
         raise SpecError("compare: give either a saved fit, FIT.nc, or a table with --data FILE")
-    given = [name for name, value in _model(options).items() if value and value != "error"]
+    given = [name for name, value in _model(options).items() if value not in (None, "error", {})]
     if options.exact and given:
         raise SpecError(f"compare: {given[0]} belongs to --data; the saved fit has its own model")
     exact: Any = load(options.exact) if options.exact else None
@@ -262,7 +271,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _model(options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``fit`` and ``reference`` that say which model it is."""
-    names = ("formula", "outcome", "groups", "se", "covariates", "missing")
+    names = ("formula", "outcome", "groups", "se", "variance", "covariates", "missing")
     return {name: getattr(options, name) for name in names} | {"priors": _priors(options.prior)}
 
 

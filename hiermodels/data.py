@@ -6,8 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from itertools import pairwise
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Self
 
 import narwhals as nw
 import numpy as np
@@ -16,46 +15,14 @@ from numpy.typing import NDArray
 
 from hiermodels.design import Design, as_float, build, is_number, term_columns
 from hiermodels.errors import DataError, SpecError
-from hiermodels.formula import column_names, require_name
 from hiermodels.gaussian import Floats, Indices
-from hiermodels.wording import LARGEST, is_storable, listed, plural, printable, rows_named, short
+from hiermodels.roles import KINDS, SMALLEST, Roles, Scale, from_se, infer_roles, to_se
+from hiermodels.wording import LARGEST, is_storable, listed, plural, rows_named, short
 
 type Missing = Literal["error", "drop"]
 
-OUTCOME_NAME = "y"
-SE_NAMES = ("sigma", "se", "std_err")
 LEAVE_OUT = "Fill them, or leave these rows out"
 COEFFICIENT_DIM = "coef"  # dimension of the coefficients of the covariates
-
-
-@dataclass(frozen=True)
-class Roles:
-    """Which column is what.
-
-    Attributes
-    ----------
-    outcome : str
-    groups : tuple of str
-        From the outermost to the innermost level.
-    se : str or None
-        Known standard errors of the rows.
-    inferred : tuple of str
-        The roles that were not given but found.
-    """
-
-    outcome: str
-    groups: tuple[str, ...]
-    se: str | None
-    inferred: tuple[str, ...] = ()
-
-    def announce(self) -> None:
-        """Print the roles, if any was inferred."""
-        if self.inferred:
-            print(printable(f"{self} ({', '.join(self.inferred)} inferred)"))
-
-    def __str__(self) -> str:
-        found = {"outcome": self.outcome, "groups": "/".join(self.groups), "se": self.se}
-        return ", ".join(f"{role} = {column}" for role, column in found.items() if column)
 
 
 class GroupedData(ABC):
@@ -204,12 +171,12 @@ class GroupedRows(GroupedData):
 
     @property
     def observations(self) -> Observations:
-        """The rows: outcome, label of the group and standard error."""
+        """The rows: outcome, label of the group and what was given of its error."""
         constant: dict[str, NDArray[Any]] = {}
         if self.labels:
             constant["group"] = self.labels[-1][self.group]
         if self.se is not None and self.roles.se is not None:
-            constant[self.roles.se] = self.se
+            constant[self.roles.se] = from_se(self.se, self.roles.se_scale)
         return Observations("row", {self.roles.outcome: self.y}, constant)
 
 
@@ -228,7 +195,8 @@ def read(
     *,
     outcome: str | None = None,
     groups: Sequence[str] | str | None = None,
-    se: str | None = None,
+    se: str | Literal[False] | None = None,
+    variance: str | None = None,
     covariates: Sequence[str] = (),
     missing: Missing = "error",
 ) -> GroupedRows:
@@ -240,8 +208,8 @@ def read(
     Parameters
     ----------
     data : pandas.DataFrame or any eager frame that narwhals knows
-    outcome, groups, se
-        Columns; inferred where they are not given, see :func:`infer_roles`.
+    outcome, groups, se, variance
+        Columns; inferred where they are not given, see :func:`hiermodels.roles.infer_roles`.
     covariates : sequence of str
         Terms of the design, as :func:`hiermodels.design.build` takes them.
     missing : {"error", "drop"}
@@ -256,9 +224,8 @@ def read(
     DataError
         Naming the column, the rows, what was expected and what to do.
     """
-    result = read_part(
-        data, outcome=outcome, groups=groups, se=se, covariates=covariates, missing=missing
-    )
+    roles: dict[str, Any] = {"outcome": outcome, "groups": groups, "se": se, "variance": variance}
+    result = read_part(data, **roles, covariates=covariates, missing=missing)
     check_groups(result)
     return result.without_empty_cells()
 
@@ -268,7 +235,8 @@ def read_part(
     *,
     outcome: str | None = None,
     groups: Sequence[str] | str | None = None,
-    se: str | None = None,
+    se: str | Literal[False] | None = None,
+    variance: str | None = None,
     covariates: Sequence[str] = (),
     levels: Mapping[str, Sequence[str]] | None = None,
     missing: Missing = "error",
@@ -277,13 +245,13 @@ def read_part(
 
     Parameters
     ----------
-    data, outcome, groups, se, covariates, missing
+    data, outcome, groups, se, variance, covariates, missing
         As in :func:`read`.
     levels : mapping of str to sequence of str, optional
         Levels of categorical covariates, which need not all occur; the first is the reference.
     """
     frame = Frame(data)
-    roles = infer_roles(frame, outcome, groups, se, term_columns(covariates))
+    roles = infer_roles(frame, outcome, groups, se, term_columns(covariates), variance)
     require_missing(missing)
     columns = term_columns(covariates)
     used = [roles.outcome, *roles.groups, *([roles.se] if roles.se else []), *columns]
@@ -295,7 +263,7 @@ def read_part(
         if not len(frame):
             raise DataError(f"no rows are left after dropping {dropped} with missing values")
     y = frame.numbers(roles.outcome)
-    se_values = frame.positive(roles.se) if roles.se else None
+    se_values = frame.errors(roles.se, roles.se_scale) if roles.se else None
     design = build(frame.select(columns), covariates, levels)
     units = [frame.labels(name) for name in roles.groups]
     group, labels, own_labels, parents = nest(units, len(y))
@@ -308,126 +276,6 @@ def require_missing(missing: str) -> None:
     """Refuse another word than "error" and "drop"."""
     if missing not in ("error", "drop"):
         raise DataError(f"missing: expected 'error' or 'drop'; found {missing!r}")
-
-
-class Columns(Protocol):
-    """What is known of a frame's columns where roles are inferred; :class:`Frame` knows all."""
-
-    @property
-    def columns(self) -> list[str]:
-        """Names of the columns."""
-
-    def require(self, name: str) -> None:
-        """Refuse a name that is no column."""
-
-    def is_continuous(self, name: str) -> bool:
-        """Whether a column holds floating-point numbers."""
-
-    def is_label(self, name: str) -> bool:
-        """Whether a column holds text or categories."""
-
-    def check_gaps(self, names: Sequence[str]) -> None:
-        """Refuse missing values."""
-
-    def strings(self, name: str) -> list[str]:
-        """Return the values of a column, written out."""
-
-
-def infer_roles(
-    frame: Columns,
-    outcome: str | None,
-    groups: Sequence[str] | str | None,
-    se: str | None,
-    covariates: Sequence[str] = (),
-) -> Roles:
-    """Find the roles that were not given; where two readings are possible, refuse.
-
-    The standard errors are the column ``sigma``, ``se`` or ``std_err``; the outcome is the
-    column ``y`` or else the only continuous one left; the groups are the label columns (text
-    or categories), ordered by nesting.
-    """
-    given = column_names("groups", groups)
-    for role, name in (("outcome", outcome), ("se", se)):
-        if name is not None:
-            require_name(role, name)
-    for name in (outcome, *given, se, *covariates):
-        if name is not None:
-            frame.require(name)
-    if outcome is None or groups is None:
-        _require_text(frame.columns)
-    used = [name for name in (outcome, *given, se, *covariates) if name is not None]
-    taken = set(used)
-    if len(taken) < len(used):
-        twice = next(name for name in used if used.count(name) > 1)
-        raise DataError(f"column {twice!r} was given more than one role; give each its own")
-    found = []
-    if se is None:
-        candidates = [name for name in SE_NAMES if name in frame.columns and name not in taken]
-        if len(candidates) > 1:
-            raise DataError(
-                f"se: columns {listed(candidates)} may all hold standard errors; say se=…"
-            )
-        if candidates:
-            se = candidates[0]
-            taken.add(se)
-            found.append("se")
-    if outcome is None:
-        outcome = _infer_outcome(frame, taken)
-        taken.add(outcome)
-        found.append("outcome")
-    if groups is None:
-        given = _infer_groups(frame, taken)
-        found.append("groups")
-    return Roles(outcome, tuple(given), se, tuple(found))
-
-
-def _require_text(columns: Sequence[Any]) -> None:
-    """Refuse to infer roles among columns that are not named by text."""
-    others = [name for name in columns if not isinstance(name, str)]
-    if others:
-        raise DataError(
-            f"data: expected columns that are named by text; found {listed(others)}. Rename them, "
-            f"as with data.rename(columns=str), or say outcome=… and groups=…"
-        )
-
-
-def _infer_outcome(frame: Columns, taken: set[str]) -> str:
-    if OUTCOME_NAME in frame.columns and OUTCOME_NAME not in taken:
-        return OUTCOME_NAME
-    candidates = [name for name in frame.columns if name not in taken and frame.is_continuous(name)]
-    if len(candidates) == 1:
-        return candidates[0]
-    found = f"several are: {listed(candidates)}" if candidates else "none is"
-    raise DataError(
-        f"outcome: expected a column {OUTCOME_NAME!r} or a single continuous one; {found}. "
-        f"Say outcome=…"
-    )
-
-
-def _infer_groups(frame: Columns, taken: set[str]) -> list[str]:
-    """Order the label columns from the fewest units to the most, each nested in the one before."""
-    candidates = [name for name in frame.columns if name not in taken and frame.is_label(name)]
-    if not candidates:
-        rest = [name for name in frame.columns if name not in taken]
-        raise DataError(
-            f"groups: expected a column of labels (text or categories); found none among "
-            f"{listed(rest)}. Say groups=[…], from the outer to the inner level"
-        )
-    frame.check_gaps(candidates)
-    if len(candidates) == 1:
-        return candidates
-    codes = {
-        name: pd.factorize(np.asarray(frame.strings(name), dtype=object))[0] for name in candidates
-    }
-    candidates.sort(key=lambda name: codes[name].max())
-    for outer, inner in pairwise(candidates):
-        pairs = len(np.unique(np.stack([codes[outer], codes[inner]]), axis=1).T)
-        if pairs > codes[inner].max() + 1 or codes[outer].max() == codes[inner].max():
-            raise DataError(
-                f"groups: columns {listed(candidates)} hold labels, and {inner!r} is not nested in "
-                f"{outer!r} as it stands. Say groups=[…], from the outer to the inner level"
-            )
-    return candidates
 
 
 def nest(
@@ -650,16 +498,16 @@ class Frame:
             )
         return values
 
-    def positive(self, name: str) -> Floats:
-        """Return a column of standard errors."""
+    def errors(self, name: str, scale: Scale) -> Floats:
+        """Return standard errors, from a column of these or of variances."""
         values = self.numbers(name)
-        bad = np.flatnonzero(values < 1 / LARGEST)
+        bad = np.flatnonzero(values < SMALLEST[scale])
         if len(bad):
             raise DataError(
-                f"column {name!r}: expected positive standard errors; found {values[bad[0]]:g} in "
+                f"column {name!r}: expected positive {KINDS[scale]}; found {values[bad[0]]:g} in "
                 f"{self.show_rows(bad)}"
             )
-        return values
+        return to_se(values, scale)
 
     def _objects(self, name: str) -> list[Any]:
         """Values of a column, with None for a signalling NaN, which admits no comparison."""

@@ -1,6 +1,11 @@
-"""The one family of errors that this package raises about what it was given, and a warning."""
+"""The one family of errors that this package raises about what it was given, and its warnings."""
 
 from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+PACKAGE = str(Path(__file__).parent)
 
 
 class HierModelsError(ValueError):
@@ -21,3 +26,12 @@ class ImproperPosteriorError(HierModelsError):
 
 class PriorWarning(UserWarning):
     """A prior that nobody chose drives the answer."""
+
+
+class DataWarning(UserWarning):
+    """What the data hold may be something else than it is taken for."""
+
+
+def warn_of_data(message: str) -> None:
+    """Warn of data, at the line outside this package that gave them."""
+    warnings.warn(message, DataWarning, skip_file_prefixes=(PACKAGE,))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -715,7 +715,8 @@ def fit(
     *,
     outcome: str | None = None,
     groups: Sequence[str] | str | None = None,
-    se: str | None = None,
+    se: str | Literal[False] | None = None,
+    variance: str | None = None,
     covariates: Sequence[str] | str | None = None,
     priors: Mapping[str, Prior] | None = None,
     missing: Missing = "error",
@@ -750,13 +751,17 @@ def fit(
         In the notation of lme4 and bambi, ``"score ~ ses + (1 | school/classroom)"``, in place of
         ``outcome``, ``groups`` and ``covariates``.
     outcome : str, optional
-        Column of y.  Inferred: ``y``, or the only continuous column left.
+        Column of y.  Inferred: ``y`` or ``yi``, or the only continuous column left.
     groups : str or sequence of str, optional
         Columns of the group labels, from the outer to the inner level.  Inferred: the columns of
         text or categories.  ``[]`` is the model of one population.
-    se : str, optional
+    se : str or False, optional
         Column of the known standard errors of y (sds, not variances).  Inferred: ``sigma``,
-        ``se`` or ``std_err``.  Without one, the sd of the rows is unknown: ``sigma``.
+        ``se``, ``std_err`` or ``sei``.  Without one, the sd of the rows is unknown: ``sigma``;
+        ``se=False`` says so whatever columns are called.
+    variance : str, optional
+        Column of the known variances of y, the squares of standard errors, in place of ``se``.
+        Inferred: ``vi``.
     covariates : str or sequence of str, optional
         Columns of x: numbers, truth values, or text and categories in treatment coding.  Those of
         an empty cell of an interaction are left out, with a note.  Those with flat priors must not
@@ -810,6 +815,8 @@ def fit(
         Where at most eight groups of the top level leave their variance so uncertain that its
         default prior, flat on the variance, and one that is flat on the sd give posterior means
         that are more than a quarter of a posterior sd apart.
+    DataWarning
+        Where a column given as ``se`` has the name of variances, or the other way round.
 
     Examples
     --------
@@ -828,6 +835,7 @@ def fit(
         outcome=outcome,
         groups=groups,
         se=se,
+        variance=variance,
         covariates=covariates,
         priors=priors,
         missing=missing,

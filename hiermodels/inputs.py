@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import compress
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,7 +25,8 @@ def prepare(
     *,
     outcome: str | None = None,
     groups: Sequence[str] | str | None = None,
-    se: str | None = None,
+    se: str | Literal[False] | None = None,
+    variance: str | None = None,
     covariates: Sequence[str] | str | None = None,
     priors: Mapping[str, Prior] | None = None,
     missing: Missing = "error",
@@ -37,7 +38,7 @@ def prepare(
     data : data frame
         pandas, polars, pyarrow: any that narwhals knows; or
         :class:`hiermodels.SufficientStatistics`.
-    formula, outcome, groups, se, covariates, missing
+    formula, outcome, groups, se, variance, covariates, missing
         As in :func:`hiermodels.fit`.
     priors : mapping of str to Prior, optional
         By parameter name.
@@ -49,13 +50,14 @@ def prepare(
     SpecError
         If a prior does not fit the model.
     """
-    columns = {"outcome": outcome, "groups": groups, "se": se, "covariates": covariates}
+    errors = {"se": se, "variance": variance}
     grouped: GroupedData
     if isinstance(data, SufficientStatistics):
-        grouped = _checked(data, {"formula": formula, **columns})
+        columns = {"outcome": outcome, "groups": groups, "covariates": covariates}
+        grouped = _checked(data, {"formula": formula, **columns, **errors})
     else:
         outcome, groups, terms = stated(formula, outcome, groups, covariates)
-        roles: Any = {"outcome": outcome, "groups": groups, "se": se, "covariates": terms}
+        roles: Any = {"outcome": outcome, "groups": groups, "covariates": terms, **errors}
         lazy = as_lazy(data)
         if lazy is None:
             grouped = read(data, **roles, missing=missing)
@@ -66,7 +68,8 @@ def prepare(
             f"priors: expected a mapping, such as {{'tau': HalfNormal(sd=5)}}; found {priors!r}"
         )
     found, names = grouped.roles, grouped.design.names
-    spec = Spec(found.outcome, found.groups, found.se, names, dict(priors or {}))
+    model = (found.outcome, found.groups, found.se, names, dict(priors or {}), found.se_scale)
+    spec = Spec(*model)
     _check_coefficients(spec, grouped)
     return spec, grouped
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import mul, or_
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from hiermodels.data import LEAVE_OUT, Frame, Missing, Roles, infer_roles, nest, require_missing
+from hiermodels.data import LEAVE_OUT, Frame, Missing, nest, require_missing
 from hiermodels.design import (
     Constants,
     Design,
@@ -30,6 +30,7 @@ from hiermodels.errors import DataError, SpecError
 from hiermodels.failures import told_as_data_errors
 from hiermodels.formula import factors
 from hiermodels.gaussian import Floats
+from hiermodels.roles import KINDS, SMALLEST, Roles, Scale, infer_roles
 from hiermodels.statistics import NO_GROUPS, SufficientStatistics, two_sum
 from hiermodels.wording import LARGEST, listed, plural, short
 
@@ -49,7 +50,8 @@ def aggregate_lazily(
     *,
     outcome: str | None = None,
     groups: Sequence[str] | str | None = None,
-    se: str | None = None,
+    se: str | Literal[False] | None = None,
+    variance: str | None = None,
     covariates: Sequence[str] = (),
     levels: Mapping[str, Sequence[str]] | None = None,
     missing: Missing = "error",
@@ -76,7 +78,7 @@ def aggregate_lazily(
     Parameters
     ----------
     frame : narwhals.LazyFrame
-    outcome, groups, se, covariates, levels, missing
+    outcome, groups, se, variance, covariates, levels, missing
         As in :func:`hiermodels.data.read_part`.  Groups are inferred where there is one column of
         text or categories only.
 
@@ -91,21 +93,22 @@ def aggregate_lazily(
         If the data cannot be used as they are, or the engine fails.
     """
     with told_as_data_errors(frame):
-        return _aggregated(frame, outcome, groups, se, covariates, levels, missing)
+        return _aggregated(frame, outcome, groups, se, variance, covariates, levels, missing)
 
 
 def _aggregated(
     frame: nw.LazyFrame[Any],
     outcome: str | None,
     groups: Sequence[str] | str | None,
-    se: str | None,
+    se: str | Literal[False] | None,
+    variance: str | None,
     covariates: Sequence[str],
     levels: Mapping[str, Sequence[str]] | None,
     missing: Missing,
 ) -> SufficientStatistics:
     """Check the rows, and reduce them: see :func:`aggregate_lazily`."""
     columns = LazyColumns(frame)
-    roles = infer_roles(columns, outcome, groups, se, term_columns(covariates))
+    roles = infer_roles(columns, outcome, groups, se, term_columns(covariates), variance)
     if not roles.groups:
         raise SpecError(NO_GROUPS)
     require_missing(missing)
@@ -305,7 +308,7 @@ def _without_gaps(
     middles = {}
     for i, name in enumerate(numbers):
         low, high = found[f"low{i}"], found[f"high{i}"]
-        _check_range(name, low, high, name == roles.se)
+        _check_range(name, low, high, roles.se_scale if name == roles.se else None)
         middles[name] = _rounded(found[f"mean{i}"], high - low)
     return frame, middles, kept, rows - kept
 
@@ -347,14 +350,15 @@ def _check_gaps(gaps: Mapping[str, int], rows: int, missing: Missing) -> None:
     )
 
 
-def _check_range(name: str, low: float, high: float, is_se: bool) -> None:
+def _check_range(name: str, low: float, high: float, scale: Scale | None) -> None:
+    """Refuse numbers out of range; ``scale`` is that of known errors."""
     if not max(abs(low), abs(high)) <= LARGEST:
         raise DataError(
             f"column {name!r}: expected finite numbers of size up to {LARGEST:g}; found values "
             f"from {low:g} to {high:g}"
         )
-    if is_se and low < 1 / LARGEST:
-        raise DataError(f"column {name!r}: expected positive standard errors; found {low:g}")
+    if scale and low < SMALLEST[scale]:
+        raise DataError(f"column {name!r}: expected positive {KINDS[scale]}; found {low:g}")
 
 
 def _levels(
@@ -510,7 +514,10 @@ def _rows(
     frame: nw.LazyFrame[Any], columns: LazyColumns, roles: Roles, z: Sequence[nw.Expr]
 ) -> nw.LazyFrame[Any]:
     """The rows, of labels ``k``, columns ``z`` of the design and outcome, and weight ``w``."""
-    weight = {} if roles.se is None else {"w": 1.0 / _number(roles.se) ** 2}
+    weight = {}
+    if roles.se is not None:
+        power = 1 if roles.se_scale == "variance" else 2
+        weight = {"w": 1.0 / _number(roles.se) ** power}
     labels = {
         key: columns.label(name) for key, name in zip(_keys(roles), roles.groups, strict=True)
     }

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pymc as pm
@@ -53,6 +53,7 @@ from hiermodels.priors import (
     Uniform,
     VariancePrior,
 )
+from hiermodels.roles import error_role, from_se
 from hiermodels.spec import Spec
 from hiermodels.sufficient import Standardized, standardize
 
@@ -268,7 +269,9 @@ def normal_inverse_gamma(
     DataError, SpecError, ImproperPosteriorError
         All are ``HierModelsError``; the message says what to do.
     """
-    spec, grouped = prepare(data, outcome=outcome, groups=(), priors=priors, missing=missing)
+    spec, grouped = prepare(
+        data, outcome=outcome, groups=(), se=False, priors=priors, missing=missing
+    )
     announce(grouped)
     return build_model(spec, grouped, observed=observed)
 
@@ -279,7 +282,8 @@ def two_level(
     *,
     outcome: str | None = None,
     groups: Sequence[str] | str | None = None,
-    se: str | None = None,
+    se: str | Literal[False] | None = None,
+    variance: str | None = None,
     covariates: Sequence[str] | str | None = None,
     priors: Mapping[str, Prior] | None = None,
     missing: Missing = "error",
@@ -296,7 +300,7 @@ def two_level(
 
     Parameters
     ----------
-    data, formula, outcome, groups, se, covariates, priors, missing
+    data, formula, outcome, groups, se, variance, covariates, priors, missing
         As in :func:`hiermodels.fit`; ``groups`` is one column.
     parameterization, observed
         As in :func:`build_model`.
@@ -325,6 +329,7 @@ def two_level(
         outcome=outcome,
         groups=groups,
         se=se,
+        variance=variance,
         covariates=covariates,
         priors=priors,
         missing=missing,
@@ -340,7 +345,8 @@ def three_level(
     *,
     outcome: str | None = None,
     groups: Sequence[str] | None = None,
-    se: str | None = None,
+    se: str | Literal[False] | None = None,
+    variance: str | None = None,
     covariates: Sequence[str] | str | None = None,
     priors: Mapping[str, Prior] | None = None,
     missing: Missing = "error",
@@ -358,7 +364,7 @@ def three_level(
 
     Parameters
     ----------
-    data, formula, outcome, groups, se, covariates, priors, missing
+    data, formula, outcome, groups, se, variance, covariates, priors, missing
         As in :func:`hiermodels.fit`; ``groups`` is two columns, the outer one first.
     parameterization, observed
         As in :func:`build_model`.
@@ -379,6 +385,7 @@ def three_level(
         outcome=outcome,
         groups=groups,
         se=se,
+        variance=variance,
         covariates=covariates,
         priors=priors,
         missing=missing,
@@ -633,8 +640,15 @@ def _add_rows(spec: Spec, data: GroupedData, sds: Sds) -> None:
     if spec.covariates:
         x = pm.Data("x", data.design.matrix, dims=("row", COEFFICIENT_DIM))
         mean = mean + _apply(x, model["beta"])
-    sigma = sds["sigma"] if spec.se is None else pm.Data(spec.se, data.se, dims="row")
+    sigma = sds["sigma"] if spec.se is None else _known_sd(spec, data)
     pm.Normal(spec.outcome, mean, sigma, observed=data.y, dims="row")
+
+
+def _known_sd(spec: Spec, data: GroupedData) -> TensorVariable:
+    """The rows' standard errors, from a column of the data."""
+    assert data.se is not None
+    known = pm.Data(str(spec.se), from_se(data.se, spec.se_scale), dims="row")
+    return pt.sqrt(known) if spec.se_scale == "variance" else known
 
 
 def _add_means(
@@ -697,7 +711,7 @@ def _require_free_names(spec: Spec, observed: Observed) -> None:
     if observed == "rows":
         taken |= {f"{name}_of_{unit}" for name in spec.groups for unit in (*spec.groups, "row")}
         taken |= {"x"} if spec.covariates else set()
-        columns += [("se", spec.se)] if spec.se else []
+        columns += [(error_role(spec.se_scale), spec.se)] if spec.se else []
     else:
         taken.add(f"{spec.outcome}_mean")
     for role, name in columns:

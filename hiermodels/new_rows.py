@@ -14,6 +14,7 @@ from hiermodels.data import LEAVE_OUT, Frame, GroupedData, plain_labels, require
 from hiermodels.design import term_columns
 from hiermodels.errors import DataError
 from hiermodels.gaussian import Floats, Indices
+from hiermodels.roles import KINDS, from_se, to_se
 from hiermodels.wording import listed, short
 
 NEW = "(new)"  # written for the label of a unit that has none
@@ -102,12 +103,12 @@ def read_new_rows(new_data: Any, data: GroupedData, *, outcomes: bool) -> NewRow
     se = None
     if outcomes and se_column:
         if se_column not in frame.columns:
+            error = KINDS[data.roles.se_scale].removesuffix("s")
             raise DataError(
                 f"there is no column {se_column!r}; the data have {listed(frame.columns)}. "
-                f"Outcomes need the standard error of each row; for their means alone say "
-                f"outcomes=False"
+                f"Outcomes need the {error} of each row; for their means alone say outcomes=False"
             )
-        se = frame.positive(se_column)
+        se = frame.errors(se_column, data.roles.se_scale)
     x = data.design.apply(frame.select(covariates))
     labels = {name: frame.labels(name) for name in data.roles.groups if name in frame.columns}
     level, unit, fresh = _place(frame, data, labels)
@@ -157,14 +158,19 @@ def _labels_from(data: GroupedData, depth: int) -> dict[str, NDArray[Any]]:
 
 
 def _median_errors(data: GroupedData) -> Floats:
-    """Median of the standard errors of the rows of each unit, from the groups to the root."""
+    """Median of the known errors of the rows of each unit, from the groups to the root.
+
+    It is taken on the scale that they were given on, and returned as a standard error.
+    """
     rows = require_rows(data, "predicting outcomes without new_data, with medians of known se,")
-    member = rows.group
+    member, scale = rows.group, data.roles.se_scale
+    assert rows.se is not None
+    known = pd.Series(from_se(rows.se, scale))
     found = []
     for level in range(len(data.labels) + 1):
-        found.append(pd.Series(rows.se).groupby(member).median().to_numpy())
+        found.append(known.groupby(member).median().to_numpy())
         member = data.parents[level][member] if level < len(data.parents) else np.zeros_like(member)
-    return np.concatenate(found)
+    return to_se(np.concatenate(found), scale)
 
 
 def _check_columns(frame: Frame, data: GroupedData, covariates: Sequence[str]) -> None:

@@ -43,6 +43,7 @@ from hiermodels.posterior import (
     group_draws,
     named_seed,
 )
+from hiermodels.roles import from_se
 from hiermodels.tables import CI_PROB, interval_label, tails
 
 SHOWN = 10  # rows of a prediction that is printed
@@ -205,7 +206,8 @@ class Prediction:
             "kind" if "kind" not in self.rows.labels else "kind_": self.kind,
         }
         if self.rows.se is not None:
-            known[str(self.posterior.spec.se)] = self.rows.se
+            spec = self.posterior.spec
+            known[str(spec.se)] = from_se(self.rows.se, spec.se_scale)
         return xr.DataTree.from_dict(
             {
                 "predictions": xr.Dataset({name: (dims, v) for name, v in variables}, coords),

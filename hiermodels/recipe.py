@@ -13,6 +13,7 @@ from hiermodels.errors import SpecError
 from hiermodels.formula import Formula, factors
 from hiermodels.posterior import Posterior
 from hiermodels.priors import PRIORS, Prior
+from hiermodels.roles import error_role
 
 READERS = {".csv": "read_csv", ".parquet": "read_parquet"}
 OPTIONS = ("parameterization", "observed", "nuts_sampler", "tune", "target_accept")  # on record
@@ -83,7 +84,8 @@ def command(posterior: Posterior, source: str | None = None) -> str | None:
     if formula is None or not all(map(_is_own, spec.priors.values())):
         return None
     words = ["hiermodels", "fit", source or "FILE.csv", "--formula", formula]
-    words += ["--se", spec.se] if spec.se else []
+    words += [f"--{error_role(spec.se_scale)}", spec.se] if spec.se else []
+    words += ["--no-se"] if data.roles.declined else []
     for name, prior in spec.priors.items():
         words += ["--prior", f"{name}={_written(prior, module='')}"]
     words += ["--missing", "drop"] if data.dropped else []
@@ -139,7 +141,8 @@ def _model(posterior: Posterior) -> list[str]:
         covariates = [factor.column for term in terms for factor in factors(term)]
         arguments = [f"outcome={spec.outcome!r}", f"groups={list(spec.groups)!r}"]
         arguments += [f"covariates={covariates!r}"] if covariates else []
-    return [*arguments, *([f"se={spec.se!r}"] if spec.se else [])]
+    arguments += [f"{error_role(spec.se_scale)}={spec.se!r}"] if spec.se else []
+    return [*arguments, *(["se=False"] if posterior.data.roles.declined else [])]
 
 
 def _others(posterior: Posterior) -> list[str]:

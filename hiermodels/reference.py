@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from hiermodels.conjugate import ConjugatePosterior
 from hiermodels.data import GroupedData, Missing
@@ -31,7 +31,8 @@ def reference(
     *,
     outcome: str | None = None,
     groups: Sequence[str] | str | None = None,
-    se: str | None = None,
+    se: str | Literal[False] | None = None,
+    variance: str | None = None,
     covariates: Sequence[str] | str | None = None,
     priors: Mapping[str, Prior] | None = None,
     missing: Missing = "error",
@@ -40,7 +41,7 @@ def reference(
 
     Parameters
     ----------
-    data, formula, outcome, groups, se, covariates, priors, missing
+    data, formula, outcome, groups, se, variance, covariates, priors, missing
         As in :func:`hiermodels.fit`.
 
     Examples
@@ -57,6 +58,7 @@ def reference(
         outcome=outcome,
         groups=groups,
         se=se,
+        variance=variance,
         covariates=covariates,
         priors=priors,
         missing=missing,

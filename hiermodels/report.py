@@ -42,6 +42,7 @@ from hiermodels.posterior import WARNING, Posterior
 from hiermodels.priors import FlatVariance
 from hiermodels.rank import rank_units
 from hiermodels.recipe import OPTIONS, command, random_seed, snippet
+from hiermodels.roles import KINDS, from_se
 from hiermodels.sensitivity import compare_priors, warn_of_default_prior
 from hiermodels.summary import summarize
 from hiermodels.tables import CI_PROB, Summary, shown
@@ -206,7 +207,8 @@ def _roles(data: GroupedRows) -> Iterator[tuple[str, str]]:
     if data.labels:
         yield "rows in a group", f"{_range(sizes)}, median {shown(np.median(sizes))}"
     if data.se is not None:
-        yield "known standard errors", f"{roles.se}: {_range(data.se)}"
+        known = from_se(data.se, roles.se_scale)
+        yield f"known {KINDS[roles.se_scale]}", f"{roles.se}: {_range(known)}"
     if data.design.names:
         yield "covariates", ", ".join(data.design.names)
 

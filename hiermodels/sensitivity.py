@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -127,7 +127,8 @@ def sensitivity(
     *,
     outcome: str | None = None,
     groups: Sequence[str] | str | None = None,
-    se: str | None = None,
+    se: str | Literal[False] | None = None,
+    variance: str | None = None,
     covariates: Sequence[str] | str | None = None,
     priors: Mapping[str, Mapping[str, Prior]] | None = None,
     baseline: Mapping[str, Prior] | None = None,
@@ -137,7 +138,7 @@ def sensitivity(
 
     Parameters
     ----------
-    data, formula, outcome, groups, se, covariates, missing
+    data, formula, outcome, groups, se, variance, covariates, missing
         As in :func:`hiermodels.fit`.
     priors : mapping of str to mapping, optional
         For each alternative a name and the priors that it changes, such as ``{"sceptical":
@@ -179,6 +180,7 @@ def sensitivity(
         outcome=outcome,
         groups=groups,
         se=se,
+        variance=variance,
         covariates=covariates,
         priors=baseline,
         missing=missing,

@@ -25,6 +25,7 @@ from hiermodels.priors import (
     Prior,
     VariancePrior,
 )
+from hiermodels.roles import Scale, error_role
 
 MOST_LEVELS = 2
 # Dimensions that are there already.
@@ -42,13 +43,15 @@ class Spec:
     groups : tuple of str
         Columns of the group labels, from the outermost to the innermost level.
     se : str, optional
-        Column of the known standard errors; without it σ is unknown.
+        Column that says the known standard errors; without it σ is unknown.
     covariates : tuple of str
         Names of the columns of the design, the intercept not among them.
     priors : mapping of str to Prior
         By parameter name, ``beta`` for all coefficients; what is not named has its default:
         ``Flat()`` for means and coefficients, ``FlatVariance()`` for group-level variances,
         ``Jeffreys()`` for an unknown residual variance.
+    se_scale : {"sd", "variance"}
+        Whether the column ``se`` holds standard errors or their squares, variances.
 
     Raises
     ------
@@ -61,6 +64,7 @@ class Spec:
     se: str | None = None
     covariates: tuple[str, ...] = ()
     priors: Mapping[str, Prior] = field(default_factory=dict)
+    se_scale: Scale = "sd"
 
     def __post_init__(self) -> None:
         if len(self.groups) > MOST_LEVELS:
@@ -71,7 +75,8 @@ class Spec:
         if not self.groups and (self.se or self.covariates):
             raise SpecError(
                 "a model without groups is the conjugate one, with unknown sigma and without "
-                "covariates; name the column of the groups, or leave out se and the covariates"
+                "covariates; name the column of the groups, or leave out the covariates and say "
+                "se=False"
             )
         for name in self.groups:
             if name in (*self.variables, *RESERVED) or "/" in name:
@@ -80,7 +85,10 @@ class Spec:
                     f"variables {', '.join(self.variables)}; rename this column, for example to "
                     f"{name.replace('/', '_') + '_label'!r}"
                 )
-        for role, column in (("outcome", self.outcome), ("se", self.se or "")):
+        for role, column in (
+            ("outcome", self.outcome),
+            (error_role(self.se_scale), self.se or ""),
+        ):
             if "/" in column or column in (*self.variables, *RESERVED, "group"):
                 raise SpecError(
                     f"{role}: {column!r} cannot be the name of a variable in a DataTree beside "
@@ -91,7 +99,8 @@ class Spec:
 
     def __reduce__(self) -> tuple[type[Spec], tuple[Any, ...]]:
         """Copies and other processes make it anew: Python does not copy read-only mappings."""
-        return Spec, (self.outcome, self.groups, self.se, self.covariates, dict(self.priors))
+        columns = (self.outcome, self.groups, self.se, self.covariates)
+        return Spec, (*columns, dict(self.priors), self.se_scale)
 
     @property
     def intercept(self) -> str:
@@ -185,7 +194,8 @@ class Spec:
         inner = self.groups[-1]
         mean = f"theta[{inner}]" + (" + x'beta" if self.covariates else "")
         known = f" with known {self.se}" if self.se else ""
-        lines = [f"{self.outcome} ~ Normal({mean}, {self.se or 'sigma'}){known}"]
+        sd = f"sqrt({self.se})" if self.se_scale == "variance" else self.se or "sigma"
+        lines = [f"{self.outcome} ~ Normal({mean}, {sd}){known}"]
         parents = [f"mu[{self.groups[0]}]", "lam"] if len(self.groups) == 2 else ["mu"]
         children = [f"theta[{inner}]", *parents]
         for child, parent, spread in zip(children, parents, self.spreads, strict=False):

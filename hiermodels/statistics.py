@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from hiermodels.data import (
     GroupedData,
     Missing,
     Observations,
-    Roles,
     check_groups,
     nest,
     require_rows,
@@ -24,6 +23,7 @@ from hiermodels.data import (
 from hiermodels.design import Design, check_products
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import Floats, Indices, sum_by
+from hiermodels.roles import Roles
 from hiermodels.wording import listed
 
 NO_GROUPS = (
@@ -128,7 +128,8 @@ class SufficientStatistics(GroupedData):
         *,
         outcome: str | None = None,
         groups: Sequence[str] | str | None = None,
-        se: str | None = None,
+        se: str | Literal[False] | None = None,
+        variance: str | None = None,
         covariates: Sequence[str] | str | None = None,
         levels: Mapping[str, Sequence[str]] | None = None,
         missing: Missing = "error",
@@ -143,7 +144,7 @@ class SufficientStatistics(GroupedData):
 
         Parameters
         ----------
-        data, formula, outcome, groups, se, covariates, missing
+        data, formula, outcome, groups, se, variance, covariates, missing
             As in :func:`hiermodels.fit`.  A part of the data may hold a single group.  Of a lazy
             frame, several columns of groups are not inferred: rows would have to be compared.
         levels : mapping of str to sequence of str, optional
@@ -163,6 +164,7 @@ class SufficientStatistics(GroupedData):
             outcome=outcome,
             groups=groups,
             se=se,
+            variance=variance,
             covariates=covariates,
             levels=levels,
             missing=missing,
@@ -425,7 +427,7 @@ def _units(statistics: SufficientStatistics) -> list[NDArray[Any]]:
 
 def _require_alike(a: SufficientStatistics, b: SufficientStatistics) -> None:
     """Refuse statistics of different columns, or of covariates that are coded differently."""
-    for role in ("outcome", "groups", "se"):
+    for role in ("outcome", "groups", "se", "se_scale"):
         mine, theirs = getattr(a.roles, role), getattr(b.roles, role)
         if mine != theirs:
             raise SpecError(

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hiermodels.data import GroupedData, GroupedRows, Roles
+from hiermodels.data import GroupedData, GroupedRows
 from hiermodels.design import Design
 from hiermodels.errors import DataError, SpecError
 from hiermodels.files import MissingFileError, as_path, replacing, target
@@ -30,6 +30,7 @@ from hiermodels.hdf5 import screen, sealed
 from hiermodels.marginal import DrawsOnDemand, Marginal, Values
 from hiermodels.posterior import SAMPLE_DIMS, Posterior
 from hiermodels.priors import PRIORS
+from hiermodels.roles import Roles
 from hiermodels.spec import Spec
 from hiermodels.statistics import SufficientStatistics
 from hiermodels.sufficient import standardize

@@ -43,7 +43,9 @@ def test_the_only_continuous_column_is_the_outcome():
 def test_two_possible_outcomes():
     data = pd.DataFrame({"g": list("abcd"), "u": [1.0, 2, 3, 4], "v": [1.0, 2, 3, 5], "se": 1.0})
     refuse(
-        data, r"outcome: expected a column 'y' or a single continuous one; several are: 'u', 'v'"
+        data,
+        r"outcome: expected a column 'y' or 'yi', or a single continuous one; several are: "
+        r"'u', 'v'",
     )
 
 

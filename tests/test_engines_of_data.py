@@ -49,7 +49,8 @@ def rows(seed: int = 1, size: int = 900, offset: float = OFFSET) -> pd.DataFrame
             "old": rng.random(size) < 0.5,
             "grade": rng.integers(1, 4, size=size),
             "ses": ses,
-            "se": rng.uniform(0.5, 2.0, size=size),
+            "se": (se := rng.uniform(0.5, 2.0, size=size)),
+            "variance": se**2,
             "count": rng.integers(0, 9, size=size) + 10**9,
             "y": offset + effect + 0.5 * ses + (sex == "M") + rng.normal(size=size),
         }
@@ -67,6 +68,7 @@ CASES = {
     "interactions": {"formula": "y ~ sex:C(grade) + (1 | school)"},
     "moved": {"formula": "y ~ center(count)*sex + scale(ses) + (1 | school)"},
     "known errors": {"formula": "y ~ ses + sex + (1 | school)", "se": "se"},
+    "known variances": {"formula": "y ~ ses + (1 | school)", "variance": "variance"},
     "a row each": {"formula": "y ~ ses + (1 | pupil)", "se": "se"},
 }
 
@@ -81,7 +83,8 @@ def expected_statistics(frame: pd.DataFrame, case: dict) -> SufficientStatistics
     outcome, groups, terms = stated(
         case.get("formula"), case.get("outcome"), case.get("groups"), None
     )
-    rows = read_part(frame, outcome=outcome, groups=groups, se=case.get("se"), covariates=terms)
+    errors = {role: case.get(role) for role in ("se", "variance")}
+    rows = read_part(frame, outcome=outcome, groups=groups, **errors, covariates=terms)
     return statistics_of(rows)
 
 

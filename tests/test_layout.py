@@ -22,8 +22,8 @@ STOREYS = """
     simulation reference point_estimates integrated conjugate noise_free conditional marginal
     posterior
     page tables inputs propriety memory spec sufficient aggregate lazy failures statistics new_rows
-    data priors design formula uniformity montecarlo mixture cubature gaussian chebyshev lattice
-    datasets options hdf5 blas parallel progress files wording errors
+    data roles priors design formula uniformity montecarlo mixture cubature gaussian chebyshev
+    lattice datasets options hdf5 blas parallel progress files wording errors
 """
 FLOORS = STOREYS.split()
 HEAVY = (
