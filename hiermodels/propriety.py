@@ -165,8 +165,9 @@ def _check_residual(spec: Spec, data: Standardized) -> None:
             return
         raise ImproperPosteriorError(
             f"the posterior does not exist: each of the {tree.n_rows} groups has one row, so sigma "
-            f"and tau cannot be told apart. Name the column of standard errors (se=…), or give "
-            f"proper priors on sigma and on every group-level sd."
+            f"and tau cannot be told apart. Name the column of standard errors (se=…) "
+            f"or variances (variance=…), or give proper priors on sigma and on every group-level "
+            f"sd."
         )
     if prior.lower_tail > 0:
         _check_exact_fit(spec, data)
@@ -182,8 +183,8 @@ def _check_residual(spec: Spec, data: Standardized) -> None:
         raise ImproperPosteriorError(
             f"the posterior does not exist: within the groups the rows are all equal, or are "
             f"explained by the covariates without a remainder, and {prior} on sigma has infinite "
-            f"mass at sigma = 0. Name the column of standard errors (se=…), or give sigma a proper "
-            f"prior."
+            f"mass at sigma = 0. Name the column of standard errors (se=…) or variances "
+            f"(variance=…), or give sigma a proper prior."
         )
 
 
@@ -210,7 +211,7 @@ def _check_exact_fit(spec: Spec, data: Standardized) -> None:
                 f"the posterior does not exist: the {who} and the covariates explain all rows "
                 f"without a remainder, and the priors on {' and '.join(names[: level + 1])} fall "
                 f"too slowly at 0 for {freedom} degrees of freedom. Name the column of standard "
-                f"errors (se=…), or give sigma a prior such as InverseGamma(…)."
+                f"errors (se=…) or variances (variance=…), or give sigma a prior such as InverseGamma(…)."
             )
 
 
