@@ -211,7 +211,8 @@ def _check_exact_fit(spec: Spec, data: Standardized) -> None:
                 f"the posterior does not exist: the {who} and the covariates explain all rows "
                 f"without a remainder, and the priors on {' and '.join(names[: level + 1])} fall "
                 f"too slowly at 0 for {freedom} degrees of freedom. Name the column of standard "
-                f"errors (se=…) or variances (variance=…), or give sigma a prior such as InverseGamma(…)."
+                f"errors (se=…) or variances (variance=…), or give sigma a prior such as "
+                f"InverseGamma(…)."
             )
 
 
