@@ -17,6 +17,7 @@ Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., chapter 6.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +26,7 @@ import xarray as xr
 
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats, starts
+from hiermodels.moments import KINDS, MEAN, SD, Moment, moments_of
 from hiermodels.posterior import (
     SAMPLE_DIMS,
     Posterior,
@@ -33,6 +35,7 @@ from hiermodels.posterior import (
     named_seed,
     with_posterior_predictive,
 )
+from hiermodels.spec import Spec
 from hiermodels.sufficient import Standardized, standardize
 from hiermodels.tables import Summary, with_header
 
@@ -81,9 +84,9 @@ def check(posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = Non
     Returns
     -------
     Summary
-        A row for each statistic: ``observed``; ``mean`` and ``sd`` of the replicates; ``p``, the
-        probability of a larger value.  A p near 0 or 1 is a misfit; p is not uniform under the
-        model, but gathers around ½.
+        A row for each statistic: ``observed``; ``mean`` and ``sd`` of the replicates, nan where
+        these have none, and then the ``median`` besides; ``p``, the probability of a larger value.
+        A p near 0 or 1 is a misfit; p is not uniform under the model, but gathers around ½.
 
     Raises
     ------
@@ -109,12 +112,45 @@ def check(posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = Non
         "sd": found.replicated.std(ddof=1),
         "p": found.tail_probability,
     }
-    table = pd.DataFrame(
-        {name: {str(k): float(v) for k, v in values.items()} for name, values in columns.items()}
-    )
+    table = pd.DataFrame({name: _numbers(values) for name, values in columns.items()})
     sizes = found.replicated.sizes
-    note = f"{sizes['chain'] * sizes['draw']} replicates: {describe(posterior, replicate)}"
-    return with_header(table, posterior.spec, note)
+    notes = [f"{sizes['chain'] * sizes['draw']} replicates: {describe(posterior, replicate)}"]
+    known = moments_of(posterior.spec, posterior.data)
+    shown = list(_moments(posterior.spec, _top_level(posterior, replicate), table.index))
+    why = known.why(shown)
+    if why:
+        table.insert(
+            list(table.columns).index("sd") + 1, "median", _numbers(found.replicated.median())
+        )
+        for moment in shown:
+            if not known.exist(moment.names, moment.order):
+                table.loc[moment.label, {MEAN: "mean", SD: "sd"}[moment.order]] = np.nan
+        notes.append(why)
+    return with_header(table, posterior.spec, *notes)
+
+
+def _numbers(values: xr.Dataset) -> pd.Series[float]:
+    """A number for each statistic."""
+    return pd.Series({str(name): float(value) for name, value in values.items()})
+
+
+def _moments(spec: Spec, top: int, statistics: Iterable[str]) -> Iterator[Moment]:
+    """Means and sds of statistics of replicates, and the sds of which each is made up.
+
+    What is drawn anew is as wide as the sds of the levels up to the top one; sds of units that
+    share a parent do not see those above.  Where covariates leave a value at x = 0 unbounded, the
+    means of rows at their own x are not.
+    """
+    rows = () if spec.se else ("sigma",)
+    outer, inner = f"sd of {spec.groups[0]} means", f"sd of {spec.groups[-1]} means"
+    for name in statistics:
+        seen = top
+        if name != outer and name.startswith(inner):
+            seen = min(top, 0)
+        elif name != outer and name.startswith("sd of rows"):
+            seen = -1
+        for order in (MEAN, SD):
+            yield Moment(KINDS[order], name, order, (*spec.spreads[: seen + 1], *rows))
 
 
 def statistics_of(

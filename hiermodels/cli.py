@@ -201,6 +201,7 @@ def _fit(options: argparse.Namespace) -> int:
     from hiermodels import files
     from hiermodels.fit import fit
     from hiermodels.lazy import as_lazy
+    from hiermodels.moments import NO_MOMENT
 
     written = [files.target(path) for path in (options.out, options.report) if path]
     if options.data.resolve() in written:
@@ -225,7 +226,9 @@ def _fit(options: argparse.Namespace) -> int:
         chains=options.chains,
         random_seed=options.seed,
     )
-    _show(f"{result}\n\n{result.summary().to_string(**SHOWN)}")
+    summary = result.summary()
+    lacking = [f"{note}\n" for note in summary.attrs["notes"] if note.startswith(NO_MOMENT)]
+    _show(f"{result}\n\n{''.join(lacking)}{summary.to_string(**SHOWN)}")
     if options.out:
         _show(f"\nsaved as {result.to_netcdf(options.out)}")
     if options.report:

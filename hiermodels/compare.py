@@ -35,6 +35,7 @@ from hiermodels.data import GroupedData
 from hiermodels.design import is_number
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
+from hiermodels.moments import of_variables
 from hiermodels.montecarlo import Means, batch_means, combine, excess
 from hiermodels.noise_free import ReferencePosterior, flatten
 from hiermodels.options import mapping, names
@@ -64,6 +65,12 @@ SHAPES = (  # the same for each component of uniformity
 )
 DEGREES = range(1, 5)  # of the polynomials
 IN_TAIL, LARGEST_TAIL = 20, 0.05  # effective draws in a tail, and the largest to be called so
+NEEDED = (
+    ("mean", "mcmc", "mean"),
+    ("mean", "mcse", "sd"),
+    ("mean", "z", "sd"),
+    ("sd", "mcmc", "sd"),
+)
 LIGHT_TAIL = 4  # the moment that must exist for a mean's z to be normal
 KNOTS = 39  # at which the exact distribution function is computed, and interpolated between
 INSIDE = (1e-300, 1 - 1e-16)  # probabilities whose normal score is finite
@@ -119,12 +126,15 @@ class Comparison:
         The exact distribution function at the draws, in the layout of the posterior.
     warnings : tuple of str
         What else speaks against the draws.
+    notes : tuple of str
+        Why means or sds are nan, where they do not exist.
     """
 
     table: pd.DataFrame
     alpha: float
     pit: xr.Dataset
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def judged(self) -> pd.DataFrame:
@@ -209,10 +219,11 @@ class Comparison:
         return self.pit[name].ndim > len(SAMPLE_DIMS)
 
     def __repr__(self) -> str:
-        return f"{self.verdict}\n{self.table.to_string(**SHOWN)}"
+        return "\n".join([self.verdict, *self.notes, self.table.to_string(**SHOWN)])
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(self.verdict)}</p>{self.table.to_html(**SHOWN)}"
+        said = "".join(f"<p>{escape(text)}</p>" for text in (self.verdict, *self.notes))
+        return f"{said}{self.table.to_html(**SHOWN)}"
 
 
 def compare(
@@ -290,7 +301,9 @@ def compare(
         {column: np.concatenate([part[column] for part in parts]) for column in parts[0]},
         pd.MultiIndex.from_product([labels, STATISTICS], names=["quantity", "statistic"]),
     )
-    return Comparison(table, alpha, pit, tuple(_other_evidence(tree)))
+    lacking = reference.moments.why(of_variables(map(str, draws)))
+    notes = (lacking,) if lacking else ()
+    return Comparison(table, alpha, pit, tuple(_other_evidence(tree)), notes)
 
 
 def _require_sides(mcmc: Any, exact: Any) -> None:
@@ -569,6 +582,9 @@ def _statistics(
     if not light:
         rows["mean"]["p"] = np.full_like(mean, np.nan)
     rows["sd"] = _sd_row(x, away, exact["sd"])
+    # Draws have a mean and an sd even where the posterior has none.
+    for label, column, needed in NEEDED:
+        rows[label][column] = np.where(np.isnan(exact[needed]), np.nan, rows[label][column])
     in_order = np.sort(x.reshape(-1, x.shape[2]), axis=0)
     for label, q in QUANTILES.items():
         variance = q * (1 - q)

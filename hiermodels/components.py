@@ -18,7 +18,8 @@ from hiermodels.gaussian import Floats, Indices
 from hiermodels.integrated import IntegratedPosterior
 from hiermodels.lattice import Frame, Lattice, flood
 from hiermodels.marginal import Marginal
-from hiermodels.noise_free import NO_ERROR, NO_MOMENT, ReferencePosterior
+from hiermodels.moments import FOURTH, KINDS, MEAN, SD, Moment, of_variables
+from hiermodels.noise_free import NO_ERROR, ReferencePosterior
 from hiermodels.tables import (
     CI_PROB,
     Summary,
@@ -29,7 +30,6 @@ from hiermodels.tables import (
     with_header,
 )
 
-FOURTH = 4  # moment of an sd that the sd of its square needs
 SPACING = {1: 0.25, 2: 0.35, 3: 0.5}  # of lattices for distribution functions of shares
 NEGLIGIBLE = 1e-14  # weight of a point, as a part of the largest
 CLOSE = 1e-10  # of the logit of a share that is a quantile
@@ -73,9 +73,13 @@ def variance_components(reference: ReferencePosterior, ci_prob: float = CI_PROB)
         )
     if len(spec.groups) > 1:
         notes.append(f"icc[{spec.groups[-1]}]: correlation of two rows of one {spec.groups[-1]}")
-    if table.isna().any(axis=None):
-        notes.append(NO_MOMENT)
-    return with_header(table, spec, *notes)
+    squares = {MEAN: SD, SD: FOURTH}  # orders of the moments of an sd that those of its square take
+    shown_moments = [
+        *of_variables(names),
+        *(Moment(KINDS[m], f"{name}²", n, (name,)) for m, n in squares.items() for name in names),
+    ]
+    lacking = reference.moments.why(shown_moments)
+    return with_header(table, spec, *notes, *([lacking] if lacking else []))
 
 
 def typical_se(data: GroupedData) -> float:

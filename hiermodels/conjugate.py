@@ -28,6 +28,7 @@ import numpy as np
 from hiermodels.data import GroupedData
 from hiermodels.errors import ImproperPosteriorError
 from hiermodels.gaussian import LOG_2PI, Floats
+from hiermodels.moments import PopulationMoments
 from hiermodels.noise_free import ReferencePosterior, Target
 from hiermodels.priors import NormalInverseGamma
 from hiermodels.spec import Spec
@@ -128,10 +129,6 @@ class ConjugatePosterior(ReferencePosterior):
         factor = freedom / (freedom - 2) if freedom > 2 else np.nan
         return mean, np.full_like(mean, self._scale(target.outcome) * np.sqrt(factor))
 
-    def predictive_moment_exists(self, target: Target, order: int) -> bool:
-        """Whether a moment of predicted values exists."""
-        return self.moment_exists("theta", order)
-
     def predictive_cdf(self, target: Target, values: Floats) -> Floats:
         """Distribution functions of predicted values at values (..., r)."""
         from scipy.special import stdtr
@@ -166,9 +163,10 @@ class ConjugatePosterior(ReferencePosterior):
         law = self.law
         return float(np.sqrt(law.beta) * np.exp(gammaln(law.alpha - 0.5) - gammaln(law.alpha)))
 
-    def moment_exists(self, name: str, order: int) -> bool:
-        """``E σ^m`` and ``E θ^m`` need 2α > m."""
-        return 2 * self.law.alpha > order
+    @property
+    def moments(self) -> PopulationMoments:
+        """Which moments exist: all of an order below 2α."""
+        return PopulationMoments(self.data.n_rows, 2 * self.prior.alpha)
 
     def _log_evidence(self) -> float:
         from scipy.special import gammaln

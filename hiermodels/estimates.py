@@ -21,12 +21,13 @@ from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import BLOCK, Coefficients, Floats
 from hiermodels.integrated import IntegratedPosterior
 from hiermodels.marginal import Marginal
+from hiermodels.moments import SD, of_variables
 from hiermodels.noise_free import NO_ERROR, ReferencePosterior
 from hiermodels.point_estimates import METHODS, PointEstimate, estimate_sds
 from hiermodels.tables import CI_PROB, Summary, interval_note, shown, tails, with_header
 from hiermodels.wording import listed
 
-ESTIMATORS = {"raw": "raw", "pooled": "pooled", "eb": "eb", "mean": "posterior mean"}
+ESTIMATORS = {"raw": "raw", "pooled": "pooled", "eb": "eb"}
 SAME = 1e-8  # of values where the data do not determine the sds: those that agree are determined
 
 
@@ -42,7 +43,8 @@ class Estimates:
         - ``raw``, its own mean, and ``raw_se``: no pooling;
         - ``pooled``: one value for all groups, complete pooling;
         - ``eb`` and ``eb_sd``: mean and sd given the estimated sds, empirical Bayes;
-        - ``mean`` and ``sd``: of the posterior;
+        - ``mean`` and ``sd``: of the posterior; where they do not exist nan, and the ``median``
+          besides;
         - ``shrinkage_eb`` and ``shrinkage``: the weight ``B = e/(e + tau²)`` of the group's
           parent, with ``e = raw_se²``, at the estimated variances and its posterior mean;
         - ``truth``, if it was given.
@@ -134,7 +136,8 @@ def estimate(
             columns["truth"] = known
         (dim,) = spec.dims(spec.values[level])
         table = pd.DataFrame(columns, pd.Index(data.coords[dim], name=dim))
-        tables.append(with_header(table, spec, *notes))
+        lacking = reference.moments.why(of_variables([spec.values[level]]))
+        tables.append(with_header(table, spec, *notes, *([lacking] if lacking else [])))
     coefficients = with_header(
         _coefficient_table(reference.marginal, found, probabilities),
         spec,
@@ -169,9 +172,13 @@ def _columns(reference: IntegratedPosterior, found: PointEstimate, level: int) -
     name = reference.spec.values[level]
     columns = _plug_in(reference.marginal, found.points, level)
     at_estimate = columns.pop("shrinkage_eb")
+    median = {}
+    if not reference.moment_exists(name, SD):
+        median["median"] = reference.quantile(0.5, [name])[name].to_numpy()[0]
     return columns | {
         "mean": reference.mean[name].to_numpy(),
         "sd": reference.sd[name].to_numpy(),
+        **median,
         "shrinkage_eb": at_estimate,
         "shrinkage": _mean_shrinkage(reference, level),
     }
@@ -326,8 +333,13 @@ def _finite(values: Any, name: str) -> Floats:
 
 
 def _errors(table: pd.DataFrame) -> pd.DataFrame:
-    """Squared errors of each estimator, and for how many groups it beats the raw mean."""
-    size = {name: (table[name] - table["truth"]).abs() for name in ESTIMATORS}
+    """Squared errors of each estimator, and for how many groups it beats the raw mean.
+
+    The posterior's is its mean, or its median where there is no mean.
+    """
+    centre = "median" if table["mean"].isna().any() else "mean"
+    estimators = {**ESTIMATORS, centre: f"posterior {centre}"}
+    size = {name: (table[name] - table["truth"]).abs() for name in estimators}
     rows = {
         label: {
             "sse": float((size[name] ** 2).sum()),
@@ -335,7 +347,7 @@ def _errors(table: pd.DataFrame) -> pd.DataFrame:
             "closer": int((size[name] < size["raw"]).sum()),
             "groups": len(table),
         }
-        for name, label in ESTIMATORS.items()
+        for name, label in estimators.items()
     }
     errors = pd.DataFrame.from_dict(rows, orient="index")
     return errors.astype({"closer": int, "groups": int}).rename_axis("estimate")

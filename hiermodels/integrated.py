@@ -26,6 +26,7 @@ from hiermodels.data import GroupedData
 from hiermodels.gaussian import Floats, Indices, Moments, Tree, Variances
 from hiermodels.lattice import Lattice
 from hiermodels.marginal import Marginal
+from hiermodels.moments import HierarchyMoments
 from hiermodels.noise_free import ReferencePosterior, Target
 from hiermodels.parallel import for_each
 from hiermodels.spec import Spec
@@ -148,14 +149,6 @@ class IntegratedPosterior(ReferencePosterior):
         mean, variance = joint.at(place, self._standard_x(target))
         variance = variance + weights @ self._variance_below(target, variances)
         return standard.location + standard.scale * mean[0], standard.scale * np.sqrt(variance[0])
-
-    def predictive_moment_exists(self, target: Target, order: int) -> bool:
-        """Whether a moment of predicted values exists: of the unit's and of all noise below it."""
-        rows = ("sigma",) if target.outcome and not self.spec.se else ()
-        added = (*self.spec.spreads[: target.level], *rows)
-        return self.moment_exists(self.spec.values[target.level], order) and all(
-            self.marginal.tails.sd_moment_exists(name, order) for name in added
-        )
 
     @one_blas_thread()
     def predictive_cdf(self, target: Target, values: Floats) -> Floats:
@@ -458,16 +451,10 @@ class IntegratedPosterior(ReferencePosterior):
         found = self.lattice.density(axis, u) * np.exp(-log_slope)
         return np.where(values > 0, found.reshape(values.shape), 0.0)
 
-    def moment_exists(self, name: str, order: int) -> bool:
-        """Whether a moment of a variable exists."""
-        tails = self.marginal.tails
-        if name in self.marginal.names:
-            return tails.sd_moment_exists(name, order)
-        if name == "beta":
-            return tails.coefficient_moment_exists(order)
-        level = self.spec.values.index(name)
-        below = (*(() if self.spec.se else ("sigma",)), *self.spec.spreads[:level])
-        return tails.value_moment_exists(below, name == self.spec.intercept, order)
+    @cached_property
+    def moments(self) -> HierarchyMoments:
+        """Which moments exist."""
+        return HierarchyMoments(self.spec, self.marginal.tails)
 
 
 def sd_certificate(marginal: Marginal, lattice: Lattice) -> float:

@@ -16,12 +16,12 @@ from numpy.typing import ArrayLike
 from hiermodels.data import GroupedData
 from hiermodels.errors import ImproperPosteriorError, SpecError
 from hiermodels.gaussian import Floats, Indices
+from hiermodels.moments import KINDS, MEAN, SD, ExistingMoments, Moment, of_new_unit, of_variables
 from hiermodels.options import names, probabilities, real_numbers
 from hiermodels.spec import Spec
 from hiermodels.tables import CI_PROB, Summary, interval_label, interval_note, tails, with_header
 
 NO_ERROR = "no Monte Carlo error"
-NO_MOMENT = "nan: this moment does not exist (the posterior's tail is too heavy); use quantiles"
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,26 @@ class ReferencePosterior(ABC):
     @cached_property
     def mean(self) -> xr.Dataset:
         """Posterior means; one that does not exist is nan, and its ``attrs`` say so."""
-        return self._dataset(self._means(), order=1)
+        return self._dataset(self._means(), MEAN)
 
     @cached_property
     def sd(self) -> xr.Dataset:
         """Posterior sds; one that does not exist is nan, and its ``attrs`` say so."""
-        return self._dataset(self._sds(), order=2)
+        return self._dataset(self._sds(), SD)
 
     @property
     @abstractmethod
     def certificate(self) -> float:
         """Bound on the error of means and sds, in posterior sds."""
 
+    @property
     @abstractmethod
+    def moments(self) -> ExistingMoments:
+        """Which moments exist."""
+
     def moment_exists(self, name: str, order: int) -> bool:
         """Whether a variable has a posterior moment of this order."""
+        return self.moments.exist([name], order)
 
     @property
     def log_marginal_likelihood(self) -> float:
@@ -190,16 +195,17 @@ class ReferencePosterior(ABC):
             f"{label}_ub": ends.isel(quantile=2, drop=True),
         }
         table = pd.DataFrame({column: flatten(values) for column, values in columns.items()})
-        notes = [NO_MOMENT] if table.isna().any(axis=None) else []
-        return with_header(table, self.spec, NO_ERROR, interval_note(ci_prob), *notes)
+        lacking = self.moments.why(of_variables(names))
+        notes = [NO_ERROR, interval_note(ci_prob), *([lacking] if lacking else [])]
+        return with_header(table, self.spec, *notes)
 
     @abstractmethod
     def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
         """Means and sds of predicted values, whether they exist or not; both (r,)."""
 
-    @abstractmethod
     def predictive_moment_exists(self, target: Target, order: int) -> bool:
-        """Whether a moment of predicted values exists."""
+        """Whether a moment of predicted values exists: of the unit's and of all noise below it."""
+        return self.moments.exist(of_new_unit(self.spec, target.level, target.outcome), order)
 
     @abstractmethod
     def predictive_cdf(self, target: Target, values: Floats) -> Floats:
@@ -271,9 +277,9 @@ class ReferencePosterior(ABC):
             dims = self.spec.dims(name)
             values = np.asarray(found[name], dtype=float)
             values = values if dims else values.reshape(())
-            exists = self.moment_exists(name, order)
-            note = {} if exists else {"note": NO_MOMENT}
-            variables[name] = (dims, values if exists else np.full_like(values, np.nan), note)
+            lacking = self.moments.why([Moment(KINDS[order], name, order, (name,))])
+            note = {"note": lacking} if lacking else {}
+            variables[name] = (dims, np.full_like(values, np.nan) if lacking else values, note)
         return self._with_coords(variables)
 
     def _with_coords(self, variables: dict[str, Any], **more: Any) -> xr.Dataset:

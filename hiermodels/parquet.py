@@ -15,7 +15,8 @@ from hiermodels.data import GroupedData
 from hiermodels.files import needing, replacing, target
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.integrated import IntegratedPosterior
-from hiermodels.noise_free import NO_ERROR, NO_MOMENT, ReferencePosterior
+from hiermodels.moments import of_variables
+from hiermodels.noise_free import NO_ERROR, ReferencePosterior
 from hiermodels.posterior import Posterior
 from hiermodels.progress import showing_progress
 from hiermodels.statistics import group_means, statistics_of
@@ -85,7 +86,7 @@ def _record(
     from hiermodels import __version__
 
     (dim,) = posterior.spec.dims(name)
-    exist = [reference.moment_exists(name, order) for order in (1, 2)]
+    lacking = reference.moments.why(of_variables([name]))
     return {
         "hiermodels_version": __version__,
         "model": posterior.spec.describe(),
@@ -95,7 +96,7 @@ def _record(
         "variable": name,
         "ci_prob": ci_prob,
         "ci_kind": "eti",
-        "notes": [NO_ERROR, interval_note(ci_prob), *([] if all(exist) else [NO_MOMENT])],
+        "notes": [NO_ERROR, interval_note(ci_prob), *([lacking] if lacking else [])],
         "certificate": reference.certificate,
         "how": reference.how(),
     }

@@ -18,7 +18,7 @@ Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., sections 5.4 and 15.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
@@ -33,8 +33,9 @@ from hiermodels import memory
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.memory import MEMORY_BUDGET
+from hiermodels.moments import KINDS, MEAN, SD, Moment, of_new_unit
 from hiermodels.new_rows import NewRows, every_unit, kinds, read_new_rows
-from hiermodels.noise_free import NO_MOMENT, ReferencePosterior, Target
+from hiermodels.noise_free import ReferencePosterior, Target
 from hiermodels.options import names, probabilities, real_number, real_numbers
 from hiermodels.posterior import (
     SAMPLE_DIMS,
@@ -156,26 +157,32 @@ class Prediction:
         ``y_eti89_lb``, ``y_eti89_ub`` those of its outcome, whose mean is the same.  The index is
         that of the frame that was given.
 
+        With few groups a new group's mean or sd may not exist: then it is nan, there are columns
+        ``median`` and ``y_median`` besides, and ``attrs["notes"]`` says why.
+
         Parameters
         ----------
         ci_prob : float
             Probability of the equal-tailed intervals.
         """
-        ends = self.quantile(tails(ci_prob))
+        low, high = tails(ci_prob)
+        ends, notes = self.quantile([low, 0.5, high]), self._lacking(self.names)
         interval = interval_label(ci_prob)
         columns: dict[str, Any] = dict(self.rows.labels)
         computed = {"kind": self.kind, "mean": self.mean[self.names[0]].to_numpy()}
         for name, prefix in zip(self.names, ("", f"{self.names[-1]}_"), strict=False):
-            low, high = ends[name].to_numpy()
-            sd = self.sd[name].to_numpy()
+            lower, median, upper = ends[name].to_numpy()
             computed |= {
-                f"{prefix}sd": sd,
-                f"{prefix}{interval}_lb": low,
-                f"{prefix}{interval}_ub": high,
+                f"{prefix}sd": self.sd[name].to_numpy(),
+                **({f"{prefix}median": median} if notes else {}),
+                f"{prefix}{interval}_lb": lower,
+                f"{prefix}{interval}_ub": upper,
             }
         for name, values in computed.items():
             columns[name if name not in columns else f"{name}_"] = values
-        return pd.DataFrame(columns, index=self.rows.index)
+        table = pd.DataFrame(columns, index=self.rows.index)
+        table.attrs["notes"] = list(notes)
+        return table
 
     @cached_property
     def datatree(self) -> xr.DataTree:
@@ -247,9 +254,22 @@ class Prediction:
                     if exact.predictive_moment_exists(target, order=i + 1):
                         found[i, rows] = moments[i][place]
             for i in (0, 1):
-                note = {"note": NO_MOMENT} if np.isnan(found[i]).any() else {}
-                variables[i][name] = ("row", found[i], note)
+                lacking = self._lacking([name], [i + 1])
+                variables[i][name] = ("row", found[i], {"note": lacking[0]} if lacking else {})
         return xr.Dataset(variables[0], coords), xr.Dataset(variables[1], coords)
+
+    def _lacking(self, names: Iterable[str], orders: Sequence[int] = (MEAN, SD)) -> tuple[str, ...]:
+        """Why some means or sds are nan: a line, or none."""
+        spec = self.posterior.spec
+        shown = [
+            Moment(KINDS[order], kinds(spec.groups)[level], order, names_of)
+            for name in names
+            for level in np.unique(self.rows.level).tolist()
+            for names_of in [of_new_unit(spec, level, outcome=name == spec.outcome)]
+            for order in orders
+        ]
+        why = self._reference().moments.why(shown)
+        return (why,) if why else ()
 
     def _targets(
         self, name: str, distinct: bool = True
@@ -275,6 +295,7 @@ class Prediction:
             *self.posterior.spec.describe(),
             ", ".join(f"{count:,} × {kind}" for kind, count in counts.items()),
             *self.notes,
+            *self._lacking(self.names),
         ]
 
     def _shown(self) -> tuple[pd.DataFrame, list[str]]:

@@ -48,6 +48,8 @@ class Tails:
         ``upper_tail`` of each sd's prior by its name, from the lowest level upwards.
     contrasts : dict of str to int
         ``D_ℓ`` of the module's text.
+    units : dict of str to int
+        Of each sd's level: groups, their parents, or rows.
     intercept_is_flat : bool
         Whether the intercept has a flat prior.
     loose : tuple of str
@@ -56,6 +58,7 @@ class Tails:
 
     prior: dict[str, float]
     contrasts: dict[str, int]
+    units: dict[str, int]
     intercept_is_flat: bool
     loose: tuple[str, ...]
 
@@ -73,20 +76,21 @@ class Tails:
         A moment that is finite only because its integrand falls ever so slowly, beyond the range
         of floating-point numbers, counts as one that does not exist.
         """
+        return not self.lacking(name, order)
+
+    def lacking(self, name: str, order: int) -> dict[str, int]:
+        """Levels, by their sds, that have too few units for ``E[sd^order]``, and what it takes.
+
+        With the coefficients that are there, each unit more is one contrast more, and lowers the
+        exponent by ½.
+        """
         names = list(self.prior)
-        below = names[: names.index(name) + 1]
-        return all(self.tail(lowest, name) + order / 2 < -SLOWEST_FALL for lowest in below)
-
-    def coefficient_moment_exists(self, order: int) -> bool:
-        """Whether a moment of every β is finite."""
-        return all(self.sd_moment_exists(name, order) for name in self.loose)
-
-    def value_moment_exists(self, below: tuple[str, ...], is_root: bool, order: int) -> bool:
-        """Whether a moment of a value is finite, from the sds of the levels below it."""
-        bounded = is_root and not self.intercept_is_flat
-        return self.coefficient_moment_exists(order) and (
-            bounded or all(self.sd_moment_exists(name, order) for name in below)
-        )
+        needed = {}
+        for lowest in names[: names.index(name) + 1]:
+            excess = self.tail(lowest, name) + order / 2 + SLOWEST_FALL
+            if excess >= 0:
+                needed[lowest] = self.units[lowest] + int(np.floor(2 * excess)) + 1
+        return needed
 
 
 def check(spec: Spec, data: Standardized) -> Tails:
@@ -110,6 +114,7 @@ def check(spec: Spec, data: Standardized) -> Tails:
         _check_residual(spec, data)
     tails: dict[str, float] = {}
     counts: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     loose = []
     for i, name in enumerate(names):
         prior = spec.variance_prior(name)
@@ -127,10 +132,10 @@ def check(spec: Spec, data: Standardized) -> Tails:
         if prior.upper_tail + above - contrasts / 2 >= 0:
             what = "rows" if level == ROWS else f"{spec.groups[-1 - level]!r} groups"
             _refuse(name, prior, above, units, contrasts, what)
-        tails[name], counts[name] = prior.upper_tail, contrasts
+        tails[name], counts[name], sizes[name] = prior.upper_tail, contrasts, units
         if between:
             loose.append(name)
-    return Tails(tails, counts, intercept_is_flat, tuple(loose))
+    return Tails(tails, counts, sizes, intercept_is_flat, tuple(loose))
 
 
 def _flat_directions(spec: Spec, data: Standardized) -> Floats:

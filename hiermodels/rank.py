@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import Floats
 from hiermodels.memory import MEMORY_BUDGET
+from hiermodels.moments import of_variables
 from hiermodels.noise_free import NO_ERROR, ReferencePosterior
 from hiermodels.options import real_number
 from hiermodels.parallel import for_each
@@ -49,9 +50,10 @@ class Ranking:
     ----------
     table : DataFrame
         A row for each unit, the best expected rank first: posterior ``mean`` and ``sd`` of its
-        value; ``rank_mean``, ``rank_sd``, ``rank_median`` and an equal-tailed interval of its
-        rank; ``p_best``, the probability of rank 1; ``p_top3`` of the first three and
-        ``p_above_c`` of a value above c, where these were asked for.
+        value (nan where they do not exist, and the ``median`` besides); ``rank_mean``,
+        ``rank_sd``, ``rank_median`` and an equal-tailed interval of its rank; ``p_best``, the
+        probability of rank 1; ``p_top3`` of the first three and ``p_above_c`` of a value above c,
+        where these were asked for.
     ranks : DataArray
         Ranks (chain, draw, unit), the units in the order of the data.
     highest_first : bool
@@ -154,7 +156,10 @@ def rank_units(
     (dim,) = posterior.spec.dims(name)
     ranks = rank_draws(_draws(posterior, name), highest_first)
     mean, sd = reference.mean[name].to_numpy(), reference.sd[name].to_numpy()
-    columns = {"mean": mean, "sd": sd, **_describe(ranks, ci_prob)}
+    columns, lacking = {"mean": mean, "sd": sd}, reference.moments.why(of_variables([name]))
+    if lacking:
+        columns["median"] = reference.quantile(0.5, [name])[name].to_numpy()[0]
+    columns |= _describe(ranks, ci_prob)
     columns["p_best"] = _share_at_most(ranks, 1)
     if top is not None:
         count = _count(top, len(mean))
@@ -172,6 +177,7 @@ def rank_units(
         f"{0.5 / np.sqrt(n):.2g} if they are independent",
         f"mean, sd{'' if threshold is None else f' and P({name} > {threshold:g})'}: {NO_ERROR}",
         interval_note(ci_prob),
+        *([lacking] if lacking else []),
     ]
     return Ranking(with_header(table, posterior.spec, *notes), ranks, highest_first)
 

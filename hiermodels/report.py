@@ -25,6 +25,7 @@ from hiermodels.estimates import estimate
 from hiermodels.files import replacing, target
 from hiermodels.integrated import IntegratedPosterior
 from hiermodels.memory import MEMORY_BUDGET
+from hiermodels.moments import MEAN
 from hiermodels.noise_free import ReferencePosterior
 from hiermodels.page import (
     MOST_ROWS,
@@ -285,8 +286,9 @@ def _shrinkage(subject: Subject) -> list[Html]:
         *_pictures(
             plot_shrinkage,
             subject,
-            "Raw mean and posterior mean of each {column}, joined by a line",
-            "{name}: from the raw mean (open) to the posterior mean (filled), with its interval.",
+            "Raw mean and posterior {centre} of each {column}, joined by a line",
+            "{name}: from the raw mean (open) to the posterior {centre} (filled), with its "
+            "interval.",
         ),
     ]
 
@@ -304,8 +306,8 @@ def _league(subject: Subject) -> list[Html]:
     for name, column in subject.levels.items():
         found = rank_units(subject.posterior, subject.reference, name).table
         content += _table(found, f"Ranks of the {column} values, the best expected rank first")
-    alt = "Posterior mean and rank of each {column}, with intervals, from the highest to the lowest"
-    caption = "{name}: posterior means and ranks with their intervals, the highest first."
+    alt = "Posterior {centre} and rank of each {column}, with intervals, the highest first"
+    caption = "{name}: posterior {centre}s and ranks with their intervals, the highest first."
     return [*content, *_pictures(plot_caterpillar, subject, alt, caption)]
 
 
@@ -448,7 +450,8 @@ def _pictures(
         if units > MOST_PICTURED:
             content.append(_left_out(f"a picture of {units:,} units would tell nothing"))
         else:
-            words = {"name": name, "column": column}
+            centre = "mean" if subject.reference.moment_exists(name, MEAN) else "median"
+            words = {"name": name, "column": column, "centre": centre}
             texts = (alt.format(**words), caption.format(**words))
             content.append(_picture(plot, subject.pictured, *texts, level=name))
     return content

@@ -227,6 +227,8 @@ def compare_priors(
         raise SpecError("priors: expected at least one other prior; there is none")
     table, shifts = _distances(baseline, references)
     notes = [NO_ERROR, "shifts: in sds of the posterior under the priors above"]
+    if (table["by"] == "median").any():
+        notes.append("by median: under one of the priors a mean or an sd does not exist")
     notes += [f"left out: {name}, under which the posterior does not exist" for name in refused]
     return Sensitivity(with_header(table, spec, *notes), shifts, baseline, references, refused)
 

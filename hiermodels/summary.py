@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from hiermodels.errors import SpecError
+from hiermodels.moments import FOURTH, KINDS, MEAN, SD, Moment, moments_of
 from hiermodels.options import names
 from hiermodels.posterior import Posterior
 from hiermodels.tables import Summary, interval_note, with_header
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
 EXTREME = 70  # powers of ten beyond which fourth powers are no floating-point numbers
 UNITLESS = ("ess", "r_hat")  # columns that do not depend on the unit
+OF_POSTERIOR = (None, "posterior")
+STATISTICS = {  # of a variable that take its moments: what they are, and up to which order
+    "mean": (KINDS[MEAN], MEAN),
+    "sd": (KINDS[SD], SD),
+    "mcse_mean": ("mcse_mean of", SD),
+    "ess_mean": ("ess_mean of", SD),
+    "min_ss": ("min_ss of", SD),
+    "mcse_sd": ("mcse_sd of", FOURTH),
+}
 MOST_SCALARS = 500  # that are summarised unasked: ArviZ takes some milliseconds for each
 
 
@@ -25,6 +35,9 @@ def summarize(
     posterior: Posterior, var_names: Sequence[str] | str | None = None, **options: Any
 ) -> Summary:
     """Return ArviZ's summary of the draws, the variables from the top downwards.
+
+    Where the posterior has no mean or no sd, those of the draws say nothing: they are nan, with a
+    note that says why, and there is a column ``median``.
 
     Parameters
     ----------
@@ -56,6 +69,11 @@ def summarize(
     asked = names("var_names", "variable", var_names) or None
     try:
         table = _in_units(summary(draws, var_names=asked, **options), units)
+        lacking = _lacking(posterior, table) if options.get("group") in OF_POSTERIOR else {}
+        if "mean" in table and {"mean", "sd"} & {*lacking.values()}:
+            middle = options | {"kind": "stats_median", "round_to": "none"}
+            median = _in_units(summary(draws, var_names=asked, **middle), units)["median"]
+            table.insert(list(table.columns).index("sd") + 1, "median", median)
     except KeyError as error:
         raise SpecError(_missing(posterior, asked)) from error
     except (TypeError, ValueError) as error:  # ArviZ's word on its own options
@@ -67,7 +85,9 @@ def summarize(
         prob = options.get("ci_prob") or rcParams["stats.ci_prob"]
         notes.append(interval_note(prob, kind or rcParams["stats.ci_kind"]))
     notes += [_explain(posterior, name) for name in left_out]
-    return with_header(table, posterior.spec, *notes)
+    if lacking:
+        notes.append(str(moments_of(posterior.spec, posterior.data).why(lacking)))
+    return with_header(_without(table, lacking), posterior.spec, *notes)
 
 
 def _unit(draws: xr.DataArray) -> float:
@@ -80,9 +100,37 @@ def _in_units(table: pd.DataFrame, units: Mapping[str, float]) -> pd.DataFrame:
     """Put a summary of draws that were divided by their units back into them."""
     if set(units.values()) == {1.0}:
         return table
-    unit = [units[str(row).split("[")[0]] for row in table.index]
+    unit = [units[name] for name in _variables(table)]
     own = [column for column in table.columns if not str(column).startswith(UNITLESS)]
     return table.assign(**{column: pd.to_numeric(table[column]) * unit for column in own})
+
+
+def _lacking(posterior: Posterior, table: pd.DataFrame) -> dict[Moment, str]:
+    """Moments that a table shows and that do not exist, with the names of their statistics."""
+    known = moments_of(posterior.spec, posterior.data)
+    statistics, variables = {*table.columns, *table.index}, {*table.columns, *_variables(table)}
+    return {
+        Moment(kind, name, order, (name,)): statistic
+        for statistic, (kind, order) in STATISTICS.items()
+        for name in posterior.spec.variables
+        if statistic in statistics and name in variables and not known.exist([name], order)
+    }
+
+
+def _without(table: pd.DataFrame, lacking: Mapping[Moment, str]) -> pd.DataFrame:
+    """Put nan in the place of moments that do not exist; statistics may be columns or rows."""
+    table, variables = table.copy(), np.array(_variables(table))
+    for moment, statistic in lacking.items():
+        if statistic in table:
+            table.loc[variables == moment.label, statistic] = np.nan
+        else:
+            table.loc[statistic, moment.label] = np.nan
+    return table
+
+
+def _variables(table: pd.DataFrame) -> list[str]:
+    """The variable of each row, where rows are scalars."""
+    return [str(row).split("[")[0] for row in table.index]
 
 
 def _missing(posterior: Posterior, asked: Sequence[str] | None) -> str:

@@ -511,3 +511,25 @@ DYESTUFF = {
 # E[τ² + σ²/5] given σ² by incomplete gamma functions, and then over σ² by quadrature.
 DYESTUFF_TAU_SD = 65.32243283466081
 DYESTUFF_MU_SD = 43.36111187395659
+
+# Röver (2020), Journal of Statistical Software 93(6), section 3: acute rejections among children
+# after a liver transplant, by treatment, in six studies (Crins et al. 2014, Pediatric
+# Transplantation 18:839); events and patients, treated and controls.
+CRINS = {
+    "Heffron (2003)": (14, 61, 15, 20),
+    "Gibelli (2004)": (16, 28, 19, 28),
+    "Schuller (2005)": (3, 18, 8, 12),
+    "Ganschow (2005)": (9, 54, 29, 54),
+    "Spada (2006)": (4, 36, 11, 36),
+    "Gras (2008)": (0, 50, 3, 34),
+}
+# tau ~ HalfNormal(0.5), mu ~ Normal(0, 4)
+CRINS_TAU = {"median": 0.3445022, "mean": 0.3810562, "sd": 0.2593672, "above 1": 0.02097488}
+
+# The same paper: odds ratios of a genetic variant with juvenile arthritis, and their 95 % intervals
+# (Hinks et al. 2010, Genes and Immunity 11:584).
+HINKS = {
+    "Prahalad (2006)": (0.88, 0.71, 1.07),
+    "Hinks (2006)": (0.79, 0.66, 0.94),
+    "Lindner (2007)": (0.82, 0.63, 1.08),
+}

@@ -21,8 +21,8 @@ STOREYS = """
     engines.nuts engines.exact engines models parameterization
     simulation reference point_estimates integrated conjugate noise_free conditional marginal
     posterior
-    page tables inputs propriety memory spec sufficient aggregate lazy failures statistics new_rows
-    data roles priors design formula uniformity montecarlo mixture cubature gaussian chebyshev
+    page tables inputs moments propriety memory spec sufficient aggregate lazy failures statistics
+    new_rows data roles priors design formula uniformity montecarlo mixture cubature gaussian chebyshev
     lattice datasets options hdf5 blas parallel progress files wording errors
 """
 FLOORS = STOREYS.split()

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
-from published import BASEBALL, SCHOOLS_FLAT_SD, SCHOOLS_FLAT_VARIANCE, SCHOOLS_HALF_CAUCHY
+from published import (
+    BASEBALL,
+    CRINS,
+    CRINS_TAU,
+    HINKS,
+    SCHOOLS_FLAT_SD,
+    SCHOOLS_FLAT_VARIANCE,
+    SCHOOLS_HALF_CAUCHY,
+)
+from scipy import stats
 
 import hiermodels as hm
 from hiermodels.demo import lecture_quantiles
@@ -73,3 +83,38 @@ def test_the_lecture_recipe_is_not_the_posterior(baseball):
     exact = fit.reference().quantile([0.025, 0.5, 0.975], ["theta"])["theta"].to_numpy()
     difference = np.abs(lecture_quantiles(fit, (0.025, 0.5, 0.975)) - exact).max()
     assert 0.004 < difference < 0.007
+
+
+def test_a_meta_analysis_of_six_studies_is_the_published_one():
+    """Log odds ratios; of the study without an event with ½ added to each of its four counts."""
+    table = np.array(list(CRINS.values()), dtype=float)
+    cells = np.column_stack(
+        [table[:, 0], table[:, 1] - table[:, 0], table[:, 2], table[:, 3] - table[:, 2]]
+    )
+    cells[(cells == 0).any(axis=1)] += 0.5
+    a, b, c, d = cells.T
+    data = pd.DataFrame(
+        {"study": list(CRINS), "y": np.log(a * d / (b * c)), "se": np.sqrt((1 / cells).sum(axis=1))}
+    )
+    priors = {"tau": hm.HalfNormal(0.5), "mu": hm.Normal(0, 4)}
+    exact = hm.reference(data, outcome="y", groups="study", se="se", priors=priors)
+    found = {
+        "median": float(exact.quantile(0.5, ["tau"])["tau"].item()),
+        "mean": float(exact.mean["tau"]),
+        "sd": float(exact.sd["tau"]),
+        "above 1": 1 - float(exact.cdf("tau", 1.0)),
+    }
+    for name, published in CRINS_TAU.items():  # seven digits
+        assert found[name] == pytest.approx(published, abs=1.2e-7), name
+
+
+def test_three_studies_have_no_sd_of_their_mean_under_a_flat_sd():
+    """With k studies ``p(τ) ~ τ^(1 − k)`` at infinity, so that three leave no mean either."""
+    ratio, low, high = np.array(list(HINKS.values())).T
+    error = np.log(high / low) / (2 * stats.norm.ppf(0.975))
+    data = pd.DataFrame({"study": list(HINKS), "y": np.log(ratio), "se": error})
+    fit = hm.fit(data, outcome="y", groups="study", se="se", priors={"tau": hm.FlatSD()})
+    for table in (fit.summary(kind="stats"), fit.reference().summary()):
+        assert table.loc[["mu", "tau"], ["mean", "sd"]].isna().all(axis=None)
+        assert np.isfinite(table.loc[["mu", "tau"], "median"]).all()
+        assert "3 'study' groups are too few for a mean of mu, tau (needs 4)" in repr(table)

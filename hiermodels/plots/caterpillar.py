@@ -31,7 +31,8 @@ def plot_caterpillar(
     Left: posterior means with equal-tailed intervals, and the posterior mean of the grand mean
     (dashed).  Right: the posterior mean of each unit's rank, 1 for the highest, with the
     equal-tailed interval of the rank.  The order of posterior means is not the order of the
-    units: intervals of ranks say what is known of that.
+    units: intervals of ranks say what is known of that.  Where a posterior mean does not exist the
+    median stands in its place, as the label says.
 
     Parameters
     ----------
@@ -63,20 +64,22 @@ def plot_caterpillar(
     visuals = layout.split(visuals, LAYERS)
     name = posterior.spec.values_of(level)
     draws = level_draws(posterior, name)
-    order = np.argsort(-draws.mean(SAMPLE_DIMS).values, kind="stable")
-    draws = draws.isel({draws.dims[-1]: order})
+    middle, word = layout.centre(posterior, draws)
+    order = {draws.dims[-1]: np.argsort(-middle.values, kind="stable")}
+    draws, middle = draws.isel(order), middle.isel(order)
     columns = ["forest", "rank"] if ranks else ["forest"]
     ratios = {"width_ratios": [1.6, 1.0]} if ranks else {}
     plot = layout.rows(draws, columns, backend, pc_kwargs, **ratios)
-    _draw(plot, draws, {"column": "forest"}, ("interval", "point_estimate"), ci_prob, visuals)
-    intercept = posterior.spec.intercept
-    mean = float(posterior.datatree["posterior"][intercept].mean())
-    layout.vertical(plot, "grand_mean", mean, {"column": "forest"}, visuals)
-    text = f"{name}: posterior mean, {ci_prob:.0%} interval; dashed: {intercept}"
+    layers, panel = ("interval", "point_estimate"), {"column": "forest"}
+    _draw(plot, draws, middle, panel, layers, ci_prob, visuals)
+    grand, dashed = layout.centre_line(posterior)
+    layout.vertical(plot, "grand_mean", grand, {"column": "forest"}, visuals)
+    text = f"{name}: posterior {word}, {ci_prob:.0%} interval; dashed: {dashed}"
     layout.label_x(plot, {"column": "forest"}, text)
     if ranks:
         layers, panel = ("rank_interval", "rank"), {"column": "rank"}
-        _draw(plot, rank_draws(draws), panel, layers, ci_prob, visuals)
+        counted = rank_draws(draws)
+        _draw(plot, counted, counted.mean(SAMPLE_DIMS), panel, layers, ci_prob, visuals)
         layout.label_x(plot, {"column": "rank"}, f"rank: mean, {ci_prob:.0%} interval")
     return plot
 
@@ -84,17 +87,17 @@ def plot_caterpillar(
 def _draw(
     plot: PlotCollection,
     draws: xr.DataArray,
+    middle: xr.DataArray,
     panel: layout.Panel,
     layers: tuple[str, str],
     ci_prob: float,
     visuals: dict[str, Any],
 ) -> None:
-    """Draw intervals and means into one of the panels."""
+    """Draw intervals, and points in their midst, into one of the panels."""
     crowded, y = layout.is_crowded(draws.shape[-1]), layout.heights(draws)
     low, high = layout.interval(draws, ci_prob)
     ends = layout.spans(low, high, y)
     looks = {"color": "C0", "width": 0.5 if crowded else 1.0, "alpha": 0.6}
     layout.add(plot, layers[0], layout.segments, ends, panel, looks, visuals)
-    middle = layout.points(draws.mean(SAMPLE_DIMS), y)
     looks = {"color": "C0", "size": layout.dot_size(plot, 2.5 if crowded else 5.5)}
-    layout.add(plot, layers[1], layout.dots, middle, panel, looks, visuals)
+    layout.add(plot, layers[1], layout.dots, layout.points(middle, y), panel, looks, visuals)

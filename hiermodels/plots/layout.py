@@ -19,7 +19,8 @@ from arviz_base import rcParams
 from arviz_plots import PlotCollection
 
 from hiermodels.errors import SpecError
-from hiermodels.posterior import SAMPLE_DIMS
+from hiermodels.moments import MEAN, moments_of
+from hiermodels.posterior import SAMPLE_DIMS, Posterior
 from hiermodels.tables import tails
 
 MOST_LABELS = 60  # units that get a label of their own; beyond, labels would overlap
@@ -222,6 +223,27 @@ def dots(da: xr.DataArray, target: Any, **looks: Any) -> Any:
 def dot_size(plot: PlotCollection, diameter: float) -> float:
     """Size of a dot in the unit of the back end: bokeh takes the diameter, others the area."""
     return diameter if plot.backend == "bokeh" else diameter**2
+
+
+def centre(posterior: Posterior, draws: xr.DataArray) -> tuple[xr.DataArray, str]:
+    """Posterior mean of a variable and the word for it, or the median where it has no mean.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    draws : DataArray
+        Of a variable of the posterior, with its name.
+    """
+    if moments_of(posterior.spec, posterior.data).exist([str(draws.name)], MEAN):
+        return draws.mean(SAMPLE_DIMS), "mean"
+    return draws.median(SAMPLE_DIMS), "median"
+
+
+def centre_line(posterior: Posterior) -> tuple[float, str]:
+    """Where the line of the intercept stands, and what it shows: the mean, or the median."""
+    name = posterior.spec.intercept
+    place, word = centre(posterior, posterior.datatree["posterior"].to_dataset()[name])
+    return float(place), name if word == "mean" else f"median of {name}"
 
 
 def interval(draws: xr.DataArray, ci_prob: float) -> tuple[xr.DataArray, xr.DataArray]:

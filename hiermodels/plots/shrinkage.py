@@ -12,7 +12,7 @@ import hiermodels.plots.layout as layout
 from hiermodels import gaussian
 from hiermodels.errors import SpecError
 from hiermodels.marginal import Marginal
-from hiermodels.posterior import SAMPLE_DIMS, Posterior, level_draws
+from hiermodels.posterior import Posterior, level_draws
 from hiermodels.sufficient import standardize
 from hiermodels.tables import CI_PROB, tails
 
@@ -33,7 +33,8 @@ def plot_shrinkage(
 
     For each unit: the raw mean (open circle), the posterior mean (dot) with an equal-tailed
     interval, and a line from the one to the other; for all: the posterior mean of the grand
-    mean (dashed).
+    mean (dashed).  Where a posterior mean does not exist the median stands in its place, as the
+    label says.
 
     The raw mean of a group is the mean of its rows, weighted by ``1/se²`` where standard errors
     are known.  The raw mean of an outer unit is the mean of its groups' raw means, weighted by
@@ -75,25 +76,25 @@ def plot_shrinkage(
         places = np.argsort(-raw.values, kind="stable")
         draws, raw = draws.isel({raw.dims[0]: places}), raw.isel({raw.dims[0]: places})
     plot = layout.rows(draws, ["forest"], backend, pc_kwargs)
-    _draw(plot, draws, raw, ci_prob, visuals)
-    intercept = posterior.spec.intercept
-    mean = float(posterior.datatree["posterior"][intercept].mean())
-    layout.vertical(plot, "grand_mean", mean, {"column": "forest"}, visuals)
-    text = f"{posterior.spec.outcome}: raw mean ○, posterior mean of {name} ● with "
-    layout.label_x(plot, {"column": "forest"}, f"{text}{ci_prob:.0%} interval; dashed: {intercept}")
+    pooled, word = layout.centre(posterior, draws)
+    _draw(plot, draws, pooled, raw, ci_prob, visuals)
+    grand, dashed = layout.centre_line(posterior)
+    layout.vertical(plot, "grand_mean", grand, {"column": "forest"}, visuals)
+    text = f"{posterior.spec.outcome}: raw mean ○, posterior {word} of {name} ● with "
+    layout.label_x(plot, {"column": "forest"}, f"{text}{ci_prob:.0%} interval; dashed: {dashed}")
     return plot
 
 
 def _draw(
     plot: PlotCollection,
     draws: xr.DataArray,
+    pooled: xr.DataArray,
     raw: xr.DataArray,
     ci_prob: float,
     visuals: dict[str, Any],
 ) -> None:
     """Draw the layers, those that matter most last."""
     crowded, y = layout.is_crowded(raw.size), layout.heights(raw)
-    pooled = draws.mean(SAMPLE_DIMS)
     low, high = layout.interval(draws, ci_prob)
     size = layout.dot_size(plot, 2.5 if crowded else 5.5)
     layers: dict[str, Any] = {
@@ -140,7 +141,7 @@ def raw_means(posterior: Posterior, name: str) -> xr.DataArray:
         mean = up.pooled[level - 1].mean[0]
     x, y = mean[:, :-1] + standard.origin, mean[:, -1]
     if spec.covariates:
-        beta = draws["beta"].mean(SAMPLE_DIMS).to_numpy()
+        beta = layout.centre(posterior, draws["beta"])[0].to_numpy()
         y = y - x @ np.linalg.solve(standard.basis, beta) / standard.scale
     (dim,) = spec.dims(name)
     values = standard.location + standard.scale * y
