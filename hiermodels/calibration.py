@@ -40,7 +40,7 @@ from hiermodels.posterior import (
     log_normal,
     row_moments,
 )
-from hiermodels.priors import Prior
+from hiermodels.priors import Priors
 from hiermodels.progress import showing_progress
 from hiermodels.simulation import draw_outcomes, draw_variables, require_proper
 from hiermodels.spec import Spec
@@ -198,7 +198,7 @@ def calibrate(
     se: str | Literal[False] | None = None,
     variance: str | None = None,
     covariates: Sequence[str] | str | None = None,
-    priors: Mapping[str, Prior] | None = None,
+    priors: Priors = None,
     missing: Missing = "error",
     engine: str | None = None,
     simulations: int = 200,

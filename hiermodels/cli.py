@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hiermodels import __version__
 from hiermodels.errors import DataError, HierModelsError, SpecError
-from hiermodels.priors import PRIORS, Prior, parse_prior
+from hiermodels.priors import LECTURE, PRIORS, WEAK, Priors, parse_prior
 from hiermodels.wording import printable
 
 if TYPE_CHECKING:
@@ -163,6 +163,12 @@ def _add_model(command: argparse.ArgumentParser) -> None:
         help=f"such as 'tau=HalfNormal(5)'; may be repeated; known: {', '.join(PRIORS)}",
     )
     model.add_argument(
+        "--priors",
+        choices=(WEAK, LECTURE),
+        help="a set of priors, in place of --prior; weak: half-t with 3 degrees of freedom on all "
+        "sds, with the scale max(2.5, mad of the outcome); lecture: flat on variances (default)",
+    )
+    model.add_argument(
         "--missing",
         choices=("error", "drop"),
         default="error",
@@ -275,10 +281,15 @@ def _compare(options: argparse.Namespace) -> int:
 def _model(options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``fit`` and ``reference`` that say which model it is."""
     names = ("formula", "outcome", "groups", "se", "variance", "covariates", "missing")
-    return {name: getattr(options, name) for name in names} | {"priors": _priors(options.prior)}
+    return {name: getattr(options, name) for name in names} | {"priors": _priors(options)}
 
 
-def _priors(texts: Sequence[str]) -> dict[str, Prior]:
+def _priors(options: argparse.Namespace) -> Priors:
+    if options.priors:
+        if options.prior:
+            raise SpecError("--priors: give either the name of all priors or some with --prior")
+        return str(options.priors)
+    texts: Sequence[str] = options.prior
     given = [_assigned("--prior", text, "tau=HalfNormal(5)") for text in texts]
     return {name: parse_prior(prior) for name, prior in given}
 

@@ -30,9 +30,9 @@ from hiermodels.posterior import (
     with_posterior_predictive,
     with_seed,
 )
-from hiermodels.priors import Prior
+from hiermodels.priors import Priors
 from hiermodels.reference import reference_posterior
-from hiermodels.sensitivity import Sensitivity, compare_priors, warn_of_default_prior
+from hiermodels.sensitivity import Alternative, Sensitivity, compare_priors, warn_of_default_prior
 from hiermodels.spec import Spec
 from hiermodels.statistics import SufficientStatistics
 from hiermodels.tables import CI_PROB
@@ -388,7 +388,7 @@ class Fit:
 
         return check(self.posterior, replicate=replicate, random_seed=random_seed)
 
-    def sensitivity(self, priors: Mapping[str, Mapping[str, Prior]] | None = None) -> Sensitivity:
+    def sensitivity(self, priors: Mapping[str, Alternative] | None = None) -> Sensitivity:
         """Compare the posterior with those under other priors, without Monte Carlo error.
 
         Parameters
@@ -718,7 +718,7 @@ def fit(
     se: str | Literal[False] | None = None,
     variance: str | None = None,
     covariates: Sequence[str] | str | None = None,
-    priors: Mapping[str, Prior] | None = None,
+    priors: Priors = None,
     missing: Missing = "error",
     engine: str = "exact",
     draws: int = 1000,
@@ -766,10 +766,14 @@ def fit(
         Columns of x: numbers, truth values, or text and categories in treatment coding.  Those of
         an empty cell of an interaction are left out, with a note.  Those with flat priors must not
         be linear combinations of one another.
-    priors : mapping of str to Prior, optional
+    priors : mapping of str to Prior, or {"weak", "lecture"}, optional
         By parameter name, such as ``{"tau": hm.HalfNormal(5)}``; ``beta`` stands for all
         coefficients and ``beta[ses]`` for one.  Defaults: flat on means and coefficients and on
-        group-level variances, ``1/sigma²`` on an unknown residual variance.
+        group-level variances, ``1/sigma²`` on an unknown residual variance; ``"lecture"`` is
+        these, stated.  ``"weak"``: half-t with 3 degrees of freedom on every group-level sd and
+        on an unknown residual sd, with the scale ``max(2.5, 1.4826 · median |y − median y|)``,
+        rounded to one decimal, of the outcomes y (of the effects, where standard errors are
+        known), as in brms; flat on means and coefficients.  The scale stands in every table.
     missing : {"error", "drop"}
         What to do with rows in which a needed value is missing.
     engine : {"exact", "nuts"}

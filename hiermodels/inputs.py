@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import compress
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from hiermodels.design import check_rank
 from hiermodels.errors import SpecError
 from hiermodels.formula import stated
 from hiermodels.lazy import aggregate_lazily, as_lazy
-from hiermodels.priors import Prior
+from hiermodels.priors import LECTURE, WEAK, Prior, Priors, weak_priors, weak_scale
 from hiermodels.spec import Spec
 from hiermodels.statistics import SufficientStatistics
 from hiermodels.wording import printable
@@ -28,7 +29,7 @@ def prepare(
     se: str | Literal[False] | None = None,
     variance: str | None = None,
     covariates: Sequence[str] | str | None = None,
-    priors: Mapping[str, Prior] | None = None,
+    priors: Priors = None,
     missing: Missing = "error",
 ) -> tuple[Spec, GroupedData]:
     """Read the data, infer the roles that are not given, and state the model.
@@ -40,8 +41,8 @@ def prepare(
         :class:`hiermodels.SufficientStatistics`.
     formula, outcome, groups, se, variance, covariates, missing
         As in :func:`hiermodels.fit`.
-    priors : mapping of str to Prior, optional
-        By parameter name.
+    priors : mapping of str to Prior, or {"weak", "lecture"}, optional
+        By parameter name, or as a set that has a name: see :func:`stated_priors`.
 
     Raises
     ------
@@ -63,15 +64,61 @@ def prepare(
             grouped = read(data, **roles, missing=missing)
         else:
             grouped = aggregate_lazily(lazy, **roles, missing=missing).without_empty_cells()
-    if priors is not None and not isinstance(priors, Mapping):
-        raise SpecError(
-            f"priors: expected a mapping, such as {{'tau': HalfNormal(sd=5)}}; found {priors!r}"
-        )
     found, names = grouped.roles, grouped.design.names
-    model = (found.outcome, found.groups, found.se, names, dict(priors or {}), found.se_scale)
-    spec = Spec(*model)
+    spec = Spec(found.outcome, found.groups, found.se, names, {}, found.se_scale)
+    spec = replace(spec, priors=stated_priors(priors, spec, grouped))
     _check_coefficients(spec, grouped)
     return spec, grouped
+
+
+def stated_priors(priors: object, spec: Spec, data: GroupedData) -> dict[str, Prior]:
+    """Write out priors that are given by a name.
+
+    Parameters
+    ----------
+    priors : mapping of str to Prior, {"weak", "lecture"} or None
+        A mapping is returned as it is.  ``"weak"``: half-t with 3 degrees of freedom on every
+        group-level sd and on an unknown residual sd, with the scale of
+        :func:`hiermodels.priors.weak_scale`; flat on means and coefficients.  ``"lecture"``: flat
+        on means, coefficients and group-level variances, ``1/sigma²`` on an unknown residual
+        variance: the defaults.
+    spec : Spec
+        The model, under whatever priors.
+    data : GroupedData
+
+    Raises
+    ------
+    SpecError
+        If they are neither, or if their scale takes rows that are not at hand.
+    """
+    if priors is None:
+        return {}
+    if isinstance(priors, Mapping):
+        return dict(priors)
+    name = priors if isinstance(priors, str) else ""
+    if name == LECTURE:
+        return dict(replace(spec, priors={}).priors)
+    if name == WEAK:
+        return weak_priors(spec.sds, _weak_scale_of(spec, data))
+    raise SpecError(
+        f"priors: expected a mapping, such as {{'tau': HalfNormal(sd=5)}}, or {WEAK!r} or "
+        f"{LECTURE!r}; found {priors!r}"
+    )
+
+
+def _weak_scale_of(spec: Spec, data: GroupedData) -> float:
+    """The scale of weakly informative priors, from the rows' outcomes."""
+    if data.has_rows:
+        return weak_scale(require_rows(data, WEAK).y)
+    scale, whose = "…", "a scale of your own"
+    if not spec.se:
+        scale, whose = f"{max(weak_scale(), round(data.outcome_sd, 1)):g}", "the outcome's sd"
+    some = ", ".join(f"{name!r}: hm.HalfStudentT(3, {scale})" for name in spec.sds)
+    raise SpecError(
+        f"priors: {WEAK!r} takes its scale from the median absolute deviation of the rows, and the "
+        f"statistics of groups know no median. State the priors instead, with {whose} for the "
+        f"scale: priors={{{some}}}"
+    )
 
 
 def _checked(data: SufficientStatistics, columns: Mapping[str, Any]) -> SufficientStatistics:

@@ -17,7 +17,7 @@ import inspect
 import math
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
@@ -30,6 +30,9 @@ from hiermodels.wording import short
 type Scale = Literal["sd", "variance"]
 
 LOG_2 = math.log(2)
+WEAK, LECTURE = "weak", "lecture"  # sets of priors that have a name
+WEAK_FREEDOM, WEAK_SCALE = 3.0, 2.5  # of the half-t distribution, the latter at the least
+MAD_OF_NORMAL = 1.4826  # sd of a normal distribution over its median absolute deviation
 TABLE_ENDS = 350.0  # of log τ, where τ² is still a floating-point number
 TABLE_SIZE = 4001
 TABLE_DEPTH = 40.0  # below the highest log density
@@ -76,6 +79,10 @@ class Prior(ABC):
     def __str__(self) -> str:
         values = ", ".join(f"{f.name}={getattr(self, f.name):g}" for f in fields(self))  # type: ignore[arg-type]
         return f"{type(self).__name__}({values})"
+
+
+type Priors = Mapping[str, Prior] | str | None
+"""Priors by parameter, ``"weak"``, ``"lecture"``, or None for the defaults."""
 
 
 class VariancePrior(Prior):
@@ -387,6 +394,30 @@ class InverseGamma(VariancePrior):
     def draw(self, size: int, rng: np.random.Generator) -> Floats:
         """Draw sds, the square roots of variances ``beta/Gamma(alpha, 1)``; shape (size,)."""
         return np.sqrt(self.beta / rng.standard_gamma(self.alpha, size))
+
+
+def weak_scale(values: Floats | None = None) -> float:
+    """Scale of weakly informative priors of sds: ``max(2.5, mad)``.
+
+    Parameters
+    ----------
+    values : (n,), optional
+        Outcomes, of whose spread ``mad = 1.4826 · median |y − median y|`` is a robust estimate; it
+        is rounded to one decimal.  On the scale of a link there are none, and the scale is 2.5.
+
+    References
+    ----------
+    Bürkner (2017), brms, Journal of Statistical Software 80(1): the defaults of that package.
+    """
+    if values is None:
+        return WEAK_SCALE
+    deviation = MAD_OF_NORMAL * float(np.median(np.abs(values - np.median(values))))
+    return max(WEAK_SCALE, round(deviation, 1))
+
+
+def weak_priors(sds: Iterable[str], scale: float) -> dict[str, Prior]:
+    """Half-t distributions with 3 degrees of freedom for some sds, by their names."""
+    return dict.fromkeys(sds, HalfStudentT(WEAK_FREEDOM, scale))
 
 
 class CoefficientPrior(Prior):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from hiermodels.conjugate import ConjugatePosterior
@@ -10,7 +10,7 @@ from hiermodels.data import GroupedData, Missing
 from hiermodels.inputs import announce, prepare
 from hiermodels.integrated import IntegratedPosterior
 from hiermodels.noise_free import ReferencePosterior
-from hiermodels.priors import Prior
+from hiermodels.priors import Priors
 from hiermodels.spec import Spec
 
 
@@ -34,7 +34,7 @@ def reference(
     se: str | Literal[False] | None = None,
     variance: str | None = None,
     covariates: Sequence[str] | str | None = None,
-    priors: Mapping[str, Prior] | None = None,
+    priors: Priors = None,
     missing: Missing = "error",
 ) -> ReferencePosterior:
     """Return the posterior without Monte Carlo error, straight from a data frame.

@@ -26,16 +26,19 @@ from hiermodels.blas import one_blas_thread
 from hiermodels.data import GroupedData, Missing
 from hiermodels.errors import ImproperPosteriorError, PriorWarning, SpecError
 from hiermodels.gaussian import Floats
-from hiermodels.inputs import announce, prepare
+from hiermodels.inputs import announce, prepare, stated_priors
 from hiermodels.marginal import Marginal
 from hiermodels.noise_free import NO_ERROR, ReferencePosterior
 from hiermodels.priors import (
+    LECTURE,
+    WEAK,
     FlatSD,
     FlatVariance,
     HalfCauchy,
     HalfNormal,
     InverseGamma,
     Prior,
+    Priors,
     VariancePrior,
 )
 from hiermodels.reference import reference_posterior
@@ -45,6 +48,8 @@ from hiermodels.tables import Summary, shown, with_header
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
+
+type Alternative = Mapping[str, Prior] | str
 
 DIGITS = 2  # of a scale that is taken from the data
 ONE_SD = (0.158655253931457, 0.5, 0.841344746068543)  # Φ(−1), Φ(0), Φ(1)
@@ -130,8 +135,8 @@ def sensitivity(
     se: str | Literal[False] | None = None,
     variance: str | None = None,
     covariates: Sequence[str] | str | None = None,
-    priors: Mapping[str, Mapping[str, Prior]] | None = None,
-    baseline: Mapping[str, Prior] | None = None,
+    priors: Mapping[str, Alternative] | None = None,
+    baseline: Priors = None,
     missing: Missing = "error",
 ) -> Sensitivity:
     """Compare the posterior with those under other priors, straight from a data frame.
@@ -142,12 +147,12 @@ def sensitivity(
         As in :func:`hiermodels.fit`.
     priors : mapping of str to mapping, optional
         For each alternative a name and the priors that it changes, such as ``{"sceptical":
-        {"tau": hm.HalfNormal(2)}}``.  By default each group-level sd in turn is given
-        :class:`FlatVariance`, :class:`FlatSD`, :class:`HalfNormal` and :class:`HalfCauchy` with
-        the sd of the outcome for their scale (all rows, two digits; not where that is 0), and the
-        notorious ``InverseGamma(0.001, 0.001)``; of these, those under which the posterior does
-        not exist are left out, with a note.
-    baseline : mapping of str to Prior, optional
+        {"tau": hm.HalfNormal(2)}}``, or a set of priors, as in ``{"weak": "weak"}``.  By default
+        each group-level sd in turn is given :class:`FlatVariance`, :class:`FlatSD`,
+        :class:`HalfNormal` and :class:`HalfCauchy` with the sd of the outcome for their scale (all
+        rows, two digits; not where that is 0), and the notorious ``InverseGamma(0.001, 0.001)``;
+        of these, those under which the posterior does not exist are left out, with a note.
+    baseline : mapping of str to Prior, or {"weak", "lecture"}, optional
         The priors that all alternatives start from and are compared with: ``priors`` of
         :func:`hiermodels.fit`.
 
@@ -190,7 +195,7 @@ def sensitivity(
 
 
 def compare_priors(
-    baseline: ReferencePosterior, priors: Mapping[str, Mapping[str, Prior]] | None = None
+    baseline: ReferencePosterior, priors: Mapping[str, Alternative] | None = None
 ) -> Sensitivity:
     """Compare a posterior with those under other priors.
 
@@ -209,11 +214,13 @@ def compare_priors(
     references: dict[str, ReferencePosterior] = {}
     refused: dict[str, str] = {}
     for name, changed in given.items():
-        if not isinstance(changed, Mapping):
+        if not isinstance(changed, Mapping | str):
             raise SpecError(
                 f"priors: expected alternatives by name, each a mapping, such as "
-                f"{{'another': {{{spec.spreads[-1]!r}: FlatSD()}}}}; found {name!r}: {changed!r}"
+                f"{{'another': {{{spec.spreads[-1]!r}: FlatSD()}}}}, or {WEAK!r} or {LECTURE!r}; "
+                f"found {name!r}: {changed!r}"
             )
+        changed = stated_priors(changed, spec, data)
         try:
             other = replace(spec, priors={**spec.priors, **_every_beta(spec, changed)})
             if other == spec:

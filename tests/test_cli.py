@@ -242,3 +242,11 @@ def test_help(command, capsys):
         main([command, "--help"])
     assert done.value.code == 0
     assert "usage: hiermodels" in capsys.readouterr().out
+
+
+def test_a_set_of_priors_has_an_option(files, capsys):
+    table = str(files / "schools.csv")
+    assert main(["fit", table, "--priors", "weak", "--draws", "40", "--seed", "1"]) == 0
+    assert "tau ~ HalfStudentT(nu=3, sigma=11.1), on the sd tau" in capsys.readouterr().out
+    assert main(["fit", table, "--priors", "weak", "--prior", "tau=FlatSD()"]) == 2
+    assert "--priors: give either" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -10,7 +11,8 @@ import pytest
 from scipy import integrate, stats
 
 import hiermodels as hm
-from hiermodels.priors import Jeffreys, parse_prior
+from hiermodels.priors import Jeffreys, parse_prior, weak_scale
+from hiermodels.recipe import snippet
 
 
 class HalfT:
@@ -298,3 +300,59 @@ def test_priors_are_read_as_they_are_written(text, prior):
 def test_priors_that_are_not_understood(text, message):
     with pytest.raises(hm.SpecError, match=message):
         parse_prior(text)
+
+
+WEAK = {
+    "effects": (hm.datasets.load_eight_schools(), {"groups": "school", "se": "sigma"}, "y"),
+    "rows": (hm.datasets.load_dyestuff(), {"groups": "batch"}, "yield_"),
+    "levels": (hm.datasets.load_pastes(), {"groups": ["batch", "cask"]}, "strength"),
+    "small": (hm.datasets.load_baseball(), {"groups": "player", "se": "sigma"}, "y"),
+}
+
+
+@pytest.mark.parametrize("name", WEAK)
+def test_weak_priors_have_the_scale_of_the_outcome(name):
+    """brms's rule: ``max(2.5, round(mad(y), 1))`` with mad the sd of a normal distribution."""
+    data, roles, outcome = WEAK[name]
+    mad = stats.median_abs_deviation(data[outcome], scale="normal")
+    expected = hm.HalfStudentT(3, max(2.5, round(mad, 1)))
+    fit = hm.fit(data, outcome=outcome, **roles, priors="weak", draws=10, random_seed=1)
+    priors = dict(fit.spec.priors)
+    assert {priors[sd] for sd in fit.spec.sds} == {expected}
+    assert {v for k, v in priors.items() if k not in fit.spec.sds} == {hm.Flat()}
+    for table in (fit.summary(), fit.reference().summary()):
+        assert f"HalfStudentT(nu=3, sigma={expected.sigma:g}), on the sd tau" in repr(table)
+    assert weak_scale() == 2.5  # on the scale of a link
+
+
+def test_the_priors_of_the_lecture_are_the_defaults_spelled_out(schools):
+    roles = {"outcome": "y", "groups": "school", "se": "sigma"}
+    fits = [hm.fit(schools, **roles, priors=p, draws=10, random_seed=1) for p in (None, "lecture")]
+    assert fits[0].spec == fits[1].spec
+    assert dict(fits[1].spec.priors) == {"mu": hm.Flat(), "tau": hm.FlatVariance()}
+
+
+@pytest.mark.parametrize("verb", [hm.fit, hm.reference, hm.calibrate])
+def test_other_sets_of_priors_are_refused(schools, verb):
+    with pytest.raises(hm.SpecError, match="or 'weak' or 'lecture'; found 'vague'"):
+        verb(schools, outcome="y", groups="school", se="sigma", priors="vague")
+
+
+def test_of_statistics_the_weak_scale_is_not_known():
+    roles = {"outcome": "yield_", "groups": "batch"}
+    statistics = hm.SufficientStatistics.of(hm.datasets.load_dyestuff(), **roles)
+    sd = round(hm.datasets.load_dyestuff()["yield_"].std(), 1)
+    remedy = f"'tau': hm.HalfStudentT(3, {sd:g}), 'sigma': hm.HalfStudentT(3, {sd:g})"
+    with pytest.raises(hm.SpecError, match=re.escape(remedy)):
+        hm.fit(statistics, priors="weak")
+    roles = {"outcome": "y", "groups": "school", "se": "sigma"}
+    statistics = hm.SufficientStatistics.of(hm.datasets.load_eight_schools(), **roles)
+    with pytest.raises(hm.SpecError, match=re.escape("priors={'tau': hm.HalfStudentT(3, …)}")):
+        hm.fit(statistics, priors="weak")
+
+
+def test_weak_priors_are_kept_in_files_and_in_recipes(schools, tmp_path):
+    fit = hm.fit(schools, priors="weak", draws=40, random_seed=1)
+    again = hm.load(fit.to_netcdf(tmp_path / "weak.nc"))
+    assert again.spec == fit.spec
+    assert "'tau': hm.HalfStudentT(nu=3.0, sigma=11.1)" in snippet(fit.posterior)
