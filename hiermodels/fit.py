@@ -15,9 +15,11 @@ import xarray as xr
 
 from hiermodels import memory
 from hiermodels.data import GroupedData, Missing, require_rows
+from hiermodels.default_prior import warn_of_default_prior
 from hiermodels.engines import get_engine
 from hiermodels.errors import SpecError
 from hiermodels.inputs import announce, prepare
+from hiermodels.marginal import Grid
 from hiermodels.memory import MEMORY_BUDGET
 from hiermodels.noise_free import ReferencePosterior
 from hiermodels.posterior import (
@@ -32,7 +34,7 @@ from hiermodels.posterior import (
 )
 from hiermodels.priors import Priors
 from hiermodels.reference import reference_posterior
-from hiermodels.sensitivity import Alternative, Sensitivity, compare_priors, warn_of_default_prior
+from hiermodels.sensitivity import Alternative, Sensitivity, compare_priors
 from hiermodels.spec import Spec
 from hiermodels.statistics import SufficientStatistics
 from hiermodels.tables import CI_PROB
@@ -816,9 +818,10 @@ def fit(
     Warns
     -----
     PriorWarning
-        Where at most eight groups of the top level leave their variance so uncertain that its
-        default prior, flat on the variance, and one that is flat on the sd give posterior means
-        that are more than a quarter of a posterior sd apart.
+        Where the data leave a group-level variance so uncertain that its default prior drives the
+        answer: a hyperparameter has no mean or no sd; or with a prior that is flat on the sd, in
+        place of the variance, a hyperparameter, a group's value or the sd of a new group, at any
+        level, is more than a quarter of a posterior sd away.
     DataWarning
         Where a column given as ``se`` has the name of variances, or the other way round.
 
@@ -851,10 +854,13 @@ def fit(
     if by_row:
         _require_memory(spec, grouped, by_row, draws * chains, memory_budget)
     announce(grouped)
-    warn_of_default_prior(spec, grouped, priors, stacklevel=2)
+    if "grid" in engine_options:
+        raise SpecError(f"engine {engine!r} has no option 'grid'")
+    grid = Grid(spec, grouped)
     posterior = sample(
         spec,
         grouped,
+        grid=grid,
         draws=draws,
         chains=chains,
         random_seed=random_seed,
@@ -862,6 +868,7 @@ def fit(
         memory_budget=memory_budget,
         **engine_options,
     )
+    warn_of_default_prior(grid, priors, stacklevel=2)
     posterior = with_seed(posterior, random_seed)
     if log_likelihood:
         posterior = with_log_likelihood(posterior)

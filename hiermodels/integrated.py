@@ -346,7 +346,7 @@ class IntegratedPosterior(ReferencePosterior):
         d = len(self.marginal.names)
         if len(self.lattice) * tree.sizes[0] <= MOST_WORK[d]:
             return None
-        panel, degrees = _panel(tree), DEGREES[d]
+        panel, degrees = panel_of(tree), DEGREES[d]
         whole = self.lattice.points, self.lattice.weights
         found: list[Floats] = []
         errors: list[float] = []
@@ -375,7 +375,7 @@ class IntegratedPosterior(ReferencePosterior):
     def _place_of_panel(self) -> tuple[Floats, Floats]:
         """Standardised means and sds of the panel's values at the lattice's heaviest point."""
         best = self.lattice.points[[np.argmax(self.lattice.weights)]]
-        mean, sd = self._standard_components(0, best, _panel(self.marginal.data.tree))
+        mean, sd = self._standard_components(0, best, panel_of(self.marginal.data.tree))
         return mean[0], sd[0]
 
     @cached_property
@@ -511,7 +511,7 @@ def _with_half(
     return lattice.points[chosen], weights
 
 
-def _panel(tree: Tree) -> Indices:
+def panel_of(tree: Tree) -> Indices:
     """Groups that stand for all: from the least to the largest in each respect that matters."""
     parent = tree.parent(0)
     away = tree.residual_mean - tree.by_weight.centre[parent]

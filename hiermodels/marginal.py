@@ -27,15 +27,17 @@ from numpy.typing import NDArray
 
 from hiermodels import gaussian, lattice, propriety
 from hiermodels.blas import one_blas_thread
+from hiermodels.data import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Coefficients, Floats, Indices, UpperDraws, Variances
 from hiermodels.lattice import Lattice, LatticeError
 from hiermodels.posterior import by_chain
 from hiermodels.propriety import Tails
 from hiermodels.spec import Spec
-from hiermodels.sufficient import Standardized
+from hiermodels.sufficient import Standardized, standardize
 from hiermodels.wording import listed
 
+SPACING = {1: 0.25, 2: 0.75, 3: 1.0}  # draws are exact on any lattice; a wide one is quick
 SCAN_STEP = {1: 1.0, 2: 1.0, 3: 2.0}  # of the first look at the density
 BEYOND = 4.0  # how far the scan goes beyond the range in which the data speak
 MOST_CLIMBS = 16  # from peaks of the scan, the highest first
@@ -291,6 +293,35 @@ class Marginal:
         return (
             slope if upper == np.inf else slope - np.logaddexp(0, self._bent(axis, u) - 2 * upper)
         )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A marginal posterior on a coarse lattice, made when it is first asked for.
+
+    It is what the exact engine draws from, and what tells how far another prior moves the
+    posterior: made once for both.
+
+    Attributes
+    ----------
+    spec : Spec
+    data : GroupedData
+    """
+
+    spec: Spec
+    data: GroupedData
+
+    @cached_property
+    @one_blas_thread()
+    def marginal(self) -> Marginal:
+        """The marginal posterior of the variances, if the posterior exists."""
+        return Marginal.of(self.spec, standardize(self.data))
+
+    @cached_property
+    @one_blas_thread()
+    def lattice(self) -> Lattice:
+        """Its lattice: means over it are right to about 0.001 sd."""
+        return self.marginal.lattice(SPACING[len(self.marginal.names)])
 
 
 @dataclass(frozen=True)

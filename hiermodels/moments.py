@@ -77,6 +77,11 @@ class ExistingMoments(ABC):
 
     def why(self, shown: Iterable[Moment]) -> str | None:
         """One line that says why some of the moments that are shown are nan; None if none is."""
+        counts = self.counts(shown)
+        return f"{NO_MOMENT}; under these priors {counts}. Medians exist" if counts else None
+
+    def counts(self, shown: Iterable[Moment]) -> str | None:
+        """What there is too little of for some moments, and how much it would take."""
         found: dict[tuple[int, str], dict[tuple[str, int], list[str]]] = {}
         for moment in shown:
             lacks = [self.shortage(name, moment.order) for name in moment.names]
@@ -85,13 +90,11 @@ class ExistingMoments(ABC):
                 needs = found.setdefault((worst.units, worst.what), {})
                 labels = needs.setdefault((moment.kind, worst.needed), [])
                 labels.extend([moment.label] if moment.label not in labels else [])
-        if not found:
-            return None
-        counts = []
+        sentences = []
         for (units, what), needs in found.items():
             texts = [f"{kind} {', '.join(of)} (needs {n})" for (kind, n), of in needs.items()]
-            counts.append(f"{units:,} {what} are too few for {', '.join(texts)}")
-        return f"{NO_MOMENT}; under these priors {'; '.join(counts)}. Medians exist"
+            sentences.append(f"{units:,} {what} are too few for {', '.join(texts)}")
+        return "; ".join(sentences) or None
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,12 @@ import xarray as xr
 from hiermodels.checks import check
 from hiermodels.components import variance_components
 from hiermodels.data import GroupedRows, require_rows
+from hiermodels.default_prior import warn_of_default_prior
 from hiermodels.errors import PriorWarning
 from hiermodels.estimates import estimate
 from hiermodels.files import replacing, target
 from hiermodels.integrated import IntegratedPosterior
+from hiermodels.marginal import Grid
 from hiermodels.memory import MEMORY_BUDGET
 from hiermodels.moments import MEAN
 from hiermodels.noise_free import ReferencePosterior
@@ -44,7 +46,8 @@ from hiermodels.priors import FlatVariance
 from hiermodels.rank import rank_units
 from hiermodels.recipe import OPTIONS, command, random_seed, snippet
 from hiermodels.roles import KINDS, from_se
-from hiermodels.sensitivity import compare_priors, warn_of_default_prior
+from hiermodels.sensitivity import compare_priors
+from hiermodels.spec import Spec
 from hiermodels.summary import summarize
 from hiermodels.tables import CI_PROB, Summary, shown
 
@@ -170,13 +173,16 @@ def _warnings(subject: Subject) -> list[str]:
     """What there is to warn of: draws that cannot be trusted, a default prior that matters."""
     posterior, spec = subject.posterior, subject.posterior.spec
     found = [posterior.certificate[WARNING]] if WARNING in posterior.certificate else []
-    top = spec.spreads[-1] if spec.groups else None
-    if top and spec.priors[top] == FlatVariance():
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", PriorWarning)
-            warn_of_default_prior(spec, posterior.data, None, stacklevel=1)
-        found += [str(each.message) for each in caught]
+    stated = {name: spec.priors[name] for name in spec.spreads if not _is_default(spec, name)}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PriorWarning)
+        warn_of_default_prior(Grid(spec, posterior.data), stated, stacklevel=1)
+    found += [str(each.message) for each in caught]
     return found
+
+
+def _is_default(spec: Spec, name: str) -> bool:
+    return spec.priors[name] == FlatVariance()
 
 
 def _model(subject: Subject) -> list[Html]:

@@ -11,7 +11,6 @@ Gelman (2006), Bayesian Analysis 1:515 (priors of variances with few groups).
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
@@ -21,13 +20,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from hiermodels import gaussian
-from hiermodels.blas import one_blas_thread
 from hiermodels.data import GroupedData, Missing
-from hiermodels.errors import ImproperPosteriorError, PriorWarning, SpecError
-from hiermodels.gaussian import Floats
+from hiermodels.errors import ImproperPosteriorError, SpecError
 from hiermodels.inputs import announce, prepare, stated_priors
-from hiermodels.marginal import Marginal
 from hiermodels.noise_free import NO_ERROR, ReferencePosterior
 from hiermodels.priors import (
     LECTURE,
@@ -42,9 +37,8 @@ from hiermodels.priors import (
     VariancePrior,
 )
 from hiermodels.reference import reference_posterior
-from hiermodels.spec import Spec, describe_prior
-from hiermodels.sufficient import standardize
-from hiermodels.tables import Summary, shown, with_header
+from hiermodels.spec import Spec
+from hiermodels.tables import Summary, with_header
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
@@ -55,9 +49,6 @@ DIGITS = 2  # of a scale that is taken from the data
 ONE_SD = (0.158655253931457, 0.5, 0.841344746068543)  # Φ(−1), Φ(0), Φ(1)
 ENDS = (0.005, 0.995)  # quantiles between which distribution functions are compared,
 COMPARED = 200  # at so many values
-FEW = 8  # groups of the top level, at the most, for a look at what a default prior does
-NOTABLE = 0.25  # posterior sds by which another flat prior may move a group's mean
-ROUGH = {1: 0.5, 2: 0.75, 3: 1.0}  # spacing of a lattice for that: right to about 0.001 sd
 
 
 @dataclass(frozen=True, repr=False)
@@ -324,66 +315,3 @@ def _kolmogorov(baseline: ReferencePosterior, other: ReferencePosterior, variabl
     ends = [one.quantile(ENDS, [variable])[variable].to_numpy() for one in (baseline, other)]
     values = np.geomspace(np.min(ends), np.max(ends), COMPARED)
     return float(np.abs(baseline.cdf(variable, values) - other.cdf(variable, values)).max())
-
-
-def warn_of_default_prior(
-    spec: Spec, data: GroupedData, given: Mapping[str, Prior] | None, stacklevel: int
-) -> None:
-    """Warn where the default prior of the top variance drives the answer, with the figure.
-
-    With few groups a flat prior is not uninformative.  The posterior means of the top groups
-    under ``FlatSD()`` are compared with those under the default ``FlatVariance()``; both are sums
-    over one lattice, with other weights.
-
-    Parameters
-    ----------
-    spec : Spec
-    data : GroupedData
-    given : mapping of str to Prior or None
-        Priors that the user chose: of these there is no warning.
-    stacklevel : int
-        As for :func:`warnings.warn`.
-    """
-    if not spec.groups or data.sizes[-1] > FEW or spec.spreads[-1] in (given or {}):
-        return
-    top, name = spec.spreads[-1], spec.values[-2]
-    means, sd = _means_under_both(spec, data)
-    shift = np.abs(means[1] - means[0]) / sd
-    worst = int(shift.argmax())
-    if shift[worst] < NOTABLE:
-        return
-    label = data.labels[0][worst]
-    old, new = (shown(float(f"{mean[worst]:.3g}")) for mean in means)
-    warnings.warn(
-        f"{len(sd)} {spec.groups[0]!r} groups say little of {top}: its default prior matters. "
-        f"The posterior mean of {name}[{label}] is {old} under "
-        f"{describe_prior(top, FlatVariance())}, and {new} under {describe_prior(top, FlatSD())}: "
-        f"{shift[worst]:.2f} posterior sd away. State the prior that you mean, "
-        f"priors={{{top!r}: …}}; .sensitivity() compares them.",
-        PriorWarning,
-        stacklevel=stacklevel + 1,
-    )
-
-
-@one_blas_thread()
-def _means_under_both(spec: Spec, data: GroupedData) -> tuple[Floats, Floats]:
-    """Means of the top groups under the spec's prior and ``FlatSD()`` (2, u), and sds (u,)."""
-    marginal = Marginal.of(spec, standardize(data))
-    lattice = marginal.lattice(ROUGH[len(marginal.names)])
-    top = len(spec.groups) - 1
-    log_sd = marginal.log_sds(lattice.points)[:, top] + np.log(marginal.data.scale)
-    old = spec.variance_prior(spec.spreads[-1])
-    ratio = FlatSD().log_density_log_sd(log_sd) - old.log_density_log_sd(log_sd)
-    other = np.exp(lattice.log_density - lattice.log_sum + ratio)
-    weights = np.stack([lattice.weights, other / other.sum()])
-    standard = marginal.data
-    mean, variance = gaussian.level_moments(
-        standard.tree,
-        marginal.variances(lattice.points),
-        marginal.coefficients,
-        standard.origin,
-        top,
-    )
-    means = weights @ mean
-    total = weights[0] @ (variance + (mean - means[0]) ** 2)
-    return standard.location + standard.scale * means, standard.scale * np.sqrt(total)

@@ -17,13 +17,14 @@ STOREYS = """
     plots plots.comparison compare
     plots.shrinkage plots.caterpillar plots.trace plots.predictive plots.variance
     plots.sensitivity plots.layout checks predict summary
-    zarr_store recipe rank estimates components sensitivity storage parquet
+    zarr_store recipe rank estimates components default_prior sensitivity storage parquet
     engines.nuts engines.exact engines models parameterization
     simulation reference point_estimates integrated conjugate noise_free conditional marginal
     posterior
     page tables inputs moments propriety memory spec sufficient aggregate lazy failures statistics
-    new_rows data roles priors design formula uniformity montecarlo mixture cubature gaussian chebyshev
-    lattice datasets options hdf5 blas parallel progress files wording errors
+    new_rows data roles priors design formula
+    uniformity montecarlo mixture cubature gaussian chebyshev lattice
+    datasets options hdf5 blas parallel progress files wording errors
 """
 FLOORS = STOREYS.split()
 HEAVY = (

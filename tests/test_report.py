@@ -189,7 +189,8 @@ def test_the_numbers_are_those_of_the_fit(eight, tmp_path):
     text = "".join(parsed.text)
     assert "89 % equal-tailed" in text
     assert "FlatVariance(), on the variance tau²" in text
-    assert "its default prior matters. The posterior mean of theta[A] is 14.6" in text
+    assert "its default prior matters. Under FlatSD()" in text
+    assert "mean of theta[A] is 11.4 in place of 14.6" in text
     assert eight.posterior.certificate["quadrature"] in text
     p = eight.check(random_seed=report.CHECK_SEED)["p"]
     assert all(f"{value:.4g}" in parsed.blocks["td"] for value in p)

@@ -160,37 +160,127 @@ def test_the_display_has_the_table_and_the_verdict(schools):
     assert "<table" in moved._repr_html_()
 
 
-def test_a_default_that_drives_the_answer_is_told_once_with_the_figure(schools):
+def warned(data, formula=None, **options):
+    """The one warning of a fit, which points to the line that called it."""
     with pytest.warns(hm.PriorWarning) as caught:
-        hm.fit(schools, draws=10, random_seed=1)
+        fit = hm.fit(data, formula, draws=10, random_seed=1, **options)
     assert len(caught) == 1
     assert caught[0].filename == __file__
-    text = str(caught[0].message)
-    assert "8 'school' groups say little of tau" in text
-    assert "theta[A] is 14.6 under FlatVariance(), on the variance tau²" in text
-    assert "11.4 under FlatSD(), on the sd tau: 0.31 posterior sd away" in text
+    return fit, str(caught[0].message)
 
 
-def test_the_warned_figure_is_that_of_three_levels_too():
+def three_figures(value):
+    return f"{float(f'{float(value):.3g}'):g}"
+
+
+def test_a_default_that_drives_the_answer_is_told_once_with_the_figures(schools):
+    fit, text = warned(schools)
+    for one, sd in (
+        (hm.reference(schools, priors={"tau": hm.FlatSD()}), 10.1),
+        (fit.reference(), 15.3),
+    ):
+        square = one.mean["tau"] ** 2 + one.sd["tau"] ** 2 + one.sd["mu"] ** 2
+        assert float(three_figures(np.sqrt(square))) == sd
+    assert text.startswith("8 'school' groups say little of tau: its default prior matters.")
+    assert (
+        "Under FlatSD(), on the sd tau, in place of FlatVariance(), on the variance tau², the "
+        "posterior mean of tau is 6.58 in place of 11.4 (0.61 posterior sd away), the posterior "
+        "mean of theta[A] is 11.4 in place of 14.6 (0.31 posterior sd away), the sd of a new "
+        "school is 10.1 in place of 15.3 (0.34 posterior sd away)."
+    ) in text
+    assert text.endswith(
+        "such as priors={'tau': hm.HalfNormal(…)} or priors='weak'; .sensitivity() compares them."
+    )
+
+
+def test_the_warned_figures_are_those_of_three_levels_too():
     data = hm.datasets.simulate_classrooms(5, random_seed=0)
-    with pytest.warns(hm.PriorWarning) as caught:
-        fit = hm.fit(data, draws=10, random_seed=1)
+    fit, text = warned(data)
     moved = fit.sensitivity({"sd": {"kappa": hm.FlatSD()}})
     row = moved.table.loc[("sd", "mu")]
-    assert f"{row['shift_max']:.2f} posterior sd away" in str(caught[0].message)
-    assert f"mu[{row['where']}] is " in str(caught[0].message)
+    old, new = moved.baseline, moved.references["sd"]
+    unit = {"school": row["where"]}
+    means = [three_figures(one.mean["mu"].sel(unit)) for one in (new, old)]
+    assert f"mean of mu[{row['where']}] is {means[0]} in place of {means[1]}" in text
+    assert f"({row['shift_max']:.2f} posterior sd away)" in text
+
+
+def test_four_schools_of_three_classrooms_are_warned_of():
+    """Neither E κ nor E λ exists, and κ's median halves under the other flat prior."""
+    sizes = {"classrooms": (3, 3), "pupils": (5, 10)}
+    data = hm.datasets.simulate_classrooms(4, **sizes, random_seed=2)
+    fit, text = warned(data)
+    assert "4 'school' groups are too few for a mean of lam, kappa (needs 5)" in text
+    moved = fit.sensitivity({"sd": {"kappa": hm.FlatSD()}})
+    medians = [
+        float(one.quantile(0.5, ["kappa"])["kappa"].item())
+        for one in (moved.references["sd"], moved.baseline)
+    ]
+    said = text.split("posterior median of kappa is ")[1].split(" (")[0].split(" in place of ")
+    np.testing.assert_allclose([float(value) for value in said], medians, rtol=0.01)
+
+
+def test_five_schools_with_a_covariate_are_warned_of(schools):
+    data = schools.head(5).assign(x=[0.3, -1.0, 0.5, 2.0, 1.1])
+    _, text = warned(data, "y ~ x + (1 | school)", se="sigma")
+    assert "5 'school' groups are too few for a mean of mu, tau, theta, beta (needs 6)" in text
+    _, text = warned(data, "y ~ x + (1 | school)", se="sigma", priors={"beta": hm.Normal(0, 1)})
+    assert "a mean of" not in text
+
+
+def test_many_groups_that_say_little_are_warned_of(baseball):
+    """Eighteen players: τ moves by 0.60 posterior sd, and Clemente by 0.34."""
+    fit, text = warned(baseball)
+    moved = fit.sensitivity({"sd": {"tau": hm.FlatSD()}}).table
+    for name in ("tau", "theta"):
+        assert f"({moved.loc[('sd', name), 'shift_max']:.2f} posterior sd away)" in text
+    assert "theta[Clemente]" in text
+
+
+def test_an_inner_level_is_warned_of_too():
+    """Thirty certain schools, of two classrooms each that hardly differ."""
+    rng = np.random.default_rng(4)
+    school = np.repeat(np.arange(30), 2)
+    data = pd.DataFrame({"s": [f"s{i}" for i in school], "c": [f"c{i}" for i in range(60)]})
+    data["y"] = 5 * rng.normal(size=30)[school] + 0.1 * rng.normal(size=60)
+    roles = {"outcome": "y", "groups": ["s", "c"], "se": "se"}
+    _, text = warned(data.assign(se=0.5), **roles)
+    assert text.startswith("60 'c' groups say little of tau")
+    assert "kappa" not in text
 
 
 @pytest.mark.parametrize(
     ("data", "priors"),
     [
         (hm.datasets.load_eight_schools(), {"tau": hm.FlatVariance()}),
-        (hm.datasets.load_baseball()[["player", "y", "sigma"]], None),
-        (frame([-9.0, -5.0, 0.0, 2.0, 4.0, 8.0], 0.5), None),
+        (hm.datasets.load_eight_schools(), "lecture"),
+        (hm.datasets.load_eight_schools(), "weak"),
+        (hm.datasets.load_eight_schools().head(2), {"tau": hm.HalfCauchy(1)}),
+        (frame(np.random.default_rng(1).normal(0, 4, 30), 0.5), None),
     ],
-    ids=["stated", "many groups", "certain"],
+    ids=["stated", "all stated", "weak", "proper", "certain"],
 )
 def test_no_warning_where_none_is_due(data, priors):
     with warnings.catch_warnings():
         warnings.simplefilter("error", hm.PriorWarning)
         hm.fit(data, priors=priors, draws=10, random_seed=1)
+
+
+def test_nothing_moves_by_more_than_the_bound_that_silences_the_look():
+    """``|E₁ f − E₀ f| ≤ sd(f) cv(1/τ)``, whatever f is: with it nothing else is computed."""
+    for seed in range(4):
+        y = np.random.default_rng(seed).normal(0, 2.0, 25)
+        exact = hm.reference(frame(y, 0.7))
+        moved = hm.sensitivity(frame(y, 0.7), priors={"sd": {"tau": hm.FlatSD()}}).table
+        tau = exact.marginal.sds(exact.lattice.points)[:, 0]
+        first, second = (exact.lattice.weights @ tau**-m for m in (1.0, 2.0))
+        bound = np.sqrt(second / first**2 - 1)
+        assert moved["shift_max"].max() <= bound < 0.3
+
+
+def test_sets_of_priors_have_names(schools):
+    moved = hm.sensitivity(schools, priors={"weak": "weak"})
+    assert moved.references["weak"].spec.priors["tau"] == hm.HalfStudentT(3, 11.1)
+    back = hm.sensitivity(schools, baseline="weak", priors={"lecture": "lecture"})
+    assert back.references["lecture"].spec.priors["tau"] == hm.FlatVariance()
+    assert back.baseline.spec == moved.references["weak"].spec

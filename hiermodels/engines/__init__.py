@@ -1,7 +1,7 @@
 """Engines: from a specification and data to draws.
 
 Each engine is a module with a function ``sample(spec, data, *, draws, chains, random_seed,
-progressbar, memory_budget, **options) -> Posterior``, and ``prepare_refits``, which does once
+progressbar, memory_budget, grid, **options) -> Posterior``, and ``prepare_refits``, which does once
 what many outcomes of the same rows have in common.  Nothing downstream asks which one ran.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from hiermodels.data import GroupedData
 from hiermodels.errors import SpecError
+from hiermodels.marginal import Grid
 from hiermodels.posterior import Posterior, Seed, generator
 from hiermodels.spec import Spec
 
@@ -38,6 +39,7 @@ class Sample(Protocol):
         random_seed: Seed,
         progressbar: bool | None,
         memory_budget: float,
+        grid: Grid | None,
         **options: Any,
     ) -> Posterior:
         """Draw from the posterior."""

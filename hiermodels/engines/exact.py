@@ -22,7 +22,7 @@ from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
 from hiermodels.integrated import sd_certificate
 from hiermodels.lattice import Draws, Lattice
-from hiermodels.marginal import DrawsOnDemand, Marginal, Values
+from hiermodels.marginal import DrawsOnDemand, Grid, Values
 from hiermodels.memory import MEMORY_BUDGET
 from hiermodels.posterior import (
     Posterior,
@@ -32,13 +32,11 @@ from hiermodels.posterior import (
     generator,
 )
 from hiermodels.spec import Spec
-from hiermodels.sufficient import standardize
 
 REMEDY = (
     "Ask for fewer draws, raise memory_budget, or use reference(), which needs no draws: its "
     "means, sds and quantiles have no Monte Carlo error"
 )
-SPACING = {1: 0.25, 2: 0.75, 3: 1.0}  # the draws are exact on any lattice; a wide one is quick
 
 
 @one_blas_thread()
@@ -51,6 +49,7 @@ def sample(
     random_seed: Seed = None,
     progressbar: bool | None = None,
     memory_budget: float = MEMORY_BUDGET,
+    grid: Grid | None = None,
     **options: Any,
 ) -> Posterior:
     """Draw independently from the posterior.
@@ -69,6 +68,8 @@ def sample(
     memory_budget : float
         Bytes that the draws may take, 2 GiB by default.  Where they would take more, those of the
         groups' values are left out and drawn on demand, by ``Fit.draws``.
+    grid : Grid, optional
+        Of the same specification and data, which others look at too.
 
     Raises
     ------
@@ -89,7 +90,7 @@ def sample(
     memory.require(above, chains * draws, memory_budget, REMEDY)
     keep = not spec.groups or memory.fits(needs, memory_budget)
     if spec.groups:
-        drawn = _draw_hierarchy(spec, data, chains * draws, rng, keep)
+        drawn = _draw_hierarchy(grid or Grid(spec, data), chains * draws, rng, keep)
     else:
         drawn = _draw_population(spec, data, chains * draws, rng)
     datatree = build_datatree(
@@ -160,21 +161,18 @@ def _draw_population(spec: Spec, data: GroupedData, size: int, rng: np.random.Ge
     )
 
 
-def _draw_hierarchy(
-    spec: Spec, data: GroupedData, size: int, rng: np.random.Generator, keep: bool
-) -> _Drawn:
+def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:
     """Draw the variances from a lattice, and all else given them."""
-    marginal = Marginal.of(spec, standardize(data))
-    grid = marginal.lattice(SPACING[len(marginal.names)])
-    drawn = lattice.draw(grid, marginal.log_density, size, rng)
-    quality = sd_certificate(marginal, grid)
+    marginal, laid = grid.marginal, grid.lattice
+    drawn = lattice.draw(laid, marginal.log_density, size, rng)
+    quality = sd_certificate(marginal, laid)
     attrs = {
         "certificate": quality,
         "largest_ratio": drawn.largest_ratio,
         "ratio_bound": drawn.bound,
         "acceptance": drawn.acceptance,
     }
-    certificate = _describe(grid, drawn, quality)
+    certificate = _describe(laid, drawn, quality)
     values = Values.draw(marginal, marginal.sds(drawn.points), rng)
     variables = values.above_groups()
     log_density = drawn.log_density - marginal.log_slope(drawn.points)  # of the log sds
@@ -183,11 +181,11 @@ def _draw_hierarchy(
     return _Drawn(variables, log_density, attrs, certificate, None if keep else values)
 
 
-def _describe(grid: Lattice, drawn: Draws, certificate: float) -> dict[str, str]:
-    d = grid.points.shape[1]
+def _describe(laid: Lattice, drawn: Draws, certificate: float) -> dict[str, str]:
+    d = laid.points.shape[1]
     return {
         "draws": "independent, by rejection from a lattice of "
-        f"{len(grid)} points in {d} dimension{'s' if d > 1 else ''}",
+        f"{len(laid)} points in {d} dimension{'s' if d > 1 else ''}",
         "largest ratio": f"{drawn.largest_ratio:.3f} of density to interpolant; at most "
         f"{drawn.bound:.3f} is exact ({drawn.acceptance:.0%} accepted)",
         "quadrature": f"two spacings differ by {certificate:.1e} posterior sd",

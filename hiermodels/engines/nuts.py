@@ -23,7 +23,7 @@ from hiermodels.data import GroupedData
 from hiermodels.engines import Refit, integer_seed
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
-from hiermodels.marginal import Marginal, Values
+from hiermodels.marginal import Grid, Marginal, Values
 from hiermodels.memory import MEMORY_BUDGET
 from hiermodels.models import as_one_group, build_model, outcome_statistics
 from hiermodels.parallel import Shared
@@ -180,6 +180,7 @@ def sample(
     random_seed: Seed = None,
     progressbar: bool | None = None,
     memory_budget: float = MEMORY_BUDGET,
+    grid: Grid | None = None,
     parameterization: Parameterization = "auto",
     observed: Observed = "means",
     nuts_sampler: str = "nutpie",
@@ -202,6 +203,8 @@ def sample(
     memory_budget : float
         Bytes that the draws may take, 2 GiB by default; while it runs, a sampler takes about as
         much again.
+    grid : Grid, optional
+        Not needed: the sampler finds its own way.
     parameterization : {"auto", "noncentered", "centered", "marginal"} or mapping
         By default each level is centred or not, as suits the data: see
         :func:`hiermodels.parameterization.choose`.  The certificate says what was chosen, and why.
@@ -235,6 +238,7 @@ def sample(
     KeyboardInterrupt
         If it was interrupted: there is no fit of a part of the draws.
     """
+    del grid
     arguments = _arguments(nuts_sampler, options)
     needs = memory.of_variables(spec, data, chains * draws)
     memory.require(needs, chains * draws, memory_budget, REMEDY)
