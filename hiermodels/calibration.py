@@ -32,12 +32,12 @@ from hiermodels.errors import DataError, SpecError
 from hiermodels.files import target
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.inputs import announce, prepare
+from hiermodels.joint import log_normal
 from hiermodels.posterior import (
     SAMPLE_DIMS,
     Posterior,
     Seed,
     group_draws,
-    log_normal,
     row_moments,
 )
 from hiermodels.priors import Priors

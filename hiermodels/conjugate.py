@@ -68,12 +68,6 @@ class NormalGammaLaw:
             beta=self.beta + squares / 2,
         )
 
-    def log_density(self, theta: Floats, sigma: Floats) -> Floats:
-        """``log p(θ, σ)`` up to a constant."""
-        log_sigma = np.log(sigma)
-        squares = self.beta + self.kappa / 2 * (theta - self.mean) ** 2
-        return -2 * (self.alpha + 1) * log_sigma - squares / sigma**2
-
     def draw(self, size: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """Independent draws of θ and of σ, both (size,)."""
         sigma = np.sqrt(self.beta / rng.standard_gamma(self.alpha, size))

@@ -17,12 +17,14 @@ from hiermodels.design import Design, as_float, build, is_number, term_columns
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.roles import KINDS, SMALLEST, Roles, Scale, from_se, infer_roles, to_se
-from hiermodels.wording import LARGEST, is_storable, listed, plural, rows_named, short
+from hiermodels.wording import LARGEST, is_storable, listed, plural, rows_named, short, variable_names
 
 type Missing = Literal["error", "drop"]
 
 LEAVE_OUT = "Fill them, or leave these rows out"
 COEFFICIENT_DIM = "coef"  # dimension of the coefficients of the covariates
+# Names of what stands beside the covariates, and of dimensions.
+TAKEN = ("group", "kind", "chain", "draw", "sample", "row", "quantile", COEFFICIENT_DIM)
 
 
 class GroupedData(ABC):
@@ -92,6 +94,17 @@ class GroupedData(ABC):
         coords = dict(zip(self.roles.groups, self.labels, strict=True))
         names = self.design.names
         return coords | ({COEFFICIENT_DIM: np.array(names)} if names else {})
+
+    @property
+    def covariate_names(self) -> tuple[str, ...]:
+        """Names of the covariates as variables beside labels and standard errors."""
+        taken = [*self.roles.groups, *TAKEN, self.roles.outcome, str(self.roles.se)]
+        return tuple(variable_names(self.design.names, [*taken, self.parent_name]))
+
+    @property
+    def parent_name(self) -> str:
+        """What each inner unit's parent is called, such as ``classroom_school``."""
+        return "_".join(reversed(self.roles.groups))
 
     def __str__(self) -> str:
         counts = [
@@ -171,8 +184,9 @@ class GroupedRows(GroupedData):
 
     @property
     def observations(self) -> Observations:
-        """The rows: outcome, label of the group and what was given of its error."""
+        """The rows: outcome, covariates, label of the group and what was given of its error."""
         constant: dict[str, NDArray[Any]] = {}
+        constant |= zip(self.covariate_names, self.design.matrix.T, strict=True)
         if self.labels:
             constant["group"] = self.labels[-1][self.group]
         if self.se is not None and self.roles.se is not None:

@@ -160,10 +160,6 @@ class Marginal:
         with np.errstate(over="ignore"):
             return prior.log_density_log_sd(self._log_sd(axis, u) + np.log(self.data.scale))
 
-    def log_slope(self, u: Floats) -> Floats:
-        """Log density of u less that of the log sds; shape (n,)."""
-        return np.sum([self.log_slope_along(j, column) for j, column in enumerate(u.T)], axis=0)
-
     @cached_property
     def scan(self) -> tuple[Floats, Floats]:
         """A first look: points u of a coarse grid (…, d), and the log density at each.

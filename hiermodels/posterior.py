@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,20 +14,19 @@ from numpy.typing import NDArray
 from hiermodels import memory
 from hiermodels.data import COEFFICIENT_DIM, GroupedData, require_rows
 from hiermodels.errors import DataError, SpecError
-from hiermodels.gaussian import LOG_2PI, Floats, Indices
-from hiermodels.priors import (
-    CoefficientPrior,
-    InverseGamma,
-    NormalInverseGamma,
-    Prior,
-    VariancePrior,
-)
+from hiermodels.gaussian import Floats, Indices
+from hiermodels.joint import log_joint, log_normal, prior_log_densities
+from hiermodels.priors import NormalInverseGamma
 from hiermodels.spec import Spec
-from hiermodels.wording import short
+from hiermodels.wording import short, variable_names
 
 type Seed = int | np.random.Generator | np.random.SeedSequence | None
 
 SAMPLE_DIMS = ("chain", "draw")
+SCHEMA = (  # attributes that ArviZ's schema knows of groups with draws
+    *("created_at", "creation_library", "creation_library_version", "creation_library_language"),
+    *("inference_library", "inference_library_version", "sampling_time", "sample_dims"),
+)
 WARNING = "warning"  # line of a certificate, where the draws are not to be trusted
 GROUPS_AT_A_TIME = 1024  # whose draws are made at a time, where they were not kept
 
@@ -67,6 +66,25 @@ def by_chain(values: Floats, chains: int) -> Floats:
     return np.moveaxis(split, (-2, -1), (0, 1))
 
 
+def attributes(sample_dims: Sequence[str] = SAMPLE_DIMS, **more: Any) -> dict[str, Any]:
+    """Attributes of a group, as ArviZ's schema has them.
+
+    Parameters
+    ----------
+    sample_dims : sequence of str
+        Dimensions over which draws run.
+    **more
+        Further ones; ``inference_library`` with its version, where it was another package.
+    """
+    from arviz_base import make_attrs
+
+    from hiermodels import __version__
+
+    own = {"inference_library": "hiermodels", "inference_library_version": __version__}
+    found: dict[str, Any] = make_attrs({**own, **more}, sample_dims=sample_dims)
+    return found
+
+
 def build_datatree(
     spec: Spec,
     data: GroupedData,
@@ -76,6 +94,9 @@ def build_datatree(
 ) -> xr.DataTree:
     """Lay out draws as ArviZ expects them.
 
+    To ``sample_stats`` it adds ``lp``, the joint log density of the outcome and of all variables
+    (:mod:`hiermodels.joint`), unless the groups' values were left out.
+
     Parameters
     ----------
     variables : mapping of str to array
@@ -83,39 +104,59 @@ def build_datatree(
     sample_stats : mapping of str to array
         Of shape (chains, draws).
     attrs : mapping
-        Attributes of the posterior group: text and numbers.
+        Attributes of the posterior group: text and numbers.  Those of the schema are given to
+        ``sample_stats``, too.
     """
     from arviz_base import from_dict
 
     seen = data.observations
     row_dims = {name: [seen.dim] for name in (*seen.observed, *seen.constant)}
     rows = {"row": np.arange(data.n_rows)} if data.has_rows else {}  # statistics have groups
-    parents = _parents(data)
+    parents = _parents(data, seen.constant)
     nest = {name: [data.roles.groups[-1]] for name in parents}
     dims = {name: list(spec.dims(name)) for name in variables} | nest | row_dims
+    stats = dict(sample_stats)
+    if variables.keys() >= set(spec.variables):
+        stats["lp"] = log_joint(spec, data, variables)
+    groups = {
+        "posterior": {name: variables[name] for name in spec.variables if name in variables},
+        "sample_stats": stats,
+        "observed_data": dict(seen.observed),
+        "constant_data": dict(seen.constant) | parents,
+    }
+    drawn, given = attributes(**attrs), attributes(())
+    shared = {name: drawn[name] for name in SCHEMA if name in drawn}
     return from_dict(
-        {
-            "posterior": {name: variables[name] for name in spec.variables if name in variables},
-            "sample_stats": dict(sample_stats),
-            "observed_data": dict(seen.observed),
-            "constant_data": dict(seen.constant) | parents,
-        },
+        groups,
         coords={**rows, **data.coords},
         dims=dims,
-        attrs={"posterior": dict(attrs)},
+        attrs=dict(zip(groups, (drawn, shared, given, given), strict=True)),
         check_conventions=False,  # groups may be called "sample"
     )
 
 
-def _parents(data: GroupedData) -> dict[str, NDArray[Any]]:
+def _parents(data: GroupedData, taken: Iterable[str]) -> dict[str, NDArray[Any]]:
     """Each inner unit's parent, such as ``classroom_school``.
 
-    Not as a coordinate of the draws, beside which ArviZ's tables of all variables would fail.
+    Not as a coordinate of the draws: beside variables without that dimension, ``mu`` and ``tau``,
+    it would keep ArviZ's tables of all variables (``arviz_stats.summary``, ``psense_summary``) from
+    being made, whatever its name and type are.
     """
     if not data.parents:
         return {}
-    outer, inner = data.roles.groups
-    return {f"{inner}_{outer}": data.labels[0][data.parents[0]]}
+    (name,) = variable_names([data.parent_name], taken)
+    return {name: data.labels[0][data.parents[0]]}
+
+
+def with_parents(posterior: Posterior, draws: xr.DataArray) -> xr.DataArray:
+    """Add each group's parent to draws of the groups' values alone, as a coordinate."""
+    data = posterior.data
+    if not data.parents:
+        return draws
+    (dim,) = posterior.spec.dims("theta")
+    places = pd.Index(data.labels[-1]).get_indexer(draws[dim].to_index())
+    parents = data.labels[0][data.parents[0][places]]
+    return draws.assign_coords({data.parent_name: (dim, parents)})
 
 
 def group_draws(
@@ -218,11 +259,6 @@ def row_moments(
     return mean, variables["sigma"][..., None] if rows.se is None else rows.se
 
 
-def log_normal(y: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
-    """Log density of ``N(mean, sd²)`` at y."""
-    return -0.5 * (LOG_2PI + ((y - mean) / sd) ** 2) - np.log(sd)
-
-
 def with_log_likelihood(posterior: Posterior) -> Posterior:
     """Add a group ``log_likelihood``: ``log N(y_i; theta_g[i] + x_i'beta, sigma²)``.
 
@@ -298,21 +334,14 @@ def with_log_prior(posterior: Posterior) -> Posterior:
             f"{'; '.join(f'{k} ~ {v}' for k, v in spec.describe_priors().items())}. Give one with "
             f"priors={{…}}, such as HalfNormal(sd=…) for an sd, or leave out log_prior"
         )
-    group: dict[str, Any] = {}
-    for name, prior in proper.items():
-        if isinstance(prior, NormalInverseGamma):
-            sigma = draws["sigma"].to_numpy()
-            group["theta"] = log_normal(draws["theta"].to_numpy(), prior.m, prior.s * sigma)
-            group["sigma"] = _log_sd_density(InverseGamma(prior.alpha, prior.beta), sigma)
-        elif isinstance(prior, VariancePrior):
-            group[name] = _log_sd_density(prior, draws[name].to_numpy())
-        elif name == spec.intercept:
-            group[name] = log_normal(draws[name].to_numpy(), *_mean_and_sd(prior))
+    variables = {name: draws[name].to_numpy() for name in spec.variables if name in draws}
+    found = prior_log_densities(spec, variables)
+    group = {name: found[name] for name in spec.variables if name in proper}
+    if isinstance(proper.get("theta"), NormalInverseGamma):
+        group = found
     names = [name for name in spec.covariates if f"beta[{name}]" in proper]
     if names:
-        mean, sd = np.transpose([_mean_and_sd(proper[f"beta[{name}]"]) for name in names])
-        beta = draws["beta"].sel({COEFFICIENT_DIM: names}).to_numpy()
-        group["beta"] = log_normal(beta, mean, sd)
+        group["beta"] = found["beta"][..., [spec.covariates.index(name) for name in names]]
     return _with_group(posterior, "log_prior", group, {COEFFICIENT_DIM: names} if names else {})
 
 
@@ -371,16 +400,5 @@ def _with_group(
     dims = (*SAMPLE_DIMS, *coords)
     group = {key: (dims[: values.ndim], values) for key, values in variables.items()}
     tree = posterior.datatree.copy()
-    tree[name] = xr.DataTree(xr.Dataset(group, samples | dict(coords)))
+    tree[name] = xr.DataTree(xr.Dataset(group, samples | dict(coords), attributes()))
     return replace(posterior, datatree=tree)
-
-
-def _log_sd_density(prior: VariancePrior, sd: Floats) -> Floats:
-    """Log density of an sd, whatever the prior is stated on."""
-    return prior.log_density_log_sd(np.log(sd)) - np.log(sd)
-
-
-def _mean_and_sd(prior: Prior) -> tuple[float, float]:
-    assert isinstance(prior, CoefficientPrior)
-    mean, precision = prior.mean_and_precision()
-    return mean, precision**-0.5

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of pairs
+NOT_IN_NAMES = re.compile(r"[/\\\0]|^(?=\.)|^(?=_nc4_non_coord_)")
 LARGEST = 1e150  # whose square is still a floating-point number
 SHOWN = 5  # rows or names in a message
 LONGEST = 40  # characters of one of them
+LONGEST_NAME = 200  # bytes of a variable's, which may become that of a folder
 COMMANDS = ("Cc", "Cs", "Zl", "Zp")  # categories of characters that do something, unseen
 BIDIRECTIONAL = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
@@ -46,6 +48,22 @@ def rows_named(labels: Sequence[Any]) -> str:
 def is_storable(text: str) -> bool:
     """Whether arrays of text and files can hold it: not empty, no NUL, no half of a pair."""
     return bool(text) and not UNSTORABLE.search(text)
+
+
+def variable_names(names: Iterable[str], taken: Iterable[str]) -> list[str]:
+    """Names of variables that a tree, netCDF and Zarr can hold, each another one.
+
+    What they cannot hold becomes ``_``, what is very long is cut, and a name that is taken gets a
+    ``_`` at its end.
+    """
+    used, found = set(taken), []
+    for name in names:
+        new = NOT_IN_NAMES.sub("_", name).encode()[:LONGEST_NAME].decode(errors="ignore")
+        while new in used:
+            new += "_"
+        used.add(new)
+        found.append(new)
+    return found
 
 
 def printable(text: str) -> str:

@@ -114,17 +114,6 @@ def test_layout(baseball):
     assert posterior.attrs["largest_ratio"] <= posterior.attrs["ratio_bound"]
 
 
-def test_lp_is_the_log_density_of_the_draws(schools):
-    """Up to the constant that an improper prior leaves open."""
-    tree = hm.fit(schools, draws=50, random_seed=1, priors={"tau": hm.FlatSD()}).datatree
-    tau = tree["posterior"]["tau"].to_numpy().ravel()
-    y, v = schools["y"].to_numpy(), schools["sigma"].to_numpy() ** 2 + tau[:, None] ** 2
-    mu = (y / v).sum(1) / (1 / v).sum(1)
-    likelihood = stats.norm.logpdf(y, mu[:, None], np.sqrt(v)).sum(1) - np.log((1 / v).sum(1)) / 2
-    difference = tree["sample_stats"]["lp"].to_numpy().ravel() - likelihood - np.log(tau)
-    np.testing.assert_allclose(difference, difference[0], atol=1e-9)
-
-
 def test_the_datatree_can_be_saved(schools, tmp_path):
     import xarray as xr
 

@@ -20,7 +20,7 @@ STOREYS = """
     zarr_store recipe rank estimates components default_prior sensitivity storage parquet
     engines.nuts engines.exact engines models parameterization
     simulation reference point_estimates integrated conjugate noise_free conditional marginal
-    posterior
+    posterior joint
     page tables inputs moments propriety memory spec sufficient aggregate lazy failures statistics
     new_rows data roles priors design formula
     uniformity montecarlo mixture cubature gaussian chebyshev lattice

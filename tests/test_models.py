@@ -17,6 +17,7 @@ from scipy.stats import norm
 import hiermodels as hm
 from hiermodels import gaussian, models
 from hiermodels.inputs import prepare
+from hiermodels.joint import log_joint
 from hiermodels.marginal import Marginal
 from hiermodels.parameterization import FORMS, OBSERVED, PARAMETERIZATIONS
 from hiermodels.sufficient import standardize
@@ -169,6 +170,22 @@ def test_centered_is_the_joint_density_of_rows_and_parameters(name):
     expected = point.log_prior_of_tops() + point.log_density_of_values()
     expected += point.log_density_of_rows() + point.log_jacobian(model)
     found = model.compile_logp(**PLAIN)(point.sampled(model))
+    assert found == pytest.approx(expected, **CLOSE)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_joint_density_of_stored_variables_is_pymc_s(name):
+    """Of the centred model without the Jacobians of what it samples."""
+    point = Point.random(name, 3)
+    model = models.build_model(point.spec, point.data, "centered")
+    expected = model.compile_logp(jacobian=False, **PLAIN)(point.sampled(model))
+    variables = {name: np.array([sd]) for name, sd in point.sds.items()} | {
+        name: values[None] if point.spec.dims(name) else values
+        for name, values in point.values.items()
+    }
+    if point.spec.covariates:
+        variables["beta"] = point.beta[None]
+    found = log_joint(point.spec, point.data, variables).item()
     assert found == pytest.approx(expected, **CLOSE)
 
 

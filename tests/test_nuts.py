@@ -15,6 +15,7 @@ import pymc as pm
 import pytest
 import xarray as xr
 from arviz_base import from_dict
+from scipy import stats
 
 import hiermodels as hm
 from hiermodels.engines import integer_seed, nuts
@@ -174,7 +175,17 @@ def test_pymc_s_own_sampler(schools):
     assert_right(posterior)
     assert posterior.certificate["sampler"] == "pymc, 4 chains x 1000 draws (tune 1000)"
     assert posterior.certificate["parameterization"] == "marginal (as asked for)"
-    assert {"diverging", "lp"} <= set(posterior.datatree["sample_stats"].data_vars)
+    assert "diverging" in posterior.datatree["sample_stats"]
+    assert_lp_is_that_of_the_stored_variables(posterior, schools)
+
+
+def assert_lp_is_that_of_the_stored_variables(posterior, schools):
+    draws = posterior.datatree["posterior"].to_dataset()
+    mu, tau, theta = (draws[name].to_numpy() for name in ("mu", "tau", "theta"))
+    expected = stats.norm(theta, schools["sigma"]).logpdf(schools["y"]).sum(-1)
+    expected += stats.norm(mu[..., None], tau[..., None]).logpdf(theta).sum(-1)
+    expected += np.log(2 * tau)  # flat on τ²
+    np.testing.assert_allclose(posterior.datatree["sample_stats"]["lp"], expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("parameterization", ["noncentered", "marginal"])
@@ -273,14 +284,18 @@ def test_divergences_are_in_the_repr_of_a_fit(schools):
 
 
 def test_draws_survive_netcdf(schools, tmp_path):
-    tree = sample(schools).datatree
+    posterior = sample(schools)
+    tree = posterior.datatree
     tree.to_netcdf(tmp_path / "draws.nc")
     with xr.open_datatree(tmp_path / "draws.nc") as back:
         xr.testing.assert_equal(back["posterior"].to_dataset(), tree["posterior"].to_dataset())
-        stats = back["sample_stats"].to_dataset()
-        assert {"lp", "tree_depth", "reached_max_treedepth", "acceptance_rate"} <= set(stats)
-        assert stats["diverging"].dtype == bool
+        found = back["sample_stats"].to_dataset()
+        assert {"lp", "tree_depth", "reached_max_treedepth", "acceptance_rate"} <= set(found)
+        assert found["diverging"].dtype == bool
+        assert_lp_is_that_of_the_stored_variables(posterior, schools)
         attrs = back["posterior"].attrs
+        assert (attrs["inference_library"], attrs["engine"]) == ("nutpie", "nuts")
+        assert 0 < attrs["sampling_time"] == back["sample_stats"].attrs["sampling_time"]
         assert attrs["parameterization"] == "noncentered"
         assert attrs["parameterization_reason"].endswith("less than ½")
         assert attrs["observed"] == "means"

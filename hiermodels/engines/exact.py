@@ -9,6 +9,7 @@ ArviZ expects.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def sample(
             f"engine 'exact' has no option {next(iter(options))!r}; it takes none beside "
             f"memory_budget"
         )
-    rng = generator(random_seed)
+    start, rng = perf_counter(), generator(random_seed)
     needs = memory.of_variables(spec, data, chains * draws)
     above = {name: size for name, size in needs.items() if name != "theta"}
     memory.require(above, chains * draws, memory_budget, REMEDY)
@@ -97,15 +98,16 @@ def sample(
         spec,
         data,
         {name: by_chain(values, chains) for name, values in drawn.variables.items()},
-        {"lp": by_chain(drawn.log_density, chains)},
-        {"engine": "exact", **drawn.attrs},
+        {},
+        {"engine": "exact", "sampling_time": perf_counter() - start, **drawn.attrs},
     )
     on_demand = None if drawn.values is None else DrawsOnDemand(drawn.values, chains)
     certificate = {**drawn.certificate, **_memory(needs if keep else above)}
     if not keep:
         certificate["theta"] = (
             f"not kept: {data.sizes[0]:,} groups × {chains * draws:,} draws need "
-            f"{memory.gibibytes(needs['theta'])}; draw some with .draws(groups=[…])"
+            f"{memory.gibibytes(needs['theta'])}; draw some with .draws(groups=[…]). So is lp, the "
+            f"joint log density, which takes all of them"
         )
     return Posterior(spec, data, "exact", datatree, certificate, on_demand)
 
@@ -143,7 +145,6 @@ class _Drawn:
     """
 
     variables: dict[str, Floats]
-    log_density: Floats
     attrs: dict[str, float]
     certificate: dict[str, str]
     values: Values | None = None
@@ -155,7 +156,6 @@ def _draw_population(spec: Spec, data: GroupedData, size: int, rng: np.random.Ge
     theta, sigma = exact.law.draw(size, rng)
     return _Drawn(
         {"theta": theta, "sigma": sigma},
-        exact.law.log_density(theta, sigma),
         {},
         {"draws": "independent, from the closed form"},
     )
@@ -175,10 +175,9 @@ def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool)
     certificate = _describe(laid, drawn, quality)
     values = Values.draw(marginal, marginal.sds(drawn.points), rng)
     variables = values.above_groups()
-    log_density = drawn.log_density - marginal.log_slope(drawn.points)  # of the log sds
     if keep:
         variables["theta"] = values.of_groups()
-    return _Drawn(variables, log_density, attrs, certificate, None if keep else values)
+    return _Drawn(variables, attrs, certificate, None if keep else values)
 
 
 def _describe(laid: Lattice, drawn: Draws, certificate: float) -> dict[str, str]:

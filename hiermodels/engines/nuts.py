@@ -30,6 +30,7 @@ from hiermodels.parallel import Shared
 from hiermodels.parameterization import Choice, Observed, Parameterization, choose
 from hiermodels.posterior import (
     SAMPLE_DIMS,
+    SCHEMA,
     WARNING,
     Posterior,
     Seed,
@@ -59,11 +60,11 @@ OPTIONS = (
 TUNE = 1000  # the default of PyMC; nutpie's own is 400
 TARGET_ACCEPT = 0.95  # at the samplers' own 0.8 the eight schools diverge for most seeds
 STATS = {  # nutpie's names, where ArviZ's schema has others
-    "logp": "lp",
     "depth": "tree_depth",
     "maxdepth_reached": "reached_max_treedepth",
     "mean_tree_accept": "acceptance_rate",
 }
+OWN_LOG_DENSITY = ("logp", "lp")
 _NUTPIE = {"max_treedepth": "maxdepth"}  # its names of the options of NUTS
 MOST_R_HAT = 1.01  # the limits of PyMC's own checks, here and below
 LEAST_ESS = 100  # per chain
@@ -267,6 +268,7 @@ def sample(
     _require_whole(raw, draws, chains)
     variables = _variables(spec, data, raw, seed)
     attrs = {
+        **_schema(raw),
         "engine": "nuts",
         "parameterization": choice.name,
         "parameterization_reason": choice.reason,
@@ -357,7 +359,8 @@ def prepare_refits(
         except BaseException:  # such as KeyboardInterrupt, for which nutpie keeps some draws
             sampler.cancel()
             raise
-        datatree = build_datatree(spec, data, _variables(spec, data, raw, seed), _stats(raw), {})
+        variables = _variables(spec, data, raw, seed)
+        datatree = build_datatree(spec, data, variables, _stats(raw), _schema(raw))
         convergence = Convergence.of(datatree)
         return Posterior(
             spec, data, "nuts", _thinned(datatree, convergence), convergence.describe()
@@ -515,12 +518,22 @@ def _variables(spec: Spec, data: GroupedData, raw: xr.DataTree, seed: int) -> di
 
 
 def _stats(raw: xr.DataTree) -> dict[str, Floats]:
-    """Statistics with one number for each draw, under ArviZ's names: what netCDF can hold."""
+    """Statistics with one number for each draw, under ArviZ's names: what netCDF can hold.
+
+    Without the log density of what was sampled, whose coordinates are the sampler's own.
+    """
     return {
         STATS.get(str(name), str(name)): values.to_numpy()
         for name, values in raw["sample_stats"].data_vars.items()
-        if values.dims == SAMPLE_DIMS and values.dtype.kind in "biuf"
+        if name not in OWN_LOG_DENSITY
+        and values.dims == SAMPLE_DIMS
+        and values.dtype.kind in "biuf"
     }
+
+
+def _schema(raw: xr.DataTree) -> dict[str, Any]:
+    """What the sampler says of itself in ArviZ's words: its name and version, and its time."""
+    return {name: value for name, value in raw["posterior"].attrs.items() if name in SCHEMA}
 
 
 def _problem(convergence: Convergence, choice: Choice) -> str:
