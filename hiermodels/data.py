@@ -17,7 +17,15 @@ from hiermodels.design import Design, as_float, build, is_number, term_columns
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.roles import KINDS, SMALLEST, Roles, Scale, from_se, infer_roles, to_se
-from hiermodels.wording import LARGEST, is_storable, listed, plural, rows_named, short, variable_names
+from hiermodels.wording import (
+    LARGEST,
+    is_storable,
+    listed,
+    plural,
+    rows_named,
+    short,
+    variable_names,
+)
 
 type Missing = Literal["error", "drop"]
 

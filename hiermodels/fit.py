@@ -29,12 +29,14 @@ from hiermodels.posterior import (
     named_seed,
     with_log_likelihood,
     with_log_prior,
+    with_parents,
     with_posterior_predictive,
     with_seed,
 )
 from hiermodels.priors import Priors
 from hiermodels.reference import reference_posterior
 from hiermodels.sensitivity import Alternative, Sensitivity, compare_priors
+from hiermodels.simulation import prior_predictive, require_proper, with_prior
 from hiermodels.spec import Spec
 from hiermodels.statistics import SufficientStatistics
 from hiermodels.tables import CI_PROB
@@ -148,6 +150,12 @@ class Fit:
         memory_budget : float
             Bytes that draws which were not kept may take, 2 GiB by default.
 
+        Returns
+        -------
+        DataArray
+            (chain, draw, group).  With two levels of groups a coordinate names each group's parent,
+            such as ``classroom_school``.
+
         Raises
         ------
         DataError
@@ -155,7 +163,8 @@ class Fit:
         SpecError
             If the draws would take more than the budget.
         """
-        return group_draws(self.posterior, groups, memory_budget=memory_budget)
+        found = group_draws(self.posterior, groups, memory_budget=memory_budget)
+        return with_parents(self.posterior, found)
 
     def estimates(
         self, truth: Any = None, *, method: str = "reml", ci_prob: float = CI_PROB
@@ -362,8 +371,6 @@ class Fit:
             If a prior is improper: there is nothing to draw from.  If the draws would take more
             than the budget.
         """
-        from hiermodels.simulation import prior_predictive
-
         _require_count("draws", draws)
         require_rows(self.data, "a prior predictive")
         _require_memory(self.spec, self.data, ["prior_predictive"], draws, memory_budget)
@@ -731,6 +738,7 @@ def fit(
     log_likelihood: bool = False,
     log_prior: bool = False,
     posterior_predictive: bool = False,
+    prior: bool = False,
     **engine_options: Any,
 ) -> Fit:
     """Fit a normal hierarchical model.
@@ -801,6 +809,10 @@ def fit(
         Whether to add the log densities of the proper priors, for ``arviz_stats.psense_summary``.
     posterior_predictive : bool
         Whether to add outcomes of the same rows drawn anew, for predictive checks.
+    prior : bool
+        Whether to add ``draws`` draws from the priors, and outcomes drawn from these, for
+        ``arviz_plots.plot_prior_posterior``; the same as :meth:`Fit.prior_predictive` makes with
+        this seed.  All priors must be proper.
     **engine_options
         For ``"exact"`` there are none.  For ``"nuts"``: ``parameterization``, chosen by how much
         the data say of each group; ``observed``, ``"means"`` or ``"rows"``; ``nuts_sampler`` and
@@ -847,7 +859,17 @@ def fit(
         priors=priors,
         missing=missing,
     )
-    asked = {"log_likelihood": log_likelihood, "posterior_predictive": posterior_predictive}
+    if not isinstance(prior, bool | np.bool_):
+        raise SpecError(
+            f"prior: expected True or False; found {prior!r}. Priors are given by priors"
+        )
+    if prior:
+        require_proper(spec, "prior=True")
+    asked = {
+        "log_likelihood": log_likelihood,
+        "posterior_predictive": posterior_predictive,
+        "prior_predictive": prior,
+    }
     by_row = [name for name, is_asked in asked.items() if is_asked]
     for name in by_row:
         require_rows(grouped, name)
@@ -876,6 +898,8 @@ def fit(
         posterior = with_log_prior(posterior)
     if posterior_predictive:
         posterior = with_posterior_predictive(posterior, random_seed)
+    if prior:
+        posterior = with_prior(posterior, draws, random_seed)
     return Fit(posterior)
 
 

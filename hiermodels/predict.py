@@ -41,6 +41,7 @@ from hiermodels.posterior import (
     SAMPLE_DIMS,
     Posterior,
     Seed,
+    attributes,
     group_draws,
     named_seed,
 )
@@ -188,7 +189,8 @@ class Prediction:
     def datatree(self) -> xr.DataTree:
         """Joint draws, for ArviZ: groups ``predictions`` and ``predictions_constant_data``.
 
-        They are made when they are first asked for.
+        They are made when they are first asked for.  Beside them are ``observed_data`` and
+        ``constant_data`` of the fit, which pictures show with them.
 
         Raises
         ------
@@ -208,20 +210,23 @@ class Prediction:
         dims = (*SAMPLE_DIMS, "row")
         variables = zip(self.names, _draw(self, draws), strict=True)
         coords = {dim: draws[dim] for dim in SAMPLE_DIMS} | {"row": self._row_labels}
-        known = {
-            **self.rows.labels,
-            "kind" if "kind" not in self.rows.labels else "kind_": self.kind,
-        }
+        known: dict[str, Any] = dict(self.rows.labels)
+        known["kind" if "kind" not in known else "kind_"] = self.kind
+        known |= zip(self.posterior.data.covariate_names, self.rows.x.T, strict=True)
         if self.rows.se is not None:
             spec = self.posterior.spec
             known[str(spec.se)] = from_se(self.rows.se, spec.se_scale)
+        constant = xr.Dataset(
+            {name: ("row", v) for name, v in known.items()},
+            {"row": self._row_labels},
+            attributes(()),
+        )
+        drawn = xr.Dataset({name: (dims, v) for name, v in variables}, coords, attributes())
+        fitted = {
+            name: self.posterior.datatree[name] for name in ("observed_data", "constant_data")
+        }
         return xr.DataTree.from_dict(
-            {
-                "predictions": xr.Dataset({name: (dims, v) for name, v in variables}, coords),
-                "predictions_constant_data": xr.Dataset(
-                    {name: ("row", v) for name, v in known.items()}, {"row": self._row_labels}
-                ),
-            }
+            {"predictions": drawn, "predictions_constant_data": constant, **fitted}
         )
 
     @property

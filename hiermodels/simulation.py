@@ -6,6 +6,7 @@ No engine has a part in it: it is what the engines are held against.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -14,7 +15,7 @@ from hiermodels.conjugate import NormalGammaLaw
 from hiermodels.data import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
-from hiermodels.posterior import row_moments
+from hiermodels.posterior import Posterior, Seed, attributes, named_seed, row_moments
 from hiermodels.spec import Spec
 from hiermodels.wording import LARGEST
 
@@ -124,5 +125,33 @@ def prior_predictive(
         },
         coords={**data.coords, "row": np.arange(len(data.y))},
         dims={**{name: list(spec.dims(name)) for name in prior}, spec.outcome: ["row"]},
+        attrs={
+            "prior": attributes(),
+            "prior_predictive": attributes(),
+            "observed_data": attributes(()),
+        },
         check_conventions=False,
     )
+
+
+def with_prior(posterior: Posterior, draws: int, random_seed: Seed = None) -> Posterior:
+    """Add groups ``prior`` and ``prior_predictive``: draws from the priors, and of outcomes.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    draws : int
+    random_seed : int, Generator, SeedSequence or None
+        May be the one that the posterior was drawn with: this stream is another.
+
+    Raises
+    ------
+    SpecError
+        If a prior is improper.
+    """
+    rng = np.random.default_rng(named_seed(random_seed, "prior_predictive"))
+    drawn = prior_predictive(posterior.spec, posterior.data, draws, rng)
+    tree = posterior.datatree.copy()
+    for name in ("prior", "prior_predictive"):
+        tree[name] = drawn[name]
+    return replace(posterior, datatree=tree)

@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from scipy import stats
 
 import hiermodels as hm
@@ -147,3 +148,128 @@ def test_psense_finds_what_closed_forms_say(schools):
     options = {"var_names": ["mu"], "prior_var_names": ["mu"]}
     assert azs.psense_summary(wide, **options)["prior"].astype(float).item() < 0.02
     assert azs.psense_summary(narrow, **options)["prior"].astype(float).item() > 0.1
+
+
+# What the tree holds beside draws of the posterior.
+
+PROPER = {"mu": hm.Normal(250, 50), "tau": hm.HalfNormal(50), "sigma": hm.HalfNormal(50)}
+PROPER["beta"] = hm.Normal(0, 20)
+
+
+def nights():
+    """Subjects on ten nights each; a number and a factor."""
+    rng = np.random.default_rng(1)
+    subject, night = np.repeat(np.arange(6), 10), np.tile(np.arange(10.0), 6)
+    return pd.DataFrame(
+        {
+            "subject": [f"s{i}" for i in subject],
+            "night": night,
+            "sex": np.where(subject % 2, "F", "M"),
+            "time": 250 + 10 * night + rng.normal(0, 30, 6)[subject] + rng.normal(0, 20, 60),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def whole():
+    formula = "time ~ night + sex + (1 | subject)"
+    return hm.fit(nights(), formula, priors=PROPER, random_seed=1, prior=True, **GROUPS)
+
+
+def test_groups_say_what_made_them_as_arviz_s_schema_has_it(whole):
+    tree = whole.datatree
+    assert {"prior", "prior_predictive", "log_likelihood", "log_prior"} < set(tree.children)
+    predictions = whole.predict(nights().head(3), random_seed=1).datatree
+    for name, group in {**tree.children, **predictions.children}.items():
+        attrs, dims = group.attrs, [] if name.endswith("data") else ["chain", "draw"]
+        assert attrs["sample_dims"] == dims, name
+        assert attrs["inference_library"] == "hiermodels"
+        assert attrs["inference_library_version"] == hm.__version__
+        assert attrs["creation_library"] == "ArviZ"
+        assert pd.Timestamp(attrs["created_at"]).tzinfo is not None
+    time = tree["posterior"].attrs["sampling_time"]
+    assert 0 < time == tree["sample_stats"].attrs["sampling_time"]
+
+
+def test_prior_draws_stand_beside_those_of_the_posterior(whole):
+    expected = whole.prior_predictive(random_seed=1)
+    for name in ("prior", "prior_predictive"):
+        assert draws_of(whole, name).equals(expected[name].to_dataset())
+    prior = draws_of(whole, "prior")
+    assert stats.kstest(prior["tau"].to_numpy().ravel() / 50, stats.halfnorm.cdf).pvalue > 1e-3
+    plot = azp.plot_prior_posterior(whole.datatree, var_names=["mu", "tau"], backend="none")
+    assert isinstance(plot, azp.PlotCollection)
+
+
+def test_prior_draws_of_improper_priors_are_refused_by_name(schools):
+    with pytest.raises(hm.SpecError, match=r"prior=True needs proper .* in mu ~ Flat\(\)\. Give"):
+        hm.fit(schools, priors={"tau": hm.HalfNormal(5)}, prior=True)
+    with pytest.raises(hm.SpecError, match="prior: expected True or False"):
+        hm.fit(schools, prior={"tau": hm.HalfNormal(5)})
+    statistics = hm.SufficientStatistics.of(nights(), outcome="time", groups=["subject"])
+    priors = {name: PROPER[name] for name in ("mu", "tau", "sigma")}
+    with pytest.raises(hm.SpecError, match="prior_predictive needs rows"):
+        hm.fit(statistics, priors=priors, prior=True)
+
+
+def test_covariates_stand_beside_the_rows_by_their_names(whole):
+    data, constant = nights(), whole.datatree["constant_data"]
+    assert list(constant.data_vars) == ["night", "sex[M]", "group"]
+    assert constant["night"].dims == ("row",)
+    assert constant["night"].values.tolist() == data["night"].tolist()
+    assert constant["sex[M]"].values.tolist() == (data["sex"] == "M").astype(float).tolist()
+    assert isinstance(azp.plot_lm(whole.datatree, backend="none"), azp.PlotCollection)
+
+
+def test_predictions_are_plotted_by_arviz(whole):
+    new = nights().head(10).assign(night=np.arange(3.0, 13.0))
+    tree = whole.predict(new, random_seed=1).datatree
+    assert tree["predictions_constant_data"]["night"].values.tolist() == new["night"].tolist()
+    options = {"group": "predictions", "backend": "none"}
+    for plot in (
+        azp.plot_lm(tree, x="night", y="time", **options),
+        azp.plot_forest(tree, **options),
+        azp.plot_dist(tree, **options),
+        azp.plot_ppc_dist(tree, num_samples=5, **options),
+    ):
+        assert isinstance(plot, azp.PlotCollection)
+    assert len(azs.summary(tree, group="predictions")) == 20
+
+
+ODD = ["group", "kind", "sample", "cask_batch", "a/b", "a_b", ".", "..", "\\", "é" * 150]
+
+
+def test_covariates_whose_names_are_taken_or_cannot_be_kept(tmp_path):
+    pastes, rng = hm.datasets.load_pastes(), np.random.default_rng(2)
+    data = pastes.assign(**{name: rng.normal(size=60) for name in ODD})
+    fit = hm.fit(data, **PASTES, covariates=ODD, draws=10, random_seed=1)
+    constant = fit.datatree["constant_data"]
+    names = list(constant.data_vars)
+    assert names[:9] == [
+        "group_",
+        "kind_",
+        "sample_",
+        "cask_batch_",
+        "a_b",
+        "a_b_",
+        "_.",
+        "_..",
+        "_",
+    ]
+    assert names[9:] == ["é" * 100, "group", "cask_batch"]
+    for name, odd in zip(names, ODD, strict=False):
+        assert constant[name].values.tolist() == data[odd].tolist()
+    assert constant["cask_batch"].values.tolist() == [x[0] for x in constant["cask"].values]
+    assert hm.load(fit.to_netcdf(tmp_path / "fit.nc")).datatree.identical(fit.datatree)
+    with xr.open_datatree(fit.to_zarr(tmp_path / "fit.zarr"), engine="zarr") as tree:
+        assert tree["constant_data"].to_dataset().load().identical(constant.to_dataset())
+
+
+def test_the_parent_of_each_group_is_a_coordinate_of_its_draws(pastes):
+    draws = pastes.draws()
+    assert draws["cask_batch"].values.tolist() == [label[0] for label in draws["cask"].values]
+    assert pastes.draws(["C/b", "A/a"])["cask_batch"].values.tolist() == ["C", "A"]
+    assert len(azs.summary(draws)) == 30
+    assert len(azs.summary(pastes.datatree)) == 44
+    by_batch = draws.groupby("cask_batch").mean(["chain", "draw", "cask"])
+    assert by_batch.sizes == {"cask_batch": 10}

@@ -158,6 +158,24 @@ def test_a_saved_fit_can_be_saved_again(schools, tmp_path):
     assert second.datatree.identical(fit.datatree)
 
 
+def test_prior_draws_covariates_and_attributes_are_kept(tmp_path):
+    priors = {"mu": hm.Normal(0, 2), "beta": hm.Normal(0, 1)}
+    priors |= {name: hm.HalfNormal(1) for name in ("tau", "sigma")}
+    formula = "`test score` ~ ses * sex + (1 | `school name`)"
+    fit = hm.fit(pupils(), formula, priors=priors, draws=20, random_seed=1, prior=True)
+    path = fit.to_netcdf(tmp_path / "fit.nc")
+    again = hm.load(path)
+    assert again.datatree.identical(fit.datatree)
+    assert {"prior", "prior_predictive"} < set(again.datatree.children)
+    assert again.datatree["constant_data"]["ses:sex[M]"].equals(
+        fit.datatree["constant_data"]["ses:sex[M]"]
+    )
+    assert fit.to_netcdf(tmp_path / "again.nc").read_bytes() == path.read_bytes()
+    other = hm.fit(pupils(), formula, priors=priors, draws=20, random_seed=1, prior=True)
+    for name, group in fit.datatree.children.items():  # but for times, the same of the same seed
+        assert other.datatree[name].to_dataset().equals(group.to_dataset())
+
+
 def parameters(kind):
     """Numbers that no short decimal has; 1/3 is also allowed for a bound."""
     names = [field.name for field in fields(kind)]
