@@ -29,6 +29,7 @@ from hiermodels.predict import Prediction
 from hiermodels.priors import (
     CoefficientPrior,
     Exponential,
+    Fixed,
     Flat,
     FlatSD,
     FlatVariance,
@@ -62,6 +63,7 @@ __all__ = [
     "Estimates",
     "Exponential",
     "Fit",
+    "Fixed",
     "Flat",
     "FlatSD",
     "FlatVariance",

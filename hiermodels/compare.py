@@ -438,8 +438,11 @@ def _matching_draws(
             f"the draws have no group 'posterior'; found {', '.join(tree.children) or 'none'}"
         )
     draws = _renamed(tree["posterior"].to_dataset(), rename)
-    names = [name for name in reference.spec.variables if name in (var_names or draws)]
-    wanted = list(var_names or reference.spec.variables)
+    fixed = reference.spec.fixed
+    _require_fixed(draws, fixed, var_names)
+    free = [name for name in reference.spec.variables if name not in fixed]
+    names = [name for name in free if name in (var_names or draws)]
+    wanted = list(var_names or free)
     missing = [name for name in wanted if name not in draws or name not in names]
     if missing:
         raise SpecError(
@@ -461,6 +464,17 @@ def _matching_draws(
     picked = xr.Dataset({name: picked[name].transpose(*dims) for name, dims in order.items()})
     _require_usable(picked)
     return picked
+
+
+def _require_fixed(
+    draws: xr.Dataset, fixed: Mapping[str, float], var_names: Sequence[str] | None
+) -> None:
+    """Sds that are fixed are not compared; draws of them, if there are any, must be as fixed."""
+    for name, value in fixed.items():
+        if name in (var_names or ()):
+            raise SpecError(f"var_names: {name} is fixed at {value:g}; there is nothing to compare")
+        if name in draws and not np.allclose(draws[name], value, rtol=1e-6, atol=0):
+            raise SpecError(f"the draws of {name} are not {value:g}, at which the model fixes it")
 
 
 def _renamed(draws: xr.Dataset, rename: Mapping[str, str]) -> xr.Dataset:

@@ -30,7 +30,7 @@ from hiermodels.tables import (
     with_header,
 )
 
-SPACING = {1: 0.25, 2: 0.35, 3: 0.5}  # of lattices for distribution functions of shares
+SPACING = {0: 1.0, 1: 0.25, 2: 0.35, 3: 0.5}  # of lattices for distribution functions of shares
 NEGLIGIBLE = 1e-14  # weight of a point, as a part of the largest
 CLOSE = 1e-10  # of the logit of a share that is a quantile
 
@@ -112,6 +112,9 @@ def _variance_moments(exact: IntegratedPosterior, names: list[str]) -> list[tupl
     found = []
     for name in names:
         column, mean, sd = log_sds[:, marginal.names.index(name)], np.nan, np.nan
+        if name in exact.spec.fixed:
+            found.append((exact.spec.fixed[name] ** 2, 0.0))
+            continue
         if marginal.tails.sd_moment_exists(name, 2):
             mean = float(np.exp(2 * column + log_weights).sum())
         if marginal.tails.sd_moment_exists(name, FOURTH):
@@ -131,18 +134,18 @@ class Shares:
     Attributes
     ----------
     exact : IntegratedPosterior
-    lines : Lines
-        For distribution functions.
+    lines : Lines or None
+        For distribution functions; None where all sds are fixed, and the shares with them.
     """
 
     exact: IntegratedPosterior
-    lines: Lines
+    lines: Lines | None
 
     @classmethod
     @one_blas_thread()
     def of(cls, exact: IntegratedPosterior) -> Shares:
         """Lay the lattice for distribution functions."""
-        return cls(exact, Lines.of(exact))
+        return cls(exact, Lines.of(exact) if exact.marginal.free else None)
 
     @one_blas_thread()
     def rows(self, probabilities: Floats) -> dict[str, list[float]]:
@@ -152,13 +155,19 @@ class Shares:
         rows = {}
         for j in [*range(residual - 1, -1, -1), residual]:
             name = "residual" if j == residual else groups[-1 - j]
-            quantiles = [self.lines.quantile(j, p) for p in probabilities]
+            quantiles = [self.quantile(j, p) for p in probabilities]
             rows[f"share[{name}]"] = [*self.moments(j), *quantiles]
         if len(groups) > 1:
             mean, sd = self.moments(residual)
-            rest = [1 - self.lines.quantile(residual, 1 - p) for p in probabilities]
+            rest = [1 - self.quantile(residual, 1 - p) for p in probabilities]
             rows[f"icc[{groups[-1]}]"] = [1 - mean, sd, *rest]
         return rows
+
+    def quantile(self, j: int, probability: float) -> float:
+        """Quantile of a level's share."""
+        if self.lines is None or self.exact.marginal.fixed.get(j) == 0:
+            return self.moments(j)[0]
+        return self.lines.quantile(j, probability)
 
     def moments(self, j: int) -> tuple[float, float]:
         """Mean and sd of a level's share."""
@@ -180,7 +189,7 @@ class Lines:
     ----------
     exact : IntegratedPosterior
     axis : int
-        Which of the posterior's coordinates is that of v.
+        Which of the variances is v.
     variances : (n, c)
         At each point of the lattice, from the groups upwards, the residual one last.
     weights : (n,)
@@ -209,7 +218,7 @@ class Lines:
         """Lay a lattice with lines along the coordinate of which the posterior is widest."""
         marginal = exact.marginal
         axis = int(np.argmax((marginal.frame.basis**2).sum(axis=1)))
-        lattice, back = _lattice_along(marginal, axis, SPACING[len(marginal.names)])
+        lattice, back = _lattice_along(marginal, axis, SPACING[len(marginal.free)])
         kept = lattice.weights > NEGLIGIBLE * lattice.weights.max()
         weights = lattice.weights[kept] / lattice.weights[kept].sum()
         _, first, line = np.unique(
@@ -218,7 +227,16 @@ class Lines:
         points = lattice.points[kept]
         variances = _variances(exact, points[:, back])
         spacing = float(lattice.step[-1, -1])
-        return cls(exact, axis, variances, weights, points[:, -1], spacing, first, line.ravel())
+        return cls(
+            exact,
+            marginal.free[axis],
+            variances,
+            weights,
+            points[:, -1],
+            spacing,
+            first,
+            line.ravel(),
+        )
 
     def cdf(self, j: int, logit: float) -> float:
         """Probability that a share s is at most that with ``log(s/(1 − s)) = logit``.
@@ -268,7 +286,7 @@ def _lattice_along(marginal: Marginal, axis: int, spacing: float) -> tuple[Latti
     list of int
         Where each of the posterior's coordinates stands among them.
     """
-    order = [*(i for i in range(len(marginal.names)) if i != axis), axis]
+    order = [*(i for i in range(len(marginal.free)) if i != axis), axis]
     back = [order.index(i) for i in range(len(order))]
     frame = marginal.frame
     covariance = (frame.basis @ frame.basis.T)[np.ix_(order, order)]

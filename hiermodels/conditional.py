@@ -8,6 +8,7 @@ import xarray as xr
 from hiermodels import gaussian, lattice
 from hiermodels.blas import one_blas_thread
 from hiermodels.data import GroupedData
+from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.lattice import Frame, Lattice
 from hiermodels.marginal import Marginal
@@ -52,15 +53,17 @@ def moments_given_sd(spec: Spec, data: GroupedData, sd: str, value: str) -> xr.D
     Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., figures 5.6 and 5.7.
     """
     marginal = Marginal.of(spec, standardize(data))
-    standard, axis = marginal.data, marginal.names.index(sd)
-    points, layer, weights = _layers(marginal, axis)
+    standard, column = marginal.data, marginal.names.index(sd)
+    if column in marginal.fixed:
+        raise SpecError(f"{sd} is fixed at {marginal.fixed[column]:g}: nothing varies with it")
+    points, layer, weights = _layers(marginal, marginal.free.index(column))
     share = np.zeros((layer.max() + 1, len(points)))
     share[layer, np.arange(len(points))] = weights
     variances, prior = marginal.variances(points), marginal.coefficients
     moments = gaussian.mixture_moments(standard.tree, variances, share, prior, standard.origin)
     level, dims = spec.values.index(value), ("at", *spec.dims(value))
     first = np.unique(layer, return_index=True)[1]
-    coords = {"at": marginal.sds(points[first])[:, axis], dims[-1]: data.coords[dims[-1]]}
+    coords = {"at": marginal.sds(points[first])[:, column], dims[-1]: data.coords[dims[-1]]}
     mean = standard.location + standard.scale * moments.means[level]
     sds = standard.scale * np.sqrt(moments.variances[level])
     return xr.Dataset({"mean": (dims, mean), "sd": (dims, sds)}, coords)
@@ -82,7 +85,7 @@ def _layers(marginal: Marginal, axis: int) -> tuple[Floats, Indices, Floats]:
 
 def _lattice(marginal: Marginal, axis: int) -> tuple[Lattice, Indices]:
     """Lay a lattice with one axis first; returns it and the order of the axes."""
-    d = len(marginal.names)
+    d = len(marginal.free)
     order = np.array([axis, *(j for j in range(d) if j != axis)])
     covariance = (marginal.frame.basis @ marginal.frame.basis.T)[np.ix_(order, order)]
     basis = np.linalg.cholesky(covariance)

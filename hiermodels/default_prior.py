@@ -153,9 +153,9 @@ class _Look:
         values = marginal.sds(self.grid.lattice.points)
         means = self.weights @ values
         spread = np.sqrt(self.weights[0] @ (values - means[0]) ** 2)
-        for j, sd in enumerate(marginal.names):
-            if self.known.exist([sd], SD):
-                yield _moved(f"posterior mean of {sd}", means[:, j], spread[j])
+        for j in marginal.free:
+            if self.known.exist([marginal.names[j]], SD):
+                yield _moved(f"posterior mean of {marginal.names[j]}", means[:, j], spread[j])
         if not self.known.exist([name], SD):
             laid = self.grid.lattice
             other = replace(laid, log_density=laid.log_density + np.log(ratio))

@@ -23,6 +23,7 @@ from hiermodels import gaussian, mixture
 from hiermodels.blas import one_blas_thread
 from hiermodels.cubature import compress
 from hiermodels.data import GroupedData
+from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats, Indices, Moments, Tree, Variances
 from hiermodels.lattice import Lattice
 from hiermodels.marginal import Marginal
@@ -32,7 +33,7 @@ from hiermodels.parallel import for_each
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
 
-SPACING = {1: 0.25, 2: 0.5, 3: 0.5}  # of the first lattice
+SPACING = {0: 1.0, 1: 0.25, 2: 0.5, 3: 0.5}  # of the first lattice
 MANY, WIDE = 200, 0.6  # units of each level that make a density in 3 dimensions nearly normal
 TOLERANCE = 1e-9  # of means and sds of the unknown sds, in their posterior sds
 FINER = (0.7, 0.9)  # bounds of the next spacing, where a lattice misses the tolerance
@@ -105,7 +106,7 @@ class IntegratedPosterior(ReferencePosterior):
             If the posterior does not exist.
         """
         marginal = Marginal.of(spec, standardize(data))
-        d = len(marginal.names)
+        d = len(marginal.free)
         spacing = WIDE if d == 3 and min(marginal.data.tree.sizes) >= MANY else SPACING[d]
         for _ in range(MOST_LATTICES):
             lattice = marginal.lattice(spacing)
@@ -227,7 +228,9 @@ class IntegratedPosterior(ReferencePosterior):
 
     def how(self) -> list[str]:
         """How it was computed, for people to read."""
-        d = len(self.marginal.names)
+        d = len(self.marginal.free)
+        if d == 0:
+            return ["closed form: all sds are fixed"]
         return [
             f"quadrature: {len(self.lattice)} points in {d} dimension{'s' if d > 1 else ''}, "
             f"spacing {self.lattice.spacing:.3g} sd",
@@ -246,6 +249,8 @@ class IntegratedPosterior(ReferencePosterior):
 
     @one_blas_thread()
     def _quantiles(self, name: str, probabilities: Floats) -> Floats:
+        if name in self.spec.fixed:
+            return np.full(len(probabilities), self.spec.fixed[name])
         if name in self.marginal.names:
             return self._sd_quantiles(name, probabilities)
         if not self.spec.dims(name):
@@ -281,10 +286,12 @@ class IntegratedPosterior(ReferencePosterior):
 
     @one_blas_thread()
     def _cdf(self, name: str, values: Floats) -> Floats:
+        if name in self.spec.fixed:
+            return np.where(values >= self.spec.fixed[name], 1.0, 0.0)
         if name in self.marginal.names:
-            axis = self.marginal.names.index(name)
+            column, axis = self._axis(name)
             inside = np.maximum(values, np.finfo(float).tiny)
-            x = self.marginal.coordinate(axis, inside.ravel())
+            x = self.marginal.coordinate(column, inside.ravel())
             found = self.lattice.cdf(axis, x).reshape(values.shape)
             return np.where(values > 0, found, 0.0)
         weights, mean, sd = self._components(name)
@@ -295,6 +302,9 @@ class IntegratedPosterior(ReferencePosterior):
 
     @one_blas_thread()
     def _density(self, name: str, values: Floats) -> Floats:
+        if name in self.spec.fixed:
+            value = self.spec.fixed[name]
+            raise SpecError(f"{name} is fixed at {value:g}: a mass at one place has no density")
         if name in self.marginal.names:
             return self._sd_density(name, values)
         weights, mean, sd = self._components(name)
@@ -343,8 +353,8 @@ class IntegratedPosterior(ReferencePosterior):
         The difference falls geometrically: where it falls too slowly, no degree is good enough.
         """
         tree = self.marginal.data.tree
-        d = len(self.marginal.names)
-        if len(self.lattice) * tree.sizes[0] <= MOST_WORK[d]:
+        d = len(self.marginal.free)
+        if d == 0 or len(self.lattice) * tree.sizes[0] <= MOST_WORK[d]:
             return None
         panel, degrees = panel_of(tree), DEGREES[d]
         whole = self.lattice.points, self.lattice.weights
@@ -385,7 +395,7 @@ class IntegratedPosterior(ReferencePosterior):
         Distribution functions take many passes over the points.  In three dimensions they use a
         lattice with fewer: their error is then about 1e-7.
         """
-        few = len(self.marginal.names) < 3
+        few = len(self.marginal.free) < 3
         lattice = self.lattice if few else self.marginal.lattice(COARSE)
         order = np.argsort(-lattice.weights, kind="stable")
         enough = np.searchsorted(np.cumsum(lattice.weights[order]), 1 - NEGLIGIBLE) + 1
@@ -426,9 +436,14 @@ class IntegratedPosterior(ReferencePosterior):
         )
         return mean, np.sqrt(variance)
 
+    def _axis(self, name: str) -> tuple[int, int]:
+        """Column of an sd among all, and its axis among the coordinates of the lattice."""
+        column = self.marginal.names.index(name)
+        return column, self.marginal.free.index(column)
+
     def _sd_quantiles(self, name: str, probabilities: Floats) -> Floats:
         """Quantiles of an sd, by bisection of its distribution function."""
-        axis = self.marginal.names.index(name)
+        column, axis = self._axis(name)
         x = self.lattice.points[:, axis]
         low = np.full(len(probabilities), x.min())
         high = np.full(len(probabilities), x.max())
@@ -438,16 +453,16 @@ class IntegratedPosterior(ReferencePosterior):
                 break
             below = self.lattice.cdf(axis, middle) < probabilities
             low, high = np.where(below, middle, low), np.where(below, high, middle)
-        points = np.zeros((len(low), len(self.marginal.names)))
+        points = np.zeros((len(low), len(self.marginal.free)))
         points[:, axis] = (low + high) / 2
-        return self.marginal.sds(points)[:, axis]
+        return self.marginal.sds(points)[:, column]
 
     def _sd_density(self, name: str, values: Floats) -> Floats:
         """Density of an sd: of its coordinate u, divided by ``dsd/du = sd · d(log sd)/du``."""
-        axis = self.marginal.names.index(name)
+        column, axis = self._axis(name)
         inside = np.maximum(values.ravel(), np.finfo(float).tiny)
-        u = self.marginal.coordinate(axis, inside)
-        log_slope = self.marginal.log_slope_along(axis, u) + np.log(inside)
+        u = self.marginal.coordinate(column, inside)
+        log_slope = self.marginal.log_slope_along(column, u) + np.log(inside)
         found = self.lattice.density(axis, u) * np.exp(-log_slope)
         return np.where(values > 0, found.reshape(values.shape), 0.0)
 
@@ -469,6 +484,8 @@ def sd_certificate(marginal: Marginal, lattice: Lattice) -> float:
     every second plane across each axis counts too, which adds π/h along it: by the square of its
     difference, as a transform that falls exponentially is at 2π/h the square of that at π/h.
     """
+    if not marginal.free:
+        return 0.0
     worst = _difference(marginal, lattice, lattice.half)
     if lattice.index.shape[1] == 1:
         return worst
@@ -483,8 +500,8 @@ def _difference(marginal: Marginal, lattice: Lattice, part: NDArray[np.bool_]) -
     worst = max(worst, float((np.abs(means[1] - means[0]) / sds[0]).max()))
     worst = max(worst, float(np.abs(sds[1] / sds[0] - 1).max()))
     means, sds = _sd_moments(marginal, lattice, weights)
-    for j, name in enumerate(marginal.names):
-        if marginal.tails.sd_moment_exists(name, 2):
+    for j in marginal.free:
+        if marginal.tails.sd_moment_exists(marginal.names[j], 2):
             worst = max(worst, float(abs(means[1, j] - means[0, j]) / sds[0, j]))
             worst = max(worst, float(abs(sds[1, j] / sds[0, j] - 1)))
     return worst
@@ -524,7 +541,10 @@ def panel_of(tree: Tree) -> Indices:
 def _sd_moments(marginal: Marginal, lattice: Lattice, weights: Floats) -> tuple[Floats, Floats]:
     """Means and sds of the unknown sds, over the whole lattice and half of it; (2, d) each."""
     means, sds = _moments_of(np.exp(marginal.log_sds(lattice.points)), weights)
-    return marginal.data.scale * means, marginal.data.scale * sds
+    means, sds = marginal.data.scale * means, marginal.data.scale * sds
+    for j, value in marginal.fixed.items():
+        means[:, j], sds[:, j] = value, 0.0
+    return means, sds
 
 
 def _moments_of(values: Floats, weights: Floats) -> tuple[Floats, Floats]:

@@ -52,10 +52,10 @@ def prior_log_densities(spec: Spec, variables: Mapping[str, Floats]) -> dict[str
     Returns
     -------
     dict of str to array
-        Of the shape of each variable that has a prior.
+        Of the shape of each variable that has a prior; none for an sd that is fixed.
     """
     found: dict[str, Floats] = {}
-    for name in (name for name in spec.variables if name in spec.priors):
+    for name in (n for n in spec.variables if n in spec.priors and n not in spec.fixed):
         prior, values = spec.priors[name], variables[name]
         if isinstance(prior, NormalInverseGamma):
             found["theta"] = log_normal(values, prior.m, prior.s * variables["sigma"])
@@ -115,6 +115,8 @@ def _log_density_of_groups(
 ) -> Floats:
     """Log density of the rows and of all values below the top; shape (n,).
 
+    Values whose sd is fixed at 0 are their parents', and have no density of their own.
+
     Parameters
     ----------
     draws : mapping of str to array
@@ -125,8 +127,9 @@ def _log_density_of_groups(
     parent = data.parents[0] if data.parents else None
     around_theta, around_parent = _sums_of_squares(rows, theta, draws[spec.values[1]], parent)
     total = rows.log_likelihood(around_theta, draws.get("sigma"))
-    total += _log_normal_sum(around_parent, data.sizes[0], draws["tau"])
-    if parent is not None:
+    if spec.fixed.get("tau") != 0:
+        total += _log_normal_sum(around_parent, data.sizes[0], draws["tau"])
+    if parent is not None and spec.fixed.get("kappa") != 0:
         away = draws["mu"] - draws["lam"]
         total += _log_normal_sum((away**2).sum(axis=0), len(away), draws["kappa"])
     return total

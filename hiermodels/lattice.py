@@ -356,6 +356,8 @@ def draw(
     whole draw again with a larger one.
     """
     d = lattice.step.shape[0]
+    if d == 0:
+        return Draws(np.empty((size, 0)), np.repeat(lattice.log_density, size), 1.0, 1.0, 1.0)
     bound = 1.05 * (1 + lattice.spacing**2 / 8) ** d
     largest = np.inf
     while largest > bound:

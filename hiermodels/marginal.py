@@ -37,7 +37,7 @@ from hiermodels.spec import Spec
 from hiermodels.sufficient import Standardized, standardize
 from hiermodels.wording import listed
 
-SPACING = {1: 0.25, 2: 0.75, 3: 1.0}  # draws are exact on any lattice; a wide one is quick
+SPACING = {0: 1.0, 1: 0.25, 2: 0.75, 3: 1.0}  # draws are exact on any lattice; a wide one is quick
 SCAN_STEP = {1: 1.0, 2: 1.0, 3: 2.0}  # of the first look at the density
 BEYOND = 4.0  # how far the scan goes beyond the range in which the data speak
 MOST_CLIMBS = 16  # from peaks of the scan, the highest first
@@ -71,8 +71,18 @@ class Marginal:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the unknown sds, in the order of the coordinates."""
+        """Names of all sds, the columns of ``sds`` and ``log_sds``."""
         return self.spec.sds
+
+    @cached_property
+    def fixed(self) -> dict[int, float]:
+        """Columns of the sds that are fixed, and their values in the outcome's unit."""
+        return {self.names.index(name): value for name, value in self.spec.fixed.items()}
+
+    @cached_property
+    def free(self) -> tuple[int, ...]:
+        """Columns of the sds that are not fixed, in the order of the coordinates u."""
+        return tuple(j for j in range(len(self.names)) if j not in self.fixed)
 
     @cached_property
     def coefficients(self) -> Coefficients:
@@ -102,22 +112,33 @@ class Marginal:
 
     @cached_property
     def ranges(self) -> Floats:
-        """Log variances between which the data speak, on each axis; (d, 2)."""
+        """Log variances between which the data speak, of each sd; (c, 2)."""
         ranges = [self._range(level) for level in range(len(self.spec.spreads))]
         if not self.spec.se:
             ranges.append((np.log(self._sigma2) - 4, np.log(self._sigma2) + 4))
         return np.array(ranges)
 
     def log_sds(self, u: Floats) -> Floats:
-        """Logarithms of the standardised sds at points u, both (n, d)."""
-        return np.stack([self._log_sd(j, u[:, j]) for j in range(u.shape[1])], axis=1)
+        """Logarithms of all standardised sds (n, c) at points u (n, d)."""
+        found = np.empty((len(u), len(self.names)))
+        for j, column in zip(self.free, u.T, strict=True):
+            found[:, j] = self._log_sd(j, column)
+        for j, value in self.fixed.items():
+            found[:, j] = np.log(value / self.data.scale) if value else -np.inf
+        return found
 
     def sds(self, u: Floats) -> Floats:
-        """Sds in the outcome's unit at points u, both (n, d)."""
-        return np.exp(self.log_sds(u)) * self.data.scale
+        """All sds (n, c), in the outcome's unit, at points u (n, d)."""
+        found = np.exp(self.log_sds(u)) * self.data.scale
+        for j, value in self.fixed.items():
+            found[:, j] = value
+        return found
 
     def coordinate(self, axis: int, sd: Floats) -> Floats:
-        """The coordinate u at which an sd, in the outcome's unit, stands; by bisection."""
+        """The coordinate at which an sd of this column, in the outcome's unit, stands.
+
+        By bisection.
+        """
         log_sd = np.log(sd / self.data.scale)
         low = np.full(len(sd), self.ranges[axis, 0] - 10.0)
         high = np.full(len(sd), self.ranges[axis, 1] + 10.0)
@@ -132,7 +153,7 @@ class Marginal:
         return self._variances(np.exp(2 * self.log_sds(u)))
 
     def variances_of(self, sds: Floats) -> Variances:
-        """Standardised variances from sds in the outcome's unit (n, d)."""
+        """Standardised variances from all sds in the outcome's unit (n, c)."""
         return self._variances((sds / self.data.scale) ** 2)
 
     def _variances(self, columns: Floats) -> Variances:
@@ -147,8 +168,8 @@ class Marginal:
 
     def log_prior(self, u: Floats) -> Floats:
         """Log density less the log likelihood of the standardised outcome; shape (n,)."""
-        along = [self._log_prior_along(axis, u[:, axis]) for axis in range(u.shape[1])]
-        return self.data.log_jacobian + np.sum(along, axis=0)
+        along = [self._log_prior_along(j, column) for j, column in zip(self.free, u.T, strict=True)]
+        return self.data.log_jacobian + np.sum([np.zeros(len(u)), *along], axis=0)
 
     def _log_prior_along(self, axis: int, u: Floats) -> Floats:
         """Log prior density of one coordinate; −∞ where it is 0 to rounding."""
@@ -168,10 +189,10 @@ class Marginal:
         there are: it is a sum of terms ``−½ log v − ½ r²/v`` with ``v = e^x + error``.  A prior may
         be far narrower; so the grid has the places where each prior is highest among its own.
         """
-        step = SCAN_STEP[len(self.names)]
+        step = SCAN_STEP[len(self.free)]
         axes = [
             np.union1d(np.arange(low - BEYOND, high + BEYOND, step), self._prior_peaks(axis))
-            for axis, (low, high) in enumerate(self.ranges)
+            for axis, (low, high) in zip(self.free, self.ranges[list(self.free)], strict=True)
         ]
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
         return grid, self.log_density(grid.reshape(-1, len(axes))).reshape(grid.shape[:-1])
@@ -207,17 +228,21 @@ class Marginal:
         order : int
             The highest moment that will be taken.
         """
-        orders = range(order, 0, -2)
+        if not self.free:
+            point = np.empty((1, 0))
+            none = np.empty((1, 0), dtype=np.int64)
+            return Lattice(point[0], np.empty((0, 0)), none, self.log_density(point), spacing)
+        free, orders = list(self.free), range(order, 0, -2)
         power = np.array(
             [
-                next((m for m in orders if self.tails.sd_moment_exists(name, m)), 0)
-                for name in self.names
+                next((m for m in orders if self.tails.sd_moment_exists(self.names[j], m)), 0)
+                for j in free
             ]
         )
 
         def log_weight(u: Floats) -> Floats:
             """How many times larger an sd's moment is than at the mode: the largest of them."""
-            ratio = self.log_sds(u) - self.log_sds(self.frame.modes[:1])
+            ratio = self.log_sds(u)[:, free] - self.log_sds(self.frame.modes[:1])[:, free]
             return (power * ratio).max(axis=1, initial=0.0)
 
         with self._within_range():
@@ -227,7 +252,7 @@ class Marginal:
 
     def _require_range(self, laid: Lattice) -> None:
         """Refuse a posterior that reaches variances beyond ``exp(±LARGEST_LOG)``."""
-        bent = [self._bent(axis, u) for axis, u in enumerate(laid.points.T)]
+        bent = [self._bent(j, u) for j, u in zip(self.free, laid.points.T, strict=True)]
         beyond = (np.abs(bent) >= LARGEST_LOG).any(axis=0)
         if laid.weights[beyond].sum() > NEGLIGIBLE:
             raise LatticeError(
@@ -241,9 +266,10 @@ class Marginal:
             with np.errstate(over="ignore", invalid="ignore"):
                 yield
         except LatticeError as error:
-            priors = [f"{name} ~ {self.spec.variance_prior(name)}" for name in self.names]
+            names = [self.names[j] for j in self.free]
+            priors = [f"{name} ~ {self.spec.variance_prior(name)}" for name in names]
             raise SpecError(
-                f"the posterior of {listed(self.names)} cannot be integrated: {error}. The priors "
+                f"the posterior of {listed(names)} cannot be integrated: {error}. The priors "
                 f"{listed(priors)} lie too far from the data, whose typical size is "
                 f"{self.data.scale:.3g}, or are too narrow; check their unit"
             ) from error
@@ -317,7 +343,7 @@ class Grid:
     @one_blas_thread()
     def lattice(self) -> Lattice:
         """Its lattice: means over it are right to about 0.001 sd."""
-        return self.marginal.lattice(SPACING[len(self.marginal.names)])
+        return self.marginal.lattice(SPACING[len(self.marginal.free)])
 
 
 @dataclass(frozen=True)
@@ -327,8 +353,8 @@ class Values:
     Attributes
     ----------
     marginal : Marginal
-    sds : (n, d)
-        In the outcome's unit.
+    sds : (n, c)
+        All of them, in the outcome's unit.
     upper : UpperDraws
         What stands above the groups, on the standardised scale.
     seed : numpy.random.SeedSequence

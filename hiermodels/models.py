@@ -42,6 +42,7 @@ from hiermodels.marginal import Marginal
 from hiermodels.parameterization import Form, Observed, Parameterization, choose
 from hiermodels.priors import (
     Exponential,
+    Fixed,
     FlatSD,
     FlatVariance,
     HalfCauchy,
@@ -212,6 +213,11 @@ def build_model(
             _add_statistics(marginal.data)
         sds = {name: _add_sd(spec, name, marginal.data.scale) for name in spec.sds}
         if choice.name == "marginal":
+            if len(spec.fixed) == len(spec.sds):
+                raise SpecError(
+                    "parameterization='marginal' samples the sds, and all of them are fixed; take "
+                    "'noncentered', or engine='exact'"
+                )
             pm.Potential("log_likelihood", log_likelihood(marginal, sds))
             return model
         beta = _add_coefficients(spec, marginal.data)
@@ -521,6 +527,8 @@ def _statistic(standard: Standardized, name: str) -> Floats | TensorVariable:
 def _add_sd(spec: Spec, name: str, unit: float) -> TensorVariable:
     """Add an unknown sd with its prior."""
     prior = spec.variance_prior(name)
+    if isinstance(prior, Fixed):
+        return pm.Deterministic(name, pt.as_tensor(np.float64(prior.value)))
     if type(prior) not in SD_PRIORS:
         known = ", ".join(kind.__name__ for kind in SD_PRIORS)
         raise SpecError(

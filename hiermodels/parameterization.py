@@ -111,6 +111,12 @@ def choose(
         forms: Mapping[str, Form] = dict.fromkeys(levels, parameterization)
     else:
         forms = {name: parameterization[name] for name in levels}
+    for name, sd in zip(levels, spec.spreads, strict=True):
+        if spec.fixed.get(sd) == 0 and forms[name] == "centered":
+            raise SpecError(
+                f"parameterization: {name} has no density around its parent, as {sd} is fixed at "
+                f"0; take 'noncentered' for it, or 'auto'"
+            )
     return Choice(forms, _name(forms), "as asked for")
 
 
@@ -147,16 +153,12 @@ def _automatic(spec: Spec, data: GroupedData) -> Choice:
     places are not evenly spaced.
     """
     marginal = Marginal.of(spec, standardize(data))
-    grid, heights = marginal.scan
-    axes = (np.unique(grid[..., axis]) for axis in range(grid.shape[-1]))
-    cells = reduce(np.multiply.outer, map(np.gradient, axes))
-    probability = cells * np.exp(heights - heights.max())
-    likely = probability > UNLIKELY * probability.max()
+    points, probability = _likely(marginal)
     medians = [
         [float(np.median(level)) for level in weights_of_data(marginal, sds)]
-        for sds in marginal.sds(grid[likely])
+        for sds in marginal.sds(points)
     ]
-    expected = np.average(medians, axis=0, weights=probability[likely])
+    expected = np.average(medians, axis=0, weights=probability)
     forms: dict[str, Form] = {}
     reasons = []
     for name, weight in zip(spec.values, expected.tolist(), strict=False):
@@ -166,6 +168,18 @@ def _automatic(spec: Spec, data: GroupedData) -> Choice:
             f"{'at least' if weight >= HALF else 'less than'} ½"
         )
     return Choice(forms, _name(forms), "; ".join(reasons))
+
+
+def _likely(marginal: Marginal) -> tuple[Floats, Floats]:
+    """Places of the first scan (n, d) that matter, and their probabilities (n,) up to a factor."""
+    if not marginal.free:
+        return np.empty((1, 0)), np.ones(1)
+    grid, heights = marginal.scan
+    axes = (np.unique(grid[..., axis]) for axis in range(grid.shape[-1]))
+    cells = reduce(np.multiply.outer, map(np.gradient, axes))
+    probability = cells * np.exp(heights - heights.max())
+    likely = probability > UNLIKELY * probability.max()
+    return grid[likely], probability[likely]
 
 
 def _name(forms: Mapping[str, Form]) -> str:

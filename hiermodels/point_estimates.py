@@ -83,6 +83,11 @@ def estimate_sds(marginal: Marginal, method: object = "reml") -> PointEstimate:
     if not isinstance(method, str) or method not in METHODS:
         known = ", ".join(f"{name!r} ({text})" for name, text in METHODS.items())
         raise SpecError(f"method: expected one of {known}; found {short(method)}")
+    fixed = {name: float(value) for name, value in marginal.spec.fixed.items()}
+    if not marginal.free:
+        note = ", ".join(f"{name} = {shown(value)}" for name, value in fixed.items())
+        points = np.array([[fixed[name] for name in marginal.names]])
+        return PointEstimate(fixed, points, notes=(f"{note}: fixed, not estimated",))
     if method in MOMENTS:
         return _by_moments(marginal, method)
     return _by_likelihood(_Likelihood(marginal, restricted=method == "reml"), METHODS[method])
@@ -143,20 +148,30 @@ class _Likelihood:
         sizes = [np.bincount(parent).max() for parent in self.tree.parents]
         return 1 / np.array([self.tree.weight.max(), *sizes])
 
+    @cached_property
+    def fixed(self) -> dict[int, float]:
+        """Columns of the variances that are fixed, and their standardised values."""
+        scale = self.marginal.data.scale
+        return {j: (value / scale) ** 2 for j, value in self.marginal.fixed.items()}
+
     def columns(self, w: Floats, free: tuple[int, ...]) -> Floats:
-        """Variances (n, d) from the coordinates (n, f) of the free ones; the others are 0.
+        """Variances (n, d) from the coordinates (n, f) of those in ``free``.
+
+        The others are fixed, or 0.
 
         They may be negative, as long as the variances of all means are not.
         """
         found = np.zeros((len(w), len(self.names)))
         coordinates = dict(zip(free, np.exp(w).T, strict=True))
         total = np.ones(len(w))
+        for j, value in self.fixed.items():
+            found[:, j] = value
         if len(self.names) > self.n_spreads:
-            total = found[:, -1] = coordinates[self.n_spreads]
+            total = found[:, -1] = coordinates.get(self.n_spreads, found[:, -1])
         for level in range(self.n_spreads):
             error = total * self._shares[level]
-            total = coordinates.get(level, error)
-            found[:, level] = total - error
+            total = coordinates.get(level, error + found[:, level])
+            found[:, level] = total - error if level in coordinates else found[:, level]
         return found
 
     def coordinates(self, columns: Floats, free: tuple[int, ...]) -> Floats:
@@ -169,46 +184,53 @@ class _Likelihood:
         return np.log(np.stack([found[j] for j in free], axis=1))
 
     def scan(self, free: tuple[int, ...]) -> tuple[Floats, Floats]:
-        """Variances of a coarse grid (…, d), the others 0, and the log likelihood at each."""
+        """Variances of a coarse grid (…, d), and the log likelihood at each.
+
+        Those not in ``free`` are fixed, or 0.
+        """
         ranges = self.marginal.ranges
         axes = [
-            np.exp(np.arange(ranges[j, 0], ranges[j, 1], SCAN_STEP)) if j in free else np.zeros(1)
+            np.exp(np.arange(ranges[j, 0], ranges[j, 1], SCAN_STEP))
+            if j in free
+            else np.full(1, self.fixed.get(j, 0.0))
             for j in range(len(self.names))
         ]
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
         return grid, self(grid.reshape(-1, len(axes))).reshape(grid.shape[:-1])
 
     def slopes(self, columns: Floats) -> Floats:
-        """Derivatives by each variance at variances (n, d); (n, d)."""
+        """Derivatives by each variance that is not fixed, at variances (n, d); (n, f)."""
         n, d = columns.shape
-        steps = np.exp(STEP * PLACES[:, None, None] * np.eye(d))
+        free = list(self.marginal.free)
+        steps = np.exp(STEP * PLACES[:, None, None] * np.eye(d)[free])
         at = columns[:, None, None] * steps
-        values = self(at.reshape(-1, d)).reshape(n, len(PLACES), d)
-        return FIRST @ values / STEP / columns
+        values = self(at.reshape(-1, d)).reshape(n, len(PLACES), len(free))
+        return FIRST @ values / STEP / columns[:, free]
 
 
 def _by_likelihood(likelihood: _Likelihood, method: str) -> PointEstimate:
     """The highest place of a likelihood, or what of it is determined."""
     names, marginal = likelihood.names, likelihood.marginal
+    free = [names[j] for j in marginal.free]
     rows, middle = _determined(likelihood)
     pivots = tuple(int(np.flatnonzero(row)[-1]) for row in rows)
-    found = _highest(likelihood, pivots) if pivots else np.zeros(len(names))
+    found = _highest(likelihood, pivots) if len(pivots) else np.zeros(len(names))
     if found is None:
         points = np.stack([middle, middle * np.arange(2, 2 + len(names))])
         note = (
             f"{method}: the likelihood has no maximum, it rises as sds go to 0 or to infinity; "
-            f"no estimate of {' and '.join(names)}"
+            f"no estimate of {' and '.join(free)}"
         )
-        return PointEstimate(
-            dict.fromkeys(names, float("nan")), _in_unit(marginal, points), notes=(note,)
-        )
+        sds = dict.fromkeys(names, float("nan")) | marginal.spec.fixed
+        return PointEstimate(sds, _in_unit(marginal, points), notes=(note,))
     alone = [j for j, row in zip(pivots, rows, strict=True) if np.count_nonzero(row) == 1]
     scale = marginal.data.scale
     sds = {
         name: scale * float(np.sqrt(found[j])) if j in alone else float("nan")
         for j, name in enumerate(names)
     }
-    if len(alone) == len(names):
+    sds |= marginal.spec.fixed
+    if len(alone) == len(free):
         return PointEstimate(sds, _in_unit(marginal, found[None]))
     sums = {
         _sum_of(names, row): scale**2 * float(found[j])
@@ -226,7 +248,10 @@ def _in(rows: Floats) -> NDArray[np.bool_]:
 
 
 def _in_unit(marginal: Marginal, columns: Floats) -> Floats:
-    return marginal.data.scale * np.sqrt(columns)
+    sds = marginal.data.scale * np.sqrt(columns)
+    for j, value in marginal.fixed.items():
+        sds[:, j] = value
+    return sds
 
 
 def _undetermined(sds: dict[str, float], sums: dict[str, float]) -> tuple[str, ...]:
@@ -265,17 +290,21 @@ def _determined(likelihood: _Likelihood) -> tuple[Floats, Floats]:
         that no other row has.
     middle : (d,)
     """
-    ranges = likelihood.marginal.ranges
+    ranges, free = likelihood.marginal.ranges, list(likelihood.marginal.free)
     middle = np.exp(ranges.mean(axis=1))
     part = np.random.default_rng(1).uniform(0.3, 0.9, (LOOKS, len(ranges)))
     places = np.exp(ranges[:, 0] + part * np.diff(ranges, axis=1)[:, 0])
+    for j, value in likelihood.fixed.items():
+        middle[j] = places[:, j] = value
     slopes = likelihood.slopes(places)
-    sizes = np.abs(slopes * places).max(axis=1, keepdims=True)
+    sizes = np.abs(slopes * places[:, free]).max(axis=1, keepdims=True)
     n_rows = likelihood.tree.n_rows
     slopes = np.where(sizes > SAME * SAME * n_rows, slopes / np.where(sizes > 0, sizes, 1), 0.0)
-    _, singular, vectors = np.linalg.svd(slopes * middle)
+    _, singular, vectors = np.linalg.svd(slopes * middle[free])
     some = singular > SAME * max(singular[0], SAME)
-    return _echelon(vectors[: int(some.sum())] / middle), middle
+    rows = np.zeros((int(some.sum()), len(ranges)))
+    rows[:, free] = _echelon(vectors[: len(rows)] / middle[free])
+    return rows, middle
 
 
 def _echelon(rows: Floats) -> Floats:
@@ -339,7 +368,7 @@ def _climbs(likelihood: _Likelihood, free: tuple[int, ...]) -> Iterator[tuple[Fl
     Those with a negative variance are left out: the highest place is then one with fewer.
     """
     if not free:
-        columns = np.zeros((1, len(likelihood.names)))
+        columns = likelihood.columns(np.empty((1, 0)), ())
         yield columns[0], float(likelihood(columns)[0]), True
         return
     grid, heights = likelihood.scan(free)

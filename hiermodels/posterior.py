@@ -327,7 +327,8 @@ def with_log_prior(posterior: Posterior) -> Posterior:
     sensitivity with power-scaling, Statistics and Computing 34:57.
     """
     spec, draws = posterior.spec, posterior.datatree["posterior"].to_dataset()
-    proper = {name: prior for name, prior in spec.priors.items() if prior.is_proper}
+    free = {name: prior for name, prior in spec.priors.items() if name not in spec.fixed}
+    proper = {name: prior for name, prior in free.items() if prior.is_proper}
     if not proper:
         raise SpecError(
             f"log_prior: there is no proper prior, and improper ones have no density: "

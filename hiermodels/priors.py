@@ -396,6 +396,41 @@ class InverseGamma(VariancePrior):
         return np.sqrt(self.beta / rng.standard_gamma(self.alpha, size))
 
 
+@dataclass(frozen=True)
+class Fixed(VariancePrior):
+    """All mass on one sd, which is thereby known.
+
+    Parameters
+    ----------
+    value : float
+        The sd, in the outcome's unit.  A group-level sd may be 0, which pools completely; a
+        residual sd may not.
+    """
+
+    value: float
+    scale: ClassVar[Scale] = "sd"
+    lower_tail: ClassVar[float] = math.inf
+    upper_tail: ClassVar[float] = -math.inf
+
+    def __post_init__(self) -> None:
+        if not (self._number("value") >= 0 and math.isfinite(self.value)):
+            raise SpecError(f"Fixed(value={self.value!r}): expected a finite number, at least 0")
+
+    def log_density_log_sd(self, t: Floats) -> Floats:
+        """There is none.
+
+        Raises
+        ------
+        SpecError
+            Always: a mass at one place has no density.
+        """
+        raise SpecError(f"{self} is a mass at one place, which has no density")
+
+    def draw(self, size: int, rng: np.random.Generator) -> Floats:
+        """Return the sd, as often as asked for; shape (size,)."""
+        return np.full(size, float(self.value))
+
+
 def weak_scale(values: Floats | None = None) -> float:
     """Scale of weakly informative priors of sds: ``max(2.5, mad)``.
 
@@ -515,7 +550,7 @@ PRIORS: Mapping[str, type[Prior]] = {
     kind.__name__: kind
     for kind in (
         *(FlatVariance, FlatSD, Jeffreys, HalfNormal, HalfCauchy, HalfStudentT, Exponential),
-        *(Uniform, InverseGamma, Flat, Normal, NormalInverseGamma),
+        *(Uniform, InverseGamma, Fixed, Flat, Normal, NormalInverseGamma),
     )
 }
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from hiermodels.errors import ImproperPosteriorError
 from hiermodels.gaussian import Floats, Tree
-from hiermodels.priors import VariancePrior
+from hiermodels.priors import Fixed, VariancePrior
 from hiermodels.spec import Spec
 from hiermodels.sufficient import Standardized
 
@@ -164,33 +164,44 @@ def _check_single_units(spec: Spec, tree: Tree, spent: int) -> None:
 def _check_residual(spec: Spec, data: Standardized) -> None:
     """An unknown σ needs rows of one group that differ, by more than the covariates explain."""
     prior, tree = spec.variance_prior("sigma"), data.tree
-    if tree.n_rows == tree.sizes[0]:
+    if isinstance(prior, Fixed):
+        return
+    bottom = _lowest_spread(spec)
+    units = tree.sizes[bottom] if bottom < len(tree.sizes) else 1
+    lowest = spec.spreads[bottom] if bottom < len(spec.spreads) else None
+    if lowest and tree.n_rows == units and lowest not in spec.fixed:
         if prior.is_proper and all(spec.variance_prior(name).is_proper for name in spec.spreads):
             _check_exact_fit(spec, data)
             return
         raise ImproperPosteriorError(
             f"the posterior does not exist: each of the {tree.n_rows} groups has one row, so sigma "
-            f"and tau cannot be told apart. Name the column of standard errors (se=…) "
+            f"and {lowest} cannot be told apart. Name the column of standard errors (se=…) "
             f"or variances (variance=…), or give proper priors on sigma and on every group-level "
             f"sd."
         )
     if prior.lower_tail > 0:
         _check_exact_fit(spec, data)
         return
-    coefficients = int((data.level == 0).sum())
-    if tree.n_rows - tree.sizes[0] - coefficients <= 0:
+    coefficients = int((data.level <= bottom).sum())
+    if tree.n_rows - units - coefficients <= 0:
         raise ImproperPosteriorError(
-            f"the posterior does not exist: {tree.n_rows} rows less {tree.sizes[0]} groups and "
+            f"the posterior does not exist: {tree.n_rows} rows less {units} groups and "
             f"{coefficients} coefficients leave no degree of freedom for sigma. Give sigma a "
             f"proper prior, use fewer covariates, or add data."
         )
-    if data.explained[0]:
+    if data.explained[bottom]:
         raise ImproperPosteriorError(
             f"the posterior does not exist: within the groups the rows are all equal, or are "
             f"explained by the covariates without a remainder, and {prior} on sigma has infinite "
             f"mass at sigma = 0. Name the column of standard errors (se=…) or variances "
             f"(variance=…), or give sigma a proper prior."
         )
+
+
+def _lowest_spread(spec: Spec) -> int:
+    """The lowest level whose units may differ: 0, the groups, unless their sd is fixed at 0."""
+    free = (i for i, name in enumerate(spec.spreads) if spec.fixed.get(name) != 0)
+    return next(free, len(spec.spreads))
 
 
 def _check_exact_fit(spec: Spec, data: Standardized) -> None:
@@ -201,11 +212,16 @@ def _check_exact_fit(spec: Spec, data: Standardized) -> None:
 
         F_ℓ = n − units of level ℓ − coefficients identified within them,
 
-    and the priors fall as ``(σ²)^(Σ lower_tail)``: the sum must be more than ``½ F_ℓ``.
+    and the priors fall as ``(σ²)^(Σ lower_tail)``: the sum must be more than ``½ F_ℓ``.  Units
+    whose sd is fixed at 0 explain nothing.
     """
     lower, names, tree = 0.0, ("sigma", *spec.spreads), data.tree
-    for level, name in enumerate(names):
+    zero = {name for name, value in spec.fixed.items() if value == 0}
+    for own, name in enumerate(names):
+        if name in zero:
+            continue
         lower += spec.variance_prior(name).lower_tail
+        level = next(i for i in range(own, len(names)) if not zero & {*spec.spreads[i : i + 1]})
         if not data.explained[level]:
             return
         units = tree.sizes[level] if level < len(tree.sizes) else 1

@@ -199,6 +199,11 @@ def compare_priors(
     spec, data = baseline.spec, baseline.data
     if not spec.groups:
         raise SpecError("a model without groups has no group-level variance to vary the prior of")
+    if priors is None and set(spec.spreads) <= set(spec.fixed):
+        raise SpecError(
+            "every group-level sd is fixed, so there is no prior to vary; name alternatives, "
+            f"such as priors={{'another': {{{spec.spreads[-1]!r}: FlatSD()}}}}"
+        )
     given = default_alternatives(spec, data) if priors is None else priors
     if not isinstance(given, Mapping):
         raise SpecError(f"priors: expected alternatives by name, in a mapping; found {given!r}")
@@ -239,6 +244,7 @@ def default_alternatives(spec: Spec, data: GroupedData) -> dict[str, dict[str, P
     return {
         f"{name} ~ {prior}": {name: prior}
         for name in reversed(spec.spreads)
+        if name not in spec.fixed
         for prior in others
         if prior != spec.priors[name]
     }
@@ -258,7 +264,8 @@ def _distances(
     """Shifts of all scalars under each alternative, and their table."""
     rows, shifts = {}, {}
     everything = [baseline, *references.values()]
-    for variable in baseline.spec.variables:
+    variables = [name for name in baseline.spec.variables if name not in baseline.spec.fixed]
+    for variable in variables:
         by_moments = all(_has_moments(one, variable) for one in everything)
         centre, width = _place(baseline, variable, by_moments)
         for name, other in references.items():
@@ -274,9 +281,9 @@ def _distances(
     along = xr.DataArray(list(references), dims="alternative", name="alternative")
     combined = {
         variable: xr.concat([shifts[name, variable] for name in references], along)
-        for variable in baseline.spec.variables
+        for variable in variables
     }
-    order = [(name, variable) for name in references for variable in baseline.spec.variables]
+    order = [(name, variable) for name in references for variable in variables]
     return table.loc[order], xr.Dataset(combined)
 
 
@@ -304,7 +311,7 @@ def _row(
         "shift_max": float(size.max()),
         "where": str(label),
         "shift_rms": float(np.sqrt((size**2).mean())),
-        "sd_ratio": float(np.exp(np.log(ratio.to_numpy()).mean())),
+        "sd_ratio": 0.0 if not ratio.all() else float(np.exp(np.log(ratio.to_numpy()).mean())),
     }
 
 
@@ -312,6 +319,9 @@ def _kolmogorov(baseline: ReferencePosterior, other: ReferencePosterior, variabl
     """Largest difference of the distribution functions of an sd, over a grid; else nan."""
     if variable not in baseline.spec.sds:
         return float("nan")
+    if variable in other.spec.fixed:
+        below = float(baseline.cdf(variable, other.spec.fixed[variable]))
+        return max(below, 1 - below)
     ends = [one.quantile(ENDS, [variable])[variable].to_numpy() for one in (baseline, other)]
     values = np.geomspace(np.min(ends), np.max(ends), COMPARED)
     return float(np.abs(baseline.cdf(variable, values) - other.cdf(variable, values)).max())

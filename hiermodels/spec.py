@@ -18,6 +18,7 @@ from hiermodels.data import COEFFICIENT_DIM
 from hiermodels.errors import SpecError
 from hiermodels.priors import (
     CoefficientPrior,
+    Fixed,
     Flat,
     FlatVariance,
     Jeffreys,
@@ -116,6 +117,12 @@ class Spec:
     def sds(self) -> tuple[str, ...]:
         """Names of all unknown sds: the group-level ones upwards, then ``sigma`` if unknown."""
         return self.spreads if self.se else (*self.spreads, "sigma")
+
+    @property
+    def fixed(self) -> dict[str, float]:
+        """Sds that are fixed by their priors, and at which values."""
+        priors = {name: self.priors[name] for name in self.sds if name in self.priors}
+        return {name: float(p.value) for name, p in priors.items() if isinstance(p, Fixed)}
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -258,6 +265,8 @@ def _check_kind(name: str, prior: Prior) -> None:
     """Refuse a prior that is not of the parameter's kind."""
     is_sd = name in ("tau", "kappa", "sigma")
     kind = VariancePrior if is_sd else CoefficientPrior
+    if name == "sigma" and isinstance(prior, Fixed) and not prior.value:
+        raise SpecError("priors: sigma = Fixed(0) leaves no density of the rows; fix it above 0")
     if isinstance(prior, kind):
         return
     expected = (

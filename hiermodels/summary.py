@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,12 +69,13 @@ def summarize(
     draws["posterior"] = dataset.assign(scaled)
     asked = names("var_names", "variable", var_names) or None
     try:
-        table = _in_units(summary(draws, var_names=asked, **options), units)
-        lacking = _lacking(posterior, table) if options.get("group") in OF_POSTERIOR else {}
-        if "mean" in table and {"mean", "sd"} & {*lacking.values()}:
-            middle = options | {"kind": "stats_median", "round_to": "none"}
-            median = _in_units(summary(draws, var_names=asked, **middle), units)["median"]
-            table.insert(list(table.columns).index("sd") + 1, "median", median)
+        with _constant(posterior):
+            table = _in_units(summary(draws, var_names=asked, **options), units)
+            lacking = _lacking(posterior, table) if options.get("group") in OF_POSTERIOR else {}
+            if "mean" in table and {"mean", "sd"} & {*lacking.values()}:
+                middle = options | {"kind": "stats_median", "round_to": "none"}
+                median = _in_units(summary(draws, var_names=asked, **middle), units)["median"]
+                table.insert(list(table.columns).index("sd") + 1, "median", median)
     except KeyError as error:
         raise SpecError(_missing(posterior, asked)) from error
     except (TypeError, ValueError) as error:  # ArviZ's word on its own options
@@ -88,6 +90,11 @@ def summarize(
     if lacking:
         notes.append(str(moments_of(posterior.spec, posterior.data).why(lacking)))
     return with_header(_without(table, lacking), posterior.spec, *notes)
+
+
+def _constant(posterior: Posterior) -> AbstractContextManager[Any]:
+    """Where an sd is fixed, its R-hat is 0/0: NaN, of which there is no warning."""
+    return np.errstate(invalid="ignore", divide="ignore") if posterior.spec.fixed else nullcontext()
 
 
 def _unit(draws: xr.DataArray) -> float:

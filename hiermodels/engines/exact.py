@@ -182,6 +182,8 @@ def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool)
 
 def _describe(laid: Lattice, drawn: Draws, certificate: float) -> dict[str, str]:
     d = laid.points.shape[1]
+    if d == 0:
+        return {"draws": "independent, from the closed form, as all sds are fixed"}
     return {
         "draws": "independent, by rejection from a lattice of "
         f"{len(laid)} points in {d} dimension{'s' if d > 1 else ''}",

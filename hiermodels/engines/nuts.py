@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -116,9 +116,10 @@ class Convergence:
     left_out: str = ""
 
     @classmethod
-    def of(cls, datatree: xr.DataTree) -> Convergence:
-        """Measure the draws of a posterior."""
+    def of(cls, datatree: xr.DataTree, fixed: Iterable[str] = ()) -> Convergence:
+        """Measure the draws of a posterior, but for sds that are fixed."""
         stats, draws = datatree["sample_stats"], datatree["posterior"].to_dataset()
+        draws = draws.drop_vars([name for name in fixed if name in draws])
         deep = stats.get("reached_max_treedepth")
         steps = {
             dim: -(-size // MOST_UNITS)
@@ -278,7 +279,7 @@ def sample(
         "target_accept": arguments["nuts"]["target_accept"],
     }
     datatree = build_datatree(spec, data, variables, _stats(raw), attrs)
-    convergence = Convergence.of(datatree)
+    convergence = Convergence.of(datatree, spec.fixed)
     problem = _problem(convergence, choice)
     if problem:
         warnings.warn(problem, ConvergenceWarning, skip_file_prefixes=(PACKAGE,))
@@ -361,7 +362,7 @@ def prepare_refits(
             raise
         variables = _variables(spec, data, raw, seed)
         datatree = build_datatree(spec, data, variables, _stats(raw), _schema(raw))
-        convergence = Convergence.of(datatree)
+        convergence = Convergence.of(datatree, spec.fixed)
         return Posterior(
             spec, data, "nuts", _thinned(datatree, convergence), convergence.describe()
         )

@@ -141,6 +141,7 @@ def hyperparameters(references: Mapping[str, ReferencePosterior], ci_prob: float
     spec = _baseline(references).spec
     names = [spec.intercept, *reversed(spec.spreads), *(["beta"] if spec.covariates else [])]
     names += [] if spec.se else ["sigma"]
+    names = [name for name in names if name not in spec.fixed]
     low, high = tails(ci_prob)
     tables = []
     for reference in references.values():

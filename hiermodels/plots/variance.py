@@ -66,9 +66,13 @@ def plot_variance(
     tails(ci_prob)
     if not posterior.spec.groups:
         raise SpecError("this picture needs groups; this model has one population")
-    draws = posterior.datatree["posterior"].to_dataset()[list(posterior.spec.sds)]
+    free = [name for name in posterior.spec.sds if name not in posterior.spec.fixed]
+    if not free:
+        raise SpecError("every sd is fixed: there is no density to show")
+    draws = posterior.datatree["posterior"].to_dataset()
     stats = _of_sds(posterior, ci_prob)
     parts = variance_shares(posterior.spec, draws)
+    draws = draws[free]
     if shares and parts:
         more = _of_shares(parts, ci_prob)
         stats = {kind: found.merge(more[kind]) for kind, found in stats.items()}
@@ -93,12 +97,15 @@ def plot_variance(
 
 
 def variance_shares(spec: Spec, draws: xr.Dataset) -> xr.Dataset:
-    """Draws of each level's share of the variance; none where there is one sd only."""
+    """Draws of each level's share of the variance, where it varies; none where there is one sd."""
     if len(spec.sds) < 2:
         return xr.Dataset()
     variances = draws[list(spec.sds)] ** 2
     total = sum(variances[name] for name in spec.sds)
-    return xr.Dataset({f"share_{name}": variances[name] / total for name in spec.sds})
+    shares = {f"share_{name}": variances[name] / total for name in spec.sds}
+    return xr.Dataset(
+        {name: share for name, share in shares.items() if np.ptp(share.to_numpy()) > 0}
+    )
 
 
 def _formulas(spec: Spec) -> dict[str, str]:
@@ -109,7 +116,8 @@ def _formulas(spec: Spec) -> dict[str, str]:
 
 def _of_sds(posterior: Posterior, ci_prob: float) -> dict[str, xr.Dataset]:
     """Density, interval and median of each sd, without Monte Carlo error."""
-    exact, names = reference_posterior(posterior.spec, posterior.data), posterior.spec.sds
+    exact = reference_posterior(posterior.spec, posterior.data)
+    names = [name for name in posterior.spec.sds if name not in posterior.spec.fixed]
     found = exact.quantile(_probabilities(ci_prob), names).drop_vars("quantile")
     places = {name: _places(found[name].to_numpy()) for name in names}
     density = {name: _curve(x, exact.density(name, x)) for name, x in places.items()}
