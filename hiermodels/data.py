@@ -581,6 +581,15 @@ class Frame:
         self._check_written(name, text)
         return text
 
+    def labels_or_gaps(self, name: str) -> tuple[list[Any], list[Any]]:
+        """Return labels as they stand in the column, and as :meth:`labels`; None where missing."""
+        gaps = self.gaps(name)
+        raw = [None if gap else v for v, gap in zip(self._objects(name), gaps, strict=True)]
+        if gaps.all():
+            return raw, raw
+        kept = iter(self.filter(~gaps).labels(name).tolist())
+        return raw, [None if gap else next(kept) for gap in gaps]
+
     def _check_written(self, name: str, text: NDArray[Any]) -> None:
         """Refuse labels that are empty, or text that arrays and files cannot hold."""
         for label in pd.unique(text):

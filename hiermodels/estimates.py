@@ -20,6 +20,7 @@ from hiermodels.data import GroupedData
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import BLOCK, Coefficients, Floats
 from hiermodels.integrated import IntegratedPosterior
+from hiermodels.labels import nearly, spelled
 from hiermodels.marginal import Marginal
 from hiermodels.moments import SD, of_variables
 from hiermodels.noise_free import NO_ERROR, ReferencePosterior
@@ -296,14 +297,16 @@ def _truth(truth: Any, data: GroupedData) -> Floats:
 
 
 def _by_label(truth: pd.Series[Any], labels: Any, name: str) -> Floats:
-    if not truth.index.is_unique:
-        twice = truth.index[truth.index.duplicated()].tolist()
+    texts = pd.Index(spelled(labels, truth.index.tolist()), dtype=object)
+    twice = truth.index[texts.duplicated() & texts.notna()].tolist()
+    if twice:
         raise DataError(f"truth: expected one value for each {name}; several have {listed(twice)}")
-    places = truth.index.get_indexer(pd.Index(labels))
-    if (places < 0).any():
-        missing = labels[places < 0].tolist()
-        raise DataError(f"truth: there is no value for {name} {listed(missing)}")
-    return _finite(truth.to_numpy()[places], name)
+    index = {text: place for place, text in enumerate(texts)}
+    missing = [label for label in labels.tolist() if str(label) not in index]
+    if missing:
+        like = nearly(truth.index, missing[0])
+        raise DataError(f"truth: there is no value for {name} {listed(missing)}{like}")
+    return _finite(truth.to_numpy()[[index[str(label)] for label in labels]], name)
 
 
 def _in_order(truth: ArrayLike | Sequence[float], data: GroupedData) -> Floats:

@@ -298,8 +298,9 @@ class Fit:
         ----------
         new_data : data frame, optional
             Columns of the group labels, of the covariates, and of the known standard errors; the
-            outcome is not needed.  Labels are compared as they are written.  Without the column
-            of the innermost groups, or of all groups, each row has a new group of its own.
+            outcome is not needed.  Labels are compared as they are written, numbers and dates by
+            their value: 3.0 is group 3.  A row whose label is missing (None, NaN) has a new group
+            of its own; so has each row without the column of the innermost groups, or of all.
             Without ``new_data``: a row for each group and, at each level above, for a new group in
             each known unit; at the means of the covariates, and with the median of the known
             standard errors of that unit's rows.
@@ -320,7 +321,14 @@ class Fit:
         Raises
         ------
         DataError
-            If a column or a value is missing, or if it is not clear what a label stands for.
+            If a column, or a value that is no label, is missing, or if it is not clear what a
+            label stands for.
+
+        Warns
+        -----
+        DataWarning
+            Where a label of a new group is nearly that of a known one: they differ in capitals,
+            spaces, or the way to write the same characters.
 
         Examples
         --------

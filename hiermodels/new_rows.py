@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hiermodels.data import LEAVE_OUT, Frame, GroupedData, plain_labels, require_rows
+from hiermodels.data import LEAVE_OUT, Frame, GroupedData, require_rows
 from hiermodels.design import term_columns
-from hiermodels.errors import DataError
+from hiermodels.errors import DataError, warn_of_data
 from hiermodels.gaussian import Floats, Indices
+from hiermodels.labels import WHOLE, fold, is_of_kind, kind_of, spelled
 from hiermodels.roles import KINDS, from_se, to_se
 from hiermodels.wording import listed, short
 
@@ -84,8 +85,9 @@ def read_new_rows(new_data: Any, data: GroupedData, *, outcomes: bool) -> NewRow
     ----------
     new_data : data frame
         Columns of the group labels, of the covariates, and of the known standard errors if
-        outcomes are asked for.  Labels are compared as they are written.  Without the column of
-        the innermost groups, or of all groups, each row has a new unit of its own.
+        outcomes are asked for.  Labels are compared as they are written, numbers and dates by
+        their value.  A row whose label is missing has a new unit of its own; so has each row
+        without the column of the innermost groups, or of all groups.
     data : GroupedData
         What was fitted.
     outcomes : bool
@@ -94,8 +96,13 @@ def read_new_rows(new_data: Any, data: GroupedData, *, outcomes: bool) -> NewRow
     Raises
     ------
     DataError
-        If a column is missing or unknown, if a value is missing, or if a label may be meant in
-        two ways.
+        If a column is missing or unknown, if another value is missing, or if a label may be
+        meant in two ways.
+
+    Warns
+    -----
+    DataWarning
+        Where a label of a new unit is nearly that of a known one.
     """
     frame = Frame(new_data, LEAVE_OUT)
     se_column, covariates = data.roles.se, term_columns(data.design.terms)
@@ -110,17 +117,62 @@ def read_new_rows(new_data: Any, data: GroupedData, *, outcomes: bool) -> NewRow
             )
         se = frame.errors(se_column, data.roles.se_scale)
     x = data.design.apply(frame.select(covariates))
-    labels = {name: frame.labels(name) for name in data.roles.groups if name in frame.columns}
+    labels = {
+        name: _read_labels(frame, name, own)
+        for name, own in zip(data.roles.groups, data.own_labels, strict=True)
+        if name in frame.columns
+    }
     level, unit, fresh = _place(frame, data, labels)
-    return NewRows(
-        frame.index,
-        {name: plain_labels(values) for name, values in labels.items()},
-        level,
-        unit,
-        fresh,
-        x,
-        se,
-    )
+    shown = {name: given.shown for name, given in labels.items()}
+    return NewRows(frame.index, shown, level, unit, fresh, x, se)
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Labels of a column of new rows.
+
+    Attributes
+    ----------
+    raw : list of r
+        As they stand in the frame; None where one is missing.
+    text : (r,)
+        As the data that were fitted write them.
+    code : (r,)
+        A number for each label, and a negative one of its own for each that is missing.
+    kind : str
+        What the labels that were fitted are, as :func:`hiermodels.labels.kind_of` says.
+    """
+
+    raw: list[Any]
+    text: NDArray[np.str_]
+    code: Indices
+    kind: str
+
+    @property
+    def shown(self) -> NDArray[Any]:
+        """Labels to show, and to store with predictions."""
+        if self.kind == WHOLE and (self.code >= 0).all():
+            numbers = np.array([int(text) for text in self.text])
+            return numbers if numbers.dtype.kind == "i" else self.text
+        return np.where(self.code < 0, NEW, self.text)
+
+
+def _read_labels(frame: Frame, name: str, own: NDArray[Any]) -> _Labels:
+    """Read labels, and write them as those that were fitted are written."""
+    raw, written = frame.labels_or_gaps(name)
+    known = np.flatnonzero([label is not None for label in written])
+    code = pd.factorize(np.array([written[row] for row in known], dtype=object))[0]
+    first = known[np.unique(code, return_index=True)[1]]
+    kind = kind_of(own)
+    asked = [raw[row] for row in first]
+    texts = [
+        str(int(label)) if kind == WHOLE and is_of_kind(label, WHOLE) else str(text)
+        for label, text in zip(asked, spelled(own, asked), strict=True)
+    ]
+    text, numbers = np.full(len(raw), "", dtype=object), -1 - np.arange(len(raw))
+    text[known] = np.array(texts, dtype=object)[code]
+    numbers[known] = pd.factorize(text[known])[0]
+    return _Labels(raw, text.astype(str), numbers, kind)
 
 
 def every_unit(data: GroupedData, *, outcomes: bool) -> NewRows:
@@ -198,7 +250,7 @@ def _check_columns(frame: Frame, data: GroupedData, covariates: Sequence[str]) -
 
 
 def _place(
-    frame: Frame, data: GroupedData, labels: Mapping[str, NDArray[Any]]
+    frame: Frame, data: GroupedData, labels: Mapping[str, _Labels]
 ) -> tuple[Indices, Indices, tuple[Indices, ...]]:
     """Find each row's lowest known unit, and number the new ones below it."""
     top = len(data.labels)
@@ -209,9 +261,13 @@ def _place(
         place = np.full(len(frame), -1)
         number = np.arange(len(frame))
         if name in labels:
-            place = np.where(level == own + 1, _find(data, own, unit, labels[name]), -1)
-            _check_new_labels(frame, data, own, np.flatnonzero(place < 0), labels)
-            number = pd.MultiIndex.from_arrays([above, labels[name]]).factorize()[0]
+            given = labels[name]
+            may_be_known = (level == own + 1) & (given.code >= 0)
+            place = np.where(may_be_known, _find(data, own, unit, given.text), -1)
+            new = np.flatnonzero((place < 0) & (given.code >= 0))
+            _check_new_labels(frame, data, own, new, labels)
+            _warn_of_near_ones(frame, data, own, new, np.where(level == own + 1, unit, -1), given)
+            number = pd.MultiIndex.from_arrays([above, given.code]).factorize()[0]
         is_known = place >= 0
         level, unit = np.where(is_known, own, level), np.where(is_known, place, unit)
         fresh.append(np.where(is_known, -1, number))
@@ -219,48 +275,79 @@ def _place(
     return level, unit, tuple(reversed(fresh))
 
 
-def _find(data: GroupedData, level: int, parent: Indices, labels: NDArray[Any]) -> Indices:
+def _parents(data: GroupedData, level: int) -> Indices:
+    """Index of the parent of each unit of a level; 0 for the root."""
+    return data.parents[level] if level < len(data.parents) else np.zeros(data.sizes[level], int)
+
+
+def _find(data: GroupedData, level: int, parent: Indices, labels: NDArray[np.str_]) -> Indices:
     """Index of the unit of a known parent that has this label, as it is written; −1 if none."""
     own = data.own_labels[-1 - level].astype(str)
-    parents = data.parents[level] if level < len(data.parents) else np.zeros(len(own), np.intp)
-    known = pd.MultiIndex.from_arrays([parents, own])
-    return known.get_indexer(pd.MultiIndex.from_arrays([parent, labels.astype(str)]))
+    known = pd.MultiIndex.from_arrays([_parents(data, level), own])
+    return known.get_indexer(pd.MultiIndex.from_arrays([parent, labels]))
 
 
 def _check_new_labels(
-    frame: Frame,
-    data: GroupedData,
-    level: int,
-    rows: Indices,
-    labels: Mapping[str, NDArray[Any]],
+    frame: Frame, data: GroupedData, level: int, rows: Indices, labels: Mapping[str, _Labels]
 ) -> None:
     """Refuse labels of new units that may be meant for known ones.
 
     These are labels of another kind, such as numbers where the data have text, and labels that
     the data have under another parent, unless labels there begin anew under each.
     """
-    if not len(rows):
-        return
     name = data.roles.groups[-1 - level]
-    own, full = data.own_labels[-1 - level], data.labels[-1 - level]
-    found = labels[name][rows]
-    wants_numbers, has_numbers = own.dtype.kind == "i", found.dtype.kind == "i"
-    if wants_numbers != has_numbers or not (has_numbers or frame.is_label(name)):
-        kind = "whole numbers" if wants_numbers else "text"
-        raise DataError(
-            f"column {name!r}: {short(frame.value(name, rows[0]))} in {frame.show_rows(rows[:1])} "
-            f"is none of the labels that were fitted, such as {short(own[0])}, and labels of new "
-            f"groups must be {kind}, as those are"
-        )
-    place = pd.Index(full.astype(str)).get_indexer(pd.Index(found.astype(str)))
+    own, full, given = data.own_labels[-1 - level], data.labels[-1 - level], labels[name]
+    for row in _firsts(rows, given.code[rows]):
+        if not is_of_kind(given.raw[row], given.kind):
+            raise DataError(
+                f"column {name!r}: {short(given.raw[row])} in {frame.show_rows(np.array([row]))} "
+                f"is none of the labels that were fitted, such as {short(own[0])}, and labels of "
+                f"new groups must be {given.kind}, as those are"
+            )
+    place = pd.Index(full.astype(str)).get_indexer(pd.Index(given.text[rows]))
     twice = np.flatnonzero(place >= 0)
     if len(twice):
         row, unit = rows[twice[0]], place[twice[0]]
         outer = data.roles.groups[0]
         parent = data.labels[0][data.parents[level][unit]]
         raise DataError(
-            f"column {name!r}: {short(labels[name][row])} stands under {outer} "
-            f"{short(labels[outer][row])} in {frame.show_rows(rows[twice])}; in the data that were "
-            f"fitted it is {name} {short(own[unit])} of {outer} {short(parent)}. Write known "
+            f"column {name!r}: {short(given.text[row])} stands under {outer} "
+            f"{short(labels[outer].raw[row])} in {frame.show_rows(rows[twice])}; in the data that "
+            f"were fitted it is {name} {short(own[unit])} of {outer} {short(parent)}. Write known "
             f"groups as they stand there, and give new ones labels of their own"
         )
+
+
+def _warn_of_near_ones(
+    frame: Frame, data: GroupedData, level: int, rows: Indices, parent: Indices, given: _Labels
+) -> None:
+    """Warn of new labels that a reader would take for known ones, by capitals or spaces."""
+    if not len(rows) or given.kind == WHOLE:
+        return
+    name = data.roles.groups[-1 - level]
+    own, full = data.own_labels[-1 - level], data.labels[-1 - level]
+    like: dict[Hashable, Any] = {fold(label): label for label in full.astype(str)}
+    like |= {
+        (above, fold(label)): label
+        for above, label in zip(_parents(data, level).tolist(), own.astype(str), strict=True)
+    }
+    pairs = pd.MultiIndex.from_arrays([parent[rows], given.code[rows]]).factorize()[0]
+    found = []
+    for row in _firsts(rows, pairs):
+        folded = fold(given.text[row])
+        other = like.get((int(parent[row]), folded), like.get(folded))
+        if other is not None:
+            found.append((row, other))
+    if found:
+        row, other = found[0]
+        more = f" (so are {len(found) - 1} more labels)" if len(found) > 1 else ""
+        warn_of_data(
+            f"column {name!r}: {short(given.raw[row])} in {frame.show_rows(np.array([row]))} is "
+            f"taken for a new {name}, and nearly a known one{more}. If it is {short(other)}, write "
+            f"it so"
+        )
+
+
+def _firsts(rows: Indices, numbers: Indices) -> Indices:
+    """The first of the rows that have the same number."""
+    return rows[np.sort(np.unique(numbers, return_index=True)[1])]

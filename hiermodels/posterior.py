@@ -16,6 +16,7 @@ from hiermodels.data import COEFFICIENT_DIM, GroupedData, require_rows
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.joint import log_joint, log_normal, prior_log_densities
+from hiermodels.labels import nearly, places_of
 from hiermodels.priors import NormalInverseGamma
 from hiermodels.spec import Spec
 from hiermodels.wording import short, variable_names
@@ -190,11 +191,7 @@ def group_draws(
     labels = posterior.data.labels[-1]
     if isinstance(groups, (set, frozenset, Mapping)):
         raise SpecError(f"groups: expected a label or a list of labels; found {groups!r}")
-    wanted = labels if groups is None else np.atleast_1d(groups)
-    places = pd.Index(labels).get_indexer(pd.Index(wanted))
-    if (places < 0).any():
-        unknown = wanted[places < 0].tolist()[0]
-        raise DataError(f"there is no {dim} {unknown!r} in the data")
+    places = np.arange(len(labels)) if groups is None else _places(dim, labels, groups)
     kept = posterior.datatree["posterior"].to_dataset().isel(draw=draws)
     if posterior.draw_groups is None:
         return kept["theta"] if groups is None else kept["theta"].isel({dim: places})
@@ -211,6 +208,19 @@ def group_draws(
         dims=(*SAMPLE_DIMS, dim),
         name="theta",
     )
+
+
+def _places(dim: str, labels: NDArray[Any], groups: Any) -> Indices:
+    """Indices of the groups that are asked for."""
+    if isinstance(groups, str) or not isinstance(groups, Iterable):
+        wanted = [groups]
+    else:
+        wanted = list(np.asarray(groups).ravel() if hasattr(groups, "__array__") else groups)
+    places = places_of(labels, wanted)
+    if (places < 0).any():
+        unknown = wanted[int(np.argmax(places < 0))]
+        raise DataError(f"there is no {dim} {short(unknown)} in the data{nearly(labels, unknown)}")
+    return places
 
 
 def level_draws(posterior: Posterior, name: str, draws: slice = slice(None)) -> xr.DataArray:

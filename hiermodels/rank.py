@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import Floats
+from hiermodels.labels import nearly, places_of
 from hiermodels.memory import MEMORY_BUDGET
 from hiermodels.moments import of_variables
 from hiermodels.noise_free import NO_ERROR, ReferencePosterior
@@ -36,6 +37,7 @@ from hiermodels.tables import (
     tails,
     with_header,
 )
+from hiermodels.wording import short
 
 BYTES = 12  # for a unit and draw: its value and its rank
 BLOCK = 1 << 18  # values that are sorted, or summarised, at a time
@@ -98,15 +100,22 @@ class Ranking:
         SpecError
             If the matrix would be too large.
         """
-        labels = pd.Index(self.table.index if units is None else units, name=self._dim)
-        if len(labels) > MOST_PAIRED:
+        asked = (
+            [units]
+            if isinstance(units, str)
+            else list(self.table.index if units is None else units)
+        )
+        if len(asked) > MOST_PAIRED:
             raise SpecError(
                 f"units: a matrix of pairs takes at most {MOST_PAIRED} units; there are "
-                f"{len(labels):,}. Name some, or ask for pairs with prob_greater(first, second)"
+                f"{len(asked):,}. Name some, or ask for pairs with prob_greater(first, second)"
             )
-        places = pd.Index(self.ranks[self._dim].to_numpy()).get_indexer(labels)
+        known = self.ranks[self._dim].to_numpy()
+        places = places_of(known, asked)
         if (places < 0).any():
-            raise DataError(f"there is no {self._dim} {labels[places < 0].tolist()[0]!r}")
+            unknown = asked[int(np.argmax(places < 0))]
+            raise DataError(f"there is no {self._dim} {short(unknown)}{nearly(known, unknown)}")
+        labels = pd.Index(known[places], name=self._dim)
         ranks = _by_unit(self.ranks)[places]
         lower = np.array([(own < ranks).mean(axis=1) for own in ranks])
         greater = lower if self.highest_first else 1 - lower

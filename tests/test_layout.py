@@ -22,7 +22,7 @@ STOREYS = """
     simulation reference point_estimates integrated conjugate noise_free conditional marginal
     posterior joint
     page tables inputs moments propriety memory spec sufficient aggregate lazy failures statistics
-    new_rows data roles priors design formula
+    new_rows data labels roles priors design formula
     uniformity montecarlo mixture cubature gaussian chebyshev lattice
     datasets options hdf5 blas parallel progress files wording errors
 """
