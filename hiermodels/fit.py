@@ -18,6 +18,7 @@ from hiermodels.data import GroupedData, Missing, require_rows
 from hiermodels.default_prior import warn_of_default_prior
 from hiermodels.engines import get_engine
 from hiermodels.errors import SpecError
+from hiermodels.group_likelihood import require_groups_of_rows, with_group_log_likelihood
 from hiermodels.inputs import announce, prepare
 from hiermodels.marginal import Grid
 from hiermodels.memory import MEMORY_BUDGET
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from arviz_plots import PlotCollection
 
     from hiermodels.estimates import Estimates
+    from hiermodels.loo import ExactLOO
     from hiermodels.predict import Prediction
     from hiermodels.rank import Ranking
     from hiermodels.tables import Summary
@@ -405,6 +407,68 @@ class Fit:
 
         return check(self.posterior, replicate=replicate, random_seed=random_seed)
 
+    def loo(self, unit: str = "row") -> ExactLOO:
+        """Cross-validate: log densities of units given all others, without Monte Carlo error.
+
+        All values and coefficients are integrated out in closed form, the sds by quadrature on the
+        lattice of :meth:`reference`, whatever the engine was::
+
+            1/p(y_u | the rest) = E[1/p(y_u | the rest, sds) | y]
+
+        Where the lattice cannot hold the posterior without a unit, that is integrated anew.
+
+        Importance sampling as in ``arviz_stats.loo``, from the log likelihood of each row given its
+        own group's value, fails where groups have few rows: without its only row a group's value
+        goes back to its parent, where hardly any draws are.
+
+        Parameters
+        ----------
+        unit : {"row", "group", "outer"}
+            What is left out at a time: a row, while the other rows of its group stay; all rows of
+            an innermost group; or, with two grouping columns, all rows of an outer group.
+
+        Returns
+        -------
+        ELPDData
+            As ArviZ has it, for ``arviz_stats.compare({"a": a.loo(), "b": b.loo()})``: ``elpd``,
+            ``se``, ``p`` and, by unit, ``elpd_i``.  Beside these the estimated error
+            ``certificate``, ``n_refits``, and ``reasons`` why a unit cannot be left out: without it
+            the posterior does not exist, and ``elpd`` is nan.  ``p`` is what the same sum is larger
+            by, of log densities given all rows: of a row, those of another row of its group with
+            the same outcome; of a group, those of another group under the same parent.
+
+        Raises
+        ------
+        ImproperPosteriorError
+            If no unit can be left out.
+        SpecError
+            If there is no such unit; if the data are statistics, which have no rows (of groups of
+            one row each, groups can be left out); if very many units would each need a fit of their
+            own.
+
+        Notes
+        -----
+        Improper priors are allowed: predictive densities are proper wherever the posterior without
+        the unit is, since a constant in the prior cancels.  So ``elpd`` is defined where the
+        marginal likelihood is not.
+
+        References
+        ----------
+        Vehtari, Gelman & Gabry (2017), Statistics and Computing 27:1413.
+
+        Examples
+        --------
+        >>> import hiermodels as hm
+        >>> schools = hm.datasets.load_eight_schools()
+        >>> fit = hm.fit(schools, priors={"tau": hm.HalfCauchy(5)}, random_seed=1)
+        outcome = y, groups = school, se = sigma (se, outcome, groups inferred)
+        >>> fit.loo().elpd_i.sel(row=0).round(4).item(), round(fit.loo().elpd, 4)
+        (-4.6225, -30.8233)
+        """
+        from hiermodels.loo import leave_one_out
+
+        return leave_one_out(self.reference(), unit)
+
     def sensitivity(self, priors: Mapping[str, Alternative] | None = None) -> Sensitivity:
         """Compare the posterior with those under other priors, without Monte Carlo error.
 
@@ -743,7 +807,7 @@ def fit(
     random_seed: Seed = None,
     progressbar: bool | None = None,
     memory_budget: float = MEMORY_BUDGET,
-    log_likelihood: bool = False,
+    log_likelihood: bool | Literal["conditional", "marginal"] = False,
     log_prior: bool = False,
     posterior_predictive: bool = False,
     prior: bool = False,
@@ -811,8 +875,11 @@ def fit(
         more, and makes them on demand, see :meth:`Fit.draws`.  What cannot be left out is
         refused: draws of NUTS, those of outer groups (beyond 64 MiB), and a number for each draw
         and row.
-    log_likelihood : bool
-        Whether to add the log likelihood of each row to ``datatree``, for ``arviz_stats.loo``.
+    log_likelihood : bool or {"conditional", "marginal"}
+        What to add to ``datatree`` for ArviZ: with ``"conditional"``, or True, the log likelihood
+        of each row given its group's value, on which ``arviz_stats.loo`` fails where groups have
+        few rows (:meth:`Fit.loo` does not); with ``"marginal"`` that of all rows of each outermost
+        group given the hyperparameters, values of groups integrated out.
     log_prior : bool
         Whether to add the log densities of the proper priors, for ``arviz_stats.psense_summary``.
     posterior_predictive : bool
@@ -873,8 +940,9 @@ def fit(
         )
     if prior:
         require_proper(spec, "prior=True")
+    conditional = _is_conditional(log_likelihood)
     asked = {
-        "log_likelihood": log_likelihood,
+        "log_likelihood": conditional,
         "posterior_predictive": posterior_predictive,
         "prior_predictive": prior,
     }
@@ -883,6 +951,10 @@ def fit(
         require_rows(grouped, name)
     if by_row:
         _require_memory(spec, grouped, by_row, draws * chains, memory_budget)
+    by_group = bool(log_likelihood) and not conditional
+    if by_group:
+        require_groups_of_rows(spec, grouped)
+        _require_memory_by_group(grouped, draws * chains, memory_budget)
     announce(grouped)
     if "grid" in engine_options:
         raise SpecError(f"engine {engine!r} has no option 'grid'")
@@ -900,8 +972,10 @@ def fit(
     )
     warn_of_default_prior(grid, priors, stacklevel=2)
     posterior = with_seed(posterior, random_seed)
-    if log_likelihood:
+    if conditional:
         posterior = with_log_likelihood(posterior)
+    if by_group:
+        posterior = with_group_log_likelihood(posterior)
     if log_prior:
         posterior = with_log_prior(posterior)
     if posterior_predictive:
@@ -983,6 +1057,24 @@ def _require_memory(
     needs |= memory.of_numbers(by_row, data.n_rows, draws)
     remedy = f"Ask for fewer draws, raise memory_budget, or leave out {' and '.join(by_row)}"
     memory.require(needs, draws, budget, remedy, always=0)
+
+
+def _require_memory_by_group(data: GroupedData, draws: int, budget: float) -> None:
+    """Refuse a number for each draw and outermost group, if it is too much."""
+    needs = memory.of_numbers(["log_likelihood"], len(data.labels[0]), draws)
+    memory.require(needs, draws, budget, "Ask for fewer draws, or leave out log_likelihood")
+
+
+def _is_conditional(log_likelihood: Any) -> bool:
+    """Whether the log likelihood of each row is asked for."""
+    known = (True, False, "conditional", "marginal")
+    if not isinstance(log_likelihood, (bool, np.bool_, str)) or log_likelihood not in known:
+        raise SpecError(
+            f"log_likelihood: expected True or 'conditional' (each row given its group's value), "
+            f"'marginal' (all rows of an outermost group, values of groups integrated out) or "
+            f"False; found {log_likelihood!r}"
+        )
+    return log_likelihood in (True, "conditional")
 
 
 def _require_count(name: str, count: Any) -> None:

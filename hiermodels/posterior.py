@@ -281,7 +281,7 @@ def with_log_likelihood(posterior: Posterior) -> Posterior:
     """
     mean, sigma = _rows(posterior, "log_likelihood")
     group = {posterior.spec.outcome: log_normal(posterior.data.y, mean, sigma)}
-    return _with_group(posterior, "log_likelihood", group, _row_coords(posterior))
+    return with_group(posterior, "log_likelihood", group, _row_coords(posterior))
 
 
 def with_posterior_predictive(posterior: Posterior, random_seed: Seed = None) -> Posterior:
@@ -304,7 +304,7 @@ def with_posterior_predictive(posterior: Posterior, random_seed: Seed = None) ->
     mean, sigma = _rows(posterior, "posterior_predictive")
     rng = np.random.default_rng(named_seed(random_seed, "posterior_predictive"))
     group = {posterior.spec.outcome: mean + sigma * rng.standard_normal(mean.shape)}
-    return _with_group(posterior, "posterior_predictive", group, _row_coords(posterior))
+    return with_group(posterior, "posterior_predictive", group, _row_coords(posterior))
 
 
 def with_seed(posterior: Posterior, random_seed: Seed) -> Posterior:
@@ -353,7 +353,7 @@ def with_log_prior(posterior: Posterior) -> Posterior:
     names = [name for name in spec.covariates if f"beta[{name}]" in proper]
     if names:
         group["beta"] = found["beta"][..., [spec.covariates.index(name) for name in names]]
-    return _with_group(posterior, "log_prior", group, {COEFFICIENT_DIM: names} if names else {})
+    return with_group(posterior, "log_prior", group, {COEFFICIENT_DIM: names} if names else {})
 
 
 def generator(random_seed: Seed) -> np.random.Generator:
@@ -402,7 +402,7 @@ def _row_coords(posterior: Posterior) -> dict[str, Any]:
     return {"row": np.arange(len(posterior.data.y))}
 
 
-def _with_group(
+def with_group(
     posterior: Posterior, name: str, variables: Mapping[str, Floats], coords: Mapping[str, Any]
 ) -> Posterior:
     """Add a group of variables with dimensions (chain, draw) and those of ``coords``."""

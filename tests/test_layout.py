@@ -16,14 +16,15 @@ STOREYS = """
     __init__ cli demo fit calibration report
     plots plots.comparison compare
     plots.shrinkage plots.caterpillar plots.trace plots.predictive plots.variance
-    plots.sensitivity plots.layout checks predict summary
+    plots.sensitivity plots.layout checks predict summary loo
+    left_out group_likelihood
     zarr_store recipe rank estimates components default_prior sensitivity storage parquet
     engines.nuts engines.exact engines models parameterization
     simulation reference point_estimates integrated conjugate noise_free conditional marginal
     posterior joint
     page tables inputs moments propriety memory spec sufficient aggregate lazy failures statistics
     new_rows data labels roles priors design formula
-    uniformity montecarlo mixture cubature gaussian chebyshev lattice
+    uniformity montecarlo mixture cubature leave_out gaussian chebyshev lattice
     datasets options hdf5 blas parallel progress files wording errors
 """
 FLOORS = STOREYS.split()
@@ -69,7 +70,8 @@ def test_a_file_imports_only_what_stands_below_it(path):
 
 
 @pytest.mark.parametrize(
-    "name", ["chebyshev", "cubature", "gaussian", "lattice", "mixture", "montecarlo"]
+    "name",
+    ["chebyshev", "cubature", "gaussian", "lattice", "leave_out", "mixture", "montecarlo"],
 )
 def test_the_mathematics_knows_neither_frames_nor_models(name):
     used = {
