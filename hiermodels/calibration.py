@@ -364,7 +364,7 @@ def _draws(posterior: Posterior) -> dict[str, Floats]:
 
 def _log_likelihood(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) -> Floats:
     """Log likelihood of all rows given each draw of the variables; (L,)."""
-    size = len(variables["theta"])
+    size = len(variables[spec.values[0]])
     step = max(BLOCK // len(data.y), 1)
     blocks = []
     for start in range(0, size, step):

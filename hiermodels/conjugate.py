@@ -38,13 +38,17 @@ from hiermodels.spec import Spec
 class NormalGammaLaw:
     """Joint distribution of θ and σ²: ``σ² ~ IG(alpha, beta)``, ``θ | σ² ~ N(mean, σ²/kappa)``.
 
+    So θ is Student's t with ``2 alpha`` degrees of freedom.  Several values with the same σ², such
+    as coefficients, may stand side by side.
+
     Attributes
     ----------
-    mean, kappa, alpha, beta : float
+    mean, kappa : float or (r,)
+    alpha, beta : float
     """
 
-    mean: float
-    kappa: float
+    mean: Any
+    kappa: Any
     alpha: float
     beta: float
 
@@ -72,6 +76,76 @@ class NormalGammaLaw:
         """Independent draws of θ and of σ, both (size,)."""
         sigma = np.sqrt(self.beta / rng.standard_gamma(self.alpha, size))
         return self.mean + sigma / np.sqrt(self.kappa) * rng.standard_normal(size), sigma
+
+    @property
+    def scale(self) -> Any:
+        """Scale of the Student-t distribution of θ."""
+        return np.sqrt(self.beta / self.alpha / self.kappa)
+
+    @property
+    def sd(self) -> Any:
+        """Sd of θ; nan where it does not exist."""
+        variance = self.beta / (self.alpha - 1) if self.alpha > 1 else np.nan
+        return np.sqrt(variance / self.kappa)
+
+    @property
+    def sigma_mean(self) -> float:
+        """``E σ = √β Γ(α − ½)/Γ(α)``."""
+        from scipy.special import gammaln
+
+        return float(np.sqrt(self.beta) * np.exp(gammaln(self.alpha - 0.5) - gammaln(self.alpha)))
+
+    @property
+    def sigma_sd(self) -> float:
+        """Sd of σ; nan where it does not exist."""
+        variance = self.beta / (self.alpha - 1) if self.alpha > 1 else np.nan
+        return float(np.sqrt(variance - self.sigma_mean**2))
+
+    def quantile(self, probabilities: Floats) -> Floats:
+        """Quantiles of θ; (p,), or (p, r) of several values."""
+        from scipy.special import stdtrit
+
+        standard = stdtrit(2 * self.alpha, probabilities)
+        return self.mean + np.multiply.outer(standard, self.scale)
+
+    def cdf(self, values: Floats) -> Floats:
+        """Distribution function of θ at values (...,), or (..., r) of several values."""
+        from scipy.special import stdtr
+
+        return stdtr(2 * self.alpha, (values - self.mean) / self.scale)
+
+    def density(self, values: Floats) -> Floats:
+        """Density of θ, at values as for :meth:`cdf`."""
+        from scipy.special import gammaln
+
+        half = self.alpha + 0.5
+        log_top = gammaln(half) - gammaln(self.alpha) - 0.5 * np.log(2 * np.pi * self.alpha)
+        z = (values - self.mean) / self.scale
+        return np.exp(log_top - half * np.log1p(z**2 / (2 * self.alpha))) / self.scale
+
+    def sigma_quantile(self, probabilities: Floats) -> Floats:
+        """Quantiles of σ; (p,)."""
+        from scipy.special import gammainccinv
+
+        return np.sqrt(self.beta / gammainccinv(self.alpha, probabilities))
+
+    def sigma_cdf(self, values: Floats) -> Floats:
+        """Distribution function of σ."""
+        from scipy.special import gammaincc
+
+        inside = np.where(values > 0, values / np.sqrt(self.beta), 1.0)
+        with np.errstate(over="ignore", divide="ignore", under="ignore"):
+            return np.where(values > 0, gammaincc(self.alpha, inside**-2.0), 0.0)
+
+    def sigma_density(self, values: Floats) -> Floats:
+        """Density of σ."""
+        from scipy.special import gammaln
+
+        log_sigma = np.log(np.where(values > 0, values, np.inf))
+        log_density = np.log(2.0) + self.alpha * np.log(self.beta) - gammaln(self.alpha)
+        log_density = log_density - (2 * self.alpha + 1) * log_sigma
+        with np.errstate(over="ignore"):
+            return np.exp(log_density - self.beta * np.exp(-2 * log_sigma))
 
 
 @dataclass(frozen=True, repr=False)
@@ -118,44 +192,28 @@ class ConjugatePosterior(ReferencePosterior):
 
     def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
         """Means and sds of predicted values, whether they exist or not; both (r,)."""
-        mean = np.full(len(target.units), self.law.mean)
-        freedom = 2 * self.law.alpha
-        factor = freedom / (freedom - 2) if freedom > 2 else np.nan
-        return mean, np.full_like(mean, self._scale(target.outcome) * np.sqrt(factor))
+        law = self._predicted(target)
+        return law.mean, law.sd
 
     def predictive_cdf(self, target: Target, values: Floats) -> Floats:
         """Distribution functions of predicted values at values (..., r)."""
-        from scipy.special import stdtr
-
-        return stdtr(2 * self.law.alpha, (values - self.law.mean) / self._scale(target.outcome))
+        return self._predicted(target).cdf(values)
 
     def predictive_quantiles(self, target: Target, probabilities: Floats) -> Floats:
         """Quantiles of predicted values; shape (p, r)."""
-        from scipy.special import stdtrit
+        return self._predicted(target).quantile(probabilities)
 
-        standard = stdtrit(2 * self.law.alpha, probabilities)
-        found = self.law.mean + self._scale(target.outcome) * standard
-        return np.repeat(found[:, None], len(target.units), axis=1)
+    def _predicted(self, target: Target) -> NormalGammaLaw:
+        """Law of predicted values, with means and precisions (r,)."""
+        law, size = self.law, len(target.units)
+        kappa = 1 / (1 / law.kappa + float(target.outcome))
+        return NormalGammaLaw(np.full(size, law.mean), np.full(size, kappa), law.alpha, law.beta)
 
     def _means(self) -> Mapping[str, Any]:
-        return {"theta": self.law.mean, "sigma": self._sigma_mean()}
+        return {"theta": self.law.mean, "sigma": self.law.sigma_mean}
 
     def _sds(self) -> Mapping[str, Any]:
-        law = self.law
-        if law.alpha <= 1:
-            return {"theta": np.nan, "sigma": np.nan}
-        variance = law.beta / (law.alpha - 1)
-        return {
-            "theta": np.sqrt(variance / law.kappa),
-            "sigma": np.sqrt(variance - self._sigma_mean() ** 2),
-        }
-
-    def _sigma_mean(self) -> float:
-        """``E σ = √β Γ(α − ½)/Γ(α)``."""
-        from scipy.special import gammaln
-
-        law = self.law
-        return float(np.sqrt(law.beta) * np.exp(gammaln(law.alpha - 0.5) - gammaln(law.alpha)))
+        return {"theta": self.law.sd, "sigma": self.law.sigma_sd}
 
     @property
     def moments(self) -> PopulationMoments:
@@ -171,47 +229,19 @@ class ConjugatePosterior(ReferencePosterior):
         return float(total + gammaln(law.alpha) - gammaln(prior.alpha))
 
     def _quantiles(self, name: str, probabilities: Floats) -> Floats:
-        from scipy.special import gammainccinv, stdtrit
-
         law = self.law
-        if name == "sigma":
-            return np.sqrt(law.beta / gammainccinv(law.alpha, probabilities))
-        return law.mean + self._scale() * stdtrit(2 * law.alpha, probabilities)
+        return (law.sigma_quantile if name == "sigma" else law.quantile)(probabilities)
 
     def _cdf(self, name: str, values: Floats) -> Floats:
-        from scipy.special import gammaincc, stdtr
-
-        law = self.law
-        if name == "sigma":
-            inside = np.where(values > 0, values / np.sqrt(law.beta), 1.0)
-            with np.errstate(over="ignore", divide="ignore", under="ignore"):
-                return np.where(values > 0, gammaincc(law.alpha, inside**-2.0), 0.0)
-        return stdtr(2 * law.alpha, (values - law.mean) / self._scale())
+        return (self.law.sigma_cdf if name == "sigma" else self.law.cdf)(values)
 
     def _density(self, name: str, values: Floats) -> Floats:
-        from scipy.special import gammaln
-
-        law = self.law
-        if name == "sigma":
-            log_sigma = np.log(np.where(values > 0, values, np.inf))
-            log_density = np.log(2.0) + law.alpha * np.log(law.beta) - gammaln(law.alpha)
-            log_density = log_density - (2 * law.alpha + 1) * log_sigma
-            with np.errstate(over="ignore"):
-                return np.exp(log_density - law.beta * np.exp(-2 * log_sigma))
-        scale, half = self._scale(), law.alpha + 0.5
-        log_top = gammaln(half) - gammaln(law.alpha) - 0.5 * np.log(2 * np.pi * law.alpha)
-        z = (values - law.mean) / scale
-        return np.exp(log_top - half * np.log1p(z**2 / (2 * law.alpha))) / scale
-
-    def _scale(self, outcome: bool = False) -> float:
-        """Scale of the Student-t distribution of θ, or of a new outcome."""
-        variance = 1 / self.law.kappa + float(outcome)
-        return float(np.sqrt(self.law.beta / self.law.alpha * variance))
+        return (self.law.sigma_density if name == "sigma" else self.law.density)(values)
 
     def how(self) -> list[str]:
         """How it was computed, for people to read."""
         law = self.law
         return [
             f"closed form: theta ~ Student-t({2 * law.alpha:g}, {law.mean:.6g}, "
-            f"{self._scale():.6g}), sigma² ~ InverseGamma({law.alpha:g}, {law.beta:.6g})"
+            f"{law.scale:.6g}), sigma² ~ InverseGamma({law.alpha:g}, {law.beta:.6g})"
         ]

@@ -126,6 +126,12 @@ def estimate(
     if not isinstance(reference, IntegratedPosterior):
         raise SpecError("a model without groups has no estimates to compare; see .summary()")
     spec, data = reference.spec, reference.data
+    if (reference.marginal.data.level > len(spec.groups)).any():
+        raise SpecError(
+            "estimates take the coefficients without their priors, and without these the data "
+            "cannot tell them apart: there are linear combinations among the covariates, or more "
+            "coefficients than rows. See .summary() for the posterior"
+        )
     probabilities = tails(ci_prob)
     known = None if truth is None else _truth(truth, data)
     found = estimate_sds(reference.marginal, method)

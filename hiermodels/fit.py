@@ -836,7 +836,8 @@ def fit(
         Column of y.  Inferred: ``y`` or ``yi``, or the only continuous column left.
     groups : str or sequence of str, optional
         Columns of the group labels, from the outer to the inner level.  Inferred: the columns of
-        text or categories.  ``[]`` is the model of one population.
+        text or categories.  ``[]``, or a formula without groups, is the model of one population,
+        or, with covariates or known standard errors, a regression.
     se : str or False, optional
         Column of the known standard errors of y (sds, not variances).  Inferred: ``sigma``,
         ``se``, ``std_err`` or ``sei``.  Without one, the sd of the rows is unknown: ``sigma``;

@@ -58,7 +58,7 @@ def prior_log_densities(spec: Spec, variables: Mapping[str, Floats]) -> dict[str
     for name in (n for n in spec.variables if n in spec.priors and n not in spec.fixed):
         prior, values = spec.priors[name], variables[name]
         if isinstance(prior, NormalInverseGamma):
-            found["theta"] = log_normal(values, prior.m, prior.s * variables["sigma"])
+            found[name] = log_normal(values, prior.m, prior.s * variables["sigma"])
             variance = InverseGamma(prior.alpha, prior.beta)
             found["sigma"] = _log_sd_density(variance, variables["sigma"])
         elif isinstance(prior, VariancePrior):
@@ -67,8 +67,11 @@ def prior_log_densities(spec: Spec, variables: Mapping[str, Floats]) -> dict[str
             found[name] = _log_coefficient_density(prior, values)
     if spec.covariates:
         beta = zip(spec.coefficients, np.moveaxis(variables["beta"], -1, 0), strict=True)
-        columns = [_log_coefficient_density(spec.priors[name], values) for name, values in beta]
+        sigma = variables.get("sigma")
+        columns = [_log_coefficient_density(spec.priors[name], v, sigma) for name, v in beta]
         found["beta"] = np.stack(columns, axis=-1)
+    if spec.is_regression and not spec.se and "sigma" not in found and spec.residual_prior:
+        found["sigma"] = _log_sd_density(spec.residual_prior, variables["sigma"])
     return found
 
 
@@ -91,6 +94,8 @@ def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) ->
     total = np.zeros(variables[spec.intercept].shape)
     for name, values in prior_log_densities(spec, variables).items():
         total += values.sum(axis=-1) if spec.dims(name) else values
+    if spec.is_regression:
+        return total + _log_likelihood_of_regression(spec, data, variables)
     if not spec.groups:
         return total + _log_likelihood_of_one(data.y, variables["theta"], variables["sigma"])
     draws = {
@@ -108,6 +113,17 @@ def _log_likelihood_of_one(y: Floats, theta: Floats, sigma: Floats) -> Floats:
     centre += (y - centre).mean()
     squares = ((y - centre) ** 2).sum() + len(y) * (centre - theta) ** 2
     return _log_normal_sum(squares, len(y), sigma)
+
+
+def _log_likelihood_of_regression(
+    spec: Spec, data: GroupedData, variables: Mapping[str, Floats]
+) -> Floats:
+    """``Σ log N(y_i; mu + x_i'β, σ² or se_i²)`` at draws of any shape."""
+    mean = variables[spec.intercept][..., None]
+    if spec.covariates:
+        mean = mean + variables["beta"] @ data.design.matrix.T
+    sd = variables["sigma"][..., None] if data.se is None else data.se
+    return np.asarray(log_normal(data.y, mean, sd).sum(axis=-1))
 
 
 def _log_density_of_groups(
@@ -217,8 +233,11 @@ def _log_sd_density(prior: VariancePrior, sd: Floats) -> Floats:
     return prior.log_density_log_sd(np.log(sd)) - np.log(sd)
 
 
-def _log_coefficient_density(prior: Prior, values: Floats) -> Floats:
+def _log_coefficient_density(prior: Prior, values: Floats, sigma: Floats | None = None) -> Floats:
     """Log density of a mean or a coefficient; 0 under a flat prior."""
+    if isinstance(prior, NormalInverseGamma):
+        assert sigma is not None
+        return log_normal(values, prior.m, prior.s * sigma)
     assert isinstance(prior, CoefficientPrior)
     if not prior.is_proper:
         return np.zeros_like(values)

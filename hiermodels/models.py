@@ -50,10 +50,12 @@ from hiermodels.priors import (
     HalfStudentT,
     InverseGamma,
     Jeffreys,
+    NormalInverseGamma,
     Priors,
     Uniform,
     VariancePrior,
 )
+from hiermodels.regression import RegressionPosterior
 from hiermodels.roles import error_role, from_se
 from hiermodels.spec import Spec
 from hiermodels.sufficient import Standardized, standardize
@@ -205,6 +207,8 @@ def build_model(
     """
     choice = choose(parameterization, spec, data, observed)
     _require_free_names(spec, observed)
+    if spec.is_regression:
+        return _build_regression(spec, data, observed, exchangeable)
     if not spec.groups:
         return _build_population(spec, data, observed, exchangeable)
     marginal = Marginal.of(spec, standardize(data))
@@ -507,6 +511,33 @@ def _build_population(
     return model
 
 
+def _build_regression(
+    spec: Spec, data: GroupedData, observed: Observed, exchangeable: bool
+) -> pm.Model:
+    """Build a regression without groups: to the data, it is one group, whose value is mu."""
+    RegressionPosterior.of(spec, data)  # raises an error if the posterior does not exist
+    standard = standardize(as_one_group(data))
+    with pm.Model(coords=data.coords) as model:
+        if exchangeable:
+            _add_statistics(standard)
+        sds = {} if spec.se else {"sigma": _add_residual_sd(spec, standard.scale)}
+        beta = _add_coefficients(spec, standard, sds.get("sigma"))
+        mu = _add_values(spec, (), standard, sds, beta, {})
+        if observed == "rows":
+            _add_rows(spec, data, sds)
+        else:
+            _add_means(spec, standard, mu[None], sds, beta)
+    return model
+
+
+def _add_residual_sd(spec: Spec, unit: float) -> TensorVariable:
+    """Add the sd of a regression's rows; its prior may come with those of the coefficients."""
+    prior = spec.residual_prior
+    if prior is None:
+        return _add_sd(spec, "sigma", unit)
+    return _add_inverse_gamma("sigma", _in_double(prior))
+
+
 def as_one_group(data: GroupedData) -> GroupedData:
     """Return data without groups as a single group."""
     return replace(require_rows(data, "the model without groups"), labels=(np.zeros(1),))
@@ -548,23 +579,28 @@ def _add_flat(name: str, **how: Any) -> TensorVariable:
     return pm.CustomDist(name, logp=pt.zeros_like, random=_no_draws, class_name="Flat", **how)
 
 
-def _add_coefficients(spec: Spec, standard: Standardized) -> TensorVariable:
+def _add_coefficients(
+    spec: Spec, standard: Standardized, sigma: TensorVariable | None = None
+) -> TensorVariable:
     """Add β; return it in the tree's coordinates, with shape (q,)."""
     if not spec.covariates:
         return pt.zeros(0)
     basis = standard.scale * standard.basis
-    own = [spec.coefficient_prior(name).mean_and_precision() for name in spec.coefficients]
-    mean, precision = np.array(own).T
+    priors = [spec.priors[name] for name in spec.coefficients]
+    mean, sd = np.array([spec.scaled_prior(name) or (0.0, np.inf) for name in spec.coefficients]).T
+    unit: Any = 1.0
+    if any(isinstance(prior, NormalInverseGamma) for prior in priors):
+        unit = sigma
     how: dict[str, Any] = {"dims": spec.dims("beta"), "transform": UnitScale(0.0, basis)}
-    if (precision > 0).all():
-        beta = pm.Normal("beta", mean, precision**-0.5, **how)
-    elif (precision == 0).all():
+    if np.isfinite(sd).all():
+        beta = pm.Normal("beta", mean, sd * unit, **how)
+    elif np.isinf(sd).all():
         beta = _add_flat("beta", initval=np.zeros(len(mean)), **how)
     else:
         beta = pm.CustomDist(
             "beta",
             mean,
-            precision,
+            sd**-2.0 / unit**2,
             logp=_normal_or_flat,
             random=_no_draws,
             initval=np.zeros(len(mean)),
@@ -620,9 +656,12 @@ def _add_values(
         return value if spec.covariates else reported
 
     name = spec.intercept
-    mean, precision = np.array(spec.coefficient_prior(name).mean_and_precision())
-    if precision > 0:
-        value = pm.Normal(name + centre, mean + shift, precision**-0.5, transform=own_unit)
+    prior = spec.priors[name]
+    found = spec.scaled_prior(name)
+    if found:
+        mean, sd = np.array(found)
+        sd = sd * sds["sigma"] if isinstance(prior, NormalInverseGamma) else sd
+        value = pm.Normal(name + centre, mean + shift, sd, transform=own_unit)
     else:
         value = _add_flat(name + centre, initval=standard.location, transform=own_unit)
     value = report(name, value)
@@ -642,7 +681,7 @@ def _add_rows(spec: Spec, data: GroupedData, sds: Sds) -> None:
     """Add the rows: ``y_i ~ N(theta_g[i] + x_i'β, σ_i²)``."""
     model = pm.modelcontext(None)
     model.add_coord("row", np.arange(len(data.y)))
-    mean = model["theta"]
+    mean = model[spec.values[0]]
     if spec.groups:
         mean = mean[pm.Data(f"{spec.groups[-1]}_of_row", data.group, dims="row")]
     if spec.covariates:

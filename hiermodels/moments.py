@@ -8,6 +8,7 @@ here, and where there is none shows nan, the reason and the median.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -145,17 +146,28 @@ class HierarchyMoments(ExistingMoments):
 class PopulationMoments(ExistingMoments):
     """The moments of a model without groups: those of σ and of Student-t distributions.
 
-    ``E σ^m`` and ``E θ^m`` need ``2α + n > m``, with the α of the prior, or −½, and n rows.
+    ``E σ^m`` and ``E θ^m`` need ``2α + n − f > m``, with the α of the prior, or 0, n rows and f
+    flat coefficients.  Where the standard errors are known, all exist.
 
     Attributes
     ----------
     rows : int
     before : float
-        The prior's 2α.
+        What there is without rows: the prior's ``2α − f``.
     """
 
     rows: int
     before: float
+
+    @classmethod
+    def of(cls, spec: Spec, rows: int) -> PopulationMoments:
+        """Those of a model without groups, with this number of rows."""
+        if spec.se:
+            return cls(rows, math.inf)
+        prior = spec.residual_prior
+        names = (spec.intercept, *spec.coefficients)
+        flat = sum(spec.scaled_prior(name) is None for name in names)
+        return cls(rows, (2 * prior.alpha if prior else 0.0) - flat)
 
     def shortage(self, name: str, order: int) -> Shortage | None:
         """What a moment of this order lacks, whichever variable's."""
@@ -173,8 +185,7 @@ def moments_of(spec: Spec, data: GroupedData) -> ExistingMoments:
         If the posterior does not exist.
     """
     if not spec.groups:
-        prior = spec.conjugate_prior
-        return PopulationMoments(data.n_rows, 2 * prior.alpha if prior else -1.0)
+        return PopulationMoments.of(spec, data.n_rows)
     return HierarchyMoments(spec, propriety.check(spec, standardize(data)))
 
 

@@ -262,8 +262,8 @@ def row_moments(
         Draws of any shape (...,): scalars with this shape, ``theta`` (..., g), ``beta`` (..., q).
     """
     rows = require_rows(data, "what is asked for")
-    theta = variables["theta"]
-    mean = theta[..., rows.group] if spec.groups else theta[..., None]
+    value = variables[spec.values[0]]
+    mean = value[..., rows.group] if spec.groups else value[..., None]
     if spec.covariates:
         mean = mean + variables["beta"] @ rows.design.matrix.T
     return mean, variables["sigma"][..., None] if rows.se is None else rows.se
@@ -348,8 +348,8 @@ def with_log_prior(posterior: Posterior) -> Posterior:
     variables = {name: draws[name].to_numpy() for name in spec.variables if name in draws}
     found = prior_log_densities(spec, variables)
     group = {name: found[name] for name in spec.variables if name in proper}
-    if isinstance(proper.get("theta"), NormalInverseGamma):
-        group = found
+    if any(isinstance(prior, NormalInverseGamma) for prior in proper.values()):
+        group["sigma"] = found["sigma"]
     names = [name for name in spec.covariates if f"beta[{name}]" in proper]
     if names:
         group["beta"] = found["beta"][..., [spec.covariates.index(name) for name in names]]

@@ -517,7 +517,8 @@ class Normal(CoefficientPrior):
 class NormalInverseGamma(Prior):
     """The conjugate prior of one normal population, for mean and variance together.
 
-    ``θ | σ² ~ Normal(m, σ² s²)`` and ``σ² ~ InverseGamma(alpha, beta)``.
+    ``θ | σ² ~ Normal(m, σ² s²)`` and ``σ² ~ InverseGamma(alpha, beta)``.  In a regression without
+    groups the same of ``mu`` or of a coefficient, with one ``alpha`` and ``beta`` for all.
 
     Parameters
     ----------

@@ -11,6 +11,7 @@ from hiermodels.inputs import announce, prepare
 from hiermodels.integrated import IntegratedPosterior
 from hiermodels.noise_free import ReferencePosterior
 from hiermodels.priors import Priors
+from hiermodels.regression import RegressionPosterior
 from hiermodels.spec import Spec
 
 
@@ -22,7 +23,9 @@ def reference_posterior(spec: Spec, data: GroupedData) -> ReferencePosterior:
     ImproperPosteriorError
         If the posterior does not exist.
     """
-    return (IntegratedPosterior if spec.groups else ConjugatePosterior).of(spec, data)
+    if spec.groups:
+        return IntegratedPosterior.of(spec, data)
+    return (RegressionPosterior if spec.is_regression else ConjugatePosterior).of(spec, data)
 
 
 def reference(

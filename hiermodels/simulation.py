@@ -57,6 +57,8 @@ def draw_variables(
     dict of str to array
         Scalars (size,), units' values and coefficients (size, units).
     """
+    if spec.is_regression:
+        return _draw_regression(spec, size, rng)
     if not spec.groups:
         theta, sigma = NormalGammaLaw.of_prior(spec.conjugate_prior).draw(size, rng)
         return {"theta": theta, "sigma": sigma}
@@ -72,6 +74,23 @@ def draw_variables(
     if spec.covariates:
         betas = [spec.coefficient_prior(name).draw(size, rng) for name in spec.coefficients]
         drawn["beta"] = np.stack(betas, axis=1)
+    return {name: drawn[name] for name in spec.variables}
+
+
+def _draw_regression(spec: Spec, size: int, rng: np.random.Generator) -> dict[str, Floats]:
+    """Draw mu, β and σ from the priors of a regression without groups."""
+    sigma = np.ones(size)
+    if not spec.se:
+        prior = spec.residual_prior
+        assert prior is not None
+        sigma = prior.draw(size, rng)
+    found = []
+    for name in (spec.intercept, *spec.coefficients):
+        place = spec.scaled_prior(name)
+        assert place is not None
+        found.append(place[0] + place[1] * sigma * rng.standard_normal(size))
+    mu, *beta = found
+    drawn = {spec.intercept: mu, "beta": np.array(beta).T, "sigma": sigma}
     return {name: drawn[name] for name in spec.variables}
 
 

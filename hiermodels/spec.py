@@ -3,6 +3,7 @@
 Levels and names (``outer`` and ``inner`` are columns of the data)::
 
     no groups       y ~ N(theta, sigma²)                             (the conjugate model)
+                    y ~ N(mu + x'beta, sigma²)                       (regression)
     one column      y ~ N(theta[inner], sigma²)   theta ~ N(mu, tau²)
     two columns     y ~ N(theta[inner], sigma²)   theta ~ N(mu[outer], tau²)   mu ~ N(lam, kappa²)
 """
@@ -21,6 +22,7 @@ from hiermodels.priors import (
     Fixed,
     Flat,
     FlatVariance,
+    InverseGamma,
     Jeffreys,
     NormalInverseGamma,
     Prior,
@@ -73,12 +75,6 @@ class Spec:
                 f"groups: expected at most two columns, from the outer to the inner level; found "
                 f"{len(self.groups)}: {list(self.groups)}"
             )
-        if not self.groups and (self.se or self.covariates):
-            raise SpecError(
-                "a model without groups is the conjugate one, with unknown sigma and without "
-                "covariates; name the column of the groups, or leave out the covariates and say "
-                "se=False"
-            )
         for name in self.groups:
             if name in (*self.variables, *RESERVED) or "/" in name:
                 raise SpecError(
@@ -104,6 +100,11 @@ class Spec:
         return Spec, (*columns, dict(self.priors), self.se_scale)
 
     @property
+    def is_regression(self) -> bool:
+        """Whether there are no groups, but covariates or known standard errors."""
+        return not self.groups and bool(self.se or self.covariates)
+
+    @property
     def intercept(self) -> str:
         """Name of the mean at the top."""
         return self.values[-1]
@@ -127,6 +128,8 @@ class Spec:
     @property
     def values(self) -> tuple[str, ...]:
         """Names of the units' values, from the groups to the top."""
+        if self.is_regression:
+            return ("mu",)
         return ("theta", "mu", "lam")[: len(self.groups) + 1]
 
     @property
@@ -188,6 +191,26 @@ class Spec:
         assert isinstance(prior, CoefficientPrior)
         return prior
 
+    def scaled_prior(self, name: str) -> tuple[float, float] | None:
+        """Mean and sd of a mean's or a coefficient's prior, in units of σ if it says so.
+
+        None under a flat one.
+        """
+        prior = self.priors[name]
+        if isinstance(prior, NormalInverseGamma):
+            return prior.m, prior.s
+        mean, precision = self.coefficient_prior(name).mean_and_precision()
+        return (mean, precision**-0.5) if precision > 0 else None
+
+    @property
+    def residual_prior(self) -> InverseGamma | None:
+        """Prior of σ² in a regression without groups; None for ``1/σ²``."""
+        for prior in self.priors.values():
+            if isinstance(prior, NormalInverseGamma):
+                return InverseGamma(prior.alpha, prior.beta)
+        given = self.priors["sigma"]
+        return given if isinstance(given, InverseGamma) else None
+
     @property
     def conjugate_prior(self) -> NormalInverseGamma | None:
         """Prior of a model without groups; None for its flat limit."""
@@ -197,7 +220,9 @@ class Spec:
     def describe(self) -> list[str]:
         """Return the model, a line for each distribution, from the rows upwards."""
         if not self.groups:
-            return [f"{self.outcome} ~ Normal(theta, sigma)"]
+            mean = self.intercept + (" + x'beta" if self.covariates else "")
+            known = f" with known {self.se}" if self.se else ""
+            return [f"{self.outcome} ~ Normal({mean}, {self.se or 'sigma'}){known}"]
         inner = self.groups[-1]
         mean = f"theta[{inner}]" + (" + x'beta" if self.covariates else "")
         known = f" with known {self.se}" if self.se else ""
@@ -216,7 +241,7 @@ class Spec:
     def _complete(self, given: Mapping[str, Prior]) -> dict[str, Prior]:
         """Check the priors that were given and add the defaults."""
         given = dict(given)
-        if not self.groups:
+        if not self.groups and not self.is_regression:
             return _complete_one_population(given)
         if self.covariates and "beta" in given:
             every = given.pop("beta")
@@ -227,6 +252,8 @@ class Spec:
                 f"priors: this model has no parameter {unknown[0]!r}; it has "
                 f"{', '.join(self.parameters)}"
             )
+        if self.is_regression:
+            return _complete_regression(self, given)
         priors = {name: given.get(name, _default(name)) for name in self.parameters}
         for name, prior in priors.items():
             _check_kind(name, prior)
@@ -251,6 +278,33 @@ def _complete_one_population(given: Mapping[str, Prior]) -> dict[str, Prior]:
             f"priors: a model without groups takes {{'theta': NormalInverseGamma(m=…, s=…, "
             f"alpha=…, beta=…)}}, which is a prior of theta and sigma² together, or its flat limit "
             f"Flat() and Jeffreys(); found {given!r}"
+        )
+    return priors
+
+
+def _complete_regression(spec: Spec, given: Mapping[str, Prior]) -> dict[str, Prior]:
+    """Priors of a regression: those with which the posterior has a closed form."""
+    conjugate = [prior for prior in given.values() if isinstance(prior, NormalInverseGamma)]
+    names = [name for name in spec.parameters if name != "sigma" or not conjugate]
+    priors = {name: given.get(name, _default(name)) for name in names}
+    if spec.se:
+        for name, prior in priors.items():
+            _check_kind(name, prior)
+        return priors
+    laws = {(prior.alpha, prior.beta) for prior in conjugate}
+    sigma = priors.get("sigma", Jeffreys())
+    others = [prior for name, prior in priors.items() if name != "sigma"]
+    if (
+        len(laws) > 1
+        or (conjugate and "sigma" in given)
+        or not isinstance(sigma, (Jeffreys, InverseGamma))
+        or not all(isinstance(prior, (Flat, NormalInverseGamma)) for prior in others)
+    ):
+        raise SpecError(
+            f"priors: a regression without groups and with unknown sigma takes Flat() or "
+            f"NormalInverseGamma(m=…, s=…, alpha=…, beta=…) for mu and for each coefficient, with "
+            f"s in units of sigma, and with one alpha and beta, which are sigma²'s; where all are "
+            f"flat, Jeffreys() or InverseGamma(alpha=…, beta=…) for sigma; found {given!r}"
         )
     return priors
 

@@ -124,8 +124,6 @@ def test_flat_priors_have_no_marginal_likelihood():
 def test_what_a_model_without_groups_does_not_take():
     with pytest.raises(hm.SpecError, match="a model without groups takes"):
         hm.fit(frame(), outcome="y", groups=[], priors={"theta": hm.Normal(0, 1)})
-    with pytest.raises(hm.SpecError, match="model without groups is the conjugate one"):
-        hm.fit(frame().assign(se=1.0), outcome="y", groups=[], se="se")
     with pytest.raises(hm.SpecError, match="needs groups"):
         hm.fit(frame(), outcome="y", groups=[]).plot_shrinkage()
     with pytest.raises(hm.SpecError, match="no draws of groups"):

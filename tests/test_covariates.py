@@ -209,11 +209,6 @@ def test_a_formula_and_arguments_that_say_the_same_thing_twice():
         hm.fit(pupils(), FORMULA, groups="room")
 
 
-def test_a_model_without_groups_takes_no_covariates():
-    with pytest.raises(hm.SpecError, match="model without groups is the conjugate one"):
-        hm.fit(pupils(), "score ~ ses")
-
-
 def test_covariates_that_explain_everything_within_groups():
     data = pd.DataFrame(
         {"g": list("aabbccddee"), "x": np.arange(10.0), "y": np.repeat([3.0, 1, 4, 1, 5], 2)}

@@ -20,7 +20,8 @@ STOREYS = """
     left_out group_likelihood
     zarr_store recipe rank estimates components default_prior sensitivity storage parquet
     engines.nuts engines.exact engines models parameterization
-    simulation reference point_estimates integrated conjugate noise_free conditional marginal
+    simulation reference point_estimates integrated regression conjugate noise_free conditional
+    marginal
     posterior joint
     page tables inputs moments propriety memory spec sufficient aggregate lazy failures statistics
     new_rows data labels roles priors design formula

@@ -32,6 +32,7 @@ from hiermodels.posterior import (
     by_chain,
     generator,
 )
+from hiermodels.regression import RegressionPosterior
 from hiermodels.spec import Spec
 
 REMEDY = (
@@ -151,7 +152,12 @@ class _Drawn:
 
 
 def _draw_population(spec: Spec, data: GroupedData, size: int, rng: np.random.Generator) -> _Drawn:
-    """Draw from the conjugate model's closed form."""
+    """Draw from the closed form of a model without groups."""
+    if spec.is_regression:
+        regression = RegressionPosterior.of(spec, data)
+        drawn = regression.draw(size, rng)
+        how = {"draws": "independent, from the closed form"}
+        return _Drawn(drawn, {}, how)
     exact = ConjugatePosterior.of(spec, data)
     theta, sigma = exact.law.draw(size, rng)
     return _Drawn(

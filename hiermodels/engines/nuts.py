@@ -505,7 +505,7 @@ def _variables(spec: Spec, data: GroupedData, raw: xr.DataTree, seed: int) -> di
     """Draws of the specification's variables; those that were not sampled are drawn now."""
     posterior = raw["posterior"]
     variables = {name: posterior[name].to_numpy() for name in spec.variables if name in posterior}
-    if "theta" in variables:
+    if "theta" in variables or not spec.groups:
         return variables
     sds = np.stack([variables[name].ravel() for name in spec.sds], axis=1)
     marginal = Marginal.of(spec, standardize(data))
