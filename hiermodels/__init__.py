@@ -19,6 +19,8 @@ from hiermodels.errors import (
     DataWarning,
     HierModelsError,
     ImproperPosteriorError,
+    PrecisionError,
+    PrecisionWarning,
     PriorWarning,
     SpecError,
 )
@@ -77,6 +79,8 @@ __all__ = [
     "Jeffreys",
     "Normal",
     "NormalInverseGamma",
+    "PrecisionError",
+    "PrecisionWarning",
     "Prediction",
     "Prior",
     "PriorWarning",

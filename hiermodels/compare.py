@@ -81,7 +81,8 @@ SAME_STATISTICS = 1e-9  # of their spread: engines add up in different orders
 SLOPE = np.sqrt(3 / np.pi)  # of the first component's mean, at a shift by 1 sd
 SEEN = 0.9  # probability with which a bias is called seen
 WORST = 3  # quantities that a verdict names
-SHOWN: Any = {"float_format": "{:.4g}".format, "max_rows": 48}
+DIGITS = 4  # of numbers in the table
+MOST_ROWS = 48  # of it that are shown
 
 type _Columns = dict[str, Any]  # by the names of the table, each an array
 
@@ -219,11 +220,17 @@ class Comparison:
         return self.pit[name].ndim > len(SAMPLE_DIMS)
 
     def __repr__(self) -> str:
-        return "\n".join([self.verdict, *self.notes, self.table.to_string(**SHOWN)])
+        return "\n".join([self.verdict, *self.notes, self.table.to_string(**self._format)])
 
     def _repr_html_(self) -> str:
         said = "".join(f"<p>{escape(text)}</p>" for text in (self.verdict, *self.notes))
-        return f"{said}{self.table.to_html(**SHOWN)}"
+        return f"{said}{self.table.to_html(**self._format)}"
+
+    @property
+    def _format(self) -> Any:
+        """How the table is shown: with no more digits than the quadrature reached."""
+        digits = self.table.attrs.get("digits", DIGITS)
+        return {"float_format": f"{{:.{digits}g}}".format, "max_rows": MOST_ROWS}
 
 
 def compare(
@@ -301,8 +308,9 @@ def compare(
         {column: np.concatenate([part[column] for part in parts]) for column in parts[0]},
         pd.MultiIndex.from_product([labels, STATISTICS], names=["quantity", "statistic"]),
     )
+    table.attrs["digits"] = min(DIGITS, reference.digits or DIGITS)
     lacking = reference.moments.why(of_variables(map(str, draws)))
-    notes = (lacking,) if lacking else ()
+    notes = (*reference.precision, *((lacking,) if lacking else ()))
     return Comparison(table, alpha, pit, tuple(_other_evidence(tree)), notes)
 
 

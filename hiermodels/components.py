@@ -79,7 +79,8 @@ def variance_components(reference: ReferencePosterior, ci_prob: float = CI_PROB)
         *(Moment(KINDS[m], f"{name}²", n, (name,)) for m, n in squares.items() for name in names),
     ]
     lacking = reference.moments.why(shown_moments)
-    return with_header(table, spec, *notes, *([lacking] if lacking else []))
+    notes += [*reference.precision, *([lacking] if lacking else [])]
+    return with_header(table, spec, *notes, digits=reference.digits)
 
 
 def typical_se(data: GroupedData) -> float:
@@ -191,7 +192,7 @@ class Lines:
     axis : int
         Which of the variances is v.
     variances : (n, c)
-        At each point of the lattice, from the groups upwards, the residual one last.
+        Standardised, at each point of the lattice, from the groups upwards, the residual one last.
     weights : (n,)
         Share of each point in the posterior.
     x : (n,)
@@ -253,7 +254,8 @@ class Lines:
         rest = np.delete(fixed, j, axis=1).sum(axis=1)
         limit = odds * rest if j == self.axis else own / odds - rest
         sd = np.sqrt(np.maximum(limit, np.finfo(float).tiny))
-        x = self.exact.marginal.coordinate(self.axis, sd)[self.line]
+        marginal = self.exact.marginal
+        x = marginal.coordinate(self.axis, marginal.data.scale * sd)[self.line]
         below = float(self.weights @ (0.5 + sici(np.pi * (x - self.x) / self.spacing)[0] / np.pi))
         return below if j == self.axis else 1 - below
 
@@ -298,9 +300,10 @@ def _lattice_along(marginal: Marginal, axis: int, spacing: float) -> tuple[Latti
 
 
 def _variances(exact: IntegratedPosterior, points: Floats) -> Floats:
-    """Variances at points, from the groups upwards, the residual one last; (n, c)."""
-    variances = exact.marginal.sds(points) ** 2
+    """Standardised variances at points, from the groups upwards, the residual one last; (n, c)."""
+    marginal = exact.marginal
+    variances = np.exp(2 * marginal.log_sds(points))
     if not exact.spec.se:
         return variances
-    residual = np.full(len(variances), typical_se(exact.data) ** 2)
+    residual = np.full(len(variances), (typical_se(exact.data) / marginal.data.scale) ** 2)
     return np.column_stack([variances, residual])

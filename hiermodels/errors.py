@@ -24,6 +24,14 @@ class ImproperPosteriorError(HierModelsError):
     """The posterior does not exist: the data do not bound what the priors leave open."""
 
 
+class PrecisionError(SpecError):
+    """The posterior exists, but no quadrature gives it to three digits."""
+
+
+class PrecisionWarning(UserWarning):
+    """A quadrature reached fewer digits than it should."""
+
+
 class PriorWarning(UserWarning):
     """A prior that nobody chose drives the answer."""
 

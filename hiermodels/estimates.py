@@ -144,7 +144,8 @@ def estimate(
         (dim,) = spec.dims(spec.values[level])
         table = pd.DataFrame(columns, pd.Index(data.coords[dim], name=dim))
         lacking = reference.moments.why(of_variables([spec.values[level]]))
-        tables.append(with_header(table, spec, *notes, *([lacking] if lacking else [])))
+        more = [*reference.precision, *([lacking] if lacking else [])]
+        tables.append(with_header(table, spec, *notes, *more, digits=reference.digits))
     coefficients = with_header(
         _coefficient_table(reference.marginal, found, probabilities),
         spec,

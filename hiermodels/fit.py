@@ -22,7 +22,7 @@ from hiermodels.group_likelihood import require_groups_of_rows, with_group_log_l
 from hiermodels.inputs import announce, prepare
 from hiermodels.marginal import Grid
 from hiermodels.memory import MEMORY_BUDGET
-from hiermodels.noise_free import ReferencePosterior
+from hiermodels.noise_free import TOLERANCE, ReferencePosterior
 from hiermodels.posterior import (
     Posterior,
     Seed,
@@ -133,9 +133,28 @@ class Fit:
 
         return variance_components(self.reference(), ci_prob)
 
-    def reference(self) -> ReferencePosterior:
-        """Return the same posterior without Monte Carlo error, whatever the engine was."""
-        return self._reference
+    def reference(self, tol: float = TOLERANCE) -> ReferencePosterior:
+        """Return the same posterior without Monte Carlo error, whatever the engine was.
+
+        Parameters
+        ----------
+        tol : float
+            The quadrature is refined until two spacings agree to so many posterior sds.
+
+        Raises
+        ------
+        PrecisionError
+            If two spacings still differ by more than 1e-3 posterior sds.
+
+        Warns
+        -----
+        PrecisionWarning
+            If they still differ by more than ``tol``: tables then show only the digits that are
+            right.
+        """
+        if tol == TOLERANCE:
+            return self._reference
+        return reference_posterior(self.spec, self.data, tol)
 
     def draws(
         self, groups: Sequence[Any] | None = None, memory_budget: float = MEMORY_BUDGET
@@ -750,7 +769,7 @@ class Fit:
 
         return write(
             self.posterior,
-            self.reference(),
+            self.reference,
             path,
             source=None if source is None else os.fspath(source),
             title=title,

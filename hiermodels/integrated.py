@@ -11,9 +11,13 @@ is computed group by group: :mod:`hiermodels.cubature`.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,21 +27,22 @@ from hiermodels import gaussian, mixture
 from hiermodels.blas import one_blas_thread
 from hiermodels.cubature import compress
 from hiermodels.data import GroupedData
-from hiermodels.errors import SpecError
+from hiermodels.errors import PrecisionError, PrecisionWarning, SpecError
 from hiermodels.gaussian import Floats, Indices, Moments, Tree, Variances
 from hiermodels.lattice import Lattice
 from hiermodels.marginal import Marginal
 from hiermodels.moments import HierarchyMoments
-from hiermodels.noise_free import ReferencePosterior, Target
+from hiermodels.noise_free import TOLERANCE, ReferencePosterior, Target, reached
 from hiermodels.parallel import for_each
 from hiermodels.spec import Spec
 from hiermodels.sufficient import standardize
 
 SPACING = {0: 1.0, 1: 0.25, 2: 0.5, 3: 0.5}  # of the first lattice
 MANY, WIDE = 200, 0.6  # units of each level that make a density in 3 dimensions nearly normal
-TOLERANCE = 1e-9  # of means and sds of the unknown sds, in their posterior sds
-FINER = (0.7, 0.9)  # bounds of the next spacing, where a lattice misses the tolerance
+SAFELY = 0.1  # of the tolerance, for means and sds of the unknown sds
+FINER = (0.5, 0.85)  # bounds of the next spacing, where a lattice misses the tolerance
 MOST_LATTICES = 8
+MOST_POINTS = 2_000_000  # of a lattice that is laid because the one before misses the tolerance
 COARSE = 0.75  # spacing for distribution functions in three dimensions
 MOST_UNITS = 256  # whose values are held at all nodes at a time
 CLOSE = 1e-13  # of a quantile's coordinate, as a part of the lattice's extent
@@ -48,6 +53,12 @@ AGREE = 1e-10  # posterior sds, or probability, that two degrees may differ by
 PANEL = 32  # groups on whom they are compared, by each of several orders
 AT = np.array([-3.0, -1.0, 1.0, 3.0])[:, None]  # sds from the mean, likewise
 MOST_NUMBERS = 1 << 22  # of means of components that are held at a time: 32 MiB
+
+
+OWN_FILES = (  # where a warning does not point: how their names begin
+    str(Path(__file__).parent),
+    *(str(module.__file__).removesuffix(".py") for module in (contextlib, functools)),
+)
 
 
 @dataclass(frozen=True)
@@ -95,26 +106,64 @@ class IntegratedPosterior(ReferencePosterior):
 
     @classmethod
     @one_blas_thread()
-    def of(cls, spec: Spec, data: GroupedData) -> IntegratedPosterior:
+    def of(cls, spec: Spec, data: GroupedData, tol: float = TOLERANCE) -> IntegratedPosterior:
         """Integrate the posterior, with ever finer lattices until two spacings agree.
 
-        The error falls about as ``exp(−c/spacing)``, which says how fine the next is to be.
+        The error falls about as ``exp(−c/spacing)`` along each axis, which says how fine the next
+        is to be there.
+
+        Parameters
+        ----------
+        spec, data
+        tol : float
+            Posterior sds that two spacings may differ by.
 
         Raises
         ------
         ImproperPosteriorError
             If the posterior does not exist.
+        PrecisionError
+            If two spacings differ by more than 1e-3.
+
+        Warns
+        -----
+        PrecisionWarning
+            If they differ by more than ``tol``.
         """
         marginal = Marginal.of(spec, standardize(data))
         d = len(marginal.free)
-        spacing = WIDE if d == 3 and min(marginal.data.tree.sizes) >= MANY else SPACING[d]
-        for _ in range(MOST_LATTICES):
-            lattice = marginal.lattice(spacing)
-            error = sd_certificate(marginal, lattice)
-            if error <= TOLERANCE:
+        normal = d == 3 and min(marginal.data.tree.sizes) >= MANY
+        spacing = np.full(d, WIDE if normal else SPACING[d])
+        found = cls(spec, data, marginal, marginal.lattice(spacing))
+        for _ in range(MOST_LATTICES - 1):
+            if found._reached <= tol and found._errors.max(initial=0.0) <= SAFELY * tol:
                 break
-            spacing *= float(np.clip(np.log(error) / np.log(TOLERANCE), *FINER))
-        return cls(spec, data, marginal, lattice)
+            finer = _finer(found._errors, SAFELY * tol)
+            if len(found.lattice) > MOST_POINTS * finer.prod():
+                break
+            spacing = spacing * finer
+            try:
+                found = cls(spec, data, marginal, marginal.lattice(spacing))
+            except PrecisionError:  # too many points along an axis: as fine as it gets
+                break
+        _vouch(found._reached, tol)
+        return found
+
+    @cached_property
+    def _errors(self) -> Floats:
+        """Errors of the moments of the unknown sds, by axis; (d,)."""
+        return errors_by_axis(self.marginal, self.lattice)
+
+    @property
+    def _reached(self) -> float:
+        """The certificate, or where the groups are too many to look at all that of the sds."""
+        return float(self._errors.max(initial=0.0)) if self._is_much else self.certificate
+
+    @property
+    def _is_much(self) -> bool:
+        """Whether there is so much work for the groups' values that few points are tried."""
+        d = len(self.marginal.free)
+        return d > 0 and len(self.lattice) * self.marginal.data.tree.sizes[0] > MOST_WORK[d]
 
     @cached_property
     @one_blas_thread()
@@ -125,18 +174,16 @@ class IntegratedPosterior(ReferencePosterior):
         Where few points stand for the lattice, it includes what that may change.
         """
         moments = self._moments
-        worst = max(
-            sd_certificate(self.marginal, self.lattice), self._few.error if self._few else 0
-        )
+        worst = [self._errors.max(initial=0.0), self._few.error if self._few else 0.0]
         levels = zip(self.spec.values, moments.means, moments.variances, strict=True)
         betas = ("beta", moments.beta, np.diagonal(moments.beta_covariance, axis1=1, axis2=2))
         for name, mean, variance in [*levels, *([betas] if self.spec.covariates else [])]:
             sd = np.sqrt(variance)
             if self.moment_exists(name, 1):
-                worst = max(worst, float((np.abs(mean[1] - mean[0]) / sd[0]).max()))
+                worst.append((np.abs(mean[1] - mean[0]) / sd[0]).max())
             if self.moment_exists(name, 2):
-                worst = max(worst, float(np.abs(sd[1] / sd[0] - 1).max()))
-        return worst
+                worst.append(np.abs(sd[1] / sd[0] - 1).max())
+        return float(np.max(worst))
 
     @one_blas_thread()
     def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
@@ -233,8 +280,9 @@ class IntegratedPosterior(ReferencePosterior):
             return ["closed form: all sds are fixed"]
         return [
             f"quadrature: {len(self.lattice)} points in {d} dimension{'s' if d > 1 else ''}, "
-            f"spacing {self.lattice.spacing:.3g} sd",
-            f"certificate: two spacings differ by {self.certificate:.1e} posterior sd",
+            f"spacing {self.lattice.spacing.min():.3g} sd",
+            f"precision: {reached(self.certificate)} digits; two spacings differ by "
+            f"{self.certificate:.1e} posterior sd",
             *([self._few_points] if self._few else []),
         ]
 
@@ -354,7 +402,7 @@ class IntegratedPosterior(ReferencePosterior):
         """
         tree = self.marginal.data.tree
         d = len(self.marginal.free)
-        if d == 0 or len(self.lattice) * tree.sizes[0] <= MOST_WORK[d]:
+        if not self._is_much:
             return None
         panel, degrees = panel_of(tree), DEGREES[d]
         whole = self.lattice.points, self.lattice.weights
@@ -484,27 +532,54 @@ def sd_certificate(marginal: Marginal, lattice: Lattice) -> float:
     every second plane across each axis counts too, which adds π/h along it: by the square of its
     difference, as a transform that falls exponentially is at 2π/h the square of that at π/h.
     """
+    return float(errors_by_axis(marginal, lattice).max(initial=0.0))
+
+
+def _finer(errors: Floats, tol: float) -> Floats:
+    """Factors of the spacings for the next lattice, where an error falls as ``exp(−c/spacing)``."""
+    if errors.max() <= tol:  # the values need what the sds do not
+        return np.full(len(errors), FINER[1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factors = np.clip(np.log(errors) / np.log(tol), *FINER)
+    return np.where(errors > tol, factors, np.where(np.isfinite(errors), 1.0, FINER[0]))
+
+
+def _vouch(error: float, tol: float) -> None:
+    """Warn of a quadrature that missed its precision, or refuse it."""
+    if error <= tol:
+        return
+    warnings.warn(
+        f"the quadrature reached {reached(error)} digits: its finest two spacings differ by "
+        f"{error:.1e} posterior sd, more than {tol:g}. Tables show no more digits than that",
+        PrecisionWarning,
+        skip_file_prefixes=OWN_FILES,
+    )
+
+
+def errors_by_axis(marginal: Marginal, lattice: Lattice) -> Floats:
+    """What each axis adds to :func:`sd_certificate`; (d,)."""
     if not marginal.free:
-        return 0.0
-    worst = _difference(marginal, lattice, lattice.half)
+        return np.zeros(0)
+    together = _difference(marginal, lattice, lattice.half)
     if lattice.index.shape[1] == 1:
-        return worst
-    return max(worst, *(_difference(marginal, lattice, e == 0) ** 2 for e in lattice.index.T % 2))
+        return np.array([together])
+    across = [_difference(marginal, lattice, e == 0) ** 2 for e in lattice.index.T % 2]
+    return np.maximum(across, together)
 
 
 def _difference(marginal: Marginal, lattice: Lattice, part: NDArray[np.bool_]) -> float:
     """Largest difference between sums over the whole lattice and over half of its points."""
     weights = _both_weights(lattice, part)
-    worst = float(abs(2 * lattice.weights[part].sum() - 1))
+    worst = [abs(2 * lattice.weights[part].sum() - 1)]
     means, sds = _moments_of(lattice.points, weights)
-    worst = max(worst, float((np.abs(means[1] - means[0]) / sds[0]).max()))
-    worst = max(worst, float(np.abs(sds[1] / sds[0] - 1).max()))
+    worst.append((np.abs(means[1] - means[0]) / sds[0]).max())
+    worst.append(np.abs(sds[1] / sds[0] - 1).max())
     means, sds = _sd_moments(marginal, lattice, weights)
     for j in marginal.free:
         if marginal.tails.sd_moment_exists(marginal.names[j], 2):
-            worst = max(worst, float(abs(means[1, j] - means[0, j]) / sds[0, j]))
-            worst = max(worst, float(abs(sds[1, j] / sds[0, j] - 1)))
-    return worst
+            worst.append(abs(means[1, j] - means[0, j]) / sds[0, j])
+            worst.append(abs(sds[1, j] / sds[0, j] - 1))
+    return float(np.max(worst))  # nan, where a sum is none
 
 
 def _both_weights(lattice: Lattice, part: NDArray[np.bool_] | None = None) -> Floats:

@@ -26,7 +26,7 @@ type LogDensity = Callable[[Floats], Floats]
 """A function from points (n, d) to the logarithms of a density there (n,)."""
 
 DROP = 36.0  # the lattice ends where the density is exp(−36) ≈ 2e-16 of its largest value
-FLATTEST = 0.04  # least curvature that is believed: a standard deviation of 5
+FLATTEST = 0.25  # least curvature that is believed: a standard deviation of 2
 LONGEST_STEP = 4.0  # of the search for a mode
 MOST_STEPS = 400
 FARTHEST = 100.0  # from the start, where a mode is looked for
@@ -75,15 +75,15 @@ class Lattice:
         The points' integer coordinates: ``points = origin + index @ step.T``.
     log_density : (n,)
         Logarithm of the density at the points, as it was given (not normalised).
-    spacing : float
-        Distance between points, in the density's own width.
+    spacing : (d,)
+        Distance between points along each column of the frame's basis, in that column's length.
     """
 
     origin: Floats
     step: Floats
     index: Integers
     log_density: Floats
-    spacing: float
+    spacing: Floats
 
     def __len__(self) -> int:
         return len(self.log_density)
@@ -276,22 +276,24 @@ def _both_ways(width: Floats) -> tuple[Floats, Floats]:
 def flood(
     log_density: LogDensity,
     frame: Frame,
-    spacing: float,
+    spacing: float | Floats,
     log_weight: LogDensity,
 ) -> Lattice:
     """Lay a lattice over a density, outwards from its modes until nothing is left of it.
 
     Parameters
     ----------
-    spacing : float
-        Distance between points, in units of the frame's basis.
+    spacing : float or (d,)
+        Distance between points, in units of the frame's basis: one for all of its columns, or
+        one for each.
     log_weight : LogDensity
         Logarithm of a function, at least 1, whose product with the density is to be summed too:
         points are added until the product has dropped by ``DROP`` from the density's top.
     """
-    step = spacing * frame.basis
     origin = frame.modes[0]
     d = len(origin)
+    spacing = np.broadcast_to(np.asarray(spacing, dtype=float), d)
+    step = frame.basis * spacing
     shape = (BOX[d],) * d
     strides = np.array([BOX[d] ** (d - 1 - j) for j in range(d)])
     reach = np.arange(1, STRIDE[d] + 1)[:, None] * strides
@@ -352,13 +354,13 @@ def draw(
     A point of the lattice, chosen by its weight, plus noise that is triangular on ±1 step
     along each axis has the multilinear interpolant for density.  It is accepted with
     probability ``ratio / bound``, where ``ratio = p / interpolant``, at most about
-    ``(1 + h²/8)^d`` for a normal density with spacing h.  A ratio above the bound starts the
+    ``Π (1 + h_j²/8)`` for a normal density with spacings h_j.  A ratio above the bound starts the
     whole draw again with a larger one.
     """
     d = lattice.step.shape[0]
     if d == 0:
         return Draws(np.empty((size, 0)), np.repeat(lattice.log_density, size), 1.0, 1.0, 1.0)
-    bound = 1.05 * (1 + lattice.spacing**2 / 8) ** d
+    bound = 1.05 * float(np.prod(1 + lattice.spacing**2 / 8))
     largest = np.inf
     while largest > bound:
         largest, found, tried = 0.0, 0, 0

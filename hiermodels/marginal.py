@@ -28,10 +28,11 @@ from numpy.typing import NDArray
 from hiermodels import gaussian, lattice, propriety
 from hiermodels.blas import one_blas_thread
 from hiermodels.data import GroupedData
-from hiermodels.errors import SpecError
+from hiermodels.errors import PrecisionError
 from hiermodels.gaussian import Coefficients, Floats, Indices, UpperDraws, Variances
 from hiermodels.lattice import Lattice, LatticeError
 from hiermodels.posterior import by_chain
+from hiermodels.priors import LOG_2
 from hiermodels.propriety import Tails
 from hiermodels.spec import Spec
 from hiermodels.sufficient import Standardized, standardize
@@ -44,6 +45,9 @@ MOST_CLIMBS = 16  # from peaks of the scan, the highest first
 LARGEST_LOG = 600.0  # of a standardised variance and of its inverse
 NEGLIGIBLE = 1e-12  # share of the posterior
 FARTHEST = 6.4  # beyond the range in which the data speak: the logarithm of LARGEST_LOG
+BEND_STEP = 0.5  # of x, in a search for places at which the log prior density is not straight:
+STRAIGHT = 0.05  # where its second derivative is less
+MOST_BENDS = 8  # places of the scan where the prior bends beyond the range of the data
 PRIOR_PLACES = 801  # at which a prior is looked at for its maxima
 ZOOM, ZOOMS = 20, 8  # how much more closely each time, and how often
 
@@ -111,12 +115,34 @@ class Marginal:
         )
 
     @cached_property
-    def ranges(self) -> Floats:
+    def informed(self) -> Floats:
         """Log variances between which the data speak, of each sd; (c, 2)."""
         ranges = [self._range(level) for level in range(len(self.spec.spreads))]
         if not self.spec.se:
             ranges.append((np.log(self._sigma2) - 4, np.log(self._sigma2) + 4))
         return np.array(ranges)
+
+    @cached_property
+    def ranges(self) -> Floats:
+        """Log variances between which the data speak or a prior bends, of each sd; (c, 2).
+
+        A prior may end far from where the data speak, as ``InverseGamma(0.001, 0.001)`` does at
+        small variances.  In a coordinate that is compressed there its end would be a cliff.
+        """
+        bent = np.array(self._prior_bends)
+        low, high = np.fmin(self.informed, bent)[:, 0], np.fmax(self.informed, bent)[:, 1]
+        return np.stack([low, high], axis=1)
+
+    @cached_property
+    def _prior_bends(self) -> list[tuple[float, float]]:
+        """Between which x the log prior density of x is not straight, of each sd; else nan."""
+        found = [(np.nan, np.nan)] * len(self.names)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for axis in self.free:
+                bends = _bends(partial(self._log_prior_of_bent, axis))
+                if len(bends):
+                    found[axis] = (float(bends.min()), float(bends.max()))
+        return found
 
     def log_sds(self, u: Floats) -> Floats:
         """Logarithms of all standardised sds (n, c) at points u (n, d)."""
@@ -189,13 +215,19 @@ class Marginal:
         there are: it is a sum of terms ``−½ log v − ½ r²/v`` with ``v = e^x + error``.  A prior may
         be far narrower; so the grid has the places where each prior is highest among its own.
         """
-        step = SCAN_STEP[len(self.free)]
-        axes = [
-            np.union1d(np.arange(low - BEYOND, high + BEYOND, step), self._prior_peaks(axis))
-            for axis, (low, high) in zip(self.free, self.ranges[list(self.free)], strict=True)
-        ]
+        axes = [self._scan_places(axis) for axis in self.free]
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
         return grid, self.log_density(grid.reshape(-1, len(axes))).reshape(grid.shape[:-1])
+
+    def _scan_places(self, axis: int) -> Floats:
+        """Places of the scan on one axis: where the data speak, and where the prior bends."""
+        step, (low, high) = SCAN_STEP[len(self.free)], self.informed[axis]
+        first, last = self._prior_bends[axis]
+        places = np.arange(low - BEYOND, high + BEYOND, step)
+        if first < low or last > high:
+            more = np.linspace(first, last, MOST_BENDS)
+            places = np.append(places, more[(more < low - BEYOND) | (more > high + BEYOND)])
+        return np.union1d(places, self._prior_peaks(axis))
 
     @cached_property
     def frame(self) -> lattice.Frame:
@@ -219,12 +251,12 @@ class Marginal:
         functions = (self._log_prior_of_log_sd, self._log_prior_along)
         return np.concatenate([_maxima(partial(f, axis), u) for f in functions])
 
-    def lattice(self, spacing: float, order: int = 2) -> Lattice:
+    def lattice(self, spacing: float | Floats, order: int = 2) -> Lattice:
         """Lay a lattice over the posterior, wide enough for the moments of sds that exist.
 
         Parameters
         ----------
-        spacing : float
+        spacing : float or (d,)
         order : int
             The highest moment that will be taken.
         """
@@ -268,7 +300,7 @@ class Marginal:
         except LatticeError as error:
             names = [self.names[j] for j in self.free]
             priors = [f"{name} ~ {self.spec.variance_prior(name)}" for name in names]
-            raise SpecError(
+            raise PrecisionError(
                 f"the posterior of {listed(names)} cannot be integrated: {error}. The priors "
                 f"{listed(priors)} lie too far from the data, whose typical size is "
                 f"{self.data.scale:.3g}, or are too narrow; check their unit"
@@ -303,18 +335,31 @@ class Marginal:
             return np.clip(u - np.exp(low - u) + np.exp(u - high), -LARGEST_LOG, LARGEST_LOG)
 
     def _log_sd(self, axis: int, u: Floats) -> Floats:
+        """Logarithm of a standardised sd at its own u."""
+        return self._log_sd_of_bent(axis, self._bent(axis, u))
+
+    def _log_sd_of_bent(self, axis: int, x: Floats) -> Floats:
         """``x/2``, or ``log b − ½ log(1 + b² e^{−x})`` with an upper bound b."""
-        x, upper = self._bent(axis, u), self._log_upper(axis)
+        upper = self._log_upper(axis)
         return x / 2 if upper == np.inf else upper - np.logaddexp(0, 2 * upper - x) / 2
 
     def log_slope_along(self, axis: int, u: Floats) -> Floats:
         """Logarithm of the derivative of a log sd with respect to its own u."""
         low, high = self.ranges[axis]
-        slope = np.logaddexp(0, np.logaddexp(low - u, u - high)) - np.log(2)
+        slope = np.logaddexp(0, np.logaddexp(low - u, u - high))
+        return slope + self._log_slope_of_bent(axis, self._bent(axis, u))
+
+    def _log_slope_of_bent(self, axis: int, x: Floats) -> Floats:
+        """Logarithm of the derivative of a log sd with respect to its own x."""
         upper = self._log_upper(axis)
-        return (
-            slope if upper == np.inf else slope - np.logaddexp(0, self._bent(axis, u) - 2 * upper)
-        )
+        slope = np.full(np.shape(x), -LOG_2)
+        return slope if upper == np.inf else slope - np.logaddexp(0, x - 2 * upper)
+
+    def _log_prior_of_bent(self, axis: int, x: Floats) -> Floats:
+        """Log prior density of one coordinate x."""
+        log_sd = self._log_sd_of_bent(axis, x) + np.log(self.data.scale)
+        prior = self.spec.variance_prior(self.names[axis])
+        return prior.log_density_log_sd(log_sd) + self._log_slope_of_bent(axis, x)
 
 
 @dataclass(frozen=True)
@@ -435,6 +480,20 @@ class DrawsOnDemand:
     def __call__(self, groups: Indices) -> Floats:
         """Draw the values of groups (g,); shape (chains, draws, g)."""
         return by_chain(self.values.of_groups(groups), self.chains)
+
+
+def _bends(function: Callable[[Floats], Floats]) -> Floats:
+    """Where a log density has a maximum, or is neither straight nor so steep that nothing is left.
+
+    Counted from a maximum, so that the places move with the function.
+    """
+    x = np.arange(-LARGEST_LOG, LARGEST_LOG, BEND_STEP)
+    peaks = _maxima(function, x)
+    x = x + (peaks[:1] % BEND_STEP if len(peaks) else 0.0)
+    values = function(x)
+    slope = (values[2:] - values[:-2]) / (2 * BEND_STEP)
+    bend = (values[2:] - 2 * values[1:-1] + values[:-2]) / BEND_STEP**2
+    return np.append(x[1:-1][(np.abs(bend) > STRAIGHT) & (np.abs(slope) < lattice.DROP)], peaks)
 
 
 def _maxima(function: Callable[[Floats], Floats], places: Floats) -> Floats:

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from hiermodels.data import GroupedData
-from hiermodels.errors import ImproperPosteriorError, SpecError
+from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.moments import KINDS, MEAN, SD, ExistingMoments, Moment, of_new_unit, of_variables
 from hiermodels.options import names, probabilities, real_numbers
@@ -22,6 +22,8 @@ from hiermodels.spec import Spec
 from hiermodels.tables import CI_PROB, Summary, interval_label, interval_note, tails, with_header
 
 NO_ERROR = "no Monte Carlo error"
+TOLERANCE = 1e-8  # posterior sds that two spacings of a quadrature may differ by,
+LEAST_TOLERANCE, WORST = 1e-13, 1e-3  # the least that can be asked for, and the largest of all
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,26 @@ class ReferencePosterior(ABC):
     @abstractmethod
     def certificate(self) -> float:
         """Bound on the error of means and sds, in posterior sds."""
+
+    @cached_property
+    def digits(self) -> int | None:
+        """Digits of the posterior sd that the quadrature reached, where these are fewer than 8.
+
+        Tables show no more than so many significant digits.
+
+        Raises
+        ------
+        PrecisionError
+            If they are fewer than 3: then there is nothing to show.
+        """
+        return None if self.certificate <= TOLERANCE else reached(self.certificate)
+
+    @property
+    def precision(self) -> list[str]:
+        """What tables say of a quadrature that missed its precision; else nothing."""
+        if self.digits is None:
+            return []
+        return [f"{self.digits} digits: off by {self.certificate:.0e} posterior sd at the most"]
 
     @property
     @abstractmethod
@@ -196,8 +218,8 @@ class ReferencePosterior(ABC):
         }
         table = pd.DataFrame({column: flatten(values) for column, values in columns.items()})
         lacking = self.moments.why(of_variables(names))
-        notes = [NO_ERROR, interval_note(ci_prob), *([lacking] if lacking else [])]
-        return with_header(table, self.spec, *notes)
+        notes = [NO_ERROR, interval_note(ci_prob), *self.precision, *([lacking] if lacking else [])]
+        return with_header(table, self.spec, *notes, digits=self.digits)
 
     @abstractmethod
     def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
@@ -286,6 +308,24 @@ class ReferencePosterior(ABC):
         dims = {dim for variable in variables.values() for dim in variable[0]}
         coords = {**self.data.coords, **more}
         return xr.Dataset(variables, {dim: coords[dim] for dim in coords if dim in dims})
+
+
+def reached(error: float) -> int:
+    """Digits of the posterior sd that a quadrature reached, from what two spacings differ by.
+
+    Raises
+    ------
+    PrecisionError
+        If they are fewer than 3.
+    """
+    if not error <= WORST:
+        raise PrecisionError(
+            f"the posterior cannot be integrated: the finest two spacings still differ by "
+            f"{error:.1e} posterior sd, more than {WORST:g}. The priors of the sds may lie too far "
+            f"from the data, or the data leave an sd open over very many orders of magnitude: "
+            f"check units, and give the sds proper priors of the size of the data"
+        )
+    return int(np.floor(-np.log10(max(error, np.finfo(float).tiny)) + 1e-9))
 
 
 def flatten(dataset: xr.Dataset) -> pd.Series:

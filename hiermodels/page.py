@@ -204,7 +204,9 @@ def _row(frame: pd.DataFrame, place: int) -> Html:
     label = frame.index[place]
     labels = label if isinstance(label, tuple) else (label,)
     heads = [_head(str(part), "row", text=True) for part in labels]
-    return element("tr", *heads, *(_cell(frame[name].iloc[place]) for name in frame.columns))
+    digits = min(DIGITS, frame.attrs.get("digits", DIGITS))
+    cells = (_cell(frame[name].iloc[place], digits) for name in frame.columns)
+    return element("tr", *heads, *cells)
 
 
 def _head(name: str, scope: str, *, text: bool) -> Html:
@@ -220,12 +222,12 @@ def _is_text(column: pd.Series[Any]) -> bool:
     return not pd.api.types.is_numeric_dtype(column)
 
 
-def _cell(value: Any) -> Html:
+def _cell(value: Any, digits: int) -> Html:
     if isinstance(value, str):
         return element("td", value, class_="text")
     if isinstance(value, int | np.integer):
         return element("td", f"{value:,}")
-    return element("td", NO_NUMBER if np.isnan(value) else shown(float(f"{value:.{DIGITS}g}")))
+    return element("td", NO_NUMBER if np.isnan(value) else shown(float(f"{value:.{digits}g}")))
 
 
 def _scrolling(content: Html, name: str) -> Html:

@@ -96,7 +96,10 @@ def _record(
         "variable": name,
         "ci_prob": ci_prob,
         "ci_kind": "eti",
-        "notes": [NO_ERROR, interval_note(ci_prob), *([lacking] if lacking else [])],
+        "notes": [
+            *(NO_ERROR, interval_note(ci_prob), *reference.precision),
+            *([lacking] if lacking else []),
+        ],
         "certificate": reference.certificate,
         "how": reference.how(),
     }

@@ -188,7 +188,7 @@ class _Likelihood:
 
         Those not in ``free`` are fixed, or 0.
         """
-        ranges = self.marginal.ranges
+        ranges = self.marginal.informed
         axes = [
             np.exp(np.arange(ranges[j, 0], ranges[j, 1], SCAN_STEP))
             if j in free
@@ -290,7 +290,7 @@ def _determined(likelihood: _Likelihood) -> tuple[Floats, Floats]:
         that no other row has.
     middle : (d,)
     """
-    ranges, free = likelihood.marginal.ranges, list(likelihood.marginal.free)
+    ranges, free = likelihood.marginal.informed, list(likelihood.marginal.free)
     middle = np.exp(ranges.mean(axis=1))
     part = np.random.default_rng(1).uniform(0.3, 0.9, (LOOKS, len(ranges)))
     places = np.exp(ranges[:, 0] + part * np.diff(ranges, axis=1)[:, 0])

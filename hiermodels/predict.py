@@ -49,6 +49,7 @@ from hiermodels.roles import from_se
 from hiermodels.tables import CI_PROB, interval_label, tails
 
 SHOWN = 10  # rows of a prediction that is printed
+DIGITS = 4  # of its numbers
 
 
 @dataclass(frozen=True, repr=False)
@@ -301,6 +302,7 @@ class Prediction:
             ", ".join(f"{count:,} × {kind}" for kind, count in counts.items()),
             *self.notes,
             *self._lacking(self.names),
+            *self._reference().precision,
         ]
 
     def _shown(self) -> tuple[pd.DataFrame, list[str]]:
@@ -310,14 +312,19 @@ class Prediction:
 
     def __repr__(self) -> str:
         table, more = self._shown()
-        lines = [*self._header(), *table.to_string(float_format="{:.4g}".format).split("\n"), *more]
+        rows = table.to_string(float_format=self._digits).split("\n")
+        lines = [*self._header(), *rows, *more]
         return "\n  ".join(["hiermodels.Prediction (no Monte Carlo error)", *lines])
 
     def _repr_html_(self) -> str:
         table, more = self._shown()
         header = "\n".join(["hiermodels.Prediction (no Monte Carlo error)", *self._header()])
         foot = escape("".join(more))
-        return f"<pre>{escape(header)}</pre>{table.to_html(float_format='{:.4g}'.format)}{foot}"
+        return f"<pre>{escape(header)}</pre>{table.to_html(float_format=self._digits)}{foot}"
+
+    def _digits(self, value: float) -> str:
+        """Four digits of a number, or as many as the reference reached."""
+        return f"{value:.{min(DIGITS, self._reference().digits or DIGITS)}g}"
 
 
 def predict(

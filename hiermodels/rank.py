@@ -187,8 +187,10 @@ def rank_units(
         f"mean, sd{'' if threshold is None else f' and P({name} > {threshold:g})'}: {NO_ERROR}",
         interval_note(ci_prob),
         *([lacking] if lacking else []),
+        *reference.precision,
     ]
-    return Ranking(with_header(table, posterior.spec, *notes), ranks, highest_first)
+    shown = with_header(table, posterior.spec, *notes, digits=reference.digits)
+    return Ranking(shown, ranks, highest_first)
 
 
 def _count(top: float, units: int) -> int:

@@ -7,24 +7,45 @@ from typing import Any, Literal
 
 from hiermodels.conjugate import ConjugatePosterior
 from hiermodels.data import GroupedData, Missing
+from hiermodels.errors import SpecError
 from hiermodels.inputs import announce, prepare
 from hiermodels.integrated import IntegratedPosterior
-from hiermodels.noise_free import ReferencePosterior
+from hiermodels.noise_free import LEAST_TOLERANCE, TOLERANCE, WORST, ReferencePosterior
+from hiermodels.options import real_number
 from hiermodels.priors import Priors
 from hiermodels.regression import RegressionPosterior
 from hiermodels.spec import Spec
 
 
-def reference_posterior(spec: Spec, data: GroupedData) -> ReferencePosterior:
+def reference_posterior(
+    spec: Spec, data: GroupedData, tol: float = TOLERANCE
+) -> ReferencePosterior:
     """Compute the posterior of a specification: in closed form, or by quadrature.
+
+    Parameters
+    ----------
+    spec, data
+    tol : float
+        Posterior sds that two spacings of a quadrature may differ by.
 
     Raises
     ------
     ImproperPosteriorError
         If the posterior does not exist.
+    PrecisionError
+        If two spacings of the quadrature differ by more than 1e-3 posterior sds.
+
+    Warns
+    -----
+    PrecisionWarning
+        If they differ by more than ``tol``.
     """
+    if not LEAST_TOLERANCE <= real_number("tol", tol) <= WORST:
+        raise SpecError(
+            f"tol: expected posterior sds between {LEAST_TOLERANCE:g} and {WORST:g}; found {tol!r}"
+        )
     if spec.groups:
-        return IntegratedPosterior.of(spec, data)
+        return IntegratedPosterior.of(spec, data, tol)
     return (RegressionPosterior if spec.is_regression else ConjugatePosterior).of(spec, data)
 
 
@@ -39,6 +60,7 @@ def reference(
     covariates: Sequence[str] | str | None = None,
     priors: Priors = None,
     missing: Missing = "error",
+    tol: float = TOLERANCE,
 ) -> ReferencePosterior:
     """Return the posterior without Monte Carlo error, straight from a data frame.
 
@@ -46,6 +68,20 @@ def reference(
     ----------
     data, formula, outcome, groups, se, variance, covariates, priors, missing
         As in :func:`hiermodels.fit`.
+    tol : float
+        The quadrature is refined until two spacings agree to so many posterior sds.
+
+    Raises
+    ------
+    DataError, SpecError, ImproperPosteriorError
+        As in :func:`hiermodels.fit`.
+    PrecisionError
+        If two spacings still differ by more than 1e-3 posterior sds.
+
+    Warns
+    -----
+    PrecisionWarning
+        If they still differ by more than ``tol``: tables then show only the digits that are right.
 
     Examples
     --------
@@ -67,4 +103,4 @@ def reference(
         missing=missing,
     )
     announce(grouped)
-    return reference_posterior(spec, grouped)
+    return reference_posterior(spec, grouped, tol)

@@ -14,6 +14,7 @@ from hiermodels.spec import Spec
 
 CI_PROB = 0.89  # of intervals, unless another is asked for
 CI_KINDS = {"eti": "equal-tailed", "hdi": "highest-density"}
+DIGITS = 5  # of a number in a table
 MOST_ROWS = 60  # that a table shows; of a longer one
 FEW_ROWS = 20  # it shows as many
 
@@ -32,27 +33,34 @@ class Summary(pd.DataFrame):
     def _header(self) -> str:
         return "\n".join(self.attrs["header"])
 
+    def _shown(self, value: float) -> str:
+        return shown(value, self.attrs.get("digits", DIGITS))
+
     def __repr__(self) -> str:
         rows: Any = {"max_rows": MOST_ROWS, "min_rows": FEW_ROWS}
-        return f"{self._header}\n{self.to_string(float_format=shown, **rows)}"
+        return f"{self._header}\n{self.to_string(float_format=self._shown, **rows)}"
 
     def _repr_html_(self) -> str:
-        table = self.to_html(float_format=shown, max_rows=MOST_ROWS)
+        table = self.to_html(float_format=self._shown, max_rows=MOST_ROWS)
         return f"<pre>{escape(self._header)}</pre>{table}"
 
 
-def with_header(table: pd.DataFrame, spec: Spec, *notes: str) -> Summary:
-    """Put the model, its priors and notes above a table."""
+def with_header(table: pd.DataFrame, spec: Spec, *notes: str, digits: int | None = None) -> Summary:
+    """Put the model, its priors and notes above a table, of which so many digits are shown."""
     summary = Summary(table)
     priors = [f"  {name} ~ {text}" for name, text in spec.describe_priors().items()]
     summary.attrs["header"] = [*spec.describe(), *priors, *notes]
     summary.attrs["notes"] = list(notes)
+    if digits is not None:
+        summary.attrs["digits"] = min(digits, DIGITS)
     return summary
 
 
-def shown(value: float) -> str:
-    """Five digits, without an exponent where the number is whole for all that is shown."""
-    return f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.5g}"
+def shown(value: float, digits: int = DIGITS) -> str:
+    """Five digits, or fewer, without an exponent where the number is large but not huge."""
+    if 10 ** (DIGITS - 1) <= abs(value) < 1e9:
+        return f"{value if digits >= DIGITS else float(f'{value:.{digits}g}'):.0f}"
+    return f"{value:.{digits}g}"
 
 
 def interval_note(ci_prob: float, ci_kind: str = "eti") -> str:

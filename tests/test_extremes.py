@@ -100,6 +100,35 @@ def test_priors_far_from_the_data(prior, log_prior, ends):
     assert_exact(exact, Sharing(SE, Y, log_prior, ends), Y, digits)
 
 
+TWO, FOUR = ((0.3,), (1.4,)), ((0.3, -0.8), (1.4, 2.2))
+ENDS_FAR_AWAY = {
+    "half-normal": (hm.HalfNormal(1e6), log_half_normal(1e6), TWO, (-40, 0, 12, 17)),
+    "exponential": (
+        hm.Exponential(1e6),
+        lambda t: t - mp.log(10**6) - mp.exp(t) / 10**6,
+        TWO,
+        (-40, 0, 12, 19),
+    ),
+    "inverse gamma": (
+        hm.InverseGamma(0.001, 1e-9),
+        log_inverse_gamma(0.001, 1e-9),
+        FOUR,
+        (-13, -10, 0, 40),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("prior", "log_prior", "y", "ends"), ENDS_FAR_AWAY.values(), ids=ENDS_FAR_AWAY
+)
+def test_a_prior_that_ends_far_from_the_data_which_do_not_bound_tau(prior, log_prior, y, ends):
+    """The density is almost straight from the data to the prior's end, and falls off there.
+
+    In a coordinate that was compressed there the end was a cliff, which lattices missed.
+    """
+    assert_exact(reference(rows(SE, y), prior), Sharing(SE, y, log_prior, ends), y)
+
+
 def test_two_modes_far_apart():
     """Four precise groups agree to 1e-6, three others are spread by 1e3: τ is one or the other."""
     se, y = (1e-6, 118.0), ((1e-6, -2e-6, 0.5e-6, 2e-6), (900.0, -1100.0, 400.0))

