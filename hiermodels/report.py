@@ -8,7 +8,7 @@ import platform
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from hiermodels.checks import check
 from hiermodels.components import variance_components
 from hiermodels.data import GroupedRows, require_rows
 from hiermodels.default_prior import warn_of_default_prior
-from hiermodels.errors import PriorWarning
+from hiermodels.errors import HierModelsError, PriorWarning
 from hiermodels.estimates import estimate
 from hiermodels.files import replacing, target
 from hiermodels.integrated import IntegratedPosterior
@@ -74,8 +74,8 @@ class Subject:
     Attributes
     ----------
     posterior : Posterior
-    reference : ReferencePosterior
-        Of the same model and data.
+    make_reference : callable
+        Gives the reference posterior of the same model and data.
     source : str or None
         File that the data were read from.
     sensitivity : bool or None
@@ -83,9 +83,14 @@ class Subject:
     """
 
     posterior: Posterior
-    reference: ReferencePosterior
+    make_reference: Callable[[], ReferencePosterior]
     source: str | None
     sensitivity: bool | None
+
+    @property
+    def reference(self) -> ReferencePosterior:
+        """The posterior without Monte Carlo error."""
+        return self.make_reference()
 
     @property
     def levels(self) -> dict[str, str]:
@@ -106,7 +111,7 @@ class Subject:
 
 def write(
     posterior: Posterior,
-    reference: ReferencePosterior,
+    reference: Callable[[], ReferencePosterior],
     path: str | os.PathLike[str],
     *,
     source: str | None = None,
@@ -119,8 +124,8 @@ def write(
     Parameters
     ----------
     posterior : Posterior
-    reference : ReferencePosterior
-        Of the same model and data.
+    reference : callable
+        Gives the reference posterior of the same model and data.
     path, source, title, sensitivity, progress
         As in :meth:`hiermodels.Fit.report`.
     """
@@ -157,7 +162,17 @@ def _sections(subject: Subject, progress: Callable[[str], object]) -> Iterator[S
     parts["code"] = ("How to make this fit again", _code)
     for name, (title, make) in parts.items():
         progress(title)
-        yield Section(name, title, tuple(make(subject)))
+        yield Section(name, title, tuple(_part(make, subject)))
+
+
+def _part(make: Callable[..., list[Html]], *arguments: Any) -> list[Html]:
+    """Make a part of a page, or say why it cannot be made: the others stand without it."""
+    try:
+        return make(*arguments)
+    except HierModelsError as error:
+        return [_left_out(str(error).rstrip("."))]
+    except Exception as error:  # of a library, of which nothing is known
+        return [_left_out(f"{type(error).__name__}: {error}".rstrip("."))]
 
 
 def _lead(subject: Subject) -> list[Html]:
@@ -232,26 +247,36 @@ def _draws(subject: Subject) -> list[Html]:
         "engine": f"{posterior.engine}, {sizes['chain']} chains × {sizes['draw']} draws",
         "seed": "not known" if seed is None else str(seed),
         **posterior.certificate,
-        "exact tables": "made by quadrature, without draws: means and sds differ between two "
-        f"spacings by at most {subject.reference.certificate:.1e} posterior sd",
     }
-    quality = summarize(posterior, subject.hyperparameters, kind="all", round_to="none")
+    caption = "ArviZ's summary of the draws, with their Monte Carlo error"
     return [
         definitions(rows.items(), "How the posterior was computed"),
-        *_table(quality, "ArviZ's summary of the draws, with their Monte Carlo error"),
+        *_part(_how, subject),
+        *_table(
+            lambda: summarize(posterior, subject.hyperparameters, kind="all", round_to="none"),
+            caption,
+        ),
     ]
 
 
+def _how(subject: Subject) -> list[Html]:
+    """How the tables without Monte Carlo error were made."""
+    rows = [line.partition(": ") for line in subject.reference.how()]
+    return [definitions([(name, text) for name, _, text in rows], "Tables made without draws")]
+
+
 def _scalars(subject: Subject) -> list[Html]:
-    found = subject.reference.summary(subject.hyperparameters)
-    return _table(found, "Posterior of the sds, means and coefficients")
+    caption = "Posterior of the sds, means and coefficients"
+    return _table(lambda: subject.reference.summary(subject.hyperparameters), caption)
 
 
 def _variance(subject: Subject) -> list[Html]:
     from hiermodels.plots import plot_variance
 
     return [
-        *_table(variance_components(subject.reference), "Sds, variances and shares of the total"),
+        *_table(
+            lambda: variance_components(subject.reference), "Sds, variances and shares of the total"
+        ),
         _picture(
             plot_variance,
             subject.pictured,
@@ -265,18 +290,34 @@ def _variance(subject: Subject) -> list[Html]:
 def _units(subject: Subject) -> list[Html]:
     content: list[Html] = []
     for name, column in subject.levels.items():
-        found = subject.reference.summary([name])
-        notes = found.attrs["notes"]
-        found.index = pd.Index(subject.posterior.data.coords[column], name=column)
-        frame, order = _ordered(found, "median")
-        caption = f"Posterior of {name}, the value of each {column}{order}"
-        content += [_heading(name, column), table(frame, caption), _notes(notes)]
+        content += [_heading(name, column), *_part(_units_of, subject, name, column)]
     return content
+
+
+def _units_of(subject: Subject, name: str, column: str) -> list[Html]:
+    found = subject.reference.summary([name])
+    notes = found.attrs["notes"]
+    found.index = pd.Index(subject.posterior.data.coords[column], name=column)
+    frame, order = _ordered(found, "median")
+    return [table(frame, f"Posterior of {name}, the value of each {column}{order}"), _notes(notes)]
 
 
 def _shrinkage(subject: Subject) -> list[Html]:
     from hiermodels.plots import plot_shrinkage
 
+    return [
+        *_part(_estimates, subject),
+        *_pictures(
+            plot_shrinkage,
+            subject,
+            "Raw mean and posterior {centre} of each {column}, joined by a line",
+            "{name}: from the raw mean (open) to the posterior {centre} (filled), with its "
+            "interval.",
+        ),
+    ]
+
+
+def _estimates(subject: Subject) -> list[Html]:
     found = estimate(subject.reference).table
     frame, order = _ordered(found, "eb")
     column = subject.posterior.spec.groups[-1]
@@ -289,13 +330,6 @@ def _shrinkage(subject: Subject) -> list[Html]:
         ),
         table(frame, caption),
         _notes(found.attrs["notes"]),
-        *_pictures(
-            plot_shrinkage,
-            subject,
-            "Raw mean and posterior {centre} of each {column}, joined by a line",
-            "{name}: from the raw mean (open) to the posterior {centre} (filled), with its "
-            "interval.",
-        ),
     ]
 
 
@@ -310,11 +344,17 @@ def _league(subject: Subject) -> list[Html]:
         )
     ]
     for name, column in subject.levels.items():
-        found = rank_units(subject.posterior, subject.reference, name).table
-        content += _table(found, f"Ranks of the {column} values, the best expected rank first")
+        content += _table(
+            partial(_ranks, subject, name),
+            f"Ranks of the {column} values, the best expected rank first",
+        )
     alt = "Posterior {centre} and rank of each {column}, with intervals, the highest first"
     caption = "{name}: posterior {centre}s and ranks with their intervals, the highest first."
     return [*content, *_pictures(plot_caterpillar, subject, alt, caption)]
+
+
+def _ranks(subject: Subject, name: str) -> Summary:
+    return rank_units(subject.posterior, subject.reference, name).table
 
 
 def _trace(subject: Subject) -> list[Html]:
@@ -338,14 +378,16 @@ def _checks(subject: Subject) -> list[Html]:
     size = 8 * sizes["chain"] * sizes["draw"] * posterior.data.sizes[0] * CHECKED_COPIES
     if size > MEMORY_BUDGET:
         return [_left_out(f"replicates of {posterior.data.sizes[0]:,} groups do not fit in memory")]
-    found = check(posterior, random_seed=CHECK_SEED)
     return [
         element(
             "p",
             "Do the data look like data from the model? p is the probability of a larger value in "
             "replicated data; near 0 or 1 the model misfits in this respect.",
         ),
-        *_table(found, "Statistics of the data, and of data replicated from the posterior"),
+        *_table(
+            lambda: check(posterior, random_seed=CHECK_SEED),
+            "Statistics of the data, and of data replicated from the posterior",
+        ),
         _picture(
             plot_ppc,
             subject.pictured,
@@ -367,7 +409,12 @@ def _sensitivity(subject: Subject) -> list[Html]:
     found = compare_priors(subject.reference)
     return [
         listing(found.verdict.splitlines()),
-        *_table(found.table, "What moves, and how far, under other priors of the sds"),
+        *_table(lambda: found.table, "What moves, and how far, under other priors of the sds"),
+        *(
+            [listing([f"{name}: {reason}" for name, reason in found.refused.items()])]
+            if found.refused
+            else []
+        ),
         _draw(
             found.plot,
             "Posterior median and interval of each hyperparameter under each prior",
@@ -379,9 +426,9 @@ def _sensitivity(subject: Subject) -> list[Html]:
 
 def _is_wanted(subject: Subject) -> bool:
     """Whether to compare priors: as was asked, or where it is quick."""
-    reference = subject.reference
     if subject.sensitivity is not None:
         return subject.sensitivity
+    reference = subject.reference
     assert isinstance(reference, IntegratedPosterior)
     return len(reference.lattice) * sum(reference.data.sizes) <= MOST_WORK
 
@@ -431,9 +478,14 @@ def _left_out(reason: str) -> Html:
     return element("p", f"Left out: {reason}.")
 
 
-def _table(found: Summary, caption: str) -> list[Html]:
-    """A table and what it says of itself."""
-    return [table(found, caption), _notes(found.attrs["notes"])]
+def _table(make: Callable[[], Summary], caption: str) -> list[Html]:
+    """A table and what it says of itself, or why there is none."""
+
+    def made() -> list[Html]:
+        found = make()
+        return [table(found, caption), _notes(found.attrs["notes"])]
+
+    return _part(made)
 
 
 def _ordered(frame: pd.DataFrame, column: str) -> tuple[pd.DataFrame, str]:
@@ -474,6 +526,12 @@ def _picture(
 
 
 def _draw(plot: Callable[..., PlotCollection], alt: str, caption: str) -> Html:
+    """Draw a picture, or say why there is none."""
+    (content,) = _part(lambda: [_drawn(plot, alt, caption)])
+    return content
+
+
+def _drawn(plot: Callable[..., PlotCollection], alt: str, caption: str) -> Html:
     """Draw with matplotlib in its own style, dollars in labels being dollars."""
     import matplotlib.pyplot as plt
 

@@ -21,7 +21,7 @@ import pandas as pd
 import xarray as xr
 
 from hiermodels.data import GroupedData, Missing
-from hiermodels.errors import ImproperPosteriorError, SpecError
+from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
 from hiermodels.inputs import announce, prepare, stated_priors
 from hiermodels.noise_free import NO_ERROR, ReferencePosterior
 from hiermodels.priors import (
@@ -49,6 +49,9 @@ DIGITS = 2  # of a scale that is taken from the data
 ONE_SD = (0.158655253931457, 0.5, 0.841344746068543)  # Φ(−1), Φ(0), Φ(1)
 ENDS = (0.005, 0.995)  # quantiles between which distribution functions are compared,
 COMPARED = 200  # at so many values
+ALL = "(all)"  # variables: the row of an alternative that is not computed, and why it is not
+DOES_NOT_EXIST = "not computed: the posterior does not exist"
+NOT_INTEGRATED = "not computed: no quadrature gives three digits"
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,6 +69,9 @@ class Sensitivity:
         - ``kolmogorov``: largest difference of the distribution functions, for sds;
         - ``by``: ``mean`` and sd, or ``median`` and half the central 68 % interval, where under
           one of the priors the moments do not exist.
+
+        An alternative that cannot be computed has one row, ``by`` says why not in a few words,
+        and ``refused`` in many.
     shifts : Dataset
         Each scalar's shift, with its sign, along a dimension ``alternative``.
     baseline : ReferencePosterior
@@ -73,7 +79,8 @@ class Sensitivity:
     references : mapping of str to ReferencePosterior
         The posterior under each alternative.
     refused : mapping of str to str
-        Alternatives under which the posterior does not exist, and why.
+        Alternatives that are not computed, and why: the posterior does not exist, or no
+        quadrature gives it to three digits.
     """
 
     table: Summary
@@ -85,6 +92,8 @@ class Sensitivity:
     @property
     def verdict(self) -> str:
         """How far each variable moves at the most, by the priors that are changed."""
+        if not self.references:
+            return "No other prior could be compared."
         first = self.baseline.spec
         shifts = self.table["shift_max"].unstack("variable")
         changed = {
@@ -142,7 +151,7 @@ def sensitivity(
         each group-level sd in turn is given :class:`FlatVariance`, :class:`FlatSD`,
         :class:`HalfNormal` and :class:`HalfCauchy` with the sd of the outcome for their scale (all
         rows, two digits; not where that is 0), and the notorious ``InverseGamma(0.001, 0.001)``;
-        of these, those under which the posterior does not exist are left out, with a note.
+        those under which the posterior does not exist have a row that says so.
     baseline : mapping of str to Prior, or {"weak", "lecture"}, optional
         The priors that all alternatives start from and are compared with: ``priors`` of
         :func:`hiermodels.fit`.
@@ -207,8 +216,11 @@ def compare_priors(
     given = default_alternatives(spec, data) if priors is None else priors
     if not isinstance(given, Mapping):
         raise SpecError(f"priors: expected alternatives by name, in a mapping; found {given!r}")
+    if not given:
+        raise SpecError("priors: expected at least one other prior; there is none")
     references: dict[str, ReferencePosterior] = {}
     refused: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for name, changed in given.items():
         if not isinstance(changed, Mapping | str):
             raise SpecError(
@@ -225,15 +237,44 @@ def compare_priors(
         except ImproperPosteriorError as error:
             if priors is not None:
                 raise
-            refused[name] = str(error)
-    if not references:
-        raise SpecError("priors: expected at least one other prior; there is none")
-    table, shifts = _distances(baseline, references)
+            refused[name], reasons[name] = str(error), DOES_NOT_EXIST
+        except PrecisionError as error:
+            refused[name], reasons[name] = str(error), NOT_INTEGRATED
+    table, shifts = _distances(baseline, references) if references else (None, xr.Dataset())
+    everything = _with_refused(table, list(given), reasons)
     notes = [NO_ERROR, "shifts: in sds of the posterior under the priors above"]
-    if (table["by"] == "median").any():
+    if (everything["by"] == "median").any():
         notes.append("by median: under one of the priors a mean or an sd does not exist")
-    notes += [f"left out: {name}, under which the posterior does not exist" for name in refused]
-    return Sensitivity(with_header(table, spec, *notes), shifts, baseline, references, refused)
+    digits, more = _precision({"": baseline, **references})
+    shown = with_header(everything, spec, *notes, *more, digits=digits)
+    return Sensitivity(shown, shifts, baseline, references, refused)
+
+
+def _precision(references: Mapping[str, ReferencePosterior]) -> tuple[int | None, list[str]]:
+    """Digits that the worst quadrature reached, and a note of each that reached few."""
+    found = {name: one.digits for name, one in references.items() if one.digits is not None}
+    notes = [
+        f"{f'{name}: ' if name else ''}{text}"
+        for name in found
+        for text in references[name].precision
+    ]
+    return min(found.values(), default=None), notes
+
+
+def _with_refused(
+    table: pd.DataFrame | None, order: list[str], reasons: Mapping[str, str]
+) -> pd.DataFrame:
+    """Put a row for each alternative that was not computed in its place; why, in ``by``."""
+    index = pd.MultiIndex.from_product([reasons, [ALL]], names=["alternative", "variable"])
+    nothing = dict.fromkeys(("shift_max", "where", "shift_rms", "sd_ratio", "kolmogorov"), np.nan)
+    refused = pd.DataFrame({**nothing, "where": "", "by": list(reasons.values())}, index)
+    if table is None:
+        return refused
+    if not reasons:
+        return table
+    rows = {name: table.loc[[name]] for name in table.index.unique("alternative")}
+    rows |= {name: refused.loc[[name]] for name in reasons}
+    return pd.concat([rows[name] for name in order])
 
 
 def default_alternatives(spec: Spec, data: GroupedData) -> dict[str, dict[str, Prior]]:

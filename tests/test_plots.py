@@ -14,6 +14,7 @@ from scipy import stats
 import hiermodels as hm
 from hiermodels.checks import check, replicated_means
 from hiermodels.plots import plot_sensitivity
+from hiermodels.plots.sensitivity import hyperparameters
 from hiermodels.plots.shrinkage import raw_means
 from hiermodels.plots.trace import LEAST_GAP, spread_out
 
@@ -526,6 +527,31 @@ def test_hyperparameters_under_each_prior(references, backend):
         np.testing.assert_array_equal(height, [2, 1, 0])
         np.testing.assert_allclose(lines(plot, "interval", name)[0], quantiles[:, [0, 2]])
         assert location(plot, name) == pytest.approx(quantiles[0, 1])
+
+
+def test_more_hyperparameters_than_there_may_be_panels():
+    """From 38 coefficients on there was an error of the library that draws, and no picture."""
+    rng = np.random.default_rng(4)
+    names = [f"x{j}" for j in range(45)]
+    data = pd.DataFrame(rng.normal(size=(90, 45)), columns=names)
+    data["g"] = [f"g{i}" for i in np.arange(90) % 9]
+    data["y"] = rng.normal(size=90) + 3 * data["x0"]
+    normal = {"beta[x0]": hm.Normal(0, 0.1), "tau": hm.HalfNormal(1)}
+    references = {
+        name: hm.reference(data, outcome="y", groups="g", covariates=names, priors=priors)
+        for name, priors in {"flat": {}, "other": normal}.items()
+    }
+    found = hyperparameters(references, 0.89)
+    middle = found.sel(end="median")
+    moved = np.abs(middle.isel(prior=1) - middle.isel(prior=0))
+    moved /= (found.sel(end="high") - found.sel(end="low")).isel(prior=0)
+    plot = plot_sensitivity(references)
+    shown = [str(name) for name in plot.data.data_vars]
+    assert shown == [str(name) for name in found if str(name) in shown]
+    assert len(shown) == 40 < len(found) == 48
+    assert "beta[x0]" in shown
+    left_out = [float(moved[name]) for name in found if str(name) not in shown]
+    assert max(left_out) <= min(float(moved[name]) for name in shown)
 
 
 def test_shifts_from_the_baseline(references, backend):

@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 
 import hiermodels as hm
-from hiermodels import page, report
+from hiermodels import integrated, page, report
 from hiermodels.cli import main
 from hiermodels.page import element, table
 from hiermodels.recipe import command, snippet
@@ -191,7 +191,8 @@ def test_the_numbers_are_those_of_the_fit(eight, tmp_path):
     assert "FlatVariance(), on the variance tau²" in text
     assert "its default prior matters. Under FlatSD()" in text
     assert "mean of theta[A] is 11.4 in place of 14.6" in text
-    assert eight.posterior.certificate["quadrature"] in text
+    assert eight.posterior.certificate["draws"] in text
+    assert dict(line.split(": ") for line in eight.reference().how())["precision"] in text
     p = eight.check(random_seed=report.CHECK_SEED)["p"]
     assert all(f"{value:.4g}" in parsed.blocks["td"] for value in p)
     for line in eight.sensitivity().verdict.splitlines():
@@ -322,6 +323,40 @@ def test_the_page_is_whole_or_is_not_there(eight, tmp_path, monkeypatch):
             eight.report(path)
     assert path.read_text() == "before"
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_part_that_fails_is_replaced_by_its_reason(eight, tmp_path, monkeypatch):
+    """One table or picture that could not be made took the whole page down."""
+
+    def fails(*_, **__):
+        raise ZeroDivisionError("nothing to <divide>")
+
+    def no_precision(*_, **__):
+        raise hm.PrecisionError("two spacings differ.")
+
+    monkeypatch.setattr(report, "variance_components", fails)
+    monkeypatch.setattr(report, "rank_units", no_precision)
+    monkeypatch.setattr(report, "compare_priors", fails)
+    monkeypatch.setattr("hiermodels.plots.plot_shrinkage", fails)
+    parsed = write(eight, tmp_path)
+    check_structure(parsed)
+    assert parsed.sections == [*COMMON, *OF_GROUPS, "code"]
+    text = "".join(parsed.text)
+    assert text.count("Left out: ZeroDivisionError: nothing to <divide>.") == 3
+    assert text.count("Left out: two spacings differ.") == 1
+    assert len(parsed.all("img")) == 4  # variance, league, trace, checks
+
+
+def test_a_page_without_a_reference_has_what_the_draws_say(eight, tmp_path, monkeypatch):
+    monkeypatch.setattr(integrated, "SPACING", {1: 4.0})
+    monkeypatch.setattr(integrated, "MOST_LATTICES", 1)
+    parsed = write(hm.Fit(eight.posterior), tmp_path)
+    check_structure(parsed)
+    text = "".join(parsed.text)
+    assert "Left out: the posterior cannot be integrated: the finest two spacings" in text
+    assert "ArviZ's summary of the draws" in text
+    assert "Statistics of the data, and of data replicated from the posterior" in text
+    assert "hiermodels fit" in text
 
 
 def test_the_command_line(schools, tmp_path, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 import numpy as np
@@ -11,6 +12,8 @@ from published import SCHOOLS_FLAT_SD, SCHOOLS_FLAT_VARIANCE
 from scipy import integrate, stats
 
 import hiermodels as hm
+from hiermodels.noise_free import ReferencePosterior
+from hiermodels.reference import reference_posterior
 
 
 def frame(y, sigma):
@@ -113,7 +116,10 @@ def test_a_posterior_that_does_not_exist_is_left_out_or_refused(schools):
     three = schools.head(3)
     moved = hm.sensitivity(three, baseline={"tau": hm.FlatSD()})
     assert list(moved.refused) == ["tau ~ FlatVariance()"]
-    assert "left out: tau ~ FlatVariance(), under which the posterior does not exist" in repr(moved)
+    assert moved.table.loc["tau ~ FlatVariance()", "by"].to_dict() == {
+        "(all)": "not computed: the posterior does not exist"
+    }
+    assert "Another prior of tau moves" in moved.verdict
     with pytest.raises(hm.ImproperPosteriorError):
         hm.sensitivity(
             three,
@@ -284,3 +290,61 @@ def test_sets_of_priors_have_names(schools):
     back = hm.sensitivity(schools, baseline="weak", priors={"lecture": "lecture"})
     assert back.references["lecture"].spec.priors["tau"] == hm.FlatVariance()
     assert back.baseline.spec == moved.references["weak"].spec
+
+
+def test_the_notorious_alternative_is_computed_for_few_classrooms():
+    """It was refused, or took minutes, with 6 to 10 schools of 2 or 3 classrooms."""
+    pupils = hm.datasets.simulate_classrooms(8, classrooms=(2, 3), pupils=(5, 10), random_seed=2)
+    prior = hm.InverseGamma(0.001, 0.001)
+    roles = {"outcome": "score", "groups": ["school", "classroom"]}
+    moved = hm.sensitivity(pupils, **roles, priors={"notorious": {"kappa": prior}})
+    (other,) = moved.references.values()
+    assert other.certificate < 1e-8
+    assert len(other.lattice) < 200_000
+    assert moved.table.loc[("notorious", "kappa"), "shift_max"] > 0.1
+
+
+@pytest.fixture
+def without_half_cauchy(monkeypatch):
+    """Make the posterior under a half-Cauchy prior one that cannot be integrated."""
+
+    def reference(spec, data):
+        if any(isinstance(prior, hm.HalfCauchy) for prior in spec.priors.values()):
+            raise hm.PrecisionError("two spacings differ")
+        return reference_posterior(spec, data)
+
+    monkeypatch.setattr(sys.modules["hiermodels.sensitivity"], "reference_posterior", reference)
+
+
+def test_an_alternative_that_cannot_be_computed_is_a_row_with_its_reason(
+    schools, without_half_cauchy
+):
+    fit = hm.fit(schools, random_seed=1, draws=100)
+    for moved in (
+        fit.sensitivity(),
+        fit.sensitivity({"half-Cauchy": {"tau": hm.HalfCauchy(5)}, "sd": {"tau": hm.FlatSD()}}),
+    ):
+        (name,) = moved.refused
+        assert "HalfCauchy" in name or name == "half-Cauchy"
+        row = moved.table.loc[(name, "(all)")]
+        assert row["by"] == "not computed: no quadrature gives three digits"
+        assert np.isnan(row["shift_max"])
+        assert moved.refused[name] == "two spacings differ"
+        assert name not in moved.references
+        assert list(moved.table.index.unique("alternative")).index(name) < len(moved.references)
+        assert moved.verdict.startswith("Another prior of tau moves, by so many posterior sds: mu")
+        assert len(moved.plot().data["prior"]) == 1 + len(moved.references)
+    nothing = fit.sensitivity({"half-Cauchy": {"tau": hm.HalfCauchy(5)}})
+    assert list(nothing.table["by"]) == ["not computed: no quadrature gives three digits"]
+    assert "No other prior could be compared." in repr(nothing)
+
+
+def test_an_alternative_with_fewer_digits_says_how_many(schools, monkeypatch):
+    digits = property(lambda self: 3 if self.spec.priors["tau"] == hm.FlatSD() else None)
+    monkeypatch.setattr(ReferencePosterior, "digits", digits)
+    moved = hm.sensitivity(
+        schools, priors={"sd": {"tau": hm.FlatSD()}, "half": {"tau": hm.HalfNormal(5)}}
+    )
+    assert "\nsd: 3 digits: off by" in repr(moved)
+    assert "half: " not in repr(moved)
+    assert moved.table.attrs["digits"] == 3

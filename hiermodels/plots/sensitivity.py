@@ -8,6 +8,7 @@ from typing import Any
 import arviz_plots as azp
 import numpy as np
 import xarray as xr
+from arviz_base import rcParams
 from arviz_base.labels import BaseLabeller
 from arviz_plots import PlotCollection
 from numpy.typing import NDArray
@@ -34,11 +35,12 @@ def plot_sensitivity(
 ) -> PlotCollection:
     """Show what a change of the priors does to the posterior.
 
-    Without a level: a panel for each hyperparameter (the intercept, the sds, the coefficients),
-    with the posterior median and an equal-tailed interval under each prior, and the baseline's
-    median (dashed).  With a level: how far the posterior mean of each unit moves from the
-    baseline's, in posterior sds of the baseline, for each other prior; units in the order of their
-    baseline means, the highest first.  There is no Monte Carlo error.
+    Without a level: a panel for each hyperparameter (the intercept, the sds, the coefficients; of
+    more than 40, which is ``plot.max_subplots`` of ArviZ's ``rcParams``, those whose median moves
+    furthest), with the posterior median and an equal-tailed interval under each prior, and the
+    baseline's median (dashed).  With a level: how far the posterior mean of each unit moves
+    from the baseline's, in posterior sds of the baseline, for each other prior; units in the order
+    of their baseline means, the highest first.  There is no Monte Carlo error.
 
     Parameters
     ----------
@@ -112,7 +114,7 @@ def _plot_hyperparameters(
 ) -> PlotCollection:
     """A panel for each hyperparameter, a row for each prior."""
     visuals = layout.split(visuals, LAYERS)
-    found = hyperparameters(references, ci_prob)
+    found = most_moved(hyperparameters(references, ci_prob))
     middle, names = found.sel(end="median"), found["prior"].values.astype(str)
     options = layout.wrapped(backend, pc_kwargs, len(found), sharey=True)
     plot = PlotCollection.wrap(middle, cols=["__variable__"], backend=backend, **options)
@@ -153,6 +155,22 @@ def hyperparameters(references: Mapping[str, ReferencePosterior], ci_prob: float
     return xr.Dataset(
         {label: (("prior", "end"), values[:, :, i]) for i, label in enumerate(labels)}, coords
     )
+
+
+def most_moved(found: xr.Dataset) -> xr.Dataset:
+    """The hyperparameters whose median moves furthest, in lengths of the baseline's interval."""
+    most = rcParams["plot.max_subplots"]
+    if most is None or len(found) <= most:
+        return found
+    furthest = sorted(found, key=lambda name: -_moved(found[name]))
+    kept = set(furthest[:most])
+    return found[[name for name in found if name in kept]]
+
+
+def _moved(ends: xr.DataArray) -> float:
+    """How far a median moves at the most, in lengths of the first prior's interval."""
+    low, middle, high = (ends.sel(end=end).to_numpy() for end in ("low", "median", "high"))
+    return float(np.abs(middle - middle[0]).max() / (high[0] - low[0]))
 
 
 def _plot_shifts(
