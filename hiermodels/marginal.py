@@ -263,7 +263,7 @@ class Marginal:
         if not self.free:
             point = np.empty((1, 0))
             none = np.empty((1, 0), dtype=np.int64)
-            return Lattice(point[0], np.empty((0, 0)), none, self.log_density(point), spacing)
+            return Lattice(point[0], np.empty((0, 0)), none, self.log_density(point), np.empty(0))
         free, orders = list(self.free), range(order, 0, -2)
         power = np.array(
             [
