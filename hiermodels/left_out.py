@@ -190,7 +190,7 @@ def _rules(reference: IntegratedPosterior) -> Iterator[Rule]:
     """
     lattice = reference.lattice
     coarse = COARSE[lattice.index.shape[1]]
-    if lattice.spacing < FINER * coarse:
+    if (lattice.spacing < FINER * coarse).all():
         yield Rule.of(reference.marginal.lattice(coarse), DROP)
     yield Rule.of(lattice, DROP)
     yield Rule.of(lattice)
