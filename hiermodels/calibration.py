@@ -26,13 +26,16 @@ import pandas as pd
 import xarray as xr
 
 from hiermodels import uniformity
+from hiermodels.arguments import checked
 from hiermodels.data import GroupedData, GroupedRows, Missing, require_rows
+from hiermodels.design import is_number
 from hiermodels.engines import Refit, get_refitter, integer_seed
 from hiermodels.errors import DataError, SpecError
 from hiermodels.files import target
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.inputs import announce, prepare
 from hiermodels.joint import log_normal
+from hiermodels.options import count
 from hiermodels.posterior import (
     SAMPLE_DIMS,
     Posterior,
@@ -189,6 +192,7 @@ class Calibration:
         return f"<p>{escape(self.verdict)}</p>{self.table.to_html(**SHOWN)}"
 
 
+@checked
 def calibrate(
     data: Any,
     formula: str | None = None,
@@ -305,11 +309,8 @@ def calibrate(
 
 
 def _check(simulations: Any, alpha: float) -> None:
-    if not (isinstance(simulations, int | np.integer) and simulations >= FEWEST):
-        raise SpecError(
-            f"simulations: expected an integer of at least {FEWEST}; found {simulations!r}"
-        )
-    if not 0 < alpha < 1:
+    count("simulations", simulations, FEWEST)
+    if not (is_number(alpha) and 0 < alpha < 1):
         raise SpecError(f"alpha: expected a number between 0 and 1; found {alpha!r}")
 
 

@@ -31,6 +31,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hiermodels import uniformity
+from hiermodels.arguments import checked
 from hiermodels.data import GroupedData
 from hiermodels.design import is_number
 from hiermodels.errors import SpecError
@@ -233,6 +234,7 @@ class Comparison:
         return {"float_format": f"{{:.{digits}g}}".format, "max_rows": MOST_ROWS}
 
 
+@checked
 def compare(
     mcmc: FitLike | xr.DataTree,
     exact: FitLike | ReferencePosterior,

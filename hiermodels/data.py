@@ -417,6 +417,11 @@ class Frame:
     """
 
     def __init__(self, data: Any, remedy: str = f"{LEAVE_OUT} with missing='drop'") -> None:
+        self._repeated: set[Any] = set()
+        if isinstance(data, pd.DataFrame) and not data.columns.is_unique:
+            repeated = data.columns.duplicated(keep=False)
+            self._repeated = set(data.columns[repeated])
+            data = data.loc[:, ~repeated]
         try:
             frame = nw.from_native(data, eager_only=True)
         except Exception as error:  # narwhals raises many kinds
@@ -440,7 +445,9 @@ class Frame:
         return list(self._frame.columns)
 
     def require(self, name: str) -> None:
-        """Refuse a name that is no column."""
+        """Refuse a name that is no column, or of more than one."""
+        if name in self._repeated:
+            raise DataError(f"there is more than one column {name!r}; rename or leave out one")
         if name not in self.columns:
             raise DataError(f"there is no column {name!r}; the data have {listed(self.columns)}")
 
@@ -450,6 +457,7 @@ class Frame:
         kept._frame = self._frame.filter(keep.tolist())
         kept.index = self.index[keep]
         kept._remedy = self._remedy
+        kept._repeated = self._repeated
         return kept
 
     def select(self, columns: Sequence[str]) -> pd.DataFrame:

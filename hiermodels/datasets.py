@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hiermodels.arguments import checked
 from hiermodels.errors import SpecError
+from hiermodels.wording import LARGEST
 
 SDS = ("kappa", "tau", "sigma")
+LARGEST_SIZE = 1_000_000_000  # of groups or rows
 
 
 def load_baseball() -> pd.DataFrame:
@@ -247,6 +251,7 @@ def load_dyestuff() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["batch", "yield_"])
 
 
+@checked
 def simulate_classrooms(
     n_schools: int | tuple[int, int] = 20,
     classrooms: int | tuple[int, int] = 4,
@@ -328,9 +333,12 @@ def simulate_classrooms(
     return frame
 
 
-def _check_parameters(parameters: Mapping[str, float | None]) -> None:
+def _check_parameters(parameters: Mapping[str, Any]) -> None:
     for name, value in parameters.items():
-        if value is not None and not (np.isfinite(value) and (value >= 0 or name not in SDS)):
+        low = 0.0 if name in SDS else -LARGEST
+        if value is not None and not (
+            isinstance(value, int | float | np.number) and low <= value <= LARGEST
+        ):
             least = " of 0 or more" if name in SDS else ""
             raise SpecError(f"{name}: expected a finite number{least}; found {value!r}")
 
@@ -341,7 +349,7 @@ def _sizes(
     """Draw sizes, uniformly between the lowest and the highest."""
     low, high = given if isinstance(given, tuple) and len(given) == 2 else (given, given)
     whole = all(isinstance(size, int | np.integer) for size in (low, high))
-    if not whole or not 1 <= low <= high:
+    if not whole or not 1 <= low <= high <= LARGEST_SIZE:
         raise SpecError(
             f"{name}: expected a positive whole number, or the lowest and the highest of them as "
             f"(low, high); found {given!r}"

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from hiermodels import memory
+from hiermodels.arguments import checked, checked_methods
 from hiermodels.data import GroupedData, Missing, require_rows
 from hiermodels.default_prior import warn_of_default_prior
 from hiermodels.engines import get_engine
@@ -23,6 +24,7 @@ from hiermodels.inputs import announce, prepare
 from hiermodels.marginal import Grid
 from hiermodels.memory import MEMORY_BUDGET
 from hiermodels.noise_free import TOLERANCE, ReferencePosterior
+from hiermodels.options import count
 from hiermodels.posterior import (
     Posterior,
     Seed,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from hiermodels.tables import Summary
 
 
+@checked_methods
 @dataclass(frozen=True)
 class Fit:
     """A posterior, and what can be done with it.
@@ -400,7 +403,7 @@ class Fit:
             If a prior is improper: there is nothing to draw from.  If the draws would take more
             than the budget.
         """
-        _require_count("draws", draws)
+        count("draws", draws)
         require_rows(self.data, "a prior predictive")
         _require_memory(self.spec, self.data, ["prior_predictive"], draws, memory_budget)
         rng = np.random.default_rng(named_seed(random_seed, "prior_predictive"))
@@ -654,7 +657,7 @@ class Fit:
         """
         from hiermodels.parquet import write_parquet
 
-        _require_count("row_group_size", row_group_size)
+        count("row_group_size", row_group_size)
         return write_parquet(
             self.posterior,
             self.reference(),
@@ -809,6 +812,7 @@ class Fit:
         return f"<b>hiermodels.Fit</b><table>{''.join(rows)}</table>"
 
 
+@checked
 def fit(
     data: Any,
     formula: str | None = None,
@@ -940,8 +944,8 @@ def fit(
     >>> round(float(fit.reference().mean["theta"].sel(school="A")), 2)
     11.4
     """
-    _require_count("draws", draws)
-    _require_count("chains", chains)
+    count("draws", draws)
+    count("chains", chains)
     sample = get_engine(engine)
     spec, grouped = prepare(
         data,
@@ -954,10 +958,6 @@ def fit(
         priors=priors,
         missing=missing,
     )
-    if not isinstance(prior, bool | np.bool_):
-        raise SpecError(
-            f"prior: expected True or False; found {prior!r}. Priors are given by priors"
-        )
     if prior:
         require_proper(spec, "prior=True")
     conditional = _is_conditional(log_likelihood)
@@ -1005,6 +1005,7 @@ def fit(
     return Fit(posterior)
 
 
+@checked
 def load(path: str | os.PathLike[str]) -> Fit:
     """Read a fit that :meth:`Fit.to_netcdf` has saved.
 
@@ -1042,6 +1043,7 @@ def load(path: str | os.PathLike[str]) -> Fit:
     return Fit(load_posterior(path))
 
 
+@checked
 def load_statistics(path: str | os.PathLike[str]) -> SufficientStatistics:
     """Read statistics that :meth:`SufficientStatistics.to_netcdf` has saved.
 
@@ -1095,9 +1097,3 @@ def _is_conditional(log_likelihood: Any) -> bool:
             f"False; found {log_likelihood!r}"
         )
     return log_likelihood in (True, "conditional")
-
-
-def _require_count(name: str, count: Any) -> None:
-    is_count = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
-    if not (is_count and count > 0):
-        raise SpecError(f"{name}: expected a positive integer; found {count!r}")

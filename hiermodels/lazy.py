@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn
 
 import narwhals as nw
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from hiermodels.data import LEAVE_OUT, Frame, Missing, nest, require_missing
@@ -41,6 +42,8 @@ CATEGORIES = (nw.Categorical, nw.Enum)
 
 def as_lazy(data: Any) -> nw.LazyFrame[Any] | None:
     """The data as narwhals' lazy frame, if they are lazy: polars, DuckDB, Dask, Ibis, PySpark."""
+    if isinstance(data, pd.DataFrame):  # whose names of columns may be repeated
+        return None
     frame = nw.from_native(data, pass_through=True)
     return frame if isinstance(frame, nw.LazyFrame) else None
 

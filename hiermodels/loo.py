@@ -72,7 +72,11 @@ def leave_one_out(reference: ReferencePosterior, unit: str = "row") -> ExactLOO:
     units = _units(reference.spec, reference.data, unit)
     if isinstance(reference, ConjugatePosterior):
         return _result(reference.data, units, _conjugate(reference))
-    assert isinstance(reference, IntegratedPosterior)
+    if not isinstance(reference, IntegratedPosterior):
+        raise SpecError(
+            "loo: a regression without groups has none yet; name the column of the groups, or "
+            "leave out the covariates"
+        )
     return _result(reference.data, units, leave_out_by_quadrature(reference, units))
 
 
@@ -108,7 +112,7 @@ def _conjugate(reference: ConjugatePosterior) -> Found:
     kappa, away = law.kappa - 1, y - law.mean
     with np.errstate(all="ignore"):
         beta = law.beta - 0.5 * law.kappa / kappa * away**2
-        rest = NormalGammaLaw(law.mean - away / kappa, kappa, law.alpha - 0.5, beta)  # type: ignore[arg-type]
+        rest = NormalGammaLaw(law.mean - away / kappa, kappa, law.alpha - 0.5, beta)
     left_out = _log_predictive(rest, y)
     for i in np.flatnonzero(~(beta > 1e-3 * law.beta)):
         others = np.delete(y, i)

@@ -33,6 +33,7 @@ from pymc.distributions.transforms import log
 from pymc.logprob.transforms import Transform
 from pytensor.tensor.variable import TensorVariable
 
+from hiermodels.arguments import checked
 from hiermodels.conjugate import ConjugatePosterior
 from hiermodels.data import COEFFICIENT_DIM, GroupedData, Missing, require_rows
 from hiermodels.errors import SpecError
@@ -152,6 +153,7 @@ class UnitScale(Transform):  # type: ignore[misc]
         return pt.full_like(value, np.log(self.matrix))
 
 
+@checked
 def build_model(
     spec: Spec,
     data: GroupedData,
@@ -246,6 +248,7 @@ def outcome_statistics(standard: Standardized) -> dict[str, Floats]:
     return {"_means": standard.group_means, "_rows": tree.mean, "_scatter": tree.scatter}
 
 
+@checked
 def normal_inverse_gamma(
     data: Any,
     *,
@@ -286,6 +289,7 @@ def normal_inverse_gamma(
     return build_model(spec, grouped, observed=observed)
 
 
+@checked
 def two_level(
     data: Any,
     formula: str | None = None,
@@ -349,6 +353,7 @@ def two_level(
     return build_model(spec, grouped, parameterization, observed)
 
 
+@checked
 def three_level(
     data: Any,
     formula: str | None = None,

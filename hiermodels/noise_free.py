@@ -13,11 +13,12 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from hiermodels.arguments import checked
 from hiermodels.data import GroupedData
 from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.moments import KINDS, MEAN, SD, ExistingMoments, Moment, of_new_unit, of_variables
-from hiermodels.options import names, probabilities, real_numbers
+from hiermodels.options import count, names, probabilities, real_numbers
 from hiermodels.spec import Spec
 from hiermodels.tables import CI_PROB, Summary, interval_label, interval_note, tails, with_header
 
@@ -111,6 +112,8 @@ class ReferencePosterior(ABC):
 
     def moment_exists(self, name: str, order: int) -> bool:
         """Whether a variable has a posterior moment of this order."""
+        self._names(name)
+        count("order", order)
         return self.moments.exist([name], order)
 
     @property
@@ -132,6 +135,7 @@ class ReferencePosterior(ABC):
             )
         return self._log_evidence()
 
+    @checked
     def quantile(self, q: ArrayLike, var_names: Sequence[str] | str | None = None) -> xr.Dataset:
         """Posterior quantiles, along a dimension ``quantile``.
 
@@ -149,6 +153,7 @@ class ReferencePosterior(ABC):
             variables[name] = (dims, self._quantiles(name, points))
         return self._with_coords(variables, quantile=points)
 
+    @checked
     def cdf(self, var_name: str, values: ArrayLike) -> Floats:
         """Posterior distribution function of a variable.
 
@@ -169,11 +174,13 @@ class ReferencePosterior(ABC):
         found = self._cdf(name, points).clip(0.0, 1.0)  # sums swing around 1 in the last digits
         return np.where(points == np.inf, 1.0, found)
 
+    @checked
     def density(self, var_name: str, values: ArrayLike) -> Floats:
         """Posterior density of a variable; arguments and shapes as for :meth:`cdf`."""
         (name,) = self._names([var_name])
         return self._density(name, self._points(name, values))
 
+    @checked
     def summary(
         self, var_names: Sequence[str] | str | None = None, ci_prob: float = CI_PROB
     ) -> Summary:

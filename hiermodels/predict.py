@@ -30,6 +30,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from hiermodels import memory
+from hiermodels.arguments import checked_methods
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.memory import MEMORY_BUDGET
@@ -52,6 +53,7 @@ SHOWN = 10  # rows of a prediction that is printed
 DIGITS = 4  # of its numbers
 
 
+@checked_methods
 @dataclass(frozen=True, repr=False)
 class Prediction:
     """Predictions of rows: of their means ``theta + x'beta``, and of their outcomes.

@@ -20,6 +20,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from hiermodels.arguments import checked_methods
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import Floats
 from hiermodels.labels import nearly, places_of
@@ -44,6 +45,7 @@ BLOCK = 1 << 18  # values that are sorted, or summarised, at a time
 MOST_PAIRED = 500  # units of a matrix of pairs
 
 
+@checked_methods
 @dataclass(frozen=True, repr=False)
 class Ranking:
     """Posterior of the ranks of all units of a level; rank 1 is the best.
@@ -105,6 +107,8 @@ class Ranking:
             if isinstance(units, str)
             else list(self.table.index if units is None else units)
         )
+        if not asked:
+            raise SpecError(f"units: expected labels of {self._dim}; found none")
         if len(asked) > MOST_PAIRED:
             raise SpecError(
                 f"units: a matrix of pairs takes at most {MOST_PAIRED} units; there are "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from hiermodels.arguments import checked
 from hiermodels.conjugate import ConjugatePosterior
 from hiermodels.data import GroupedData, Missing
 from hiermodels.errors import SpecError
@@ -49,6 +50,7 @@ def reference_posterior(
     return (RegressionPosterior if spec.is_regression else ConjugatePosterior).of(spec, data)
 
 
+@checked
 def reference(
     data: Any,
     formula: str | None = None,

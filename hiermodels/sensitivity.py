@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from hiermodels.arguments import checked
 from hiermodels.data import GroupedData, Missing
 from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
 from hiermodels.inputs import announce, prepare, stated_priors
@@ -126,6 +127,7 @@ class Sensitivity:
         return f"{self.table._repr_html_()}<pre>{escape(self.verdict)}</pre>"
 
 
+@checked
 def sensitivity(
     data: Any,
     formula: str | None = None,

@@ -17,6 +17,7 @@ from typing import Any
 
 from hiermodels.data import COEFFICIENT_DIM
 from hiermodels.errors import SpecError
+from hiermodels.options import mapping, one_of
 from hiermodels.priors import (
     CoefficientPrior,
     Fixed,
@@ -29,6 +30,7 @@ from hiermodels.priors import (
     VariancePrior,
 )
 from hiermodels.roles import Scale, error_role
+from hiermodels.wording import short
 
 MOST_LEVELS = 2
 # Dimensions that are there already.
@@ -70,6 +72,7 @@ class Spec:
     se_scale: Scale = "sd"
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         if len(self.groups) > MOST_LEVELS:
             raise SpecError(
                 f"groups: expected at most two columns, from the outer to the inner level; found "
@@ -93,6 +96,19 @@ class Spec:
                     f"{column.replace('/', '_') + '_column'!r}"
                 )
         object.__setattr__(self, "priors", MappingProxyType(self._complete(self.priors)))
+
+    def _check_kinds(self) -> None:
+        """Refuse what are no names of columns, and no mapping of priors."""
+        for role in ("outcome", "se"):
+            name = getattr(self, role)
+            if not (isinstance(name, str) or (name is None and role == "se")):
+                raise SpecError(f"{role}: expected the name of a column; found {short(name)}")
+        for role in ("groups", "covariates"):
+            names = getattr(self, role)
+            if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+                raise SpecError(f"{role}: expected a tuple of names; found {short(names)}")
+        mapping("priors", self.priors, "{'tau': HalfNormal(sd=5)}")
+        one_of("se_scale", self.se_scale, ("sd", "variance"))
 
     def __reduce__(self) -> tuple[type[Spec], tuple[Any, ...]]:
         """Copies and other processes make it anew: Python does not copy read-only mappings."""

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hiermodels.arguments import checked
 from hiermodels.data import (
     GroupedData,
     Missing,
@@ -121,6 +122,7 @@ class SufficientStatistics(GroupedData):
             )
 
     @classmethod
+    @checked
     def of(
         cls,
         data: Any,

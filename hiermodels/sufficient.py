@@ -20,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiermodels.data import GroupedData, GroupedRows, require_rows
+from hiermodels.errors import DataError
 from hiermodels.gaussian import Floats, Indices, Residuals, Tree, starts, sum_by
 from hiermodels.statistics import SufficientStatistics, group_means, symmetric
 
 RANK_TOLERANCE = 512 * np.finfo(float).eps  # of singular values, by size of the largest entry
 PRODUCT_TOLERANCE = 1e-7  # of singular values that come from cross-products
+SMALLEST_SIZE = 1e-290  # below, numbers lose digits
 SMALLEST_RESIDUAL = 1e-13  # share of a sum of squares that is rounding error
 
 
@@ -144,6 +146,11 @@ def _weighted_median(values: Floats, weight: Floats) -> float:
 
 
 def _power_of_two(size: float) -> float:
+    if 0 < size < SMALLEST_SIZE:
+        raise DataError(
+            f"the outcome's deviations and errors are of size {size:g}, too small for numbers to "
+            f"keep their digits; change its unit"
+        )
     return float(2.0 ** np.round(np.log2(size))) if size > 0 else 1.0
 
 

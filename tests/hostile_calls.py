@@ -51,7 +51,7 @@ WRONG: dict[str, Any] = {
     "a class": dict,
     "a path": Path("no such folder") / "file",
 }
-EXPENSIVE = {"engine"}  # of calls that would compile a model if the argument were left out
+SLOW = {"Fit.report": 10, "sensitivity": 4, "calibrate": 2}  # how much more rarely these are tried
 
 
 @dataclass(frozen=True)
@@ -148,10 +148,9 @@ def _methods(
         "density": {"var_name": "tau", "values": [1.0]},
         "moment_exists": {"name": "tau", "order": 1},
         "quantile": {"q": 0.5},
-        "prob_greater": {"a": "a", "b": "b"},
-        "rename": {},
+        "prob_greater": {"first": "a", "second": "b"},
     }
-    internal = ("predictive", "how")  # not for users
+    internal = ("predictive", "how", "unit_quantiles", "check_")  # not for users
     league, prediction = fit.rank(top=2), fit.predict(random_seed=1)
     comparison, statistics = (
         hm.compare(fit, exact),
@@ -163,7 +162,7 @@ def _methods(
             function = getattr(type(thing), name)
             if name.startswith(("_", *internal)) or not inspect.isfunction(function):
                 continue
-            if name in ("plot", "away") or name.startswith("plot_"):
+            if (name in ("plot", "away", "check") and thing is not fit) or name.startswith("plot_"):
                 continue
             yield Call(f"{type(thing).__name__}.{name}", getattr(thing, name), needed.get(name, {}))
 

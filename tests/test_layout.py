@@ -26,7 +26,7 @@ STOREYS = """
     page tables inputs moments propriety memory spec sufficient aggregate lazy failures statistics
     new_rows data labels roles priors design formula
     uniformity montecarlo mixture cubature leave_out gaussian chebyshev lattice
-    datasets options hdf5 blas parallel progress files wording errors
+    datasets arguments options hdf5 blas parallel progress files wording errors
 """
 FLOORS = STOREYS.split()
 HEAVY = (

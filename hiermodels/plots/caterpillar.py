@@ -9,6 +9,7 @@ import xarray as xr
 from arviz_plots import PlotCollection
 
 import hiermodels.plots.layout as layout
+from hiermodels.arguments import checked
 from hiermodels.posterior import SAMPLE_DIMS, Posterior, level_draws
 from hiermodels.rank import rank_draws
 from hiermodels.tables import CI_PROB, tails
@@ -16,6 +17,7 @@ from hiermodels.tables import CI_PROB, tails
 LAYERS = ("interval", "point_estimate", "grand_mean", "rank_interval", "rank")
 
 
+@checked
 def plot_caterpillar(
     posterior: Posterior,
     *,

@@ -19,6 +19,7 @@ from arviz_plots.visuals import (
 )
 
 import hiermodels.plots.layout as layout
+from hiermodels.arguments import checked
 from hiermodels.compare import JUDGED, QUANTILES, Comparison
 from hiermodels.gaussian import Floats
 from hiermodels.posterior import SAMPLE_DIMS
@@ -31,6 +32,7 @@ JITTER = 0.3  # half the width over which the units of a variable are spread out
 WIDTH, HEIGHT = 270.0, 520.0  # dots of a column, and of the figure
 
 
+@checked
 def plot_compare(
     comparison: Comparison,
     *,

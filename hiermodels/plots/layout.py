@@ -20,6 +20,7 @@ from arviz_plots import PlotCollection
 
 from hiermodels.errors import SpecError
 from hiermodels.moments import MEAN, moments_of
+from hiermodels.options import mapping, one_of
 from hiermodels.posterior import SAMPLE_DIMS, Posterior
 from hiermodels.tables import tails
 
@@ -31,6 +32,8 @@ WIDTH = 800.0  # dots
 PANEL = (330.0, 260.0)  # dots, for panels in rows of
 PANELS_PER_ROW = 3
 DOTS_PER_INCH = 100  # of bokeh
+BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
+OPTIONS = ("aes", "figure_kwargs", "col_wrap")  # of ArviZ's PlotCollection, beside its aesthetics
 
 type Visuals = Mapping[str, Any] | None
 type Panel = Mapping[str, str]
@@ -122,15 +125,24 @@ def with_figure(backend: str | None, pc_kwargs: Mapping[str, Any], **figure: Any
     """Arguments of a PlotCollection: what is set here for the figure, and what the user sets.
 
     Sizes are set in dots; a size of the user's is in inches, unless it says otherwise.
+
+    Raises
+    ------
+    SpecError
+        If there is no such back end or option.
     """
-    backend, given = backend or rcParams["plot.backend"], pc_kwargs.get("figure_kwargs", {})
+    backend = one_of("backend", rcParams["plot.backend"] if backend is None else backend, BACKENDS)
+    aesthetics = mapping("aes", pc_kwargs.get("aes"), "{'color': ['school']}")
+    for name in pc_kwargs:
+        one_of("an option of the picture", name, [*OPTIONS, *aesthetics])
+    given = mapping("figure_kwargs", pc_kwargs.get("figure_kwargs"), "{'figsize': (8, 6)}")
     if backend == "matplotlib":
         figure["layout"] = "constrained"
     if backend == "plotly" and "height_ratios" in figure:
         figure["vertical_spacing"] = 0.05
     if "figsize" not in given:
         figure["figsize_units"] = "dots"
-    return {**pc_kwargs, "figure_kwargs": figure | dict(given)}
+    return {**pc_kwargs, "figure_kwargs": figure | given}
 
 
 def backend_of(plot: PlotCollection) -> Any:

@@ -14,6 +14,7 @@ from arviz_base.labels import MapLabeller
 from arviz_plots import PlotCollection
 
 import hiermodels.plots.layout as layout
+from hiermodels.arguments import checked
 from hiermodels.checks import NEW, SAME, replicated_means, statistics_of, with_replicates
 from hiermodels.errors import SpecError
 from hiermodels.posterior import Posterior, Seed, thin, with_log_likelihood
@@ -28,6 +29,7 @@ FEWEST_FOR_LOO = 25  # draws: a fifth of them are the tail that is smoothed, and
 GROUP_LAYERS = ("interval", "observed")
 
 
+@checked
 def plot_ppc(
     posterior: Posterior,
     kind: str = "stat",

@@ -14,6 +14,7 @@ from arviz_plots import PlotCollection
 from numpy.typing import NDArray
 
 import hiermodels.plots.layout as layout
+from hiermodels.arguments import checked
 from hiermodels.errors import SpecError
 from hiermodels.noise_free import ReferencePosterior, flatten
 from hiermodels.tables import CI_PROB, tails
@@ -24,6 +25,7 @@ LEAST_REACH = 0.25  # of the axis to both sides of 0, in sds: less than that is 
 SPREAD = 0.2  # half the height that the priors' dots of one unit take, in rows
 
 
+@checked
 def plot_sensitivity(
     references: Mapping[str, ReferencePosterior],
     *,

@@ -10,6 +10,7 @@ from arviz_plots import PlotCollection
 
 import hiermodels.plots.layout as layout
 from hiermodels import gaussian
+from hiermodels.arguments import checked
 from hiermodels.errors import SpecError
 from hiermodels.marginal import Marginal
 from hiermodels.posterior import Posterior, level_draws
@@ -19,6 +20,7 @@ from hiermodels.tables import CI_PROB, tails
 LAYERS = ("shrinkage", "interval", "raw", "point_estimate", "grand_mean")
 
 
+@checked
 def plot_shrinkage(
     posterior: Posterior,
     *,

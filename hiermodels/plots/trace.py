@@ -11,6 +11,7 @@ import xarray as xr
 from arviz_plots import PlotCollection
 
 import hiermodels.plots.layout as layout
+from hiermodels.arguments import checked
 from hiermodels.conditional import moments_given_sd
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
@@ -25,6 +26,7 @@ SIZE = (800.0, 650.0)  # dots
 HEIGHT_RATIOS = [3.0, 1.0]
 
 
+@checked
 def plot_trace_tau(
     posterior: Posterior,
     *,
@@ -98,6 +100,8 @@ def plot_trace_tau(
 
 def _chosen(values: xr.DataArray, units: Sequence[Any] | None) -> xr.DataArray:
     """Values of the units that were asked for."""
+    if units is not None and not len(units):
+        raise SpecError("units: expected labels; found none")
     dim = values.dims[1]
     known = values[dim].values
     unknown = [unit for unit in units or [] if unit not in known]

@@ -12,6 +12,7 @@ from arviz_plots import PlotCollection
 from arviz_stats.base import array_stats
 
 import hiermodels.plots.layout as layout
+from hiermodels.arguments import checked
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
 from hiermodels.posterior import SAMPLE_DIMS, Posterior
@@ -25,6 +26,7 @@ EDGE = 0.05  # a share nearer than this to 0 or 1 is shown from there
 NEAR = 0.2  # a lower end, as a part of the upper one, that is moved to 0
 
 
+@checked
 def plot_variance(
     posterior: Posterior,
     *,
