@@ -16,7 +16,6 @@ Gelman (2006), Bayesian Analysis 1:515 (priors of variances with few groups).
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,7 +24,7 @@ import numpy as np
 
 from hiermodels import gaussian
 from hiermodels.blas import one_blas_thread
-from hiermodels.errors import PriorWarning
+from hiermodels.errors import PriorWarning, warn
 from hiermodels.gaussian import Floats, Indices, Moments
 from hiermodels.integrated import IntegratedPosterior, panel_of
 from hiermodels.lattice import Lattice
@@ -64,7 +63,7 @@ class Move:
         return f"the {self.what} is {new} in place of {old} ({self.size:.2f} posterior sd away)"
 
 
-def warn_of_default_prior(grid: Grid, given: Priors, stacklevel: int) -> None:
+def warn_of_default_prior(grid: Grid, given: Priors) -> None:
     """Warn where the default prior of a group-level variance drives the answer, with figures.
 
     That is where, under the other flat prior, a hyperparameter, a group's value or the spread of
@@ -77,8 +76,6 @@ def warn_of_default_prior(grid: Grid, given: Priors, stacklevel: int) -> None:
         Of the model and the data.
     given : mapping of str to Prior, str or None
         Priors that the user chose: of these there is no warning.
-    stacklevel : int
-        As for :func:`warnings.warn`.
     """
     spec = grid.spec
     if isinstance(given, str):
@@ -100,7 +97,7 @@ def warn_of_default_prior(grid: Grid, given: Priors, stacklevel: int) -> None:
         f"State the prior that you mean, such as priors={{{proper}}} or priors='weak'; "
         f".sensitivity() compares them."
     )
-    warnings.warn(" ".join(said), PriorWarning, stacklevel=stacklevel + 1)
+    warn(" ".join(said), PriorWarning)
 
 
 def _counted(grid: Grid, name: str) -> str:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
 import warnings
 from pathlib import Path
 
-PACKAGE = str(Path(__file__).parent)
+OWN_FILES = (  # where a warning does not point: how their names begin
+    f"{Path(__file__).parent}{os.sep}",
+    *(str(module.__file__).removesuffix(".py") for module in (contextlib, functools)),
+)
 
 
 class HierModelsError(ValueError):
@@ -40,6 +46,6 @@ class DataWarning(UserWarning):
     """What the data hold may be something else than it is taken for."""
 
 
-def warn_of_data(message: str) -> None:
-    """Warn of data, at the line outside this package that gave them."""
-    warnings.warn(message, DataWarning, skip_file_prefixes=(PACKAGE,))
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn, at the line outside this package that called it."""
+    warnings.warn(message, category, skip_file_prefixes=OWN_FILES)

@@ -990,7 +990,7 @@ def fit(
         memory_budget=memory_budget,
         **engine_options,
     )
-    warn_of_default_prior(grid, priors, stacklevel=2)
+    warn_of_default_prior(grid, priors)
     posterior = with_seed(posterior, random_seed)
     if conditional:
         posterior = with_log_likelihood(posterior)

@@ -11,13 +11,9 @@ is computed group by group: :mod:`hiermodels.cubature`.
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +23,7 @@ from hiermodels import gaussian, mixture
 from hiermodels.blas import one_blas_thread
 from hiermodels.cubature import compress
 from hiermodels.data import GroupedData
-from hiermodels.errors import PrecisionError, PrecisionWarning, SpecError
+from hiermodels.errors import PrecisionError, PrecisionWarning, SpecError, warn
 from hiermodels.gaussian import Floats, Indices, Moments, Tree, Variances
 from hiermodels.lattice import Lattice
 from hiermodels.marginal import Marginal
@@ -53,12 +49,6 @@ AGREE = 1e-10  # posterior sds, or probability, that two degrees may differ by
 PANEL = 32  # groups on whom they are compared, by each of several orders
 AT = np.array([-3.0, -1.0, 1.0, 3.0])[:, None]  # sds from the mean, likewise
 MOST_NUMBERS = 1 << 22  # of means of components that are held at a time: 32 MiB
-
-
-OWN_FILES = (  # where a warning does not point: how their names begin
-    str(Path(__file__).parent),
-    *(str(module.__file__).removesuffix(".py") for module in (contextlib, functools)),
-)
 
 
 @dataclass(frozen=True)
@@ -548,11 +538,10 @@ def _vouch(error: float, tol: float) -> None:
     """Warn of a quadrature that missed its precision, or refuse it."""
     if error <= tol:
         return
-    warnings.warn(
+    warn(
         f"the quadrature reached {reached(error)} digits: its finest two spacings differ by "
         f"{error:.1e} posterior sd, more than {tol:g}. Tables show no more digits than that",
         PrecisionWarning,
-        skip_file_prefixes=OWN_FILES,
     )
 
 

@@ -11,7 +11,6 @@ Vehtari, Gelman & Gabry (2017), Statistics and Computing 27:1413.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,7 @@ from arviz_stats.utils import ELPDDataLOO
 
 from hiermodels.conjugate import ConjugatePosterior, NormalGammaLaw
 from hiermodels.data import GroupedData, require_rows
-from hiermodels.errors import ImproperPosteriorError, SpecError
+from hiermodels.errors import ImproperPosteriorError, SpecError, warn
 from hiermodels.gaussian import Floats
 from hiermodels.integrated import IntegratedPosterior
 from hiermodels.left_out import Found, Units, leave_out_by_quadrature
@@ -184,9 +183,8 @@ def _coords(data: GroupedData, units: Units) -> dict[str, Any]:
 def _warn(units: Units, reasons: dict[str, str]) -> None:
     """Say which units cannot be left out, and why the first cannot."""
     first, reason = next(iter(reasons.items()))
-    warnings.warn(
+    warn(
         f"loo: {units.name} {listed(list(reasons))} cannot be left out: the elpd is nan. Of "
         f"{first!r}: {reason}",
         UserWarning,
-        stacklevel=5,
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hiermodels.data import LEAVE_OUT, Frame, GroupedData, require_rows
 from hiermodels.design import term_columns
-from hiermodels.errors import DataError, warn_of_data
+from hiermodels.errors import DataError, DataWarning, warn
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.labels import WHOLE, fold, is_of_kind, kind_of, spelled
 from hiermodels.roles import KINDS, from_se, to_se
@@ -341,10 +341,11 @@ def _warn_of_near_ones(
     if found:
         row, other = found[0]
         more = f" (so are {len(found) - 1} more labels)" if len(found) > 1 else ""
-        warn_of_data(
+        warn(
             f"column {name!r}: {short(given.raw[row])} in {frame.show_rows(np.array([row]))} is "
             f"taken for a new {name}, and nearly a known one{more}. If it is {short(other)}, write "
-            f"it so"
+            f"it so",
+            DataWarning,
         )
 
 

@@ -191,7 +191,7 @@ def _warnings(subject: Subject) -> list[str]:
     stated = {name: spec.priors[name] for name in spec.spreads if not _is_default(spec, name)}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PriorWarning)
-        warn_of_default_prior(Grid(spec, posterior.data), stated, stacklevel=1)
+        warn_of_default_prior(Grid(spec, posterior.data), stated)
     found += [str(each.message) for each in caught]
     return found
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
-from hiermodels.errors import DataError, SpecError, warn_of_data
+from hiermodels.errors import DataError, DataWarning, SpecError, warn
 from hiermodels.formula import column_names, require_name
 from hiermodels.gaussian import Floats
 from hiermodels.wording import LARGEST, listed, printable
@@ -235,10 +235,11 @@ def _check_name(name: str, scale: Scale) -> None:
     if not name_contradicts(name, scale):
         return
     other: Scale = "sd" if scale == "variance" else "variance"
-    warn_of_data(
+    warn(
         f"{error_role(scale)}: column {name!r} is taken for {KINDS[scale]}, and its name is one of "
         f"{KINDS[other]}. If it holds {KINDS[other]}, say {error_role(other)}={name!r}; if not, "
-        f"rename it"
+        f"rename it",
+        DataWarning,
     )
 
 

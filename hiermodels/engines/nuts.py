@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import arviz_stats
@@ -21,7 +20,7 @@ import xarray as xr
 from hiermodels import memory
 from hiermodels.data import GroupedData
 from hiermodels.engines import Refit, integer_seed
-from hiermodels.errors import SpecError
+from hiermodels.errors import SpecError, warn
 from hiermodels.gaussian import Floats
 from hiermodels.marginal import Grid, Marginal, Values
 from hiermodels.memory import MEMORY_BUDGET
@@ -74,7 +73,6 @@ REMEDY = (
     "Ask for fewer draws, raise memory_budget, or use engine='exact', which makes draws of groups "
     "on demand, or reference(), which needs none"
 )
-PACKAGE = str(Path(__file__).parents[1])
 
 
 class ConvergenceWarning(UserWarning):
@@ -282,7 +280,7 @@ def sample(
     convergence = Convergence.of(datatree, spec.fixed)
     problem = _problem(convergence, choice)
     if problem:
-        warnings.warn(problem, ConvergenceWarning, skip_file_prefixes=(PACKAGE,))
+        warn(problem, ConvergenceWarning)
     sampler = f"{nuts_sampler}, {chains} chains x {draws} draws (tune {arguments['tune']})"
     form = f"{choice.name} ({choice.reason})"
     certificate = {"sampler": sampler, "parameterization": form, **convergence.describe()}
