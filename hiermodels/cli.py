@@ -205,6 +205,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _fit(options: argparse.Namespace) -> int:
     from hiermodels import files
+    from hiermodels.covariates import locate
     from hiermodels.fit import fit
     from hiermodels.lazy import as_lazy
     from hiermodels.moments import NO_MOMENT
@@ -232,9 +233,10 @@ def _fit(options: argparse.Namespace) -> int:
         chains=options.chains,
         random_seed=options.seed,
     )
-    summary = result.summary()
-    lacking = [f"{note}\n" for note in summary.attrs["notes"] if note.startswith(NO_MOMENT)]
-    _show(f"{result}\n\n{''.join(lacking)}{summary.to_string(**SHOWN)}")
+    summary, where = result.summary(), locate(result.data).words
+    said = [f"effects {where}\n"] if where else []
+    said += [f"{note}\n" for note in summary.attrs["notes"] if note.startswith(NO_MOMENT)]
+    _show(f"{result}\n\n{''.join(said)}{summary.to_string(**SHOWN)}")
     if options.out:
         _show(f"\nsaved as {result.to_netcdf(options.out)}")
     if options.report:

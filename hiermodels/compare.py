@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from hiermodels import uniformity
 from hiermodels.arguments import checked
+from hiermodels.covariates import ZERO
 from hiermodels.data import GroupedData
 from hiermodels.design import is_number
 from hiermodels.errors import SpecError
@@ -302,6 +303,7 @@ def compare(
         _require_kept(mcmc, wanted)
         tree = mcmc.datatree
     reference = exact if isinstance(exact, ReferencePosterior) else exact.reference()
+    reference = reference.at(ZERO)  # as draws are kept
     draws = _matching_draws(tree, reference, names_of, wanted)
     pit = xr.Dataset({name: _transform(reference, str(name), draws[name]) for name in draws})
     parts = [_judge(reference, str(name), draws[name], pit[name]) for name in draws]

@@ -7,6 +7,7 @@ import xarray as xr
 
 from hiermodels import gaussian, lattice
 from hiermodels.blas import one_blas_thread
+from hiermodels.covariates import Place
 from hiermodels.data import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats, Indices
@@ -22,7 +23,9 @@ WIDE, BEYOND = 0.75, 1e-3  # spacing of a first lattice, and how far into the ta
 
 
 @one_blas_thread()
-def moments_given_sd(spec: Spec, data: GroupedData, sd: str, value: str) -> xr.Dataset:
+def moments_given_sd(
+    spec: Spec, data: GroupedData, sd: str, value: str, place: Place | None = None
+) -> xr.Dataset:
     """Conditional means and sds of a level's values given one sd, over the posterior of that sd.
 
     The lattice is laid with the sd's coordinate first.  As its steps are triangular, all points
@@ -41,6 +44,8 @@ def moments_given_sd(spec: Spec, data: GroupedData, sd: str, value: str) -> xr.D
         Name of the sd, such as ``"tau"``.
     value : str
         Name of the values, such as ``"theta"``.
+    place : Place, optional
+        Values of the covariates that the values belong to; without it x = 0.
 
     Returns
     -------
@@ -60,7 +65,8 @@ def moments_given_sd(spec: Spec, data: GroupedData, sd: str, value: str) -> xr.D
     share = np.zeros((layer.max() + 1, len(points)))
     share[layer, np.arange(len(points))] = weights
     variances, prior = marginal.variances(points), marginal.coefficients
-    moments = gaussian.mixture_moments(standard.tree, variances, share, prior, standard.origin)
+    at = [standard.origin_at(x) for x in place.levels] if place else standard.origin
+    moments = gaussian.mixture_moments(standard.tree, variances, share, prior, at)
     level, dims = spec.values.index(value), ("at", *spec.dims(value))
     first = np.unique(layer, return_index=True)[1]
     coords = {"at": marginal.sds(points[first])[:, column], dims[-1]: data.coords[dims[-1]]}

@@ -24,6 +24,7 @@ import numpy as np
 
 from hiermodels import gaussian
 from hiermodels.blas import one_blas_thread
+from hiermodels.covariates import MEANS, locate
 from hiermodels.errors import PriorWarning, warn
 from hiermodels.gaussian import Floats, Indices, Moments
 from hiermodels.integrated import IntegratedPosterior, panel_of
@@ -170,7 +171,9 @@ class _Look:
                 sizes = np.abs(means[1] - means[0]) / spread
                 worst = int(sizes.argmax())
                 label = self._label(level, worst)
-                yield _moved(f"posterior mean of {name}{label}", means[:, worst], spread[worst])
+                yield _moved(
+                    f"posterior mean of {name}{label}{self._where}", means[:, worst], spread[worst]
+                )
         if spec.covariates and self.known.exist(["beta"], SD):
             yield from self._coefficients()
 
@@ -191,11 +194,19 @@ class _Look:
                 above = marginal.data.scale**2 * self._moments.variances[level + 1]
                 sds = np.sqrt(squares[:, [level]] + above)
                 worst = int(np.abs(sds[1] / sds[0] - 1).argmax())
-                yield _moved(f"sd of a new {column}", sds[:, worst], sds[0, worst])
+                yield _moved(f"sd of a new {column}{self._where}", sds[:, worst], sds[0, worst])
+
+    @property
+    def _where(self) -> str:
+        """Which values are looked at; nothing without covariates."""
+        return " at the covariates' means" if self.grid.spec.covariates else ""
 
     @cached_property
     def _moments(self) -> Moments:
-        """Moments of all values, of many groups those of some, over the points that matter."""
+        """Moments of values at the covariates' means, over the points that matter.
+
+        Of all values; of many groups, those of some.
+        """
         marginal = self.grid.marginal
         tree, largest = marginal.data.tree, self.weights.max(axis=1, keepdims=True)
         kept = (self.weights > NEGLIGIBLE * largest).any(axis=0)
@@ -205,7 +216,7 @@ class _Look:
             marginal.variances(self.grid.lattice.points[kept]),
             weights / weights.sum(axis=1, keepdims=True),
             marginal.coefficients,
-            marginal.data.origin,
+            marginal.data.origin_at(locate(self.grid.data, MEANS).levels[-1]),
             self._groups,
         )
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from hiermodels import gaussian
 from hiermodels.blas import one_blas_thread
+from hiermodels.covariates import MEANS, At, Place, locate
 from hiermodels.data import GroupedData
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import BLOCK, Coefficients, Floats
@@ -29,6 +30,7 @@ from hiermodels.tables import CI_PROB, Summary, interval_note, shown, tails, wit
 from hiermodels.wording import listed
 
 ESTIMATORS = {"raw": "raw", "pooled": "pooled", "eb": "eb"}
+EVERY = "all but shrinkage"  # columns that depend on where they are shown
 SAME = 1e-8  # of values where the data do not determine the sds: those that agree are determined
 
 
@@ -50,16 +52,16 @@ class Estimates:
           parent, with ``e = raw_se²``, at the estimated variances and its posterior mean;
         - ``truth``, if it was given.
 
-        With covariates all are values at x = 0, and ``raw`` is corrected for the group's mean x.
-        All but ``mean``, ``sd`` and ``shrinkage`` take the coefficients' priors for flat, whatever
-        they are: they are estimates from the data alone.
+        With covariates all are values at the x that the header names, and ``raw`` is corrected
+        for the group's mean x.  All but ``mean``, ``sd`` and ``shrinkage`` take the coefficients'
+        priors for flat, whatever they are: they are estimates from the data alone.
     outer : DataFrame or None
         The same for the groups of the outer level of two; ``raw`` is the mean of what lies below,
         weighted by precision, and ``kappa²`` takes the place of ``tau²``.
     coefficients : DataFrame
-        The intercept (``mu`` or ``lam``, at x = 0) and each ``beta``: ``estimate``, its standard
-        error ``se``, ``z = estimate/se`` and a normal interval, by generalised least squares given
-        the estimated sds.
+        The intercept (``mu`` or ``lam``, at the x that the header names) and each ``beta``:
+        ``estimate``, its standard error ``se``, ``z = estimate/se`` and a normal interval, by
+        generalised least squares given the estimated sds.
     errors : DataFrame or None
         For each estimator its sum of squared errors ``sse``, ``rmse``, and the number of groups
         for which it is ``closer`` to the truth than the raw mean.
@@ -107,13 +109,14 @@ def estimate(
     truth: Any = None,
     method: str = "reml",
     ci_prob: float = CI_PROB,
+    at: At = MEANS,
 ) -> Estimates:
     """Put the estimates of the groups side by side.
 
     Parameters
     ----------
     reference : ReferencePosterior
-    truth, method, ci_prob
+    truth, method, ci_prob, at
         As in :meth:`hiermodels.Fit.estimates`.
 
     Raises
@@ -135,21 +138,24 @@ def estimate(
     probabilities = tails(ci_prob)
     known = None if truth is None else _truth(truth, data)
     found = estimate_sds(reference.marginal, method)
-    notes = _notes(reference, found, method)
+    place, shown_at = locate(data, at), reference.at(at)
+    assert isinstance(shown_at, IntegratedPosterior)
+    notes = _notes(reference, found, method, place)
     tables = []
     for level in range(len(spec.groups)):
-        columns = _columns(reference, found, level)
+        columns = _columns(shown_at, found, level, place)
         if level == 0 and known is not None:
             columns["truth"] = known
         (dim,) = spec.dims(spec.values[level])
         table = pd.DataFrame(columns, pd.Index(data.coords[dim], name=dim))
         lacking = reference.moments.why(of_variables([spec.values[level]]))
-        more = [*reference.precision, *([lacking] if lacking else [])]
-        tables.append(with_header(table, spec, *notes, *more, digits=reference.digits))
+        more = [*shown_at.precision, *([lacking] if lacking else [])]
+        tables.append(with_header(table, spec, *notes, *more, digits=shown_at.digits))
     coefficients = with_header(
-        _coefficient_table(reference.marginal, found, probabilities),
+        _coefficient_table(reference.marginal, found, probabilities, place),
         spec,
-        *(note for note in notes if not note.startswith(("mean", "raw"))),
+        *(note for note in notes if not note.startswith(("mean", "raw", EVERY))),
+        *place.note([spec.intercept]),
         interval_note(ci_prob),
     )
     return Estimates(
@@ -163,7 +169,9 @@ def estimate(
     )
 
 
-def _notes(reference: IntegratedPosterior, found: PointEstimate, method: str) -> list[str]:
+def _notes(
+    reference: IntegratedPosterior, found: PointEstimate, method: str, place: Place
+) -> list[str]:
     """What a table says of its columns."""
     given = ", ".join(f"{name} = {shown(sd)}" for name, sd in found.sds.items() if sd == sd)
     notes = list(found.notes)
@@ -171,14 +179,16 @@ def _notes(reference: IntegratedPosterior, found: PointEstimate, method: str) ->
         notes = [f"eb: given {given} ({METHODS[method]}) as if known", *notes]
     notes.append(f"mean, sd, shrinkage: of the posterior, {NO_ERROR}")
     if reference.spec.covariates:
-        notes.append("raw: corrected for the group's mean covariates, as in eb; all at x = 0")
+        notes += [*place.note([EVERY]), "raw: corrected for the group's mean covariates, as in eb"]
     return notes
 
 
-def _columns(reference: IntegratedPosterior, found: PointEstimate, level: int) -> dict[str, Floats]:
+def _columns(
+    reference: IntegratedPosterior, found: PointEstimate, level: int, place: Place
+) -> dict[str, Floats]:
     """Columns of the table of a level."""
     name = reference.spec.values[level]
-    columns = _plug_in(reference.marginal, found.points, level)
+    columns = _plug_in(reference.marginal, found.points, level, place.levels[level])
     at_estimate = columns.pop("shrinkage_eb")
     median = {}
     if not reference.moment_exists(name, SD):
@@ -201,7 +211,7 @@ def _determined(values: Floats) -> Floats:
 
 @one_blas_thread()
 def _coefficient_table(
-    marginal: Marginal, found: PointEstimate, probabilities: tuple[float, float]
+    marginal: Marginal, found: PointEstimate, probabilities: tuple[float, float], place: Place
 ) -> pd.DataFrame:
     """Intercept and β by generalised least squares, ``(X'V⁻¹X)⁻¹ X'V⁻¹y``, given the sds."""
     from scipy.special import ndtri
@@ -210,7 +220,8 @@ def _coefficient_table(
     tree, prior = standard.tree, Coefficients.flat(standard.tree.n_covariates)
     variances = marginal.variances_of(found.points)
     top = len(tree.sizes)
-    mean, variance = gaussian.level_moments(tree, variances, prior, standard.origin, top)
+    origin = standard.origin_at(place.levels[top])
+    mean, variance = gaussian.level_moments(tree, variances, prior, origin, top)
     beta, covariance = gaussian.beta_moments(tree, variances, prior)
     covariance = standard.basis @ covariance @ standard.basis.T
     center = np.append(standard.location, np.zeros(tree.n_covariates))
@@ -228,10 +239,10 @@ def _coefficient_table(
 
 
 @one_blas_thread()
-def _plug_in(marginal: Marginal, points: Floats, level: int) -> dict[str, Floats]:
+def _plug_in(marginal: Marginal, points: Floats, level: int, at: Floats) -> dict[str, Floats]:
     """Estimates of a level given the sds (m, d): no pooling, complete pooling, and in between.
 
-    NaN where the points differ.
+    They are values at covariates (q,) or (u, q), and NaN where the points differ.
     """
     standard = marginal.data
     tree, prior = standard.tree, Coefficients.flat(standard.tree.n_covariates)
@@ -242,10 +253,11 @@ def _plug_in(marginal: Marginal, points: Floats, level: int) -> dict[str, Floats
         own, error = up.pooled[level - 1].mean, up.pooled[level - 1].error
     else:
         own, error = tree.mean[None], variances.sigma2[:, None] / tree.weight
-    x = own[:, :, :-1] + standard.origin
+    origin = standard.origin_at(at)
+    x = own[:, :, :-1] + origin
     raw = own[:, :, -1] - np.einsum("nuq,nq->nu", x, up.beta)
-    pooled = gaussian.level_moments(tree, none, prior, standard.origin, level)[0]
-    mean, variance = gaussian.level_moments(tree, variances, prior, standard.origin, level)
+    pooled = gaussian.level_moments(tree, none, prior, origin, level)[0]
+    mean, variance = gaussian.level_moments(tree, variances, prior, origin, level)
     columns = {
         "raw": raw,
         "raw_se": error,

@@ -15,6 +15,7 @@ import xarray as xr
 
 from hiermodels import memory
 from hiermodels.arguments import checked, checked_methods
+from hiermodels.covariates import MEANS, At
 from hiermodels.data import GroupedData, Missing, require_rows
 from hiermodels.default_prior import warn_of_default_prior
 from hiermodels.engines import get_engine
@@ -87,8 +88,15 @@ class Fit:
         """Name of the engine that drew."""
         return self.posterior.engine
 
-    def summary(self, var_names: Sequence[str] | str | None = None, **options: Any) -> Summary:
+    def summary(
+        self, var_names: Sequence[str] | str | None = None, *, at: At = MEANS, **options: Any
+    ) -> Summary:
         """Return ArviZ's summary of the draws, below the model and its priors.
+
+        A group's value is an intercept: its ``theta`` belongs to x = 0, which may be far from the
+        data.  So with covariates effects of every level, and the intercept among them, are shown
+        as ``theta + x'beta`` at an x that the header names.  The posterior that is kept, in
+        ``datatree`` and ``reference()``, stays at x = 0.
 
         Values of more than 500 units are left out unless they are asked for, as the header then
         says: ArviZ takes some milliseconds for each.
@@ -97,12 +105,18 @@ class Fit:
         ----------
         var_names : str or sequence of str, optional
             Which variables.
+        at : {"means", "own", "zero"} or mapping of str to value
+            x: the covariates' means over the rows (default); each unit's own, the mean of its rows
+            (weighted with ``1/se²`` where standard errors are known) and that of all rows for the
+            intercept; 0; or some columns of the data at these values, numbers or levels, in the
+            data's own unit, and the others at their means.  Products such as ``x:sex`` are averaged
+            over the rows as they are.  Without covariates there is nothing to choose.
         **options
             Passed to ``arviz_stats.summary``, such as ``ci_prob`` and ``kind``.
         """
         from hiermodels.summary import summarize
 
-        return summarize(self.posterior, var_names, **options)
+        return summarize(self.posterior, var_names, at, **options)
 
     def variance_components(self, ci_prob: float = CI_PROB) -> Summary:
         """Tabulate sds, variances and each level's share of them, without Monte Carlo error.
@@ -191,7 +205,12 @@ class Fit:
         return with_parents(self.posterior, found)
 
     def estimates(
-        self, truth: Any = None, *, method: str = "reml", ci_prob: float = CI_PROB
+        self,
+        truth: Any = None,
+        *,
+        method: str = "reml",
+        ci_prob: float = CI_PROB,
+        at: At = MEANS,
     ) -> Estimates:
         """Put unpooled, pooled, empirical Bayes and posterior estimates of the groups together.
 
@@ -199,7 +218,8 @@ class Fit:
         ----------
         truth : Series, mapping or sequence, optional
             Known true values: by group label, or else (a Series numbered 0, 1, … counts as a
-            sequence) in the order of the groups in the data.  Adds a table of errors.
+            sequence) in the order of the groups in the data.  Adds a table of errors.  With
+            covariates, true values at the same x.
         method : str
             How the sds are estimated that empirical Bayes takes for known.  No prior plays a part
             in them, nor in what is estimated given them.
@@ -212,6 +232,9 @@ class Fit:
               of the variance becomes 0, and the table says so.
         ci_prob : float
             Probability of the intervals of the coefficients, 0.89 by default.
+        at : {"means", "own", "zero"} or mapping of str to value
+            Values of the covariates that effects and the intercept are shown at, as in
+            :meth:`summary`.
 
         Returns
         -------
@@ -245,7 +268,7 @@ class Fit:
         """
         from hiermodels.estimates import estimate
 
-        return estimate(self.reference(), truth, method, ci_prob)
+        return estimate(self.reference(), truth, method, ci_prob, at)
 
     def rank(
         self,
@@ -255,6 +278,7 @@ class Fit:
         top: float | None = None,
         highest_first: bool = True,
         ci_prob: float = CI_PROB,
+        at: At = MEANS,
     ) -> Ranking:
         """Return the league table of a level: the posterior of each unit's rank.
 
@@ -273,6 +297,8 @@ class Fit:
             Whether rank 1, the best, is the highest value or the lowest.
         ci_prob : float
             Probability of the equal-tailed interval of the rank.
+        at : {"means", "own", "zero"} or mapping of str to value
+            Values of the covariates that effects are shown at, as in :meth:`summary`.
 
         References
         ----------
@@ -297,12 +323,14 @@ class Fit:
             top=top,
             highest_first=highest_first,
             ci_prob=ci_prob,
+            at=at,
         )
 
     def predict(
         self,
         new_data: Any = None,
         *,
+        at: At = MEANS,
         outcomes: bool = True,
         random_seed: Seed = None,
         memory_budget: float = MEMORY_BUDGET,
@@ -326,8 +354,11 @@ class Fit:
             their value: 3.0 is group 3.  A row whose label is missing (None, NaN) has a new group
             of its own; so has each row without the column of the innermost groups, or of all.
             Without ``new_data``: a row for each group and, at each level above, for a new group in
-            each known unit; at the means of the covariates, and with the median of the known
+            each known unit; at the covariates that ``at`` says, and with the median of the known
             standard errors of that unit's rows.
+        at : {"means", "own", "zero"} or mapping of str to value
+            Without ``new_data``: values of the covariates, as in :meth:`summary`.  ``"own"`` are
+            those of the row's lowest known unit.
         outcomes : bool
             Whether to predict outcomes beside their means ``theta + x'beta``.  Means alone need
             no standard errors.
@@ -376,6 +407,7 @@ class Fit:
             self.posterior,
             self.reference,
             new_data,
+            at=at,
             outcomes=outcomes,
             random_seed=random_seed,
             memory_budget=memory_budget,
@@ -596,6 +628,7 @@ class Fit:
         level: str | None = None,
         *,
         ci_prob: float = CI_PROB,
+        at: At = MEANS,
         row_group_size: int = 65_536,
         progressbar: bool | None = None,
     ) -> Path:
@@ -621,6 +654,8 @@ class Fit:
             innermost by default.
         ci_prob : float
             Probability of the equal-tailed interval.
+        at : {"means", "own", "zero"} or mapping of str to value
+            Values of the covariates that effects are shown at, as in :meth:`summary`.
         row_group_size : int
             Units that are worked on at a time.
         progressbar : bool, optional
@@ -664,6 +699,7 @@ class Fit:
             path,
             level,
             ci_prob=ci_prob,
+            at=at,
             row_group_size=row_group_size,
             progressbar=progressbar,
         )

@@ -601,11 +601,11 @@ class Conditional:
         return Conditional(self.row[:, units], self.own[:, units])
 
     def moments(self, up: Upward, origin: Floats) -> tuple[Floats, Floats]:
-        """Mean and variance at ``x = −origin`` (q,) with β integrated out, both (n, u).
+        """Mean and variance at ``x = −origin``, (q,) or (u, q), with β integrated out; (n, u).
 
         Values are intercepts: they belong to x = 0 in coordinates that have been centred.
         """
-        if not len(origin):
+        if not origin.shape[-1]:
             return self.row[:, :, 0], self.own
         x, y = self.row[:, :, :-1] + origin, self.row[:, :, -1]
         mean = y - (x @ up.beta[:, :, None])[:, :, 0]
@@ -712,7 +712,7 @@ def level_moments(
 
     Parameters
     ----------
-    origin : (q,)
+    origin : (q,) or (u, q)
         Values are taken at ``x = −origin``: see :meth:`Conditional.moments`.
     level : int
         0 for the groups; ``len(tree.sizes)`` for the root.
@@ -726,7 +726,8 @@ def level_moments(
     units = np.arange((*tree.sizes, 1)[level]) if units is None else units
     mean, variance = (np.empty((len(variances), len(units))) for _ in range(2))
     for nodes, up, part, values in _chosen(tree, variances, prior, level, units):
-        mean[nodes, part], variance[nodes, part] = values.moments(up, origin)
+        own = origin if origin.ndim == 1 else origin[part]
+        mean[nodes, part], variance[nodes, part] = values.moments(up, own)
     return mean, variance
 
 
@@ -793,7 +794,7 @@ def mixture_moments(
     variances: Variances,
     weights: Floats,
     prior: Coefficients,
-    origin: Floats,
+    origin: Floats | Sequence[Floats],
     groups: Indices | None = None,
 ) -> Moments:
     """Mean and variance of every value and of β, over weighted nodes.
@@ -802,8 +803,9 @@ def mixture_moments(
     ----------
     weights : (m, n)
         Weights of the nodes, of sum 1 in each row: m mixtures are taken at once.
-    origin : (q,)
-        Values are taken at ``x = −origin``: see :meth:`Conditional.moments`.
+    origin : (q,), or a sequence of (q,) or (u, q)
+        Values are taken at ``x = −origin``, see :meth:`Conditional.moments`: one for all, or one
+        for each level, from the groups (those that are asked for) to the root.
     groups : (g',), optional
         Which groups; all by default.
     """
@@ -811,16 +813,21 @@ def mixture_moments(
     one = variances[slice(heaviest, heaviest + 1)]
     size = tree.sizes[0] if groups is None else len(groups)
     anchors = [np.empty(size) for size in (size, *tree.sizes[1:], 1)]
+
+    def origin_of(level: int, units: slice) -> Floats:
+        own = origin if isinstance(origin, np.ndarray) else origin[level]
+        return own if own.ndim == 1 else own[units]
+
     up = upward(tree, one, prior)
     for level, units, values in downward(tree, one, up, prior, groups):
-        anchors[level][units] = values.moments(up, origin)[0][0]
+        anchors[level][units] = values.moments(up, origin_of(level, units))[0][0]
     total = _Mixture(anchors, up.beta[0], len(weights))
     for part in _parts(tree, variances):
         nodes, share = variances[part], weights[:, part]
         up = upward(tree, nodes, prior)
         total.add_coefficients(share, up)
         for level, units, values in downward(tree, nodes, up, prior, groups):
-            total.add(level, units, share, *values.moments(up, origin))
+            total.add(level, units, share, *values.moments(up, origin_of(level, units)))
     return total.moments()
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from hiermodels import gaussian, mixture
 from hiermodels.blas import one_blas_thread
+from hiermodels.covariates import Place
 from hiermodels.cubature import compress
 from hiermodels.data import GroupedData
 from hiermodels.errors import PrecisionError, PrecisionWarning, SpecError, warn
@@ -87,12 +88,15 @@ class IntegratedPosterior(ReferencePosterior):
         Posterior of the variances.
     lattice : Lattice
         On which it is integrated.
+    place : Place, optional
+        Values of the covariates that the values of all levels belong to; without it x = 0.
     """
 
     spec: Spec
     data: GroupedData
     marginal: Marginal
     lattice: Lattice
+    place: Place | None = None
 
     @classmethod
     @one_blas_thread()
@@ -374,15 +378,28 @@ class IntegratedPosterior(ReferencePosterior):
         self, points: Floats, weights: Floats, groups: Indices | None = None
     ) -> Moments:
         """Moments over points (n, d) with weights (m, n), of all groups or of some."""
-        marginal = self.marginal
+        marginal, levels = self.marginal, range(len(self.spec.values))
         return gaussian.mixture_moments(
             marginal.data.tree,
             marginal.variances(points),
             weights,
             marginal.coefficients,
-            marginal.data.origin,
+            [self._origin(level, groups if level == 0 else None) for level in levels],
             groups,
         )
+
+    def _origin(self, level: int, units: Indices | None = None) -> Floats:
+        """What values of a level are taken at, in the tree's coordinates; (q,) or (u, q)."""
+        standard = self.marginal.data
+        if self.place is None:
+            return standard.origin
+        x = self.place.levels[level]
+        return standard.origin_at(x if units is None or x.ndim == 1 else x[units])
+
+    def _at(self, place: Place) -> IntegratedPosterior:
+        if place.is_zero:
+            return self if self.place is None else replace(self, place=None)
+        return replace(self, place=place)
 
     @cached_property
     def _few(self) -> Few | None:
@@ -468,7 +485,7 @@ class IntegratedPosterior(ReferencePosterior):
             marginal.data.tree,
             marginal.variances(points),
             marginal.coefficients,
-            marginal.data.origin,
+            self._origin(level, units),
             level,
             units,
         )

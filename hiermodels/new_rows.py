@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hiermodels.covariates import Place
 from hiermodels.data import LEAVE_OUT, Frame, GroupedData, require_rows
 from hiermodels.design import term_columns
 from hiermodels.errors import DataError, DataWarning, warn
@@ -175,11 +176,11 @@ def _read_labels(frame: Frame, name: str, own: NDArray[Any]) -> _Labels:
     return _Labels(raw, text.astype(str), numbers, kind)
 
 
-def every_unit(data: GroupedData, *, outcomes: bool) -> NewRows:
+def every_unit(data: GroupedData, place: Place, *, outcomes: bool) -> NewRows:
     """A row for each group, for a new one in each of the groups' parents, and in a new parent.
 
-    All rows are at the means of the covariates; where the standard errors are known, each has
-    the median of those in its lowest known unit.
+    Rows are at the covariates of their lowest known unit; where the standard errors are known, each
+    has the median of those in that unit.
     """
     sizes = (*data.sizes, 1)
     level = np.repeat(np.arange(len(sizes)), sizes)
@@ -191,7 +192,9 @@ def every_unit(data: GroupedData, *, outcomes: bool) -> NewRows:
         level=level,
         unit=np.concatenate([np.arange(size) for size in sizes]),
         fresh=tuple(np.where(level > depth, number, -1) for depth in range(len(sizes) - 1)),
-        x=np.tile(data.mean_covariates, (len(level), 1)),
+        x=np.concatenate(
+            [np.broadcast_to(x, (n, x.shape[-1])) for x, n in zip(place.levels, sizes, strict=True)]
+        ),
         se=_median_errors(data) if outcomes and data.roles.se else None,
     )
 

@@ -14,6 +14,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from hiermodels.arguments import checked
+from hiermodels.covariates import MEANS, At, Place, locate
 from hiermodels.data import GroupedData
 from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
 from hiermodels.gaussian import Floats, Indices
@@ -181,8 +182,34 @@ class ReferencePosterior(ABC):
         return self._density(name, self._points(name, values))
 
     @checked
+    def at(self, at: At) -> ReferencePosterior:
+        """Return the same posterior with the values of all levels at other covariates.
+
+        A group's value is an intercept, at x = 0.  Of what this returns, ``theta``, ``mu`` and
+        ``lam`` are ``theta + x'beta`` and so on; all else is as it was.
+
+        Parameters
+        ----------
+        at : {"means", "own", "zero"} or mapping of str to value
+            As in :meth:`hiermodels.Fit.summary`.
+
+        Examples
+        --------
+        >>> import hiermodels as hm
+        >>> effects = hm.datasets.load_school_calendar()
+        >>> exact = hm.reference(effects, "y ~ year + (1 | district/school)", se="se")
+        >>> exact.at({"year": 1990}).mean["lam"].round(3).item()
+        0.17
+        """
+        found = locate(self.data, at)
+        return self._at(found) if found.words else self
+
+    @checked
     def summary(
-        self, var_names: Sequence[str] | str | None = None, ci_prob: float = CI_PROB
+        self,
+        var_names: Sequence[str] | str | None = None,
+        ci_prob: float = CI_PROB,
+        at: At = MEANS,
     ) -> Summary:
         """Means, sds and equal-tailed intervals, a row for each scalar, below the model.
 
@@ -195,6 +222,9 @@ class ReferencePosterior(ABC):
             Which variables; all by default.
         ci_prob : float
             Probability of the equal-tailed interval.
+        at : {"means", "own", "zero"} or mapping of str to value
+            Values of the covariates that effects and the intercept are shown at, as in
+            :meth:`hiermodels.Fit.summary`; the header names them.
 
         Examples
         --------
@@ -214,19 +244,22 @@ class ReferencePosterior(ABC):
         """
         low, high = tails(ci_prob)
         names = self._names(var_names)
-        ends = self.quantile([low, 0.5, high], names)
+        shown = self.at(at)
+        ends = shown.quantile([low, 0.5, high], names)
         label = interval_label(ci_prob)
         columns = {
-            "mean": self.mean[names],
-            "sd": self.sd[names],
+            "mean": shown.mean[names],
+            "sd": shown.sd[names],
             "median": ends.isel(quantile=1, drop=True),
             f"{label}_lb": ends.isel(quantile=0, drop=True),
             f"{label}_ub": ends.isel(quantile=2, drop=True),
         }
         table = pd.DataFrame({column: flatten(values) for column, values in columns.items()})
         lacking = self.moments.why(of_variables(names))
-        notes = [NO_ERROR, interval_note(ci_prob), *self.precision, *([lacking] if lacking else [])]
-        return with_header(table, self.spec, *notes, digits=self.digits)
+        effects = [name for name in names if name in self.spec.values]
+        notes = [NO_ERROR, interval_note(ci_prob), *locate(self.data, at).note(effects)]
+        notes += [*shown.precision, *([lacking] if lacking else [])]
+        return with_header(table, self.spec, *notes, digits=shown.digits)
 
     @abstractmethod
     def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
@@ -247,6 +280,10 @@ class ReferencePosterior(ABC):
     def __repr__(self) -> str:
         lines = [*self.spec.describe(), str(self.data), *self.how()]
         return "\n  ".join([f"{type(self).__name__} ({NO_ERROR})", *lines])
+
+    def _at(self, place: Place) -> ReferencePosterior:
+        """The same with values at other covariates, where there are any."""
+        return self
 
     @abstractmethod
     def _means(self) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hiermodels.covariates import MEANS, At, Place, locate
 from hiermodels.data import GroupedData
 from hiermodels.files import needing, replacing, target
 from hiermodels.gaussian import Floats, Indices
@@ -19,7 +20,7 @@ from hiermodels.moments import of_variables
 from hiermodels.noise_free import NO_ERROR, ReferencePosterior
 from hiermodels.posterior import Posterior
 from hiermodels.progress import showing_progress
-from hiermodels.statistics import group_means, statistics_of
+from hiermodels.statistics import level_means, statistics_of
 from hiermodels.tables import CI_PROB, interval_label, interval_note, tails
 
 ROW_GROUP = 1 << 16  # units that are worked on at a time
@@ -33,6 +34,7 @@ def write_parquet(
     level: str | None = None,
     *,
     ci_prob: float = CI_PROB,
+    at: At = MEANS,
     row_group_size: int = ROW_GROUP,
     progressbar: bool | None = None,
 ) -> Path:
@@ -43,7 +45,7 @@ def write_parquet(
     posterior : Posterior
     reference : ReferencePosterior
         Of the same model and data.
-    path, level, ci_prob, row_group_size, progressbar
+    path, level, ci_prob, at, row_group_size, progressbar
         As in :meth:`hiermodels.Fit.to_parquet`.
 
     Raises
@@ -55,13 +57,14 @@ def write_parquet(
     """
     name = posterior.spec.values_of(level)
     ends = tails(ci_prob)
+    where, reference = locate(posterior.data, at), reference.at(at)
     assert isinstance(reference, IntegratedPosterior)
     with needing("pyarrow", "parquet", "to_parquet"):
         import pyarrow as pa
         import pyarrow.parquet as pq
     target(path)
     rows = _Rows(reference, name, ends, interval_label(ci_prob))
-    metadata = {METADATA: json.dumps(_record(posterior, reference, name, ci_prob))}
+    metadata = {METADATA: json.dumps(_record(reference, name, ci_prob, where))}
     with (
         replacing(path) as temporary,
         showing_progress(posterior.spec.dims(name)[0], rows.size, progressbar) as advance,
@@ -80,26 +83,25 @@ def write_parquet(
 
 
 def _record(
-    posterior: Posterior, reference: IntegratedPosterior, name: str, ci_prob: float
+    reference: IntegratedPosterior, name: str, ci_prob: float, where: Place
 ) -> dict[str, Any]:
     """What a file says of itself."""
     from hiermodels import __version__
 
-    (dim,) = posterior.spec.dims(name)
+    spec = reference.spec
+    (dim,) = spec.dims(name)
     lacking = reference.moments.why(of_variables([name]))
+    notes = [NO_ERROR, interval_note(ci_prob), *where.note([name])]
     return {
         "hiermodels_version": __version__,
-        "model": posterior.spec.describe(),
-        "priors": posterior.spec.describe_priors(),
-        "data": str(posterior.data),
+        "model": spec.describe(),
+        "priors": spec.describe_priors(),
+        "data": str(reference.data),
         "level": dim,
         "variable": name,
         "ci_prob": ci_prob,
         "ci_kind": "eti",
-        "notes": [
-            *(NO_ERROR, interval_note(ci_prob), *reference.precision),
-            *([lacking] if lacking else []),
-        ],
+        "notes": [*notes, *reference.precision, *([lacking] if lacking else [])],
         "certificate": reference.certificate,
         "how": reference.how(),
     }
@@ -161,12 +163,5 @@ def observed(data: GroupedData, level: int) -> tuple[Indices, Floats]:
 
     The mean is weighted with ``1/se²`` where the standard errors are known.
     """
-    statistics = statistics_of(data)
-    count, weight = statistics.count, statistics.weight
-    mean = (statistics.mean + statistics.rest)[:, -1:]
-    for parent in data.parents[:level]:
-        size = int(parent[-1]) + 1
-        weight, some, shift = group_means(mean, weight, parent, size)
-        mean = some + shift
-        count = np.bincount(parent, weights=count, minlength=size).astype(np.intp)
-    return count, mean[:, 0]
+    count, mean = level_means(statistics_of(data), level)
+    return count, mean[:, -1]

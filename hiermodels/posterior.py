@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hiermodels import memory
+from hiermodels.covariates import Place
 from hiermodels.data import COEFFICIENT_DIM, GroupedData, require_rows
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import Floats, Indices
@@ -228,6 +229,40 @@ def level_draws(posterior: Posterior, name: str, draws: slice = slice(None)) -> 
     if name == "theta":
         return group_draws(posterior, draws=draws)
     return posterior.datatree["posterior"].to_dataset()[name].isel(draw=draws)
+
+
+def at_covariates(
+    posterior: Posterior, place: Place, names: Sequence[str] | None = None
+) -> Posterior:
+    """The same posterior with draws of ``v + x'beta`` for the values v of all levels.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    place : Place
+        The covariates x.
+    names : sequence of str, optional
+        Which variables are needed; all by default.
+    """
+    if place.is_zero:
+        return posterior
+    tree, draw_groups = posterior.datatree.copy(), posterior.draw_groups
+    draws = tree["posterior"].to_dataset()
+    beta = draws["beta"].to_numpy()
+    moved = {}
+    for level, name in enumerate(posterior.spec.values):
+        if name in draws and (names is None or name in names):
+            shift = place.shift(level, beta)
+            moved[name] = draws[name] + (
+                shift if draws[name].ndim > beta.ndim - 1 else shift[..., 0]
+            )
+    tree["posterior"] = xr.DataTree(draws.assign(moved))
+
+    def draw(groups: Indices) -> Floats:
+        assert draw_groups is not None
+        return draw_groups(groups) + place.shift(0, beta, groups)
+
+    return replace(posterior, datatree=tree, draw_groups=draw if draw_groups else None)
 
 
 def thin(posterior: Posterior, draws: int) -> Posterior:

@@ -31,6 +31,7 @@ from numpy.typing import ArrayLike
 
 from hiermodels import memory
 from hiermodels.arguments import checked_methods
+from hiermodels.covariates import MEANS, At, locate
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats, Indices
 from hiermodels.memory import MEMORY_BUDGET
@@ -48,6 +49,7 @@ from hiermodels.posterior import (
 )
 from hiermodels.roles import from_se
 from hiermodels.tables import CI_PROB, interval_label, tails
+from hiermodels.wording import short
 
 SHOWN = 10  # rows of a prediction that is printed
 DIGITS = 4  # of its numbers
@@ -334,6 +336,7 @@ def predict(
     reference: Callable[[], ReferencePosterior],
     new_data: Any = None,
     *,
+    at: At = MEANS,
     outcomes: bool = True,
     random_seed: Seed = None,
     memory_budget: float = MEMORY_BUDGET,
@@ -345,17 +348,21 @@ def predict(
     posterior : Posterior
     reference : callable
         Returns the same posterior without Monte Carlo error.
-    new_data, outcomes, random_seed, memory_budget
+    new_data, at, outcomes, random_seed, memory_budget
         See :meth:`hiermodels.Fit.predict`.
     """
     data = posterior.data
-    notes = []
+    notes, where = [], locate(data, at)
     if new_data is None:
-        rows = every_unit(data, outcomes=outcomes)
-        if data.design.names:
-            notes.append(f"{', '.join(data.design.names)}: at their means over the data")
+        rows = every_unit(data, where, outcomes=outcomes)
+        notes += [where.words] if where.words else []
         if rows.se is not None:
             notes.append(f"{data.roles.se}: the median of those of the known unit's rows")
+    elif at != MEANS:
+        raise SpecError(
+            f"at: new_data have covariates of their own, so that nothing is shown at {short(at)}. "
+            f"Leave out at=…, or new_data"
+        )
     else:
         rows = read_new_rows(new_data, data, outcomes=outcomes)
     seed = named_seed(random_seed, "predict")

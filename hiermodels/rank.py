@@ -21,6 +21,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hiermodels.arguments import checked_methods
+from hiermodels.covariates import MEANS, At, locate
 from hiermodels.errors import DataError, SpecError
 from hiermodels.gaussian import Floats
 from hiermodels.labels import nearly, places_of
@@ -29,7 +30,7 @@ from hiermodels.moments import of_variables
 from hiermodels.noise_free import NO_ERROR, ReferencePosterior
 from hiermodels.options import real_number
 from hiermodels.parallel import for_each
-from hiermodels.posterior import Posterior, level_draws
+from hiermodels.posterior import Posterior, at_covariates, level_draws
 from hiermodels.tables import (
     CI_PROB,
     Summary,
@@ -146,6 +147,7 @@ def rank_units(
     top: float | None = None,
     highest_first: bool = True,
     ci_prob: float = CI_PROB,
+    at: At = MEANS,
 ) -> Ranking:
     """Rank the units of a level within each joint draw.
 
@@ -157,7 +159,7 @@ def rank_units(
     posterior : Posterior
     reference : ReferencePosterior
         Of the same model and data.
-    level, threshold, top, highest_first, ci_prob
+    level, threshold, top, highest_first, ci_prob, at
         As in :meth:`hiermodels.Fit.rank`.
 
     Raises
@@ -167,7 +169,8 @@ def rank_units(
     """
     name = posterior.spec.values_of(level)
     (dim,) = posterior.spec.dims(name)
-    ranks = rank_draws(_draws(posterior, name), highest_first)
+    where, reference = locate(posterior.data, at), reference.at(at)
+    ranks = rank_draws(_draws(at_covariates(posterior, where, [name]), name), highest_first)
     mean, sd = reference.mean[name].to_numpy(), reference.sd[name].to_numpy()
     columns, lacking = {"mean": mean, "sd": sd}, reference.moments.why(of_variables([name]))
     if lacking:
@@ -190,6 +193,7 @@ def rank_units(
         f"{0.5 / np.sqrt(n):.2g} if they are independent",
         f"mean, sd{'' if threshold is None else f' and P({name} > {threshold:g})'}: {NO_ERROR}",
         interval_note(ci_prob),
+        *where.note([name]),
         *([lacking] if lacking else []),
         *reference.precision,
     ]

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from hiermodels.conjugate import NormalGammaLaw
+from hiermodels.covariates import Place
 from hiermodels.data import GroupedData, GroupedRows, require_rows
 from hiermodels.errors import ImproperPosteriorError
 from hiermodels.gaussian import LOG_2PI, Floats
@@ -148,6 +149,8 @@ class RegressionPosterior(ReferencePosterior):
         Of mu and β, given σ.
     alpha, beta : float
         ``σ² | y ~ InverseGamma(alpha, beta)``; infinite where the standard errors are known.
+    place : Place, optional
+        Values of the covariates that mu belongs to; without it x = 0.
     """
 
     spec: Spec
@@ -155,6 +158,7 @@ class RegressionPosterior(ReferencePosterior):
     fit: Coefficients
     alpha: float
     beta: float
+    place: Place | None = None
 
     @classmethod
     def of(cls, spec: Spec, data: GroupedData) -> RegressionPosterior:
@@ -227,10 +231,16 @@ class RegressionPosterior(ReferencePosterior):
         return NormalGammaLaw(mean, 1 / variance, self.alpha, self.beta)
 
     def _coefficients(self, name: str) -> NormalLaw | NormalGammaLaw:
-        """Law of mu, or of β side by side."""
-        mean, variance = self.fit.place(self.fit.to_own)
+        """Law of mu where it is shown, or of β side by side."""
+        if name == "beta" or self.place is None:
+            mean, variance = self.fit.place(self.fit.to_own)
+        else:
+            mean, variance = self.fit.at(self.place.levels[0][None])
         part: Any = slice(1, None) if name == "beta" else 0
         return self._law(mean[part], variance[part])
+
+    def _at(self, place: Place) -> RegressionPosterior:
+        return replace(self, place=None if place.is_zero else place)
 
     @property
     def _sigma(self) -> NormalGammaLaw:

@@ -21,6 +21,7 @@ import pandas as pd
 import xarray as xr
 
 from hiermodels.arguments import checked
+from hiermodels.covariates import MEANS, locate
 from hiermodels.data import GroupedData, Missing
 from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
 from hiermodels.inputs import announce, prepare, stated_priors
@@ -72,7 +73,7 @@ class Sensitivity:
           one of the priors the moments do not exist.
 
         An alternative that cannot be computed has one row, ``by`` says why not in a few words,
-        and ``refused`` in many.
+        and ``refused`` in many.  Values of all levels are those at the covariates' means.
     shifts : Dataset
         Each scalar's shift, with its sign, along a dimension ``alternative``.
     baseline : ReferencePosterior
@@ -118,7 +119,9 @@ class Sensitivity:
         """
         from hiermodels.plots import plot_sensitivity
 
-        return plot_sensitivity({"baseline": self.baseline, **self.references}, **options)
+        everything = {"baseline": self.baseline, **self.references}
+        shown = {name: posterior.at(MEANS) for name, posterior in everything.items()}
+        return plot_sensitivity(shown, **options)
 
     def __repr__(self) -> str:
         return f"{self.table!r}\n{self.verdict}"
@@ -242,12 +245,14 @@ def compare_priors(
             refused[name], reasons[name] = str(error), DOES_NOT_EXIST
         except PrecisionError as error:
             refused[name], reasons[name] = str(error), NOT_INTEGRATED
-    table, shifts = _distances(baseline, references) if references else (None, xr.Dataset())
+    first, others = baseline.at(MEANS), {name: one.at(MEANS) for name, one in references.items()}
+    table, shifts = _distances(first, others) if others else (None, xr.Dataset())
     everything = _with_refused(table, list(given), reasons)
     notes = [NO_ERROR, "shifts: in sds of the posterior under the priors above"]
+    notes += locate(data, MEANS).note(list(reversed(spec.values)))
     if (everything["by"] == "median").any():
         notes.append("by median: under one of the priors a mean or an sd does not exist")
-    digits, more = _precision({"": baseline, **references})
+    digits, more = _precision({"": first, **others})
     shown = with_header(everything, spec, *notes, *more, digits=digits)
     return Sensitivity(shown, shifts, baseline, references, refused)
 

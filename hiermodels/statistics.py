@@ -388,6 +388,21 @@ def statistics_of(data: GroupedData) -> SufficientStatistics:
     )
 
 
+def level_means(statistics: SufficientStatistics, level: int) -> tuple[Indices, Floats]:
+    """Number of rows of each unit of a level (u,), and weighted means of their columns (u, q + 1).
+
+    Level 0 has the groups.
+    """
+    count, weight = statistics.count, statistics.weight
+    mean = statistics.mean + statistics.rest
+    for parent in statistics.parents[:level]:
+        size = int(parent[-1]) + 1
+        weight, some, shift = group_means(mean, weight, parent, size)
+        mean = some + shift
+        count = np.bincount(parent, weights=count, minlength=size).astype(np.intp)
+    return count, mean
+
+
 def group_means(
     rows: Floats, weight: Floats, group: Indices, size: int
 ) -> tuple[Floats, Floats, Floats]:

@@ -69,7 +69,11 @@ class Standardized:
     @property
     def origin(self) -> Floats:
         """Where the tree's covariates have their 0, seen from the covariates' own 0; (q,)."""
-        return self.centre @ self.basis
+        return self.origin_at(np.zeros_like(self.centre))
+
+    def origin_at(self, x: Floats) -> Floats:
+        """Where the tree's covariates have their 0, seen from covariates x (..., q); (..., q)."""
+        return (self.centre - x) @ self.basis
 
     @property
     def group_means(self) -> Floats:

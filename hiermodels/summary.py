@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from hiermodels.covariates import MEANS, At, locate
 from hiermodels.errors import SpecError
 from hiermodels.moments import FOURTH, KINDS, MEAN, SD, Moment, moments_of
 from hiermodels.options import names
-from hiermodels.posterior import Posterior
+from hiermodels.posterior import Posterior, at_covariates
 from hiermodels.tables import Summary, interval_note, with_header
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ MOST_SCALARS = 500  # that are summarised unasked: ArviZ takes some milliseconds
 
 
 def summarize(
-    posterior: Posterior, var_names: Sequence[str] | str | None = None, **options: Any
+    posterior: Posterior,
+    var_names: Sequence[str] | str | None = None,
+    at: At = MEANS,
+    **options: Any,
 ) -> Summary:
     """Return ArviZ's summary of the draws, the variables from the top downwards.
 
@@ -46,6 +50,8 @@ def summarize(
     var_names : str or sequence of str, optional
         Which variables.  By default all, except values of units that are more than 500: those
         are left out, and the header says so.
+    at : {"means", "own", "zero"} or mapping of str to value
+        Values of the covariates that effects and the intercept are shown at.
     **options
         Passed to ``arviz_stats.summary``: ``ci_prob``, ``ci_kind``, ``kind``, ``round_to``, ….
 
@@ -62,12 +68,14 @@ def summarize(
     left_out = [] if var_names is not None else _too_many(posterior)
     if left_out:
         var_names = [name for name in posterior.spec.variables if name not in left_out]
-    draws = posterior.datatree.copy()
+    where = locate(posterior.data, at)
+    asked = names("var_names", "variable", var_names) or None
+    needed = None if "filter_vars" in options else asked
+    draws = at_covariates(posterior, where, needed).datatree.copy()
     dataset = draws["posterior"].to_dataset().reset_coords(drop=True)  # ArviZ stacks
     units = {str(name): _unit(variable) for name, variable in dataset.items()}
     scaled = {name: dataset[name] / unit for name, unit in units.items() if unit != 1.0}
     draws["posterior"] = dataset.assign(scaled)
-    asked = names("var_names", "variable", var_names) or None
     try:
         with _constant(posterior):
             table = _in_units(summary(draws, var_names=asked, **options), units)
@@ -86,6 +94,9 @@ def summarize(
         kind = "eti" if "median" in options.get("kind", "") else options.get("ci_kind")
         prob = options.get("ci_prob") or rcParams["stats.ci_prob"]
         notes.append(interval_note(prob, kind or rcParams["stats.ci_kind"]))
+    rows = {str(row).split("[")[0] for row in table.index}
+    if options.get("group") in OF_POSTERIOR:
+        notes += where.note([name for name in reversed(posterior.spec.values) if name in rows])
     notes += [_explain(posterior, name) for name in left_out]
     if lacking:
         notes.append(str(moments_of(posterior.spec, posterior.data).why(lacking)))

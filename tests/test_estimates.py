@@ -158,7 +158,7 @@ def classrooms():
 
 def test_three_levels_and_a_covariate_by_dense_algebra(classrooms):
     data, exact = classrooms
-    found = exact.estimates()
+    found = exact.estimates(at="zero")
     best, beta, blup = dense(data, exact, found.sds)
     for name, sd in found.sds.items():
         for factor in (0.99, 1.01):
@@ -284,7 +284,7 @@ def test_metafor_s_estimates_with_covariates(name, q):
     for method, expected in published.PYMARE_TAU2[name].items():
         if expected[q] is None:
             continue
-        found = fitted.estimates(method=method, ci_prob=0.95)
+        found = fitted.estimates(at="zero", method=method, ci_prob=0.95)
         # metafor climbs likelihoods with a tolerance of its own
         digits = (
             {"rel": 3e-5, "abs": 1e-9} if method in ("ml", "reml") else {"rel": 1e-10, "abs": 1e-12}
@@ -298,7 +298,7 @@ def test_metafor_s_estimates_with_covariates(name, q):
 
 def test_lme4_s_estimates_of_the_machines():
     data = published.machines()
-    found = fit(data, "score ~ b + c + (1 | worker/cell)").estimates()
+    found = fit(data, "score ~ b + c + (1 | worker/cell)").estimates(at="zero")
     for name, sd in published.MACHINES_REML.items():
         assert found.sds[name] == pytest.approx(sd, rel=2e-6)
     means = [data["score"][data["b"] + data["c"] == 0].mean(), data["score"][data["b"] == 1].mean()]
@@ -307,7 +307,7 @@ def test_lme4_s_estimates_of_the_machines():
 
 
 def test_lme4_s_estimates_of_the_pigs():
-    found = fit(published.dietox(), "weight ~ time + (1 | pig)").estimates()
+    found = fit(published.dietox(), "weight ~ time + (1 | pig)").estimates(at="zero")
     for name, variance in published.DIETOX_REML.items():
         assert found.sds[name] ** 2 == pytest.approx(variance, rel=2e-7)
     for column, values in published.DIETOX_COEFFICIENTS.items():
@@ -453,7 +453,7 @@ def test_one_row_a_group_determines_only_the_sum_of_the_variances(method):
     rng = np.random.default_rng(4)
     data = pd.DataFrame({"g": [f"g{i}" for i in range(9)], "x": rng.normal(size=9)})
     data["y"] = 3 + data["x"] + rng.normal(size=9)
-    found = fit(data, "y ~ x + (1 | g)", priors=PROPER).estimates(method=method)
+    found = fit(data, "y ~ x + (1 | g)", priors=PROPER).estimates(at="zero", method=method)
     design = np.column_stack([np.ones(9), data["x"]])
     beta, square = np.linalg.lstsq(design, data["y"])[:2]
     total = square[0] / (7 if method == "reml" else 9)
@@ -521,7 +521,7 @@ def test_a_likelihood_without_a_maximum_has_no_estimate():
     data = pd.DataFrame({"g": ["a", "a", "b", "b", "c", "c"], "y": [1.0, 1, 2, 2, 4, 4]})
     data["x"] = [0.0, 1, 0, 1, 0, 1]
     priors = {"tau": hm.HalfNormal(1), "sigma": hm.InverseGamma(3, 1)}
-    found = fit(data, "y ~ x + (1 | g)", priors=priors).estimates()
+    found = fit(data, "y ~ x + (1 | g)", priors=priors).estimates(at="zero")
     assert np.isnan(list(found.sds.values())).all()
     assert not found.sums
     assert "has no maximum" in repr(found)
@@ -531,7 +531,7 @@ def test_a_likelihood_without_a_maximum_has_no_estimate():
 
 def test_the_outer_level_has_rows_of_its_own(classrooms):
     data, exact = classrooms
-    found = exact.estimates()
+    found = exact.estimates(at="zero")
     sds, outer = found.sds, found.outer
     beta = dense(data, exact, sds)[1]
     group, parent = exact.data.group, exact.data.parents[0]

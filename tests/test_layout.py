@@ -23,8 +23,8 @@ STOREYS = """
     simulation reference point_estimates integrated regression conjugate noise_free conditional
     marginal
     posterior joint
-    page tables inputs moments propriety memory spec sufficient aggregate lazy failures statistics
-    new_rows data labels roles priors design formula
+    page tables inputs moments propriety memory spec sufficient aggregate lazy failures
+    new_rows covariates statistics data labels roles priors design formula
     uniformity montecarlo mixture cubature leave_out gaussian chebyshev lattice
     datasets arguments options hdf5 blas parallel progress files wording errors
 """

@@ -13,6 +13,7 @@ from scipy import stats
 
 import hiermodels as hm
 from hiermodels.checks import check, replicated_means
+from hiermodels.covariates import locate
 from hiermodels.plots import plot_sensitivity
 from hiermodels.plots.sensitivity import hyperparameters
 from hiermodels.plots.shrinkage import raw_means
@@ -162,7 +163,7 @@ def test_raw_means_of_outer_units_are_what_their_groups_say(calendar):
     weight = 1 / (tau**2 + data["se"] ** 2)
     sums = pd.DataFrame({"d": data["district"], "w": weight, "wy": weight * data["y"]})
     sums = sums.groupby("d", sort=False).sum()
-    found = raw_means(calendar.posterior, "mu")
+    found = raw_means(calendar.posterior, "mu", locate(calendar.data))
     np.testing.assert_allclose(found, sums["wy"] / sums["w"], rtol=1e-10)
     assert found["district"].values.tolist() == sums.index.tolist()
 
@@ -170,24 +171,46 @@ def test_raw_means_of_outer_units_are_what_their_groups_say(calendar):
 @pytest.mark.parametrize("level", ["mu", "district"])
 def test_shrinkage_of_outer_units(calendar, level):
     plot = calendar.plot_shrinkage(level=level)
-    raw, pooled = raw_means(calendar.posterior, "mu").to_numpy(), posterior_means(calendar, "mu")
+    raw = raw_means(calendar.posterior, "mu", locate(calendar.data)).to_numpy()
+    pooled = posterior_means(calendar, "mu")
     order = np.argsort(-raw, kind="stable")
     np.testing.assert_allclose(layer(plot, "raw", "mu", FOREST)[0], raw[order])
     np.testing.assert_allclose(layer(plot, "point_estimate", "mu", FOREST)[0], pooled[order])
 
 
 def test_raw_means_are_adjusted_for_covariates():
-    """ȳ − x̄'β, which theta at x = 0 is to be compared with."""
+    """ȳ − (x̄ − x)'β, which theta at x is to be compared with."""
     frame = hm.datasets.simulate_classrooms(6, 2, 5, beta=2.0, random_seed=4)
     frame["ses"] += 10
     fit = fitted(frame, "score ~ ses + (1 | school/classroom)")
     beta = float(fit.datatree["posterior"]["beta"].mean())
-    adjusted = (frame["score"] - beta * frame["ses"]).groupby(frame["classroom"], sort=False).mean()
-    np.testing.assert_allclose(raw_means(fit.posterior, "theta"), adjusted, rtol=1e-9)
+    where = locate(fit.data, {"ses": 9.5})
+    away = frame["ses"] - 9.5
+    adjusted = (frame["score"] - beta * away).groupby(frame["classroom"], sort=False).mean()
+    np.testing.assert_allclose(raw_means(fit.posterior, "theta", where), adjusted, rtol=1e-9)
     tau, sigma = (float(fit.datatree["posterior"][name].median()) for name in ("tau", "sigma"))
     assert tau > 0 < sigma  # equal sizes: the schools' weights are equal
     schools = adjusted.groupby(adjusted.index.str.split("/").str[0], sort=False).mean()
-    np.testing.assert_allclose(raw_means(fit.posterior, "mu"), schools, rtol=1e-9)
+    np.testing.assert_allclose(raw_means(fit.posterior, "mu", where), schools, rtol=1e-9)
+    points = layer(fit.plot_shrinkage(at={"ses": 9.5}, order="data"), "raw", "theta", FOREST)[0]
+    np.testing.assert_allclose(points, adjusted, rtol=1e-9)
+    own = layer(fit.plot_shrinkage(at="own", order="data"), "raw", "theta", FOREST)[0]
+    plain = frame["score"].groupby(frame["classroom"], sort=False).mean()
+    np.testing.assert_allclose(own, plain, rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["plot_shrinkage", "plot_caterpillar", "plot_trace_tau"])
+def test_pictures_say_where_effects_are_shown(method, fit):
+    frame = hm.datasets.load_school_calendar()
+    moved = fitted(frame, "y ~ year + (1 | district)", se="se", priors={"tau": hm.HalfNormal(1)})
+    panel, axis = ({"panel": "value"}, "y") if "trace" in method else (FOREST, "x")
+    axes = getattr(moved, method)().get_target(None, panel)
+    assert axes.get_ylabel().endswith("\nat the covariates' means: year = 1989.6") or axis == "x"
+    assert axes.get_xlabel().endswith("\nat the covariates' means: year = 1989.6") or axis == "y"
+    low, high = getattr(axes, f"get_{'y' if axis == 'y' else 'x'}lim")()
+    assert -2 < low < high < 3  # not thousands of years away
+    plain = getattr(fit, method)().get_target(None, panel)
+    assert "\n" not in plain.get_xlabel() + plain.get_ylabel()
 
 
 def test_parts_may_be_left_out_and_changed(fit):

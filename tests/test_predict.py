@@ -378,7 +378,7 @@ def test_at_the_means_of_covariates():
     np.testing.assert_allclose(
         found.rows.x, np.tile(data[["year", "dose"]].mean(), (len(found), 1))
     )
-    assert "year, dose: at their means over the data" in repr(found)
+    assert "at the covariates' means: year = " in repr(found)
 
 
 # Labels

@@ -10,7 +10,8 @@ from arviz_plots import PlotCollection
 
 import hiermodels.plots.layout as layout
 from hiermodels.arguments import checked
-from hiermodels.posterior import SAMPLE_DIMS, Posterior, level_draws
+from hiermodels.covariates import MEANS, At, locate
+from hiermodels.posterior import SAMPLE_DIMS, Posterior, at_covariates, level_draws
 from hiermodels.rank import rank_draws
 from hiermodels.tables import CI_PROB, tails
 
@@ -22,6 +23,7 @@ def plot_caterpillar(
     posterior: Posterior,
     *,
     level: str = "theta",
+    at: At = MEANS,
     ranks: bool = True,
     ci_prob: float = CI_PROB,
     backend: str | None = None,
@@ -42,6 +44,8 @@ def plot_caterpillar(
     level : str
         Which units: ``"theta"`` for the groups, ``"mu"`` for the outer units of three levels, or
         the name of their column.
+    at : {"means", "own", "zero"} or mapping of str to value
+        Values of the covariates that effects are shown at, as in :meth:`hiermodels.Fit.summary`.
     ranks : bool
         Whether to show the ranks.
     ci_prob : float
@@ -65,6 +69,8 @@ def plot_caterpillar(
     tails(ci_prob)
     visuals = layout.split(visuals, LAYERS)
     name = posterior.spec.values_of(level)
+    where, intercept = locate(posterior.data, at), posterior.spec.intercept
+    posterior = at_covariates(posterior, where, [name, intercept])
     draws = level_draws(posterior, name)
     middle, word = layout.centre(posterior, draws)
     order = {draws.dims[-1]: np.argsort(-middle.values, kind="stable")}
@@ -77,7 +83,7 @@ def plot_caterpillar(
     grand, dashed = layout.centre_line(posterior)
     layout.vertical(plot, "grand_mean", grand, {"column": "forest"}, visuals)
     text = f"{name}: posterior {word}, {ci_prob:.0%} interval; dashed: {dashed}"
-    layout.label_x(plot, {"column": "forest"}, text)
+    layout.label_x(plot, {"column": "forest"}, layout.placed(text, where.words))
     if ranks:
         layers, panel = ("rank_interval", "rank"), {"column": "rank"}
         counted = rank_draws(draws)

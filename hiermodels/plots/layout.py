@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from importlib import import_module
+from textwrap import wrap
 from typing import Any
 
 import arviz_plots as azp
@@ -31,6 +32,7 @@ CROWDED_HEIGHT = 900.0  # dots for any number of units without labels
 WIDTH = 800.0  # dots
 PANEL = (330.0, 260.0)  # dots, for panels in rows of
 PANELS_PER_ROW = 3
+LINE = 70  # characters in a line of what a label says of covariates
 DOTS_PER_INCH = 100  # of bokeh
 BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
 OPTIONS = ("aes", "figure_kwargs", "col_wrap")  # of ArviZ's PlotCollection, beside its aesthetics
@@ -268,6 +270,11 @@ def label_x(plot: PlotCollection, panel: Panel, text: str) -> None:
     """Write what is shown below the axis of a panel."""
     target = plot.get_target(None, panel)
     azp.visuals.labelled_x(xr.DataArray(0), target, text=literal(text, plot.backend))
+
+
+def placed(text: str, words: str) -> str:
+    """A label, and on lines of their own the covariates that values belong to."""
+    return "\n".join([text, *wrap(words, LINE)])
 
 
 def label_y(plot: PlotCollection, panel: Panel, text: str) -> None:

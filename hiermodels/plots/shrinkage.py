@@ -11,9 +11,10 @@ from arviz_plots import PlotCollection
 import hiermodels.plots.layout as layout
 from hiermodels import gaussian
 from hiermodels.arguments import checked
+from hiermodels.covariates import MEANS, At, Place, locate
 from hiermodels.errors import SpecError
 from hiermodels.marginal import Marginal
-from hiermodels.posterior import Posterior, level_draws
+from hiermodels.posterior import Posterior, at_covariates, level_draws
 from hiermodels.sufficient import standardize
 from hiermodels.tables import CI_PROB, tails
 
@@ -25,6 +26,7 @@ def plot_shrinkage(
     posterior: Posterior,
     *,
     level: str = "theta",
+    at: At = MEANS,
     order: str = "raw",
     ci_prob: float = CI_PROB,
     backend: str | None = None,
@@ -41,7 +43,7 @@ def plot_shrinkage(
     The raw mean of a group is the mean of its rows, weighted by ``1/se²`` where standard errors
     are known.  The raw mean of an outer unit is the mean of its groups' raw means, weighted by
     ``1/(tau² + σ²/n)`` at the posterior medians of the sds: what the unit's own groups say of it.
-    With covariates both are adjusted to x = 0 by the posterior mean of beta, as theta is.
+    With covariates both are adjusted to the same x by the posterior mean of beta, as theta is.
 
     Parameters
     ----------
@@ -49,6 +51,8 @@ def plot_shrinkage(
     level : str
         Which units: ``"theta"`` for the groups, ``"mu"`` for the outer units of three levels, or
         the name of their column.
+    at : {"means", "own", "zero"} or mapping of str to value
+        Values of the covariates that effects are shown at, as in :meth:`hiermodels.Fit.summary`.
     order : {"raw", "data"}
         Sort the units by their raw mean, or leave them as they are in the data.
     ci_prob : float
@@ -73,7 +77,10 @@ def plot_shrinkage(
     tails(ci_prob)
     visuals = layout.split(visuals, LAYERS)
     name = posterior.spec.values_of(level)
-    draws, raw = level_draws(posterior, name), raw_means(posterior, name)
+    where, intercept = locate(posterior.data, at), posterior.spec.intercept
+    raw = raw_means(posterior, name, where)
+    posterior = at_covariates(posterior, where, [name, intercept])
+    draws = level_draws(posterior, name)
     if order == "raw":
         places = np.argsort(-raw.values, kind="stable")
         draws, raw = draws.isel({raw.dims[0]: places}), raw.isel({raw.dims[0]: places})
@@ -83,7 +90,8 @@ def plot_shrinkage(
     grand, dashed = layout.centre_line(posterior)
     layout.vertical(plot, "grand_mean", grand, {"column": "forest"}, visuals)
     text = f"{posterior.spec.outcome}: raw mean ○, posterior {word} of {name} ● with "
-    layout.label_x(plot, {"column": "forest"}, f"{text}{ci_prob:.0%} interval; dashed: {dashed}")
+    text += f"{ci_prob:.0%} interval; dashed: {dashed}"
+    layout.label_x(plot, {"column": "forest"}, layout.placed(text, where.words))
     return plot
 
 
@@ -121,7 +129,7 @@ def _draw(
         layout.add(plot, layer, visual, data, {"column": "forest"}, looks, visuals)
 
 
-def raw_means(posterior: Posterior, name: str) -> xr.DataArray:
+def raw_means(posterior: Posterior, name: str, where: Place) -> xr.DataArray:
     """What the data below each unit say of it, nothing borrowed from other units.
 
     The ``m`` of :func:`hiermodels.gaussian.upward`, at the posterior medians of the sds and the
@@ -131,6 +139,8 @@ def raw_means(posterior: Posterior, name: str) -> xr.DataArray:
     ----------
     posterior : Posterior
     name : {"theta", "mu"}
+    where : Place
+        Values of the covariates that the means are adjusted to.
     """
     spec, standard = posterior.spec, standardize(posterior.data)
     level = spec.values.index(name)
@@ -141,7 +151,7 @@ def raw_means(posterior: Posterior, name: str) -> xr.DataArray:
         marginal = Marginal.of(spec, standard)
         up = gaussian.upward(standard.tree, marginal.variances_of(sds), marginal.coefficients)
         mean = up.pooled[level - 1].mean[0]
-    x, y = mean[:, :-1] + standard.origin, mean[:, -1]
+    x, y = mean[:, :-1] + standard.origin_at(where.levels[level]), mean[:, -1]
     if spec.covariates:
         beta = layout.centre(posterior, draws["beta"])[0].to_numpy()
         y = y - x @ np.linalg.solve(standard.basis, beta) / standard.scale

@@ -13,6 +13,7 @@ from arviz_plots import PlotCollection
 import hiermodels.plots.layout as layout
 from hiermodels.arguments import checked
 from hiermodels.conditional import moments_given_sd
+from hiermodels.covariates import MEANS, At, locate
 from hiermodels.errors import SpecError
 from hiermodels.gaussian import Floats
 from hiermodels.posterior import Posterior
@@ -31,6 +32,7 @@ def plot_trace_tau(
     posterior: Posterior,
     *,
     level: str = "theta",
+    at: At = MEANS,
     moment: str = "mean",
     units: Sequence[Any] | None = None,
     backend: str | None = None,
@@ -52,6 +54,8 @@ def plot_trace_tau(
     level : str
         Which units: ``"theta"`` for the groups, ``"mu"`` for the outer units of three levels, or
         the name of their column.
+    at : {"means", "own", "zero"} or mapping of str to value
+        Values of the covariates that effects are shown at, as in :meth:`hiermodels.Fit.summary`.
     moment : {"mean", "sd"}
         Conditional posterior means, or conditional posterior sds.
     units : sequence of labels, optional
@@ -78,7 +82,9 @@ def plot_trace_tau(
     spec = posterior.spec
     name = spec.values_of(level)
     sd = spec.spreads[spec.values.index(name)]
-    found = _chosen(moments_given_sd(spec, posterior.data, sd, name)[moment], units)
+    where = locate(posterior.data, at)
+    moments = moments_given_sd(spec, posterior.data, sd, name, where)
+    found = _chosen(moments[moment], units)
     plot = _panels(found.rename(name), backend, pc_kwargs)
     few, crowded = found.shape[1] <= MOST_COLORS, layout.is_crowded(found.shape[1])
     looks = {
@@ -93,7 +99,9 @@ def plot_trace_tau(
     density = reference_posterior(spec, posterior.data).density(sd, found["at"].to_numpy())
     _draw_density(plot, found["at"], density, visuals)
     layout.label_x(plot, {"panel": "density"}, sd)
-    layout.label_y(plot, {"panel": "value"}, f"{moment} of {name} given {sd}")
+    layout.label_y(
+        plot, {"panel": "value"}, layout.placed(f"{moment} of {name} given {sd}", where.words)
+    )
     layout.label_y(plot, {"panel": "density"}, f"p({sd} | {spec.outcome})")
     return plot
 
