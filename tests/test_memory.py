@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import hiermodels as hm
-from hiermodels import memory
-from hiermodels.engines import exact, nuts
+from hiermodels import marginal, memory
+from hiermodels.engines import nuts
 
 ROLES = {"groups": ["s", "c"], "outcome": "y"}
 
@@ -31,7 +31,7 @@ def no_work(monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr(exact, "standardize", fail)
+    monkeypatch.setattr(marginal, "standardize", fail)
     monkeypatch.setattr(nuts, "build_model", fail)
     monkeypatch.setattr(nuts, "choose", fail)
 
