@@ -42,6 +42,7 @@ DROP = 32.0  # of the log density, at which a first sum ends
 COARSE = {0: 1.0, 1: 0.25, 2: 0.8, 3: 0.9}  # spacing of a first lattice, if it has far fewer points
 FEWEST = 16  # units that are worth a finer lattice
 FINER = 0.6  # its spacing, as a part of that of the posterior's own
+MOST_WORK = 1e9  # points times units
 MOST_REFITS = 1000
 HEAVIEST = 1e-6  # share of its siblings in the weight, below which a unit is alone in what it says
 LEAST_KEPT = 1e-7  # of the information on the coefficients; below, it is lost in rounding
@@ -201,6 +202,12 @@ def _improved(reference: IntegratedPosterior, units: Units, found: Found, rule: 
     bad = np.flatnonzero(found.error > GOOD)
     if not len(bad):
         return found
+    if len(bad) * len(rule.points) > MOST_WORK:
+        raise SpecError(
+            f"loo: the densities of {len(bad):,} units ({units.name}) at {len(rule.points):,} "
+            f"points are more than {MOST_WORK:.0e} numbers, which would take long. Leave out "
+            f"larger units, or cross-validate a part of the data"
+        )
     new = _evaluate(reference, units, rule, bad)
     better = new.error <= found.error[bad]
     some = Found(new.left_out[better], new.again[better], new.error[better])

@@ -217,6 +217,12 @@ def test_what_cannot_be_left_out_is_refused():
         hm.fit(pastes, draws=10, random_seed=1).loo("group")
 
 
+def test_what_would_take_long_is_refused_with_its_size(monkeypatch):
+    monkeypatch.setattr("hiermodels.left_out.MOST_WORK", 100)
+    with pytest.raises(hm.SpecError, match=r"densities of 13 units \(row\) at \d+ points"):
+        fit_bcg(draws=10, random_seed=1).loo()
+
+
 def test_marginal_log_likelihood_integrates_the_values_of_groups_out():
     fit = fit_bcg(draws=5, random_seed=1, log_likelihood="marginal")
     draws, data = fit.datatree["posterior"], bcg()
