@@ -104,7 +104,7 @@ def test_a_model_that_is_compiled_once_fits_other_outcomes(schools, case, parame
     spec, data = prepare(frame, formula, priors=priors)
     refit = nuts.prepare_refits(spec, data, draws=1000, chains=4, parameterization=parameterization)
     other = replace(data, y=3.0 + 2.0 * data.y)
-    posterior = refit(other, 2)
+    posterior = refit(other, 3)
     exact = reference_posterior(spec, other)
     draws = posterior.datatree["posterior"].to_dataset()
     size = draws.sizes["chain"] * draws.sizes["draw"]
