@@ -273,6 +273,8 @@ def read_part(
         Levels of categorical covariates, which need not all occur; the first is the reference.
     """
     frame = Frame(data)
+    if outcome is None or groups is None or (se is None and variance is None):
+        frame.require_unique()
     roles = infer_roles(frame, outcome, groups, se, term_columns(covariates), variance)
     require_missing(missing)
     columns = term_columns(covariates)
@@ -443,6 +445,14 @@ class Frame:
     def columns(self) -> list[str]:
         """Names of the columns."""
         return list(self._frame.columns)
+
+    def require_unique(self) -> None:
+        """Refuse columns of one name, any of which might be inferred to have a role."""
+        for name in self._repeated:
+            raise DataError(
+                f"there is more than one column {name!r}; rename one, or name all roles, with "
+                f"se=False if there are no standard errors"
+            )
 
     def require(self, name: str) -> None:
         """Refuse a name that is no column, or of more than one."""

@@ -199,7 +199,7 @@ class ReferencePosterior(ABC):
         >>> effects = hm.datasets.load_school_calendar()
         >>> exact = hm.reference(effects, "y ~ year + (1 | district/school)", se="se")
         >>> exact.at({"year": 1990}).mean["lam"].round(3).item()
-        0.17
+        0.18
         """
         found = locate(self.data, at)
         return self._at(found) if found.words else self
