@@ -160,7 +160,7 @@ def leave_out_by_quadrature(reference: IntegratedPosterior, units: Units) -> Fou
 
 def _with_refits(reference: IntegratedPosterior, units: Units, found: Found) -> Found:
     """Give the units that are not good enough a posterior of their own."""
-    lost = _unidentified(reference.spec, reference.data, units)
+    lost = unidentified(reference.spec, reference.data, units)
     text = "without it a coefficient of the covariates is not identified"
     reasons = dict.fromkeys(np.flatnonzero(lost).tolist(), text)
     bad = np.flatnonzero((found.error > GOOD) & ~lost)
@@ -330,18 +330,18 @@ def without(data: GroupedData, keep: NDArray[np.bool_]) -> GroupedData:
     return replace(data, **some, log_weight=float(np.log(some["weight"]).sum()), **names)
 
 
-def _unidentified(spec: Spec, data: GroupedData, units: Units) -> NDArray[np.bool_]:
+def unidentified(spec: Spec, data: GroupedData, units: Units) -> NDArray[np.bool_]:
     """Units without which some coefficient with a flat prior is not identified; (u,).
 
     With orthonormal rows q_i, all that is left of a direction is 1 less its part in the unit's
     rows; that part is at most the sum of the unit's leverages ``|q_i|²``.
     """
     lost = np.zeros(len(units), dtype=bool)
-    flat = [not spec.coefficient_prior(name).is_proper for name in spec.coefficients]
+    flat = [spec.scaled_prior(name) is None for name in spec.coefficients]
     x = _covariates(data)[:, flat]
     if not x.shape[1]:
         return lost
-    if not spec.coefficient_prior(spec.intercept).is_proper:
+    if spec.scaled_prior(spec.intercept) is None:
         x = np.column_stack([np.ones(len(x)), x - x.mean(axis=0)])
     q = np.linalg.qr(x / np.linalg.norm(x, axis=0))[0]
     leverage = np.bincount(units.index, weights=(q**2).sum(axis=1), minlength=len(units))

@@ -17,16 +17,20 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from arviz_stats.utils import ELPDDataLOO
+from numpy.typing import NDArray
 
 from hiermodels.conjugate import ConjugatePosterior, NormalGammaLaw
 from hiermodels.data import GroupedData, require_rows
-from hiermodels.errors import ImproperPosteriorError, SpecError, warn
-from hiermodels.gaussian import Floats
+from hiermodels.errors import HierModelsError, ImproperPosteriorError, SpecError, warn
+from hiermodels.gaussian import LOG_2PI, Floats
 from hiermodels.integrated import IntegratedPosterior
-from hiermodels.left_out import Found, Units, leave_out_by_quadrature
+from hiermodels.left_out import Found, Units, leave_out_by_quadrature, unidentified, without
 from hiermodels.noise_free import ReferencePosterior
+from hiermodels.regression import RegressionPosterior
 from hiermodels.spec import Spec
 from hiermodels.wording import listed
+
+LEAST_KEPT = 1e-3  # of what is known without a row; below, it is formed anew from the other rows
 
 
 @dataclass(kw_only=True, repr=False)
@@ -71,11 +75,9 @@ def leave_one_out(reference: ReferencePosterior, unit: str = "row") -> ExactLOO:
     units = _units(reference.spec, reference.data, unit)
     if isinstance(reference, ConjugatePosterior):
         return _result(reference.data, units, _conjugate(reference))
-    if not isinstance(reference, IntegratedPosterior):
-        raise SpecError(
-            "loo: a regression without groups has none yet; name the column of the groups, or "
-            "leave out the covariates"
-        )
+    if isinstance(reference, RegressionPosterior):
+        return _result(reference.data, units, _regression(reference, units))
+    assert isinstance(reference, IntegratedPosterior)
     return _result(reference.data, units, leave_out_by_quadrature(reference, units))
 
 
@@ -113,7 +115,7 @@ def _conjugate(reference: ConjugatePosterior) -> Found:
         beta = law.beta - 0.5 * law.kappa / kappa * away**2
         rest = NormalGammaLaw(law.mean - away / kappa, kappa, law.alpha - 0.5, beta)
     left_out = _log_predictive(rest, y)
-    for i in np.flatnonzero(~(beta > 1e-3 * law.beta)):
+    for i in np.flatnonzero(~(beta > LEAST_KEPT * law.beta)):
         others = np.delete(y, i)
         new = reference.prior.given(others) if len(others) else reference.prior
         left_out[i] = _log_predictive(new, y[[i]])[0]
@@ -126,14 +128,68 @@ def _conjugate(reference: ConjugatePosterior) -> Found:
     return Found(left_out, again, np.where(lost, np.nan, 0.0), reasons=reasons)
 
 
+def _regression(reference: RegressionPosterior, units: Units) -> Found:
+    """Student-t or normal densities of each row given the others, in closed form.
+
+    With the row's residual e at the posterior mean and its leverage h, both in its own sd, the
+    others predict it with the error ``e/(1 − h)`` and the variance ``1/(1 − h)``, in units of σ²,
+    for which they leave ``α' = α − ½`` and ``β' = β − ½ e²/(1 − h)``.  Where little is left of
+    ``1 − h`` or of β, the others are fitted anew.
+    """
+    rows = require_rows(reference.data, "loo")
+    se = np.ones(rows.n_rows) if rows.se is None else rows.se
+    mean, variance = reference.fit.at(rows.design.matrix)
+    error, kept = (rows.y - mean) / se, 1 - variance / se**2
+    with np.errstate(all="ignore"):
+        beta = reference.beta - 0.5 * error**2 / kept
+        rest = reference.alpha - 0.5, beta
+        left_out = _log_density(se * error / kept, se**2 / kept, *rest)
+    again = _log_density(se * error, se**2 + variance, reference.alpha, reference.beta)
+    only = rows.n_rows == 1 and reference.spec.scaled_prior(reference.spec.intercept) is None
+    lost = unidentified(reference.spec, rows, units) | only
+    text = "without it a coefficient is not identified"
+    reasons = dict.fromkeys(np.flatnonzero(lost).tolist(), text)
+    enough = (beta > LEAST_KEPT * reference.beta) | np.isinf(reference.beta)
+    bad = np.flatnonzero(~lost & ~((kept > LEAST_KEPT) & enough & (rest[0] > 0)))
+    for i in bad.tolist():
+        try:
+            left_out[i] = _refitted(reference, units.index != i, i)
+        except HierModelsError as problem:
+            reasons[i] = str(problem)
+    nothing = np.isin(np.arange(rows.n_rows), list(reasons))
+    left_out, again = np.where(nothing, np.nan, [left_out, again])
+    return Found(left_out, again, np.where(nothing, np.nan, 0.0), len(bad), reasons=reasons)
+
+
+def _refitted(reference: RegressionPosterior, others: NDArray[np.bool_], i: int) -> float:
+    """Log density of row i given a fit of the others."""
+    rows = require_rows(reference.data, "loo")
+    rest = RegressionPosterior.of(reference.spec, without(rows, others))
+    mean, variance = rest.fit.at(rows.design.matrix[[i]])
+    variance = variance + (1.0 if rows.se is None else rows.se[i] ** 2)
+    return float(_log_density(rows.y[[i]] - mean, variance, rest.alpha, rest.beta)[0])
+
+
 def _log_predictive(law: NormalGammaLaw, y: Floats) -> Floats:
-    """Log density of a new row, ``Student-t(2α, m, (1 + 1/κ) β/α)``; nan where β is 0."""
+    """Log density of a new row of one population; nan where β is 0."""
+    with np.errstate(all="ignore"):
+        return _log_density(y - law.mean, 1 + 1 / law.kappa, law.alpha, law.beta)
+
+
+def _log_density(error: Floats, variance: Any, alpha: float, beta: Any) -> Floats:
+    """Log density, at a distance from the mean, of a normal with this variance times σ².
+
+    With ``σ² ~ InverseGamma(α, β)`` it is ``Student-t(2α, 0, variance β/α)``; with α infinite σ
+    is 1.  It is nan where β is 0.
+    """
     from scipy.special import gammaln
 
+    if np.isinf(alpha):
+        return -0.5 * (LOG_2PI + np.log(variance) + error**2 / variance)
+    square = variance * beta
     with np.errstate(all="ignore"):
-        square = (1 + 1 / law.kappa) * law.beta
-        log_top = gammaln(law.alpha + 0.5) - gammaln(law.alpha) - 0.5 * np.log(2 * np.pi * square)
-        found = log_top - (law.alpha + 0.5) * np.log1p((y - law.mean) ** 2 / (2 * square))
+        log_top = gammaln(alpha + 0.5) - gammaln(alpha) - 0.5 * np.log(2 * np.pi * square)
+        found = log_top - (alpha + 0.5) * np.log1p(error**2 / (2 * square))
     return np.where(square > 0, found, np.nan)
 
 

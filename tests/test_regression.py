@@ -232,6 +232,88 @@ def test_what_needs_groups_says_so(tmp_path: Path):
     assert "'y ~ x + f'" in page or "y ~ x + f" in page
 
 
+def left_out_by_refits(data, priors, se, some):
+    """Densities of rows given fits of all others, from their predictions' own quantiles."""
+    found = []
+    for i in some:
+        fit = hm.fit(data.drop(index=i), FORMULA, se=se, priors=priors, draws=2, random_seed=1)
+        predicted = fit.predict(data.loc[[i]], random_seed=1)
+        exact, y = fit.reference(), data.loc[i, "y"]
+        middle, high = predicted.quantile([0.5, 0.9])["y"].to_numpy().ravel()
+        law = stats.norm() if se else stats.t(2 * exact.alpha)
+        scale = (high - middle) / law.ppf(0.9)
+        found.append(law.logpdf((y - middle) / scale) - np.log(scale))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("priors", "se"),
+    [(CONJUGATE, None), (FLAT_MEAN, None), ({}, None), (NORMAL, "se"), ({}, "se")],
+)
+def test_left_out_rows_are_fits_without_them(priors, se):
+    data = frame() if se else frame().drop(columns="se")
+    data.loc[4, "y"] += 40.0  # most of the sum of squares
+    data.loc[7, "x"] += 1e4  # most of what is known of the slope
+    fit = hm.fit(data, FORMULA, se=se, priors=priors, draws=2, random_seed=1)
+    found = fit.loo()
+    expected = left_out_by_refits(data, priors, se, data.index)
+    np.testing.assert_allclose(found.elpd_i, expected, rtol=1e-9, atol=1e-9)
+    assert found.certificate == 0
+    if priors in (CONJUGATE, NORMAL):
+        rest = hm.reference(data.drop(index=2), FORMULA, se=se, priors=priors)
+        difference = fit.reference().log_marginal_likelihood - rest.log_marginal_likelihood
+        assert found.elpd_i[2].item() == pytest.approx(difference, abs=1e-8)
+
+
+def test_a_row_that_has_nearly_all_of_the_sum_of_squares_keeps_its_digits():
+    data = frame().drop(columns="se")
+    data.loc[4, "y"] += 1e6
+    found = hm.fit(data, FORMULA, draws=2, random_seed=1).loo()
+    expected = left_out_by_refits(data, {}, None, [4])
+    assert found.n_refits == 1
+    assert found.elpd_i[4].item() == pytest.approx(expected[0], rel=1e-10)
+
+
+def test_arviz_compares_regressions_by_left_out_rows():
+    from arviz_stats import compare
+
+    data = frame().drop(columns="se")
+    fits = {
+        formula: hm.fit(data, formula, draws=2, random_seed=1).loo()
+        for formula in ("y ~ x", "y ~ f")
+    }
+    table = compare(fits, round_to="none")
+    assert table.index[0] == "y ~ x"
+    difference = fits["y ~ x"].elpd - fits["y ~ f"].elpd
+    assert abs(table["elpd_diff"]).max() == pytest.approx(difference, abs=1e-9)
+    assert 0 < fits["y ~ x"].p < 4
+    with pytest.raises(hm.SpecError, match="unit: expected 'row'; found 'group'"):
+        hm.fit(data, "y ~ x", draws=2, random_seed=1).loo("group")
+
+
+def test_rows_that_cannot_be_left_out_have_no_number():
+    data = frame().drop(columns="se").assign(only=1.0 * (np.arange(12) == 3))
+    fit = hm.fit(data, "y ~ x + only", draws=2, random_seed=1)
+    with pytest.warns(UserWarning, match=r"'3' cannot be left out.*not identified"):
+        found = fit.loo()
+    assert np.isnan(found.elpd)
+    assert list(found.reasons) == ["3"]
+    known = hm.fit(data, "y ~ x + only", draws=2, random_seed=1, priors=CONJUGATE).loo()
+    assert np.isfinite(known.elpd)
+    few = hm.fit(data[:3], "y ~ x", draws=2, random_seed=1)
+    with pytest.raises(
+        hm.ImproperPosteriorError, match=r"none of the 3 units .*2 rows less 2 flat"
+    ):
+        few.loo()
+    one = data[:1].assign(se=1.0)
+    with pytest.raises(hm.ImproperPosteriorError, match=r"none of the 1 units .*not identified"):
+        hm.fit(one, outcome="y", groups=[], se="se", draws=2, random_seed=1).loo()
+    prior = {"mu": hm.Normal(0, 100)}
+    found = hm.fit(one, outcome="y", groups=[], se="se", priors=prior, draws=2, random_seed=1).loo()
+    expected = stats.norm(0, np.sqrt(1 + 1e4)).logpdf(one["y"].item())
+    assert found.elpd == pytest.approx(expected, abs=1e-10)
+
+
 @pytest.mark.parametrize(("priors", "se"), [(CONJUGATE, None), (NORMAL, "se")])
 def test_the_priors_are_what_they_say(priors, se):
     """Calibrated: draws from the priors have uniform ranks among those from the posterior."""
