@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from hiermodels import datasets
+from hiermodels import datasets, lecture
 from hiermodels.calibration import Calibration, calibrate
 from hiermodels.compare import Comparison, compare
 from hiermodels.data import GroupedData
@@ -98,6 +98,7 @@ __all__ = [
     "compare",
     "datasets",
     "fit",
+    "lecture",
     "load",
     "load_statistics",
     "normal_inverse_gamma",

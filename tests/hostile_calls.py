@@ -97,6 +97,7 @@ def calls(folder: Path) -> list[Call]:
         *_methods(fit, exact, rows, folder),
         *_pictures(fit, exact),
         *_datasets(),
+        *_lecture(),
     ]
 
 
@@ -186,3 +187,10 @@ def _datasets() -> Iterator[Call]:
             parameters = inspect.signature(function).parameters.values()
             needed = {p.name: 3 for p in parameters if p.default is p.empty}
             yield Call(f"datasets.{name}", function, needed)
+
+
+def _lecture() -> Iterator[Call]:
+    given = {"y": [1.0, 2.0, 4.0, 3.0], "draws": 10, "rng": np.random.default_rng(1)}
+    yield Call("lecture.draw_two_levels", hm.lecture.draw_two_levels, given | {"sigma": 1.0})
+    prior = {"m": 0.0, "s": 1.0, "alpha": 2.0, "beta": 1.0}
+    yield Call("lecture.draw_one_population", hm.lecture.draw_one_population, given | prior)

@@ -61,6 +61,29 @@ def test_the_gallery():
         mpl.pyplot.close("all")
 
 
+def test_the_page_of_the_lecture_s_sampler(capsys):
+    """Its code runs; what it draws is near the exact posterior that it prints beside it."""
+    text = (ROOT / "docs/sampler.md").read_text()
+    scope: dict[str, object] = {}
+    for cell in re.findall(r"^```{code-cell} ipython3\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        exec(cell, scope)
+    shown = re.findall(r"^E .*?(\d+\.\d+) +(\d+\.\d+)$", capsys.readouterr().out, re.MULTILINE)
+    assert len(shown) == 6
+    for drawn, exact in shown:
+        assert float(drawn) == pytest.approx(float(exact), rel=0.02)
+
+
+def test_the_shown_lines_of_the_lecture_s_sampler():
+    """The excerpts that the page takes from the module are found there, each once or first."""
+    source = (ROOT / "hiermodels/lecture.py").read_text()
+    text = (ROOT / "docs/sampler.md").read_text()
+    excerpts = re.findall(r"^:start-at: (.*)\n:end-at: (.*)$", text, re.MULTILINE)
+    assert len(excerpts) == 2
+    for start, end in excerpts:
+        after = source[source.index(start) :]
+        assert 100 < after.index(end) < 700
+
+
 def test_the_lecture_page():
     """The table in docs/lecture.md is what the package computes."""
     from hiermodels.demo import lecture_quantiles

@@ -26,7 +26,7 @@ STOREYS = """
     page tables inputs moments propriety memory spec sufficient aggregate lazy failures
     new_rows covariates statistics data labels roles priors design formula
     uniformity montecarlo mixture cubature leave_out gaussian chebyshev lattice
-    datasets arguments options hdf5 blas parallel progress files wording errors
+    datasets lecture arguments options hdf5 blas parallel progress files wording errors
 """
 FLOORS = STOREYS.split()
 HEAVY = (
