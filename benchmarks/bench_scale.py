@@ -45,11 +45,11 @@ from measure import (
 from systems import AREAS, SCHOOLS, school_system
 
 import hiermodels as hm
-from hiermodels import lattice
-from hiermodels.engines import exact
-from hiermodels.inputs import prepare
-from hiermodels.marginal import Marginal, Values
-from hiermodels.sufficient import standardize
+from hiermodels.data.prepare import prepare
+from hiermodels.exact import sample as exact
+from hiermodels.exact.marginal import Marginal, Values
+from hiermodels.exact.standardize import standardize
+from hiermodels.numerics import lattice
 
 NESTED = ["area", "school"]
 MILLION = 1_000_000

@@ -23,7 +23,7 @@ SUBJECTS: dict[str, Callable[[Any], bool]] = {
     "Errors and warnings": lambda thing: is_kind(thing, Exception),
     "Priors of sds and variances": lambda thing: is_kind(thing, hm.VariancePrior),
     "Priors of means and coefficients": lambda thing: is_kind(thing, hm.Prior),
-    "PyMC models": lambda thing: thing.__module__ == "hiermodels.models",
+    "PyMC models": lambda thing: thing.__module__ == "hiermodels.mcmc.model",
     "What comes back, and records": lambda thing: isinstance(thing, type),
     "Functions": callable,
 }

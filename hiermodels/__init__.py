@@ -11,9 +11,13 @@ from importlib import import_module
 from typing import Any
 
 from hiermodels import datasets, lecture
-from hiermodels.calibration import Calibration, calibrate
-from hiermodels.compare import Comparison, compare
-from hiermodels.data import GroupedData
+from hiermodels.api.calibrating import Calibration, calibrate
+from hiermodels.api.comparing import Comparison, compare
+from hiermodels.api.fitting import Fit, fit, load, load_statistics
+from hiermodels.api.noise_free import reference
+from hiermodels.api.prior_sensitivity import Sensitivity, sensitivity
+from hiermodels.data.grouped import GroupedData
+from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.errors import (
     DataError,
     DataWarning,
@@ -24,11 +28,7 @@ from hiermodels.errors import (
     PriorWarning,
     SpecError,
 )
-from hiermodels.estimates import Estimates
-from hiermodels.fit import Fit, fit, load, load_statistics
-from hiermodels.noise_free import ReferencePosterior
-from hiermodels.predict import Prediction
-from hiermodels.priors import (
+from hiermodels.model.priors import (
     CoefficientPrior,
     Exponential,
     Fixed,
@@ -46,12 +46,12 @@ from hiermodels.priors import (
     Uniform,
     VariancePrior,
 )
-from hiermodels.rank import Ranking
-from hiermodels.reference import reference
-from hiermodels.sensitivity import Sensitivity, sensitivity
-from hiermodels.spec import Spec
-from hiermodels.statistics import SufficientStatistics
-from hiermodels.tables import Summary
+from hiermodels.model.spec import Spec
+from hiermodels.posterior.reference_posterior import ReferencePosterior
+from hiermodels.posterior.tables import Summary
+from hiermodels.results.prediction import Prediction
+from hiermodels.results.ranking import Ranking
+from hiermodels.results.shrinkage import Estimates
 
 __version__ = "0.1.0"
 
@@ -110,11 +110,11 @@ __all__ = [
 
 # PyMC takes seconds to import: what needs it is loaded when it is first asked for.
 _LOADED_LATER = {
-    "ConvergenceWarning": "hiermodels.engines.nuts",
-    "build_model": "hiermodels.models",
-    "normal_inverse_gamma": "hiermodels.models",
-    "three_level": "hiermodels.models",
-    "two_level": "hiermodels.models",
+    "ConvergenceWarning": "hiermodels.mcmc.sample",
+    "build_model": "hiermodels.mcmc.model",
+    "normal_inverse_gamma": "hiermodels.mcmc.model",
+    "three_level": "hiermodels.mcmc.model",
+    "two_level": "hiermodels.mcmc.model",
 }
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hiermodels import __version__
+from hiermodels.core.messages import printable
 from hiermodels.errors import DataError, HierModelsError, SpecError
-from hiermodels.priors import LECTURE, PRIORS, WEAK, Priors, parse_prior
-from hiermodels.wording import printable
+from hiermodels.model.priors import LECTURE, PRIORS, WEAK, Priors, parse_prior
 
 if TYPE_CHECKING:
-    from hiermodels.fit import Fit
+    from hiermodels.api.fitting import Fit
 
 EXAMPLES = ("baseball", "schools", "classrooms")
 DISAGREE = 1  # exit code of a comparison that the draws do not pass
@@ -204,11 +204,11 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    from hiermodels import files
-    from hiermodels.covariates import locate
-    from hiermodels.fit import fit
-    from hiermodels.lazy import as_lazy
-    from hiermodels.moments import NO_MOMENT
+    from hiermodels.api.fitting import fit
+    from hiermodels.core import files
+    from hiermodels.data.covariates import locate
+    from hiermodels.data.lazy import as_lazy
+    from hiermodels.exact.moments import NO_MOMENT
 
     written = [files.target(path) for path in (options.out, options.report) if path]
     if options.data.resolve() in written:
@@ -258,10 +258,10 @@ def _write_report(result: Fit, options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from hiermodels.compare import compare
-    from hiermodels.fit import load
-    from hiermodels.reference import reference
-    from hiermodels.storage import is_saved_fit, read_draws
+    from hiermodels.api.comparing import compare
+    from hiermodels.api.fitting import load
+    from hiermodels.api.noise_free import reference
+    from hiermodels.io.netcdf import is_saved_fit, read_draws
 
     if (options.exact is None) == (options.data is None):
         raise SpecError("compare: give either a saved fit, FIT.nc, or a table with --data FILE")

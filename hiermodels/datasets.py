@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hiermodels.arguments import checked
+from hiermodels.core.arguments import checked
+from hiermodels.core.messages import LARGEST
 from hiermodels.errors import SpecError
-from hiermodels.wording import LARGEST
 
 SDS = ("kappa", "tau", "sigma")
 LARGEST_SIZE = 1_000_000_000  # of groups or rows

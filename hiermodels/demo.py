@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hiermodels import datasets, gaussian, mixture
-from hiermodels.compare import compare
-from hiermodels.files import replacing
-from hiermodels.fit import Fit, fit
-from hiermodels.gaussian import Coefficients, Floats, Variances
-from hiermodels.noise_free import flatten
-from hiermodels.priors import FlatSD, FlatVariance, HalfCauchy
-from hiermodels.sufficient import standardize
+from hiermodels import datasets
+from hiermodels.api.comparing import compare
+from hiermodels.api.fitting import Fit, fit
+from hiermodels.core.files import replacing
+from hiermodels.exact.kernels.tree import tree as gaussian
+from hiermodels.exact.kernels.tree.tree import Coefficients, Floats, Variances
+from hiermodels.exact.standardize import standardize
+from hiermodels.model.priors import FlatSD, FlatVariance, HalfCauchy
+from hiermodels.numerics import normal_mixture as mixture
+from hiermodels.posterior.reference_posterior import flatten
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection

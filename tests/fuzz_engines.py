@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 import hiermodels as hm
-from hiermodels.gaussian import Floats
+from hiermodels.exact.kernels.tree.tree import Floats
 
 ALPHA = 0.01
 CLOSE = 1e-5  # in posterior sds: of the grid, whose spacing and ends are plain

@@ -15,10 +15,10 @@ from arviz_base import from_dict
 from scipy import stats
 
 import hiermodels as hm
-from hiermodels import calibration as module
-from hiermodels.engines import exact
-from hiermodels.inputs import prepare
-from hiermodels.posterior import with_log_likelihood
+from hiermodels.api import calibrating as module
+from hiermodels.data.prepare import prepare
+from hiermodels.exact import sample as exact
+from hiermodels.posterior.record import with_log_likelihood
 
 mpl.use("Agg")
 PRIORS = {"mu": hm.Normal(0.0, 20.0), "tau": hm.HalfNormal(10.0)}

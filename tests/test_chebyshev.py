@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from hiermodels import chebyshev
-from hiermodels.chebyshev import Interpolation
+from hiermodels.numerics import chebyshev
+from hiermodels.numerics.chebyshev import Interpolation
 
 RATIOS = [1.0001, 2.3, 10.0, 1e4, 1e12]
 SHARES = [0.0, 1e-12, 1e-6, 1e-3, 0.1, 1.0, 10.0, 1e4, 1e12]

@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 import hiermodels as hm
-from hiermodels.checks import check, replicated_means, statistics_of, with_replicates
-from hiermodels.posterior import thin
+from hiermodels.posterior.record import thin
+from hiermodels.results.checks import check, replicated_means, statistics_of, with_replicates
 
 ERROR = 4 * np.sqrt(0.25 / 4000)  # of a probability from 4,000 draws, at the most
 LEAST = 1e-3  # p-value below which two distributions differ

@@ -11,8 +11,8 @@ from dense import Design, conditional, log_likelihood
 from scipy import stats
 
 import hiermodels as hm
-from hiermodels.conditional import ENDS, moments_given_sd
-from hiermodels.gaussian import Coefficients, Variances
+from hiermodels.exact.given_sd import ENDS, moments_given_sd
+from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
 
 
 def prepared(data, **roles):

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import hiermodels as hm
-from hiermodels import integrated
-from hiermodels.cubature import compress
+from hiermodels.exact import quadrature as integrated
+from hiermodels.numerics.cubature import compress
 
 
 def weighted_points(d: int, random_seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -16,10 +16,10 @@ import pytest
 from scipy.linalg import null_space
 
 import hiermodels as hm
-from hiermodels import gaussian
-from hiermodels.inputs import prepare
-from hiermodels.marginal import Marginal
-from hiermodels.sufficient import standardize
+from hiermodels.data.prepare import prepare
+from hiermodels.exact.kernels.tree import tree as gaussian
+from hiermodels.exact.marginal import Marginal
+from hiermodels.exact.standardize import standardize
 
 LEVELS = ("sigma", "tau", "kappa")
 SIZES = (1e-14, 1e-9, 1e-5, 0.01, 1.0, 10.0)

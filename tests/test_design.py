@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hiermodels as hm
-from hiermodels.design import build, check_rank
-from hiermodels.formula import parse
+from hiermodels.data.design import build, check_rank
+from hiermodels.model.formula import parse
 
 N = 60
 RNG = np.random.default_rng(1)

@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 
 import hiermodels as hm
-from hiermodels.conditional import moments_given_sd
-from hiermodels.covariates import locate
-from hiermodels.data import read
-from hiermodels.formula import parse
-from hiermodels.gaussian import Floats
-from hiermodels.noise_free import Target
-from hiermodels.posterior import at_covariates
-from hiermodels.statistics import statistics_of
+from hiermodels.data.covariates import locate
+from hiermodels.data.grouped import read
+from hiermodels.data.statistics import statistics_of
+from hiermodels.exact.given_sd import moments_given_sd
+from hiermodels.exact.kernels.tree.tree import Floats
+from hiermodels.model.formula import parse
+from hiermodels.posterior.record import at_covariates
+from hiermodels.posterior.reference_posterior import Target
 
 PRIORS = {"tau": hm.HalfNormal(0.5)}
 WHERE = ["means", "own", "zero", {"year": 1999.5}, {"year": 1999.5, "dose": -1}]

@@ -19,9 +19,9 @@ import pytest
 from test_engines_of_data import assert_same_statistics, expected_statistics
 
 import hiermodels as hm
-from hiermodels import report
 from hiermodels.cli import main
-from hiermodels.statistics import SufficientStatistics
+from hiermodels.data.statistics import SufficientStatistics
+from hiermodels.results import report
 
 pytestmark = engines.QUIET
 
@@ -261,9 +261,9 @@ def test_a_request_to_stop_is_none_of_the_faults():
 def test_faults_of_this_package_are_told_as_they_are(monkeypatch):
     import polars as pl
 
-    import hiermodels.lazy
+    import hiermodels.data.lazy
 
-    monkeypatch.setattr(hiermodels.lazy, "_sums_around_point", None)
+    monkeypatch.setattr(hiermodels.data.lazy, "_sums_around_point", None)
     with pytest.raises(TypeError, match="'NoneType' object is not callable"):
         statistics(pl.from_pandas(rows()).lazy())
 
@@ -430,7 +430,7 @@ def test_a_device_that_is_full_is_no_file(folder, capsys):
 
 KILLED_AT = """
 import os, signal, sys
-from hiermodels import report
+from hiermodels.results import report
 from hiermodels.cli import main
 
 report._sections = lambda *_: []  # its pictures take their time

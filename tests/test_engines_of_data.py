@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 import hiermodels as hm
-from hiermodels import lazy
-from hiermodels.data import read_part
-from hiermodels.formula import stated
-from hiermodels.lazy import as_lazy
-from hiermodels.statistics import SufficientStatistics, statistics_of
+from hiermodels.data import lazy
+from hiermodels.data.grouped import read_part
+from hiermodels.data.lazy import as_lazy
+from hiermodels.data.statistics import SufficientStatistics, statistics_of
+from hiermodels.model.formula import stated
 
 pytestmark = engines.QUIET
 

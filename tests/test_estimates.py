@@ -14,10 +14,11 @@ from mpmath import mp, mpf
 from scipy import integrate, stats
 
 import hiermodels as hm
-from hiermodels import gaussian, point_estimates
-from hiermodels.inputs import prepare
-from hiermodels.marginal import Marginal
-from hiermodels.sufficient import standardize
+from hiermodels.data.prepare import prepare
+from hiermodels.exact import point_estimates
+from hiermodels.exact.kernels.tree import tree as gaussian
+from hiermodels.exact.marginal import Marginal
+from hiermodels.exact.standardize import standardize
 
 
 def fit(data, *arguments, **options):

@@ -11,7 +11,7 @@ from mpmath import mp, mpf
 from scipy import stats
 
 import hiermodels as hm
-from hiermodels.components import _variance_moments
+from hiermodels.results.variance_components import _variance_moments
 from tests.manydigits import Sharing
 
 pytestmark = pytest.mark.filterwarnings("error", "ignore::hiermodels.PriorWarning")

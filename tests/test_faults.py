@@ -24,10 +24,10 @@ import xarray as xr
 
 import hiermodels as hm
 from hiermodels import hdf5
-from hiermodels.blas import one_blas_thread
 from hiermodels.cli import main
-from hiermodels.parallel import Shared
-from hiermodels.posterior import SAMPLE_DIMS
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.threads import Shared
+from hiermodels.posterior.record import SAMPLE_DIMS
 
 PRIORS = {"mu": hm.Normal(0.0, 10.0), "tau": hm.HalfNormal(10.0)}
 
@@ -257,9 +257,9 @@ def test_draws_that_a_sampler_did_not_finish_are_no_fit(sizes, schools, monkeypa
 
 
 PLACES = {
-    "fit": "hiermodels.lattice.draw",
-    "compare": "hiermodels.integrated.IntegratedPosterior.cdf",
-    "report": "hiermodels.report.estimate",
+    "fit": "hiermodels.numerics.lattice.draw",
+    "compare": "hiermodels.exact.quadrature.IntegratedPosterior.cdf",
+    "report": "hiermodels.results.report.estimate",
     "predict": "numpy.random.default_rng",
     "to_netcdf": "os.replace",
 }
@@ -317,7 +317,7 @@ def test_of_two_that_write_at_once_one_is_there_whole(schools, tmp_path):
 MOMENTS = {
     "before the file": "secrets.token_hex",
     "while it is written": "pathlib.Path.write_bytes",
-    "before it is checked": "hiermodels.storage._check_written",
+    "before it is checked": "hiermodels.io.netcdf._check_written",
     "before it is on the disk": "os.fsync",
     "before it takes its place": "os.replace",
     "afterwards": "pathlib.Path.unlink",

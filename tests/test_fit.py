@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 import hiermodels as hm
-from hiermodels.joint import log_joint
+from hiermodels.exact.joint import log_joint
 
 
 @pytest.fixture(scope="module")

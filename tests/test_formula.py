@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hiermodels as hm
-from hiermodels.design import build
-from hiermodels.formula import Factor, Formula, factors, parse, quote
+from hiermodels.data.design import build
+from hiermodels.model.formula import Factor, Formula, factors, parse, quote
 
 
 def refuse(formula, *messages):

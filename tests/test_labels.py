@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hiermodels as hm
-from hiermodels.labels import fold, kind_of, places_of, spelled, value_of, value_of_text
+from hiermodels.data.labels import fold, kind_of, places_of, spelled, value_of, value_of_text
 
 PRIORS = {"tau": hm.HalfNormal(1), "sigma": hm.HalfNormal(1)}
 DAYS = pd.date_range("2024-01-01", periods=4)

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 from scipy.special import gammaln
 
-from hiermodels import lattice
-from hiermodels.lattice import LatticeError
+from hiermodels.numerics import lattice
+from hiermodels.numerics.lattice import LatticeError
 
 
 def no_weight(x):

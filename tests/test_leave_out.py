@@ -7,8 +7,8 @@ import pytest
 from dense import joint, random_design
 from scipy.stats import multivariate_normal
 
-from hiermodels.gaussian import Coefficients, Tree, Variances
-from hiermodels.leave_out import Rows, Within, log_densities, log_densities_given
+from hiermodels.exact.kernels.tree.leave_out import Rows, Within, log_densities, log_densities_given
+from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
 
 CLOSE = {"rtol": 0, "atol": 1e-9}
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import hiermodels as hm
-from hiermodels import marginal, memory
-from hiermodels.engines import nuts
+from hiermodels.exact import marginal
+from hiermodels.mcmc import sample as nuts
+from hiermodels.posterior import memory
 
 ROLES = {"groups": ["s", "c"], "outcome": "y"}
 

@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from hiermodels import mixture
+from hiermodels.numerics import normal_mixture as mixture
 
 
 def components(spread: float, random_seed: int, size: int = 40) -> tuple[np.ndarray, ...]:

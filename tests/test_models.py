@@ -15,12 +15,13 @@ from scipy import special, stats
 from scipy.stats import norm
 
 import hiermodels as hm
-from hiermodels import gaussian, models
-from hiermodels.inputs import prepare
-from hiermodels.joint import log_joint
-from hiermodels.marginal import Marginal
-from hiermodels.parameterization import FORMS, OBSERVED, PARAMETERIZATIONS
-from hiermodels.sufficient import standardize
+from hiermodels.data.prepare import prepare
+from hiermodels.exact.joint import log_joint
+from hiermodels.exact.kernels.tree import tree as gaussian
+from hiermodels.exact.marginal import Marginal
+from hiermodels.exact.standardize import standardize
+from hiermodels.mcmc import model as models
+from hiermodels.mcmc.parameterization import FORMS, OBSERVED, PARAMETERIZATIONS
 
 PLAIN = {"mode": "FAST_COMPILE"}  # a few evaluations are not worth compiling for
 CLOSE = {"rel": 1e-11}

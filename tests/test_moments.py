@@ -8,9 +8,9 @@ import pytest
 
 import hiermodels as hm
 from hiermodels.cli import main
-from hiermodels.moments import NO_MOMENT, moments_of
+from hiermodels.exact.moments import NO_MOMENT, moments_of
 from hiermodels.plots import layout
-from hiermodels.posterior import group_draws
+from hiermodels.posterior.record import group_draws
 
 MOMENTS = ("mean", "sd", "mcse_mean", "mcse_sd", "ess_mean", "min_ss", "mcmc")
 

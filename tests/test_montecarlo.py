@@ -7,7 +7,7 @@ import pytest
 from samplers import autoregressive
 from scipy import stats
 
-from hiermodels.montecarlo import batch_means, combine, excess
+from hiermodels.numerics.monte_carlo_error import batch_means, combine, excess
 
 
 def test_independent_draws_have_the_textbook_error():

@@ -18,12 +18,13 @@ from arviz_base import from_dict
 from scipy import stats
 
 import hiermodels as hm
-from hiermodels.engines import integer_seed, nuts
-from hiermodels.inputs import prepare
-from hiermodels.parameterization import PARAMETERIZATIONS
-from hiermodels.reference import reference_posterior
+from hiermodels.api.noise_free import reference_posterior
+from hiermodels.data.prepare import prepare
+from hiermodels.mcmc.parameterization import PARAMETERIZATIONS
+from hiermodels.mcmc import sample as nuts
+from hiermodels.posterior.engine import integer_seed
 
-pytestmark = pytest.mark.filterwarnings("ignore::hiermodels.engines.nuts.ConvergenceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::hiermodels.mcmc.sample.ConvergenceWarning")
 
 FAR = 5  # Monte Carlo standard errors: a right sampler gets so far once in a million
 

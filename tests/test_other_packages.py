@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import hiermodels as hm
-from hiermodels import gaussian
-from hiermodels.inputs import prepare
-from hiermodels.marginal import Marginal
-from hiermodels.sufficient import standardize
+from hiermodels.data.prepare import prepare
+from hiermodels.exact.kernels.tree import tree as gaussian
+from hiermodels.exact.marginal import Marginal
+from hiermodels.exact.standardize import standardize
 
 # Sds (tau, kappa, sigma) of lme4 1.1.31 (Dyestuff, Pastes), and of metafor's tests of
 # dat.konstantopoulos2011, there as variances.

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import hiermodels as hm
-from hiermodels import parameterization
-from hiermodels.inputs import prepare
-from hiermodels.marginal import Marginal
-from hiermodels.sufficient import standardize
+from hiermodels.data.prepare import prepare
+from hiermodels.exact.marginal import Marginal
+from hiermodels.exact.standardize import standardize
+from hiermodels.mcmc import parameterization
 
 
 def classrooms(**truth):

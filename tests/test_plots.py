@@ -12,12 +12,12 @@ import pytest
 from scipy import stats
 
 import hiermodels as hm
-from hiermodels.checks import check, replicated_means
-from hiermodels.covariates import locate
+from hiermodels.data.covariates import locate
 from hiermodels.plots import plot_sensitivity
 from hiermodels.plots.sensitivity import hyperparameters
 from hiermodels.plots.shrinkage import raw_means
 from hiermodels.plots.trace import LEAST_GAP, spread_out
+from hiermodels.results.checks import check, replicated_means
 
 mpl.use("Agg")
 BACKENDS = ["matplotlib", "plotly", "bokeh"]

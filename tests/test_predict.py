@@ -12,10 +12,10 @@ import pytest
 from scipy import optimize, stats
 
 import hiermodels as hm
-from hiermodels.fit import Fit
-from hiermodels.gaussian import Coefficients, Variances
-from hiermodels.posterior import named_seed
-from hiermodels.predict import predict
+from hiermodels.api.fitting import Fit
+from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
+from hiermodels.posterior.record import named_seed
+from hiermodels.results.prediction import predict
 
 PASTES = {"outcome": "strength", "groups": ["batch", "cask"]}
 CALENDAR = {"outcome": "y", "groups": ["district", "school"], "se": "se"}

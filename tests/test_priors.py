@@ -11,8 +11,8 @@ import pytest
 from scipy import integrate, stats
 
 import hiermodels as hm
-from hiermodels.priors import Jeffreys, parse_prior, weak_scale
-from hiermodels.recipe import snippet
+from hiermodels.model.priors import Jeffreys, parse_prior, weak_scale
+from hiermodels.results.recipe import snippet
 
 
 class HalfT:

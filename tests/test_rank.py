@@ -8,7 +8,8 @@ import pytest
 from scipy import integrate, stats
 
 import hiermodels as hm
-from hiermodels import posterior, rank
+from hiermodels.posterior import record as posterior
+from hiermodels.results import ranking as rank
 
 
 def frame(y, sigma):

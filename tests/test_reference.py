@@ -10,7 +10,7 @@ import pytest
 from scipy import integrate, stats
 
 import hiermodels as hm
-from hiermodels import integrated
+from hiermodels.exact import quadrature as integrated
 
 
 def frame(y, sigma):

@@ -16,10 +16,11 @@ import pytest
 import xarray as xr
 
 import hiermodels as hm
-from hiermodels import integrated, page, report
 from hiermodels.cli import main
-from hiermodels.page import element, table
-from hiermodels.recipe import command, snippet
+from hiermodels.exact import quadrature as integrated
+from hiermodels.results import page, report
+from hiermodels.results.page import element, table
+from hiermodels.results.recipe import command, snippet
 
 VOID = {"meta", "img"}
 COMMON = ["model", "data", "draws", "hyperparameters"]
@@ -388,7 +389,7 @@ def test_what_cannot_be_written_is_told_before_the_fit(
     schools.to_csv("schools.csv", index=False)
     Path("locked").mkdir()
     monkeypatch.setattr("os.access", lambda folder, mode: "locked" not in str(folder))
-    monkeypatch.setattr("hiermodels.engines.get_engine", pytest.fail)
+    monkeypatch.setattr("hiermodels.posterior.engine.get_engine", pytest.fail)
     assert main(["fit", "schools.csv", "--out", "fit.nc", "--report", path]) == 2
     shown = capsys.readouterr()
     assert re.search(message, shown.err)

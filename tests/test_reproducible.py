@@ -167,7 +167,7 @@ def test_neither_memory_nor_blocks_change_a_bit(monkeypatch, schools):
     kept = hm.fit(schools, random_seed=1)
     made = hm.fit(schools, random_seed=1, memory_budget=0)
     assert made.draws().identical(kept.draws())
-    monkeypatch.setattr("hiermodels.posterior.GROUPS_AT_A_TIME", 3)
+    monkeypatch.setattr("hiermodels.posterior.record.GROUPS_AT_A_TIME", 3)
     assert made.draws().identical(kept.draws())
 
 

@@ -14,10 +14,12 @@ import xarray as xr
 from scipy import integrate, stats
 
 import hiermodels as hm
-from hiermodels import cli, report, storage
-from hiermodels.data import read
-from hiermodels.recipe import command, snippet
-from hiermodels.roles import Roles, name_contradicts, name_says
+from hiermodels import cli
+from hiermodels.data.grouped import read
+from hiermodels.data.roles import Roles, name_contradicts, name_says
+from hiermodels.io import netcdf as storage
+from hiermodels.results import report
+from hiermodels.results.recipe import command, snippet
 
 PRIORS = {"mu": hm.Normal(0, 2), "tau": hm.HalfNormal(1)}
 

@@ -16,10 +16,10 @@ import pytest
 
 import hiermodels as hm
 from hiermodels.cli import main
-from hiermodels.formula import parse
-from hiermodels.priors import PRIORS, parse_prior
-from hiermodels.recipe import snippet
-from hiermodels.wording import printable
+from hiermodels.core.messages import printable
+from hiermodels.model.formula import parse
+from hiermodels.model.priors import PRIORS, parse_prior
+from hiermodels.results.recipe import snippet
 
 mpl.use("Agg")
 

@@ -12,8 +12,8 @@ from published import SCHOOLS_FLAT_SD, SCHOOLS_FLAT_VARIANCE
 from scipy import integrate, stats
 
 import hiermodels as hm
-from hiermodels.noise_free import ReferencePosterior
-from hiermodels.reference import reference_posterior
+from hiermodels.api.noise_free import reference_posterior
+from hiermodels.posterior.reference_posterior import ReferencePosterior
 
 
 def frame(y, sigma):

@@ -9,8 +9,8 @@ import xarray as xr
 from scipy import stats
 
 import hiermodels as hm
-from hiermodels.inputs import prepare
-from hiermodels.simulation import draw_outcomes, draw_variables, prior_predictive
+from hiermodels.data.prepare import prepare
+from hiermodels.results.simulation import draw_outcomes, draw_variables, prior_predictive
 
 FAR = 5  # standard errors
 SIZE = 40_000

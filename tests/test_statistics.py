@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import hiermodels as hm
-from hiermodels.statistics import SufficientStatistics, statistics_of
+from hiermodels.data.statistics import SufficientStatistics, statistics_of
 
 QUANTILES = [0.025, 0.5, 0.975]
 

@@ -22,7 +22,7 @@ import xarray as xr
 
 import hiermodels as hm
 from hiermodels import hdf5, storage
-from hiermodels.priors import PRIORS
+from hiermodels.model.priors import PRIORS
 
 mpl.use("Agg")
 

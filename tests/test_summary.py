@@ -8,7 +8,8 @@ import pytest
 from scipy import integrate, optimize
 
 import hiermodels as hm
-from hiermodels import components, summary
+from hiermodels.results import summary
+from hiermodels.results import variance_components as components
 
 
 def frame(y, sigma):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hiermodels import uniformity
+from hiermodels.numerics import uniformity
 
 
 def gamma(counts, n, k):

@@ -14,7 +14,7 @@ import xarray as xr
 import zarr
 
 import hiermodels as hm
-from hiermodels import zarr_store
+from hiermodels.io import zarr as zarr_store
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning:zarr|xarray")
 

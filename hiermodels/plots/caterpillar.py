@@ -9,11 +9,11 @@ import xarray as xr
 from arviz_plots import PlotCollection
 
 import hiermodels.plots.layout as layout
-from hiermodels.arguments import checked
-from hiermodels.covariates import MEANS, At, locate
-from hiermodels.posterior import SAMPLE_DIMS, Posterior, at_covariates, level_draws
-from hiermodels.rank import rank_draws
-from hiermodels.tables import CI_PROB, tails
+from hiermodels.core.arguments import checked
+from hiermodels.data.covariates import MEANS, At, locate
+from hiermodels.posterior.record import SAMPLE_DIMS, Posterior, at_covariates, level_draws
+from hiermodels.posterior.tables import CI_PROB, tails
+from hiermodels.results.ranking import rank_draws
 
 LAYERS = ("interval", "point_estimate", "grand_mean", "rank_interval", "rank")
 

@@ -19,10 +19,10 @@ from arviz_plots.visuals import (
 )
 
 import hiermodels.plots.layout as layout
-from hiermodels.arguments import checked
-from hiermodels.compare import JUDGED, QUANTILES, Comparison
-from hiermodels.gaussian import Floats
-from hiermodels.posterior import SAMPLE_DIMS
+from hiermodels.api.comparing import JUDGED, QUANTILES, Comparison
+from hiermodels.core.arguments import checked
+from hiermodels.exact.kernels.tree.tree import Floats
+from hiermodels.posterior.record import SAMPLE_DIMS
 
 PLACES = np.linspace(0.005, 0.995, 100)  # at which the distribution functions are compared
 PANELS = ("difference", "z")

@@ -19,11 +19,11 @@ import xarray as xr
 from arviz_base import rcParams
 from arviz_plots import PlotCollection
 
+from hiermodels.core.options import mapping, one_of
 from hiermodels.errors import SpecError
-from hiermodels.moments import MEAN, moments_of
-from hiermodels.options import mapping, one_of
-from hiermodels.posterior import SAMPLE_DIMS, Posterior
-from hiermodels.tables import tails
+from hiermodels.exact.moments import MEAN, moments_of
+from hiermodels.posterior.record import SAMPLE_DIMS, Posterior
+from hiermodels.posterior.tables import tails
 
 MOST_LABELS = 60  # units that get a label of their own; beyond, labels would overlap
 ROW = 22.0  # dots for a unit with a label

@@ -14,12 +14,12 @@ from arviz_base.labels import MapLabeller
 from arviz_plots import PlotCollection
 
 import hiermodels.plots.layout as layout
-from hiermodels.arguments import checked
-from hiermodels.checks import NEW, SAME, replicated_means, statistics_of, with_replicates
+from hiermodels.core.arguments import checked
 from hiermodels.errors import SpecError
-from hiermodels.posterior import Posterior, Seed, thin, with_log_likelihood
-from hiermodels.sufficient import standardize
-from hiermodels.tables import CI_PROB, tails
+from hiermodels.exact.standardize import standardize
+from hiermodels.posterior.record import Posterior, Seed, thin, with_log_likelihood
+from hiermodels.posterior.tables import CI_PROB, tails
+from hiermodels.results.checks import NEW, SAME, replicated_means, statistics_of, with_replicates
 
 CURVES = 100  # replicated data sets that are drawn over each other
 SIZE = (800.0, 450.0)  # dots
@@ -47,7 +47,7 @@ def plot_ppc(
     ----------
     posterior : Posterior
     kind : {"stat", "group", "dist", "ecdf", "loo_pit"}
-        ``"stat"``: the statistics of :func:`hiermodels.checks.check`, a panel for each: the
+        ``"stat"``: the statistics of :func:`hiermodels.results.checks.check`, a panel for each: the
         density over the replicates, the observed value as a line, and the tail probability.
         ``"group"``: each group's observed mean (dot) and the interval of replicated means.
         ``"dist"``, ``"ecdf"``: densities or distribution functions of the rows, of the data and of

@@ -14,10 +14,10 @@ from arviz_plots import PlotCollection
 from numpy.typing import NDArray
 
 import hiermodels.plots.layout as layout
-from hiermodels.arguments import checked
+from hiermodels.core.arguments import checked
 from hiermodels.errors import SpecError
-from hiermodels.noise_free import ReferencePosterior, flatten
-from hiermodels.tables import CI_PROB, tails
+from hiermodels.posterior.reference_posterior import ReferencePosterior, flatten
+from hiermodels.posterior.tables import CI_PROB, tails
 
 LAYERS = ("interval", "point_estimate", "baseline")
 SHIFT_LAYERS = ("shift", "baseline")

@@ -9,14 +9,14 @@ import xarray as xr
 from arviz_plots import PlotCollection
 
 import hiermodels.plots.layout as layout
-from hiermodels import gaussian
-from hiermodels.arguments import checked
-from hiermodels.covariates import MEANS, At, Place, locate
+from hiermodels.core.arguments import checked
+from hiermodels.data.covariates import MEANS, At, Place, locate
 from hiermodels.errors import SpecError
-from hiermodels.marginal import Marginal
-from hiermodels.posterior import Posterior, at_covariates, level_draws
-from hiermodels.sufficient import standardize
-from hiermodels.tables import CI_PROB, tails
+from hiermodels.exact.kernels.tree import tree as gaussian
+from hiermodels.exact.marginal import Marginal
+from hiermodels.exact.standardize import standardize
+from hiermodels.posterior.record import Posterior, at_covariates, level_draws
+from hiermodels.posterior.tables import CI_PROB, tails
 
 LAYERS = ("shrinkage", "interval", "raw", "point_estimate", "grand_mean")
 
@@ -132,7 +132,7 @@ def _draw(
 def raw_means(posterior: Posterior, name: str, where: Place) -> xr.DataArray:
     """What the data below each unit say of it, nothing borrowed from other units.
 
-    The ``m`` of :func:`hiermodels.gaussian.upward`, at the posterior medians of the sds and the
+    The ``m`` of :func:`hiermodels.exact.kernels.tree.tree.upward`, at the posterior medians of the sds and the
     posterior mean of beta.
 
     Parameters

@@ -11,13 +11,13 @@ import xarray as xr
 from arviz_plots import PlotCollection
 
 import hiermodels.plots.layout as layout
-from hiermodels.arguments import checked
-from hiermodels.conditional import moments_given_sd
-from hiermodels.covariates import MEANS, At, locate
+from hiermodels.api.noise_free import reference_posterior
+from hiermodels.core.arguments import checked
+from hiermodels.data.covariates import MEANS, At, locate
 from hiermodels.errors import SpecError
-from hiermodels.gaussian import Floats
-from hiermodels.posterior import Posterior
-from hiermodels.reference import reference_posterior
+from hiermodels.exact.given_sd import moments_given_sd
+from hiermodels.exact.kernels.tree.tree import Floats
+from hiermodels.posterior.record import Posterior
 
 LAYERS = ("lines", "labels", "density")
 MOST_LINE_LABELS = 20  # lines that get a label of their own

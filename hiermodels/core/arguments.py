@@ -1,0 +1,119 @@
+"""Arguments of public functions: of the kinds that their annotations say, or a clear error."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Hashable, Mapping
+from functools import wraps
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hiermodels.core.messages import short
+from hiermodels.errors import HierModelsError, SpecError
+
+
+class _Kind(NamedTuple):
+    """What a value of an annotation is called, and whether a value is one."""
+
+    name: str
+    holds: Callable[[Any], bool]
+
+
+def _is_sequence(value: Any) -> bool:
+    """A list, tuple, array or the like of things that may be labels: these can be hashed."""
+    is_listed = hasattr(value, "__len__") and hasattr(value, "__getitem__")
+    other = isinstance(value, (str, bytes, type, Mapping)) or getattr(value, "ndim", 1) != 1
+    return is_listed and not other and all(isinstance(item, Hashable) for item in value)
+
+
+def _instance_of(name: str) -> Callable[[Any], bool]:
+    """By the name of a class: this module imports none of those that users meet."""
+    return lambda value: name in [kind.__name__ for kind in type(value).__mro__]
+
+
+_CLASSES = (
+    *("Posterior", "Spec", "GroupedData", "Comparison", "ReferencePosterior", "Generator"),
+    "SeedSequence",
+)
+_KINDS = {
+    "None": _Kind("None", lambda value: value is None),
+    "bool": _Kind("True or False", lambda value: isinstance(value, bool | np.bool_)),
+    "str": _Kind("text", lambda value: isinstance(value, str)),
+    "int": _Kind("an integer", lambda v: isinstance(v, Integral) and not isinstance(v, bool)),
+    "float": _Kind("a number", lambda value: isinstance(value, Real) and value is not True),
+    "Sequence": _Kind("a list", _is_sequence),
+    "Mapping": _Kind("a mapping", lambda value: isinstance(value, Mapping)),
+    "dict": _Kind("a dict", lambda value: isinstance(value, dict)),
+    "PathLike": _Kind("a path", lambda value: isinstance(value, os.PathLike)),
+    "Callable": _Kind("a function", callable),
+    "Missing": _Kind("'error' or 'drop'", lambda value: isinstance(value, str)),
+    "Observed": _Kind("'means' or 'rows'", lambda value: isinstance(value, str)),
+    "Parameterization": _Kind(
+        "the name of a parameterization, or a mapping",
+        lambda value: isinstance(value, (str, Mapping)),
+    ),
+    **{name: _Kind(f"a {name}", _instance_of(name)) for name in _CLASSES},
+}
+_HEAD = re.compile(r"(?:\w+\.)*(\w+)")
+
+
+def checked[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+    """Make errors that come from arguments of the wrong kind name the argument.
+
+    Where a call fails with an error that is none of this package's, and an argument is not of the
+    kind that its annotation says, this is the error: what was expected of which argument, and what
+    was found.  What is annotated ``bool`` is looked at before the call, since anything would do.
+
+    Raises
+    ------
+    SpecError
+        If an argument is of the wrong kind.
+    """
+    signature = inspect.signature(function)
+    kinds = {name: _alternatives(p.annotation) for name, p in signature.parameters.items()}
+    flags = {name: kind for name, kind in kinds.items() if kind and kind[0].name == "True or False"}
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        _refuse(flags, kwargs)
+        try:
+            return function(*args, **kwargs)
+        except HierModelsError:
+            raise
+        except Exception as error:
+            _refuse(kinds, signature.bind(*args, **kwargs).arguments, error)
+            raise
+
+    return call
+
+
+def checked_methods[T: type](kind: T) -> T:
+    """Apply :func:`checked` to the public methods that a class defines."""
+    for name, method in list(vars(kind).items()):
+        if not name.startswith("_") and inspect.isfunction(method):
+            setattr(kind, name, checked(method))
+    return kind
+
+
+def _alternatives(annotation: Any) -> list[_Kind]:
+    """Kinds of values that an annotation allows; empty if it says nothing that can be checked."""
+    if not isinstance(annotation, str):
+        return []
+    outer = re.sub(r"\[[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*\]", "", annotation)
+    heads = [match[1] for part in outer.split("|") if (match := _HEAD.match(part.strip()))]
+    return [_KINDS[head] for head in heads] if heads and all(h in _KINDS for h in heads) else []
+
+
+def _refuse(
+    kinds: Mapping[str, list[_Kind]], arguments: Mapping[str, Any], cause: Exception | None = None
+) -> None:
+    """Raise an error about the first argument of the wrong kind, if any."""
+    for name, value in arguments.items():
+        allowed = kinds.get(name)
+        if allowed and not any(kind.holds(value) for kind in allowed):
+            expected = " or ".join(kind.name for kind in allowed if kind.name != "None")
+            raise SpecError(f"{name}: expected {expected}; found {short(value)}") from cause

@@ -1,0 +1,139 @@
+"""Options as users give them: numbers and names, or a word on what was found instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hiermodels.core.messages import short
+from hiermodels.errors import SpecError
+
+type Floats = NDArray[np.float64]
+
+
+def real_numbers(name: str, given: Any) -> Floats:
+    """Numbers in an array of any shape; infinite ones may be among them.
+
+    Raises
+    ------
+    SpecError
+        If there is something else: text, complex numbers, None or nan.
+    """
+    try:
+        found = np.asarray(given)
+        is_real = found.dtype.kind in "iufO" and not any(map(np.iscomplexobj, found.flat))
+        numbers = found.astype(float) if is_real else np.full(1, np.nan)
+    except (TypeError, ValueError, OverflowError):
+        numbers = np.full(1, np.nan)
+    if np.isnan(numbers).any():
+        raise SpecError(f"{name}: expected numbers; found {short(given)}")
+    return numbers
+
+
+def real_number(name: str, given: Any) -> float:
+    """One number, which may be infinite.
+
+    Raises
+    ------
+    SpecError
+        If it is something else.
+    """
+    found = real_numbers(name, given)
+    if found.ndim:
+        raise SpecError(f"{name}: expected one number; found {short(given)}")
+    return float(found)
+
+
+def probabilities(name: str, given: Any) -> Floats:
+    """Probabilities strictly between 0 and 1, one or a list of them; (p,).
+
+    Raises
+    ------
+    SpecError
+        If there is none, or another number.
+    """
+    found = np.atleast_1d(real_numbers(name, given))
+    if found.ndim > 1 or not len(found) or not ((found > 0) & (found < 1)).all():
+        raise SpecError(
+            f"{name}: expected probabilities strictly between 0 and 1; found {short(given)}"
+        )
+    return found
+
+
+def one_of(name: str, given: Any, known: Iterable[str]) -> str:
+    """One of several words.
+
+    Raises
+    ------
+    SpecError
+        If it is something else.
+    """
+    words = list(known)
+    if not isinstance(given, str) or given not in words:
+        raise SpecError(
+            f"{name}: expected one of {', '.join(map(repr, words))}; found {short(given)}"
+        )
+    return given
+
+
+def flag(name: str, given: Any) -> bool:
+    """True or False.
+
+    Raises
+    ------
+    SpecError
+        If it is something else.
+    """
+    if not isinstance(given, bool | np.bool_):
+        raise SpecError(f"{name}: expected True or False; found {short(given)}")
+    return bool(given)
+
+
+def count(name: str, given: Any, least: int = 1) -> int:
+    """An integer of at least ``least``, small enough for an array.
+
+    Raises
+    ------
+    SpecError
+        If it is something else.
+    """
+    is_integer = isinstance(given, int | np.integer) and not isinstance(given, bool)
+    if not (is_integer and least <= given <= np.iinfo(np.int64).max):
+        expected = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        raise SpecError(f"{name}: expected {expected}; found {short(given)}")
+    return int(given)
+
+
+def mapping(name: str, given: Any, example: str) -> dict[str, Any]:
+    """A mapping whose keys are names, as a dict; empty for None.
+
+    Raises
+    ------
+    SpecError
+        If it is something else.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise SpecError(f"{name}: expected a mapping, such as {example}; found {short(given)}")
+    return dict(given)
+
+
+def names(what: str, kind: str, given: Any) -> list[str]:
+    """One name, several in a list, tuple or array, or none, as a list.
+
+    Raises
+    ------
+    SpecError
+        If something else was given, such as a set, which has no order.
+    """
+    found = [given] if isinstance(given, str) else [] if given is None else given
+    found = found.tolist() if hasattr(found, "tolist") else found  # arrays, an Index
+    if not isinstance(found, (list, tuple)):
+        raise SpecError(
+            f"{what}: expected the name of a {kind}, or a list of names; found {short(given)}"
+        )
+    return list(found)

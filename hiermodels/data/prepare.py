@@ -1,0 +1,149 @@
+"""From what a user gives to a specification and data: the one way in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import compress
+from typing import Any, Literal
+
+import numpy as np
+
+from hiermodels.core.messages import printable
+from hiermodels.data.design import check_rank
+from hiermodels.data.grouped import GroupedData, Missing, read, require_rows
+from hiermodels.data.lazy import aggregate_lazily, as_lazy
+from hiermodels.data.statistics import SufficientStatistics
+from hiermodels.errors import SpecError
+from hiermodels.model.formula import stated
+from hiermodels.model.priors import LECTURE, WEAK, Prior, Priors, weak_priors, weak_scale
+from hiermodels.model.spec import Spec
+
+
+def prepare(
+    data: Any,
+    formula: str | None = None,
+    *,
+    outcome: str | None = None,
+    groups: Sequence[str] | str | None = None,
+    se: str | Literal[False] | None = None,
+    variance: str | None = None,
+    covariates: Sequence[str] | str | None = None,
+    priors: Priors = None,
+    missing: Missing = "error",
+) -> tuple[Spec, GroupedData]:
+    """Read the data, infer the roles that are not given, and state the model.
+
+    Parameters
+    ----------
+    data : data frame
+        pandas, polars, pyarrow: any that narwhals knows; or
+        :class:`hiermodels.SufficientStatistics`.
+    formula, outcome, groups, se, variance, covariates, missing
+        As in :func:`hiermodels.fit`.
+    priors : mapping of str to Prior, or {"weak", "lecture"}, optional
+        By parameter name, or as a set that has a name: see :func:`stated_priors`.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be used as they are.
+    SpecError
+        If a prior does not fit the model.
+    """
+    errors = {"se": se, "variance": variance}
+    grouped: GroupedData
+    if isinstance(data, SufficientStatistics):
+        columns = {"outcome": outcome, "groups": groups, "covariates": covariates}
+        grouped = _checked(data, {"formula": formula, **columns, **errors})
+    else:
+        outcome, groups, terms = stated(formula, outcome, groups, covariates)
+        roles: Any = {"outcome": outcome, "groups": groups, "covariates": terms, **errors}
+        lazy = as_lazy(data)
+        if lazy is None:
+            grouped = read(data, **roles, missing=missing)
+        else:
+            grouped = aggregate_lazily(lazy, **roles, missing=missing).without_empty_cells()
+    found, names = grouped.roles, grouped.design.names
+    spec = Spec(found.outcome, found.groups, found.se, names, {}, found.se_scale)
+    spec = replace(spec, priors=stated_priors(priors, spec, grouped))
+    _check_coefficients(spec, grouped)
+    return spec, grouped
+
+
+def stated_priors(priors: object, spec: Spec, data: GroupedData) -> dict[str, Prior]:
+    """Write out priors that are given by a name.
+
+    Parameters
+    ----------
+    priors : mapping of str to Prior, {"weak", "lecture"} or None
+        A mapping is returned as it is.  ``"weak"``: half-t with 3 degrees of freedom on every
+        group-level sd and on an unknown residual sd, with the scale of
+        :func:`hiermodels.model.priors.weak_scale`; flat on means and coefficients.  ``"lecture"``: flat
+        on means, coefficients and group-level variances, ``1/sigma²`` on an unknown residual
+        variance: the defaults.
+    spec : Spec
+        The model, under whatever priors.
+    data : GroupedData
+
+    Raises
+    ------
+    SpecError
+        If they are neither, or if their scale takes rows that are not at hand.
+    """
+    if priors is None:
+        return {}
+    if isinstance(priors, Mapping):
+        return dict(priors)
+    name = priors if isinstance(priors, str) else ""
+    if name == LECTURE:
+        return dict(replace(spec, priors={}).priors)
+    if name == WEAK:
+        return weak_priors(spec.sds, _weak_scale_of(spec, data))
+    raise SpecError(
+        f"priors: expected a mapping, such as {{'tau': HalfNormal(sd=5)}}, or {WEAK!r} or "
+        f"{LECTURE!r}; found {priors!r}"
+    )
+
+
+def _weak_scale_of(spec: Spec, data: GroupedData) -> float:
+    """The scale of weakly informative priors, from the rows' outcomes."""
+    if data.has_rows:
+        return weak_scale(require_rows(data, WEAK).y)
+    scale, whose = "…", "a scale of your own"
+    if not spec.se:
+        scale, whose = f"{max(weak_scale(), round(data.outcome_sd, 1)):g}", "the outcome's sd"
+    some = ", ".join(f"{name!r}: hm.HalfStudentT(3, {scale})" for name in spec.sds)
+    raise SpecError(
+        f"priors: {WEAK!r} takes its scale from the median absolute deviation of the rows, and the "
+        f"statistics of groups know no median. State the priors instead, with {whose} for the "
+        f"scale: priors={{{some}}}"
+    )
+
+
+def _checked(data: SufficientStatistics, columns: Mapping[str, Any]) -> SufficientStatistics:
+    """Statistics of all the data, which say themselves what their columns are."""
+    given = [name for name, value in columns.items() if value is not None]
+    if given:
+        raise SpecError(
+            f"{given[0]}: these statistics were made for {data.roles}; leave out {given[0]}=…, or "
+            f"make others with SufficientStatistics.of"
+        )
+    return data.without_empty_cells()
+
+
+def _check_coefficients(spec: Spec, data: GroupedData) -> None:
+    """Refuse covariates whose coefficients nothing tells apart: neither the data nor a prior."""
+    flat = np.array([not spec.priors[name].is_proper for name in spec.coefficients], dtype=bool)
+    if isinstance(data, SufficientStatistics):
+        data.check(flat)
+    elif flat.any():
+        design = require_rows(data, "a check of the covariates").design
+        check_rank(list(compress(design.names, flat)), design.matrix[:, flat])
+
+
+def announce(data: GroupedData) -> None:
+    """Print the roles, if any was inferred, and which columns were left out."""
+    data.roles.announce()
+    if data.design.empty:
+        print(printable(f"left out, as no row lies in these cells: {', '.join(data.design.empty)}"))

@@ -1,0 +1,310 @@
+"""Which column is what: as was said, or by names and types; and what names give away."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pandas as pd
+
+from hiermodels.core.messages import LARGEST, listed, printable
+from hiermodels.errors import DataError, DataWarning, SpecError, warn
+from hiermodels.exact.kernels.tree.tree import Floats
+from hiermodels.model.formula import column_names, require_name
+
+type Scale = Literal["sd", "variance"]
+type Meaning = Literal["se", "variance", "weights"]
+
+OUTCOME_NAMES = ("y", "yi")
+ERROR_NAMES: dict[str, Scale] = {  # of columns that are taken for known errors, unless told
+    **dict.fromkeys(("sigma", "se", "std_err", "sei"), "sd"),
+    "vi": "variance",
+}
+KINDS: dict[Scale, str] = {"sd": "standard errors", "variance": "variances"}
+SMALLEST: dict[Scale, float] = {"sd": 1 / LARGEST, "variance": LARGEST**-2}
+
+# Words in names of columns, and whole names without what stands between their words.
+VARIANCE_WORDS = {"vi", "var", "vars", "variance", "variances", "sigma2", "se2", "sei2", "sd2"}
+SQUARE_WORDS = {"sq", "squared", "square"}
+SE_WORDS = {"se", "sei", "sigma", "stderr", "stderror", "err", "error", "errors", "sd", "std"}
+VARIANCE_NAMES = {"v", "vi", "var", "variance", "variances", "samplingvariance", "sigma2", "se2"}
+SE_NAMES = {"sigma", "se", "sei", "stderr", "stderror", "standarderror", "standarderrors"}
+WEIGHT_NAMES = {"weight", "weights"}
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which column is what.
+
+    Attributes
+    ----------
+    outcome : str
+    groups : tuple of str
+        From the outermost to the innermost level.
+    se : str or None
+        Column that says the known standard errors of the rows.
+    inferred : tuple of str
+        The roles that were not given but found.
+    se_scale : {"sd", "variance"}
+        Whether that column holds standard errors or their squares, variances.
+    unused : tuple of str
+        Columns without a role whose names are those of standard errors, variances or weights.
+    """
+
+    outcome: str
+    groups: tuple[str, ...]
+    se: str | None
+    inferred: tuple[str, ...] = ()
+    se_scale: Scale = "sd"
+    unused: tuple[str, ...] = ()
+
+    @property
+    def se_role(self) -> str:
+        """Name of the argument that names the column of the known errors."""
+        return error_role(self.se_scale)
+
+    @property
+    def declined(self) -> bool:
+        """Whether known errors would have been inferred, and ``se=False`` forbade it."""
+        return self.se is None and any(name in ERROR_NAMES for name in self.unused)
+
+    def announce(self) -> None:
+        """Print the roles, if any was inferred, or if a column seems to have been forgotten."""
+        notes = [f"{', '.join(self.inferred)} inferred"] if self.inferred else []
+        if self.inferred or (self.se is None and not self.declined):
+            notes += self._forgotten()
+        if notes:
+            print(printable(f"{self} ({'; '.join(notes)})"))
+
+    def _forgotten(self) -> list[str]:
+        """What to say of unused columns."""
+        if not self.unused:
+            return []
+        notes = [f"not used: {listed(self.unused)}"]
+        errors = [name for name in self.unused if name_says(name) in ("se", "variance")]
+        if self.se is None and errors and not self.declined:
+            argument = f"{name_says(errors[0])}={errors[0]!r}"
+            notes.append(f"if the errors of the rows are known, say {argument}")
+        return notes
+
+    def __str__(self) -> str:
+        found = {"outcome": self.outcome, "groups": "/".join(self.groups), self.se_role: self.se}
+        return ", ".join(f"{role} = {column}" for role, column in found.items() if column)
+
+
+def error_role(scale: Scale) -> str:
+    """Name of the argument that names a column of known errors on a scale."""
+    return "variance" if scale == "variance" else "se"
+
+
+def to_se(values: Floats, scale: Scale) -> Floats:
+    """Standard errors of the values of a column that states them on a scale."""
+    return np.sqrt(values) if scale == "variance" else values
+
+
+def from_se(se: Floats, scale: Scale) -> Floats:
+    """Undo :func:`to_se`: what a column on that scale would hold."""
+    return se**2 if scale == "variance" else se
+
+
+def name_says(name: Any) -> Meaning | None:
+    """What a column's name, as a whole, says that it holds."""
+    whole = "".join(_words(name))
+    if whole in VARIANCE_NAMES:
+        return "variance"
+    if whole in SE_NAMES:
+        return "se"
+    return "weights" if whole in WEIGHT_NAMES else None
+
+
+def name_contradicts(name: str, scale: Scale) -> bool:
+    """Whether a column's name says that it holds errors on the other scale."""
+    words, whole = set(_words(name)), name_says(name)
+    squared = bool(words & SQUARE_WORDS)
+    is_variance = squared or whole == "variance" or bool(words & VARIANCE_WORDS)
+    is_se = not squared and (whole == "se" or bool(words & SE_WORDS))
+    return is_se < is_variance if scale == "sd" else is_variance < is_se
+
+
+def _words(name: Any) -> list[str]:
+    """Words of a name in small letters: those of ``std_err``, ``Std.Err`` and ``stdErr`` alike."""
+    if not isinstance(name, str):
+        return []
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name))
+    text = re.sub(r"(?<=[^\W\d_])\W*\^\W*2\b", "2", text)
+    return re.findall(r"[^\W_]+", text.casefold())
+
+
+class Columns(Protocol):
+    """What is known of a frame's columns where roles are inferred."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+
+    def require(self, name: str) -> None:
+        """Refuse a name that is no column."""
+
+    def is_continuous(self, name: str) -> bool:
+        """Whether a column holds floating-point numbers."""
+
+    def is_label(self, name: str) -> bool:
+        """Whether a column holds text or categories."""
+
+    def check_gaps(self, names: Sequence[str]) -> None:
+        """Refuse missing values."""
+
+    def strings(self, name: str) -> list[str]:
+        """Return the values of a column, written out."""
+
+
+def infer_roles(
+    frame: Columns,
+    outcome: str | None,
+    groups: Sequence[str] | str | None,
+    se: str | Literal[False] | None,
+    covariates: Sequence[str] = (),
+    variance: str | None = None,
+) -> Roles:
+    """Find the roles that were not given; where two readings are possible, refuse.
+
+    The standard errors are the column ``sigma``, ``se``, ``std_err`` or ``sei``, or the variances
+    ``vi``, unless ``se`` is False; the outcome is the column ``y`` or ``yi``, or else the only
+    continuous one left; the groups are the label columns (text or categories), ordered by nesting.
+
+    Warns
+    -----
+    DataWarning
+        Where the name of a column that was given says that it holds errors on the other scale.
+    """
+    given = column_names("groups", groups)
+    if se is not None and variance is not None:
+        raise SpecError(
+            f"se and variance: expected one of them at most; found se={se!r} and "
+            f"variance={variance!r}. Give the column of standard errors, or that of their squares"
+        )
+    errors, scale = _given_errors(se, variance)
+    for role, name in (("outcome", outcome), (error_role(scale), errors)):
+        if name is not None:
+            require_name(role, name)
+    used = [name for name in (outcome, *given, errors, *covariates) if name is not None]
+    for name in used:
+        frame.require(name)
+    if outcome is None or groups is None:
+        _require_text(frame.columns)
+    taken = set(used)
+    if len(taken) < len(used):
+        twice = next(name for name in used if used.count(name) > 1)
+        raise DataError(f"column {twice!r} was given more than one role; give each its own")
+    if errors is not None:
+        _check_name(errors, scale)
+    found = []
+    if errors is None and se is not False:
+        errors = _infer_errors(frame, taken)
+        if errors is not None:
+            scale = ERROR_NAMES[errors]
+            taken.add(errors)
+            found.append(error_role(scale))
+    if outcome is None:
+        outcome = _infer_outcome(frame, taken)
+        taken.add(outcome)
+        found.append("outcome")
+    if groups is None:
+        given = _infer_groups(frame, taken)
+        found.append("groups")
+    unused = (name for name in frame.columns if name_says(name) and name not in {*taken, *given})
+    return Roles(outcome, tuple(given), errors, tuple(found), scale, tuple(unused))
+
+
+def _given_errors(
+    se: str | Literal[False] | None, variance: str | None
+) -> tuple[str | None, Scale]:
+    """The column of the known errors that was given, if any, and its scale."""
+    if variance is not None:
+        return variance, "variance"
+    return (None if se is False else se), "sd"
+
+
+def _check_name(name: str, scale: Scale) -> None:
+    """Warn where a column seems to hold squares of what it is taken for, or their roots."""
+    if not name_contradicts(name, scale):
+        return
+    other: Scale = "sd" if scale == "variance" else "variance"
+    warn(
+        f"{error_role(scale)}: column {name!r} is taken for {KINDS[scale]}, and its name is one of "
+        f"{KINDS[other]}. If it holds {KINDS[other]}, say {error_role(other)}={name!r}; if not, "
+        f"rename it",
+        DataWarning,
+    )
+
+
+def _infer_errors(frame: Columns, taken: set[str]) -> str | None:
+    """The column that is called as known errors are, if there is one."""
+    candidates = [name for name in ERROR_NAMES if name in frame.columns and name not in taken]
+    if len(candidates) < 2:
+        return candidates[0] if candidates else None
+    scales = {ERROR_NAMES[name] for name in candidates}
+    kinds = " or ".join(KINDS[scale] for scale in KINDS if scale in scales)
+    arguments = " or ".join(f"{error_role(scale)}=…" for scale in KINDS if scale in scales)
+    raise DataError(f"se: columns {listed(candidates)} may all hold {kinds}; say {arguments}")
+
+
+def _require_text(columns: Sequence[Any]) -> None:
+    """Refuse to infer roles among columns that are not named by text."""
+    others = [name for name in columns if not isinstance(name, str)]
+    if others:
+        raise DataError(
+            f"data: expected columns that are named by text; found {listed(others)}. Rename them, "
+            f"as with data.rename(columns=str), or say outcome=… and groups=…"
+        )
+
+
+def _infer_outcome(frame: Columns, taken: set[str]) -> str:
+    called = [name for name in OUTCOME_NAMES if name in frame.columns and name not in taken]
+    if len(called) == 1:
+        return called[0]
+    candidates = [name for name in frame.columns if name not in taken and frame.is_continuous(name)]
+    if called:
+        found = f"both {listed(called)} are there"
+    elif len(candidates) == 1:
+        (only,) = candidates
+        if name_says(only) not in ("se", "variance"):
+            return only
+        found = f"the only one left, {only!r}, has the name of known errors"
+    else:
+        found = f"several are: {listed(candidates)}" if candidates else "none is"
+    raise DataError(
+        f"outcome: expected a column 'y' or 'yi', or a single continuous one; {found}. "
+        f"Say outcome=…"
+    )
+
+
+def _infer_groups(frame: Columns, taken: set[str]) -> list[str]:
+    """Order the label columns from the fewest units to the most, each nested in the one before."""
+    candidates = [name for name in frame.columns if name not in taken and frame.is_label(name)]
+    if not candidates:
+        rest = [name for name in frame.columns if name not in taken]
+        raise DataError(
+            f"groups: expected a column of labels (text or categories); found none among "
+            f"{listed(rest)}. Say groups=[…], from the outer to the inner level"
+        )
+    frame.check_gaps(candidates)
+    if len(candidates) == 1:
+        return candidates
+    codes = {
+        name: pd.factorize(np.asarray(frame.strings(name), dtype=object))[0] for name in candidates
+    }
+    candidates.sort(key=lambda name: codes[name].max())
+    for outer, inner in pairwise(candidates):
+        pairs = len(np.unique(np.stack([codes[outer], codes[inner]]), axis=1).T)
+        if pairs > codes[inner].max() + 1 or codes[outer].max() == codes[inner].max():
+            raise DataError(
+                f"groups: columns {listed(candidates)} hold labels, and {inner!r} is not nested in "
+                f"{outer!r} as it stands. Say groups=[…], from the outer to the inner level"
+            )
+    return candidates

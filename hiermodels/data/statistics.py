@@ -1,0 +1,488 @@
+"""What the posterior needs of the data, group by group, without the rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hiermodels.core.arguments import checked
+from hiermodels.core.messages import listed
+from hiermodels.data.design import Design, check_products
+from hiermodels.data.grouped import (
+    GroupedData,
+    Missing,
+    Observations,
+    check_groups,
+    nest,
+    require_rows,
+)
+from hiermodels.data.roles import Roles
+from hiermodels.errors import DataError, SpecError
+from hiermodels.exact.kernels.tree.tree import Floats, Indices, sum_by
+
+NO_GROUPS = (
+    "statistics are of groups: name their columns. For the model without groups, fit the rows"
+)
+
+
+@dataclass(frozen=True, repr=False)
+class SufficientStatistics(GroupedData):
+    """Statistics of groups that say all that their rows say of the model's parameters.
+
+    Rows are ``z = [x, y]``, the covariates and the outcome, with weights ω: 1, or ``1/se²`` where
+    the standard errors are known.  Of each innermost group c, and of all rows, these are kept::
+
+        weight_c = Σ ω   mean_c = Σ ω z / weight_c   scatter = Σ_c Σ ω (z − mean_c)(z − mean_c)'
+
+    Statistics of parts of the data are added with ``+``, as if their rows had been together.
+
+    ``hm.fit`` and ``hm.reference`` take statistics in place of a data frame.  What needs rows,
+    such as a predictive check or the log likelihood of each row, is refused.
+
+    Attributes
+    ----------
+    roles : Roles
+    design : Design
+        How the covariates are coded; its matrix has no rows.
+    labels, own_labels, parents, dropped
+        As in :class:`hiermodels.GroupedData`.
+    count : (g,)
+        Number of rows of each innermost group.
+    weight : (g,)
+    mean : (g, q + 1)
+        The means, rounded.
+    rest : (g, q + 1)
+        What the means have beyond ``mean``: a group far from 0 keeps the digits of its spread.
+    scatter : (q + 1, q + 1)
+    log_weight : float
+        Sum of ``log ω`` over the rows.
+
+    References
+    ----------
+    Chan, Golub & LeVeque (1983), The American Statistician 37:242 (adding up parts).
+
+    Examples
+    --------
+    >>> import hiermodels as hm
+    >>> pastes = hm.datasets.load_pastes()
+    >>> roles = {"outcome": "strength", "groups": ["batch", "cask"]}
+    >>> first = hm.SufficientStatistics.of(pastes[:25], **roles)
+    >>> both = first + hm.SufficientStatistics.of(pastes[25:], **roles)
+    >>> both
+    SufficientStatistics(60 rows in 10 batch, 30 cask)
+    >>> round(float(hm.reference(both).mean["lam"]), 6)
+    60.053333
+    """
+
+    roles: Roles
+    design: Design
+    labels: tuple[NDArray[Any], ...]
+    own_labels: tuple[NDArray[Any], ...]
+    parents: tuple[Indices, ...]
+    count: Indices
+    weight: Floats
+    mean: Floats
+    rest: Floats
+    scatter: Floats
+    log_weight: float
+    dropped: int = 0
+    has_rows: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be the statistics of rows."""
+        if not self.roles.groups:
+            raise SpecError(NO_GROUPS)
+        size, columns = len(self.labels[-1]), len(self.design.names) + 1
+        expected = {
+            "count": (size,),
+            "weight": (size,),
+            "mean": (size, columns),
+            "rest": (size, columns),
+            "scatter": (columns, columns),
+        }
+        for name, shape in expected.items():
+            values = getattr(self, name)
+            if values.shape != shape or not np.isfinite(values).all():
+                raise DataError(
+                    f"statistics: {name}: expected finite numbers of shape {shape}; found shape "
+                    f"{values.shape} with {int((~np.isfinite(values)).sum())} that are not finite"
+                )
+        positive = (self.count > 0).all() and (self.weight > 0).all()
+        if not (positive and (np.diag(self.scatter) >= 0).all() and np.isfinite(self.log_weight)):
+            raise DataError(
+                "statistics: expected a positive number of rows and a positive weight in each "
+                "group, and sums of squares of at least 0"
+            )
+
+    @classmethod
+    @checked
+    def of(
+        cls,
+        data: Any,
+        formula: str | None = None,
+        *,
+        outcome: str | None = None,
+        groups: Sequence[str] | str | None = None,
+        se: str | Literal[False] | None = None,
+        variance: str | None = None,
+        covariates: Sequence[str] | str | None = None,
+        levels: Mapping[str, Sequence[str]] | None = None,
+        missing: Missing = "error",
+    ) -> SufficientStatistics:
+        """Reduce a data frame, or a part of one, to its statistics.
+
+        What is lazy is never collected: the engine reads its rows once, after a look at the first
+        few, for sums over each innermost group, of which a row comes back.  It reads them once
+        more, before, where values are missing, and for standard errors, categorical covariates (of
+        which each takes another query, for its levels) and interactions; twice more, after, where
+        groups lie so far apart that these sums would lose digits.
+
+        Parameters
+        ----------
+        data, formula, outcome, groups, se, variance, covariates, missing
+            As in :func:`hiermodels.fit`.  A part of the data may hold a single group.  Of a lazy
+            frame, several columns of groups are not inferred: rows would have to be compared.
+        levels : mapping of str to sequence of str, optional
+            All levels of categorical covariates, the reference first.  Without them, they are
+            those that occur; statistics of parts in which different ones occur cannot be added.
+
+        Raises
+        ------
+        DataError, SpecError
+            As :func:`hiermodels.fit` does.
+        """
+        from hiermodels.data.aggregate import aggregate
+
+        return aggregate(
+            data,
+            formula,
+            outcome=outcome,
+            groups=groups,
+            se=se,
+            variance=variance,
+            covariates=covariates,
+            levels=levels,
+            missing=missing,
+        )
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return int(self.count.sum())
+
+    @property
+    def total(self) -> tuple[Floats, Floats]:
+        """Weighted mean of all rows and their cross-products around it; (q + 1,), (q + 1, q + 1).
+
+        The mean is seen from the first group's ``mean``.
+        """
+        away = self.away(self.mean[0])
+        centre = self.weight / self.weight.sum() @ away
+        away = away - centre
+        return centre, self.scatter + (self.weight[:, None] * away).T @ away
+
+    def away(self, point: Floats) -> Floats:
+        """Means of the groups as seen from a point among them; (g, q + 1)."""
+        return (self.mean - point) + self.rest
+
+    @property
+    def outcome_sd(self) -> float:
+        """Sd of the outcome over all rows, which only rows of equal weight leave behind."""
+        self._require_equal_weights("the sd of the outcome")
+        return float(np.sqrt(self.total[1][-1, -1] / max(self.n_rows - 1, 1)))
+
+    @property
+    def mean_covariates(self) -> Floats:
+        """Means of the covariates over the rows, if these have equal weights; (q,)."""
+        if not self.design.names:
+            return np.empty(0)
+        self._require_equal_weights("the mean of the covariates")
+        return (self.mean[0] + self.total[0])[:-1]
+
+    @property
+    def observations(self) -> Observations:
+        """The groups: mean outcome, and number of rows."""
+        dim = self.roles.groups[-1]
+        means = (self.mean + self.rest)[:, -1]
+        return Observations(dim, {self.roles.outcome: means}, {f"rows_of_{dim}": self.count})
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuse what statistics have not: the rows."""
+        if name in ("y", "se", "group"):
+            require_rows(self, f"data.{name}")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        return f"SufficientStatistics({self})"
+
+    def __radd__(self, other: Any) -> SufficientStatistics:
+        """Begin a ``sum``."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def __add__(self, other: SufficientStatistics) -> SufficientStatistics:
+        """Put two parts of the data together.
+
+        Of a group that both have, with means ``m₁`` and ``m₂`` and weights ``w₁`` and ``w₂``,
+
+            weight = w₁ + w₂,   mean = m₁ + w₂/(w₁ + w₂) (m₂ − m₁),
+            scatter = S₁ + S₂ + w₁w₂/(w₁ + w₂) (m₂ − m₁)(m₂ − m₁)'.
+        """
+        if not isinstance(other, SufficientStatistics):
+            return NotImplemented
+        _require_alike(self, other)
+        mine, theirs = _units(self), _units(other)
+        both = [np.concatenate(pair) for pair in zip(mine, theirs, strict=True)]
+        size = len(self.weight)
+        group, labels, own_labels, parents = nest(both, len(both[0]))
+        a, b = _laid_out(self, group[:size], labels), _laid_out(other, group[size:], labels)
+        weight = a.weight + b.weight
+        shared = (a.count > 0) & (b.count > 0)
+        gap = np.where(shared[:, None], (b.mean - a.mean) + (b.rest - a.rest), 0.0)
+        share = b.weight / weight
+        start = (a.count > 0)[:, None]
+        mean, rest = two_sum(
+            np.where(start, a.mean, b.mean),
+            np.where(start, a.rest, b.rest) + share[:, None] * gap,
+        )
+        between = ((a.weight * share)[:, None] * gap).T @ gap
+        return SufficientStatistics(
+            roles=self.roles,
+            design=self.design,
+            labels=labels,
+            own_labels=own_labels,
+            parents=parents,
+            count=a.count + b.count,
+            weight=weight,
+            mean=mean,
+            rest=rest,
+            scatter=self.scatter + other.scatter + between,
+            log_weight=self.log_weight + other.log_weight,
+            dropped=self.dropped + other.dropped,
+        )
+
+    def without_empty_cells(self) -> SufficientStatistics:
+        """The same without columns of interactions that are 0 in every row."""
+        x = np.vstack([self.mean, self.rest, self.scatter])[:, :-1]
+        empty = self.design.empty_cells(~x.any(axis=0))
+        if not empty.any():
+            return self
+        kept = np.append(~empty, True)
+        return replace(
+            self,
+            design=self.design.without(empty),
+            mean=self.mean[:, kept],
+            rest=self.rest[:, kept],
+            scatter=self.scatter[np.ix_(kept, kept)],
+        )
+
+    def check(self, flat: NDArray[np.bool_] | None = None) -> None:
+        """Refuse statistics that are a part of the data only, as far as that shows.
+
+        Parameters
+        ----------
+        flat : (q,), optional
+            Which coefficients have flat priors; all by default.
+
+        Raises
+        ------
+        DataError
+            If labels are not nested, or if coefficients with flat priors cannot be told apart.
+        """
+        check_groups(self)
+        varies = self.varies_within | (self.mean != self.mean[0]).any(axis=0)
+        names = self.design.names
+        some = np.ones(len(names), dtype=bool) if flat is None else flat
+        check_products(
+            list(compress(names, some)),
+            varies[:-1][some],
+            self.mean[0, :-1][some],
+            self.total[1][:-1, :-1][np.ix_(some, some)],
+            self.n_rows,
+        )
+
+    @property
+    def varies_within(self) -> NDArray[np.bool_]:
+        """Which columns differ between rows of one group; (q + 1,)."""
+        return np.diag(self.scatter) > 0
+
+    def to_netcdf(self, path: str | os.PathLike[str]) -> Path:
+        """Save the statistics, whole or not at all; :func:`hiermodels.load_statistics` reads them.
+
+        Parameters
+        ----------
+        path : str or path
+            A file that is there already is replaced, in one step, at the end.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be written; what was there before is as it was.
+        """
+        from hiermodels.io.netcdf import save_statistics
+
+        return save_statistics(self, path)
+
+    def _require_equal_weights(self, what: str) -> None:
+        if self.roles.se:
+            require_rows(self, f"{what} where the standard errors are known")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part's groups laid out among those of the whole; those that it has not have no rows."""
+
+    count: Indices
+    weight: Floats
+    mean: Floats
+    rest: Floats
+
+
+def _laid_out(
+    part: SufficientStatistics, place: Indices, labels: tuple[NDArray[Any], ...]
+) -> _Part:
+    size = len(labels[-1])
+    arrays = []
+    for values in (part.count, part.weight, part.mean, part.rest):
+        whole = np.zeros((size, *values.shape[1:]), dtype=values.dtype)
+        whole[place] = values
+        arrays.append(whole)
+    return _Part(*arrays)
+
+
+def statistics_of(data: GroupedData) -> SufficientStatistics:
+    """Statistics of rows; of statistics, themselves.
+
+    A group's mean is taken as its first row plus the mean of the deviations from that row, and
+    the scatter from deviations from the mean: no difference of large sums is formed.
+    """
+    if isinstance(data, SufficientStatistics):
+        return data
+    rows = require_rows(data, "statistics")
+    if not rows.labels:
+        raise SpecError(NO_GROUPS)
+    z = np.column_stack([rows.design.matrix, rows.y])
+    weight = np.ones(len(z)) if rows.se is None else rows.se**-2.0
+    total, some, shift = group_means(z, weight, rows.group, rows.sizes[0])
+    mean, rest = two_sum(some, shift)
+    away = (z - mean[rows.group]) - rest[rows.group]
+    return SufficientStatistics(
+        roles=rows.roles,
+        design=replace(rows.design, matrix=np.empty((0, len(rows.design.names)))),
+        labels=rows.labels,
+        own_labels=rows.own_labels,
+        parents=rows.parents,
+        count=np.bincount(rows.group, minlength=rows.sizes[0]),
+        weight=total,
+        mean=mean,
+        rest=rest,
+        scatter=symmetric((weight[:, None] * away).T @ away),
+        log_weight=float(np.log(weight).sum()),
+        dropped=rows.dropped,
+    )
+
+
+def level_means(statistics: SufficientStatistics, level: int) -> tuple[Indices, Floats]:
+    """Number of rows of each unit of a level (u,), and weighted means of their columns (u, q + 1).
+
+    Level 0 has the groups.
+    """
+    count, weight = statistics.count, statistics.weight
+    mean = statistics.mean + statistics.rest
+    for parent in statistics.parents[:level]:
+        size = int(parent[-1]) + 1
+        weight, some, shift = group_means(mean, weight, parent, size)
+        mean = some + shift
+        count = np.bincount(parent, weights=count, minlength=size).astype(np.intp)
+    return count, mean
+
+
+def group_means(
+    rows: Floats, weight: Floats, group: Indices, size: int
+) -> tuple[Floats, Floats, Floats]:
+    """Weights of the groups (size,), a row of each, and their mean as seen from it; (size, c)."""
+    total = np.bincount(group, weights=weight, minlength=size)
+    share = (weight / total[group])[:, None]
+    first = np.empty(size, dtype=np.intp)
+    first[group[::-1]] = np.arange(len(rows))[::-1]
+    some = rows[first]
+    return total, some, sum_by(group, share * (rows - some[group]), size)
+
+
+def two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """``a + b``, and what rounding took from it.
+
+    References
+    ----------
+    Knuth, The Art of Computer Programming, volume 2, section 4.2.2, theorem B.
+    """
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+def symmetric(product: Floats) -> Floats:
+    """Make cross-products symmetric to the last digit."""
+    return (product + product.T) / 2
+
+
+def _units(statistics: SufficientStatistics) -> list[NDArray[Any]]:
+    """Own labels of each innermost group and of the units above it, the outermost first."""
+    unit = np.arange(len(statistics.weight))
+    found = [statistics.own_labels[-1]]
+    for parent, own in zip(statistics.parents, reversed(statistics.own_labels[:-1]), strict=True):
+        unit = parent[unit]
+        found.insert(0, own[unit])
+    return [labels if labels.dtype.kind in "iu" else labels.astype(object) for labels in found]
+
+
+def _require_alike(a: SufficientStatistics, b: SufficientStatistics) -> None:
+    """Refuse statistics of different columns, or of covariates that are coded differently."""
+    for role in ("outcome", "groups", "se", "se_scale"):
+        mine, theirs = getattr(a.roles, role), getattr(b.roles, role)
+        if mine != theirs:
+            raise SpecError(
+                f"statistics that are added must be of the same columns: {role} is {mine!r} in "
+                f"one and {theirs!r} in the other"
+            )
+    if a.design.terms != b.design.terms:
+        raise SpecError(
+            f"statistics that are added must be of the same columns: the covariates are "
+            f"{listed(a.design.terms)} in one and {listed(b.design.terms)} in the other"
+        )
+    cells = sorted({*a.design.empty} ^ {*b.design.empty})
+    if cells:
+        raise SpecError(
+            f"statistics that are added must be of the same columns: those of the cells "
+            f"{listed(cells)} were left out of one part only, when it was fitted. Add up what was "
+            f"made with SufficientStatistics.of"
+        )
+    for name in {*a.design.levels, *b.design.levels}:
+        mine, theirs = a.design.levels.get(name), b.design.levels.get(name)
+        if mine != theirs:
+            raise SpecError(
+                f"covariate {name!r} has the levels {listed(mine or ())} in one part and "
+                f"{listed(theirs or ())} in the other: their columns differ. Declare all levels "
+                f"for each part, SufficientStatistics.of(…, levels={{{name!r}: […]}})"
+            )
+    for name in a.design.constants:
+        first, second = a.design.constants[name], b.design.constants[name]
+        if first != second:
+            raise SpecError(
+                f"covariate {name!r} is written with center or scale, which take the mean and the "
+                f"sd from the rows at hand: {first} in one part and {second} in the other. Make "
+                f"the column with the same numbers in each part, such as data[{name!r}] - "
+                f"{first[0]:.6g}, and use its name"
+            )
+    for name, mine, theirs in zip(a.roles.groups, a.own_labels, b.own_labels, strict=True):
+        if (mine.dtype.kind in "iu") != (theirs.dtype.kind in "iu"):
+            raise SpecError(
+                f"column {name!r} has integers for labels in one part and text in the other; make "
+                f"them all text, or all integers"
+            )

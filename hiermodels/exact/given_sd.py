@@ -1,0 +1,121 @@
+"""Values given one sd, the other sds integrated out."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.data.covariates import Place
+from hiermodels.data.grouped import GroupedData
+from hiermodels.errors import SpecError
+from hiermodels.exact.kernels.tree import tree as gaussian
+from hiermodels.exact.kernels.tree.tree import Floats, Indices
+from hiermodels.exact.marginal import Marginal
+from hiermodels.exact.standardize import standardize
+from hiermodels.model.spec import Spec
+from hiermodels.numerics import lattice
+from hiermodels.numerics.lattice import Frame, Lattice
+
+FINE = {1: 0.1, 2: 0.1, 3: 0.15}  # spacing along the axis of the sd
+COARSE = 0.5  # spacing across it
+ENDS = (1e-3, 0.99)  # quantiles of the sd between which the values are computed
+WIDE, BEYOND = 0.75, 1e-3  # spacing of a first lattice, and how far into the tails it is followed
+
+
+@one_blas_thread()
+def moments_given_sd(
+    spec: Spec, data: GroupedData, sd: str, value: str, place: Place | None = None
+) -> xr.Dataset:
+    """Conditional means and sds of a level's values given one sd, over the posterior of that sd.
+
+    The lattice is laid with the sd's coordinate first.  As its steps are triangular, all points
+    with the same first index have the same value of the sd: they are a lattice of the other
+    sds given this one.  So with weights w of the points k in a layer, of sum 1 there,
+
+        E(θ | τ, y) = Σ w_k m_k,    Var(θ | τ, y) = Σ w_k (v_k + m_k²) − (Σ w_k m_k)²,
+
+    with m and v the moments given all sds.
+
+    Parameters
+    ----------
+    spec : Spec
+    data : GroupedData
+    sd : str
+        Name of the sd, such as ``"tau"``.
+    value : str
+        Name of the values, such as ``"theta"``.
+    place : Place, optional
+        Values of the covariates that the values belong to; without it x = 0.
+
+    Returns
+    -------
+    Dataset
+        ``mean`` and ``sd``, both (at, units).  The coordinate ``at`` is the sd in the outcome's
+        unit, between the quantiles ``ENDS`` of its posterior.
+
+    References
+    ----------
+    Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., figures 5.6 and 5.7.
+    """
+    marginal = Marginal.of(spec, standardize(data))
+    standard, column = marginal.data, marginal.names.index(sd)
+    if column in marginal.fixed:
+        raise SpecError(f"{sd} is fixed at {marginal.fixed[column]:g}: nothing varies with it")
+    points, layer, weights = _layers(marginal, marginal.free.index(column))
+    share = np.zeros((layer.max() + 1, len(points)))
+    share[layer, np.arange(len(points))] = weights
+    variances, prior = marginal.variances(points), marginal.coefficients
+    at = [standard.origin_at(x) for x in place.levels] if place else standard.origin
+    moments = gaussian.mixture_moments(standard.tree, variances, share, prior, at)
+    level, dims = spec.values.index(value), ("at", *spec.dims(value))
+    first = np.unique(layer, return_index=True)[1]
+    coords = {"at": marginal.sds(points[first])[:, column], dims[-1]: data.coords[dims[-1]]}
+    mean = standard.location + standard.scale * moments.means[level]
+    sds = standard.scale * np.sqrt(moments.variances[level])
+    return xr.Dataset({"mean": (dims, mean), "sd": (dims, sds)}, coords)
+
+
+def _layers(marginal: Marginal, axis: int) -> tuple[Floats, Indices, Floats]:
+    """A lattice in layers of equal sd: points (n, d), their layers and weights in it, both (n,)."""
+    grid, order = _lattice(marginal, axis)
+    layer = grid.index[:, 0] - grid.index[:, 0].min()
+    mass = np.bincount(layer, weights=grid.weights)
+    below = np.cumsum(mass)
+    kept = np.flatnonzero((below > ENDS[0]) & (below - mass < ENDS[1]))
+    inside = (layer >= kept[0]) & (layer <= kept[-1])
+    points = np.empty((inside.sum(), len(order)))
+    points[:, order] = grid.points[inside]
+    layer = layer[inside]
+    return points, layer - kept[0], grid.weights[inside] / mass[layer]
+
+
+def _lattice(marginal: Marginal, axis: int) -> tuple[Lattice, Indices]:
+    """Lay a lattice with one axis first; returns it and the order of the axes."""
+    d = len(marginal.free)
+    order = np.array([axis, *(j for j in range(d) if j != axis)])
+    covariance = (marginal.frame.basis @ marginal.frame.basis.T)[np.ix_(order, order)]
+    basis = np.linalg.cholesky(covariance)
+    basis[:, 0] *= FINE[d] / COARSE
+    frame = Frame(marginal.frame.modes[:, order], basis)
+    back = np.argsort(order)
+
+    low, high = _range(marginal, axis)
+
+    def log_density(u: Floats) -> Floats:
+        inside = (u[:, 0] >= low) & (u[:, 0] <= high)
+        return np.where(inside, marginal.log_density(u[:, back]), -np.inf)
+
+    return lattice.flood(log_density, frame, COARSE, lambda u: np.zeros(len(u))), order
+
+
+def _range(marginal: Marginal, axis: int) -> tuple[float, float]:
+    """Between which coordinates of an sd the fine lattice is laid: well beyond ``ENDS``.
+
+    Its tails reach hundreds of fine steps further.
+    """
+    grid = marginal.lattice(WIDE)
+    order = np.argsort(grid.points[:, axis], kind="stable")
+    coordinate, below = grid.points[order, axis], np.cumsum(grid.weights[order])
+    low, high = np.searchsorted(below, [BEYOND * ENDS[0], 1 - BEYOND * (1 - ENDS[1])])
+    return float(coordinate[low]), float(coordinate[min(high, len(coordinate) - 1)])

@@ -1,0 +1,76 @@
+"""Densities of all rows of a group, its value and those below it integrated out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.data.grouped import GroupedData, require_rows
+from hiermodels.errors import SpecError
+from hiermodels.exact.kernels.tree.leave_out import Rows, Within, log_densities_given, residual_tree
+from hiermodels.exact.kernels.tree.tree import Floats, starts
+from hiermodels.exact.marginal import Marginal
+from hiermodels.exact.standardize import Standardized, standardize
+from hiermodels.model.spec import Spec
+from hiermodels.posterior.record import SAMPLE_DIMS, Posterior, with_group
+
+
+def standardized_rows(data: GroupedData, standard: Standardized) -> Rows:
+    """Rows ``[x, y − x'anchor]`` in the coordinates of the tree of residuals."""
+    rows = require_rows(data, "the density of a group's rows")
+    x = (rows.design.matrix - standard.centre) @ standard.basis
+    weight = np.ones(len(x)) if rows.se is None else (rows.se / standard.scale) ** -2.0
+    residual = (rows.y - standard.location) / standard.scale - x @ standard.tree.left.anchor
+    return Rows(np.column_stack([x, residual]), weight, rows.group)
+
+
+def require_groups_of_rows(spec: Spec, data: GroupedData) -> None:
+    """Refuse models without groups, and statistics."""
+    if not spec.groups:
+        raise SpecError(
+            "log_likelihood: 'marginal' integrates the values of groups out, and this model has no "
+            "groups; use log_likelihood=True"
+        )
+    require_rows(data, "log_likelihood='marginal'")
+
+
+@one_blas_thread()
+def with_group_log_likelihood(posterior: Posterior) -> Posterior:
+    """Add a group ``log_likelihood`` with a number for each draw and outermost group.
+
+    It is ``log p(y_u | mu, tau, sigma, beta)`` of all rows of the group, ``theta`` integrated out;
+    with two grouping columns ``log p(y_u | lam, kappa, tau, sigma, beta)`` of all rows of an outer
+    group, its ``mu`` and their ``theta`` integrated out.  Given the hyperparameters these are the
+    units that are independent, so that ``arviz_stats.loo`` leaves out whole groups.
+
+    Raises
+    ------
+    SpecError
+        If the model has no groups, or the data are statistics without rows.
+    """
+    spec, data = posterior.spec, posterior.data
+    require_groups_of_rows(spec, data)
+    marginal = Marginal.of(spec, standardize(data))
+    standard, tree = marginal.data, residual_tree(marginal.data.tree)
+    draws = posterior.datatree["posterior"].to_dataset().stack(all_=SAMPLE_DIMS, create_index=False)
+    beta = np.empty((0, draws.sizes["all_"]))
+    if spec.covariates:
+        beta = np.linalg.solve(standard.scale * standard.basis, draws["beta"].to_numpy())
+    root = (draws[spec.intercept].to_numpy() - standard.location) / standard.scale
+    root = root + standard.origin @ beta
+    variances = marginal.variances_of(np.stack([draws[name].to_numpy() for name in spec.sds], 1))
+    within = Within.of(tree, standardized_rows(data, standard))
+    found = log_densities_given(tree, within, variances, root, beta.T - standard.tree.left.anchor)
+    found -= _rows_of_outermost(data) * np.log(standard.scale)
+    sizes = posterior.datatree["posterior"].sizes
+    values = found.reshape(*(sizes[dim] for dim in SAMPLE_DIMS), -1)
+    labels = {spec.groups[0]: data.labels[0]}
+    return with_group(posterior, "log_likelihood", {spec.outcome: values}, labels)
+
+
+def _rows_of_outermost(data: GroupedData) -> Floats:
+    """Number of rows of each outermost group."""
+    count = np.bincount(data.group)
+    for parent in data.parents:
+        count = np.add.reduceat(count, starts(parent))
+    return count.astype(float)

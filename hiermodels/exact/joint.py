@@ -1,0 +1,245 @@
+"""``log p(y, θ, …)``: the joint log density of the outcome and of all variables of a posterior.
+
+For rows i in groups c, in outer groups s if there are two levels, it is the sum of
+
+    Σ_i log N(y_i; theta_c + x_i'beta, se_i²  or  sigma²)
+    Σ_c log N(theta_c; mu  or  mu_s, tau²)       Σ_s log N(mu_s; lam, kappa²)
+
+and of the log densities of the priors.  These are densities of the variables as they are stored: of
+an sd τ, also where its prior is stated on the variance, so that ``p(τ²) = 1`` is ``2τ`` and
+``p(σ²) = 1/σ²`` is ``2/σ``; a flat prior of a mean, a coefficient or an sd is a factor of 1.  There
+is no Jacobian of any other coordinates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.threads import for_each
+from hiermodels.data.grouped import GroupedData
+from hiermodels.exact.kernels.tree.tree import LOG_2PI, Floats, Indices
+from hiermodels.exact.standardize import Standardized, standardize
+from hiermodels.model.priors import (
+    CoefficientPrior,
+    InverseGamma,
+    NormalInverseGamma,
+    Prior,
+    VariancePrior,
+)
+from hiermodels.model.spec import Spec
+
+BLOCK = 1 << 17  # draws of values that are worked on at a time: 1 MiB stays near the processor
+
+
+def log_normal(y: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
+    """Log density of ``N(mean, sd²)`` at y."""
+    return -0.5 * (LOG_2PI + ((y - mean) / sd) ** 2) - np.log(sd)
+
+
+def prior_log_densities(spec: Spec, variables: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Log density of each parameter's prior, of the variable as it is stored.
+
+    Parameters
+    ----------
+    spec : Spec
+    variables : mapping of str to array
+        Draws of any shape (...,), those of ``beta`` (..., q).
+
+    Returns
+    -------
+    dict of str to array
+        Of the shape of each variable that has a prior; none for an sd that is fixed.
+    """
+    found: dict[str, Floats] = {}
+    for name in (n for n in spec.variables if n in spec.priors and n not in spec.fixed):
+        prior, values = spec.priors[name], variables[name]
+        if isinstance(prior, NormalInverseGamma):
+            found[name] = log_normal(values, prior.m, prior.s * variables["sigma"])
+            variance = InverseGamma(prior.alpha, prior.beta)
+            found["sigma"] = _log_sd_density(variance, variables["sigma"])
+        elif isinstance(prior, VariancePrior):
+            found[name] = _log_sd_density(prior, values)
+        else:
+            found[name] = _log_coefficient_density(prior, values)
+    if spec.covariates:
+        beta = zip(spec.coefficients, np.moveaxis(variables["beta"], -1, 0), strict=True)
+        sigma = variables.get("sigma")
+        columns = [_log_coefficient_density(spec.priors[name], v, sigma) for name, v in beta]
+        found["beta"] = np.stack(columns, axis=-1)
+    if spec.is_regression and not spec.se and "sigma" not in found and spec.residual_prior:
+        found["sigma"] = _log_sd_density(spec.residual_prior, variables["sigma"])
+    return found
+
+
+@one_blas_thread()
+def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) -> Floats:
+    """Joint log density of the outcome and of the variables, at draws of these.
+
+    Parameters
+    ----------
+    spec : Spec
+    data : GroupedData
+    variables : mapping of str to array
+        Draws of all variables: scalars (...,), values and coefficients (..., units).
+
+    Returns
+    -------
+    array
+        Of shape (...,).
+    """
+    total = np.zeros(variables[spec.intercept].shape)
+    for name, values in prior_log_densities(spec, variables).items():
+        total += values.sum(axis=-1) if spec.dims(name) else values
+    if spec.is_regression:
+        return total + _log_likelihood_of_regression(spec, data, variables)
+    if not spec.groups:
+        return total + _log_likelihood_of_one(data.y, variables["theta"], variables["sigma"])
+    draws = {
+        name: np.moveaxis(v, -1, 0).reshape(v.shape[-1], -1) if spec.dims(name) else v.reshape(-1)
+        for name, v in variables.items()
+        if name != "theta"
+    }
+    below = _log_density_of_groups(spec, data, draws, variables["theta"])
+    return total + below.reshape(total.shape)
+
+
+def _log_likelihood_of_one(y: Floats, theta: Floats, sigma: Floats) -> Floats:
+    """``Σ log N(y_i; θ, σ²)`` at draws of any shape."""
+    centre = y.mean()
+    centre += (y - centre).mean()
+    squares = ((y - centre) ** 2).sum() + len(y) * (centre - theta) ** 2
+    return _log_normal_sum(squares, len(y), sigma)
+
+
+def _log_likelihood_of_regression(
+    spec: Spec, data: GroupedData, variables: Mapping[str, Floats]
+) -> Floats:
+    """``Σ log N(y_i; mu + x_i'β, σ² or se_i²)`` at draws of any shape."""
+    mean = variables[spec.intercept][..., None]
+    if spec.covariates:
+        mean = mean + variables["beta"] @ data.design.matrix.T
+    sd = variables["sigma"][..., None] if data.se is None else data.se
+    return np.asarray(log_normal(data.y, mean, sd).sum(axis=-1))
+
+
+def _log_density_of_groups(
+    spec: Spec, data: GroupedData, draws: Mapping[str, Floats], theta: Floats
+) -> Floats:
+    """Log density of the rows and of all values below the top; shape (n,).
+
+    Values whose sd is fixed at 0 are their parents', and have no density of their own.
+
+    Parameters
+    ----------
+    draws : mapping of str to array
+        Scalars (n,), values and coefficients (units, n).
+    theta : (..., g)
+    """
+    rows = _Rows.of(standardize(data), draws.get("beta"))
+    parent = data.parents[0] if data.parents else None
+    around_theta, around_parent = _sums_of_squares(rows, theta, draws[spec.values[1]], parent)
+    total = rows.log_likelihood(around_theta, draws.get("sigma"))
+    if spec.fixed.get("tau") != 0:
+        total += _log_normal_sum(around_parent, data.sizes[0], draws["tau"])
+    if parent is not None and spec.fixed.get("kappa") != 0:
+        away = draws["mu"] - draws["lam"]
+        total += _log_normal_sum((away**2).sum(axis=0), len(away), draws["kappa"])
+    return total
+
+
+def _log_normal_sum(squares: Floats, count: int, sd: Floats | float) -> Floats:
+    """Sum of so many log densities of ``N(0, sd²)`` with this sum of squares."""
+    return -count * (0.5 * LOG_2PI + np.log(sd)) - 0.5 * squares / sd**2
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows at draws of β: ``Σ_i ω_i (y_i − θ_c − x_i'β)² = Σ_c ω_c (r_c − θ_c)² + S(β)``.
+
+    Attributes
+    ----------
+    standard : Standardized
+    beta : (q, n)
+        Draws of the coefficients of the tree's columns less those of its preliminary fit, in the
+        outcome's unit.
+    at_centre : (n,) or (1,)
+        ``x'β`` where these columns are 0.
+    """
+
+    standard: Standardized
+    beta: Floats
+    at_centre: Floats
+
+    @classmethod
+    def of(cls, standard: Standardized, beta: Floats | None) -> _Rows:
+        """Turn draws of β (q, n) to the tree's columns."""
+        if beta is None:
+            return cls(standard, np.empty((0, 1)), np.zeros(1))
+        fitted = standard.scale * standard.tree.left.anchor[:, None]
+        return cls(standard, np.linalg.solve(standard.basis, beta) - fitted, standard.centre @ beta)
+
+    def residuals(self, part: slice) -> Floats:
+        """``r_c = ȳ_c − x̄_c'β`` of some groups; (part, n) or (part, 1)."""
+        mean = self.standard.tree.residual_mean[part]
+        found = self.standard.location + self.standard.scale * mean[:, -1:] - self.at_centre
+        return found - mean[:, :-1] @ self.beta if len(self.beta) else found
+
+    def log_likelihood(self, squares: Floats, sigma: Floats | None) -> Floats:
+        """``log p(y | θ, β, σ)`` given ``Σ_c ω_c (r_c − θ_c)²``; (n,)."""
+        tree, scale = self.standard.tree, self.standard.scale
+        rest = np.vstack([-self.beta, np.full((1, self.beta.shape[1]), scale)])
+        within = ((tree.left.scatter @ rest) * rest).sum(axis=0)
+        unit = scale if sigma is None else sigma  # sd of a row of weight 1
+        return 0.5 * tree.log_weight + _log_normal_sum(squares + within, tree.n_rows, unit)
+
+
+def _sums_of_squares(
+    rows: _Rows, theta: Floats, above: Floats, parent: Indices | None
+) -> tuple[Floats, Floats]:
+    """``Σ_c ω_c (r_c − θ_c)²`` and ``Σ_c (θ_c − μ)²``, some groups at a time; both (n,).
+
+    Parameters
+    ----------
+    theta : (..., g)
+    above : (n,) or (s, n)
+        The mean of the groups, or those of their parents.
+    parent : (g,), optional
+    """
+    weight = rows.standard.tree.weight
+    size = above.shape[-1]
+    step = max(1, BLOCK // size)
+    parts = [slice(first, first + step) for first in range(0, len(weight), step)]
+    found = np.empty((2, len(parts), size))
+
+    def add(number: int) -> None:
+        part = parts[number]
+        values = np.moveaxis(theta[..., part], -1, 0).reshape(-1, size)
+        away = values - rows.residuals(part)
+        found[0, number] = weight[part] @ np.square(away, out=away)
+        np.subtract(values, above if parent is None else above[parent[part]], out=away)
+        found[1, number] = np.ones(len(away)) @ np.square(away, out=away)
+
+    for_each(add, range(len(parts)))
+    around_theta, around_parent = found.sum(axis=1)
+    return around_theta, around_parent
+
+
+def _log_sd_density(prior: VariancePrior, sd: Floats) -> Floats:
+    """Log density of an sd, whatever the prior is stated on."""
+    return prior.log_density_log_sd(np.log(sd)) - np.log(sd)
+
+
+def _log_coefficient_density(prior: Prior, values: Floats, sigma: Floats | None = None) -> Floats:
+    """Log density of a mean or a coefficient; 0 under a flat prior."""
+    if isinstance(prior, NormalInverseGamma):
+        assert sigma is not None
+        return log_normal(values, prior.m, prior.s * sigma)
+    assert isinstance(prior, CoefficientPrior)
+    if not prior.is_proper:
+        return np.zeros_like(values)
+    mean, precision = prior.mean_and_precision()
+    return log_normal(values, mean, precision**-0.5)

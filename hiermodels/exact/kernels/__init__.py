@@ -1,0 +1,1 @@
+"""Effects integrated out given the hyperparameters."""

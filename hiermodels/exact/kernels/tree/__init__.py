@@ -1,0 +1,1 @@
+"""Nested groups with one normal effect each."""

@@ -1,0 +1,525 @@
+"""The marginal posterior of the variances, from a specification and data.
+
+All values and coefficients are integrated out by :mod:`hiermodels.exact.kernels.tree.tree`; what is left is a
+density in one to three dimensions.  It is taken in coordinates u that suit a lattice.  In the
+log variance x (or in ``log(v/(b² − v))`` for a variance v that its prior bounds by b²) it is
+smooth, but its tails may fall as slowly as ``exp(−|x|/2)``; so x is bent outside the range
+(low, high) in which the data speak,
+
+    x = u − exp(low − u) + exp(u − high),
+
+which makes both tails fall doubly exponentially and leaves the density analytic.
+
+References
+----------
+Takahasi & Mori (1974), Publ. RIMS 9:721 (double exponential quadrature).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.messages import listed
+from hiermodels.data.grouped import GroupedData
+from hiermodels.errors import PrecisionError
+from hiermodels.exact import propriety
+from hiermodels.exact.kernels.tree import tree as gaussian
+from hiermodels.exact.kernels.tree.tree import Coefficients, Floats, Indices, UpperDraws, Variances
+from hiermodels.exact.propriety import Tails
+from hiermodels.exact.standardize import Standardized, standardize
+from hiermodels.model.priors import LOG_2
+from hiermodels.model.spec import Spec
+from hiermodels.numerics import lattice
+from hiermodels.numerics.lattice import Lattice, LatticeError
+from hiermodels.posterior.record import by_chain
+
+SPACING = {0: 1.0, 1: 0.25, 2: 0.75, 3: 1.0}  # draws are exact on any lattice; a wide one is quick
+SCAN_STEP = {1: 1.0, 2: 1.0, 3: 2.0}  # of the first look at the density
+BEYOND = 4.0  # how far the scan goes beyond the range in which the data speak
+MOST_CLIMBS = 16  # from peaks of the scan, the highest first
+LARGEST_LOG = 600.0  # of a standardised variance and of its inverse
+NEGLIGIBLE = 1e-12  # share of the posterior
+FARTHEST = 6.4  # beyond the range in which the data speak: the logarithm of LARGEST_LOG
+BEND_STEP = 0.5  # of x, in a search for places at which the log prior density is not straight:
+STRAIGHT = 0.05  # where its second derivative is less
+MOST_BENDS = 8  # places of the scan where the prior bends beyond the range of the data
+PRIOR_PLACES = 801  # at which a prior is looked at for its maxima
+ZOOM, ZOOMS = 20, 8  # how much more closely each time, and how often
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """The marginal posterior of the variances, on the standardised scale of the outcome.
+
+    Attributes
+    ----------
+    spec : Spec
+    data : Standardized
+    tails : Tails
+        Which moments exist.
+    """
+
+    spec: Spec
+    data: Standardized
+    tails: Tails
+
+    @classmethod
+    def of(cls, spec: Spec, data: Standardized) -> Marginal:
+        """Check that the posterior exists, and set it up."""
+        return cls(spec, data, propriety.check(spec, data))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all sds, the columns of ``sds`` and ``log_sds``."""
+        return self.spec.sds
+
+    @cached_property
+    def fixed(self) -> dict[int, float]:
+        """Columns of the sds that are fixed, and their values in the outcome's unit."""
+        return {self.names.index(name): value for name, value in self.spec.fixed.items()}
+
+    @cached_property
+    def free(self) -> tuple[int, ...]:
+        """Columns of the sds that are not fixed, in the order of the coordinates u."""
+        return tuple(j for j in range(len(self.names)) if j not in self.fixed)
+
+    @cached_property
+    def coefficients(self) -> Coefficients:
+        """Priors of the intercept and of β, in the tree's coordinates.
+
+        There β is ``T β_tree`` with ``T = scale · basis``, and the intercept, which belongs to
+        x = 0, is the root's value less ``origin'β_tree``.
+        """
+        spec, data = self.spec, self.data
+        mean, precision = spec.coefficient_prior(spec.intercept).mean_and_precision()
+        root_row = np.append(-data.origin, (mean - data.location) / data.scale)
+        own = [spec.coefficient_prior(name).mean_and_precision() for name in spec.coefficients]
+        means, precisions = np.array(own).reshape(-1, 2).T
+        transform = data.scale * data.basis
+        proper = precisions[precisions > 0]
+        log_normalizer = 0.5 * (np.log(proper) - gaussian.LOG_2PI).sum()
+        if precision == 0:  # flat in the outcome's unit
+            log_normalizer += np.log(data.scale)
+        return Coefficients(
+            root_row=root_row,
+            root_precision=precision * data.scale**2,
+            mean=np.linalg.solve(transform, means),
+            precision=transform.T @ (precisions[:, None] * transform),
+            log_normalizer=float(log_normalizer + np.linalg.slogdet(transform)[1]),
+            factor=np.sqrt(precisions[precisions > 0])[:, None] * transform[precisions > 0],
+        )
+
+    @cached_property
+    def informed(self) -> Floats:
+        """Log variances between which the data speak, of each sd; (c, 2)."""
+        ranges = [self._range(level) for level in range(len(self.spec.spreads))]
+        if not self.spec.se:
+            ranges.append((np.log(self._sigma2) - 4, np.log(self._sigma2) + 4))
+        return np.array(ranges)
+
+    @cached_property
+    def ranges(self) -> Floats:
+        """Log variances between which the data speak or a prior bends, of each sd; (c, 2).
+
+        A prior may end far from where the data speak, as ``InverseGamma(0.001, 0.001)`` does at
+        small variances.  In a coordinate that is compressed there its end would be a cliff.
+        """
+        bent = np.array(self._prior_bends)
+        low, high = np.fmin(self.informed, bent)[:, 0], np.fmax(self.informed, bent)[:, 1]
+        return np.stack([low, high], axis=1)
+
+    @cached_property
+    def _prior_bends(self) -> list[tuple[float, float]]:
+        """Between which x the log prior density of x is not straight, of each sd; else nan."""
+        found = [(np.nan, np.nan)] * len(self.names)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for axis in self.free:
+                bends = _bends(partial(self._log_prior_of_bent, axis))
+                if len(bends):
+                    found[axis] = (float(bends.min()), float(bends.max()))
+        return found
+
+    def log_sds(self, u: Floats) -> Floats:
+        """Logarithms of all standardised sds (n, c) at points u (n, d)."""
+        found = np.empty((len(u), len(self.names)))
+        for j, column in zip(self.free, u.T, strict=True):
+            found[:, j] = self._log_sd(j, column)
+        for j, value in self.fixed.items():
+            found[:, j] = np.log(value / self.data.scale) if value else -np.inf
+        return found
+
+    def sds(self, u: Floats) -> Floats:
+        """All sds (n, c), in the outcome's unit, at points u (n, d)."""
+        found = np.exp(self.log_sds(u)) * self.data.scale
+        for j, value in self.fixed.items():
+            found[:, j] = value
+        return found
+
+    def coordinate(self, axis: int, sd: Floats) -> Floats:
+        """The coordinate at which an sd of this column, in the outcome's unit, stands.
+
+        By bisection.
+        """
+        log_sd = np.log(sd / self.data.scale)
+        low = np.full(len(sd), self.ranges[axis, 0] - 10.0)
+        high = np.full(len(sd), self.ranges[axis, 1] + 10.0)
+        for _ in range(64):
+            middle = (low + high) / 2
+            below = self._log_sd(axis, middle) < log_sd
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return (low + high) / 2
+
+    def variances(self, u: Floats) -> Variances:
+        """Standardised variances at points u."""
+        return self._variances(np.exp(2 * self.log_sds(u)))
+
+    def variances_of(self, sds: Floats) -> Variances:
+        """Standardised variances from all sds in the outcome's unit (n, c)."""
+        return self._variances((sds / self.data.scale) ** 2)
+
+    def _variances(self, columns: Floats) -> Variances:
+        sigma2 = np.ones(len(columns)) if self.spec.se else columns[:, -1]
+        return Variances(tuple(columns[:, : len(self.spec.spreads)].T), sigma2)
+
+    def log_density(self, u: Floats) -> Floats:
+        """``log p(y, u)`` at points u (n, d): with proper priors, normalised; shape (n,)."""
+        return self.log_prior(u) + gaussian.log_likelihood(
+            self.data.tree, self.variances(u), self.coefficients
+        )
+
+    def log_prior(self, u: Floats) -> Floats:
+        """Log density less the log likelihood of the standardised outcome; shape (n,)."""
+        along = [self._log_prior_along(j, column) for j, column in zip(self.free, u.T, strict=True)]
+        return self.data.log_jacobian + np.sum([np.zeros(len(u)), *along], axis=0)
+
+    def _log_prior_along(self, axis: int, u: Floats) -> Floats:
+        """Log prior density of one coordinate; −∞ where it is 0 to rounding."""
+        return self._log_prior_of_log_sd(axis, u) + self.log_slope_along(axis, u)
+
+    def _log_prior_of_log_sd(self, axis: int, u: Floats) -> Floats:
+        """Log prior density of a log sd at the coordinates u."""
+        prior = self.spec.variance_prior(self.names[axis])
+        with np.errstate(over="ignore"):
+            return prior.log_density_log_sd(self._log_sd(axis, u) + np.log(self.data.scale))
+
+    @cached_property
+    def scan(self) -> tuple[Floats, Floats]:
+        """A first look: points u of a coarse grid (…, d), and the log density at each.
+
+        In a log variance the likelihood changes over distances of about 1, however many groups
+        there are: it is a sum of terms ``−½ log v − ½ r²/v`` with ``v = e^x + error``.  A prior may
+        be far narrower; so the grid has the places where each prior is highest among its own.
+        """
+        axes = [self._scan_places(axis) for axis in self.free]
+        grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+        return grid, self.log_density(grid.reshape(-1, len(axes))).reshape(grid.shape[:-1])
+
+    def _scan_places(self, axis: int) -> Floats:
+        """Places of the scan on one axis: where the data speak, and where the prior bends."""
+        step, (low, high) = SCAN_STEP[len(self.free)], self.informed[axis]
+        first, last = self._prior_bends[axis]
+        places = np.arange(low - BEYOND, high + BEYOND, step)
+        if first < low or last > high:
+            more = np.linspace(first, last, MOST_BENDS)
+            places = np.append(places, more[(more < low - BEYOND) | (more > high + BEYOND)])
+        return np.union1d(places, self._prior_peaks(axis))
+
+    @cached_property
+    def frame(self) -> lattice.Frame:
+        """Where the posterior lies: climbed to from the peaks of the scan.
+
+        A peak's height says little where a prior is narrow, so low ones are climbed as well.
+        """
+        grid, heights = self.scan
+        places = np.flatnonzero(peaks(heights) & np.isfinite(heights))
+        highest = places[np.argsort(-heights.flat[places], kind="stable")][:MOST_CLIMBS]
+        starts = grid.reshape(-1, grid.shape[-1])[highest]
+        with self._within_range():
+            frame = lattice.find_frame(self.log_density, starts)
+        return frame
+
+    def _prior_peaks(self, axis: int) -> Floats:
+        """Where the prior density of a log sd, or of its coordinate u, is highest, if anywhere."""
+        low, high = self.ranges[axis]
+        u = np.linspace(low - FARTHEST, high + FARTHEST, PRIOR_PLACES)
+
+        functions = (self._log_prior_of_log_sd, self._log_prior_along)
+        return np.concatenate([_maxima(partial(f, axis), u) for f in functions])
+
+    def lattice(self, spacing: float | Floats, order: int = 2) -> Lattice:
+        """Lay a lattice over the posterior, wide enough for the moments of sds that exist.
+
+        Parameters
+        ----------
+        spacing : float or (d,)
+        order : int
+            The highest moment that will be taken.
+        """
+        if not self.free:
+            point = np.empty((1, 0))
+            none = np.empty((1, 0), dtype=np.int64)
+            return Lattice(point[0], np.empty((0, 0)), none, self.log_density(point), np.empty(0))
+        free, orders = list(self.free), range(order, 0, -2)
+        power = np.array(
+            [
+                next((m for m in orders if self.tails.sd_moment_exists(self.names[j], m)), 0)
+                for j in free
+            ]
+        )
+
+        def log_weight(u: Floats) -> Floats:
+            """How many times larger an sd's moment is than at the mode: the largest of them."""
+            ratio = self.log_sds(u)[:, free] - self.log_sds(self.frame.modes[:1])[:, free]
+            return (power * ratio).max(axis=1, initial=0.0)
+
+        with self._within_range():
+            laid = lattice.flood(self.log_density, self.frame, spacing, log_weight)
+            self._require_range(laid)
+        return laid
+
+    def _require_range(self, laid: Lattice) -> None:
+        """Refuse a posterior that reaches variances beyond ``exp(±LARGEST_LOG)``."""
+        bent = [self._bent(j, u) for j, u in zip(self.free, laid.points.T, strict=True)]
+        beyond = (np.abs(bent) >= LARGEST_LOG).any(axis=0)
+        if laid.weights[beyond].sum() > NEGLIGIBLE:
+            raise LatticeError(
+                f"it reaches sds beyond exp(±{LARGEST_LOG / 2:g}) times the size of the data"
+            )
+
+    @contextmanager
+    def _within_range(self) -> Iterator[None]:
+        """Say of a posterior that no lattice can hold what stands in the way."""
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                yield
+        except LatticeError as error:
+            names = [self.names[j] for j in self.free]
+            priors = [f"{name} ~ {self.spec.variance_prior(name)}" for name in names]
+            raise PrecisionError(
+                f"the posterior of {listed(names)} cannot be integrated: {error}. The priors "
+                f"{listed(priors)} lie too far from the data, whose typical size is "
+                f"{self.data.scale:.3g}, or are too narrow; check their unit"
+            ) from error
+
+    @cached_property
+    def _sigma2(self) -> float:
+        """A typical variance of a row of weight 1."""
+        if self.spec.se:
+            return 1.0
+        tree = self.data.tree
+        df = tree.n_rows - tree.sizes[0] - int((self.data.level == 0).sum())
+        within = tree.left.scatter[-1, -1] / df if df else 0.0
+        return float(within) or float(np.var(tree.mean[:, -1])) or 1.0
+
+    def _range(self, level: int) -> tuple[float, float]:
+        """From a spread that is lost among the errors to one that is larger than any seen."""
+        tree = self.data.tree
+        error = self._sigma2 / np.median(tree.weight) * tree.sizes[level] / tree.sizes[0]
+        spread = float(np.var(tree.mean[:, -1]))
+        low = np.log(error) - 0.5 * np.log(tree.sizes[level]) - 4
+        return float(low), float(np.log(max(spread, error)) + 4)
+
+    def _log_upper(self, axis: int) -> float:
+        """Logarithm of the largest standardised sd that the prior allows."""
+        return float(np.log(self.spec.variance_prior(self.names[axis]).upper / self.data.scale))
+
+    def _bent(self, axis: int, u: Floats) -> Floats:
+        """The coordinate x of the module's text."""
+        low, high = self.ranges[axis]
+        with np.errstate(over="ignore"):
+            return np.clip(u - np.exp(low - u) + np.exp(u - high), -LARGEST_LOG, LARGEST_LOG)
+
+    def _log_sd(self, axis: int, u: Floats) -> Floats:
+        """Logarithm of a standardised sd at its own u."""
+        return self._log_sd_of_bent(axis, self._bent(axis, u))
+
+    def _log_sd_of_bent(self, axis: int, x: Floats) -> Floats:
+        """``x/2``, or ``log b − ½ log(1 + b² e^{−x})`` with an upper bound b."""
+        upper = self._log_upper(axis)
+        return x / 2 if upper == np.inf else upper - np.logaddexp(0, 2 * upper - x) / 2
+
+    def log_slope_along(self, axis: int, u: Floats) -> Floats:
+        """Logarithm of the derivative of a log sd with respect to its own u."""
+        low, high = self.ranges[axis]
+        slope = np.logaddexp(0, np.logaddexp(low - u, u - high))
+        return slope + self._log_slope_of_bent(axis, self._bent(axis, u))
+
+    def _log_slope_of_bent(self, axis: int, x: Floats) -> Floats:
+        """Logarithm of the derivative of a log sd with respect to its own x."""
+        upper = self._log_upper(axis)
+        slope = np.full(np.shape(x), -LOG_2)
+        return slope if upper == np.inf else slope - np.logaddexp(0, x - 2 * upper)
+
+    def _log_prior_of_bent(self, axis: int, x: Floats) -> Floats:
+        """Log prior density of one coordinate x."""
+        log_sd = self._log_sd_of_bent(axis, x) + np.log(self.data.scale)
+        prior = self.spec.variance_prior(self.names[axis])
+        return prior.log_density_log_sd(log_sd) + self._log_slope_of_bent(axis, x)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A marginal posterior on a coarse lattice, made when it is first asked for.
+
+    It is what the exact engine draws from, and what tells how far another prior moves the
+    posterior: made once for both.
+
+    Attributes
+    ----------
+    spec : Spec
+    data : GroupedData
+    """
+
+    spec: Spec
+    data: GroupedData
+
+    @cached_property
+    @one_blas_thread()
+    def marginal(self) -> Marginal:
+        """The marginal posterior of the variances, if the posterior exists."""
+        return Marginal.of(self.spec, standardize(self.data))
+
+    @cached_property
+    @one_blas_thread()
+    def lattice(self) -> Lattice:
+        """Its lattice: means over it are right to about 0.001 sd."""
+        return self.marginal.lattice(SPACING[len(self.marginal.free)])
+
+
+@dataclass(frozen=True)
+class Values:
+    """Exact draws of all variables given draws of the unknown sds, in the outcome's unit.
+
+    Attributes
+    ----------
+    marginal : Marginal
+    sds : (n, c)
+        All of them, in the outcome's unit.
+    upper : UpperDraws
+        What stands above the groups, on the standardised scale.
+    seed : numpy.random.SeedSequence
+        Of the groups' values: these are drawn when asked for, the same at every call.
+    """
+
+    marginal: Marginal
+    sds: Floats
+    upper: UpperDraws
+    seed: np.random.SeedSequence
+
+    @classmethod
+    @one_blas_thread()
+    def draw(cls, marginal: Marginal, sds: Floats, rng: np.random.Generator) -> Values:
+        """Draw what stands above the groups.
+
+        Parameters
+        ----------
+        marginal : Marginal
+        sds : (n, d)
+            In the outcome's unit.
+        rng : numpy.random.Generator
+            Seeds the streams.
+        """
+        upper_seed, seed = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
+        variances = marginal.variances_of(sds)
+        tree, prior = marginal.data.tree, marginal.coefficients
+        upper = gaussian.draw_upper(tree, variances, prior, upper_seed)
+        return cls(marginal, sds, upper, seed)
+
+    def above_groups(self) -> dict[str, Floats]:
+        """All variables but the groups' values: scalars (n,), values (u, n)."""
+        spec, standard = self.marginal.spec, self.marginal.data
+        variables = dict(zip(self.marginal.names, self.sds.T, strict=True))
+        scale, location = self._unit
+        for name, level in zip(spec.values[1:], self.upper.levels, strict=True):
+            values = scale * level
+            values += location
+            variables[name] = values if spec.dims(name) else values[0]
+        if spec.covariates:
+            variables["beta"] = standard.scale * (standard.basis @ self.upper.beta)
+        return variables
+
+    @one_blas_thread()
+    def of_groups(self, groups: Indices | None = None) -> Floats:
+        """Values of all groups, or of some, the same whichever others are drawn; (g, n)."""
+        tree = self.marginal.data.tree
+        return gaussian.draw_groups(
+            tree, self._variances, self.upper, self.seed, self._unit, groups
+        )
+
+    @cached_property
+    def _variances(self) -> Variances:
+        return self.marginal.variances_of(self.sds)
+
+    @property
+    def _unit(self) -> tuple[float, Floats]:
+        """From standardised values at the covariates' means to the outcome's unit at x = 0."""
+        standard = self.marginal.data
+        at_zero = standard.location - standard.scale * (standard.origin @ self.upper.beta)
+        return standard.scale, np.broadcast_to(at_zero, len(self._variances))
+
+
+@dataclass(frozen=True)
+class DrawsOnDemand:
+    """Draws of the groups' values, made when they are asked for, the same at every call.
+
+    Attributes
+    ----------
+    values : Values
+    chains : int
+        Into how many the draws are divided.
+    """
+
+    values: Values
+    chains: int
+
+    def __call__(self, groups: Indices) -> Floats:
+        """Draw the values of groups (g,); shape (chains, draws, g)."""
+        return by_chain(self.values.of_groups(groups), self.chains)
+
+
+def _bends(function: Callable[[Floats], Floats]) -> Floats:
+    """Where a log density has a maximum, or is neither straight nor so steep that nothing is left.
+
+    Counted from a maximum, so that the places move with the function.
+    """
+    x = np.arange(-LARGEST_LOG, LARGEST_LOG, BEND_STEP)
+    peaks = _maxima(function, x)
+    x = x + (peaks[:1] % BEND_STEP if len(peaks) else 0.0)
+    values = function(x)
+    slope = (values[2:] - values[:-2]) / (2 * BEND_STEP)
+    bend = (values[2:] - 2 * values[1:-1] + values[:-2]) / BEND_STEP**2
+    return np.append(x[1:-1][(np.abs(bend) > STRAIGHT) & (np.abs(slope) < lattice.DROP)], peaks)
+
+
+def _maxima(function: Callable[[Floats], Floats], places: Floats) -> Floats:
+    """Where a function has its local maxima between evenly spaced places."""
+    values = function(places)
+    peaks = places[1:-1][(values[1:-1] > values[:-2]) & (values[1:-1] >= values[2:])]
+    width = places[1] - places[0]
+    for _ in range(ZOOMS):
+        near = peaks[:, None] + width * np.linspace(-1, 1, 2 * ZOOM + 1)
+        heights = function(near.ravel()).reshape(near.shape)
+        peaks = np.take_along_axis(near, heights.argmax(axis=1)[:, None], axis=1)[:, 0]
+        width /= ZOOM
+    return peaks
+
+
+def peaks(heights: Floats) -> NDArray[np.bool_]:
+    """Where no neighbour along an axis is higher."""
+    found = np.ones(heights.shape, dtype=bool)
+    for axis in range(heights.ndim):
+        padded = np.pad(
+            heights, [(int(a == axis),) * 2 for a in range(heights.ndim)], constant_values=-np.inf
+        )
+        size = heights.shape[axis]
+        for shift in (0, 2):
+            neighbour = np.take(padded, np.arange(shift, shift + size), axis=axis)
+            found &= heights >= neighbour
+    return found

@@ -1,0 +1,254 @@
+"""Whether the posterior exists, and which of its moments.
+
+Let x be the logarithms of the variances.  Along a ray on which some of them go to +∞ together,
+the lowest being that of level ℓ, the likelihood falls as ``exp(−½ D_ℓ x)`` with
+
+    D_ℓ = units of level ℓ − coefficients identified between them under flat priors,
+
+because all ``D_ℓ`` contrasts between units of level ℓ get that variance; the priors add their
+``upper_tail``.  So the posterior exists if, at each level ℓ,
+
+    tail_ℓ = upper_tail_ℓ + Σ_{levels above} max(0, upper_tail) − ½ D_ℓ  <  0,
+
+and every prior's ``lower_tail`` is positive: a variance of 0 has a finite likelihood.  An
+unknown residual variance is the lowest level; there the likelihood falls at 0 as well, if the
+rows of a group differ.  The m-th moment of an sd exists if ``tail + m/2 < 0`` on every ray on which
+it grows, its own level's and those of the levels below; that of a value, if those of all sds below
+it do.
+
+References
+----------
+Gelman (2006), Bayesian Analysis 1:515, for two levels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiermodels.errors import ImproperPosteriorError
+from hiermodels.exact.kernels.tree.tree import Floats, Tree
+from hiermodels.exact.standardize import Standardized
+from hiermodels.model.priors import Fixed, VariancePrior
+from hiermodels.model.spec import Spec
+
+ROWS = -1  # the level below the groups
+RANK_TOLERANCE = 1e-9  # of singular values of a part of orthonormal columns
+SLOWEST_FALL = 0.06  # exponent with which x = 600 is needed to fall by a factor exp(−36)
+
+
+@dataclass(frozen=True)
+class Tails:
+    """Exponents of the posterior at large variances.
+
+    Attributes
+    ----------
+    prior : dict of str to float
+        ``upper_tail`` of each sd's prior by its name, from the lowest level upwards.
+    contrasts : dict of str to int
+        ``D_ℓ`` of the module's text.
+    units : dict of str to int
+        Of each sd's level: groups, their parents, or rows.
+    intercept_is_flat : bool
+        Whether the intercept has a flat prior.
+    loose : tuple of str
+        Sds that leave some coefficient with a flat prior unbounded as they grow.
+    """
+
+    prior: dict[str, float]
+    contrasts: dict[str, int]
+    units: dict[str, int]
+    intercept_is_flat: bool
+    loose: tuple[str, ...]
+
+    def tail(self, lowest: str, along: str) -> float:
+        """Exponent on the worst ray whose lowest level is ``lowest`` and that has ``along``."""
+        names = list(self.prior)
+        above = names[names.index(lowest) + 1 :]
+        others = sum(max(0.0, self.prior[name]) for name in above if name != along)
+        own = self.prior[lowest] + (self.prior[along] if along != lowest else 0.0)
+        return own + others - self.contrasts[lowest] / 2
+
+    def sd_moment_exists(self, name: str, order: int) -> bool:
+        """Whether ``E[sd^order]`` is finite: on every ray on which this sd grows.
+
+        A moment that is finite only because its integrand falls ever so slowly, beyond the range
+        of floating-point numbers, counts as one that does not exist.
+        """
+        return not self.lacking(name, order)
+
+    def lacking(self, name: str, order: int) -> dict[str, int]:
+        """Levels, by their sds, that have too few units for ``E[sd^order]``, and what it takes.
+
+        With the coefficients that are there, each unit more is one contrast more, and lowers the
+        exponent by ½.
+        """
+        names = list(self.prior)
+        needed = {}
+        for lowest in names[: names.index(name) + 1]:
+            excess = self.tail(lowest, name) + order / 2 + SLOWEST_FALL
+            if excess >= 0:
+                needed[lowest] = self.units[lowest] + int(np.floor(2 * excess)) + 1
+        return needed
+
+
+def check(spec: Spec, data: Standardized) -> Tails:
+    """Refuse a posterior that does not exist.
+
+    Parameters
+    ----------
+    spec : Spec
+    data : Standardized
+
+    Raises
+    ------
+    ImproperPosteriorError
+        With the count that failed and a remedy.
+    """
+    names = spec.spreads if spec.se else ("sigma", *spec.spreads)
+    flat = _flat_directions(spec, data)
+    intercept_is_flat = not spec.coefficient_prior(spec.intercept).is_proper
+    _check_single_units(spec, data.tree, int(intercept_is_flat))
+    if not spec.se:
+        _check_residual(spec, data)
+    tails: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    loose = []
+    for i, name in enumerate(names):
+        prior = spec.variance_prior(name)
+        if prior.lower_tail <= 0 and name != "sigma":
+            raise ImproperPosteriorError(
+                f"the posterior does not exist: {prior} on {name} has infinite mass at {name} = 0, "
+                f"which no data rule out. Use FlatSD(), FlatVariance() or a proper prior such as "
+                f"HalfNormal(sd=…)."
+            )
+        level = i if spec.se else i - 1
+        between = flat.shape[1] - _rank(flat[data.level <= level])
+        units = data.tree.n_rows if level == ROWS else data.tree.sizes[level]
+        contrasts = units - between - int(intercept_is_flat)
+        above = sum(max(0.0, spec.variance_prior(other).upper_tail) for other in names[i + 1 :])
+        if prior.upper_tail + above - contrasts / 2 >= 0:
+            what = "rows" if level == ROWS else f"{spec.groups[-1 - level]!r} groups"
+            _refuse(name, prior, above, units, contrasts, what)
+        tails[name], counts[name], sizes[name] = prior.upper_tail, contrasts, units
+        if between:
+            loose.append(name)
+    return Tails(tails, counts, sizes, intercept_is_flat, tuple(loose))
+
+
+def _flat_directions(spec: Spec, data: Standardized) -> Floats:
+    """Orthonormal basis, in the tree's coordinates, of the β with flat priors; (q, flat)."""
+    is_flat = [not spec.coefficient_prior(name).is_proper for name in spec.coefficients]
+    columns = np.linalg.inv(data.basis)[:, is_flat]
+    return np.linalg.qr(columns)[0]
+
+
+def _rank(matrix: Floats) -> int:
+    return int(np.linalg.matrix_rank(matrix, tol=RANK_TOLERANCE)) if matrix.size else 0
+
+
+def _check_single_units(spec: Spec, tree: Tree, spent: int) -> None:
+    """A level with a single unit, which is compared with nothing, needs a proper prior."""
+    for name, units, column in zip(spec.spreads, tree.sizes, reversed(spec.groups), strict=True):
+        prior = spec.variance_prior(name)
+        if units == 1 and prior.upper_tail >= (1 - spent) / 2:
+            raise ImproperPosteriorError(
+                f"the posterior does not exist: column {column!r} has one group only, which says "
+                f"nothing of {name}, and {prior} on {name} is not proper. Give {name} a proper "
+                f"prior, such as priors={{{name!r}: …}} with HalfNormal(sd=…), or add data."
+            )
+
+
+def _check_residual(spec: Spec, data: Standardized) -> None:
+    """An unknown σ needs rows of one group that differ, by more than the covariates explain."""
+    prior, tree = spec.variance_prior("sigma"), data.tree
+    if isinstance(prior, Fixed):
+        return
+    bottom = _lowest_spread(spec)
+    units = tree.sizes[bottom] if bottom < len(tree.sizes) else 1
+    lowest = spec.spreads[bottom] if bottom < len(spec.spreads) else None
+    if lowest and tree.n_rows == units and lowest not in spec.fixed:
+        if prior.is_proper and all(spec.variance_prior(name).is_proper for name in spec.spreads):
+            _check_exact_fit(spec, data)
+            return
+        raise ImproperPosteriorError(
+            f"the posterior does not exist: each of the {tree.n_rows} groups has one row, so sigma "
+            f"and {lowest} cannot be told apart. Name the column of standard errors (se=…) "
+            f"or variances (variance=…), or give proper priors on sigma and on every group-level "
+            f"sd."
+        )
+    if prior.lower_tail > 0:
+        _check_exact_fit(spec, data)
+        return
+    coefficients = int((data.level <= bottom).sum())
+    if tree.n_rows - units - coefficients <= 0:
+        raise ImproperPosteriorError(
+            f"the posterior does not exist: {tree.n_rows} rows less {units} groups and "
+            f"{coefficients} coefficients leave no degree of freedom for sigma. Give sigma a "
+            f"proper prior, use fewer covariates, or add data."
+        )
+    if data.explained[bottom]:
+        raise ImproperPosteriorError(
+            f"the posterior does not exist: within the groups the rows are all equal, or are "
+            f"explained by the covariates without a remainder, and {prior} on sigma has infinite "
+            f"mass at sigma = 0. Name the column of standard errors (se=…) or variances "
+            f"(variance=…), or give sigma a proper prior."
+        )
+
+
+def _lowest_spread(spec: Spec) -> int:
+    """The lowest level whose units may differ: 0, the groups, unless their sd is fixed at 0."""
+    free = (i for i, name in enumerate(spec.spreads) if spec.fixed.get(name) != 0)
+    return next(free, len(spec.spreads))
+
+
+def _check_exact_fit(spec: Spec, data: Standardized) -> None:
+    """Refuse rows that are explained without a remainder, where priors let the sds go to 0.
+
+    If units of level ℓ and covariates explain all n rows, the likelihood grows as
+    ``(σ²)^(−½ F_ℓ)`` when σ and the sds below level ℓ go to 0 together, with
+
+        F_ℓ = n − units of level ℓ − coefficients identified within them,
+
+    and the priors fall as ``(σ²)^(Σ lower_tail)``: the sum must be more than ``½ F_ℓ``.  Units
+    whose sd is fixed at 0 explain nothing.
+    """
+    lower, names, tree = 0.0, ("sigma", *spec.spreads), data.tree
+    zero = {name for name, value in spec.fixed.items() if value == 0}
+    for own, name in enumerate(names):
+        if name in zero:
+            continue
+        lower += spec.variance_prior(name).lower_tail
+        level = next(i for i in range(own, len(names)) if not zero & {*spec.spreads[i : i + 1]})
+        if not data.explained[level]:
+            return
+        units = tree.sizes[level] if level < len(tree.sizes) else 1
+        freedom = tree.n_rows - units - int((data.level <= level).sum())
+        if freedom > 0 and lower <= freedom / 2:
+            who = f"{spec.groups[-1 - level]!r} groups" if level < len(spec.groups) else "mean"
+            raise ImproperPosteriorError(
+                f"the posterior does not exist: the {who} and the covariates explain all rows "
+                f"without a remainder, and the priors on {' and '.join(names[: level + 1])} fall "
+                f"too slowly at 0 for {freedom} degrees of freedom. Name the column of standard "
+                f"errors (se=…) or variances (variance=…), or give sigma a prior such as "
+                f"InverseGamma(…)."
+            )
+
+
+def _refuse(
+    name: str, prior: VariancePrior, above: float, units: int, contrasts: int, what: str
+) -> None:
+    """Raise the error that tells the count, what was needed and what to do."""
+    spent = units - contrasts
+    needed = int(np.floor(2 * (prior.upper_tail + above))) + 1
+    remedy = "HalfNormal(sd=…) or HalfCauchy(beta=…)"
+    if prior.upper_tail > 0.5 and 2 * (0.5 + above) < contrasts:
+        remedy = f"FlatSD() (which needs {spent + int(2 * above) + 2} groups), {remedy}"
+    raise ImproperPosteriorError(
+        f"the posterior does not exist: {units} {what} less {spent} flat coefficient"
+        f"{'' if spent == 1 else 's'} leave {contrasts} contrasts, and {prior} on {name} needs at "
+        f"least {needed}, so {spent + needed} {what}. Give {name} a proper prior, such as "
+        f"priors={{{name!r}: …}} with {remedy}, or add data."
+    )

@@ -1,0 +1,314 @@
+"""Regression without groups: everything in closed form.
+
+With ``b = (mu, beta)``, of p coefficients, and rows ``[1, x_i]``,
+
+    y_i ~ Normal(mu + x_i'β, σ_i²)
+
+where σ is unknown, ``σ² ~ InverseGamma(α, β)`` or ``1/σ²`` (α = β = 0), each coefficient is flat or
+``b_j | σ² ~ Normal(m_j, σ² s_j²)``; where the standard errors are known, it is flat or
+``b_j ~ Normal(m_j, s_j²)``.  A prior is one more row, ``m_j/s_j`` observed of ``b_j/s_j``; with A
+and c the rows of both kinds and f the number of flat coefficients,
+
+    b̂ = argmin |c − A b|²      S = |c − A b̂|²      C = (A'A)⁻¹
+    b | σ², y ~ Normal(b̂, σ² C)      σ² | y ~ InverseGamma(α + (n − f)/2, β + S/2)
+
+so that b is Student's t; with known standard errors, for which ``σ = 1``, it is normal.  A is
+triangularised, and A'A is never formed.
+
+References
+----------
+Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., sections 14.2 and 14.8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hiermodels.data.covariates import Place
+from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
+from hiermodels.errors import ImproperPosteriorError
+from hiermodels.exact.conjugate import NormalGammaLaw
+from hiermodels.exact.kernels.tree.tree import LOG_2PI, Floats
+from hiermodels.exact.moments import PopulationMoments
+from hiermodels.model.spec import Spec
+from hiermodels.posterior.reference_posterior import ReferencePosterior, Target
+
+EXACT_FIT = 1e-26  # share of the sum of squares that is rounding error
+
+
+@dataclass(frozen=True)
+class NormalLaw:
+    """Normal distributions side by side, in the way of :class:`NormalGammaLaw`.
+
+    Attributes
+    ----------
+    mean, sd : float or (r,)
+    """
+
+    mean: Any
+    sd: Any
+
+    def quantile(self, probabilities: Floats) -> Floats:
+        """Quantiles; (p,) or (p, r)."""
+        from scipy.special import ndtri
+
+        return self.mean + np.multiply.outer(ndtri(probabilities), self.sd)
+
+    def cdf(self, values: Floats) -> Floats:
+        """Distribution function at values (...,) or (..., r)."""
+        from scipy.special import ndtr
+
+        return ndtr((values - self.mean) / self.sd)
+
+    def density(self, values: Floats) -> Floats:
+        """Density, at values as for :meth:`cdf`."""
+        z = (values - self.mean) / self.sd
+        return np.exp(-0.5 * (LOG_2PI + z**2)) / self.sd
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Least squares of mu and β, from rows and priors, in columns ``(x − centre)/size``.
+
+    Attributes
+    ----------
+    centre, size : (q,)
+    mean : (p,)
+        The intercept there, and the coefficients of these columns.
+    root : (p, p)
+        ``root root'`` is their covariance; where σ² is unknown, in units of it.
+    squares : float
+        What is left, S of the module's text.
+    """
+
+    centre: Floats
+    size: Floats
+    mean: Floats
+    root: Floats
+    squares: float
+
+    @property
+    def to_own(self) -> Floats:
+        """From these coefficients to mu and β; (p, p)."""
+        return np.vstack(
+            [
+                np.append(1.0, -self.centre / self.size),
+                np.column_stack([np.zeros_like(self.size), np.diag(1 / self.size)]),
+            ]
+        )
+
+    def place(self, rows: Floats) -> tuple[Floats, Floats]:
+        """Means, and variances in units of σ², of combinations (r, p) of these; both (r,)."""
+        return rows @ self.mean, ((rows @ self.root) ** 2).sum(axis=1)
+
+    def at(self, x: Floats) -> tuple[Floats, Floats]:
+        """The same of ``mu + x'β`` at covariates (r, q)."""
+        return self.place(np.column_stack([np.ones(len(x)), (x - self.centre) / self.size]))
+
+    @classmethod
+    def of(cls, spec: Spec, data: GroupedRows) -> Coefficients:
+        """Solve the least squares of rows and priors."""
+        x, weight = data.design.matrix, np.ones(len(data.y))
+        if data.se is not None:
+            weight = data.se**-2.0
+        share = weight / weight.sum()
+        centre = share @ x
+        size = np.sqrt(share @ (x - centre) ** 2)
+        size = np.where(size > 0, size, 1.0)
+        location = float(share @ data.y)
+        rows = np.column_stack([np.ones(len(x)), (x - centre) / size])
+        found = cls(centre, size, np.zeros(0), np.zeros((0, 0)), 0.0)
+        known = [spec.scaled_prior(name) for name in (spec.intercept, *spec.coefficients)]
+        priors = [i for i, prior in enumerate(known) if prior is not None]
+        means, sds = np.array([known[i] for i in priors], dtype=float).reshape(-1, 2).T
+        means = means - location * (np.array(priors) == 0)
+        columns = np.vstack([np.sqrt(weight)[:, None] * rows, found.to_own[priors] / sds[:, None]])
+        outcome = np.concatenate([np.sqrt(weight) * (data.y - location), means / sds])
+        orthonormal, triangle = np.linalg.qr(columns)
+        mean = np.linalg.solve(triangle, orthonormal.T @ outcome)
+        rest = outcome - columns @ mean
+        correction = np.linalg.solve(triangle, orthonormal.T @ rest)
+        rest = rest - columns @ correction
+        mean = mean + correction + np.append(location, np.zeros_like(centre))
+        return replace(found, mean=mean, root=np.linalg.inv(triangle), squares=float(rest @ rest))
+
+
+@dataclass(frozen=True, repr=False)
+class RegressionPosterior(ReferencePosterior):
+    """The posterior of a regression without groups, in closed form.
+
+    Attributes
+    ----------
+    spec : Spec
+    data : GroupedData
+    fit : Coefficients
+        Of mu and β, given σ.
+    alpha, beta : float
+        ``σ² | y ~ InverseGamma(alpha, beta)``; infinite where the standard errors are known.
+    place : Place, optional
+        Values of the covariates that mu belongs to; without it x = 0.
+    """
+
+    spec: Spec
+    data: GroupedData
+    fit: Coefficients
+    alpha: float
+    beta: float
+    place: Place | None = None
+
+    @classmethod
+    def of(cls, spec: Spec, data: GroupedData) -> RegressionPosterior:
+        """Solve for the coefficients, and update the prior of σ².
+
+        Raises
+        ------
+        ImproperPosteriorError
+            If σ has no degree of freedom, or nothing to explain, and no proper prior.
+        """
+        rows = require_rows(data, "a regression without groups")
+        fit = Coefficients.of(spec, rows)
+        if spec.se:
+            return cls(spec, data, fit, np.inf, np.inf)
+        prior = spec.residual_prior
+        names = (spec.intercept, *spec.coefficients)
+        flat = sum(spec.scaled_prior(name) is None for name in names)
+        freedom = len(rows.y) - flat
+        if prior is None:
+            _check_residual(rows, flat, freedom, fit.squares)
+        alpha, beta = (prior.alpha, prior.beta) if prior else (0.0, 0.0)
+        return cls(spec, data, fit, alpha + freedom / 2, beta + fit.squares / 2)
+
+    @property
+    def certificate(self) -> float:
+        """0: nothing is approximated."""
+        return 0.0
+
+    @property
+    def moments(self) -> PopulationMoments:
+        """Which moments exist: all of an order below 2α."""
+        return PopulationMoments.of(self.spec, self.data.n_rows)
+
+    def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
+        """Means and sds of predicted values, whether they exist or not; both (r,)."""
+        law = self._predicted(target)
+        return law.mean, law.sd
+
+    def predictive_cdf(self, target: Target, values: Floats) -> Floats:
+        """Distribution functions of predicted values at values (..., r)."""
+        return self._predicted(target).cdf(values)
+
+    def predictive_quantiles(self, target: Target, probabilities: Floats) -> Floats:
+        """Quantiles of predicted values; shape (p, r)."""
+        return self._predicted(target).quantile(probabilities)
+
+    def draw(self, size: int, rng: np.random.Generator) -> dict[str, Floats]:
+        """Independent draws of all variables: scalars (size,), ``beta`` (q, size)."""
+        sigma = np.ones(size)
+        if not self.spec.se:
+            sigma = np.sqrt(self.beta / rng.standard_gamma(self.alpha, size))
+        noise = self.fit.root @ rng.standard_normal((len(self.fit.mean), size))
+        mu, *beta = self.fit.to_own @ (self.fit.mean[:, None] + sigma * noise)
+        drawn = {self.spec.intercept: mu, "beta": np.array(beta), "sigma": sigma}
+        return {name: drawn[name] for name in self.spec.variables}
+
+    def how(self) -> list[str]:
+        """How it was computed, for people to read."""
+        if self.spec.se:
+            return ["closed form: the coefficients are normal"]
+        return [
+            f"closed form: the coefficients are Student-t({2 * self.alpha:g}), "
+            f"sigma² ~ InverseGamma({self.alpha:g}, {self.beta:.6g})"
+        ]
+
+    def _law(self, mean: Floats, variance: Floats) -> NormalLaw | NormalGammaLaw:
+        """Law of values with these means, and variances in units of σ²."""
+        if self.spec.se:
+            return NormalLaw(mean, np.sqrt(variance))
+        return NormalGammaLaw(mean, 1 / variance, self.alpha, self.beta)
+
+    def _coefficients(self, name: str) -> NormalLaw | NormalGammaLaw:
+        """Law of mu where it is shown, or of β side by side."""
+        if name == "beta" or self.place is None:
+            mean, variance = self.fit.place(self.fit.to_own)
+        else:
+            mean, variance = self.fit.at(self.place.levels[0][None])
+        part: Any = slice(1, None) if name == "beta" else 0
+        return self._law(mean[part], variance[part])
+
+    def _at(self, place: Place) -> RegressionPosterior:
+        return replace(self, place=None if place.is_zero else place)
+
+    @property
+    def _sigma(self) -> NormalGammaLaw:
+        return NormalGammaLaw(0.0, 1.0, self.alpha, self.beta)
+
+    def _predicted(self, target: Target) -> NormalLaw | NormalGammaLaw:
+        """Law of predicted values, with means (r,)."""
+        mean, variance = self.fit.at(target.x)
+        if target.outcome:
+            variance = variance + (1.0 if target.se is None else target.se**2)
+        return self._law(mean, variance)
+
+    def _means(self) -> Mapping[str, Any]:
+        sds = {} if self.spec.se else {"sigma": self._sigma.sigma_mean}
+        return {name: self._coefficients(name).mean for name in self._values} | sds
+
+    def _sds(self) -> Mapping[str, Any]:
+        sds = {} if self.spec.se else {"sigma": self._sigma.sigma_sd}
+        return {name: self._coefficients(name).sd for name in self._values} | sds
+
+    @property
+    def _values(self) -> list[str]:
+        return [name for name in self.spec.variables if name != "sigma"]
+
+    def _quantiles(self, name: str, probabilities: Floats) -> Floats:
+        if name == "sigma":
+            return self._sigma.sigma_quantile(probabilities)
+        return self._coefficients(name).quantile(probabilities)
+
+    def _cdf(self, name: str, values: Floats) -> Floats:
+        if name == "sigma":
+            return self._sigma.sigma_cdf(values)
+        return self._coefficients(name).cdf(values)
+
+    def _density(self, name: str, values: Floats) -> Floats:
+        if name == "sigma":
+            return self._sigma.sigma_density(values)
+        return self._coefficients(name).density(values)
+
+    def _log_evidence(self) -> float:
+        """``log p(y)``: what the normal densities of rows and priors leave, then that of σ²."""
+        from scipy.special import gammaln
+
+        rows = require_rows(self.data, "a regression without groups")
+        names = (self.spec.intercept, *self.spec.coefficients)
+        sds = [found[1] for name in names if (found := self.spec.scaled_prior(name))]
+        total = np.linalg.slogdet(self.fit.to_own @ self.fit.root)[1] - np.log(sds).sum()
+        total -= 0.5 * len(rows.y) * LOG_2PI
+        if rows.se is not None:
+            return float(total - np.log(rows.se).sum() - 0.5 * self.fit.squares)
+        prior = self.spec.residual_prior
+        assert prior is not None
+        total += prior.alpha * np.log(prior.beta) - self.alpha * np.log(self.beta)
+        return float(total + gammaln(self.alpha) - gammaln(prior.alpha))
+
+
+def _check_residual(data: GroupedRows, flat: int, freedom: int, squares: float) -> None:
+    """Under ``1/σ²``, refuse rows that leave nothing to learn σ from."""
+    remedy = "Name the column of standard errors (se=…), give sigma a prior such as InverseGamma(…)"
+    if freedom <= 0:
+        raise ImproperPosteriorError(
+            f"the posterior does not exist: {len(data.y)} rows less {flat} flat coefficients leave "
+            f"no degree of freedom for sigma, whose prior is Jeffreys(). {remedy}, or add data."
+        )
+    rounding = EXACT_FIT * ((data.y - data.y.mean()) ** 2).sum()
+    rounding += len(data.y) * (4 * np.finfo(float).eps * np.abs(data.y).max()) ** 2
+    if squares <= rounding:
+        raise ImproperPosteriorError(
+            f"the posterior does not exist: the covariates explain all rows without a remainder, "
+            f"and Jeffreys() on sigma has infinite mass at sigma = 0. {remedy}."
+        )

@@ -1,0 +1,200 @@
+"""Independent draws from the exact posterior.
+
+The unknown variances, one to three of them, are drawn by rejection from a lattice
+(:mod:`hiermodels.numerics.lattice`); given these, all values are drawn from their normal distributions
+(:mod:`hiermodels.exact.kernels.tree.tree`).  No chain, no tuning, no convergence: ``chain`` is a label that
+ArviZ expects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.data.grouped import GroupedData
+from hiermodels.errors import SpecError
+from hiermodels.exact.conjugate import ConjugatePosterior
+from hiermodels.exact.kernels.tree.tree import Floats
+from hiermodels.exact.marginal import DrawsOnDemand, Grid, Values
+from hiermodels.exact.quadrature import sd_certificate
+from hiermodels.exact.regression import RegressionPosterior
+from hiermodels.model.spec import Spec
+from hiermodels.numerics import lattice
+from hiermodels.numerics.lattice import Draws, Lattice
+from hiermodels.posterior import memory
+from hiermodels.posterior.engine import Refit
+from hiermodels.posterior.memory import MEMORY_BUDGET
+from hiermodels.posterior.record import (
+    Posterior,
+    Seed,
+    build_datatree,
+    by_chain,
+    generator,
+)
+
+REMEDY = (
+    "Ask for fewer draws, raise memory_budget, or use reference(), which needs no draws: its "
+    "means, sds and quantiles have no Monte Carlo error"
+)
+
+
+@one_blas_thread()
+def sample(
+    spec: Spec,
+    data: GroupedData,
+    *,
+    draws: int = 1000,
+    chains: int = 4,
+    random_seed: Seed = None,
+    progressbar: bool | None = None,
+    memory_budget: float = MEMORY_BUDGET,
+    grid: Grid | None = None,
+    **options: Any,
+) -> Posterior:
+    """Draw independently from the posterior.
+
+    Parameters
+    ----------
+    spec, data
+    draws : int
+        Number of draws in each chain.
+    chains : int
+        Number of chains: the draws are independent within them and between them.
+    random_seed : int, Generator, SeedSequence or None
+        The same seed gives the same bits.
+    progressbar : bool, optional
+        Not needed: there is nothing to wait for.
+    memory_budget : float
+        Bytes that the draws may take, 2 GiB by default.  Where they would take more, those of the
+        groups' values are left out and drawn on demand, by ``Fit.draws``.
+    grid : Grid, optional
+        Of the same specification and data, which others look at too.
+
+    Raises
+    ------
+    ImproperPosteriorError
+        If the posterior does not exist.
+    SpecError
+        If an option is given, or if the draws of what stands above the groups take more than the
+        budget (64 MiB are always allowed).
+    """
+    if options:
+        raise SpecError(
+            f"engine 'exact' has no option {next(iter(options))!r}; it takes none beside "
+            f"memory_budget"
+        )
+    start, rng = perf_counter(), generator(random_seed)
+    needs = memory.of_variables(spec, data, chains * draws)
+    above = {name: size for name, size in needs.items() if name != "theta"}
+    memory.require(above, chains * draws, memory_budget, REMEDY)
+    keep = not spec.groups or memory.fits(needs, memory_budget)
+    if spec.groups:
+        drawn = _draw_hierarchy(grid or Grid(spec, data), chains * draws, rng, keep)
+    else:
+        drawn = _draw_population(spec, data, chains * draws, rng)
+    datatree = build_datatree(
+        spec,
+        data,
+        {name: by_chain(values, chains) for name, values in drawn.variables.items()},
+        {},
+        {"engine": "exact", "sampling_time": perf_counter() - start, **drawn.attrs},
+    )
+    on_demand = None if drawn.values is None else DrawsOnDemand(drawn.values, chains)
+    certificate = {**drawn.certificate, **_memory(needs if keep else above)}
+    if not keep:
+        certificate["theta"] = (
+            f"not kept: {data.sizes[0]:,} groups × {chains * draws:,} draws need "
+            f"{memory.gibibytes(needs['theta'])}; draw some with .draws(groups=[…]). So is lp, the "
+            f"joint log density, which takes all of them"
+        )
+    return Posterior(spec, data, "exact", datatree, certificate, on_demand)
+
+
+def _memory(needs: memory.Needs) -> dict[str, str]:
+    """What draws take, where it is much."""
+    if memory.fits(needs, memory.WORTH_TELLING):
+        return {}
+    return {"memory": f"draws that are kept take {memory.describe(needs)}"}
+
+
+def prepare_refits(
+    spec: Spec, data: GroupedData, *, draws: int, chains: int, **options: Any
+) -> Refit:
+    """Get ready for other outcomes of the same rows: there is nothing to prepare.
+
+    Parameters
+    ----------
+    spec, data, draws, chains, **options
+        As in :func:`sample`.
+    """
+    del data
+
+    def refit(data: GroupedData, random_seed: Seed) -> Posterior:
+        return sample(spec, data, draws=draws, chains=chains, random_seed=random_seed, **options)
+
+    return refit
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Draws of all variables, scalars (n,) and values (u, n), and how they were made.
+
+    Where the groups' values are too many to be kept, ``values`` draws them on demand.
+    """
+
+    variables: dict[str, Floats]
+    attrs: dict[str, float]
+    certificate: dict[str, str]
+    values: Values | None = None
+
+
+def _draw_population(spec: Spec, data: GroupedData, size: int, rng: np.random.Generator) -> _Drawn:
+    """Draw from the closed form of a model without groups."""
+    if spec.is_regression:
+        regression = RegressionPosterior.of(spec, data)
+        drawn = regression.draw(size, rng)
+        how = {"draws": "independent, from the closed form"}
+        return _Drawn(drawn, {}, how)
+    exact = ConjugatePosterior.of(spec, data)
+    theta, sigma = exact.law.draw(size, rng)
+    return _Drawn(
+        {"theta": theta, "sigma": sigma},
+        {},
+        {"draws": "exact and independent, from the closed form"},
+    )
+
+
+def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:
+    """Draw the variances from a lattice, and all else given them."""
+    marginal, laid = grid.marginal, grid.lattice
+    drawn = lattice.draw(laid, marginal.log_density, size, rng)
+    quality = sd_certificate(marginal, laid)
+    attrs = {
+        "certificate": quality,
+        "largest_ratio": drawn.largest_ratio,
+        "ratio_bound": drawn.bound,
+        "acceptance": drawn.acceptance,
+    }
+    certificate = _describe(laid, drawn)
+    values = Values.draw(marginal, marginal.sds(drawn.points), rng)
+    variables = values.above_groups()
+    if keep:
+        variables["theta"] = values.of_groups()
+    return _Drawn(variables, attrs, certificate, None if keep else values)
+
+
+def _describe(laid: Lattice, drawn: Draws) -> dict[str, str]:
+    """What is said of draws, which are exact on any lattice: the attrs tell how wide it is."""
+    d = laid.points.shape[1]
+    if d == 0:
+        return {"draws": "independent, from the closed form, as all sds are fixed"}
+    return {
+        "draws": "exact and independent, by rejection from a lattice of "
+        f"{len(laid)} points in {d} dimension{'s' if d > 1 else ''}",
+        "largest ratio": f"{drawn.largest_ratio:.3f} of density to interpolant; at most "
+        f"{drawn.bound:.3f} is exact ({drawn.acceptance:.0%} accepted)",
+    }

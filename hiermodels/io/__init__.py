@@ -1,0 +1,1 @@
+"""Files: netCDF, Parquet and Zarr."""

@@ -1,0 +1,167 @@
+"""The noise-free summary of a level as a Parquet file, written some units at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hiermodels.core.files import needing, replacing, target
+from hiermodels.core.progress import showing_progress
+from hiermodels.data.covariates import MEANS, At, Place, locate
+from hiermodels.data.grouped import GroupedData
+from hiermodels.data.statistics import level_means, statistics_of
+from hiermodels.exact.kernels.tree.tree import Floats, Indices
+from hiermodels.exact.moments import of_variables
+from hiermodels.exact.quadrature import IntegratedPosterior
+from hiermodels.posterior.record import Posterior
+from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
+from hiermodels.posterior.tables import CI_PROB, interval_label, interval_note, tails
+
+ROW_GROUP = 1 << 16  # units that are worked on at a time
+METADATA = b"hiermodels"  # key of the file's metadata
+
+
+def write_parquet(
+    posterior: Posterior,
+    reference: ReferencePosterior,
+    path: str | os.PathLike[str],
+    level: str | None = None,
+    *,
+    ci_prob: float = CI_PROB,
+    at: At = MEANS,
+    row_group_size: int = ROW_GROUP,
+    progressbar: bool | None = None,
+) -> Path:
+    """Write a row for each unit of a level, whole or not at all.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    reference : ReferencePosterior
+        Of the same model and data.
+    path, level, ci_prob, at, row_group_size, progressbar
+        As in :meth:`hiermodels.Fit.to_parquet`.
+
+    Raises
+    ------
+    SpecError
+        If there is no such level, or an option is wrong.
+    DataError
+        If the file cannot be written, or pyarrow is not installed.
+    """
+    name = posterior.spec.values_of(level)
+    ends = tails(ci_prob)
+    where, reference = locate(posterior.data, at), reference.at(at)
+    assert isinstance(reference, IntegratedPosterior)
+    with needing("pyarrow", "parquet", "to_parquet"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    target(path)
+    rows = _Rows(reference, name, ends, interval_label(ci_prob))
+    metadata = {METADATA: json.dumps(_record(reference, name, ci_prob, where))}
+    with (
+        replacing(path) as temporary,
+        showing_progress(posterior.spec.dims(name)[0], rows.size, progressbar) as advance,
+    ):
+        writer: Any = None
+        try:
+            for columns in rows.in_parts(row_group_size):
+                table = pa.table(columns).replace_schema_metadata(metadata)
+                writer = writer or pq.ParquetWriter(temporary, table.schema)
+                writer.write_table(table)
+                advance(len(table))
+        finally:
+            if writer is not None:
+                writer.close()
+    return Path(path)
+
+
+def _record(
+    reference: IntegratedPosterior, name: str, ci_prob: float, where: Place
+) -> dict[str, Any]:
+    """What a file says of itself."""
+    from hiermodels import __version__
+
+    spec = reference.spec
+    (dim,) = spec.dims(name)
+    lacking = reference.moments.why(of_variables([name]))
+    notes = [NO_ERROR, interval_note(ci_prob), *where.note([name])]
+    return {
+        "hiermodels_version": __version__,
+        "model": spec.describe(),
+        "priors": spec.describe_priors(),
+        "data": str(reference.data),
+        "level": dim,
+        "variable": name,
+        "ci_prob": ci_prob,
+        "ci_kind": "eti",
+        "notes": [*notes, *reference.precision, *([lacking] if lacking else [])],
+        "certificate": reference.certificate,
+        "how": reference.how(),
+    }
+
+
+class _Rows:
+    """The rows of a level: labels, what was observed, and the posterior."""
+
+    def __init__(
+        self, exact: IntegratedPosterior, name: str, ends: tuple[float, float], interval: str
+    ) -> None:
+        self._exact, self._name = exact, name
+        self._probabilities = np.array([ends[0], 0.5, ends[1]])
+        self._labels = _label_columns(exact, name)
+        count, raw = observed(exact.data, exact.spec.values.index(name))
+        self.size = len(count)
+        self._known = {
+            "n": count,
+            "raw_mean": raw,
+            "mean": exact.mean[name].to_numpy(),
+            "sd": exact.sd[name].to_numpy(),
+        }
+        self._quantiles = (f"{interval}_lb", "median", f"{interval}_ub")
+
+    def in_parts(self, size: int) -> Iterator[dict[str, NDArray[Any]]]:
+        """Yield columns of so many units at a time."""
+        low, middle, high = self._quantiles
+        for first in range(0, self.size, size):
+            units = np.arange(first, min(first + size, self.size))
+            found = self._exact.unit_quantiles(self._name, self._probabilities, units)
+            values = dict(zip(self._quantiles, found, strict=True))
+            ordered = {name: values[name] for name in (middle, low, high)}
+            columns = {name: column[units] for name, column in self._labels.items()}
+            columns |= {
+                name if name not in self._labels else f"{name}_": column
+                for name, column in (
+                    *((name, known[units]) for name, known in self._known.items()),
+                    *ordered.items(),
+                )
+            }
+            yield columns
+
+
+def _label_columns(exact: IntegratedPosterior, name: str) -> dict[str, NDArray[Any]]:
+    """Labels of each unit of a level, and of what it is in, as they stood in the data."""
+    data, level = exact.data, exact.spec.values.index(name)
+    depth = len(data.labels) - 1 - level  # of the level's labels, from the outermost
+    units = np.arange(data.sizes[level])
+    columns = {data.roles.groups[depth]: data.own_labels[depth]}
+    for above in range(level, len(data.parents)):
+        units = data.parents[above][units]
+        depth -= 1
+        columns = {data.roles.groups[depth]: data.own_labels[depth][units]} | columns
+    return columns
+
+
+def observed(data: GroupedData, level: int) -> tuple[Indices, Floats]:
+    """Number of rows of each unit of a level, and their mean outcome; both (u,).
+
+    The mean is weighted with ``1/se²`` where the standard errors are known.
+    """
+    count, mean = level_means(statistics_of(data), level)
+    return count, mean[:, -1]

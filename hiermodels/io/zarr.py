@@ -1,0 +1,129 @@
+"""A fit's DataTree as a Zarr store, draws of the groups written some groups at a time.
+
+The store is a folder in Zarr's format 2, with consolidated metadata, as ``xarray`` writes it: it
+has labels of fixed length and is read everywhere.  Draws lie in chunks of all draws of some
+groups, so that those of a few groups are read without the others; they are not compressed, as
+random digits cannot be.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hiermodels.core.files import needing, replacing_folder
+from hiermodels.core.progress import showing_progress
+from hiermodels.errors import SpecError
+from hiermodels.exact.kernels.tree.tree import GROUPS_PER_STREAM, Floats, Indices
+from hiermodels.io.netcdf import without_spaces
+from hiermodels.posterior.record import SAMPLE_DIMS, Posterior
+
+CHUNK = 1 << 23  # bytes of a chunk of draws
+VERSION = "hiermodels_version"  # attribute of a store that was written here
+ATTRIBUTES = ".zattrs"  # where it is
+
+
+def write_zarr(
+    posterior: Posterior, folder: str | os.PathLike[str], progressbar: bool | None = None
+) -> Path:
+    """Write a posterior's DataTree, draws of all groups included, whole or not at all.
+
+    Parameters
+    ----------
+    posterior, folder, progressbar
+        As in :meth:`hiermodels.Fit.to_zarr`.
+
+    Raises
+    ------
+    SpecError
+        If a name cannot be that of a file.
+    DataError
+        If the store cannot be written, or zarr is not installed.
+    """
+    from hiermodels import __version__
+
+    with needing("zarr", "zarr", "to_zarr"):
+        import zarr
+    groups = {node.path: node.to_dataset(inherit=False) for node in posterior.datatree.subtree}
+    groups, _ = without_spaces(groups)
+    draws = groups["/posterior"]
+    dims = posterior.spec.dims("theta")
+    if dims:
+        labels = {dims[0]: posterior.data.labels[-1]}  # draws on demand leave them out
+        groups["/posterior"] = draws.drop_vars("theta", errors="ignore").assign_coords(labels)
+    _require_names(groups)
+    plain = {name: dataset.drop_encoding() for name, dataset in groups.items()}
+    tree = xr.DataTree.from_dict(plain)
+    tree.attrs = tree.attrs | {VERSION: __version__}
+    with replacing_folder(folder, _is_ours) as temporary:
+        tree.to_zarr(temporary, zarr_format=2, consolidated=False)
+        if dims:
+            _write_groups(posterior, draws, zarr.open_group(temporary / "posterior"), progressbar)
+        zarr.consolidate_metadata(temporary)
+    return Path(folder)
+
+
+def _write_groups(
+    posterior: Posterior, draws: xr.Dataset, node: Any, progressbar: bool | None
+) -> None:
+    """Write draws of the groups' values."""
+    (dim,) = posterior.spec.dims("theta")
+    shape = (draws.sizes["chain"], draws.sizes["draw"], posterior.data.sizes[0])
+    step = _groups_in_a_chunk(shape)
+    array = node.create_array(
+        "theta",
+        shape=shape,
+        chunks=(*shape[:2], step),
+        dtype="f8",
+        fill_value=np.nan,  # what xarray takes for missing: another number would be lost
+        compressors=None,
+    )
+    array.attrs["_ARRAY_DIMENSIONS"] = [*SAMPLE_DIMS, dim]
+    with showing_progress(dim, shape[2], progressbar) as advance:
+        for part, values in _in_parts(_source(posterior, draws), shape[2], step):
+            array[:, :, part] = values
+            advance(values.shape[-1])
+
+
+def _groups_in_a_chunk(shape: tuple[int, int, int]) -> int:
+    """As many groups as a chunk's bytes hold, in whole streams of random numbers."""
+    streams = CHUNK // (8 * shape[0] * shape[1] * GROUPS_PER_STREAM)
+    return min(shape[2], GROUPS_PER_STREAM * max(1, streams))
+
+
+def _source(posterior: Posterior, draws: xr.Dataset) -> Callable[[Indices], Floats]:
+    """What gives draws (chain, draw, group) of some groups: it makes them, or they were kept."""
+    if posterior.draw_groups is not None:
+        return posterior.draw_groups
+    kept = draws["theta"].to_numpy()
+    return lambda groups: kept[:, :, groups[0] : groups[-1] + 1]
+
+
+def _in_parts(
+    source: Callable[[Indices], Floats], size: int, step: int
+) -> Iterator[tuple[slice, Floats]]:
+    """Yield draws of groups that are side by side, a chunk at a time."""
+    for first in range(0, size, step):
+        part = slice(first, min(first + step, size))
+        yield part, source(np.arange(part.start, part.stop))
+
+
+def _require_names(groups: dict[str, xr.Dataset]) -> None:
+    """Refuse names that would not be those of folders inside the store."""
+    for dataset in groups.values():
+        for name in map(str, dataset.variables):
+            if not name or name.startswith(".") or any(sign in name for sign in "/\\\0"):
+                raise SpecError(
+                    f"{name!r} cannot be the name of a folder in a Zarr store; rename this column"
+                )
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder holds a store that was written here."""
+    file = folder / ATTRIBUTES
+    return file.is_file() and VERSION in file.read_text(encoding="utf-8", errors="replace")

@@ -1,0 +1,213 @@
+"""How a PyMC model states its levels, and why so.
+
+The values of a level are sampled themselves (centred), or through their offsets from their
+parents in units of the level's sd (non-centred)::
+
+    centered      theta ~ N(mu, tau²)
+    noncentered   theta = mu + tau·theta_offset     theta_offset ~ N(0, 1)
+
+Whichever depends less on tau and mu once the data are known is the easier to sample.  Let e² be
+the variance of what lies below a unit as a measurement of its value.  Given mu and tau, the
+value's posterior mean gives the data the weight ``1 − B``, and its parent the weight
+
+    B = e² / (e² + tau²).
+
+Where B is near 0 the data fix the values, and offsets would have to follow tau; where it is near 1
+the data leave the offsets alone, and values would have to follow mu and tau.
+
+References
+----------
+Papaspiliopoulos, Roberts & Sköld (2007), Statistical Science 22:59.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Literal
+
+import numpy as np
+
+from hiermodels.core.messages import short
+from hiermodels.core.options import one_of
+from hiermodels.data.grouped import GroupedData
+from hiermodels.errors import SpecError
+from hiermodels.exact.kernels.tree.tree import Floats
+from hiermodels.exact.marginal import Marginal
+from hiermodels.exact.standardize import standardize
+from hiermodels.model.spec import Spec
+
+type Form = Literal["noncentered", "centered"]
+type Parameterization = Literal["auto", "noncentered", "centered", "marginal"] | Mapping[str, Form]
+type Observed = Literal["means", "rows"]
+
+FORMS = ("noncentered", "centered")
+PARAMETERIZATIONS = (*FORMS, "marginal")
+OBSERVED = ("means", "rows")
+HALF = 0.5  # of a value's posterior mean: from there on its own data outweigh its parent
+UNLIKELY = 1e-3  # of the highest probability: what lies below has no say in an expectation
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A form for each level, and the reason.
+
+    Attributes
+    ----------
+    forms : mapping of str to {"noncentered", "centered"}
+        By the name of the level's values, from the groups upwards; empty where all values are
+        integrated out, or where there are no groups.
+    name : str
+        In a word where one will do: ``"centered"``, ``"theta centered, mu noncentered"``.
+    reason : str
+        For people to read.
+    """
+
+    forms: Mapping[str, Form]
+    name: str
+    reason: str
+
+    @property
+    def stated(self) -> Parameterization:
+        """The choice as a parameterization: what to ask for to have the same again."""
+        return self.forms or ("marginal" if self.name == "marginal" else "centered")
+
+
+def choose(
+    parameterization: Parameterization,
+    spec: Spec,
+    data: GroupedData,
+    observed: Observed = "means",
+) -> Choice:
+    """Settle how a model's levels are stated.
+
+    Parameters
+    ----------
+    parameterization : {"auto", "noncentered", "centered", "marginal"} or mapping
+        ``"auto"`` chooses for each level by how much the data say of its units; a mapping, such as
+        ``{"theta": "centered", "mu": "noncentered"}``, names the form of each.
+    spec : Spec
+    data : GroupedData
+    observed : {"means", "rows"}
+        What the likelihood takes.
+
+    Raises
+    ------
+    ImproperPosteriorError
+        If ``"auto"`` finds that the posterior does not exist.
+    SpecError
+        If there is no such parameterization, or it cannot be had with these observations.
+    """
+    _check(parameterization, spec, observed)
+    if not spec.groups:
+        return Choice({}, "centered", "a model without groups has no levels to choose for")
+    if parameterization == "auto":
+        return _automatic(spec, data)
+    levels = spec.values[:-1]
+    if parameterization == "marginal":
+        return Choice({}, "marginal", "as asked for")
+    if isinstance(parameterization, str):
+        forms: Mapping[str, Form] = dict.fromkeys(levels, parameterization)
+    else:
+        forms = {name: parameterization[name] for name in levels}
+    for name, sd in zip(levels, spec.spreads, strict=True):
+        if spec.fixed.get(sd) == 0 and forms[name] == "centered":
+            raise SpecError(
+                f"parameterization: {name} has no density around its parent, as {sd} is fixed at "
+                f"0; take 'noncentered' for it, or 'auto'"
+            )
+    return Choice(forms, _name(forms), "as asked for")
+
+
+def weights_of_data(marginal: Marginal, sds: Floats) -> list[Floats]:
+    """The weight ``1 − B`` of the data in the posterior mean of each unit's value, given the sds.
+
+    A unit measures its parent with the variance ``e² + tau²``; the precisions of siblings add up.
+
+    Parameters
+    ----------
+    marginal : Marginal
+    sds : (d,)
+        In the outcome's unit, in the order of ``spec.sds``.
+
+    Returns
+    -------
+    list of (u,)
+        For each level, from the groups upwards.
+    """
+    tree, variances = marginal.data.tree, marginal.variances_of(sds[None])
+    error = variances.sigma2 / tree.weight
+    weights = []
+    for level, [spread2] in enumerate(variances.spreads):
+        weights.append(spread2 / (error + spread2))
+        precision = np.bincount(tree.parent(level), weights=1 / (error + spread2))
+        error = 1 / precision
+    return weights
+
+
+def _automatic(spec: Spec, data: GroupedData) -> Choice:
+    """Choose by the weight that the data are expected to have in a level's median unit.
+
+    The expectation is over the posterior of the sds, on the coarse grid of its first scan, whose
+    places are not evenly spaced.
+    """
+    marginal = Marginal.of(spec, standardize(data))
+    points, probability = _likely(marginal)
+    medians = [
+        [float(np.median(level)) for level in weights_of_data(marginal, sds)]
+        for sds in marginal.sds(points)
+    ]
+    expected = np.average(medians, axis=0, weights=probability)
+    forms: dict[str, Form] = {}
+    reasons = []
+    for name, weight in zip(spec.values, expected.tolist(), strict=False):
+        forms[name] = "centered" if weight >= HALF else "noncentered"
+        reasons.append(
+            f"the data's weight in the median {spec.dims(name)[0]}'s {name} is {weight:.2f}, "
+            f"{'at least' if weight >= HALF else 'less than'} ½"
+        )
+    return Choice(forms, _name(forms), "; ".join(reasons))
+
+
+def _likely(marginal: Marginal) -> tuple[Floats, Floats]:
+    """Places of the first scan (n, d) that matter, and their probabilities (n,) up to a factor."""
+    if not marginal.free:
+        return np.empty((1, 0)), np.ones(1)
+    grid, heights = marginal.scan
+    axes = (np.unique(grid[..., axis]) for axis in range(grid.shape[-1]))
+    cells = reduce(np.multiply.outer, map(np.gradient, axes))
+    probability = cells * np.exp(heights - heights.max())
+    likely = probability > UNLIKELY * probability.max()
+    return grid[likely], probability[likely]
+
+
+def _name(forms: Mapping[str, Form]) -> str:
+    """One word for all levels, or one for each."""
+    if len(set(forms.values())) == 1:
+        return next(iter(forms.values()))
+    return ", ".join(f"{name} {form}" for name, form in forms.items())
+
+
+def _check(parameterization: Parameterization, spec: Spec, observed: Observed) -> None:
+    """Refuse what is not known, and what does not go together."""
+    one_of("observed", observed, OBSERVED)
+    given: Any = parameterization
+    if isinstance(given, Mapping):
+        forms, levels = dict(given), spec.values[:-1]
+        if set(forms) != set(levels) or not set(forms.values()) <= set(FORMS):
+            raise SpecError(
+                f"parameterization: expected 'noncentered' or 'centered' for each of "
+                f"{', '.join(levels)}; found {forms!r}"
+            )
+    elif not isinstance(given, str) or given not in ("auto", *PARAMETERIZATIONS):
+        raise SpecError(
+            f"parameterization: expected one of 'auto', "
+            f"{', '.join(map(repr, PARAMETERIZATIONS))}, or a mapping with a form for each level; "
+            f"found {short(given)}"
+        )
+    if parameterization == "marginal" and observed == "rows":
+        raise SpecError(
+            "parameterization='marginal' integrates out the values that rows would have for their "
+            "means; leave out observed='rows', or take 'centered' or 'noncentered'"
+        )

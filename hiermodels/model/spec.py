@@ -1,0 +1,347 @@
+"""What is assumed: levels, priors, known or unknown σ.  Never how it is computed.
+
+Levels and names (``outer`` and ``inner`` are columns of the data)::
+
+    no groups       y ~ N(theta, sigma²)                             (the conjugate model)
+                    y ~ N(mu + x'beta, sigma²)                       (regression)
+    one column      y ~ N(theta[inner], sigma²)   theta ~ N(mu, tau²)
+    two columns     y ~ N(theta[inner], sigma²)   theta ~ N(mu[outer], tau²)   mu ~ N(lam, kappa²)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from hiermodels.core.messages import short
+from hiermodels.core.options import mapping, one_of
+from hiermodels.data.grouped import COEFFICIENT_DIM
+from hiermodels.data.roles import Scale, error_role
+from hiermodels.errors import SpecError
+from hiermodels.model.priors import (
+    CoefficientPrior,
+    Fixed,
+    Flat,
+    FlatVariance,
+    InverseGamma,
+    Jeffreys,
+    NormalInverseGamma,
+    Prior,
+    VariancePrior,
+)
+
+MOST_LEVELS = 2
+# Dimensions that are there already.
+RESERVED = ("chain", "draw", "row", "quantile", COEFFICIENT_DIM)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A normal hierarchical model.
+
+    Parameters
+    ----------
+    outcome : str
+        Column of the outcome y.
+    groups : tuple of str
+        Columns of the group labels, from the outermost to the innermost level.
+    se : str, optional
+        Column that says the known standard errors; without it σ is unknown.
+    covariates : tuple of str
+        Names of the columns of the design, the intercept not among them.
+    priors : mapping of str to Prior
+        By parameter name, ``beta`` for all coefficients; what is not named has its default:
+        ``Flat()`` for means and coefficients, ``FlatVariance()`` for group-level variances,
+        ``Jeffreys()`` for an unknown residual variance.
+    se_scale : {"sd", "variance"}
+        Whether the column ``se`` holds standard errors or their squares, variances.
+
+    Raises
+    ------
+    SpecError
+        If a prior is named for a parameter that the model has not, or is of the wrong kind.
+    """
+
+    outcome: str
+    groups: tuple[str, ...]
+    se: str | None = None
+    covariates: tuple[str, ...] = ()
+    priors: Mapping[str, Prior] = field(default_factory=dict)
+    se_scale: Scale = "sd"
+
+    def __post_init__(self) -> None:
+        self._check_kinds()
+        if len(self.groups) > MOST_LEVELS:
+            raise SpecError(
+                f"groups: expected at most two columns, from the outer to the inner level; found "
+                f"{len(self.groups)}: {list(self.groups)}"
+            )
+        for name in self.groups:
+            if name in (*self.variables, *RESERVED) or "/" in name:
+                raise SpecError(
+                    f"groups: {name!r} cannot be the name of a dimension beside this model's "
+                    f"variables {', '.join(self.variables)}; rename this column, for example to "
+                    f"{name.replace('/', '_') + '_label'!r}"
+                )
+        for role, column in (
+            ("outcome", self.outcome),
+            (error_role(self.se_scale), self.se or ""),
+        ):
+            if "/" in column or column in (*self.variables, *RESERVED, "group"):
+                raise SpecError(
+                    f"{role}: {column!r} cannot be the name of a variable in a DataTree beside "
+                    f"this model's; rename this column, for example to "
+                    f"{column.replace('/', '_') + '_column'!r}"
+                )
+        object.__setattr__(self, "priors", MappingProxyType(self._complete(self.priors)))
+
+    def _check_kinds(self) -> None:
+        """Refuse what are no names of columns, and no mapping of priors."""
+        for role in ("outcome", "se"):
+            name = getattr(self, role)
+            if not (isinstance(name, str) or (name is None and role == "se")):
+                raise SpecError(f"{role}: expected the name of a column; found {short(name)}")
+        for role in ("groups", "covariates"):
+            names = getattr(self, role)
+            if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+                raise SpecError(f"{role}: expected a tuple of names; found {short(names)}")
+        mapping("priors", self.priors, "{'tau': HalfNormal(sd=5)}")
+        one_of("se_scale", self.se_scale, ("sd", "variance"))
+
+    def __reduce__(self) -> tuple[type[Spec], tuple[Any, ...]]:
+        """Copies and other processes make it anew: Python does not copy read-only mappings."""
+        columns = (self.outcome, self.groups, self.se, self.covariates)
+        return Spec, (*columns, dict(self.priors), self.se_scale)
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether there are no groups, but covariates or known standard errors."""
+        return not self.groups and bool(self.se or self.covariates)
+
+    @property
+    def intercept(self) -> str:
+        """Name of the mean at the top."""
+        return self.values[-1]
+
+    @property
+    def spreads(self) -> tuple[str, ...]:
+        """Names of the group-level sds, from the groups upwards."""
+        return ("tau", "kappa")[: len(self.groups)]
+
+    @property
+    def sds(self) -> tuple[str, ...]:
+        """Names of all unknown sds: the group-level ones upwards, then ``sigma`` if unknown."""
+        return self.spreads if self.se else (*self.spreads, "sigma")
+
+    @property
+    def fixed(self) -> dict[str, float]:
+        """Sds that are fixed by their priors, and at which values."""
+        priors = {name: self.priors[name] for name in self.sds if name in self.priors}
+        return {name: float(p.value) for name, p in priors.items() if isinstance(p, Fixed)}
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Names of the units' values, from the groups to the top."""
+        if self.is_regression:
+            return ("mu",)
+        return ("theta", "mu", "lam")[: len(self.groups) + 1]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that have a prior, from the top downwards."""
+        sigma = () if self.se else ("sigma",)
+        return (self.intercept, *reversed(self.spreads), *self.coefficients, *sigma)
+
+    @property
+    def coefficients(self) -> tuple[str, ...]:
+        """Names of the coefficients of the covariates."""
+        return tuple(f"beta[{name}]" for name in self.covariates)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the posterior's variables, from the top downwards."""
+        names = [self.intercept]
+        for level in range(len(self.groups) - 1, -1, -1):
+            names += [self.spreads[level], self.values[level]]
+        beta = ("beta",) if self.covariates else ()
+        return (*names, *beta, *(name for name in self.sds if name not in names))
+
+    def dims(self, name: str) -> tuple[str, ...]:
+        """Dimensions of a variable: the column of its groups, or none for a scalar."""
+        if name == "beta":
+            return (COEFFICIENT_DIM,)
+        if name not in self.values or name == self.intercept:
+            return ()
+        return (self.groups[-1 - self.values.index(name)],)
+
+    def values_of(self, level: str | None = None) -> str:
+        """Name of the values of a level, given by this name or by its column.
+
+        By default the innermost level's.
+
+        Raises
+        ------
+        SpecError
+            If there is no such level.
+        """
+        if not self.groups:
+            raise SpecError("this needs groups; this model has one population")
+        columns = {self.dims(name)[0]: name for name in self.values[:-1]}
+        for column, name in columns.items():
+            if level in (None, name, column):
+                return name
+        known = ", ".join(f"{name!r} or {column!r}" for column, name in columns.items())
+        raise SpecError(f"level: expected {known}; found {level!r}")
+
+    def variance_prior(self, name: str) -> VariancePrior:
+        """Prior of the sd with this name."""
+        prior = self.priors[name]
+        assert isinstance(prior, VariancePrior)
+        return prior
+
+    def coefficient_prior(self, name: str) -> CoefficientPrior:
+        """Prior of the mean or of the coefficients with this name."""
+        prior = self.priors[name]
+        assert isinstance(prior, CoefficientPrior)
+        return prior
+
+    def scaled_prior(self, name: str) -> tuple[float, float] | None:
+        """Mean and sd of a mean's or a coefficient's prior, in units of σ if it says so.
+
+        None under a flat one.
+        """
+        prior = self.priors[name]
+        if isinstance(prior, NormalInverseGamma):
+            return prior.m, prior.s
+        mean, precision = self.coefficient_prior(name).mean_and_precision()
+        return (mean, precision**-0.5) if precision > 0 else None
+
+    @property
+    def residual_prior(self) -> InverseGamma | None:
+        """Prior of σ² in a regression without groups; None for ``1/σ²``."""
+        for prior in self.priors.values():
+            if isinstance(prior, NormalInverseGamma):
+                return InverseGamma(prior.alpha, prior.beta)
+        given = self.priors["sigma"]
+        return given if isinstance(given, InverseGamma) else None
+
+    @property
+    def conjugate_prior(self) -> NormalInverseGamma | None:
+        """Prior of a model without groups; None for its flat limit."""
+        prior = self.priors[self.intercept]
+        return prior if isinstance(prior, NormalInverseGamma) else None
+
+    def describe(self) -> list[str]:
+        """Return the model, a line for each distribution, from the rows upwards."""
+        if not self.groups:
+            mean = self.intercept + (" + x'beta" if self.covariates else "")
+            known = f" with known {self.se}" if self.se else ""
+            return [f"{self.outcome} ~ Normal({mean}, {self.se or 'sigma'}){known}"]
+        inner = self.groups[-1]
+        mean = f"theta[{inner}]" + (" + x'beta" if self.covariates else "")
+        known = f" with known {self.se}" if self.se else ""
+        sd = f"sqrt({self.se})" if self.se_scale == "variance" else self.se or "sigma"
+        lines = [f"{self.outcome} ~ Normal({mean}, {sd}){known}"]
+        parents = [f"mu[{self.groups[0]}]", "lam"] if len(self.groups) == 2 else ["mu"]
+        children = [f"theta[{inner}]", *parents]
+        for child, parent, spread in zip(children, parents, self.spreads, strict=False):
+            lines.append(f"{child} ~ Normal({parent}, {spread})")
+        return lines
+
+    def describe_priors(self) -> dict[str, str]:
+        """Return each parameter's prior with its scale."""
+        return {name: describe_prior(name, prior) for name, prior in self.priors.items()}
+
+    def _complete(self, given: Mapping[str, Prior]) -> dict[str, Prior]:
+        """Check the priors that were given and add the defaults."""
+        given = dict(given)
+        if not self.groups and not self.is_regression:
+            return _complete_one_population(given)
+        if self.covariates and "beta" in given:
+            every = given.pop("beta")
+            given = dict.fromkeys(self.coefficients, every) | given
+        unknown = [name for name in given if name not in self.parameters]
+        if unknown:
+            raise SpecError(
+                f"priors: this model has no parameter {unknown[0]!r}; it has "
+                f"{', '.join(self.parameters)}"
+            )
+        if self.is_regression:
+            return _complete_regression(self, given)
+        priors = {name: given.get(name, _default(name)) for name in self.parameters}
+        for name, prior in priors.items():
+            _check_kind(name, prior)
+        return priors
+
+
+def describe_prior(name: str, prior: Prior) -> str:
+    """Return a prior with the scale that it is stated on, as every summary shows it."""
+    if isinstance(prior, VariancePrior):
+        on = f"on the sd {name}" if prior.scale == "sd" else f"on the variance {name}²"
+        return f"{prior}, {on}"
+    return f"{prior}, with sigma²" if isinstance(prior, NormalInverseGamma) else str(prior)
+
+
+def _complete_one_population(given: Mapping[str, Prior]) -> dict[str, Prior]:
+    """Priors of a model without groups: the conjugate one, or its flat limit."""
+    priors = {"theta": Flat(), "sigma": Jeffreys()} | dict(given)
+    if set(given) == {"theta"} and isinstance(given["theta"], NormalInverseGamma):
+        return dict(given)
+    if priors != {"theta": Flat(), "sigma": Jeffreys()}:
+        raise SpecError(
+            f"priors: a model without groups takes {{'theta': NormalInverseGamma(m=…, s=…, "
+            f"alpha=…, beta=…)}}, which is a prior of theta and sigma² together, or its flat limit "
+            f"Flat() and Jeffreys(); found {given!r}"
+        )
+    return priors
+
+
+def _complete_regression(spec: Spec, given: Mapping[str, Prior]) -> dict[str, Prior]:
+    """Priors of a regression: those with which the posterior has a closed form."""
+    conjugate = [prior for prior in given.values() if isinstance(prior, NormalInverseGamma)]
+    names = [name for name in spec.parameters if name != "sigma" or not conjugate]
+    priors = {name: given.get(name, _default(name)) for name in names}
+    if spec.se:
+        for name, prior in priors.items():
+            _check_kind(name, prior)
+        return priors
+    laws = {(prior.alpha, prior.beta) for prior in conjugate}
+    sigma = priors.get("sigma", Jeffreys())
+    others = [prior for name, prior in priors.items() if name != "sigma"]
+    if (
+        len(laws) > 1
+        or (conjugate and "sigma" in given)
+        or not isinstance(sigma, (Jeffreys, InverseGamma))
+        or not all(isinstance(prior, (Flat, NormalInverseGamma)) for prior in others)
+    ):
+        raise SpecError(
+            f"priors: a regression without groups and with unknown sigma takes Flat() or "
+            f"NormalInverseGamma(m=…, s=…, alpha=…, beta=…) for mu and for each coefficient, with "
+            f"s in units of sigma, and with one alpha and beta, which are sigma²'s; where all are "
+            f"flat, Jeffreys() or InverseGamma(alpha=…, beta=…) for sigma; found {given!r}"
+        )
+    return priors
+
+
+def _default(name: str) -> Prior:
+    if name == "sigma":
+        return Jeffreys()
+    return FlatVariance() if name in ("tau", "kappa") else Flat()
+
+
+def _check_kind(name: str, prior: Prior) -> None:
+    """Refuse a prior that is not of the parameter's kind."""
+    is_sd = name in ("tau", "kappa", "sigma")
+    kind = VariancePrior if is_sd else CoefficientPrior
+    if name == "sigma" and isinstance(prior, Fixed) and not prior.value:
+        raise SpecError("priors: sigma = Fixed(0) leaves no density of the rows; fix it above 0")
+    if isinstance(prior, kind):
+        return
+    expected = (
+        "a prior of an sd or a variance, such as FlatSD() or HalfNormal(sd=…)"
+        if is_sd
+        else "Flat() or Normal(mean=…, sd=…)"
+    )
+    raise SpecError(f"priors: {name!r} needs {expected}; found {prior!r}")

@@ -1,0 +1,76 @@
+"""Distribution functions, densities and quantiles of finite mixtures of normals."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hiermodels.exact.kernels.tree.tree import Floats
+
+MOST_STEPS = 100
+ROOT_2PI = np.sqrt(2 * np.pi)
+CLOSE = 1e-13  # of a quantile, as a part of its bracket
+NEAR = 1e-8  # a step of Newton's method after which it is done, in the smallest component's sd
+
+
+def cdf(weights: Floats, mean: Floats, sd: Floats, values: Floats) -> Floats:
+    """``Σ w Φ((x − mean)/sd)`` for components (n, u) at values (..., u)."""
+    from scipy.special import ndtr
+
+    flat = np.reshape(values, (-1, mean.shape[1]))
+    return np.array([weights @ ndtr((x - mean) / sd) for x in flat]).reshape(np.shape(values))
+
+
+def density(weights: Floats, mean: Floats, sd: Floats, values: Floats) -> Floats:
+    """``Σ w φ((x − mean)/sd)/sd`` for components (n, u) at values (..., u)."""
+    flat = np.reshape(values, (-1, mean.shape[1]))
+    rows = [weights @ (np.exp(-0.5 * ((x - mean) / sd) ** 2) / sd) for x in flat]
+    return np.array(rows).reshape(np.shape(values)) / ROOT_2PI
+
+
+def quantile(weights: Floats, mean: Floats, sd: Floats, probability: float) -> Floats:
+    """Return the values at which :func:`cdf` is ``probability``; shape (u,).
+
+    The quantile of a mixture lies between the least and the largest of its components'
+    quantiles.  In this bracket Newton's method is used on the normal score ``Φ⁻¹(F(x))``, which
+    is nearly a straight line, or bisection where that leaves it.  Newton's method squares the
+    error, in units of the smallest component: after a short enough step nothing is left of it.
+    """
+    from scipy.special import ndtri
+
+    score = ndtri(probability)
+    ends = mean + score * sd
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    close, near = CLOSE * (high - low), NEAR * sd.min(axis=0)
+    x = weights @ ends
+    left = np.arange(len(x))  # columns that have not converged
+    for _ in range(MOST_STEPS):
+        all_left = len(left) == len(x)
+        columns = (mean, sd) if all_left else (mean[:, left], sd[:, left])
+        below, slope = _cdf_and_density(weights, *columns, x[left])
+        low[left] = np.where(below < probability, x[left], low[left])
+        high[left] = np.where(below > probability, x[left], high[left])
+        found = ndtri(below)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            step = (found - score) * np.exp(-0.5 * found**2) / (ROOT_2PI * slope)
+        new = np.where(below == probability, x[left], x[left] - step)
+        inside = (new >= low[left]) & (new <= high[left])
+        new = np.where(inside, new, (low[left] + high[left]) / 2)
+        moved = np.abs(new - x[left]) > np.where(inside, np.maximum(close, near)[left], close[left])
+        x[left] = new
+        left = left[moved]
+        if not len(left):
+            break
+    return x
+
+
+def _cdf_and_density(weights: Floats, mean: Floats, sd: Floats, x: Floats) -> tuple[Floats, Floats]:
+    """Distribution functions and densities at one value for each column; both (u,)."""
+    from scipy.special import ndtr
+
+    z = (x - mean) / sd
+    below = weights @ ndtr(z)
+    z *= z
+    z *= -0.5
+    np.exp(z, out=z)
+    z /= sd
+    return below, weights @ z / ROOT_2PI

@@ -1,0 +1,98 @@
+"""Engines: from a specification and data to draws.
+
+Each engine is a module with a function ``sample(spec, data, *, draws, chains, random_seed,
+progressbar, memory_budget, grid, **options) -> Posterior``, and ``prepare_refits``, which does once
+what many outcomes of the same rows have in common.  Nothing downstream asks which one ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+
+from hiermodels.data.grouped import GroupedData
+from hiermodels.errors import SpecError
+from hiermodels.exact.marginal import Grid
+from hiermodels.model.spec import Spec
+from hiermodels.posterior.record import Posterior, Seed, generator
+
+ENGINES: Mapping[str, str] = {
+    "exact": "hiermodels.exact.sample",
+    "nuts": "hiermodels.mcmc.sample",
+}
+
+
+class Sample(Protocol):
+    """What an engine does."""
+
+    def __call__(
+        self,
+        spec: Spec,
+        data: GroupedData,
+        *,
+        draws: int,
+        chains: int,
+        random_seed: Seed,
+        progressbar: bool | None,
+        memory_budget: float,
+        grid: Grid | None,
+        **options: Any,
+    ) -> Posterior:
+        """Draw from the posterior."""
+
+
+class Refit(Protocol):
+    """Draw from the posterior of other outcomes of the same rows; of independent draws."""
+
+    def __call__(self, data: GroupedData, random_seed: Seed) -> Posterior:
+        """Draw from the posterior."""
+
+
+class Prepare(Protocol):
+    """What an engine does to be ready for many outcomes of the same rows."""
+
+    def __call__(
+        self, spec: Spec, data: GroupedData, *, draws: int, chains: int, **options: Any
+    ) -> Refit:
+        """Get ready; of the data, the outcome is typical of those to come."""
+
+
+def get_engine(name: str) -> Sample:
+    """Load an engine when it is first needed: PyMC takes seconds to import.
+
+    Raises
+    ------
+    SpecError
+        If there is no engine of this name.
+    """
+    sample: Sample = _load(name).sample
+    return sample
+
+
+def get_refitter(name: str) -> Prepare:
+    """Load an engine to draw from many posteriors with it.
+
+    Raises
+    ------
+    SpecError
+        If there is no engine of this name.
+    """
+    prepare: Prepare = _load(name).prepare_refits
+    return prepare
+
+
+def _load(name: str) -> ModuleType:
+    if name not in tuple(ENGINES):  # a tuple takes what cannot be hashed
+        raise SpecError(f"engine: expected one of {', '.join(map(repr, ENGINES))}; found {name!r}")
+    return import_module(ENGINES[name])
+
+
+def integer_seed(random_seed: Seed) -> int:
+    """Turn a seed into the integer that a sampler takes; a Generator moves on."""
+    if isinstance(random_seed, int | np.integer) and random_seed >= 0:
+        return int(random_seed)
+    return int(generator(random_seed).integers(2**31))

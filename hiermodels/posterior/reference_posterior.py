@@ -1,0 +1,402 @@
+"""What a posterior without Monte Carlo error offers, however it is computed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from hiermodels.core.arguments import checked
+from hiermodels.core.options import count, names, probabilities, real_numbers
+from hiermodels.data.covariates import MEANS, At, Place, locate
+from hiermodels.data.grouped import GroupedData
+from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
+from hiermodels.exact.kernels.tree.tree import Floats, Indices
+from hiermodels.exact.moments import (
+    KINDS,
+    MEAN,
+    SD,
+    ExistingMoments,
+    Moment,
+    of_new_unit,
+    of_variables,
+)
+from hiermodels.model.spec import Spec
+from hiermodels.posterior.tables import (
+    CI_PROB,
+    Summary,
+    interval_label,
+    interval_note,
+    tails,
+    with_header,
+)
+
+NO_ERROR = "no Monte Carlo error"
+TOLERANCE = 1e-8  # posterior sds that two spacings of a quadrature may differ by,
+LEAST_TOLERANCE, WORST = 1e-13, 1e-3  # the least that can be asked for, and the largest of all
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be predicted: r values of the same kind.
+
+    Each is ``value of a unit + x'β``, plus ``N(0, spread²)`` for each level below the unit, plus
+    ``N(0, σ²)`` or ``N(0, se²)`` if it is an outcome.
+
+    Attributes
+    ----------
+    level : int
+        Level of the units: 0 for the groups, 1 for their parents, …, the intercept last.  Below
+        a unit of a higher level stand new ones, down to a new group.
+    units : (r,)
+        Index of each unit.
+    x : (r, q)
+        Covariates.
+    outcome : bool
+        Whether the noise of a row is added.
+    se : (r,), optional
+        Its sd, where it is known.
+    """
+
+    level: int
+    units: Indices
+    x: Floats
+    outcome: bool = False
+    se: Floats | None = None
+
+
+class ReferencePosterior(ABC):
+    """The noise-free posterior of one model and one data set.
+
+    Attributes
+    ----------
+    spec : Spec
+        What is assumed.
+    data : GroupedData
+        What was observed.
+    """
+
+    spec: Spec
+    data: GroupedData
+
+    @cached_property
+    def mean(self) -> xr.Dataset:
+        """Posterior means; one that does not exist is nan, and its ``attrs`` say so."""
+        return self._dataset(self._means(), MEAN)
+
+    @cached_property
+    def sd(self) -> xr.Dataset:
+        """Posterior sds; one that does not exist is nan, and its ``attrs`` say so."""
+        return self._dataset(self._sds(), SD)
+
+    @property
+    @abstractmethod
+    def certificate(self) -> float:
+        """Bound on the error of means and sds, in posterior sds."""
+
+    @cached_property
+    def digits(self) -> int | None:
+        """Digits of the posterior sd that the quadrature reached, where these are fewer than 8.
+
+        Tables show no more than so many significant digits.
+
+        Raises
+        ------
+        PrecisionError
+            If they are fewer than 3: then there is nothing to show.
+        """
+        return None if self.certificate <= TOLERANCE else reached(self.certificate)
+
+    @property
+    def precision(self) -> list[str]:
+        """What tables say of a quadrature that missed its precision; else nothing."""
+        if self.digits is None:
+            return []
+        return [f"{self.digits} digits: off by {self.certificate:.0e} posterior sd at the most"]
+
+    @property
+    @abstractmethod
+    def moments(self) -> ExistingMoments:
+        """Which moments exist."""
+
+    def moment_exists(self, name: str, order: int) -> bool:
+        """Whether a variable has a posterior moment of this order."""
+        self._names(name)
+        count("order", order)
+        return self.moments.exist([name], order)
+
+    @property
+    def log_marginal_likelihood(self) -> float:
+        """``log p(y)``, where every prior is proper.
+
+        Raises
+        ------
+        ImproperPosteriorError
+            If a prior is improper: then ``p(y)`` is defined up to a constant only.
+        """
+        improper = [name for name, prior in self.spec.priors.items() if not prior.is_proper]
+        if improper:
+            priors = self.spec.describe_priors()
+            raise ImproperPosteriorError(
+                f"the marginal likelihood needs proper priors; these are not: "
+                f"{'; '.join(f'{name} ~ {priors[name]}' for name in improper)}. Give proper ones "
+                f"with priors={{…}}"
+            )
+        return self._log_evidence()
+
+    @checked
+    def quantile(self, q: ArrayLike, var_names: Sequence[str] | str | None = None) -> xr.Dataset:
+        """Posterior quantiles, along a dimension ``quantile``.
+
+        Parameters
+        ----------
+        q : array_like
+            Probabilities strictly between 0 and 1.
+        var_names : str or sequence of str, optional
+            Which variables; all by default.
+        """
+        points = probabilities("q", q)
+        variables: dict[str, Any] = {}
+        for name in self._names(var_names):
+            dims = ("quantile", *self.spec.dims(name))
+            variables[name] = (dims, self._quantiles(name, points))
+        return self._with_coords(variables, quantile=points)
+
+    @checked
+    def cdf(self, var_name: str, values: ArrayLike) -> Floats:
+        """Posterior distribution function of a variable.
+
+        Parameters
+        ----------
+        var_name : str
+        values : array_like
+            Where: of any shape for a scalar; for a variable with groups the last axis runs over
+            them (or has length 1).
+
+        Returns
+        -------
+        array
+            Of the shape of ``values``, its last axis as long as there are groups.
+        """
+        (name,) = self._names([var_name])
+        points = self._points(name, values)
+        found = self._cdf(name, points).clip(0.0, 1.0)  # sums swing around 1 in the last digits
+        return np.where(points == np.inf, 1.0, found)
+
+    @checked
+    def density(self, var_name: str, values: ArrayLike) -> Floats:
+        """Posterior density of a variable; arguments and shapes as for :meth:`cdf`."""
+        (name,) = self._names([var_name])
+        return self._density(name, self._points(name, values))
+
+    @checked
+    def at(self, at: At) -> ReferencePosterior:
+        """Return the same posterior with the values of all levels at other covariates.
+
+        A group's value is an intercept, at x = 0.  Of what this returns, ``theta``, ``mu`` and
+        ``lam`` are ``theta + x'beta`` and so on; all else is as it was.
+
+        Parameters
+        ----------
+        at : {"means", "own", "zero"} or mapping of str to value
+            As in :meth:`hiermodels.Fit.summary`.
+
+        Examples
+        --------
+        >>> import hiermodels as hm
+        >>> effects = hm.datasets.load_school_calendar()
+        >>> exact = hm.reference(effects, "y ~ year + (1 | district/school)", se="se")
+        >>> exact.at({"year": 1990}).mean["lam"].round(3).item()
+        0.18
+        """
+        found = locate(self.data, at)
+        return self._at(found) if found.words else self
+
+    @checked
+    def summary(
+        self,
+        var_names: Sequence[str] | str | None = None,
+        ci_prob: float = CI_PROB,
+        at: At = MEANS,
+    ) -> Summary:
+        """Means, sds and equal-tailed intervals, a row for each scalar, below the model.
+
+        The columns are those of ``arviz_stats.summary`` without the ones that describe Monte
+        Carlo error: there is none.
+
+        Parameters
+        ----------
+        var_names : str or sequence of str, optional
+            Which variables; all by default.
+        ci_prob : float
+            Probability of the equal-tailed interval.
+        at : {"means", "own", "zero"} or mapping of str to value
+            Values of the covariates that effects and the intercept are shown at, as in
+            :meth:`hiermodels.Fit.summary`; the header names them.
+
+        Examples
+        --------
+        >>> import hiermodels as hm
+        >>> exact = hm.reference(hm.datasets.load_eight_schools(), priors={"tau": hm.FlatSD()})
+        outcome = y, groups = school, se = sigma (se, outcome, groups inferred)
+        >>> exact.summary(["mu", "tau"], ci_prob=0.9)
+        y ~ Normal(theta[school], sigma) with known sigma
+        theta[school] ~ Normal(mu, tau)
+          mu ~ Flat()
+          tau ~ FlatSD(), on the sd tau
+        no Monte Carlo error
+        intervals: 90 % equal-tailed
+              mean     sd  median  eti90_lb  eti90_ub
+        mu  7.9324 5.1784 7.8917 -0.28169   16.279
+        tau 6.5755 5.6504 5.2385  0.48562   17.176
+        """
+        low, high = tails(ci_prob)
+        names = self._names(var_names)
+        shown = self.at(at)
+        ends = shown.quantile([low, 0.5, high], names)
+        label = interval_label(ci_prob)
+        columns = {
+            "mean": shown.mean[names],
+            "sd": shown.sd[names],
+            "median": ends.isel(quantile=1, drop=True),
+            f"{label}_lb": ends.isel(quantile=0, drop=True),
+            f"{label}_ub": ends.isel(quantile=2, drop=True),
+        }
+        table = pd.DataFrame({column: flatten(values) for column, values in columns.items()})
+        lacking = self.moments.why(of_variables(names))
+        effects = [name for name in names if name in self.spec.values]
+        notes = [NO_ERROR, interval_note(ci_prob), *locate(self.data, at).note(effects)]
+        notes += [*shown.precision, *([lacking] if lacking else [])]
+        return with_header(table, self.spec, *notes, digits=shown.digits)
+
+    @abstractmethod
+    def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
+        """Means and sds of predicted values, whether they exist or not; both (r,)."""
+
+    def predictive_moment_exists(self, target: Target, order: int) -> bool:
+        """Whether a moment of predicted values exists: of the unit's and of all noise below it."""
+        return self.moments.exist(of_new_unit(self.spec, target.level, target.outcome), order)
+
+    @abstractmethod
+    def predictive_cdf(self, target: Target, values: Floats) -> Floats:
+        """Distribution functions of predicted values at values (..., r)."""
+
+    @abstractmethod
+    def predictive_quantiles(self, target: Target, probabilities: Floats) -> Floats:
+        """Quantiles of predicted values; shape (p, r)."""
+
+    def __repr__(self) -> str:
+        lines = [*self.spec.describe(), str(self.data), *self.how()]
+        return "\n  ".join([f"{type(self).__name__} ({NO_ERROR})", *lines])
+
+    def _at(self, place: Place) -> ReferencePosterior:
+        """The same with values at other covariates, where there are any."""
+        return self
+
+    @abstractmethod
+    def _means(self) -> Mapping[str, Any]:
+        """Posterior means by variable, whether they exist or not."""
+
+    @abstractmethod
+    def _sds(self) -> Mapping[str, Any]:
+        """Posterior sds by variable, whether they exist or not."""
+
+    @abstractmethod
+    def _log_evidence(self) -> float:
+        """``log p(y)`` under proper priors."""
+
+    @abstractmethod
+    def _quantiles(self, name: str, probabilities: Floats) -> Floats:
+        """Quantiles of a variable; (p,) for a scalar or (p, u)."""
+
+    @abstractmethod
+    def _cdf(self, name: str, values: Floats) -> Floats:
+        """Distribution function of a variable."""
+
+    @abstractmethod
+    def _density(self, name: str, values: Floats) -> Floats:
+        """Density of a variable."""
+
+    @abstractmethod
+    def how(self) -> list[str]:
+        """How it was computed, for people to read."""
+
+    def _points(self, name: str, values: ArrayLike) -> Floats:
+        """Numbers at which to evaluate a variable; their last axis runs over its units."""
+        found = real_numbers("values", values)
+        for dim in self.spec.dims(name):
+            units = len(self.data.coords[dim])
+            if found.ndim and found.shape[-1] not in (1, units):
+                raise SpecError(
+                    f"values: expected 1 or {units} along the last axis, which runs over {dim}; "
+                    f"found {found.shape[-1]}"
+                )
+        return found
+
+    def _names(self, var_names: Sequence[str] | str | None) -> list[str]:
+        """All variables, from the top downwards, or the ones that were asked for."""
+        known = self.spec.variables
+        asked = names("var_names", "variable", var_names)
+        unknown = [name for name in asked if name not in known]
+        if unknown:
+            raise SpecError(
+                f"there is no variable {unknown[0]!r}; this model has {', '.join(known)}"
+            )
+        return asked or list(known)
+
+    def _dataset(self, found: Mapping[str, Any], order: int) -> xr.Dataset:
+        """Put moments of all variables into a Dataset; those that do not exist as nan."""
+        variables: dict[str, Any] = {}
+        for name in self.spec.variables:
+            dims = self.spec.dims(name)
+            values = np.asarray(found[name], dtype=float)
+            values = values if dims else values.reshape(())
+            lacking = self.moments.why([Moment(KINDS[order], name, order, (name,))])
+            note = {"note": lacking} if lacking else {}
+            variables[name] = (dims, np.full_like(values, np.nan) if lacking else values, note)
+        return self._with_coords(variables)
+
+    def _with_coords(self, variables: dict[str, Any], **more: Any) -> xr.Dataset:
+        dims = {dim for variable in variables.values() for dim in variable[0]}
+        coords = {**self.data.coords, **more}
+        return xr.Dataset(variables, {dim: coords[dim] for dim in coords if dim in dims})
+
+
+def reached(error: float) -> int:
+    """Digits of the posterior sd that a quadrature reached, from what two spacings differ by.
+
+    Raises
+    ------
+    PrecisionError
+        If they are fewer than 3.
+    """
+    if not error <= WORST:
+        raise PrecisionError(
+            f"the posterior cannot be integrated: the finest two spacings still differ by "
+            f"{error:.1e} posterior sd, more than {WORST:g}. The priors of the sds may lie too far "
+            f"from the data, or the data leave an sd open over very many orders of magnitude: "
+            f"check units, and give the sds proper priors of the size of the data"
+        )
+    return int(np.floor(-np.log10(max(error, np.finfo(float).tiny)) + 1e-9))
+
+
+def flatten(dataset: xr.Dataset) -> pd.Series:
+    """One row for each scalar, named as ArviZ names them: ``tau``, ``theta[A]``."""
+    rows: dict[str, float] = {}
+    for name, variable in dataset.items():
+        if variable.ndim == 0:
+            rows[str(name)] = float(variable)
+        else:
+            labels = variable.coords[variable.dims[0]].values
+            rows |= {
+                f"{name}[{label}]": float(v)
+                for label, v in zip(labels, variable.values, strict=True)
+            }
+    return pd.Series(rows)

@@ -1,0 +1,1 @@
+"""What is done with a posterior: tables, predictions, ranks, checks, comparisons, reports."""

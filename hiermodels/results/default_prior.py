@@ -1,0 +1,243 @@
+"""Whether the default prior of a variance, which nobody chose, drives the answer.
+
+A prior that is flat on a variance is not one that says nothing: flat on the sd is as flat, and
+gives another posterior.  The two are compared, for one sd at a time, as sums over one lattice
+with other weights: the ratio r of the priors is 1/sd.  Of any quantity the mean moves by
+
+    cov(quantity, r)/E r  ≤  sd(quantity) · sd(r)/E r,
+
+so that where ``sd(r)/E r`` is small nothing in the model moves, and nothing else is computed: with
+many groups, of which the data say how much they differ.
+
+References
+----------
+Gelman (2006), Bayesian Analysis 1:515 (priors of variances with few groups).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.data.covariates import MEANS, locate
+from hiermodels.errors import PriorWarning, warn
+from hiermodels.exact.kernels.tree import tree as gaussian
+from hiermodels.exact.kernels.tree.tree import Floats, Indices, Moments
+from hiermodels.exact.marginal import Grid
+from hiermodels.exact.moments import SD, HierarchyMoments, of_variables
+from hiermodels.exact.quadrature import IntegratedPosterior, panel_of
+from hiermodels.model.priors import FlatSD, FlatVariance, Priors
+from hiermodels.model.spec import describe_prior
+from hiermodels.numerics.lattice import Lattice
+from hiermodels.posterior.tables import shown
+
+NOTABLE = 0.25  # posterior sds by which another flat prior may move a quantity
+NEGLIGIBLE = 1e-6  # weight of a point, as a part of the largest
+MOST_GROUPS = 200  # of which all are looked at; of more, some that stand for them
+ONE_SD = (0.158655253931457, 0.5, 0.841344746068543)  # Φ(−1), Φ(0), Φ(1)
+
+
+@dataclass(frozen=True)
+class Move:
+    """What a quantity is under the default prior, and under the other one.
+
+    Attributes
+    ----------
+    what : str
+        Such as "posterior mean of tau".
+    old, new : float
+    size : float
+        Of the move, in posterior sds under the default prior.
+    """
+
+    what: str
+    old: float
+    new: float
+    size: float
+
+    def __str__(self) -> str:
+        old, new = (shown(float(f"{value:.3g}")) for value in (self.old, self.new))
+        return f"the {self.what} is {new} in place of {old} ({self.size:.2f} posterior sd away)"
+
+
+def warn_of_default_prior(grid: Grid, given: Priors) -> None:
+    """Warn where the default prior of a group-level variance drives the answer, with figures.
+
+    That is where, under the other flat prior, a hyperparameter, a group's value or the spread of
+    new groups moves by more than a quarter of a posterior sd; or where a hyperparameter has no
+    mean or no sd, so that one cannot tell.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the model and the data.
+    given : mapping of str to Prior, str or None
+        Priors that the user chose: of these there is no warning.
+    """
+    spec = grid.spec
+    if isinstance(given, str):
+        return
+    open_to_doubt = [name for name in reversed(spec.spreads) if name not in (given or {})]
+    if not open_to_doubt:
+        return
+    known = HierarchyMoments(spec, grid.marginal.tails)
+    lacking = known.counts(of_variables(spec.variables))
+    found = {name: list(_notable(grid, known, name)) for name in open_to_doubt}
+    driving = [name for name, moves in found.items() if moves] or open_to_doubt[: bool(lacking)]
+    if not driving:
+        return
+    said = [_counted(grid, name) for name in driving]
+    said += [f"Under these priors {lacking}."] if lacking else []
+    said += [_compared(name, found[name]) for name in driving if found[name]]
+    proper = ", ".join(f"{name!r}: hm.HalfNormal(…)" for name in driving)
+    said.append(
+        f"State the prior that you mean, such as priors={{{proper}}} or priors='weak'; "
+        f".sensitivity() compares them."
+    )
+    warn(" ".join(said), PriorWarning)
+
+
+def _counted(grid: Grid, name: str) -> str:
+    level = grid.spec.spreads.index(name)
+    units, column = grid.data.sizes[level], grid.spec.groups[-1 - level]
+    return f"{units:,} {column!r} groups say little of {name}: its default prior matters."
+
+
+def _compared(name: str, moves: list[Move]) -> str:
+    flat, other = (describe_prior(name, prior) for prior in (FlatVariance(), FlatSD()))
+    return f"Under {other}, in place of {flat}, {', '.join(map(str, moves))}."
+
+
+@one_blas_thread()
+def _notable(grid: Grid, known: HierarchyMoments, name: str) -> Iterator[Move]:
+    """What moves notably under the other flat prior of an sd: of each kind what moves most."""
+    log_sd = grid.marginal.log_sds(grid.lattice.points)[:, grid.marginal.names.index(name)]
+    ratio = np.exp(log_sd.min() - log_sd)  # of FlatSD() to FlatVariance()
+    other = grid.lattice.weights * ratio
+    both = np.stack([grid.lattice.weights, other / other.sum()])
+    relative_variance = (both[1] @ ratio) / (both[0] @ ratio) - 1
+    if relative_variance < NOTABLE**2 and known.exist([name], SD):
+        return
+    look = _Look(grid, known, both)
+    for moves in (look.sds(name, ratio), look.values(), look.new_units()):
+        worst = max(moves, key=lambda move: move.size, default=None)
+        if worst and worst.size >= NOTABLE:
+            yield worst
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The posterior under both flat priors of one sd.
+
+    Attributes
+    ----------
+    grid : Grid
+    known : HierarchyMoments
+    weights : (2, n)
+        Of the lattice's points, under the default prior and under the other.
+    """
+
+    grid: Grid
+    known: HierarchyMoments
+    weights: Floats
+
+    def sds(self, name: str, ratio: Floats) -> Iterator[Move]:
+        """Yield the moves of the sds' means, or of the median of the one whose prior is another."""
+        marginal = self.grid.marginal
+        values = marginal.sds(self.grid.lattice.points)
+        means = self.weights @ values
+        spread = np.sqrt(self.weights[0] @ (values - means[0]) ** 2)
+        for j in marginal.free:
+            if self.known.exist([marginal.names[j]], SD):
+                yield _moved(f"posterior mean of {marginal.names[j]}", means[:, j], spread[j])
+        if not self.known.exist([name], SD):
+            laid = self.grid.lattice
+            other = replace(laid, log_density=laid.log_density + np.log(ratio))
+            low, old, high = self._quantiles(laid, name)
+            _, new, _ = self._quantiles(other, name)
+            yield _moved(f"posterior median of {name}", np.array([old, new]), (high - low) / 2)
+
+    def values(self) -> Iterator[Move]:
+        """Yield the moves of the means of units' values, of the intercept and of coefficients."""
+        spec, standard = self.grid.spec, self.grid.marginal.data
+        for level, name in enumerate(spec.values):
+            if self.known.exist([name], SD):
+                means = standard.location + standard.scale * self._moments.means[level]
+                spread = standard.scale * np.sqrt(self._moments.variances[level][0])
+                sizes = np.abs(means[1] - means[0]) / spread
+                worst = int(sizes.argmax())
+                label = self._label(level, worst)
+                yield _moved(
+                    f"posterior mean of {name}{label}{self._where}", means[:, worst], spread[worst]
+                )
+        if spec.covariates and self.known.exist(["beta"], SD):
+            yield from self._coefficients()
+
+    def _coefficients(self) -> Iterator[Move]:
+        standard = self.grid.marginal.data
+        means = standard.scale * self._moments.beta @ standard.basis.T
+        covariance = standard.basis @ self._moments.beta_covariance[0] @ standard.basis.T
+        spreads = standard.scale * np.sqrt(np.diag(covariance))
+        for name, both, spread in zip(self.grid.spec.coefficients, means.T, spreads, strict=True):
+            yield _moved(f"posterior mean of {name}", both, spread)
+
+    def new_units(self) -> Iterator[Move]:
+        """Yield by how much the sd of a new unit's value changes, at each level."""
+        spec, marginal = self.grid.spec, self.grid.marginal
+        squares = self.weights @ marginal.sds(self.grid.lattice.points) ** 2
+        for level, column in enumerate(reversed(spec.groups)):
+            if self.known.exist((spec.values[level + 1], spec.spreads[level]), SD):
+                above = marginal.data.scale**2 * self._moments.variances[level + 1]
+                sds = np.sqrt(squares[:, [level]] + above)
+                worst = int(np.abs(sds[1] / sds[0] - 1).argmax())
+                yield _moved(f"sd of a new {column}{self._where}", sds[:, worst], sds[0, worst])
+
+    @property
+    def _where(self) -> str:
+        """Which values are looked at; nothing without covariates."""
+        return " at the covariates' means" if self.grid.spec.covariates else ""
+
+    @cached_property
+    def _moments(self) -> Moments:
+        """Moments of values at the covariates' means, over the points that matter.
+
+        Of all values; of many groups, those of some.
+        """
+        marginal = self.grid.marginal
+        tree, largest = marginal.data.tree, self.weights.max(axis=1, keepdims=True)
+        kept = (self.weights > NEGLIGIBLE * largest).any(axis=0)
+        weights = self.weights[:, kept]
+        return gaussian.mixture_moments(
+            tree,
+            marginal.variances(self.grid.lattice.points[kept]),
+            weights / weights.sum(axis=1, keepdims=True),
+            marginal.coefficients,
+            marginal.data.origin_at(locate(self.grid.data, MEANS).levels[-1]),
+            self._groups,
+        )
+
+    @cached_property
+    def _groups(self) -> Indices:
+        tree = self.grid.marginal.data.tree
+        return np.arange(tree.sizes[0]) if tree.sizes[0] <= MOST_GROUPS else panel_of(tree)
+
+    def _label(self, level: int, place: int) -> str:
+        """How a unit is called, in brackets; nothing for the intercept."""
+        if level == len(self.grid.spec.groups):
+            return ""
+        unit = self._groups[place] if level == 0 else place
+        return f"[{self.grid.data.labels[-1 - level][unit]}]"
+
+    def _quantiles(self, laid: Lattice, name: str) -> Floats:
+        """Median of an sd, between the ends of its central 68 % interval."""
+        exact = IntegratedPosterior(self.grid.spec, self.grid.data, self.grid.marginal, laid)
+        return exact.quantile(ONE_SD, [name])[name].to_numpy()
+
+
+def _moved(what: str, both: Floats, spread: float) -> Move:
+    old, new = both.tolist()
+    return Move(what, old, new, abs(new - old) / float(spread))

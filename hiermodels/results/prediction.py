@@ -1,0 +1,412 @@
+"""Prediction: of what has not been observed, at every level.
+
+A row to predict belongs to a unit that is known from the data, or to a new one::
+
+    known classroom                  theta_c
+    new classroom, known school      theta ~ Normal(mu_s, tau)
+    new school                       mu ~ Normal(lam, kappa)   theta ~ Normal(mu, tau)
+    the row's mean, its outcome      theta + x'beta            y ~ Normal(theta + x'beta, sigma)
+
+Given the variances all of these are normal, so that means, sds, quantiles and distribution
+functions are mixtures over the lattice of the variances, without Monte Carlo error.  Draws are
+joint: rows that share a new unit share its value.
+
+References
+----------
+Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., sections 5.4 and 15.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from hiermodels.core.arguments import checked_methods
+from hiermodels.core.messages import short
+from hiermodels.core.options import names, probabilities, real_number, real_numbers
+from hiermodels.data.covariates import MEANS, At, locate
+from hiermodels.data.new_rows import NewRows, every_unit, kinds, read_new_rows
+from hiermodels.data.roles import from_se
+from hiermodels.errors import SpecError
+from hiermodels.exact.kernels.tree.tree import Floats, Indices
+from hiermodels.exact.moments import KINDS, MEAN, SD, Moment, of_new_unit
+from hiermodels.posterior import memory
+from hiermodels.posterior.memory import MEMORY_BUDGET
+from hiermodels.posterior.record import (
+    SAMPLE_DIMS,
+    Posterior,
+    Seed,
+    attributes,
+    group_draws,
+    named_seed,
+)
+from hiermodels.posterior.reference_posterior import ReferencePosterior, Target
+from hiermodels.posterior.tables import CI_PROB, interval_label, tails
+
+SHOWN = 10  # rows of a prediction that is printed
+DIGITS = 4  # of its numbers
+
+
+@checked_methods
+@dataclass(frozen=True, repr=False)
+class Prediction:
+    """Predictions of rows: of their means ``theta + x'beta``, and of their outcomes.
+
+    In the variables' names ``y`` stands for the outcome's: ``y_mean`` is a row's mean, ``y`` its
+    outcome.  What is computed has no Monte Carlo error, whatever engine drew the posterior; the
+    draws, which are joint for all rows, are in ``datatree``.
+
+    Attributes
+    ----------
+    posterior : Posterior
+    rows : NewRows
+        The rows, and which of their units are new.
+    outcomes : bool
+        Whether outcomes are predicted beside their means.
+    notes : tuple of str
+        What was assumed of the rows.
+    """
+
+    posterior: Posterior
+    rows: NewRows
+    outcomes: bool
+    notes: tuple[str, ...]
+    _reference: Callable[[], ReferencePosterior]
+    _seed: np.random.SeedSequence
+    _memory_budget: float
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def kind(self) -> np.ndarray:
+        """What is known of each row's units, such as "new school"; shape (rows,)."""
+        return np.array(kinds(self.posterior.spec.groups))[self.rows.level]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of what is predicted: the rows' means, then their outcomes."""
+        outcome = self.posterior.spec.outcome
+        return (f"{outcome}_mean", outcome) if self.outcomes else (f"{outcome}_mean",)
+
+    @property
+    def mean(self) -> xr.Dataset:
+        """Predictive means; one that does not exist is nan, and its ``attrs`` say so."""
+        return self._moments[0]
+
+    @property
+    def sd(self) -> xr.Dataset:
+        """Predictive sds; one that does not exist is nan, and its ``attrs`` say so."""
+        return self._moments[1]
+
+    def quantile(self, q: ArrayLike, var_names: Sequence[str] | str | None = None) -> xr.Dataset:
+        """Predictive quantiles, along a dimension ``quantile``.
+
+        Parameters
+        ----------
+        q : array_like
+            Probabilities strictly between 0 and 1.
+        var_names : str or sequence of str, optional
+            Which of ``names``; all by default.
+        """
+        p = probabilities("q", q)
+        exact = self._reference()
+        variables = {}
+        for name in self._known(var_names):
+            found = np.empty((len(p), len(self)))
+            for rows, target, place in self._targets(name):
+                found[:, rows] = exact.predictive_quantiles(target, p)[:, place]
+            variables[name] = (("quantile", "row"), found)
+        return xr.Dataset(variables, {"quantile": p, "row": self._row_labels})
+
+    def cdf(self, var_name: str, values: ArrayLike) -> Floats:
+        """Predictive distribution function.
+
+        Parameters
+        ----------
+        var_name : str
+            One of ``names``.
+        values : array_like
+            Where; the last axis runs over the rows, or has length 1.
+
+        Returns
+        -------
+        array
+            Of the shape of ``values``, its last axis as long as there are rows.
+        """
+        (name,) = self._known([var_name])
+        values = real_numbers("values", values)
+        if values.ndim and values.shape[-1] not in (1, len(self)):
+            raise SpecError(
+                f"values: expected 1 or {len(self)} along the last axis, which runs over the rows; "
+                f"found {values.shape[-1]}"
+            )
+        shape = (*values.shape[:-1], len(self))
+        values, found = np.broadcast_to(values, shape), np.empty(shape)
+        exact = self._reference()
+        for rows, target, _ in self._targets(name, distinct=False):
+            found[..., rows] = exact.predictive_cdf(target, values[..., rows])
+        return found
+
+    def to_frame(self, ci_prob: float = CI_PROB) -> pd.DataFrame:
+        """A row for each predicted one: labels, kind, mean, sds and equal-tailed intervals.
+
+        ``mean``, ``sd`` and ``eti89_lb``, ``eti89_ub`` are those of the row's mean; ``y_sd`` and
+        ``y_eti89_lb``, ``y_eti89_ub`` those of its outcome, whose mean is the same.  The index is
+        that of the frame that was given.
+
+        With few groups a new group's mean or sd may not exist: then it is nan, there are columns
+        ``median`` and ``y_median`` besides, and ``attrs["notes"]`` says why.
+
+        Parameters
+        ----------
+        ci_prob : float
+            Probability of the equal-tailed intervals.
+        """
+        low, high = tails(ci_prob)
+        ends, notes = self.quantile([low, 0.5, high]), self._lacking(self.names)
+        interval = interval_label(ci_prob)
+        columns: dict[str, Any] = dict(self.rows.labels)
+        computed = {"kind": self.kind, "mean": self.mean[self.names[0]].to_numpy()}
+        for name, prefix in zip(self.names, ("", f"{self.names[-1]}_"), strict=False):
+            lower, median, upper = ends[name].to_numpy()
+            computed |= {
+                f"{prefix}sd": self.sd[name].to_numpy(),
+                **({f"{prefix}median": median} if notes else {}),
+                f"{prefix}{interval}_lb": lower,
+                f"{prefix}{interval}_ub": upper,
+            }
+        for name, values in computed.items():
+            columns[name if name not in columns else f"{name}_"] = values
+        table = pd.DataFrame(columns, index=self.rows.index)
+        table.attrs["notes"] = list(notes)
+        return table
+
+    @cached_property
+    def datatree(self) -> xr.DataTree:
+        """Joint draws, for ArviZ: groups ``predictions`` and ``predictions_constant_data``.
+
+        They are made when they are first asked for.  Beside them are ``observed_data`` and
+        ``constant_data`` of the fit, which pictures show with them.
+
+        Raises
+        ------
+        SpecError
+            If they would take more memory than ``memory_budget``.
+        """
+        draws = self.posterior.datatree["posterior"].to_dataset()
+        size = draws.sizes["chain"] * draws.sizes["draw"]
+        memory.require(
+            memory.of_numbers(self.names, len(self), size),
+            size,
+            self._memory_budget,
+            "Raise it, or predict fewer rows at a time; .mean, .sd, .quantile and .to_frame need "
+            "no draws",
+            always=0,
+        )
+        dims = (*SAMPLE_DIMS, "row")
+        variables = zip(self.names, _draw(self, draws), strict=True)
+        coords = {dim: draws[dim] for dim in SAMPLE_DIMS} | {"row": self._row_labels}
+        known: dict[str, Any] = dict(self.rows.labels)
+        known["kind" if "kind" not in known else "kind_"] = self.kind
+        known |= zip(self.posterior.data.covariate_names, self.rows.x.T, strict=True)
+        if self.rows.se is not None:
+            spec = self.posterior.spec
+            known[str(spec.se)] = from_se(self.rows.se, spec.se_scale)
+        constant = xr.Dataset(
+            {name: ("row", v) for name, v in known.items()},
+            {"row": self._row_labels},
+            attributes(()),
+        )
+        drawn = xr.Dataset({name: (dims, v) for name, v in variables}, coords, attributes())
+        fitted = {
+            name: self.posterior.datatree[name] for name in ("observed_data", "constant_data")
+        }
+        return xr.DataTree.from_dict(
+            {"predictions": drawn, "predictions_constant_data": constant, **fitted}
+        )
+
+    @property
+    def _row_labels(self) -> np.ndarray:
+        """Labels of the rows, where xarray can save them; else their numbers."""
+        labels = self.rows.index.to_numpy()
+        if labels.dtype == object and all(isinstance(label, str) for label in labels):
+            return labels.astype(str)
+        return np.arange(len(labels)) if labels.dtype == object else labels
+
+    def _known(self, var_names: Sequence[str] | str | None) -> list[str]:
+        asked = names("var_names", "variable", var_names)
+        unknown = [name for name in asked if name not in self.names]
+        if unknown:
+            raise SpecError(
+                f"there is no variable {unknown[0]!r}; predicted are {', '.join(self.names)}"
+            )
+        return asked or list(self.names)
+
+    @cached_property
+    def _moments(self) -> tuple[xr.Dataset, xr.Dataset]:
+        """Means and sds; those that do not exist as nan."""
+        exact, coords = self._reference(), {"row": self._row_labels}
+        variables: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        for name in self.names:
+            found = np.full((2, len(self)), np.nan)
+            for rows, target, place in self._targets(name):
+                moments = exact.predictive_moments(target)
+                for i in (0, 1):
+                    if exact.predictive_moment_exists(target, order=i + 1):
+                        found[i, rows] = moments[i][place]
+            for i in (0, 1):
+                lacking = self._lacking([name], [i + 1])
+                variables[i][name] = ("row", found[i], {"note": lacking[0]} if lacking else {})
+        return xr.Dataset(variables[0], coords), xr.Dataset(variables[1], coords)
+
+    def _lacking(self, names: Iterable[str], orders: Sequence[int] = (MEAN, SD)) -> tuple[str, ...]:
+        """Why some means or sds are nan: a line, or none."""
+        spec = self.posterior.spec
+        shown = [
+            Moment(KINDS[order], kinds(spec.groups)[level], order, names_of)
+            for name in names
+            for level in np.unique(self.rows.level).tolist()
+            for names_of in [of_new_unit(spec, level, outcome=name == spec.outcome)]
+            for order in orders
+        ]
+        why = self._reference().moments.why(shown)
+        return (why,) if why else ()
+
+    def _targets(
+        self, name: str, distinct: bool = True
+    ) -> Iterator[tuple[Indices, Target, Indices]]:
+        """Yield rows, the different values among them, and which of these each row has."""
+        rows = self.rows
+        is_outcome = name == self.posterior.spec.outcome
+        for level in np.unique(rows.level):
+            here = np.flatnonzero(rows.level == level)
+            key = np.column_stack([rows.unit[here], rows.x[here]])
+            if is_outcome and rows.se is not None:
+                key = np.column_stack([key, rows.se[here]])
+            first, place = np.arange(len(here)), np.arange(len(here))
+            if distinct:
+                _, first, place = np.unique(key, axis=0, return_index=True, return_inverse=True)
+            some = here[first]
+            se = rows.se[some] if is_outcome and rows.se is not None else None
+            yield here, Target(int(level), rows.unit[some], rows.x[some], is_outcome, se), place
+
+    def _header(self) -> list[str]:
+        counts = pd.Series(self.kind).value_counts(sort=False)
+        return [
+            *self.posterior.spec.describe(),
+            ", ".join(f"{count:,} × {kind}" for kind, count in counts.items()),
+            *self.notes,
+            *self._lacking(self.names),
+            *self._reference().precision,
+        ]
+
+    def _shown(self) -> tuple[pd.DataFrame, list[str]]:
+        table = replace(self, rows=self.rows[:SHOWN]).to_frame()
+        more = len(self) - len(table)
+        return table, [f"… {more:,} more rows; all with .to_frame()"] if more > 0 else []
+
+    def __repr__(self) -> str:
+        table, more = self._shown()
+        rows = table.to_string(float_format=self._digits).split("\n")
+        lines = [*self._header(), *rows, *more]
+        return "\n  ".join(["hiermodels.Prediction (no Monte Carlo error)", *lines])
+
+    def _repr_html_(self) -> str:
+        table, more = self._shown()
+        header = "\n".join(["hiermodels.Prediction (no Monte Carlo error)", *self._header()])
+        foot = escape("".join(more))
+        return f"<pre>{escape(header)}</pre>{table.to_html(float_format=self._digits)}{foot}"
+
+    def _digits(self, value: float) -> str:
+        """Four digits of a number, or as many as the reference reached."""
+        return f"{value:.{min(DIGITS, self._reference().digits or DIGITS)}g}"
+
+
+def predict(
+    posterior: Posterior,
+    reference: Callable[[], ReferencePosterior],
+    new_data: Any = None,
+    *,
+    at: At = MEANS,
+    outcomes: bool = True,
+    random_seed: Seed = None,
+    memory_budget: float = MEMORY_BUDGET,
+) -> Prediction:
+    """Predict rows.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    reference : callable
+        Returns the same posterior without Monte Carlo error.
+    new_data, at, outcomes, random_seed, memory_budget
+        See :meth:`hiermodels.Fit.predict`.
+    """
+    data = posterior.data
+    notes, where = [], locate(data, at)
+    if new_data is None:
+        rows = every_unit(data, where, outcomes=outcomes)
+        notes += [where.words] if where.words else []
+        if rows.se is not None:
+            notes.append(f"{data.roles.se}: the median of those of the known unit's rows")
+    elif at != MEANS:
+        raise SpecError(
+            f"at: new_data have covariates of their own, so that nothing is shown at {short(at)}. "
+            f"Leave out at=…, or new_data"
+        )
+    else:
+        rows = read_new_rows(new_data, data, outcomes=outcomes)
+    seed = named_seed(random_seed, "predict")
+    memory_budget = real_number("memory_budget", memory_budget)
+    return Prediction(posterior, rows, outcomes, tuple(notes), reference, seed, memory_budget)
+
+
+def _draw(prediction: Prediction, draws: xr.Dataset) -> Iterator[Floats]:
+    """Yield joint draws of the rows' means, then of their outcomes; (chain, draw, row) each."""
+    spec, rows = prediction.posterior.spec, prediction.rows
+    rng = np.random.default_rng(prediction._seed)
+    shape = (draws.sizes["chain"], draws.sizes["draw"])
+    mean = _known_values(prediction.posterior, rows, draws)
+    for spread, numbers in zip(spec.spreads, rows.fresh, strict=True):
+        new = np.flatnonzero(numbers >= 0)
+        place, units = pd.factorize(numbers[new])
+        noise = draws[spread].to_numpy()[..., None] * rng.standard_normal((*shape, len(units)))
+        mean[..., new] += noise[..., place]
+    if spec.covariates:
+        mean += draws["beta"].to_numpy() @ rows.x.T
+    yield mean
+    if prediction.outcomes:
+        sigma = draws["sigma"].to_numpy()[..., None] if rows.se is None else rows.se
+        outcome = rng.standard_normal(mean.shape)
+        outcome *= sigma
+        outcome += mean
+        yield outcome
+
+
+def _known_values(posterior: Posterior, rows: NewRows, draws: xr.Dataset) -> Floats:
+    """Draws of the value of each row's lowest known unit; (chain, draw, row)."""
+    spec = posterior.spec
+    values = np.empty((draws.sizes["chain"], draws.sizes["draw"], len(rows)))
+    for level in np.unique(rows.level):
+        here, name = np.flatnonzero(rows.level == level), spec.values[level]
+        if not spec.dims(name):
+            values[..., here] = draws[name].to_numpy()[..., None]
+            continue
+        units, place = np.unique(rows.unit[here], return_inverse=True)
+        labels = posterior.data.labels[-1 - level][units]
+        found = (
+            group_draws(posterior, labels)
+            if level == 0
+            else draws[name].isel({spec.dims(name)[0]: units})
+        )
+        values[..., here] = found.to_numpy()[..., place]
+    return values

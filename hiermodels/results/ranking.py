@@ -1,0 +1,280 @@
+"""League tables: the posterior of each unit's rank among all of its level.
+
+Ranks belong to the units jointly: they are counted within each joint draw.  A table of ranks
+of the posterior means would hide how little the data often say of them.
+
+References
+----------
+Laird & Louis (1989), Journal of Educational Statistics 14:29 (expected ranks).
+Goldstein & Spiegelhalter (1996), JRSS A 159:385 (league tables and their limits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from hiermodels.core.arguments import checked_methods
+from hiermodels.core.messages import short
+from hiermodels.core.options import real_number
+from hiermodels.core.threads import for_each
+from hiermodels.data.covariates import MEANS, At, locate
+from hiermodels.data.labels import nearly, places_of
+from hiermodels.errors import DataError, SpecError
+from hiermodels.exact.kernels.tree.tree import Floats
+from hiermodels.exact.moments import of_variables
+from hiermodels.posterior.memory import MEMORY_BUDGET
+from hiermodels.posterior.record import Posterior, at_covariates, level_draws
+from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
+from hiermodels.posterior.tables import (
+    CI_PROB,
+    Summary,
+    interval_label,
+    interval_note,
+    tails,
+    with_header,
+)
+
+BYTES = 12  # for a unit and draw: its value and its rank
+BLOCK = 1 << 18  # values that are sorted, or summarised, at a time
+MOST_PAIRED = 500  # units of a matrix of pairs
+
+
+@checked_methods
+@dataclass(frozen=True, repr=False)
+class Ranking:
+    """Posterior of the ranks of all units of a level; rank 1 is the best.
+
+    Attributes
+    ----------
+    table : DataFrame
+        A row for each unit, the best expected rank first: posterior ``mean`` and ``sd`` of its
+        value (nan where they do not exist, and the ``median`` besides); ``rank_mean``,
+        ``rank_sd``, ``rank_median`` and an equal-tailed interval of its rank; ``p_best``, the
+        probability of rank 1; ``p_top3`` of the first three and ``p_above_c`` of a value above c,
+        where these were asked for.
+    ranks : DataArray
+        Ranks (chain, draw, unit), the units in the order of the data.
+    highest_first : bool
+        Whether rank 1 is the highest value.
+    """
+
+    table: Summary
+    ranks: xr.DataArray
+    highest_first: bool
+
+    @property
+    def datatree(self) -> xr.DataTree:
+        """The ranks as a variable ``rank`` of a posterior, for ArviZ."""
+        return xr.DataTree.from_dict({"posterior": xr.Dataset({"rank": self.ranks})})
+
+    def prob_greater(self, first: Any, second: Any) -> float:
+        """Posterior probability that one unit's value exceeds another's.
+
+        Parameters
+        ----------
+        first, second : labels
+
+        Raises
+        ------
+        DataError
+            If there is no unit of that label.
+        """
+        return float(self.prob_greater_matrix([first, second]).to_numpy()[0, 1])
+
+    def prob_greater_matrix(self, units: Sequence[Any] | None = None) -> pd.DataFrame:
+        """Posterior probabilities that the row's value exceeds the column's; nan for itself.
+
+        Parameters
+        ----------
+        units : sequence of labels, optional
+            At most 500; all by default, from the best expected rank to the worst.
+
+        Raises
+        ------
+        DataError
+            If there is no unit of that label.
+        SpecError
+            If the matrix would be too large.
+        """
+        asked = (
+            [units]
+            if isinstance(units, str)
+            else list(self.table.index if units is None else units)
+        )
+        if not asked:
+            raise SpecError(f"units: expected labels of {self._dim}; found none")
+        if len(asked) > MOST_PAIRED:
+            raise SpecError(
+                f"units: a matrix of pairs takes at most {MOST_PAIRED} units; there are "
+                f"{len(asked):,}. Name some, or ask for pairs with prob_greater(first, second)"
+            )
+        known = self.ranks[self._dim].to_numpy()
+        places = places_of(known, asked)
+        if (places < 0).any():
+            unknown = asked[int(np.argmax(places < 0))]
+            raise DataError(f"there is no {self._dim} {short(unknown)}{nearly(known, unknown)}")
+        labels = pd.Index(known[places], name=self._dim)
+        ranks = _by_unit(self.ranks)[places]
+        lower = np.array([(own < ranks).mean(axis=1) for own in ranks])
+        greater = lower if self.highest_first else 1 - lower
+        np.fill_diagonal(greater, np.nan)
+        return pd.DataFrame(greater, index=labels, columns=labels)
+
+    @property
+    def _dim(self) -> str:
+        return str(self.ranks.dims[-1])
+
+    def __repr__(self) -> str:
+        return repr(self.table)
+
+    def _repr_html_(self) -> str:
+        return self.table._repr_html_()
+
+
+def rank_units(
+    posterior: Posterior,
+    reference: ReferencePosterior,
+    level: str | None = None,
+    *,
+    threshold: float | None = None,
+    top: float | None = None,
+    highest_first: bool = True,
+    ci_prob: float = CI_PROB,
+    at: At = MEANS,
+) -> Ranking:
+    """Rank the units of a level within each joint draw.
+
+    What depends on one unit alone, its mean, sd and probability of exceeding the threshold, is
+    taken from the reference and has no Monte Carlo error; ranks are counted over the draws.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    reference : ReferencePosterior
+        Of the same model and data.
+    level, threshold, top, highest_first, ci_prob, at
+        As in :meth:`hiermodels.Fit.rank`.
+
+    Raises
+    ------
+    SpecError
+        If there is no such level, or an option is wrong.
+    """
+    name = posterior.spec.values_of(level)
+    (dim,) = posterior.spec.dims(name)
+    where, reference = locate(posterior.data, at), reference.at(at)
+    ranks = rank_draws(_draws(at_covariates(posterior, where, [name]), name), highest_first)
+    mean, sd = reference.mean[name].to_numpy(), reference.sd[name].to_numpy()
+    columns, lacking = {"mean": mean, "sd": sd}, reference.moments.why(of_variables([name]))
+    if lacking:
+        columns["median"] = reference.quantile(0.5, [name])[name].to_numpy()[0]
+    columns |= _describe(ranks, ci_prob)
+    columns["p_best"] = _share_at_most(ranks, 1)
+    if top is not None:
+        count = _count(top, len(mean))
+        columns[f"p_top{count}"] = _share_at_most(ranks, count)
+    if threshold is not None:
+        threshold = real_number("threshold", threshold)
+        above = 1 - reference.cdf(name, np.full(len(mean), threshold))
+        columns[f"p_above_{threshold:g}"] = above
+    index = pd.Index(ranks[dim].to_numpy(), name=dim)
+    table = pd.DataFrame(columns, index).sort_values("rank_mean", kind="stable")
+    n = ranks.sizes["chain"] * ranks.sizes["draw"]
+    notes = [
+        f"rank 1: {'highest' if highest_first else 'lowest'} {name}",
+        f"ranks: over {n:,} joint draws; a probability's Monte Carlo sd is at most "
+        f"{0.5 / np.sqrt(n):.2g} if they are independent",
+        f"mean, sd{'' if threshold is None else f' and P({name} > {threshold:g})'}: {NO_ERROR}",
+        interval_note(ci_prob),
+        *where.note([name]),
+        *([lacking] if lacking else []),
+        *reference.precision,
+    ]
+    shown = with_header(table, posterior.spec, *notes, digits=reference.digits)
+    return Ranking(shown, ranks, highest_first)
+
+
+def _count(top: float, units: int) -> int:
+    """How many units ``top`` stands for: a count, or a share of them, at least one."""
+    is_count = isinstance(top, (int, np.integer)) or real_number("top", top).is_integer()
+    if is_count and 1 <= top <= units:
+        return int(top)
+    if 0 < top < 1:
+        return max(1, round(top * units))
+    raise SpecError(
+        f"top: expected a count from 1 to {units}, or a share between 0 and 1; found {top!r}"
+    )
+
+
+def _draws(posterior: Posterior, name: str) -> xr.DataArray:
+    """Draws of a level's values (chain, draw, unit); fewer of each chain if memory is short."""
+    sizes = posterior.datatree["posterior"].sizes
+    units = posterior.data.sizes[posterior.spec.values.index(name)]
+    few = int(np.clip(MEMORY_BUDGET // (BYTES * units * sizes["chain"]), 1, sizes["draw"]))
+    return level_draws(posterior, name, slice(few))
+
+
+def rank_draws(values: xr.DataArray, highest_first: bool = True) -> xr.DataArray:
+    """Ranks within each draw, from 1; a unit's ranks are side by side in memory."""
+    flat = _by_unit(values)
+    units, n = flat.shape
+    ranks = np.empty((units, n), dtype=np.int32)
+    counting = np.arange(1, units + 1, dtype=np.int32)
+    step = max(1, BLOCK // units)
+
+    def count(first: int) -> None:
+        part = flat[:, first : first + step].T.copy()
+        orders = np.argsort(np.negative(part, out=part) if highest_first else part, axis=1)
+        places = np.empty(part.shape, dtype=np.int32)
+        for place, order in zip(places, orders, strict=True):
+            place[order] = counting
+        ranks[:, first : first + step] = places.T
+
+    for_each(count, range(0, n, step))
+    by_draw = np.moveaxis(ranks.reshape(units, *values.shape[:-1]), 0, -1)
+    return values.copy(data=by_draw).rename("rank")
+
+
+def _by_unit(values: xr.DataArray) -> NDArray[Any]:
+    """From (chain, draw, unit) to (unit, draws of all chains), a view."""
+    return np.moveaxis(values.to_numpy(), -1, 0).reshape(values.shape[-1], -1)
+
+
+def _describe(ranks: xr.DataArray, ci_prob: float) -> dict[str, NDArray[Any]]:
+    """Mean, sd, median and equal-tailed interval of each unit's rank.
+
+    Quantiles are ranks themselves: the smallest rank up to which there is at least that
+    probability.
+    """
+    low, high = tails(ci_prob)
+    flat = _by_unit(ranks)
+    mean, sd = np.empty(len(flat)), np.empty(len(flat))
+    ends = np.empty((3, len(flat)), dtype=np.int32)
+    step = max(1, BLOCK // flat.shape[1])
+
+    def describe(first: int) -> None:
+        part = slice(first, first + step)
+        mean[part], sd[part] = flat[part].mean(axis=1), flat[part].std(axis=1)
+        ends[:, part] = np.quantile(flat[part], [low, 0.5, high], axis=1, method="inverted_cdf")
+
+    for_each(describe, range(0, len(flat), step))
+    label = interval_label(ci_prob)
+    return {
+        "rank_mean": mean,
+        "rank_sd": sd,
+        "rank_median": ends[1],
+        f"rank_{label}_lb": ends[0],
+        f"rank_{label}_ub": ends[2],
+    }
+
+
+def _share_at_most(ranks: xr.DataArray, count: int) -> Floats:
+    """Probability of each unit of being among the first."""
+    return (_by_unit(ranks) <= count).mean(axis=1)

@@ -1,0 +1,176 @@
+"""Simulation from the model: parameters from the priors, values down the tree, rows from these.
+
+No engine has a part in it: it is what the engines are held against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+
+from hiermodels.core.messages import LARGEST
+from hiermodels.data.grouped import GroupedData
+from hiermodels.errors import SpecError
+from hiermodels.exact.conjugate import NormalGammaLaw
+from hiermodels.exact.kernels.tree.tree import Floats
+from hiermodels.model.spec import Spec
+from hiermodels.posterior.record import Posterior, Seed, attributes, named_seed, row_moments
+
+
+def require_proper(spec: Spec, purpose: str) -> None:
+    """Refuse priors that cannot be drawn from.
+
+    Raises
+    ------
+    SpecError
+        Naming every improper prior.
+    """
+    improper = [name for name, prior in spec.priors.items() if not prior.is_proper]
+    if improper:
+        priors = "; ".join(f"{name} ~ {spec.describe_priors()[name]}" for name in improper)
+        raise SpecError(
+            f"{purpose} needs proper priors, and there is nothing to draw from in "
+            f"{priors}. Give proper ones with priors={{…}}, such as Normal(mean=…, sd=…) for a "
+            f"mean and HalfNormal(sd=…) for an sd"
+        )
+
+
+def draw_variables(
+    spec: Spec, data: GroupedData, size: int, rng: np.random.Generator
+) -> dict[str, Floats]:
+    """Draw all variables of the specification from the priors.
+
+    Parameters
+    ----------
+    spec : Spec
+        With proper priors.
+    data : GroupedData
+        For its groups; its outcome is not looked at.
+    size : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    dict of str to array
+        Scalars (size,), units' values and coefficients (size, units).
+    """
+    if spec.is_regression:
+        return _draw_regression(spec, size, rng)
+    if not spec.groups:
+        theta, sigma = NormalGammaLaw.of_prior(spec.conjugate_prior).draw(size, rng)
+        return {"theta": theta, "sigma": sigma}
+    drawn = {name: spec.variance_prior(name).draw(size, rng) for name in spec.sds}
+    drawn[spec.intercept] = spec.coefficient_prior(spec.intercept).draw(size, rng)
+    value = drawn[spec.intercept][:, None]
+    for level in reversed(range(len(spec.groups))):
+        units = data.sizes[level]
+        centre = value[:, data.parents[level]] if level < len(data.parents) else value
+        spread = drawn[spec.spreads[level]][:, None]
+        value = centre + spread * rng.standard_normal((size, units))
+        drawn[spec.values[level]] = value
+    if spec.covariates:
+        betas = [spec.coefficient_prior(name).draw(size, rng) for name in spec.coefficients]
+        drawn["beta"] = np.stack(betas, axis=1)
+    return {name: drawn[name] for name in spec.variables}
+
+
+def _draw_regression(spec: Spec, size: int, rng: np.random.Generator) -> dict[str, Floats]:
+    """Draw mu, β and σ from the priors of a regression without groups."""
+    sigma = np.ones(size)
+    if not spec.se:
+        prior = spec.residual_prior
+        assert prior is not None
+        sigma = prior.draw(size, rng)
+    found = []
+    for name in (spec.intercept, *spec.coefficients):
+        place = spec.scaled_prior(name)
+        assert place is not None
+        found.append(place[0] + place[1] * sigma * rng.standard_normal(size))
+    mu, *beta = found
+    drawn = {spec.intercept: mu, "beta": np.array(beta).T, "sigma": sigma}
+    return {name: drawn[name] for name in spec.variables}
+
+
+def draw_outcomes(
+    spec: Spec, data: GroupedData, variables: Mapping[str, Floats], rng: np.random.Generator
+) -> Floats:
+    """Draw the outcome of every row, once for each draw of the variables; shape (..., N).
+
+    Raises
+    ------
+    SpecError
+        If an outcome is too large for a floating-point number to hold its square.
+    """
+    mean, sd = row_moments(spec, data, variables)
+    outcomes = mean + sd * rng.standard_normal((*mean.shape[:-1], len(data.y)))
+    if not (np.abs(outcomes) <= LARGEST).all():
+        raise SpecError(
+            f"the priors allow outcomes of size {LARGEST:g} and more, which cannot be simulated: "
+            f"{'; '.join(f'{k} ~ {v}' for k, v in spec.describe_priors().items())}. Give "
+            f"narrower ones with priors={{…}}"
+        )
+    return outcomes
+
+
+def prior_predictive(
+    spec: Spec, data: GroupedData, draws: int, rng: np.random.Generator
+) -> xr.DataTree:
+    """Draw from the priors, and outcomes of the same rows from what was drawn.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups ``prior``, with the variables of the specification, ``prior_predictive`` and
+        ``observed_data``, with the outcome of each row.
+
+    Raises
+    ------
+    SpecError
+        If a prior is improper.
+    """
+    from arviz_base import from_dict
+
+    require_proper(spec, "a prior predictive")
+    prior = draw_variables(spec, data, draws, rng)
+    outcomes = draw_outcomes(spec, data, prior, rng)
+    return from_dict(
+        {
+            "prior": {name: values[None] for name, values in prior.items()},
+            "prior_predictive": {spec.outcome: outcomes[None]},
+            "observed_data": {spec.outcome: data.y},
+        },
+        coords={**data.coords, "row": np.arange(len(data.y))},
+        dims={**{name: list(spec.dims(name)) for name in prior}, spec.outcome: ["row"]},
+        attrs={
+            "prior": attributes(),
+            "prior_predictive": attributes(),
+            "observed_data": attributes(()),
+        },
+        check_conventions=False,
+    )
+
+
+def with_prior(posterior: Posterior, draws: int, random_seed: Seed = None) -> Posterior:
+    """Add groups ``prior`` and ``prior_predictive``: draws from the priors, and of outcomes.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    draws : int
+    random_seed : int, Generator, SeedSequence or None
+        May be the one that the posterior was drawn with: this stream is another.
+
+    Raises
+    ------
+    SpecError
+        If a prior is improper.
+    """
+    rng = np.random.default_rng(named_seed(random_seed, "prior_predictive"))
+    drawn = prior_predictive(posterior.spec, posterior.data, draws, rng)
+    tree = posterior.datatree.copy()
+    for name in ("prior", "prior_predictive"):
+        tree[name] = drawn[name]
+    return replace(posterior, datatree=tree)
