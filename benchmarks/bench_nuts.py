@@ -22,11 +22,11 @@ from measure import duration, run_parts, seconds, table, title
 from systems import school_system
 
 import hiermodels as hm
-from hiermodels.api.noise_free import reference_posterior
 from hiermodels.data.prepare import prepare
+from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.mcmc import sample as nuts
+from hiermodels.posterior.arviz_groups import build_datatree
 from hiermodels.posterior.engine import get_engine
-from hiermodels.posterior.record import build_datatree
 
 TUNE = 1000
 CAREFUL = {"draws": 4000, "tune": 4000, "target_accept": 0.999}  # steps short enough for a neck

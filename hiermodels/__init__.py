@@ -12,10 +12,10 @@ from typing import Any
 
 from hiermodels import datasets, lecture
 from hiermodels.api.calibrating import Calibration, calibrate
-from hiermodels.api.comparing import Comparison, compare
+from hiermodels.api.comparing import compare
 from hiermodels.api.fitting import Fit, fit, load, load_statistics
 from hiermodels.api.noise_free import reference
-from hiermodels.api.prior_sensitivity import Sensitivity, sensitivity
+from hiermodels.api.prior_sensitivity import sensitivity
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.errors import (
@@ -49,6 +49,8 @@ from hiermodels.model.priors import (
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.tables import Summary
+from hiermodels.results.alternatives import Sensitivity
+from hiermodels.results.comparison import Comparison
 from hiermodels.results.prediction import Prediction
 from hiermodels.results.ranking import Ranking
 from hiermodels.results.shrinkage import Estimates

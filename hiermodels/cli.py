@@ -208,7 +208,7 @@ def _fit(options: argparse.Namespace) -> int:
     from hiermodels.core import files
     from hiermodels.data.covariates import locate
     from hiermodels.data.lazy import as_lazy
-    from hiermodels.exact.moments import NO_MOMENT
+    from hiermodels.posterior.moments import NO_MOMENT
 
     written = [files.target(path) for path in (options.out, options.report) if path]
     if options.data.resolve() in written:

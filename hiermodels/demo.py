@@ -14,9 +14,10 @@ import pandas as pd
 from hiermodels import datasets
 from hiermodels.api.comparing import compare
 from hiermodels.api.fitting import Fit, fit
+from hiermodels.core.arrays import Floats
 from hiermodels.core.files import replacing
 from hiermodels.exact.kernels.tree import tree as gaussian
-from hiermodels.exact.kernels.tree.tree import Coefficients, Floats, Variances
+from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
 from hiermodels.exact.standardize import standardize
 from hiermodels.model.priors import FlatSD, FlatVariance, HalfCauchy
 from hiermodels.numerics import normal_mixture as mixture

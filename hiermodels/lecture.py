@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hiermodels.core.messages import short
 from hiermodels.errors import DataError, ImproperPosteriorError, SpecError
-from hiermodels.wording import short
 
 __all__ = ["OnePopulation", "TwoLevels", "draw_one_population", "draw_two_levels"]
 

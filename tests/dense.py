@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import multivariate_normal
 
-from hiermodels.exact.kernels.tree.tree import Coefficients, Floats, Tree, Variances
+from hiermodels.core.arrays import Floats
+from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
 
 VAGUE = 1e9  # prior variance that stands in for a flat prior
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 import hiermodels as hm
-from hiermodels.exact.kernels.tree.tree import Floats
+from hiermodels.core.arrays import Floats
 
 ALPHA = 0.01
 CLOSE = 1e-5  # in posterior sds: of the grid, whose spacing and ends are plain

@@ -18,7 +18,7 @@ import hiermodels as hm
 from hiermodels.api import calibrating as module
 from hiermodels.data.prepare import prepare
 from hiermodels.exact import sample as exact
-from hiermodels.posterior.record import with_log_likelihood
+from hiermodels.posterior.arviz_groups import with_log_likelihood
 
 mpl.use("Agg")
 PRIORS = {"mu": hm.Normal(0.0, 20.0), "tau": hm.HalfNormal(10.0)}

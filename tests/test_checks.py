@@ -10,8 +10,9 @@ import pytest
 from scipy import stats
 
 import hiermodels as hm
+from hiermodels.exact.replicates import replicated_means, statistics_of, with_replicates
 from hiermodels.posterior.record import thin
-from hiermodels.results.checks import check, replicated_means, statistics_of, with_replicates
+from hiermodels.results.checks import check
 
 ERROR = 4 * np.sqrt(0.25 / 4000)  # of a probability from 4,000 draws, at the most
 LEAST = 1e-3  # p-value below which two distributions differ

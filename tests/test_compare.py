@@ -14,8 +14,8 @@ from scipy import integrate, stats
 from scipy.stats import kstest, norm
 
 import hiermodels as hm
-from hiermodels.api.comparing import Comparison
 from hiermodels.numerics.monte_carlo_error import batch_means, combine, excess
+from hiermodels.results.comparison import Comparison
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 import hiermodels as hm
+from hiermodels.core.arrays import Floats
 from hiermodels.data.covariates import locate
 from hiermodels.data.grouped import read
 from hiermodels.data.statistics import statistics_of
 from hiermodels.exact.given_sd import moments_given_sd
-from hiermodels.exact.kernels.tree.tree import Floats
 from hiermodels.model.formula import parse
 from hiermodels.posterior.record import at_covariates
 from hiermodels.posterior.reference_posterior import Target

@@ -23,11 +23,11 @@ import threadpoolctl
 import xarray as xr
 
 import hiermodels as hm
-from hiermodels import hdf5
 from hiermodels.cli import main
+from hiermodels.core import hdf5
 from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.core.threads import Shared
-from hiermodels.posterior.record import SAMPLE_DIMS
 
 PRIORS = {"mu": hm.Normal(0.0, 10.0), "tau": hm.HalfNormal(10.0)}
 
@@ -317,7 +317,7 @@ def test_of_two_that_write_at_once_one_is_there_whole(schools, tmp_path):
 MOMENTS = {
     "before the file": "secrets.token_hex",
     "while it is written": "pathlib.Path.write_bytes",
-    "before it is checked": "hiermodels.io.netcdf._check_written",
+    "before it is checked": "hiermodels.core.container.check_written",
     "before it is on the disk": "os.fsync",
     "before it takes its place": "os.replace",
     "afterwards": "pathlib.Path.unlink",

@@ -9,8 +9,9 @@ import pytest
 from dense import conditional, log_likelihood, random_design
 from scipy import stats
 
+from hiermodels.core.arrays import Floats
 from hiermodels.exact.kernels.tree import tree as gaussian
-from hiermodels.exact.kernels.tree.tree import Coefficients, Floats, Tree, UpperDraws, Variances
+from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, UpperDraws, Variances
 
 CASES = [
     (levels, q, known, zero, seed)

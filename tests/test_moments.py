@@ -8,8 +8,9 @@ import pytest
 
 import hiermodels as hm
 from hiermodels.cli import main
-from hiermodels.exact.moments import NO_MOMENT, moments_of
+from hiermodels.exact.moments import moments_of
 from hiermodels.plots import layout
+from hiermodels.posterior.moments import NO_MOMENT
 from hiermodels.posterior.record import group_draws
 
 MOMENTS = ("mean", "sd", "mcse_mean", "mcse_sd", "ess_mean", "min_ss", "mcmc")

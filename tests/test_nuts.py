@@ -18,11 +18,11 @@ from arviz_base import from_dict
 from scipy import stats
 
 import hiermodels as hm
-from hiermodels.api.noise_free import reference_posterior
+from hiermodels.core.seeds import integer_seed
 from hiermodels.data.prepare import prepare
-from hiermodels.mcmc.parameterization import PARAMETERIZATIONS
+from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.mcmc import sample as nuts
-from hiermodels.posterior.engine import integer_seed
+from hiermodels.mcmc.parameterization import PARAMETERIZATIONS
 
 pytestmark = pytest.mark.filterwarnings("ignore::hiermodels.mcmc.sample.ConvergenceWarning")
 

@@ -13,11 +13,11 @@ from scipy import stats
 
 import hiermodels as hm
 from hiermodels.data.covariates import locate
-from hiermodels.plots import plot_sensitivity
-from hiermodels.plots.sensitivity import hyperparameters
+from hiermodels.exact.replicates import replicated_means
+from hiermodels.plots.alternatives import hyperparameters, plot_sensitivity
 from hiermodels.plots.shrinkage import raw_means
 from hiermodels.plots.trace import LEAST_GAP, spread_out
-from hiermodels.results.checks import check, replicated_means
+from hiermodels.results.checks import check
 
 mpl.use("Agg")
 BACKENDS = ["matplotlib", "plotly", "bokeh"]

@@ -13,8 +13,8 @@ from scipy import optimize, stats
 
 import hiermodels as hm
 from hiermodels.api.fitting import Fit
+from hiermodels.core.seeds import named_seed
 from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
-from hiermodels.posterior.record import named_seed
 from hiermodels.results.prediction import predict
 
 PASTES = {"outcome": "strength", "groups": ["batch", "cask"]}

@@ -15,9 +15,9 @@ from scipy import integrate, stats
 
 import hiermodels as hm
 from hiermodels import cli
+from hiermodels.core import codec
 from hiermodels.data.grouped import read
 from hiermodels.data.roles import Roles, name_contradicts, name_says
-from hiermodels.io import netcdf as storage
 from hiermodels.results import report
 from hiermodels.results.recipe import command, snippet
 
@@ -309,7 +309,7 @@ def test_the_command_line_takes_variances(tmp_path, capsys):
 
 def test_records_of_files_from_before_there_were_variances():
     fields = {"outcome": "y", "groups": ["g"], "se": "e", "inferred": ["outcome"]}
-    found = storage._unpack({"class": "Roles", "fields": fields}, xr.Dataset())
+    found = codec.unpack({"class": "Roles", "fields": fields}, xr.Dataset())
     assert found == Roles("y", ("g",), "e", ("outcome",), "sd")
     model = {
         "outcome": "y",
@@ -318,5 +318,5 @@ def test_records_of_files_from_before_there_were_variances():
         "covariates": [],
         "priors": {"mapping": {}},
     }
-    spec = storage._unpack({"class": "Spec", "fields": model}, xr.Dataset())
+    spec = codec.unpack({"class": "Spec", "fields": model}, xr.Dataset())
     assert (spec.se, spec.se_scale) == ("e", "sd")

@@ -12,7 +12,7 @@ from published import SCHOOLS_FLAT_SD, SCHOOLS_FLAT_VARIANCE
 from scipy import integrate, stats
 
 import hiermodels as hm
-from hiermodels.api.noise_free import reference_posterior
+from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 
 

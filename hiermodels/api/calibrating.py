@@ -26,26 +26,22 @@ import pandas as pd
 import xarray as xr
 
 from hiermodels.core.arguments import checked
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.files import target
+from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.core.options import count
 from hiermodels.core.progress import showing_progress
+from hiermodels.core.seeds import Seed, integer_seed
 from hiermodels.data.design import is_number
 from hiermodels.data.grouped import GroupedData, GroupedRows, Missing, require_rows
 from hiermodels.data.prepare import announce, prepare
 from hiermodels.errors import DataError, SpecError
-from hiermodels.exact.joint import log_normal
-from hiermodels.exact.kernels.tree.tree import Floats, Indices
+from hiermodels.families.normal import log_normal
 from hiermodels.model.priors import Priors
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import uniformity
-from hiermodels.posterior.engine import Refit, get_refitter, integer_seed
-from hiermodels.posterior.record import (
-    SAMPLE_DIMS,
-    Posterior,
-    Seed,
-    group_draws,
-    row_moments,
-)
+from hiermodels.posterior.engine import Refit, get_refitter
+from hiermodels.posterior.record import Posterior, group_draws, row_moments
 from hiermodels.results.simulation import draw_outcomes, draw_variables, require_proper
 
 if TYPE_CHECKING:
@@ -506,12 +502,12 @@ class _Record:
 
     def save(self) -> None:
         """Write the file, whole or not at all."""
-        from hiermodels.io import netcdf as storage
-
         if self.path is None or not self.results:
             return
-        groups = storage.groups_of(self.datatree(self.finished))
-        storage.write(self.path, groups, {CALIBRATION: {**self.identity, "random_seed": self.seed}})
+        from hiermodels.core.container import groups_of, write
+
+        groups = groups_of(self.datatree(self.finished))
+        write(self.path, groups, {CALIBRATION: {**self.identity, "random_seed": self.seed}})
 
 
 def _load(path: Path, identity: Mapping[str, str], random_seed: Seed) -> tuple[int, list[Result]]:
@@ -522,11 +518,11 @@ def _load(path: Path, identity: Mapping[str, str], random_seed: Seed) -> tuple[i
     SpecError
         If the file is none of ours, or that of another calibration.
     """
-    from hiermodels.io import netcdf as storage
+    from hiermodels.core.container import read
 
     remedy = "Give another path, or remove this file to begin anew"
     try:
-        whole, content = storage.read(path)
+        whole, content = read(path)
     except DataError as error:
         raise SpecError(
             f"path: {str(path)!r} does not hold a calibration. {remedy}. What is wrong: {error}"

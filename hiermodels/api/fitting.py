@@ -13,35 +13,33 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from hiermodels.api.noise_free import reference_posterior
-from hiermodels.api.prior_sensitivity import Alternative, Sensitivity, compare_priors
 from hiermodels.core.arguments import checked, checked_methods
 from hiermodels.core.options import count
+from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.data.covariates import MEANS, At
 from hiermodels.data.grouped import GroupedData, Missing, require_rows
 from hiermodels.data.prepare import announce, prepare
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.errors import SpecError
+from hiermodels.exact.grid import Grid
 from hiermodels.exact.group_likelihood import require_groups_of_rows, with_group_log_likelihood
-from hiermodels.exact.marginal import Grid
+from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.model.priors import Priors
 from hiermodels.model.spec import Spec
 from hiermodels.posterior import memory
-from hiermodels.posterior.engine import get_engine
-from hiermodels.posterior.memory import MEMORY_BUDGET
-from hiermodels.posterior.record import (
-    Posterior,
-    Seed,
-    group_draws,
-    named_seed,
+from hiermodels.posterior.arviz_groups import (
     with_log_likelihood,
     with_log_prior,
     with_parents,
     with_posterior_predictive,
     with_seed,
 )
+from hiermodels.posterior.engine import get_engine
+from hiermodels.posterior.memory import MEMORY_BUDGET
+from hiermodels.posterior.record import Posterior, group_draws
 from hiermodels.posterior.reference_posterior import TOLERANCE, ReferencePosterior
 from hiermodels.posterior.tables import CI_PROB
+from hiermodels.results.alternatives import Alternative, Sensitivity, compare_priors
 from hiermodels.results.default_prior import warn_of_default_prior
 from hiermodels.results.simulation import prior_predictive, require_proper, with_prior
 
@@ -542,7 +540,7 @@ class Fit:
         **options
             See :func:`hiermodels.plots.plot_caterpillar`.
         """
-        from hiermodels.plots import plot_caterpillar
+        from hiermodels.plots.caterpillar import plot_caterpillar
 
         return plot_caterpillar(self.posterior, **options)
 
@@ -554,7 +552,7 @@ class Fit:
         **options
             See :func:`hiermodels.plots.plot_shrinkage`.
         """
-        from hiermodels.plots import plot_shrinkage
+        from hiermodels.plots.shrinkage import plot_shrinkage
 
         return plot_shrinkage(self.posterior, **options)
 
@@ -566,7 +564,7 @@ class Fit:
         **options
             See :func:`hiermodels.plots.plot_trace_tau`.
         """
-        from hiermodels.plots import plot_trace_tau
+        from hiermodels.plots.trace import plot_trace_tau
 
         return plot_trace_tau(self.posterior, **options)
 
@@ -578,7 +576,7 @@ class Fit:
         **options
             See :func:`hiermodels.plots.plot_variance`.
         """
-        from hiermodels.plots import plot_variance
+        from hiermodels.plots.variance import plot_variance
 
         return plot_variance(self.posterior, **options)
 
@@ -591,7 +589,7 @@ class Fit:
         **options
             See :func:`hiermodels.plots.plot_ppc`.
         """
-        from hiermodels.plots import plot_ppc
+        from hiermodels.plots.predictive import plot_ppc
 
         return plot_ppc(self.posterior, kind, **options)
 

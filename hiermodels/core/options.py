@@ -6,12 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import short
 from hiermodels.errors import SpecError
-
-type Floats = NDArray[np.float64]
 
 
 def real_numbers(name: str, given: Any) -> Floats:

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import listed, short
 from hiermodels.core.options import real_number
 from hiermodels.data.design import Design, Part, layout, level_text, term_columns
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.statistics import SufficientStatistics, level_means, statistics_of
 from hiermodels.errors import SpecError
-from hiermodels.exact.kernels.tree.tree import Floats
 from hiermodels.model.formula import factors
 
 OWN, MEANS, ZERO = "own", "means", "zero"

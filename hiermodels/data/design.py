@@ -23,10 +23,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hiermodels.core.arrays import Floats
+from hiermodels.core.codec import storable
 from hiermodels.core.messages import LARGEST, listed, plural, rows_named
 from hiermodels.core.options import mapping, names
 from hiermodels.errors import DataError, SpecError
-from hiermodels.exact.kernels.tree.tree import Floats
 from hiermodels.model.formula import CENTER, Factor, factors, quote
 
 type Term = tuple[Factor, ...]
@@ -43,6 +44,7 @@ LABELS = ("string", "boolean", "categorical")
 _CODED = re.compile(r"x(?P<column>\d+)(\[(T\.)?(?P<level>\d+)\])?")
 
 
+@storable
 @dataclass(frozen=True)
 class Design:
     """Columns of the covariates, the intercept not among them.

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.codec import storable
 from hiermodels.core.messages import (
     LARGEST,
     is_storable,
@@ -22,15 +24,15 @@ from hiermodels.core.messages import (
     short,
     variable_names,
 )
+from hiermodels.core.names import COEFFICIENT_DIM
 from hiermodels.data.design import Design, as_float, build, is_number, term_columns
-from hiermodels.data.roles import KINDS, SMALLEST, Roles, Scale, from_se, infer_roles, to_se
+from hiermodels.data.roles import Roles, infer_roles
 from hiermodels.errors import DataError, SpecError
-from hiermodels.exact.kernels.tree.tree import Floats, Indices
+from hiermodels.model.standard_errors import KINDS, SMALLEST, Scale, from_se, to_se
 
 type Missing = Literal["error", "drop"]
 
 LEAVE_OUT = "Fill them, or leave these rows out"
-COEFFICIENT_DIM = "coef"  # dimension of the coefficients of the covariates
 # Names of what stands beside the covariates, and of dimensions.
 TAKEN = ("group", "kind", "chain", "draw", "sample", "row", "quantile", COEFFICIENT_DIM)
 
@@ -143,6 +145,7 @@ class Observations:
     constant: Mapping[str, NDArray[Any]]
 
 
+@storable
 @dataclass(frozen=True)
 class GroupedRows(GroupedData):
     """Rows in groups, checked.

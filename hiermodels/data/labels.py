@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hiermodels.core.arrays import Indices
 from hiermodels.core.messages import short
 from hiermodels.data.design import is_number
-from hiermodels.exact.kernels.tree.tree import Indices
 
 DATE = re.compile(
     r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?)?", re.ASCII

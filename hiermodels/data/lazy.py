@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import LARGEST, listed, plural, short
 from hiermodels.data.backend_errors import told_as_data_errors
 from hiermodels.data.design import (
@@ -29,11 +30,11 @@ from hiermodels.data.design import (
     term_columns,
 )
 from hiermodels.data.grouped import LEAVE_OUT, Frame, Missing, nest, require_missing
-from hiermodels.data.roles import KINDS, SMALLEST, Roles, Scale, infer_roles
-from hiermodels.data.statistics import NO_GROUPS, SufficientStatistics, two_sum
+from hiermodels.data.roles import NO_GROUPS, Roles, infer_roles
 from hiermodels.errors import DataError, SpecError
-from hiermodels.exact.kernels.tree.tree import Floats
 from hiermodels.model.formula import factors
+from hiermodels.model.standard_errors import KINDS, SMALLEST, Scale
+from hiermodels.numerics.group_sums import two_sum
 
 TOLERANCE = 1e-12  # of the scatter, by rounding, where deviations are not from the groups' means
 FIRST = 1000  # rows at which a look is taken
@@ -58,7 +59,7 @@ def aggregate_lazily(
     covariates: Sequence[str] = (),
     levels: Mapping[str, Sequence[str]] | None = None,
     missing: Missing = "error",
-) -> SufficientStatistics:
+) -> dict[str, Any]:
     """Let the engine that holds the rows reduce them to statistics.
 
     The engine reads the rows once, after a look at the first few, for sums over each group of
@@ -82,12 +83,13 @@ def aggregate_lazily(
     ----------
     frame : narwhals.LazyFrame
     outcome, groups, se, variance, covariates, levels, missing
-        As in :func:`hiermodels.data.grouped.read_part`.  Groups are inferred where there is one column of
-        text or categories only.
+        As in :func:`hiermodels.data.grouped.read_part`.  Groups are inferred where there is one
+        column of text or categories only.
 
     Returns
     -------
-    SufficientStatistics
+    dict of str to object
+        The fields of :class:`hiermodels.SufficientStatistics`.
         With the groups in the order of their labels: lazy frames have none of their own.
 
     Raises
@@ -108,7 +110,7 @@ def _aggregated(
     covariates: Sequence[str],
     levels: Mapping[str, Sequence[str]] | None,
     missing: Missing,
-) -> SufficientStatistics:
+) -> dict[str, Any]:
     """Check the rows, and reduce them: see :func:`aggregate_lazily`."""
     columns = LazyColumns(frame)
     roles = infer_roles(columns, outcome, groups, se, term_columns(covariates), variance)
@@ -649,7 +651,7 @@ def _pairs(q: int) -> list[tuple[int, int]]:
     return [(j, k) for j in range(q) for k in range(j, q)]
 
 
-def _statistics(roles: Roles, sums: _Sums, design: Design, dropped: int) -> SufficientStatistics:
+def _statistics(roles: Roles, sums: _Sums, design: Design, dropped: int) -> dict[str, Any]:
     """Put the groups in order, and their sums in terms of means."""
     keys = sums.keys
     named = Frame(keys.rename(dict(zip(keys.columns, roles.groups, strict=True))))
@@ -660,20 +662,20 @@ def _statistics(roles: Roles, sums: _Sums, design: Design, dropped: int) -> Suff
     count, weight = sums.count[order], sums.weight[order]
     _check_shared(roles, names[-1], count)
     mean, rest = two_sum(sums.centre[order], sums.deviation[order] / weight[:, None])
-    return SufficientStatistics(
-        roles=roles,
-        design=design,
-        labels=names,
-        own_labels=own,
-        parents=parents,
-        count=count,
-        weight=weight,
-        mean=mean,
-        rest=rest,
-        scatter=sums.scatter,
-        log_weight=sums.log_weight,
-        dropped=dropped,
-    )
+    return {
+        "roles": roles,
+        "design": design,
+        "labels": names,
+        "own_labels": own,
+        "parents": parents,
+        "count": count,
+        "weight": weight,
+        "mean": mean,
+        "rest": rest,
+        "scatter": sums.scatter,
+        "log_weight": sums.log_weight,
+        "dropped": dropped,
+    }
 
 
 def _check_shared(roles: Roles, labels: NDArray[Any], count: NDArray[np.intp]) -> None:

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.messages import listed, short
 from hiermodels.data.covariates import Place
 from hiermodels.data.design import term_columns
 from hiermodels.data.grouped import LEAVE_OUT, Frame, GroupedData, require_rows
 from hiermodels.data.labels import WHOLE, fold, is_of_kind, kind_of, spelled
-from hiermodels.data.roles import KINDS, from_se, to_se
 from hiermodels.errors import DataError, DataWarning, warn
-from hiermodels.exact.kernels.tree.tree import Floats, Indices
+from hiermodels.model.standard_errors import KINDS, from_se, to_se
 
 NEW = "(new)"  # written for the label of a unit that has none
 

@@ -63,7 +63,8 @@ def prepare(
         if lazy is None:
             grouped = read(data, **roles, missing=missing)
         else:
-            grouped = aggregate_lazily(lazy, **roles, missing=missing).without_empty_cells()
+            sums = aggregate_lazily(lazy, **roles, missing=missing)
+            grouped = SufficientStatistics(**sums).without_empty_cells()
     found, names = grouped.roles, grouped.design.names
     spec = Spec(found.outcome, found.groups, found.se, names, {}, found.se_scale)
     spec = replace(spec, priors=stated_priors(priors, spec, grouped))
@@ -79,8 +80,8 @@ def stated_priors(priors: object, spec: Spec, data: GroupedData) -> dict[str, Pr
     priors : mapping of str to Prior, {"weak", "lecture"} or None
         A mapping is returned as it is.  ``"weak"``: half-t with 3 degrees of freedom on every
         group-level sd and on an unknown residual sd, with the scale of
-        :func:`hiermodels.model.priors.weak_scale`; flat on means and coefficients.  ``"lecture"``: flat
-        on means, coefficients and group-level variances, ``1/sigma²`` on an unknown residual
+        :func:`hiermodels.model.priors.weak_scale`; flat on means and coefficients.  ``"lecture"``:
+        flat on means, coefficients and group-level variances, ``1/sigma²`` on an unknown residual
         variance: the defaults.
     spec : Spec
         The model, under whatever priors.

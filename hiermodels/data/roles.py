@@ -12,12 +12,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
-from hiermodels.core.messages import LARGEST, listed, printable
+from hiermodels.core.codec import storable
+from hiermodels.core.messages import listed, printable
 from hiermodels.errors import DataError, DataWarning, SpecError, warn
-from hiermodels.exact.kernels.tree.tree import Floats
 from hiermodels.model.formula import column_names, require_name
+from hiermodels.model.standard_errors import KINDS, Scale, error_role
 
-type Scale = Literal["sd", "variance"]
 type Meaning = Literal["se", "variance", "weights"]
 
 OUTCOME_NAMES = ("y", "yi")
@@ -25,8 +25,6 @@ ERROR_NAMES: dict[str, Scale] = {  # of columns that are taken for known errors,
     **dict.fromkeys(("sigma", "se", "std_err", "sei"), "sd"),
     "vi": "variance",
 }
-KINDS: dict[Scale, str] = {"sd": "standard errors", "variance": "variances"}
-SMALLEST: dict[Scale, float] = {"sd": 1 / LARGEST, "variance": LARGEST**-2}
 
 # Words in names of columns, and whole names without what stands between their words.
 VARIANCE_WORDS = {"vi", "var", "vars", "variance", "variances", "sigma2", "se2", "sei2", "sd2"}
@@ -37,6 +35,7 @@ SE_NAMES = {"sigma", "se", "sei", "stderr", "stderror", "standarderror", "standa
 WEIGHT_NAMES = {"weight", "weights"}
 
 
+@storable
 @dataclass(frozen=True)
 class Roles:
     """Which column is what.
@@ -95,21 +94,6 @@ class Roles:
     def __str__(self) -> str:
         found = {"outcome": self.outcome, "groups": "/".join(self.groups), self.se_role: self.se}
         return ", ".join(f"{role} = {column}" for role, column in found.items() if column)
-
-
-def error_role(scale: Scale) -> str:
-    """Name of the argument that names a column of known errors on a scale."""
-    return "variance" if scale == "variance" else "se"
-
-
-def to_se(values: Floats, scale: Scale) -> Floats:
-    """Standard errors of the values of a column that states them on a scale."""
-    return np.sqrt(values) if scale == "variance" else values
-
-
-def from_se(se: Floats, scale: Scale) -> Floats:
-    """Undo :func:`to_se`: what a column on that scale would hold."""
-    return se**2 if scale == "variance" else se
 
 
 def name_says(name: Any) -> Meaning | None:
@@ -308,3 +292,8 @@ def _infer_groups(frame: Columns, taken: set[str]) -> list[str]:
                 f"{outer!r} as it stands. Say groups=[…], from the outer to the inner level"
             )
     return candidates
+
+
+NO_GROUPS = (
+    "statistics are of groups: name their columns. For the model without groups, fit the rows"
+)

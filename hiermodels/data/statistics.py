@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiermodels.core.arguments import checked
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.codec import storable
 from hiermodels.core.messages import listed
 from hiermodels.data.design import Design, check_products
 from hiermodels.data.grouped import (
@@ -21,17 +23,19 @@ from hiermodels.data.grouped import (
     Observations,
     check_groups,
     nest,
+    read_part,
     require_rows,
 )
-from hiermodels.data.roles import Roles
+from hiermodels.data.lazy import aggregate_lazily, as_lazy
+from hiermodels.data.roles import NO_GROUPS, Roles
 from hiermodels.errors import DataError, SpecError
-from hiermodels.exact.kernels.tree.tree import Floats, Indices, sum_by
+from hiermodels.model.formula import stated
+from hiermodels.numerics.group_sums import group_means, symmetric, two_sum
 
-NO_GROUPS = (
-    "statistics are of groups: name their columns. For the model without groups, fit the rows"
-)
+STATISTICS = "statistics"  # what a file of them holds
 
 
+@storable
 @dataclass(frozen=True, repr=False)
 class SufficientStatistics(GroupedData):
     """Statistics of groups that say all that their rows say of the model's parameters.
@@ -158,19 +162,24 @@ class SufficientStatistics(GroupedData):
         DataError, SpecError
             As :func:`hiermodels.fit` does.
         """
-        from hiermodels.data.aggregate import aggregate
-
-        return aggregate(
-            data,
-            formula,
-            outcome=outcome,
-            groups=groups,
-            se=se,
-            variance=variance,
-            covariates=covariates,
-            levels=levels,
-            missing=missing,
+        outcome, groups, terms = stated(formula, outcome, groups, covariates)
+        columns: dict[str, Any] = {
+            "outcome": outcome,
+            "groups": groups,
+            "se": se,
+            "variance": variance,
+            "covariates": terms,
+            "levels": levels,
+            "missing": missing,
+        }
+        lazy = as_lazy(data)
+        statistics = (
+            statistics_of(read_part(data, **columns))
+            if lazy is None
+            else cls(**aggregate_lazily(lazy, **columns))
         )
+        statistics.roles.announce()
+        return replace(statistics, roles=replace(statistics.roles, inferred=()))
 
     @property
     def n_rows(self) -> int:
@@ -325,9 +334,11 @@ class SufficientStatistics(GroupedData):
         DataError
             If the file cannot be written; what was there before is as it was.
         """
-        from hiermodels.io.netcdf import save_statistics
+        from hiermodels.core.container import write
+        from hiermodels.core.files import target
 
-        return save_statistics(self, path)
+        target(path)
+        return write(path, {}, {STATISTICS: self})
 
     def _require_equal_weights(self, what: str) -> None:
         if self.roles.se:
@@ -401,35 +412,6 @@ def level_means(statistics: SufficientStatistics, level: int) -> tuple[Indices, 
         mean = some + shift
         count = np.bincount(parent, weights=count, minlength=size).astype(np.intp)
     return count, mean
-
-
-def group_means(
-    rows: Floats, weight: Floats, group: Indices, size: int
-) -> tuple[Floats, Floats, Floats]:
-    """Weights of the groups (size,), a row of each, and their mean as seen from it; (size, c)."""
-    total = np.bincount(group, weights=weight, minlength=size)
-    share = (weight / total[group])[:, None]
-    first = np.empty(size, dtype=np.intp)
-    first[group[::-1]] = np.arange(len(rows))[::-1]
-    some = rows[first]
-    return total, some, sum_by(group, share * (rows - some[group]), size)
-
-
-def two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """``a + b``, and what rounding took from it.
-
-    References
-    ----------
-    Knuth, The Art of Computer Programming, volume 2, section 4.2.2, theorem B.
-    """
-    total = a + b
-    part = total - a
-    return total, (a - (total - part)) + (b - part)
-
-
-def symmetric(product: Floats) -> Floats:
-    """Make cross-products symmetric to the last digit."""
-    return (product + product.T) / 2
 
 
 def _units(statistics: SufficientStatistics) -> list[NDArray[Any]]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.kernels.tree import tree as gaussian
-from hiermodels.exact.kernels.tree.tree import Floats, Indices
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.model.spec import Spec

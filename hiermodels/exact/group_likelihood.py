@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import SpecError
 from hiermodels.exact.kernels.tree.leave_out import Rows, Within, log_densities_given, residual_tree
-from hiermodels.exact.kernels.tree.tree import Floats, starts
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import Standardized, standardize
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.record import SAMPLE_DIMS, Posterior, with_group
+from hiermodels.numerics.group_sums import starts
+from hiermodels.posterior.arviz_groups import with_group
+from hiermodels.posterior.record import Posterior
 
 
 def standardized_rows(data: GroupedData, standard: Standardized) -> Rows:

@@ -18,61 +18,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.threads import for_each
 from hiermodels.data.grouped import GroupedData
-from hiermodels.exact.kernels.tree.tree import LOG_2PI, Floats, Indices
 from hiermodels.exact.standardize import Standardized, standardize
-from hiermodels.model.priors import (
-    CoefficientPrior,
-    InverseGamma,
-    NormalInverseGamma,
-    Prior,
-    VariancePrior,
-)
+from hiermodels.families.normal import log_normal
+from hiermodels.model.prior_densities import prior_log_densities
 from hiermodels.model.spec import Spec
 
 BLOCK = 1 << 17  # draws of values that are worked on at a time: 1 MiB stays near the processor
 
 
-def log_normal(y: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
-    """Log density of ``N(mean, sd²)`` at y."""
-    return -0.5 * (LOG_2PI + ((y - mean) / sd) ** 2) - np.log(sd)
-
-
-def prior_log_densities(spec: Spec, variables: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Log density of each parameter's prior, of the variable as it is stored.
-
-    Parameters
-    ----------
-    spec : Spec
-    variables : mapping of str to array
-        Draws of any shape (...,), those of ``beta`` (..., q).
-
-    Returns
-    -------
-    dict of str to array
-        Of the shape of each variable that has a prior; none for an sd that is fixed.
-    """
-    found: dict[str, Floats] = {}
-    for name in (n for n in spec.variables if n in spec.priors and n not in spec.fixed):
-        prior, values = spec.priors[name], variables[name]
-        if isinstance(prior, NormalInverseGamma):
-            found[name] = log_normal(values, prior.m, prior.s * variables["sigma"])
-            variance = InverseGamma(prior.alpha, prior.beta)
-            found["sigma"] = _log_sd_density(variance, variables["sigma"])
-        elif isinstance(prior, VariancePrior):
-            found[name] = _log_sd_density(prior, values)
-        else:
-            found[name] = _log_coefficient_density(prior, values)
-    if spec.covariates:
-        beta = zip(spec.coefficients, np.moveaxis(variables["beta"], -1, 0), strict=True)
-        sigma = variables.get("sigma")
-        columns = [_log_coefficient_density(spec.priors[name], v, sigma) for name, v in beta]
-        found["beta"] = np.stack(columns, axis=-1)
-    if spec.is_regression and not spec.se and "sigma" not in found and spec.residual_prior:
-        found["sigma"] = _log_sd_density(spec.residual_prior, variables["sigma"])
-    return found
+def lp(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) -> dict[str, Floats]:
+    """``lp``, as it stands in ``sample_stats``; nothing if the groups' values were left out."""
+    complete = variables.keys() >= set(spec.variables)
+    return {"lp": log_joint(spec, data, variables)} if complete else {}
 
 
 @one_blas_thread()
@@ -226,20 +187,3 @@ def _sums_of_squares(
     for_each(add, range(len(parts)))
     around_theta, around_parent = found.sum(axis=1)
     return around_theta, around_parent
-
-
-def _log_sd_density(prior: VariancePrior, sd: Floats) -> Floats:
-    """Log density of an sd, whatever the prior is stated on."""
-    return prior.log_density_log_sd(np.log(sd)) - np.log(sd)
-
-
-def _log_coefficient_density(prior: Prior, values: Floats, sigma: Floats | None = None) -> Floats:
-    """Log density of a mean or a coefficient; 0 under a flat prior."""
-    if isinstance(prior, NormalInverseGamma):
-        assert sigma is not None
-        return log_normal(values, prior.m, prior.s * sigma)
-    assert isinstance(prior, CoefficientPrior)
-    if not prior.is_proper:
-        return np.zeros_like(values)
-    mean, precision = prior.mean_and_precision()
-    return log_normal(values, mean, precision**-0.5)

@@ -4,7 +4,8 @@ With weights W_j of the posterior on a lattice of the variances φ,
 
     1/p(y_u | the rest) = E[1/p(y_u | the rest, φ) | y] = Σ_j W_j / p(y_u | the rest, φ_j),
 
-where all values and coefficients are integrated out (:mod:`hiermodels.exact.kernels.tree.leave_out`).
+where all values and coefficients are integrated out
+(:mod:`hiermodels.exact.kernels.tree.leave_out`).
 
 Sums over parts of the lattice, and what lies at its edge, say how well it holds the posterior
 without a unit.  Where it does not, that posterior is integrated on a lattice of its own, and
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.grouped import GroupedData, GroupedRows
 from hiermodels.data.statistics import SufficientStatistics
@@ -31,10 +33,11 @@ from hiermodels.errors import HierModelsError, SpecError
 from hiermodels.exact.group_likelihood import standardized_rows
 from hiermodels.exact.kernels.tree import leave_out
 from hiermodels.exact.kernels.tree.leave_out import Densities, Rows, Within
-from hiermodels.exact.kernels.tree.tree import Floats, Indices, Tree, starts
+from hiermodels.exact.kernels.tree.tree import Tree
 from hiermodels.exact.quadrature import IntegratedPosterior, sd_certificate
 from hiermodels.exact.standardize import Standardized
 from hiermodels.model.spec import Spec
+from hiermodels.numerics.group_sums import starts
 from hiermodels.numerics.lattice import Lattice
 
 GOOD = 1e-8  # error of a log density that is good enough

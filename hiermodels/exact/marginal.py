@@ -1,10 +1,10 @@
 """The marginal posterior of the variances, from a specification and data.
 
-All values and coefficients are integrated out by :mod:`hiermodels.exact.kernels.tree.tree`; what is left is a
-density in one to three dimensions.  It is taken in coordinates u that suit a lattice.  In the
-log variance x (or in ``log(v/(b² − v))`` for a variance v that its prior bounds by b²) it is
-smooth, but its tails may fall as slowly as ``exp(−|x|/2)``; so x is bent outside the range
-(low, high) in which the data speak,
+All values and coefficients are integrated out by :mod:`hiermodels.exact.kernels.tree.tree`; what is
+left is a density in one to three dimensions.  It is taken in coordinates u that suit a lattice.  In
+the log variance x (or in ``log(v/(b² − v))`` for a variance v that its prior bounds by b²) it is
+smooth, but its tails may fall as slowly as ``exp(−|x|/2)``; so x is bent outside the range (low,
+high) in which the data speak,
 
     x = u − exp(low − u) + exp(u − high),
 
@@ -25,16 +25,15 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
+from hiermodels.core.arrays import LOG_2, LOG_2PI, Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.messages import listed
-from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import PrecisionError
 from hiermodels.exact import propriety
 from hiermodels.exact.kernels.tree import tree as gaussian
-from hiermodels.exact.kernels.tree.tree import Coefficients, Floats, Indices, UpperDraws, Variances
+from hiermodels.exact.kernels.tree.tree import Coefficients, UpperDraws, Variances
 from hiermodels.exact.propriety import Tails
-from hiermodels.exact.standardize import Standardized, standardize
-from hiermodels.model.priors import LOG_2
+from hiermodels.exact.standardize import Standardized
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import lattice
 from hiermodels.numerics.lattice import Lattice, LatticeError
@@ -104,7 +103,7 @@ class Marginal:
         means, precisions = np.array(own).reshape(-1, 2).T
         transform = data.scale * data.basis
         proper = precisions[precisions > 0]
-        log_normalizer = 0.5 * (np.log(proper) - gaussian.LOG_2PI).sum()
+        log_normalizer = 0.5 * (np.log(proper) - LOG_2PI).sum()
         if precision == 0:  # flat in the outcome's unit
             log_normalizer += np.log(data.scale)
         return Coefficients(
@@ -362,35 +361,6 @@ class Marginal:
         log_sd = self._log_sd_of_bent(axis, x) + np.log(self.data.scale)
         prior = self.spec.variance_prior(self.names[axis])
         return prior.log_density_log_sd(log_sd) + self._log_slope_of_bent(axis, x)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A marginal posterior on a coarse lattice, made when it is first asked for.
-
-    It is what the exact engine draws from, and what tells how far another prior moves the
-    posterior: made once for both.
-
-    Attributes
-    ----------
-    spec : Spec
-    data : GroupedData
-    """
-
-    spec: Spec
-    data: GroupedData
-
-    @cached_property
-    @one_blas_thread()
-    def marginal(self) -> Marginal:
-        """The marginal posterior of the variances, if the posterior exists."""
-        return Marginal.of(self.spec, standardize(self.data))
-
-    @cached_property
-    @one_blas_thread()
-    def lattice(self) -> Lattice:
-        """Its lattice: means over it are right to about 0.001 sd."""
-        return self.marginal.lattice(SPACING[len(self.marginal.free)])
 
 
 @dataclass(frozen=True)

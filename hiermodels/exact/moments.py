@@ -8,9 +8,7 @@ here, and where there is none shows nan, the reason and the median.
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hiermodels.data.grouped import GroupedData
@@ -18,84 +16,7 @@ from hiermodels.exact import propriety
 from hiermodels.exact.propriety import Tails
 from hiermodels.exact.standardize import standardize
 from hiermodels.model.spec import Spec
-
-MEAN, SD, FOURTH = 1, 2, 4  # orders of the moments that a mean, an sd and the error of an sd need
-KINDS = {MEAN: "a mean of", SD: "an sd of"}
-NO_MOMENT = "nan: this moment does not exist"
-
-
-@dataclass(frozen=True)
-class Shortage:
-    """Of what there is too little for a moment.
-
-    Attributes
-    ----------
-    units : int
-        How many there are.
-    what : str
-        Such as "'batch' groups".
-    needed : int
-        How many the moment takes under the same priors.
-    """
-
-    units: int
-    what: str
-    needed: int
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A moment that a table shows.
-
-    Attributes
-    ----------
-    kind : str
-        Such as "a mean of".
-    label : str
-        Of what, such as "tau".
-    order : int
-        The order of the moment that it needs,
-    names : tuple of str
-        of each of these variables, of which it is made up.
-    """
-
-    kind: str
-    label: str
-    order: int
-    names: tuple[str, ...]
-
-
-class ExistingMoments(ABC):
-    """Which moments of a posterior's variables exist."""
-
-    @abstractmethod
-    def shortage(self, name: str, order: int) -> Shortage | None:
-        """What a variable's moment of this order lacks; None if it exists."""
-
-    def exist(self, names: Iterable[str], order: int) -> bool:
-        """Whether each of some variables has a moment of this order, and so has their sum."""
-        return all(self.shortage(name, order) is None for name in names)
-
-    def why(self, shown: Iterable[Moment]) -> str | None:
-        """One line that says why some of the moments that are shown are nan; None if none is."""
-        counts = self.counts(shown)
-        return f"{NO_MOMENT}; under these priors {counts}. Medians exist" if counts else None
-
-    def counts(self, shown: Iterable[Moment]) -> str | None:
-        """What there is too little of for some moments, and how much it would take."""
-        found: dict[tuple[int, str], dict[tuple[str, int], list[str]]] = {}
-        for moment in shown:
-            lacks = [self.shortage(name, moment.order) for name in moment.names]
-            worst = max(filter(None, lacks), key=lambda s: s.needed - s.units, default=None)
-            if worst:
-                needs = found.setdefault((worst.units, worst.what), {})
-                labels = needs.setdefault((moment.kind, worst.needed), [])
-                labels.extend([moment.label] if moment.label not in labels else [])
-        sentences = []
-        for (units, what), needs in found.items():
-            texts = [f"{kind} {', '.join(of)} (needs {n})" for (kind, n), of in needs.items()]
-            sentences.append(f"{units:,} {what} are too few for {', '.join(texts)}")
-        return "; ".join(sentences) or None
+from hiermodels.posterior.moments import ExistingMoments, PopulationMoments, Shortage
 
 
 @dataclass(frozen=True)
@@ -142,40 +63,6 @@ class HierarchyMoments(ExistingMoments):
         return f"{self.spec.groups[-1 - self.spec.spreads.index(sd)]!r} groups"
 
 
-@dataclass(frozen=True)
-class PopulationMoments(ExistingMoments):
-    """The moments of a model without groups: those of σ and of Student-t distributions.
-
-    ``E σ^m`` and ``E θ^m`` need ``2α + n − f > m``, with the α of the prior, or 0, n rows and f
-    flat coefficients.  Where the standard errors are known, all exist.
-
-    Attributes
-    ----------
-    rows : int
-    before : float
-        What there is without rows: the prior's ``2α − f``.
-    """
-
-    rows: int
-    before: float
-
-    @classmethod
-    def of(cls, spec: Spec, rows: int) -> PopulationMoments:
-        """Those of a model without groups, with this number of rows."""
-        if spec.se:
-            return cls(rows, math.inf)
-        prior = spec.residual_prior
-        names = (spec.intercept, *spec.coefficients)
-        flat = sum(spec.scaled_prior(name) is None for name in names)
-        return cls(rows, (2 * prior.alpha if prior else 0.0) - flat)
-
-    def shortage(self, name: str, order: int) -> Shortage | None:
-        """What a moment of this order lacks, whichever variable's."""
-        if self.before + self.rows > order:
-            return None
-        return Shortage(self.rows, "rows", int(order - self.before) + 1)
-
-
 def moments_of(spec: Spec, data: GroupedData) -> ExistingMoments:
     """Find out which moments of a posterior exist: by counting, without computing it.
 
@@ -187,26 +74,3 @@ def moments_of(spec: Spec, data: GroupedData) -> ExistingMoments:
     if not spec.groups:
         return PopulationMoments.of(spec, data.n_rows)
     return HierarchyMoments(spec, propriety.check(spec, standardize(data)))
-
-
-def of_variables(names: Iterable[str], orders: Iterable[int] = KINDS) -> Iterator[Moment]:
-    """Yield means and sds of variables, as most tables show them."""
-    names = list(names)
-    for order in orders:
-        for name in names:
-            yield Moment(KINDS[order], name, order, (name,))
-
-
-def of_new_unit(spec: Spec, level: int, outcome: bool) -> tuple[str, ...]:
-    """Variables that make up the value of a new group below a unit of a level, or a row of it.
-
-    Parameters
-    ----------
-    spec : Spec
-    level : int
-        Of the lowest known unit: 0 for the groups themselves, and the intercept's last.
-    outcome : bool
-        Whether the noise of a row is part of it.
-    """
-    rows = ("sigma",) if outcome and not spec.se else ()
-    return (spec.values[level], *spec.spreads[:level], *rows)

@@ -13,11 +13,12 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.messages import short
 from hiermodels.errors import SpecError
 from hiermodels.exact.kernels.tree import tree as gaussian
-from hiermodels.exact.kernels.tree.tree import Coefficients, Floats, Tree, Variances
+from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
 from hiermodels.exact.marginal import Marginal, peaks
 from hiermodels.posterior.tables import shown
 

@@ -27,8 +27,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hiermodels.core.arrays import Floats
 from hiermodels.errors import ImproperPosteriorError
-from hiermodels.exact.kernels.tree.tree import Floats, Tree
+from hiermodels.exact.kernels.tree.tree import Tree
 from hiermodels.exact.standardize import Standardized
 from hiermodels.model.priors import Fixed, VariancePrior
 from hiermodels.model.spec import Spec

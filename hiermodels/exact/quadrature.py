@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.threads import for_each
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import PrecisionError, PrecisionWarning, SpecError, warn
 from hiermodels.exact.kernels.tree import tree as gaussian
-from hiermodels.exact.kernels.tree.tree import Floats, Indices, Moments, Tree, Variances
+from hiermodels.exact.kernels.tree.tree import Moments, Tree, Variances
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.moments import HierarchyMoments
 from hiermodels.exact.standardize import standardize

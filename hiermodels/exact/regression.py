@@ -28,13 +28,13 @@ from typing import Any
 
 import numpy as np
 
+from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
 from hiermodels.errors import ImproperPosteriorError
 from hiermodels.exact.conjugate import NormalGammaLaw
-from hiermodels.exact.kernels.tree.tree import LOG_2PI, Floats
-from hiermodels.exact.moments import PopulationMoments
 from hiermodels.model.spec import Spec
+from hiermodels.posterior.moments import PopulationMoments
 from hiermodels.posterior.reference_posterior import ReferencePosterior, Target
 
 EXACT_FIT = 1e-26  # share of the sum of squares that is rounding error

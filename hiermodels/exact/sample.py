@@ -1,9 +1,9 @@
 """Independent draws from the exact posterior.
 
 The unknown variances, one to three of them, are drawn by rejection from a lattice
-(:mod:`hiermodels.numerics.lattice`); given these, all values are drawn from their normal distributions
-(:mod:`hiermodels.exact.kernels.tree.tree`).  No chain, no tuning, no convergence: ``chain`` is a label that
-ArviZ expects.
+(:mod:`hiermodels.numerics.lattice`); given these, all values are drawn from their normal
+distributions (:mod:`hiermodels.exact.kernels.tree.tree`).  No chain, no tuning, no convergence:
+``chain`` is a label that ArviZ expects.
 """
 
 from __future__ import annotations
@@ -14,27 +14,25 @@ from typing import Any
 
 import numpy as np
 
+from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.seeds import Seed, generator
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.conjugate import ConjugatePosterior
-from hiermodels.exact.kernels.tree.tree import Floats
-from hiermodels.exact.marginal import DrawsOnDemand, Grid, Values
+from hiermodels.exact.grid import Grid
+from hiermodels.exact.joint import lp
+from hiermodels.exact.marginal import DrawsOnDemand, Values
 from hiermodels.exact.quadrature import sd_certificate
 from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import lattice
 from hiermodels.numerics.lattice import Draws, Lattice
 from hiermodels.posterior import memory
+from hiermodels.posterior.arviz_groups import build_datatree
 from hiermodels.posterior.engine import Refit
 from hiermodels.posterior.memory import MEMORY_BUDGET
-from hiermodels.posterior.record import (
-    Posterior,
-    Seed,
-    build_datatree,
-    by_chain,
-    generator,
-)
+from hiermodels.posterior.record import Posterior, by_chain
 
 REMEDY = (
     "Ask for fewer draws, raise memory_budget, or use reference(), which needs no draws: its "
@@ -96,11 +94,12 @@ def sample(
         drawn = _draw_hierarchy(grid or Grid(spec, data), chains * draws, rng, keep)
     else:
         drawn = _draw_population(spec, data, chains * draws, rng)
+    variables = {name: by_chain(values, chains) for name, values in drawn.variables.items()}
     datatree = build_datatree(
         spec,
         data,
-        {name: by_chain(values, chains) for name, values in drawn.variables.items()},
-        {},
+        variables,
+        lp(spec, data, variables),
         {"engine": "exact", "sampling_time": perf_counter() - start, **drawn.attrs},
     )
     on_demand = None if drawn.values is None else DrawsOnDemand(drawn.values, chains)

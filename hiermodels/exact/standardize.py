@@ -19,10 +19,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
-from hiermodels.data.statistics import SufficientStatistics, group_means, symmetric
+from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.errors import DataError
-from hiermodels.exact.kernels.tree.tree import Floats, Indices, Residuals, Tree, starts, sum_by
+from hiermodels.exact.kernels.tree.tree import Residuals, Tree
+from hiermodels.numerics.group_sums import group_means, starts, sum_by, symmetric
 
 RANK_TOLERANCE = 512 * np.finfo(float).eps  # of singular values, by size of the largest entry
 PRODUCT_TOLERANCE = 1e-7  # of singular values that come from cross-products

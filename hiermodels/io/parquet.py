@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.files import needing, replacing, target
 from hiermodels.core.progress import showing_progress
 from hiermodels.data.covariates import MEANS, At, Place, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.statistics import level_means, statistics_of
-from hiermodels.exact.kernels.tree.tree import Floats, Indices
-from hiermodels.exact.moments import of_variables
 from hiermodels.exact.quadrature import IntegratedPosterior
+from hiermodels.posterior.moments import of_variables
 from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
 from hiermodels.posterior.tables import CI_PROB, interval_label, interval_note, tails

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.container import without_spaces
 from hiermodels.core.files import needing, replacing_folder
+from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.core.progress import showing_progress
 from hiermodels.errors import SpecError
-from hiermodels.exact.kernels.tree.tree import GROUPS_PER_STREAM, Floats, Indices
-from hiermodels.io.netcdf import without_spaces
-from hiermodels.posterior.record import SAMPLE_DIMS, Posterior
+from hiermodels.exact.kernels.tree.tree import GROUPS_PER_STREAM
+from hiermodels.posterior.record import Posterior
 
 CHUNK = 1 << 23  # bytes of a chunk of draws
 VERSION = "hiermodels_version"  # attribute of a store that was written here

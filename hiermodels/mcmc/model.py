@@ -34,12 +34,13 @@ from pymc.logprob.transforms import Transform
 from pytensor.tensor.variable import TensorVariable
 
 from hiermodels.core.arguments import checked
-from hiermodels.data.grouped import COEFFICIENT_DIM, GroupedData, Missing, require_rows
+from hiermodels.core.arrays import LOG_2PI, Floats, Indices
+from hiermodels.core.names import COEFFICIENT_DIM
+from hiermodels.data.grouped import GroupedData, Missing, require_rows
 from hiermodels.data.prepare import announce, prepare
-from hiermodels.data.roles import error_role, from_se
 from hiermodels.errors import SpecError
 from hiermodels.exact.conjugate import ConjugatePosterior
-from hiermodels.exact.kernels.tree.tree import LOG_2PI, Coefficients, Floats, Indices
+from hiermodels.exact.kernels.tree.tree import Coefficients
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.exact.standardize import Standardized, standardize
@@ -60,6 +61,7 @@ from hiermodels.model.priors import (
     VariancePrior,
 )
 from hiermodels.model.spec import Spec
+from hiermodels.model.standard_errors import error_role, from_se
 
 type Sds = Mapping[str, TensorVariable]
 
@@ -413,8 +415,8 @@ def three_level(
 def log_likelihood(marginal: Marginal, sds: Sds) -> TensorVariable:
     """``log p(y | sds)`` in PyTensor, values of all units and coefficients integrated out.
 
-    The recursion of :func:`hiermodels.exact.kernels.tree.tree.upward`, where its steps are derived, for one
-    setting of the variances and with a gradient.
+    The recursion of :func:`hiermodels.exact.kernels.tree.tree.upward`, where its steps are derived,
+    for one setting of the variances and with a gradient.
 
     Parameters
     ----------

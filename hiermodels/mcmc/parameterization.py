@@ -29,11 +29,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import short
 from hiermodels.core.options import one_of
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
-from hiermodels.exact.kernels.tree.tree import Floats
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.model.spec import Spec

@@ -17,27 +17,24 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from hiermodels.core.arrays import Floats
+from hiermodels.core.names import SAMPLE_DIMS
+from hiermodels.core.seeds import Seed, integer_seed, named_seed
 from hiermodels.core.threads import Shared
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError, warn
-from hiermodels.exact.kernels.tree.tree import Floats
-from hiermodels.exact.marginal import Grid, Marginal, Values
+from hiermodels.exact.grid import Grid
+from hiermodels.exact.joint import lp
+from hiermodels.exact.marginal import Marginal, Values
 from hiermodels.exact.standardize import standardize
 from hiermodels.mcmc.model import as_one_group, build_model, outcome_statistics
 from hiermodels.mcmc.parameterization import Choice, Observed, Parameterization, choose
 from hiermodels.model.spec import Spec
 from hiermodels.posterior import memory
-from hiermodels.posterior.engine import Refit, integer_seed
+from hiermodels.posterior.arviz_groups import SCHEMA, build_datatree
+from hiermodels.posterior.engine import Refit
 from hiermodels.posterior.memory import MEMORY_BUDGET
-from hiermodels.posterior.record import (
-    SAMPLE_DIMS,
-    SCHEMA,
-    WARNING,
-    Posterior,
-    Seed,
-    build_datatree,
-    named_seed,
-)
+from hiermodels.posterior.record import WARNING, Posterior
 
 SAMPLERS = ("nutpie", "pymc", "numpyro", "blackjax")
 OPTIONS = (
@@ -207,9 +204,9 @@ def sample(
         Not needed: the sampler finds its own way.
     parameterization : {"auto", "noncentered", "centered", "marginal"} or mapping
         By default each level is centred or not, as suits the data: see
-        :func:`hiermodels.mcmc.parameterization.choose`.  The certificate says what was chosen, and why.
-        ``"marginal"`` takes fewer steps and diverges least, where there are few groups above all.
-        It is not the default since groups' values are then drawn by the algebra of the exact
+        :func:`hiermodels.mcmc.parameterization.choose`.  The certificate says what was chosen, and
+        why. ``"marginal"`` takes fewer steps and diverges least, where there are few groups above
+        all.  It is not the default since groups' values are then drawn by the algebra of the exact
         engine, and a comparison with that engine is to be more than one with itself.
     observed : {"means", "rows"}
         What the likelihood takes, see :func:`hiermodels.mcmc.model.build_model`.
@@ -276,7 +273,8 @@ def sample(
         "tune": arguments["tune"],
         "target_accept": arguments["nuts"]["target_accept"],
     }
-    datatree = build_datatree(spec, data, variables, _stats(raw), attrs)
+    stats = _stats(raw) | lp(spec, data, variables)
+    datatree = build_datatree(spec, data, variables, stats, attrs)
     convergence = Convergence.of(datatree, spec.fixed)
     problem = _problem(convergence, choice)
     if problem:
@@ -359,7 +357,8 @@ def prepare_refits(
             sampler.cancel()
             raise
         variables = _variables(spec, data, raw, seed)
-        datatree = build_datatree(spec, data, variables, _stats(raw), _schema(raw))
+        stats = _stats(raw) | lp(spec, data, variables)
+        datatree = build_datatree(spec, data, variables, stats, _schema(raw))
         convergence = Convergence.of(datatree, spec.fixed)
         return Posterior(
             spec, data, "nuts", _thinned(datatree, convergence), convergence.describe()

@@ -23,13 +23,13 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from hiermodels.core.arrays import LOG_2, Floats
+from hiermodels.core.codec import storable
 from hiermodels.core.messages import short
 from hiermodels.errors import SpecError
-from hiermodels.exact.kernels.tree.tree import Floats
 
 type Scale = Literal["sd", "variance"]
 
-LOG_2 = math.log(2)
 WEAK, LECTURE = "weak", "lecture"  # sets of priors that have a name
 WEAK_FREEDOM, WEAK_SCALE = 3.0, 2.5  # of the half-t distribution, the latter at the least
 MAD_OF_NORMAL = 1.4826  # sd of a normal distribution over its median absolute deviation
@@ -548,7 +548,7 @@ class NormalInverseGamma(Prior):
 
 
 PRIORS: Mapping[str, type[Prior]] = {
-    kind.__name__: kind
+    kind.__name__: storable(kind)
     for kind in (
         *(FlatVariance, FlatSD, Jeffreys, HalfNormal, HalfCauchy, HalfStudentT, Exponential),
         *(Uniform, InverseGamma, Fixed, Flat, Normal, NormalInverseGamma),

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from hiermodels.core.codec import storable
 from hiermodels.core.messages import short
+from hiermodels.core.names import COEFFICIENT_DIM
 from hiermodels.core.options import mapping, one_of
-from hiermodels.data.grouped import COEFFICIENT_DIM
-from hiermodels.data.roles import Scale, error_role
 from hiermodels.errors import SpecError
 from hiermodels.model.priors import (
     CoefficientPrior,
@@ -31,12 +31,14 @@ from hiermodels.model.priors import (
     Prior,
     VariancePrior,
 )
+from hiermodels.model.standard_errors import Scale, error_role
 
 MOST_LEVELS = 2
 # Dimensions that are there already.
 RESERVED = ("chain", "draw", "row", "quantile", COEFFICIENT_DIM)
 
 
+@storable
 @dataclass(frozen=True)
 class Spec:
     """A normal hierarchical model.

@@ -22,9 +22,8 @@ from itertools import pairwise, starmap
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-type Floats = NDArray[np.float64]
+from hiermodels.core.arrays import Floats
 
 LONGEST = math.log(10)  # interval of one interpolant
 BOUND = 1e-14  # of the relative error of an interpolant: what is found is below 1e-16

@@ -19,7 +19,7 @@ from itertools import product
 
 import numpy as np
 
-from hiermodels.exact.kernels.tree.tree import Floats, Indices
+from hiermodels.core.arrays import Floats, Indices
 
 NEGLIGIBLE = 1e-13  # share of the weight, on the lightest points, that is left out
 

@@ -20,7 +20,8 @@ from functools import cached_property, reduce
 import numpy as np
 from numpy.typing import NDArray
 
-type Floats = NDArray[np.float64]
+from hiermodels.core.arrays import Floats
+
 type Integers = NDArray[np.int64]
 type LogDensity = Callable[[Floats], Floats]
 """A function from points (n, d) to the logarithms of a density there (n,)."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hiermodels.exact.kernels.tree.tree import Floats
+from hiermodels.core.arrays import Floats
 
 SHORTEST_BATCH = 8  # draws
 LONG_ENOUGH = 3.0  # times τ: then the batches are doubled once more

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hiermodels.exact.kernels.tree.tree import Floats
+from hiermodels.core.arrays import Floats
 
 MOST_STEPS = 100
 ROOT_2PI = np.sqrt(2 * np.pi)

@@ -20,7 +20,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from hiermodels.exact.kernels.tree.tree import Floats, Indices
+from hiermodels.core.arrays import Floats, Indices
 
 MOST_POINTS = 100  # at which the distribution function is looked at
 ROUNDING = 1e-9  # relative; tails at z and at 1 − z are equal up to this

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from hiermodels.plots.alternatives import plot_sensitivity
 from hiermodels.plots.caterpillar import plot_caterpillar
 from hiermodels.plots.comparison import plot_compare
 from hiermodels.plots.predictive import plot_ppc
-from hiermodels.plots.sensitivity import plot_sensitivity
 from hiermodels.plots.shrinkage import plot_shrinkage
 from hiermodels.plots.trace import plot_trace_tau
 from hiermodels.plots.variance import plot_variance

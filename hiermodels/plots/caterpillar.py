@@ -10,10 +10,11 @@ from arviz_plots import PlotCollection
 
 import hiermodels.plots.layout as layout
 from hiermodels.core.arguments import checked
+from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.data.covariates import MEANS, At, locate
-from hiermodels.posterior.record import SAMPLE_DIMS, Posterior, at_covariates, level_draws
+from hiermodels.posterior.ranks import rank_draws
+from hiermodels.posterior.record import Posterior, at_covariates, level_draws
 from hiermodels.posterior.tables import CI_PROB, tails
-from hiermodels.results.ranking import rank_draws
 
 LAYERS = ("interval", "point_estimate", "grand_mean", "rank_interval", "rank")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from arviz_plots import PlotCollection
 from arviz_plots.visuals import (
@@ -19,10 +20,9 @@ from arviz_plots.visuals import (
 )
 
 import hiermodels.plots.layout as layout
-from hiermodels.api.comparing import JUDGED, QUANTILES, Comparison
 from hiermodels.core.arguments import checked
-from hiermodels.exact.kernels.tree.tree import Floats
-from hiermodels.posterior.record import SAMPLE_DIMS
+from hiermodels.core.arrays import Floats
+from hiermodels.core.names import JUDGED, QUANTILES, SAMPLE_DIMS
 
 PLACES = np.linspace(0.005, 0.995, 100)  # at which the distribution functions are compared
 PANELS = ("difference", "z")
@@ -30,6 +30,26 @@ LAYERS = ("band", "ecdf", "scores", "zero", "limits")
 SHORT = {"mean": "mean", **{label: label for label in QUANTILES}, "uniformity": "all"}
 JITTER = 0.3  # half the width over which the units of a variable are spread out
 WIDTH, HEIGHT = 270.0, 520.0  # dots of a column, and of the figure
+
+
+class Comparison(Protocol):
+    """What the picture needs of a :class:`hiermodels.Comparison`."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each scalar and statistic."""
+
+    @property
+    def judged(self) -> pd.DataFrame:
+        """The rows that make the verdict."""
+
+    @property
+    def alpha(self) -> float:
+        """Probability with which right draws fail."""
+
+    @property
+    def pit(self) -> xr.Dataset:
+        """The exact distribution function at the draws."""
 
 
 @checked

@@ -19,10 +19,12 @@ import xarray as xr
 from arviz_base import rcParams
 from arviz_plots import PlotCollection
 
+from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.core.options import mapping, one_of
 from hiermodels.errors import SpecError
-from hiermodels.exact.moments import MEAN, moments_of
-from hiermodels.posterior.record import SAMPLE_DIMS, Posterior
+from hiermodels.exact.moments import moments_of
+from hiermodels.posterior.moments import MEAN
+from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.tables import tails
 
 MOST_LABELS = 60  # units that get a label of their own; beyond, labels would overlap

@@ -15,11 +15,13 @@ from arviz_plots import PlotCollection
 
 import hiermodels.plots.layout as layout
 from hiermodels.core.arguments import checked
+from hiermodels.core.seeds import Seed
 from hiermodels.errors import SpecError
+from hiermodels.exact.replicates import NEW, SAME, replicated_means, statistics_of, with_replicates
 from hiermodels.exact.standardize import standardize
-from hiermodels.posterior.record import Posterior, Seed, thin, with_log_likelihood
+from hiermodels.posterior.arviz_groups import with_log_likelihood
+from hiermodels.posterior.record import Posterior, thin
 from hiermodels.posterior.tables import CI_PROB, tails
-from hiermodels.results.checks import NEW, SAME, replicated_means, statistics_of, with_replicates
 
 CURVES = 100  # replicated data sets that are drawn over each other
 SIZE = (800.0, 450.0)  # dots

@@ -132,8 +132,8 @@ def _draw(
 def raw_means(posterior: Posterior, name: str, where: Place) -> xr.DataArray:
     """What the data below each unit say of it, nothing borrowed from other units.
 
-    The ``m`` of :func:`hiermodels.exact.kernels.tree.tree.upward`, at the posterior medians of the sds and the
-    posterior mean of beta.
+    The ``m`` of :func:`hiermodels.exact.kernels.tree.tree.upward`, at the posterior medians of the
+    sds and the posterior mean of beta.
 
     Parameters
     ----------

@@ -11,12 +11,12 @@ import xarray as xr
 from arviz_plots import PlotCollection
 
 import hiermodels.plots.layout as layout
-from hiermodels.api.noise_free import reference_posterior
 from hiermodels.core.arguments import checked
+from hiermodels.core.arrays import Floats
 from hiermodels.data.covariates import MEANS, At, locate
 from hiermodels.errors import SpecError
 from hiermodels.exact.given_sd import moments_given_sd
-from hiermodels.exact.kernels.tree.tree import Floats
+from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.posterior.record import Posterior
 
 LAYERS = ("lines", "labels", "density")

@@ -12,12 +12,13 @@ from arviz_plots import PlotCollection
 from arviz_stats.base import array_stats
 
 import hiermodels.plots.layout as layout
-from hiermodels.api.noise_free import reference_posterior
 from hiermodels.core.arguments import checked
+from hiermodels.core.arrays import Floats
+from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.errors import SpecError
-from hiermodels.exact.kernels.tree.tree import Floats
+from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.record import SAMPLE_DIMS, Posterior
+from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.tables import CI_PROB, tails
 
 LOWEST, HIGHEST = 1e-4, 0.995  # quantiles between which densities are shown

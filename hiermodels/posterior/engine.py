@@ -12,18 +12,28 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Protocol
 
-import numpy as np
-
+from hiermodels.core.seeds import Seed
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
-from hiermodels.exact.marginal import Grid
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.record import Posterior, Seed, generator
+from hiermodels.posterior.record import Posterior
 
 ENGINES: Mapping[str, str] = {
     "exact": "hiermodels.exact.sample",
     "nuts": "hiermodels.mcmc.sample",
 }
+
+
+class Prepared(Protocol):
+    """What was computed of a posterior before, and need not be computed again."""
+
+    @property
+    def spec(self) -> Spec:
+        """What is assumed."""
+
+    @property
+    def data(self) -> GroupedData:
+        """What was observed."""
 
 
 class Sample(Protocol):
@@ -39,7 +49,7 @@ class Sample(Protocol):
         random_seed: Seed,
         progressbar: bool | None,
         memory_budget: float,
-        grid: Grid | None,
+        grid: Prepared | None,
         **options: Any,
     ) -> Posterior:
         """Draw from the posterior."""
@@ -89,10 +99,3 @@ def _load(name: str) -> ModuleType:
     if name not in tuple(ENGINES):  # a tuple takes what cannot be hashed
         raise SpecError(f"engine: expected one of {', '.join(map(repr, ENGINES))}; found {name!r}")
     return import_module(ENGINES[name])
-
-
-def integer_seed(random_seed: Seed) -> int:
-    """Turn a seed into the integer that a sampler takes; a Generator moves on."""
-    if isinstance(random_seed, int | np.integer) and random_seed >= 0:
-        return int(random_seed)
-    return int(generator(random_seed).integers(2**31))

@@ -14,12 +14,13 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from hiermodels.core.arguments import checked
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.options import count, names, probabilities, real_numbers
 from hiermodels.data.covariates import MEANS, At, Place, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
-from hiermodels.exact.kernels.tree.tree import Floats, Indices
-from hiermodels.exact.moments import (
+from hiermodels.model.spec import Spec
+from hiermodels.posterior.moments import (
     KINDS,
     MEAN,
     SD,
@@ -28,7 +29,6 @@ from hiermodels.exact.moments import (
     of_new_unit,
     of_variables,
 )
-from hiermodels.model.spec import Spec
 from hiermodels.posterior.tables import (
     CI_PROB,
     Summary,

@@ -22,17 +22,19 @@ from functools import cached_property
 
 import numpy as np
 
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.covariates import MEANS, locate
 from hiermodels.errors import PriorWarning, warn
+from hiermodels.exact.grid import Grid
 from hiermodels.exact.kernels.tree import tree as gaussian
-from hiermodels.exact.kernels.tree.tree import Floats, Indices, Moments
-from hiermodels.exact.marginal import Grid
-from hiermodels.exact.moments import SD, HierarchyMoments, of_variables
+from hiermodels.exact.kernels.tree.tree import Moments
+from hiermodels.exact.moments import HierarchyMoments
 from hiermodels.exact.quadrature import IntegratedPosterior, panel_of
 from hiermodels.model.priors import FlatSD, FlatVariance, Priors
 from hiermodels.model.spec import describe_prior
 from hiermodels.numerics.lattice import Lattice
+from hiermodels.posterior.moments import SD, of_variables
 from hiermodels.posterior.tables import shown
 
 NOTABLE = 0.25  # posterior sds by which another flat prior may move a quantity

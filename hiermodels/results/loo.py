@@ -19,16 +19,16 @@ import xarray as xr
 from arviz_stats.utils import ELPDDataLOO
 from numpy.typing import NDArray
 
-from hiermodels.exact.conjugate import ConjugatePosterior, NormalGammaLaw
+from hiermodels.core.arrays import LOG_2PI, Floats
+from hiermodels.core.messages import listed
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import HierModelsError, ImproperPosteriorError, SpecError, warn
-from hiermodels.exact.kernels.tree.tree import LOG_2PI, Floats
-from hiermodels.exact.quadrature import IntegratedPosterior
+from hiermodels.exact.conjugate import ConjugatePosterior, NormalGammaLaw
 from hiermodels.exact.left_out import Found, Units, leave_out_by_quadrature, unidentified, without
-from hiermodels.posterior.reference_posterior import ReferencePosterior
+from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.model.spec import Spec
-from hiermodels.core.messages import listed
+from hiermodels.posterior.reference_posterior import ReferencePosterior
 
 LEAST_KEPT = 1e-3  # of what is known without a row; below, it is formed anew from the other rows
 

@@ -30,24 +30,20 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from hiermodels.core.arguments import checked_methods
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.messages import short
+from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.core.options import names, probabilities, real_number, real_numbers
+from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.data.covariates import MEANS, At, locate
 from hiermodels.data.new_rows import NewRows, every_unit, kinds, read_new_rows
-from hiermodels.data.roles import from_se
 from hiermodels.errors import SpecError
-from hiermodels.exact.kernels.tree.tree import Floats, Indices
-from hiermodels.exact.moments import KINDS, MEAN, SD, Moment, of_new_unit
+from hiermodels.model.standard_errors import from_se
 from hiermodels.posterior import memory
+from hiermodels.posterior.arviz_groups import attributes
 from hiermodels.posterior.memory import MEMORY_BUDGET
-from hiermodels.posterior.record import (
-    SAMPLE_DIMS,
-    Posterior,
-    Seed,
-    attributes,
-    group_draws,
-    named_seed,
-)
+from hiermodels.posterior.moments import KINDS, MEAN, SD, Moment, of_new_unit
+from hiermodels.posterior.record import Posterior, group_draws
 from hiermodels.posterior.reference_posterior import ReferencePosterior, Target
 from hiermodels.posterior.tables import CI_PROB, interval_label, tails
 

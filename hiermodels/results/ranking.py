@@ -21,15 +21,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hiermodels.core.arguments import checked_methods
+from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import short
 from hiermodels.core.options import real_number
 from hiermodels.core.threads import for_each
 from hiermodels.data.covariates import MEANS, At, locate
 from hiermodels.data.labels import nearly, places_of
 from hiermodels.errors import DataError, SpecError
-from hiermodels.exact.kernels.tree.tree import Floats
-from hiermodels.exact.moments import of_variables
 from hiermodels.posterior.memory import MEMORY_BUDGET
+from hiermodels.posterior.moments import of_variables
+from hiermodels.posterior.ranks import BLOCK, by_unit, rank_draws
 from hiermodels.posterior.record import Posterior, at_covariates, level_draws
 from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
 from hiermodels.posterior.tables import (
@@ -42,7 +43,6 @@ from hiermodels.posterior.tables import (
 )
 
 BYTES = 12  # for a unit and draw: its value and its rank
-BLOCK = 1 << 18  # values that are sorted, or summarised, at a time
 MOST_PAIRED = 500  # units of a matrix of pairs
 
 
@@ -121,7 +121,7 @@ class Ranking:
             unknown = asked[int(np.argmax(places < 0))]
             raise DataError(f"there is no {self._dim} {short(unknown)}{nearly(known, unknown)}")
         labels = pd.Index(known[places], name=self._dim)
-        ranks = _by_unit(self.ranks)[places]
+        ranks = by_unit(self.ranks)[places]
         lower = np.array([(own < ranks).mean(axis=1) for own in ranks])
         greater = lower if self.highest_first else 1 - lower
         np.fill_diagonal(greater, np.nan)
@@ -221,32 +221,6 @@ def _draws(posterior: Posterior, name: str) -> xr.DataArray:
     return level_draws(posterior, name, slice(few))
 
 
-def rank_draws(values: xr.DataArray, highest_first: bool = True) -> xr.DataArray:
-    """Ranks within each draw, from 1; a unit's ranks are side by side in memory."""
-    flat = _by_unit(values)
-    units, n = flat.shape
-    ranks = np.empty((units, n), dtype=np.int32)
-    counting = np.arange(1, units + 1, dtype=np.int32)
-    step = max(1, BLOCK // units)
-
-    def count(first: int) -> None:
-        part = flat[:, first : first + step].T.copy()
-        orders = np.argsort(np.negative(part, out=part) if highest_first else part, axis=1)
-        places = np.empty(part.shape, dtype=np.int32)
-        for place, order in zip(places, orders, strict=True):
-            place[order] = counting
-        ranks[:, first : first + step] = places.T
-
-    for_each(count, range(0, n, step))
-    by_draw = np.moveaxis(ranks.reshape(units, *values.shape[:-1]), 0, -1)
-    return values.copy(data=by_draw).rename("rank")
-
-
-def _by_unit(values: xr.DataArray) -> NDArray[Any]:
-    """From (chain, draw, unit) to (unit, draws of all chains), a view."""
-    return np.moveaxis(values.to_numpy(), -1, 0).reshape(values.shape[-1], -1)
-
-
 def _describe(ranks: xr.DataArray, ci_prob: float) -> dict[str, NDArray[Any]]:
     """Mean, sd, median and equal-tailed interval of each unit's rank.
 
@@ -254,7 +228,7 @@ def _describe(ranks: xr.DataArray, ci_prob: float) -> dict[str, NDArray[Any]]:
     probability.
     """
     low, high = tails(ci_prob)
-    flat = _by_unit(ranks)
+    flat = by_unit(ranks)
     mean, sd = np.empty(len(flat)), np.empty(len(flat))
     ends = np.empty((3, len(flat)), dtype=np.int32)
     step = max(1, BLOCK // flat.shape[1])
@@ -277,4 +251,4 @@ def _describe(ranks: xr.DataArray, ci_prob: float) -> dict[str, NDArray[Any]]:
 
 def _share_at_most(ranks: xr.DataArray, count: int) -> Floats:
     """Probability of each unit of being among the first."""
-    return (_by_unit(ranks) <= count).mean(axis=1)
+    return (by_unit(ranks) <= count).mean(axis=1)

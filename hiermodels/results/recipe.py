@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from hiermodels.data.roles import error_role
 from hiermodels.errors import SpecError
 from hiermodels.model.formula import Formula, factors
 from hiermodels.model.priors import PRIORS, Prior
+from hiermodels.model.standard_errors import error_role
 from hiermodels.posterior.record import Posterior
 
 READERS = {".csv": "read_csv", ".parquet": "read_parquet"}

@@ -17,20 +17,20 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from hiermodels.api.prior_sensitivity import compare_priors
 from hiermodels.core.files import replacing, target
 from hiermodels.data.grouped import GroupedRows, require_rows
-from hiermodels.data.roles import KINDS, from_se
 from hiermodels.errors import HierModelsError, PriorWarning
-from hiermodels.exact.marginal import Grid
-from hiermodels.exact.moments import MEAN
+from hiermodels.exact.grid import Grid
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.model.priors import FlatVariance
 from hiermodels.model.spec import Spec
+from hiermodels.model.standard_errors import KINDS, from_se
 from hiermodels.posterior.memory import MEMORY_BUDGET
+from hiermodels.posterior.moments import MEAN
 from hiermodels.posterior.record import WARNING, Posterior
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.tables import CI_PROB, Summary, shown
+from hiermodels.results.alternatives import compare_priors
 from hiermodels.results.checks import check
 from hiermodels.results.default_prior import warn_of_default_prior
 from hiermodels.results.page import (
@@ -271,7 +271,7 @@ def _scalars(subject: Subject) -> list[Html]:
 
 
 def _variance(subject: Subject) -> list[Html]:
-    from hiermodels.plots import plot_variance
+    from hiermodels.plots.variance import plot_variance
 
     return [
         *_table(
@@ -303,7 +303,7 @@ def _units_of(subject: Subject, name: str, column: str) -> list[Html]:
 
 
 def _shrinkage(subject: Subject) -> list[Html]:
-    from hiermodels.plots import plot_shrinkage
+    from hiermodels.plots.shrinkage import plot_shrinkage
 
     return [
         *_part(_estimates, subject),
@@ -334,7 +334,7 @@ def _estimates(subject: Subject) -> list[Html]:
 
 
 def _league(subject: Subject) -> list[Html]:
-    from hiermodels.plots import plot_caterpillar
+    from hiermodels.plots.caterpillar import plot_caterpillar
 
     content = [
         element(
@@ -358,7 +358,7 @@ def _ranks(subject: Subject, name: str) -> Summary:
 
 
 def _trace(subject: Subject) -> list[Html]:
-    from hiermodels.plots import plot_trace_tau
+    from hiermodels.plots.trace import plot_trace_tau
 
     return _pictures(
         plot_trace_tau,
@@ -371,7 +371,7 @@ def _trace(subject: Subject) -> list[Html]:
 
 
 def _checks(subject: Subject) -> list[Html]:
-    from hiermodels.plots import plot_ppc
+    from hiermodels.plots.predictive import plot_ppc
 
     posterior = subject.posterior
     sizes = posterior.datatree["posterior"].sizes

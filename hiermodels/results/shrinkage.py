@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.messages import listed
 from hiermodels.data.covariates import MEANS, At, Place, locate
@@ -21,11 +22,11 @@ from hiermodels.data.grouped import GroupedData
 from hiermodels.data.labels import nearly, spelled
 from hiermodels.errors import DataError, SpecError
 from hiermodels.exact.kernels.tree import tree as gaussian
-from hiermodels.exact.kernels.tree.tree import BLOCK, Coefficients, Floats
+from hiermodels.exact.kernels.tree.tree import BLOCK, Coefficients
 from hiermodels.exact.marginal import Marginal
-from hiermodels.exact.moments import SD, of_variables
 from hiermodels.exact.point_estimates import METHODS, PointEstimate, estimate_sds
 from hiermodels.exact.quadrature import IntegratedPosterior
+from hiermodels.posterior.moments import SD, of_variables
 from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
 from hiermodels.posterior.tables import CI_PROB, Summary, interval_note, shown, tails, with_header
 

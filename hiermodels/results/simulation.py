@@ -11,13 +11,15 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
+from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import LARGEST
+from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.conjugate import NormalGammaLaw
-from hiermodels.exact.kernels.tree.tree import Floats
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.record import Posterior, Seed, attributes, named_seed, row_moments
+from hiermodels.posterior.arviz_groups import attributes
+from hiermodels.posterior.record import Posterior, row_moments
 
 
 def require_proper(spec: Spec, purpose: str) -> None:

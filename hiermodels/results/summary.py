@@ -12,7 +12,8 @@ import pandas as pd
 from hiermodels.core.options import names
 from hiermodels.data.covariates import MEANS, At, locate
 from hiermodels.errors import SpecError
-from hiermodels.exact.moments import FOURTH, KINDS, MEAN, SD, Moment, moments_of
+from hiermodels.exact.moments import moments_of
+from hiermodels.posterior.moments import FOURTH, KINDS, MEAN, SD, Moment
 from hiermodels.posterior.record import Posterior, at_covariates
 from hiermodels.posterior.tables import Summary, interval_note, with_header
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import SpecError
-from hiermodels.exact.kernels.tree.tree import Floats, Indices
 from hiermodels.exact.marginal import Marginal
-from hiermodels.exact.moments import FOURTH, KINDS, MEAN, SD, Moment, of_variables
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.numerics.lattice import Frame, Lattice, flood
+from hiermodels.posterior.moments import FOURTH, KINDS, MEAN, SD, Moment, of_variables
 from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
 from hiermodels.posterior.tables import (
     CI_PROB,

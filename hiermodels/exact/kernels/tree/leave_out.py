@@ -35,19 +35,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.exact.kernels.tree.tree import (
-    LOG_2PI,
     Coefficients,
-    Floats,
-    Indices,
     Pooled,
     Tree,
     Upward,
     Variances,
     shrinkage,
-    starts,
     upward,
 )
+from hiermodels.numerics.group_sums import starts
 
 BLOCK = 1 << 17  # numbers in a temporary array
 MOST_NODES = 256  # that are worked on at a time

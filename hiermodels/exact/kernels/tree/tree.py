@@ -31,15 +31,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hiermodels.core.arrays import LOG_2PI, Floats, Indices
+from hiermodels.core.codec import storable
 from hiermodels.core.threads import for_each
 from hiermodels.numerics.chebyshev import Interpolation
+from hiermodels.numerics.group_sums import starts, sum_by
 
-type Floats = NDArray[np.float64]
-type Indices = NDArray[np.intp]
-
-LOG_2PI = float(np.log(2 * np.pi))
 BLOCK = 1 << 15  # numbers in the largest temporary array: 256 KiB stay in the cache
 UPWARD = 1 << 17  # likewise of those in the upward pass
 MOST_NODES = 1024  # nodes that are worked on at a time
@@ -300,19 +298,6 @@ class Upward:
         for pooled in self.pooled:
             pooled.mean[:, :, -1] += pooled.mean[:, :, :-1] @ anchor
         return replace(self, beta=self.beta + anchor)
-
-
-def starts(parent: Indices) -> Indices:
-    """First position of each value of an ascending index that runs 0, 1, 2, … without gaps."""
-    return np.searchsorted(parent, np.arange(int(parent[-1]) + 1))
-
-
-def sum_by(index: Indices, values: Floats, size: int) -> Floats:
-    """Sum the rows of ``values`` that share an index; shape ``(size, columns)``."""
-    total = np.empty((size, values.shape[1]))
-    for j, column in enumerate(values.T):
-        total[:, j] = np.bincount(index, weights=column, minlength=size)
-    return total
 
 
 def _sizes(tree: Tree) -> Sizes:
@@ -925,6 +910,7 @@ def _chosen(
                 break
 
 
+@storable
 @dataclass(frozen=True)
 class UpperDraws:
     """Draws of β and of all values above the groups, one for each node.

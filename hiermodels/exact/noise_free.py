@@ -1,0 +1,49 @@
+"""The posterior without Monte Carlo error: in closed form, or by quadrature."""
+
+from __future__ import annotations
+
+from hiermodels.core.options import real_number
+from hiermodels.data.grouped import GroupedData
+from hiermodels.errors import SpecError
+from hiermodels.exact.conjugate import ConjugatePosterior
+from hiermodels.exact.quadrature import IntegratedPosterior
+from hiermodels.exact.regression import RegressionPosterior
+from hiermodels.model.spec import Spec
+from hiermodels.posterior.reference_posterior import (
+    LEAST_TOLERANCE,
+    TOLERANCE,
+    WORST,
+    ReferencePosterior,
+)
+
+
+def reference_posterior(
+    spec: Spec, data: GroupedData, tol: float = TOLERANCE
+) -> ReferencePosterior:
+    """Compute the posterior of a specification: in closed form, or by quadrature.
+
+    Parameters
+    ----------
+    spec, data
+    tol : float
+        Posterior sds that two spacings of a quadrature may differ by.
+
+    Raises
+    ------
+    ImproperPosteriorError
+        If the posterior does not exist.
+    PrecisionError
+        If two spacings of the quadrature differ by more than 1e-3 posterior sds.
+
+    Warns
+    -----
+    PrecisionWarning
+        If they differ by more than ``tol``.
+    """
+    if not LEAST_TOLERANCE <= real_number("tol", tol) <= WORST:
+        raise SpecError(
+            f"tol: expected posterior sds between {LEAST_TOLERANCE:g} and {WORST:g}; found {tol!r}"
+        )
+    if spec.groups:
+        return IntegratedPosterior.of(spec, data, tol)
+    return (RegressionPosterior if spec.is_regression else ConjugatePosterior).of(spec, data)

@@ -1,0 +1,215 @@
+"""Replicated data, drawn from the posterior for the same design, and their statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+
+from hiermodels.core.arrays import Floats
+from hiermodels.core.names import SAMPLE_DIMS
+from hiermodels.core.seeds import Seed, named_seed
+from hiermodels.errors import SpecError
+from hiermodels.exact.standardize import Standardized, standardize
+from hiermodels.numerics.group_sums import starts
+from hiermodels.posterior.arviz_groups import with_posterior_predictive
+from hiermodels.posterior.record import Posterior, group_draws
+
+NEW, SAME = "groups", "rows"
+
+
+NEGLIGIBLE = 1e-12  # scatter of a covariate within groups that is rounding, as a part of all
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Test statistics of the data and of replicated data.
+
+    Attributes
+    ----------
+    observed : Dataset
+        A number for each statistic, named for people to read.
+    replicated : Dataset
+        The same for each draw (chain, draw).
+    """
+
+    observed: xr.Dataset
+    replicated: xr.Dataset
+
+    @property
+    def tail_probability(self) -> xr.Dataset:
+        """``P(T(y_rep) > T(y)) + ½ P(T(y_rep) = T(y))``."""
+        above = (self.replicated > self.observed).mean()
+        return above + 0.5 * (self.replicated == self.observed).mean()
+
+
+def statistics_of(
+    posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = None
+) -> Statistics:
+    """Compute the statistics of :func:`check` for the data and for each replicate."""
+    rng = np.random.default_rng(named_seed(random_seed, "check"))
+    values = _values(posterior, replicate, rng)
+    standard = standardize(posterior.data)
+    draws = posterior.datatree["posterior"].to_dataset()
+    shape = tuple(draws.sizes[name] for name in SAMPLE_DIMS)
+    means, scatter = _replicate(posterior, standard, values, rng)
+    replicated = _statistics(posterior, standard, means, scatter)
+    observed = _statistics(posterior, standard, standard.group_means, standard.tree.scatter[-1, -1])
+    coords = {name: draws[name] for name in SAMPLE_DIMS}
+    return Statistics(
+        xr.Dataset({name: float(value) for name, value in observed.items()}),
+        xr.Dataset(
+            {name: (SAMPLE_DIMS, value.reshape(shape)) for name, value in replicated.items()},
+            coords,
+        ),
+    )
+
+
+def replicated_means(
+    posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = None
+) -> xr.DataArray:
+    """Draw the mean of each group's rows anew; dims (chain, draw, group)."""
+    rng = np.random.default_rng(named_seed(random_seed, "check"))
+    standard = standardize(posterior.data)
+    draws = posterior.datatree["posterior"].to_dataset()
+    means, _ = _replicate(posterior, standard, _values(posterior, replicate, rng), rng)
+    dim, coords = posterior.spec.groups[-1], {name: draws[name] for name in SAMPLE_DIMS}
+    means = means.reshape(*(draws.sizes[name] for name in SAMPLE_DIMS), -1)
+    coords[dim] = xr.DataArray(posterior.data.labels[-1], dims=dim)
+    return xr.DataArray(means, coords, (*SAMPLE_DIMS, dim), name=posterior.spec.outcome)
+
+
+def describe(posterior: Posterior, replicate: str) -> str:
+    """What is drawn anew, for people to read."""
+    top = top_level(posterior, replicate)
+    names = posterior.spec.groups[len(posterior.spec.groups) - 1 - top :]
+    return f"new {' and '.join(names)}" if top >= 0 else "the same units, new rows"
+
+
+def top_level(posterior: Posterior, replicate: str) -> int:
+    """The highest level whose values are drawn anew, 0 for the groups; −1 for none."""
+    groups = posterior.spec.groups
+    if not groups:
+        raise SpecError("these checks need groups; this model has one population")
+    levels = {SAME: -1, NEW: len(groups) - 1}
+    levels = dict(zip(reversed(groups), range(len(groups)), strict=True)) | levels
+    if replicate not in tuple(levels):  # a tuple takes what cannot be hashed
+        raise SpecError(f"replicate: expected {', '.join(map(repr, levels))}; found {replicate!r}")
+    return levels[replicate]
+
+
+def _values(posterior: Posterior, replicate: str, rng: np.random.Generator) -> Floats:
+    """The groups' values theta, as they were drawn or drawn anew from above; (n, g)."""
+    spec, data = posterior.spec, posterior.data
+    top = top_level(posterior, replicate)
+    if top < 0:
+        return group_draws(posterior).to_numpy().reshape(-1, data.sizes[0])
+    draws = posterior.datatree["posterior"].to_dataset()
+    n = draws.sizes["chain"] * draws.sizes["draw"]
+    values = draws[spec.values[top + 1]].to_numpy().reshape(n, -1)
+    for level in range(top, -1, -1):
+        size = data.sizes[level]
+        parent = data.parents[level] if level < len(data.parents) else np.zeros(size, dtype=int)
+        spread = draws[spec.spreads[level]].to_numpy().reshape(n, 1)
+        values = values[:, parent] + spread * rng.standard_normal((n, size))
+    return values
+
+
+def _replicate(
+    posterior: Posterior, standard: Standardized, values: Floats, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Means of the groups' rows (n, g), and the standardised scatter around them (n,).
+
+    A mean has variance ``σ²/weight`` around ``theta + x̄'β``.  The scatter is the squared length
+    of ``x'β + noise`` within groups: along each of the r axes along which x varies there it is
+    normal, across them ``σ² χ²`` with the degrees of freedom that are left.
+    """
+    spec, tree = posterior.spec, standard.tree
+    draws, n = posterior.datatree["posterior"].to_dataset(), len(values)
+    sigma = np.ones(n) if spec.se else draws["sigma"].to_numpy().ravel() / standard.scale
+    noise = rng.standard_normal(values.shape) / np.sqrt(tree.weight)
+    means = values + standard.scale * sigma[:, None] * noise
+    freedom, squares = tree.n_rows - tree.sizes[0], np.zeros(n)
+    if spec.covariates:
+        beta = draws["beta"].to_numpy().reshape(n, -1)
+        beta = np.linalg.solve(standard.basis, beta.T).T / standard.scale
+        means += standard.scale * beta @ (tree.mean[:, :-1] + standard.origin).T
+        size, axes = np.linalg.eigh(tree.scatter[:-1, :-1])
+        varies = size > NEGLIGIBLE * tree.weight.sum()
+        along = beta @ axes[:, varies] * np.sqrt(size[varies])
+        along += sigma[:, None] * rng.standard_normal(along.shape)
+        freedom, squares = freedom - int(varies.sum()), (along**2).sum(axis=1)
+    rest = rng.chisquare(freedom, n) if freedom else np.zeros(n)
+    return means, squares + sigma**2 * rest
+
+
+def _statistics(
+    posterior: Posterior, standard: Standardized, means: Floats, scatter: Floats
+) -> dict[str, Floats]:
+    """Statistics from groups' means (..., g) and standardised scatter (...)."""
+    spec, tree = posterior.spec, standard.tree
+    inner, *outer = reversed(spec.groups)
+    found = _extremes(inner, means)
+    if not outer:
+        found |= _spread(inner, means)
+    for name in outer:
+        parent = tree.parent(0)
+        first, freedom = starts(parent), len(parent) - tree.sizes[1]
+        if freedom:
+            centre = np.add.reduceat(means, first, axis=-1) / np.bincount(parent)
+            squares = ((means - centre[..., parent]) ** 2).sum(axis=-1)
+            found[f"sd of {inner} means within {name}"] = np.sqrt(squares / freedom)
+        total = np.add.reduceat(means * tree.weight, first, axis=-1)
+        upper = total / np.add.reduceat(tree.weight, first)
+        found |= _extremes(name, upper) | _spread(name, upper)
+    freedom = tree.n_rows - tree.sizes[0]
+    if freedom:
+        unit, text = (1.0, ", in se") if spec.se else (standard.scale, "")
+        found[f"sd of rows within {inner}{text}"] = unit * np.sqrt(scatter / freedom)
+    return found
+
+
+def _extremes(name: str, means: Floats) -> dict[str, Floats]:
+    """Largest and smallest of a level's means (..., u), or the only one."""
+    if means.shape[-1] == 1:
+        return {f"{name} mean": means[..., 0]}
+    return {
+        f"largest {name} mean": means.max(axis=-1),
+        f"smallest {name} mean": means.min(axis=-1),
+    }
+
+
+def _spread(name: str, means: Floats) -> dict[str, Floats]:
+    """Sd of a level's means (..., u), which a single one has not."""
+    return {f"sd of {name} means": means.std(axis=-1, ddof=1)} if means.shape[-1] > 1 else {}
+
+
+def with_replicates(
+    posterior: Posterior, replicate: str = SAME, random_seed: Seed = None
+) -> Posterior:
+    """Add a group ``posterior_predictive``: replicated outcomes of each row, (chain, draw, row).
+
+    Of the same units, those that are there already are kept.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    replicate : str
+        As in :func:`check`.
+    random_seed : int or numpy.random.Generator, optional
+    """
+    if top_level(posterior, replicate) < 0:
+        kept = "posterior_predictive" in posterior.datatree.children
+        return posterior if kept else with_posterior_predictive(posterior, random_seed)
+    rng = np.random.default_rng(named_seed(random_seed, "check"))
+    draws = posterior.datatree["posterior"].to_dataset()
+    shape = (draws.sizes["chain"], draws.sizes["draw"], -1)
+    theta = _values(posterior, replicate, rng).reshape(shape)
+    anew, tree = posterior.datatree.copy(), posterior.datatree.copy()
+    dims = (*SAMPLE_DIMS, posterior.spec.groups[-1])
+    anew["posterior"] = xr.DataTree(draws.assign(theta=(dims, theta)))
+    units = replace(posterior, datatree=anew, draw_groups=None)
+    drawn = with_posterior_predictive(units, random_seed)
+    tree["posterior_predictive"] = drawn.datatree["posterior_predictive"]
+    return replace(posterior, datatree=tree)

@@ -1,0 +1,233 @@
+"""Groups of a DataTree, as ArviZ expects them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from hiermodels.core.arrays import Floats
+from hiermodels.core.messages import variable_names
+from hiermodels.core.names import COEFFICIENT_DIM, SAMPLE_DIMS
+from hiermodels.core.seeds import Seed, named_seed
+from hiermodels.data.grouped import GroupedData
+from hiermodels.errors import SpecError
+from hiermodels.families.normal import log_normal
+from hiermodels.model.prior_densities import prior_log_densities
+from hiermodels.model.priors import NormalInverseGamma
+from hiermodels.model.spec import Spec
+from hiermodels.posterior.record import Posterior, row_moments
+
+SCHEMA = (  # attributes that ArviZ's schema knows of groups with draws
+    *("created_at", "creation_library", "creation_library_version", "creation_library_language"),
+    *("inference_library", "inference_library_version", "sampling_time", "sample_dims"),
+)
+
+
+def attributes(sample_dims: Sequence[str] = SAMPLE_DIMS, **more: Any) -> dict[str, Any]:
+    """Attributes of a group, as ArviZ's schema has them.
+
+    Parameters
+    ----------
+    sample_dims : sequence of str
+        Dimensions over which draws run.
+    **more
+        Further ones; ``inference_library`` with its version, where it was another package.
+    """
+    from arviz_base import make_attrs
+
+    from hiermodels import __version__
+
+    own = {"inference_library": "hiermodels", "inference_library_version": __version__}
+    found: dict[str, Any] = make_attrs({**own, **more}, sample_dims=sample_dims)
+    return found
+
+
+def build_datatree(
+    spec: Spec,
+    data: GroupedData,
+    variables: Mapping[str, Floats],
+    sample_stats: Mapping[str, Floats],
+    attrs: Mapping[str, Any],
+) -> xr.DataTree:
+    """Lay out draws as ArviZ expects them.
+
+    Parameters
+    ----------
+    variables : mapping of str to array
+        Draws of each variable of :meth:`Spec.dims`, with shape (chains, draws, *units).
+    sample_stats : mapping of str to array
+        Of shape (chains, draws).
+    attrs : mapping
+        Attributes of the posterior group: text and numbers.  Those of the schema are given to
+        ``sample_stats``, too.
+    """
+    from arviz_base import from_dict
+
+    seen = data.observations
+    row_dims = {name: [seen.dim] for name in (*seen.observed, *seen.constant)}
+    rows = {"row": np.arange(data.n_rows)} if data.has_rows else {}  # statistics have groups
+    parents = _parents(data, seen.constant)
+    nest = {name: [data.roles.groups[-1]] for name in parents}
+    dims = {name: list(spec.dims(name)) for name in variables} | nest | row_dims
+    groups = {
+        "posterior": {name: variables[name] for name in spec.variables if name in variables},
+        "sample_stats": dict(sample_stats),
+        "observed_data": dict(seen.observed),
+        "constant_data": dict(seen.constant) | parents,
+    }
+    drawn, given = attributes(**attrs), attributes(())
+    shared = {name: drawn[name] for name in SCHEMA if name in drawn}
+    return from_dict(
+        groups,
+        coords={**rows, **data.coords},
+        dims=dims,
+        attrs=dict(zip(groups, (drawn, shared, given, given), strict=True)),
+        check_conventions=False,  # groups may be called "sample"
+    )
+
+
+def _parents(data: GroupedData, taken: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Each inner unit's parent, such as ``classroom_school``.
+
+    Not as a coordinate of the draws: beside variables without that dimension, ``mu`` and ``tau``,
+    it would keep ArviZ's tables of all variables (``arviz_stats.summary``, ``psense_summary``) from
+    being made, whatever its name and type are.
+    """
+    if not data.parents:
+        return {}
+    (name,) = variable_names([data.parent_name], taken)
+    return {name: data.labels[0][data.parents[0]]}
+
+
+def with_parents(posterior: Posterior, draws: xr.DataArray) -> xr.DataArray:
+    """Add each group's parent to draws of the groups' values alone, as a coordinate."""
+    data = posterior.data
+    if not data.parents:
+        return draws
+    (dim,) = posterior.spec.dims("theta")
+    places = pd.Index(data.labels[-1]).get_indexer(draws[dim].to_index())
+    parents = data.labels[0][data.parents[0][places]]
+    return draws.assign_coords({data.parent_name: (dim, parents)})
+
+
+def with_log_likelihood(posterior: Posterior) -> Posterior:
+    """Add a group ``log_likelihood``: ``log N(y_i; theta_g[i] + x_i'beta, sigma²)``.
+
+    One number for each draw and row, (chain, draw, row): for ``arviz_stats.loo`` and its like.
+
+    Raises
+    ------
+    SpecError
+        If the draws of the groups were not kept, being too many.
+    """
+    mean, sigma = _rows(posterior, "log_likelihood")
+    group = {posterior.spec.outcome: log_normal(posterior.data.y, mean, sigma)}
+    return with_group(posterior, "log_likelihood", group, _row_coords(posterior))
+
+
+def with_posterior_predictive(posterior: Posterior, random_seed: Seed = None) -> Posterior:
+    """Add a group ``posterior_predictive``: outcomes of the same rows, drawn anew.
+
+    Each is drawn from ``N(theta_g[i] + x_i'beta, sigma²)`` at one draw of the posterior: new
+    outcomes of the same groups, (chain, draw, row).
+
+    Parameters
+    ----------
+    posterior : Posterior
+    random_seed : int, Generator, SeedSequence or None
+        May be the one that the posterior was drawn with: this stream is another.
+
+    Raises
+    ------
+    SpecError
+        If the draws of the groups were not kept, being too many.
+    """
+    mean, sigma = _rows(posterior, "posterior_predictive")
+    rng = np.random.default_rng(named_seed(random_seed, "posterior_predictive"))
+    group = {posterior.spec.outcome: mean + sigma * rng.standard_normal(mean.shape)}
+    return with_group(posterior, "posterior_predictive", group, _row_coords(posterior))
+
+
+def with_seed(posterior: Posterior, random_seed: Seed) -> Posterior:
+    """Keep the seed that the draws were made from as an attribute of theirs, if it is a number."""
+    if not isinstance(random_seed, int | np.integer):
+        return posterior
+    tree = posterior.datatree.copy()
+    draws = tree["posterior"].to_dataset().assign_attrs(random_seed=int(random_seed))
+    tree["posterior"] = xr.DataTree(draws)
+    return replace(posterior, datatree=tree)
+
+
+def with_log_prior(posterior: Posterior) -> Posterior:
+    """Add a group ``log_prior``: the log density of each parameter's prior at the draws.
+
+    One number for each draw, and for each coefficient in ``beta``, for
+    ``arviz_stats.psense_summary``.  Densities are of the posterior's variables: of the sd also
+    where the prior is stated on the variance.  An improper prior has no density and is left out,
+    so that what is found of sensitivity speaks of the proper ones only.  Distributions of groups
+    given tau belong to the model and are not among the priors.
+
+    Raises
+    ------
+    SpecError
+        If every prior is improper.
+
+    References
+    ----------
+    Kallioinen, Paananen, Bürkner & Vehtari (2024), Detecting and diagnosing prior and likelihood
+    sensitivity with power-scaling, Statistics and Computing 34:57.
+    """
+    spec, draws = posterior.spec, posterior.datatree["posterior"].to_dataset()
+    free = {name: prior for name, prior in spec.priors.items() if name not in spec.fixed}
+    proper = {name: prior for name, prior in free.items() if prior.is_proper}
+    if not proper:
+        raise SpecError(
+            f"log_prior: there is no proper prior, and improper ones have no density: "
+            f"{'; '.join(f'{k} ~ {v}' for k, v in spec.describe_priors().items())}. Give one with "
+            f"priors={{…}}, such as HalfNormal(sd=…) for an sd, or leave out log_prior"
+        )
+    variables = {name: draws[name].to_numpy() for name in spec.variables if name in draws}
+    found = prior_log_densities(spec, variables)
+    group = {name: found[name] for name in spec.variables if name in proper}
+    if any(isinstance(prior, NormalInverseGamma) for prior in proper.values()):
+        group["sigma"] = found["sigma"]
+    names = [name for name in spec.covariates if f"beta[{name}]" in proper]
+    if names:
+        group["beta"] = found["beta"][..., [spec.covariates.index(name) for name in names]]
+    return with_group(posterior, "log_prior", group, {COEFFICIENT_DIM: names} if names else {})
+
+
+def _rows(posterior: Posterior, purpose: str) -> tuple[Floats, Floats]:
+    """Draws of the rows' means, (chain, draw, row), and sds that broadcast with them."""
+    spec, data = posterior.spec, posterior.data
+    if posterior.draw_groups is not None:
+        raise SpecError(
+            f"{purpose}: {data.sizes[0]:,} groups are too many to keep draws of theta "
+            f"for each; raise memory_budget or ask for fewer draws"
+        )
+    draws = posterior.datatree["posterior"].to_dataset()
+    mean, sd = row_moments(spec, data, {name: draws[name].to_numpy() for name in spec.variables})
+    return np.broadcast_to(mean, (*mean.shape[:-1], len(data.y))), sd
+
+
+def _row_coords(posterior: Posterior) -> dict[str, Any]:
+    return {"row": np.arange(len(posterior.data.y))}
+
+
+def with_group(
+    posterior: Posterior, name: str, variables: Mapping[str, Floats], coords: Mapping[str, Any]
+) -> Posterior:
+    """Add a group of variables with dimensions (chain, draw) and those of ``coords``."""
+    draws = posterior.datatree["posterior"].to_dataset()
+    samples = {dim: draws[dim] for dim in SAMPLE_DIMS}
+    dims = (*SAMPLE_DIMS, *coords)
+    group = {key: (dims[: values.ndim], values) for key, values in variables.items()}
+    tree = posterior.datatree.copy()
+    tree[name] = xr.DataTree(xr.Dataset(group, samples | dict(coords), attributes()))
+    return replace(posterior, datatree=tree)

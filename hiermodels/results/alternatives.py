@@ -1,0 +1,309 @@
+"""How far the posterior moves when a prior is exchanged for another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from hiermodels.data.covariates import MEANS, locate
+from hiermodels.data.grouped import GroupedData
+from hiermodels.data.prepare import stated_priors
+from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
+from hiermodels.exact.noise_free import reference_posterior
+from hiermodels.model.priors import (
+    LECTURE,
+    WEAK,
+    FlatSD,
+    FlatVariance,
+    HalfCauchy,
+    HalfNormal,
+    InverseGamma,
+    Prior,
+    VariancePrior,
+)
+from hiermodels.model.spec import Spec
+from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
+from hiermodels.posterior.tables import Summary, with_header
+
+if TYPE_CHECKING:
+    from arviz_plots import PlotCollection
+
+
+@dataclass(frozen=True, repr=False)
+class Sensitivity:
+    """Posteriors under other priors, and their distance from the first.
+
+    Attributes
+    ----------
+    table : DataFrame
+        A row for each alternative and each variable of the model:
+
+        - ``shift_max``, ``shift_rms``: of the shifts of its units' means, in their sds under the
+          first priors, the largest and the root mean square; ``where``: the unit that moves most;
+        - ``sd_ratio``: new sd over old, the geometric mean over the units;
+        - ``kolmogorov``: largest difference of the distribution functions, for sds;
+        - ``by``: ``mean`` and sd, or ``median`` and half the central 68 % interval, where under
+          one of the priors the moments do not exist.
+
+        An alternative that cannot be computed has one row, ``by`` says why not in a few words,
+        and ``refused`` in many.  Values of all levels are those at the covariates' means.
+    shifts : Dataset
+        Each scalar's shift, with its sign, along a dimension ``alternative``.
+    baseline : ReferencePosterior
+        The posterior that the others are compared with.
+    references : mapping of str to ReferencePosterior
+        The posterior under each alternative.
+    refused : mapping of str to str
+        Alternatives that are not computed, and why: the posterior does not exist, or no
+        quadrature gives it to three digits.
+    """
+
+    table: Summary
+    shifts: xr.Dataset
+    baseline: ReferencePosterior
+    references: Mapping[str, ReferencePosterior]
+    refused: Mapping[str, str]
+
+    @property
+    def verdict(self) -> str:
+        """How far each variable moves at the most, by the priors that are changed."""
+        if not self.references:
+            return "No other prior could be compared."
+        first = self.baseline.spec
+        shifts = self.table["shift_max"].unstack("variable")
+        changed = {
+            name: " and ".join(key for key, prior in first.priors.items() if prior != other[key])
+            for name, other in ((name, one.spec.priors) for name, one in self.references.items())
+        }
+        worst = shifts.loc[list(changed)].groupby(pd.Series(changed), sort=False).max()
+        sentences = []
+        for key, row in worst.iterrows():
+            moved = ", ".join(f"{name} {row[name]:.2f}" for name in first.variables)
+            sentences.append(f"Another prior of {key} moves, by so many posterior sds: {moved}.")
+        return "\n".join(sentences)
+
+    def plot(self, **options: Any) -> PlotCollection:
+        """Show the posteriors side by side, or with ``level`` how far each unit moves.
+
+        Parameters
+        ----------
+        **options
+            See :func:`hiermodels.plots.plot_sensitivity`.
+        """
+        from hiermodels.plots.alternatives import plot_sensitivity
+
+        everything = {"baseline": self.baseline, **self.references}
+        shown = {name: posterior.at(MEANS) for name, posterior in everything.items()}
+        return plot_sensitivity(shown, **options)
+
+    def __repr__(self) -> str:
+        return f"{self.table!r}\n{self.verdict}"
+
+    def _repr_html_(self) -> str:
+        return f"{self.table._repr_html_()}<pre>{escape(self.verdict)}</pre>"
+
+
+def compare_priors(
+    baseline: ReferencePosterior, priors: Mapping[str, Alternative] | None = None
+) -> Sensitivity:
+    """Compare a posterior with those under other priors.
+
+    Parameters
+    ----------
+    baseline : ReferencePosterior
+    priors : mapping of str to mapping, optional
+        As in :func:`sensitivity`.
+    """
+    spec, data = baseline.spec, baseline.data
+    if not spec.groups:
+        raise SpecError("a model without groups has no group-level variance to vary the prior of")
+    if priors is None and set(spec.spreads) <= set(spec.fixed):
+        raise SpecError(
+            "every group-level sd is fixed, so there is no prior to vary; name alternatives, "
+            f"such as priors={{'another': {{{spec.spreads[-1]!r}: FlatSD()}}}}"
+        )
+    given = default_alternatives(spec, data) if priors is None else priors
+    if not isinstance(given, Mapping):
+        raise SpecError(f"priors: expected alternatives by name, in a mapping; found {given!r}")
+    if not given:
+        raise SpecError("priors: expected at least one other prior; there is none")
+    references: dict[str, ReferencePosterior] = {}
+    refused: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+    for name, changed in given.items():
+        if not isinstance(changed, Mapping | str):
+            raise SpecError(
+                f"priors: expected alternatives by name, each a mapping, such as "
+                f"{{'another': {{{spec.spreads[-1]!r}: FlatSD()}}}}, or {WEAK!r} or {LECTURE!r}; "
+                f"found {name!r}: {changed!r}"
+            )
+        changed = stated_priors(changed, spec, data)
+        try:
+            other = replace(spec, priors={**spec.priors, **_every_beta(spec, changed)})
+            if other == spec:
+                raise SpecError(f"priors: {name!r} changes no prior")
+            references[name] = reference_posterior(other, data)
+        except ImproperPosteriorError as error:
+            if priors is not None:
+                raise
+            refused[name], reasons[name] = str(error), DOES_NOT_EXIST
+        except PrecisionError as error:
+            refused[name], reasons[name] = str(error), NOT_INTEGRATED
+    first, others = baseline.at(MEANS), {name: one.at(MEANS) for name, one in references.items()}
+    table, shifts = _distances(first, others) if others else (None, xr.Dataset())
+    everything = _with_refused(table, list(given), reasons)
+    notes = [NO_ERROR, "shifts: in sds of the posterior under the priors above"]
+    notes += locate(data, MEANS).note(list(reversed(spec.values)))
+    if (everything["by"] == "median").any():
+        notes.append("by median: under one of the priors a mean or an sd does not exist")
+    digits, more = _precision({"": first, **others})
+    shown = with_header(everything, spec, *notes, *more, digits=digits)
+    return Sensitivity(shown, shifts, baseline, references, refused)
+
+
+def _precision(references: Mapping[str, ReferencePosterior]) -> tuple[int | None, list[str]]:
+    """Digits that the worst quadrature reached, and a note of each that reached few."""
+    found = {name: one.digits for name, one in references.items() if one.digits is not None}
+    notes = [
+        f"{f'{name}: ' if name else ''}{text}"
+        for name in found
+        for text in references[name].precision
+    ]
+    return min(found.values(), default=None), notes
+
+
+def _with_refused(
+    table: pd.DataFrame | None, order: list[str], reasons: Mapping[str, str]
+) -> pd.DataFrame:
+    """Put a row for each alternative that was not computed in its place; why, in ``by``."""
+    index = pd.MultiIndex.from_product([reasons, [ALL]], names=["alternative", "variable"])
+    nothing = dict.fromkeys(("shift_max", "where", "shift_rms", "sd_ratio", "kolmogorov"), np.nan)
+    refused = pd.DataFrame({**nothing, "where": "", "by": list(reasons.values())}, index)
+    if table is None:
+        return refused
+    if not reasons:
+        return table
+    rows = {name: table.loc[[name]] for name in table.index.unique("alternative")}
+    rows |= {name: refused.loc[[name]] for name in reasons}
+    return pd.concat([rows[name] for name in order])
+
+
+def default_alternatives(spec: Spec, data: GroupedData) -> dict[str, dict[str, Prior]]:
+    """Other priors of each group-level sd, from the top downwards: see :func:`sensitivity`."""
+    scale = float(f"{data.outcome_sd:.{DIGITS}g}")
+    scaled: list[VariancePrior] = [HalfNormal(scale), HalfCauchy(scale)] if scale else []
+    others = [FlatVariance(), FlatSD(), *scaled, InverseGamma(0.001, 0.001)]
+    return {
+        f"{name} ~ {prior}": {name: prior}
+        for name in reversed(spec.spreads)
+        if name not in spec.fixed
+        for prior in others
+        if prior != spec.priors[name]
+    }
+
+
+def _every_beta(spec: Spec, changed: Mapping[str, Prior]) -> dict[str, Prior]:
+    """Priors by parameter, ``beta`` standing for all coefficients."""
+    given = dict(changed)
+    if "beta" in given and spec.covariates:
+        given = dict.fromkeys(spec.coefficients, given.pop("beta")) | given
+    return given
+
+
+def _distances(
+    baseline: ReferencePosterior, references: Mapping[str, ReferencePosterior]
+) -> tuple[pd.DataFrame, xr.Dataset]:
+    """Shifts of all scalars under each alternative, and their table."""
+    rows, shifts = {}, {}
+    everything = [baseline, *references.values()]
+    variables = [name for name in baseline.spec.variables if name not in baseline.spec.fixed]
+    for variable in variables:
+        by_moments = all(_has_moments(one, variable) for one in everything)
+        centre, width = _place(baseline, variable, by_moments)
+        for name, other in references.items():
+            new_centre, new_width = _place(other, variable, by_moments)
+            shift = (new_centre - centre) / width
+            shifts[name, variable] = shift
+            rows[name, variable] = _row(baseline, shift, new_width / width, variable) | {
+                "kolmogorov": _kolmogorov(baseline, other, variable),
+                "by": "mean" if by_moments else "median",
+            }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.index = pd.MultiIndex.from_tuples(rows, names=["alternative", "variable"])
+    along = xr.DataArray(list(references), dims="alternative", name="alternative")
+    combined = {
+        variable: xr.concat([shifts[name, variable] for name in references], along)
+        for variable in variables
+    }
+    order = [(name, variable) for name in references for variable in variables]
+    return table.loc[order], xr.Dataset(combined)
+
+
+def _has_moments(posterior: ReferencePosterior, variable: str) -> bool:
+    return bool(np.isfinite(posterior.sd[variable]).all())
+
+
+def _place(
+    posterior: ReferencePosterior, variable: str, by_moments: bool
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Mean and sd, or median and half the central 68 % interval, which is one sd of a normal."""
+    if by_moments:
+        return posterior.mean[variable], posterior.sd[variable]
+    low, middle, high = posterior.quantile(ONE_SD, [variable])[variable].drop_vars("quantile")
+    return middle, (high - low) / 2
+
+
+def _row(
+    baseline: ReferencePosterior, shift: xr.DataArray, ratio: xr.DataArray, variable: str
+) -> dict[str, Any]:
+    size = np.abs(shift.to_numpy()).ravel()
+    dims = baseline.spec.dims(variable)
+    label = shift[dims[0]].to_numpy()[size.argmax()] if dims else ""
+    return {
+        "shift_max": float(size.max()),
+        "where": str(label),
+        "shift_rms": float(np.sqrt((size**2).mean())),
+        "sd_ratio": 0.0 if not ratio.all() else float(np.exp(np.log(ratio.to_numpy()).mean())),
+    }
+
+
+def _kolmogorov(baseline: ReferencePosterior, other: ReferencePosterior, variable: str) -> float:
+    """Largest difference of the distribution functions of an sd, over a grid; else nan."""
+    if variable not in baseline.spec.sds:
+        return float("nan")
+    if variable in other.spec.fixed:
+        below = float(baseline.cdf(variable, other.spec.fixed[variable]))
+        return max(below, 1 - below)
+    ends = [one.quantile(ENDS, [variable])[variable].to_numpy() for one in (baseline, other)]
+    values = np.geomspace(np.min(ends), np.max(ends), COMPARED)
+    return float(np.abs(baseline.cdf(variable, values) - other.cdf(variable, values)).max())
+
+
+type Alternative = Mapping[str, Prior] | str
+
+
+DIGITS = 2  # of a scale that is taken from the data
+
+
+ONE_SD = (0.158655253931457, 0.5, 0.841344746068543)  # Φ(−1), Φ(0), Φ(1)
+
+
+ENDS = (0.005, 0.995)  # quantiles between which distribution functions are compared,
+
+
+COMPARED = 200  # at so many values
+
+
+ALL = "(all)"  # variables: the row of an alternative that is not computed, and why it is not
+
+
+DOES_NOT_EXIST = "not computed: the posterior does not exist"
+
+
+NOT_INTEGRATED = "not computed: no quadrature gives three digits"
