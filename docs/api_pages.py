@@ -65,13 +65,6 @@ def sections() -> Iterator[tuple[str, list[str]]]:
         yield title, [f"hiermodels.{name}" for name in names if subject(things[name]) == title]
     for name, module in modules.items():
         yield f"{name.capitalize()}: `hiermodels.{name}`", public_functions(module)
-    yield "Plots: `hiermodels.plots`, methods of a fit", public_functions(_plots())
-
-
-def _plots() -> ModuleType:
-    from hiermodels import plots
-
-    return plots
 
 
 def file_names() -> dict[str, str]:

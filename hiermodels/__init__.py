@@ -104,13 +104,14 @@ __all__ = [
     "load",
     "load_statistics",
     "normal_inverse_gamma",
+    "plots",
     "reference",
     "sensitivity",
     "three_level",
     "two_level",
 ]
 
-# PyMC takes seconds to import: what needs it is loaded when it is first asked for.
+# PyMC and matplotlib take seconds to import: what needs them is loaded when it is first asked for.
 _LOADED_LATER = {
     "ConvergenceWarning": "hiermodels.mcmc.sample",
     "build_model": "hiermodels.mcmc.model",
@@ -121,7 +122,14 @@ _LOADED_LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load what needs PyMC."""
+    """Load what needs PyMC, or the pictures."""
+    if name == "plots":
+        return import_module("hiermodels.plots")
     if name in _LOADED_LATER:
         return getattr(import_module(_LOADED_LATER[name]), name)
     raise AttributeError(f"module 'hiermodels' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List what is public, loaded or not, and none of the modules behind it."""
+    return [*__all__, "__version__"]
