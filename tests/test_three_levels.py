@@ -45,6 +45,39 @@ def test_quantiles_of_the_sds(case):
         np.testing.assert_allclose(found, list(quantiles.values()), rtol=1e-5)
 
 
+def test_distribution_functions_of_few_groups_are_those_of_a_dense_quadrature():
+    """Balanced data: given the variances, mean squares are independent, and lam normal.
+
+    A lattice that is fine enough for a normal density is not for this one: 5e-6 was the error.
+    """
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=10)[np.repeat(range(10), 4)] + rng.normal(size=40)
+    data = pd.DataFrame({"s": np.repeat(list("abcde"), 8), "r": np.repeat(range(10), 4)})
+    priors = {name: hm.HalfNormal(2) for name in ("kappa", "tau", "sigma")}
+    exact = hm.reference(data.assign(y=values), outcome="y", groups=["s", "r"], priors=priors)
+    y = values.reshape(5, 2, 4)
+    rooms, schools, mean = y.mean(axis=2), y.mean(axis=(1, 2)), y.mean()
+    squares = ((y - rooms[..., None]) ** 2).sum(), 4 * ((rooms - schools[:, None]) ** 2).sum()
+    nodes, weights = np.polynomial.legendre.leggauss(100)
+    kappa, tau, sigma = np.meshgrid(
+        6.5 * (nodes + 1), 6.5 * (nodes + 1), 1.65 + 1.35 * nodes, indexing="ij", sparse=True
+    )
+    v1 = sigma**2
+    v2 = v1 + 4 * tau**2
+    v3 = v2 + 8 * kappa**2
+    log = sum(
+        -0.5 * (df * np.log(v) + square / v)
+        for v, df, square in zip(
+            (v1, v2, v3), (30, 5, 4), (*squares, 8 * ((schools - mean) ** 2).sum()), strict=True
+        )
+    )
+    log = log - (kappa**2 + tau**2 + sigma**2) / 8
+    density = np.exp(log - log.max()) * np.einsum("i,j,k->ijk", weights, weights, weights)
+    for x in (-3.0, -0.5, 0.2, 1.0, 4.0):
+        below = (density * stats.norm.cdf((x - mean) / np.sqrt(v3 / 40))).sum() / density.sum()
+        assert float(exact.cdf("lam", x)) == pytest.approx(below, abs=1e-9)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_draws_have_the_exact_distribution(name):
     load, groups, _ = CASES[name]

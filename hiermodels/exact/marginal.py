@@ -189,24 +189,35 @@ class Marginal:
 
     def log_density(self, u: Floats) -> Floats:
         """``log p(y, u)`` at points u (n, d): with proper priors, normalised; shape (n,)."""
-        return self.log_prior(u) + gaussian.log_likelihood(
-            self.data.tree, self.variances(u), self.coefficients
-        )
+        log_sds = self.log_sds(u)
+        variances = self._variances(np.exp(2 * log_sds))
+        likelihood = gaussian.log_likelihood(self.data.tree, variances, self.coefficients)
+        return self._log_prior(u, log_sds) + likelihood
 
-    def log_prior(self, u: Floats) -> Floats:
-        """Log density less the log likelihood of the standardised outcome; shape (n,)."""
-        along = [self._log_prior_along(j, column) for j, column in zip(self.free, u.T, strict=True)]
+    def _log_prior(self, u: Floats, log_sds: Floats) -> Floats:
+        """Log density less the log likelihood of the standardised outcome; shape (n,).
+
+        At points u (n, d), where the standardised log sds (n, c) are.
+        """
+        along = [
+            self._log_prior_of_log_sd(j, log_sds[:, j]) + self.log_slope_along(j, column)
+            for j, column in zip(self.free, u.T, strict=True)
+        ]
         return self.data.log_jacobian + np.sum([np.zeros(len(u)), *along], axis=0)
 
     def _log_prior_along(self, axis: int, u: Floats) -> Floats:
         """Log prior density of one coordinate; −∞ where it is 0 to rounding."""
-        return self._log_prior_of_log_sd(axis, u) + self.log_slope_along(axis, u)
+        return self._log_prior_at(axis, u) + self.log_slope_along(axis, u)
 
-    def _log_prior_of_log_sd(self, axis: int, u: Floats) -> Floats:
+    def _log_prior_at(self, axis: int, u: Floats) -> Floats:
         """Log prior density of a log sd at the coordinates u."""
+        return self._log_prior_of_log_sd(axis, self._log_sd(axis, u))
+
+    def _log_prior_of_log_sd(self, axis: int, log_sd: Floats) -> Floats:
+        """Log prior density of a standardised log sd."""
         prior = self.spec.variance_prior(self.names[axis])
         with np.errstate(over="ignore"):
-            return prior.log_density_log_sd(self._log_sd(axis, u) + np.log(self.data.scale))
+            return prior.log_density_log_sd(log_sd + np.log(self.data.scale))
 
     @cached_property
     def scan(self) -> tuple[Floats, Floats]:
@@ -249,7 +260,7 @@ class Marginal:
         low, high = self.ranges[axis]
         u = np.linspace(low - FARTHEST, high + FARTHEST, PRIOR_PLACES)
 
-        functions = (self._log_prior_of_log_sd, self._log_prior_along)
+        functions = (self._log_prior_at, self._log_prior_along)
         return np.concatenate([_maxima(partial(f, axis), u) for f in functions])
 
     def lattice(self, spacing: float | Floats, order: int = 2) -> Lattice:
@@ -273,9 +284,11 @@ class Marginal:
             ]
         )
 
+        at_mode = self.log_sds(self.frame.modes[:1])[:, free]
+
         def log_weight(u: Floats) -> Floats:
             """How many times larger an sd's moment is than at the mode: the largest of them."""
-            ratio = self.log_sds(u)[:, free] - self.log_sds(self.frame.modes[:1])[:, free]
+            ratio = self.log_sds(u)[:, free] - at_mode
             return (power * ratio).max(axis=1, initial=0.0)
 
         with self._within_range():
@@ -348,6 +361,8 @@ class Marginal:
         """Logarithm of the derivative of a log sd with respect to its own u."""
         low, high = self.ranges[axis]
         slope = np.logaddexp(0, np.logaddexp(low - u, u - high))
+        if self._log_upper(axis) == np.inf:
+            return slope - LOG_2
         return slope + self._log_slope_of_bent(axis, self._bent(axis, u))
 
     def _log_slope_of_bent(self, axis: int, x: Floats) -> Floats:

@@ -11,7 +11,7 @@ is computed group by group: :mod:`hiermodels.numerics.cubature`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -40,11 +40,12 @@ SPACING = {0: 1.0, 1: 0.25, 2: 0.5, 3: 0.5}  # of the first lattice
 MANY, WIDE = 200, 0.6  # units of each level that make a density in 3 dimensions nearly normal
 SAFELY = 0.1  # of the tolerance, for means and sds of the unknown sds
 FINER = (0.5, 0.85)  # bounds of the next spacing, where a lattice misses the tolerance
+FALLS = 0.7  # of the rate at which an error falls, if a first lattice told it
+WARY = 0.7  # bound of the next spacing, where two lattices tell the rate
 MOST_LATTICES = 8
 MOST_POINTS = 2_000_000  # of a lattice that is laid because the one before misses the tolerance
-COARSE = 0.75  # spacing for distribution functions in three dimensions
+THINNED = 1e-9  # posterior sds that part of a lattice may differ by from the whole
 MOST_UNITS = 256  # whose values are held at all nodes at a time
-CLOSE = 1e-13  # of a quantile's coordinate, as a part of the lattice's extent
 NEGLIGIBLE = 1e-10  # share of the posterior that distribution functions of values leave out
 MOST_WORK = {1: 1e7, 2: 1e7, 3: 1e8}  # points times groups, beyond which few points are tried
 DEGREES = {1: range(4, 31, 4), 2: range(2, 15, 2), 3: range(4, 9, 2)}  # that are tried
@@ -106,7 +107,7 @@ class IntegratedPosterior(ReferencePosterior):
         """Integrate the posterior, with ever finer lattices until two spacings agree.
 
         The error falls about as ``exp(−c/spacing)`` along each axis, which says how fine the next
-        is to be there.
+        is to be there: with a c that two lattices tell, or below the one of ``exp(−c/spacing)``.
 
         Parameters
         ----------
@@ -131,10 +132,12 @@ class IntegratedPosterior(ReferencePosterior):
         normal = d == 3 and min(marginal.data.tree.sizes) >= MANY
         spacing = np.full(d, WIDE if normal else SPACING[d])
         found = cls(spec, data, marginal, marginal.lattice(spacing))
+        path: list[tuple[Floats, Floats]] = []
         for _ in range(MOST_LATTICES - 1):
-            if found._reached <= tol and found._errors.max(initial=0.0) <= SAFELY * tol:
+            if found._errors.max(initial=0.0) <= SAFELY * tol and found._reached <= tol:
                 break
-            finer = _finer(found._errors, SAFELY * tol)
+            path.append((spacing, found._errors))
+            finer = _finer(path, SAFELY * tol)
             if len(found.lattice) > MOST_POINTS * finer.prod():
                 break
             spacing = spacing * finer
@@ -450,15 +453,19 @@ class IntegratedPosterior(ReferencePosterior):
         """Points that hold all but a negligible part of the posterior, and their weights.
 
         Distribution functions take many passes over the points.  In three dimensions they use a
-        lattice with fewer: their error is then about 1e-7.
+        quarter or a half of them, if sums over these are those over the whole to ``THINNED``.
         """
-        few = len(self.marginal.free) < 3
-        lattice = self.lattice if few else self.marginal.lattice(COARSE)
-        order = np.argsort(-lattice.weights, kind="stable")
-        enough = np.searchsorted(np.cumsum(lattice.weights[order]), 1 - NEGLIGIBLE) + 1
+        points, weights = self.lattice.points, self.lattice.weights
+        if len(self.marginal.free) == 3:
+            parts = [self.lattice.quarter, self.lattice.half]
+            errors = _differences(self.marginal, self.lattice, parts)
+            thin = (part for part, error in zip(parts, errors, strict=True) if error <= THINNED)
+            some = next(thin, slice(None))
+            points, weights = points[some], weights[some] / weights[some].sum()
+        order = np.argsort(-weights, kind="stable")
+        enough = np.searchsorted(np.cumsum(weights[order]), 1 - NEGLIGIBLE) + 1
         kept = np.sort(order[:enough])
-        weights = lattice.weights[kept]
-        return lattice.points[kept], weights / weights.sum()
+        return points[kept], weights[kept] / weights[kept].sum()
 
     def _nodes_of(self, name: str) -> tuple[Floats, Floats]:
         """Points and weights over which the distribution of a value is summed."""
@@ -499,19 +506,10 @@ class IntegratedPosterior(ReferencePosterior):
         return column, self.marginal.free.index(column)
 
     def _sd_quantiles(self, name: str, probabilities: Floats) -> Floats:
-        """Quantiles of an sd, by bisection of its distribution function."""
+        """Quantiles of an sd."""
         column, axis = self._axis(name)
-        x = self.lattice.points[:, axis]
-        low = np.full(len(probabilities), x.min())
-        high = np.full(len(probabilities), x.max())
-        while (high - low > CLOSE * np.ptp(x)).any():
-            middle = (low + high) / 2
-            if ((middle == low) | (middle == high)).all():
-                break
-            below = self.lattice.cdf(axis, middle) < probabilities
-            low, high = np.where(below, middle, low), np.where(below, high, middle)
-        points = np.zeros((len(low), len(self.marginal.free)))
-        points[:, axis] = (low + high) / 2
+        points = np.zeros((len(probabilities), len(self.marginal.free)))
+        points[:, axis] = self.lattice.quantile(axis, probabilities)
         return self.marginal.sds(points)[:, column]
 
     def _sd_density(self, name: str, values: Floats) -> Floats:
@@ -544,12 +542,27 @@ def sd_certificate(marginal: Marginal, lattice: Lattice) -> float:
     return float(errors_by_axis(marginal, lattice).max(initial=0.0))
 
 
-def _finer(errors: Floats, tol: float) -> Floats:
-    """Factors of the spacings for the next lattice, where an error falls as ``exp(−c/spacing)``."""
+def _finer(path: list[tuple[Floats, Floats]], tol: float) -> Floats:
+    """Factors of the spacings for the next lattice, from the spacings and errors of those before.
+
+    Where an error falls as ``A exp(−c/spacing)`` it reaches the tolerance at a spacing with
+
+        1/spacing' = 1/spacing + log(error/tol)/c.
+
+    Two lattices tell c; of one, it is a part of what it were with A = 1, which is too large.
+    """
+    spacing, errors = path[-1]
     if errors.max() <= tol:  # the values need what the sds do not
         return np.full(len(errors), FINER[1])
     with np.errstate(divide="ignore", invalid="ignore"):
-        factors = np.clip(np.log(errors) / np.log(tol), *FINER)
+        rate, widest = -FALLS * np.log(errors) * spacing, np.full(len(errors), FINER[0])
+        for before, old in path[-2:-1]:
+            secant = np.log(old / errors) / (1 / spacing - 1 / before)
+            told = np.isfinite(secant)
+            rate = np.where(told, secant, rate)
+            widest = np.where(told, WARY, widest)
+        more = np.where(rate > 0, spacing * np.log(errors / tol) / rate, np.inf)
+        factors = np.clip(1 / (1 + more), widest, FINER[1])
     return np.where(errors > tol, factors, np.where(np.isfinite(errors), 1.0, FINER[0]))
 
 
@@ -568,31 +581,37 @@ def errors_by_axis(marginal: Marginal, lattice: Lattice) -> Floats:
     """What each axis adds to :func:`sd_certificate`; (d,)."""
     if not marginal.free:
         return np.zeros(0)
-    together = _difference(marginal, lattice, lattice.half)
-    if lattice.index.shape[1] == 1:
+    planes = [e == 0 for e in lattice.index.T % 2]
+    together, *across = _differences(marginal, lattice, [lattice.half, *planes])
+    if len(planes) == 1:
         return np.array([together])
-    across = [_difference(marginal, lattice, e == 0) ** 2 for e in lattice.index.T % 2]
-    return np.maximum(across, together)
+    return np.maximum(np.square(across), together)
 
 
-def _difference(marginal: Marginal, lattice: Lattice, part: NDArray[np.bool_]) -> float:
-    """Largest difference between sums over the whole lattice and over half of its points."""
-    weights = _both_weights(lattice, part)
-    worst = [abs(2 * lattice.weights[part].sum() - 1)]
-    means, sds = _moments_of(lattice.points, weights)
-    worst.append((np.abs(means[1] - means[0]) / sds[0]).max())
-    worst.append(np.abs(sds[1] / sds[0] - 1).max())
-    means, sds = _sd_moments(marginal, lattice, weights)
-    for j in marginal.free:
-        if marginal.tails.sd_moment_exists(marginal.names[j], 2):
-            worst.append(abs(means[1, j] - means[0, j]) / sds[0, j])
-            worst.append(abs(sds[1, j] / sds[0, j] - 1))
-    return float(np.max(worst))  # nan, where a sum is none
+def _differences(
+    marginal: Marginal, lattice: Lattice, parts: Sequence[NDArray[np.bool_]]
+) -> Iterator[float]:
+    """Yield the largest difference between sums over the whole lattice and over a part of it.
+
+    Of the means and sds of the coordinates and, if their moments exist, of the unknown sds, in
+    posterior sds; and of the mass, which is the part's share of the points.
+    """
+    exists = marginal.tails.sd_moment_exists
+    some = [j for j in marginal.free if exists(marginal.names[j], 2)]
+    values = np.hstack([lattice.points, np.exp(marginal.log_sds(lattice.points)[:, some])])
+    means, sds = _moments_of(values, lattice.weights[None])
+    for part in parts:
+        weights = lattice.weights[part]
+        mass = weights.sum()
+        some_means, some_sds = _moments_of(values[part], weights[None] / mass)
+        worst = [abs(mass * round(1 / mass) - 1)]
+        worst += [(np.abs(some_means - means) / sds).max(), np.abs(some_sds / sds - 1).max()]
+        yield float(np.max(worst))  # nan, where a sum is none
 
 
-def _both_weights(lattice: Lattice, part: NDArray[np.bool_] | None = None) -> Floats:
+def _both_weights(lattice: Lattice) -> Floats:
     """Weights over the whole lattice and over half of its points; shape (2, n)."""
-    half = np.where(lattice.half if part is None else part, lattice.weights, 0.0)
+    half = np.where(lattice.half, lattice.weights, 0.0)
     return np.stack([lattice.weights, half / half.sum()])
 
 

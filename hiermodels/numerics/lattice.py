@@ -35,6 +35,7 @@ WIDEST = 0.02  # of differences; the density's logarithm should bend by about ``
 BEND = 0.01
 NARROWEST = 1e-12
 ROUNDING = 1e-9  # of the logarithm, where it is huge, that differences have to stand out from
+CLOSE = 1e-13  # of a quantile, as a part of the lattice's extent
 FINER = 4  # places for each point of the lattice in a marginal density
 STENCIL = 5  # half the number of places that a point is shared out among
 BOX = {1: 1 << 22, 2: 1 << 13, 3: 1 << 9}  # widest lattice, in points along each axis
@@ -120,6 +121,15 @@ class Lattice:
         """
         return self.index.sum(axis=1) % 2 == 0
 
+    @property
+    def quarter(self) -> NDArray[np.bool_]:
+        """In three dimensions, the points whose coordinates are all even or all odd.
+
+        The nearest places at which sums over them err are at √2 π/h, those of ``half`` at √3 π/h.
+        """
+        parity = self.index % 2
+        return (parity == parity[:, :1]).all(axis=1)
+
     @cached_property
     def sorted_keys(self) -> tuple[Integers, Integers, Integers, Integers]:
         """Least index, extent, ascending keys of the points, and the points' order by key."""
@@ -151,9 +161,41 @@ class Lattice:
         found = [weights @ np.sinc((x - nodes) / h) / h for x in np.ravel(values)]
         return np.maximum(found, 0.0)
 
+    def quantile(self, axis: int, probabilities: Floats) -> Floats:
+        """Quantiles of a coordinate; (p,).
+
+        By Newton's method, or bisection where that leaves the bracket or falls too slowly.
+        """
+        x = self.points[:, axis]
+        low, high = (np.full(len(probabilities), end) for end in (x.min(), x.max()))
+        close = CLOSE * (high - low)
+        found, step = (low + high) / 2, high - low
+        while True:
+            excess, slope = self.cdf(axis, found) - probabilities, self.density(axis, found)
+            below = excess < 0
+            low, high = np.where(below, found, low), np.where(below, high, found)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                new = found - excess / slope
+            fast = (new > low) & (new < high) & (2 * np.abs(new - found) < np.abs(step))
+            new = np.where(fast, new, (low + high) / 2)
+            step, found = new - found, new
+            if (np.abs(step) <= close).all() or ((found == low) | (found == high)).all():
+                return found
+
     @cached_property
     def _marginals(self) -> list[tuple[Floats, Floats]]:
         return [self._marginal(axis) for axis in range(len(self.origin))]
+
+    def _projected(self, axis: int) -> tuple[Floats, Floats]:
+        """Places on an axis and their weights: many points share one, as ``step`` is triangular."""
+        part = self.index[:, : axis + 1]
+        low, shape = part.min(axis=0), tuple(np.ptp(part, axis=0) + 1)
+        if np.prod(shape) >= len(self):
+            return self.points[:, axis], self.weights
+        total = np.bincount(np.ravel_multi_index(tuple((part - low).T), shape), self.weights)
+        there = np.flatnonzero(total)
+        index = np.stack(np.unravel_index(there, shape), axis=1) + low
+        return self.origin[axis] + index @ self.step[axis, : axis + 1], total[there]
 
     def _marginal(self, axis: int) -> tuple[Floats, Floats]:
         """Move the points' weights to a fine regular grid along one axis.
@@ -162,13 +204,13 @@ class Lattice:
         which keeps its contribution to every smooth function of the coordinate.
         """
         fine = self.step[axis, axis] / FINER
-        x = self.points[:, axis]
+        x, own = self._projected(axis)
         place = (x - x.min()) / fine
         left = np.floor(place).astype(np.intp)
         size = int(left.max()) + 2 * STENCIL
         weights = np.zeros(size)
         for i, share in enumerate(_lagrange(place - left)):
-            weights += np.bincount(left + i, weights=share * self.weights, minlength=size)
+            weights += np.bincount(left + i, weights=share * own, minlength=size)
         return x.min() + fine * (np.arange(size) - STENCIL + 1), weights
 
 
@@ -314,7 +356,10 @@ def flood(
         keys.append(index - BOX[d] // 2)
         logs.append(values)
         top = max(top, values.max())
-        front = (front[values + log_weight(points) > top - DROP][:, None] + around).ravel()
+        inside = values > top - DROP
+        low = ~inside  # where the weight, which is at least 1, may matter
+        inside[low] = values[low] + log_weight(points[low]) > top - DROP
+        front = (front[inside][:, None] + around).ravel()
         front = np.unique(front[~seen[front]])
         seen[front] = True
     return Lattice(origin, step, np.concatenate(keys), np.concatenate(logs), spacing)
@@ -416,6 +461,15 @@ def _lookup(lattice: Lattice, index: Integers) -> Floats:
 
 
 def _lagrange(inside: Floats) -> list[Floats]:
-    """Lagrange's weights of the places 1 − STENCIL, …, STENCIL for points in [0, 1)."""
+    """Lagrange's weights of the places 1 − STENCIL, …, STENCIL for points in [0, 1).
+
+    Of the differences to all other places the products before and after are built up.
+    """
     offsets = range(1 - STENCIL, STENCIL + 1)
-    return [np.prod([(inside - j) / (k - j) for j in offsets if j != k], axis=0) for k in offsets]
+    away = [inside - j for j in offsets]
+    before, after = [np.ones_like(inside)], [np.ones_like(inside)]
+    for left, right in zip(away[:-1], away[:0:-1], strict=True):
+        before.append(before[-1] * left)
+        after.append(after[-1] * right)
+    scale = [float(np.prod([k - j for j in offsets if j != k])) for k in offsets]
+    return [p * q / s for p, q, s in zip(before, reversed(after), scale, strict=True)]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from hiermodels.core.arrays import Floats
 from hiermodels.data.covariates import MEANS, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.prepare import stated_priors
@@ -226,12 +227,13 @@ def _distances(
     for variable in variables:
         by_moments = all(_has_moments(one, variable) for one in everything)
         centre, width = _place(baseline, variable, by_moments)
+        ends = _ends(baseline, variable)
         for name, other in references.items():
             new_centre, new_width = _place(other, variable, by_moments)
             shift = (new_centre - centre) / width
             shifts[name, variable] = shift
             rows[name, variable] = _row(baseline, shift, new_width / width, variable) | {
-                "kolmogorov": _kolmogorov(baseline, other, variable),
+                "kolmogorov": _kolmogorov(baseline, other, variable, ends),
                 "by": "mean" if by_moments else "median",
             }
     table = pd.DataFrame.from_dict(rows, orient="index")
@@ -273,15 +275,27 @@ def _row(
     }
 
 
-def _kolmogorov(baseline: ReferencePosterior, other: ReferencePosterior, variable: str) -> float:
-    """Largest difference of the distribution functions of an sd, over a grid; else nan."""
-    if variable not in baseline.spec.sds:
+def _ends(posterior: ReferencePosterior, variable: str) -> Floats:
+    """Far quantiles of an sd; of another variable none."""
+    if variable not in posterior.spec.sds:
+        return np.empty(0)
+    return posterior.quantile(ENDS, [variable])[variable].to_numpy()
+
+
+def _kolmogorov(
+    baseline: ReferencePosterior, other: ReferencePosterior, variable: str, ends: Floats
+) -> float:
+    """Largest difference of the distribution functions of an sd, over a grid; else nan.
+
+    Between the lowest and the highest of their far quantiles; those of the baseline are given.
+    """
+    if not len(ends):
         return float("nan")
     if variable in other.spec.fixed:
         below = float(baseline.cdf(variable, other.spec.fixed[variable]))
         return max(below, 1 - below)
-    ends = [one.quantile(ENDS, [variable])[variable].to_numpy() for one in (baseline, other)]
-    values = np.geomspace(np.min(ends), np.max(ends), COMPARED)
+    ends = np.append(ends, _ends(other, variable))
+    values = np.geomspace(ends.min(), ends.max(), COMPARED)
     return float(np.abs(baseline.cdf(variable, values) - other.cdf(variable, values)).max())
 
 
