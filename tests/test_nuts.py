@@ -26,13 +26,14 @@ from hiermodels.mcmc.parameterization import PARAMETERIZATIONS
 
 pytestmark = pytest.mark.filterwarnings("ignore::hiermodels.mcmc.sample.ConvergenceWarning")
 
+RARE = 1e-4  # how often a right sampler may fail a comparison, on a platform with other draws
 FAR = 5  # Monte Carlo standard errors: a right sampler gets so far once in a million
 
 
-def classrooms(seed=0):
+def classrooms(seed=0, spread=1.0):
     rng = np.random.default_rng(seed)
     rooms = np.repeat(np.arange(24), rng.integers(1, 7, 24))
-    theta = 10 + np.repeat(rng.normal(0, 2, 8), 3) + rng.normal(0, 1, 24)
+    theta = 10 + spread * (np.repeat(rng.normal(0, 2, 8), 3) + rng.normal(0, 1, 24))
     ses = rng.normal(3, 1, len(rooms))
     return pd.DataFrame(
         {
@@ -66,8 +67,9 @@ def assert_right(posterior):
 
 @pytest.mark.parametrize("prior", [hm.FlatVariance(), hm.HalfNormal(5.0)], ids=str)
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
-def test_eight_schools(schools, parameterization, prior):
-    posterior = sample(schools, priors={"tau": prior}, parameterization=parameterization)
+def test_eight_schools(schools, far_apart, parameterization, prior):
+    frame = far_apart if parameterization == "centered" else schools
+    posterior = sample(frame, priors={"tau": prior}, parameterization=parameterization)
     assert_right(posterior)
     assert list(posterior.datatree["posterior"].data_vars) == ["mu", "tau", "theta"]
     assert posterior.datatree["posterior"]["theta"].dims == ("chain", "draw", "school")
@@ -86,12 +88,12 @@ def test_three_levels_and_unknown_sigma(parameterization):
 REFITTED = {
     "known errors, no group has several rows": (
         "y ~ 1 + (1 | school)",
-        {"mu": hm.Normal(0, 20), "tau": hm.HalfNormal(10)},
+        {"mu": hm.Normal(0, 50), "tau": hm.HalfNormal(30)},
     ),
     "all else": (
         "score ~ ses + (1 | school/room)",
-        {"lam": hm.Normal(0, 20), "beta": hm.Normal(0, 3)}
-        | dict.fromkeys(["tau", "kappa", "sigma"], hm.HalfNormal(3.0)),
+        {"lam": hm.Normal(0, 50), "beta": hm.Normal(0, 3)}
+        | dict.fromkeys(["tau", "kappa", "sigma"], hm.HalfNormal(10.0)),
     ),
 }
 
@@ -99,9 +101,16 @@ REFITTED = {
 @pytest.mark.slow
 @pytest.mark.parametrize("case", REFITTED)
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
-def test_a_model_that_is_compiled_once_fits_other_outcomes(schools, case, parameterization):
+def test_a_model_that_is_compiled_once_fits_other_outcomes(
+    schools, far_apart, case, parameterization
+):
+    """Centred chains get data whose groups differ: near tau = 0 they may stand still."""
     formula, priors = REFITTED[case]
-    frame = schools if formula.startswith("y") else classrooms()
+    centered = parameterization == "centered"
+    if formula.startswith("y"):
+        frame = far_apart if centered else schools
+    else:
+        frame = classrooms(spread=4.0 if centered else 1.0)
     spec, data = prepare(frame, formula, priors=priors)
     refit = nuts.prepare_refits(spec, data, draws=1000, chains=4, parameterization=parameterization)
     other = replace(data, y=3.0 + 2.0 * data.y)
@@ -221,13 +230,13 @@ def test_a_good_run_is_silent_and_certified(schools, capsys, caplog):
     level = logging.getLogger("pymc").level
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        posterior = sample(schools)
+        posterior = sample(schools, draws=2000)  # enough that r_hat is near 1 for any seed
     assert capsys.readouterr() == ("", "")
     assert not [record for record in caplog.records if record.name.startswith("pymc")]
     assert logging.getLogger("pymc").level == level
     lines = ["sampler", "parameterization", "divergences", "r_hat", "ess"]
     assert list(posterior.certificate) == lines
-    assert posterior.certificate["sampler"] == "nutpie, 4 chains x 1000 draws (tune 1000)"
+    assert posterior.certificate["sampler"] == "nutpie, 4 chains x 2000 draws (tune 1000)"
     assert posterior.certificate["parameterization"] == (
         "noncentered (the data's weight in the median school's theta is 0.44, less than ½)"
     )
@@ -275,10 +284,18 @@ def test_progress_is_shown_where_somebody_is_looking(shown, monkeypatch):
         assert shown() is installed
 
 
-def test_divergences_are_in_the_repr_of_a_fit(schools):
-    options = {"parameterization": "centered", "target_accept": 0.6, "draws": 200}
-    with pytest.warns(nuts.ConvergenceWarning):
+@pytest.fixture(scope="module")
+def diverging(schools):
+    """A fit that goes wrong for every seed (at least 7 divergences and at most 62 draws' worth
+    for 20 of them), and the warnings with which it came."""
+    options = {"parameterization": "centered", "target_accept": 0.5, "tune": 500, "draws": 300}
+    with pytest.warns(nuts.ConvergenceWarning) as caught:
         fit = hm.fit(schools, priors={"tau": hm.FlatSD()}, engine="nuts", random_seed=1, **options)
+    return fit, caught
+
+
+def test_divergences_are_in_the_repr_of_a_fit(diverging):
+    fit, _ = diverging
     count = int(fit.datatree["sample_stats"]["diverging"].sum())
     assert count > 0
     assert f"divergences: {count}\n" in repr(fit)
@@ -302,18 +319,11 @@ def test_draws_survive_netcdf(schools, tmp_path):
         assert attrs["observed"] == "means"
 
 
-def test_bad_chains_are_reported_with_remedies(schools):
-    with pytest.warns(nuts.ConvergenceWarning) as caught:
-        posterior = sample(
-            schools,
-            priors={"tau": hm.FlatSD()},
-            parameterization="centered",
-            target_accept=0.6,
-            draws=200,
-        )
+def test_bad_chains_are_reported_with_remedies(diverging):
+    fit, caught = diverging
     message = str(caught[0].message)
     for part in (
-        f"{posterior.certificate['divergences']} divergences after tuning",
+        f"{fit.posterior.certificate['divergences']} divergences after tuning",
         "smallest effective sample size is",
         "should be at least 400 (100 per chain)",
         "raise target_accept",
@@ -389,7 +399,7 @@ def test_fit_passes_options_on(schools):
     assert fit.engine == "nuts"
     assert "4 chains x 300 draws" in repr(fit)
     assert "parameterization: marginal (as asked for)" in repr(fit)
-    assert hm.compare(fit, fit.reference()).passed
+    assert hm.compare(fit, fit.reference(), alpha=RARE).passed
 
 
 @pytest.mark.parametrize("progressbar", [True, False])
