@@ -15,6 +15,7 @@ import hiermodels as hm
 from hiermodels.data.covariates import locate
 from hiermodels.exact.replicates import replicated_means
 from hiermodels.plots.alternatives import hyperparameters, plot_sensitivity
+from hiermodels.plots.layout import shortened
 from hiermodels.plots.shrinkage import raw_means
 from hiermodels.plots.trace import LEAST_GAP, spread_out
 from hiermodels.results.checks import check
@@ -136,6 +137,29 @@ def test_shrinkage_shows_raw_and_posterior_means(fit, schools, backend):
     expected = interval(fit.datatree["posterior"]["theta"], 0.5)[order]
     np.testing.assert_allclose(ends, expected)
     np.testing.assert_array_equal(height, heights)
+
+
+@pytest.mark.parametrize("method", ["plot_shrinkage", "plot_caterpillar", "plot_trace_tau"])
+def test_long_labels_leave_the_panels_room(schools, method):
+    """They are cut in the middle, and what is written below the panels does not overlap."""
+    name = "The Royal Infirmary of Edinburgh and Associated Hospitals, Ward {}"
+    data = schools.assign(school=[name.format(i) for i in schools["school"]])
+    figure = getattr(fitted(data), method)().get_viz("figure")
+    figure.canvas.draw()
+    ticks = figure.axes[0].get_yticklabels()
+    texts = figure.axes[0].texts if method == "plot_trace_tau" else ticks
+    expected = {f"The Royal Infir…ospitals, Ward {i}" for i in "ABCDEFGH"}
+    assert {text.get_text().strip() for text in texts} == expected
+    titles = [axes.xaxis.label for axes in figure.axes if axes.xaxis.label.get_text()]
+    boxes = sorted((title.get_window_extent() for title in titles), key=lambda box: box.x0)
+    edges = [0, *itertools.chain.from_iterable((box.x0, box.x1) for box in boxes)]
+    assert sorted([*edges, figure.bbox.width]) == [*edges, figure.bbox.width]
+
+
+def test_labels_that_would_read_the_same_are_not_cut():
+    labels = [f"a name that is rather long, {i} of the many in this place" for i in "AB"]
+    assert shortened(labels) == labels
+    assert shortened([labels[0], "B"]) == ["a name that is…ny in this place", "B"]
 
 
 @pytest.mark.parametrize("method", ["plot_shrinkage", "plot_caterpillar"])

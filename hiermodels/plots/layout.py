@@ -7,7 +7,7 @@ no longer than eight.  Where an aesthetic is mapped to the units, as with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from importlib import import_module
 from textwrap import wrap
@@ -34,6 +34,7 @@ CROWDED_HEIGHT = 900.0  # dots for any number of units without labels
 WIDTH = 800.0  # dots
 PANEL = (330.0, 260.0)  # dots, for panels in rows of
 PANELS_PER_ROW = 3
+LONGEST_LABEL = 32  # characters of a unit's label, which leave room for the panels
 LINE = 70  # characters in a line of what a label says of covariates
 DOTS_PER_INCH = 100  # of bokeh
 BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
@@ -46,6 +47,19 @@ type Panel = Mapping[str, str]
 def is_crowded(size: int) -> bool:
     """Whether there are too many units to label each."""
     return size > MOST_LABELS
+
+
+def shortened(labels: Iterable[Any]) -> list[str]:
+    """Labels as text, long ones cut in their middle, unless two would then read the same."""
+    whole = [str(label) for label in labels]
+    end = LONGEST_LABEL // 2
+    cut = [
+        label
+        if len(label) <= LONGEST_LABEL
+        else f"{label[: end - 1].rstrip()}…{label[-end:].lstrip()}"
+        for label in whole
+    ]
+    return cut if len(set(cut)) == len(set(whole)) else whole
 
 
 def split(visuals: Visuals, own: Sequence[str]) -> dict[str, Any]:
@@ -88,7 +102,7 @@ def rows(
     plot = PlotCollection.grid(data, cols=["column"], backend=backend, **options)
     targets = [plot.get_target(None, {"column": column}) for column in columns]
     tidy(plot, targets, options["figure_kwargs"])
-    labels = [] if is_crowded(size) else values[dim].values.astype(str).tolist()
+    labels = [] if is_crowded(size) else shortened(values[dim].values)
     for target in targets:
         places = heights(values).values[: len(labels)].tolist()
         backend_of(plot).yticks(places, [literal(label, plot.backend) for label in labels], target)

@@ -144,7 +144,8 @@ def _label_lines(plot: PlotCollection, values: xr.DataArray, looks: dict[str, An
     gap = LEAST_GAP * float(values.max() - values.min())
     target = plot.get_target(None, {"panel": "value"})
     looks = {"horizontal_align": "left", "size": 11} | looks
-    for label, y in zip(ends[ends.dims[0]].values, spread_out(ends.values, gap), strict=True):
+    labels = layout.shortened(ends[ends.dims[0]].values)
+    for label, y in zip(labels, spread_out(ends.values, gap), strict=True):
         text = layout.literal(f" {label}", plot.backend)
         layout.backend_of(plot).text(float(ends["at"]), float(y), text, target, **looks)
 
