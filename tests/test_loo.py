@@ -203,6 +203,18 @@ def test_one_population_is_a_student_t(prior):
         assert found.elpd_i[0] == pytest.approx(difference, abs=1e-10)
 
 
+def test_without_the_only_group_there_is_the_prior():
+    data = pd.DataFrame({"g": ["a"] * 4, "y": [1.0, 2.0, 4.0, 3.0]})
+    priors = {"tau": hm.HalfNormal(1), "mu": hm.Normal(0, 2), "sigma": hm.HalfNormal(1)}
+    roles = {"outcome": "y", "groups": "g", "draws": 5, "random_seed": 1}
+    fit = hm.fit(data, priors=priors, **roles)
+    evidence = fit.reference().log_marginal_likelihood
+    assert fit.loo("group").elpd == pytest.approx(evidence, abs=1e-12)
+    flat = hm.fit(data, priors=priors | {"mu": hm.Flat()}, **roles)
+    with pytest.raises(hm.ImproperPosteriorError, match=r"none of the 1 units.*mu ~ Flat"):
+        flat.loo("group")
+
+
 def test_what_cannot_be_left_out_is_refused():
     fit = fit_bcg(draws=10, random_seed=1)
     with pytest.raises(hm.SpecError, match=r"unit: expected 'row', 'group' .trial.; found 'outer'"):

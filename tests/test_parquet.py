@@ -177,7 +177,7 @@ def test_refusals(tmp_path, monkeypatch):
         fit.to_parquet(path, ci_prob=89)
     with pytest.raises(hm.DataError, match="there is no folder"):
         fit.to_parquet(tmp_path / "no" / "x.parquet")
-    with pytest.raises(hm.SpecError, match="this model has one population"):
+    with pytest.raises(hm.SpecError, match="this model has none"):
         hm.fit(hm.datasets.load_dyestuff(), groups=[], draws=9).to_parquet(path)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(hm.DataError, match=r"pip install 'hiermodels\[parquet\]'"):

@@ -220,9 +220,13 @@ def test_priors_without_a_closed_form_are_refused(priors):
 
 def test_what_needs_groups_says_so(tmp_path: Path):
     fit = hm.fit(frame().drop(columns="se"), FORMULA, priors=CONJUGATE, draws=20, random_seed=1)
-    for verb in ("rank", "estimates", "sensitivity", "check", "draws", "variance_components"):
+    verbs = ("rank", "estimates", "sensitivity", "check", "draws", "variance_components")
+    pictures = ("caterpillar", "shrinkage", "trace_tau", "variance", "ppc")
+    for verb in (*verbs, *(f"plot_{name}" for name in pictures)):
         with pytest.raises(hm.SpecError, match="groups"):
             getattr(fit, verb)()
+    with pytest.raises(hm.SpecError, match="this picture needs groups, and this model has none"):
+        fit.plot_variance()
     with pytest.raises(hm.SpecError, match="fit the rows"):
         hm.SufficientStatistics.of(frame(), FORMULA)
     again = hm.load(fit.to_netcdf(tmp_path / "fit.nc"))
@@ -287,7 +291,9 @@ def test_arviz_compares_regressions_by_left_out_rows():
     difference = fits["y ~ x"].elpd - fits["y ~ f"].elpd
     assert abs(table["elpd_diff"]).max() == pytest.approx(difference, abs=1e-9)
     assert 0 < fits["y ~ x"].p < 4
-    with pytest.raises(hm.SpecError, match="unit: expected 'row'; found 'group'"):
+    with pytest.raises(
+        hm.SpecError, match=r"expected 'row' \(this model has no groups\); found 'group'"
+    ):
         hm.fit(data, "y ~ x", draws=2, random_seed=1).loo("group")
 
 

@@ -295,6 +295,10 @@ def _edge(index: Indices) -> NDArray[np.bool_]:
 
 def _refitted(reference: IntegratedPosterior, units: Units, found: Found, u: int) -> Found:
     """Integrate the posterior without a unit on a lattice of its own."""
+    if len(units) == 1:  # without the only one there is the prior
+        alone = np.array([reference.log_marginal_likelihood])
+        own = sd_certificate(reference.marginal, reference.lattice)
+        return Found(alone, found.again[[u]], np.array([own]))
     rest = IntegratedPosterior.of(reference.spec, without(reference.data, units.index != u))
     left_out = reference.lattice.log_integral - rest.lattice.log_integral
     both = (reference, rest)

@@ -91,7 +91,7 @@ def top_level(posterior: Posterior, replicate: str) -> int:
     """The highest level whose values are drawn anew, 0 for the groups; −1 for none."""
     groups = posterior.spec.groups
     if not groups:
-        raise SpecError("these checks need groups; this model has one population")
+        raise SpecError("these checks need groups, and this model has none")
     levels = {SAME: -1, NEW: len(groups) - 1}
     levels = dict(zip(reversed(groups), range(len(groups)), strict=True)) | levels
     if replicate not in tuple(levels):  # a tuple takes what cannot be hashed

@@ -189,7 +189,7 @@ class Spec:
             If there is no such level.
         """
         if not self.groups:
-            raise SpecError("this needs groups; this model has one population")
+            raise SpecError("this needs groups, and this model has none")
         columns = {self.dims(name)[0]: name for name in self.values[:-1]}
         for column, name in columns.items():
             if level in (None, name, column):

@@ -82,7 +82,7 @@ def plot_ppc(
     """
     tails(ci_prob)
     if not posterior.spec.groups:
-        raise SpecError("these pictures need groups; this model has one population")
+        raise SpecError("these pictures need groups, and this model has none")
     kinds: dict[str, tuple[Callable[..., PlotCollection], str]] = {
         "stat": (_plot_statistics, NEW),
         "group": (_plot_groups, NEW),

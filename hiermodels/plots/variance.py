@@ -68,7 +68,7 @@ def plot_variance(
     """
     tails(ci_prob)
     if not posterior.spec.groups:
-        raise SpecError("this picture needs groups; this model has one population")
+        raise SpecError("this picture needs groups, and this model has none")
     free = [name for name in posterior.spec.sds if name not in posterior.spec.fixed]
     if not free:
         raise SpecError("every sd is fixed: there is no density to show")

@@ -90,7 +90,8 @@ def _units(spec: Spec, data: GroupedData, unit: str) -> Units:
     if unit not in known or known[unit] >= len(spec.groups):
         names = [f"'group' ({spec.groups[-1]})"] if spec.groups else []
         names += [f"'outer' ({spec.groups[-2]})"] if len(spec.groups) > 1 else []
-        raise SpecError(f"unit: expected {', '.join([repr('row'), *names])}; found {unit!r}")
+        none = "" if spec.groups else " (this model has no groups)"
+        raise SpecError(f"unit: expected {', '.join([repr('row'), *names])}{none}; found {unit!r}")
     level = known[unit]
     index = data.group if data.has_rows else np.arange(data.sizes[0])
     if not data.has_rows and data.n_rows > data.sizes[0]:
