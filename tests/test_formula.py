@@ -128,7 +128,7 @@ def test_any_text_is_read_or_refused(text):
         ("y ~ 0.5", "'0.5'"),
         ("y ~ 1e5", "'1e5'"),
         ("y ~ x - z", "'-' at character 7"),
-        ("y ~ x - 1", "'-' at character 7"),
+        ("y ~ x - 2", "'2'"),
         ("y ~ `x", "'`'"),
         ("y ~ ``", "'`'"),
     ],
@@ -166,13 +166,26 @@ def test_center_and_scale_are_written_as_they_are_read():
     assert parse(str(parsed)) == parsed
 
 
-@pytest.mark.parametrize("formula", ["y ~ 0 + x", "y ~ x + 0", "y ~ 0"])
-def test_the_intercept_stays(formula):
-    refuse(formula, "found '0' at character", "it is the model's grand mean")
+@pytest.mark.parametrize(
+    "formula",
+    ["y ~ 0 + x + (1 | g)", "y ~ -1 + x + (1|g)", "y ~ x - 1 + (1 | g)", "y ~ x + -1 + (1 | g)"],
+)
+def test_the_intercept_is_taken_out(formula):
+    parsed = parse(formula)
+    assert parsed == Formula("y", ("x",), ("g",), intercept=False)
+    assert str(parsed) == "y ~ 0 + x + (1 | g)"
+    assert parse(str(parsed)) == parsed
+    assert parse("y ~ 1 + x").intercept
+    assert not parse("y ~ 0 + (1 | g)").intercept
 
 
-def test_the_intercept_is_not_removed_by_minus():
-    refuse("y ~ x - 1", "no term can be taken out, and the intercept is the model's grand mean")
+def test_nothing_else_is_taken_out():
+    for formula in ("y ~ x - z", "y ~ x - 0", "y ~ x -", "y ~ (x - 1) + z", "y ~ x + (1 - x | g)"):
+        refuse(formula, "found '-'", "only the intercept can be taken out")
+    refuse("y ~ 0 + 1 + x", "both asked for and taken out")
+    refuse("y ~ x - 1:z", "a number is no covariate")
+    for formula in ("y ~ 0", "y ~ -1"):
+        refuse(formula, "no intercept, covariates or groups", "Write 1 for the intercept")
 
 
 @pytest.mark.parametrize(

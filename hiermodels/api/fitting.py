@@ -889,7 +889,7 @@ def fit(
         themselves what their columns are.
     formula : str, optional
         In the notation of lme4 and bambi, ``"score ~ ses + (1 | school/classroom)"``, in place of
-        ``outcome``, ``groups`` and ``covariates``.
+        ``outcome``, ``groups`` and ``covariates``.  With ``0 + …`` the mean at the top is 0.
     outcome : str, optional
         Column of y.  Inferred: ``y`` or ``yi``, or the only continuous column left.
     groups : str or sequence of str, optional

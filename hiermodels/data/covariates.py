@@ -18,7 +18,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import listed, short
 from hiermodels.core.options import real_number
-from hiermodels.data.design import Design, Part, layout, level_text, term_columns
+from hiermodels.data.design import Design, Part, level_text, term_columns
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.statistics import SufficientStatistics, level_means, statistics_of
 from hiermodels.errors import SpecError
@@ -146,7 +146,7 @@ def _checked(design: Design, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with(design: Design, means: Floats, given: Mapping[str, Any]) -> Floats:
     """Means of the design's columns over rows in which some columns of the data are as given."""
-    names, products = layout(design.terms, design.levels)
+    names, products = design.layout
     found = dict.fromkeys(design.empty, 0.0) | dict(zip(design.names, means, strict=True))
     known = {frozenset(p): float(found[name]) for name, p in zip(names, products, strict=True)}
     x = []

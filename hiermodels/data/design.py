@@ -3,9 +3,10 @@
 Columns are coded as if an intercept stood before them, though it is not among them: the model has
 its own.  A categorical covariate has a column of 0 and 1 for each level but the first, its
 reference; where a main effect is left out, its interactions have the columns that it would have
-had.  ``center(x)`` and ``scale(x)`` take their constants from the rows that the design is built
-from, and keep them for all others.  formulaic does the coding.  It is given columns called x0,
-x1, … and levels called 0, 1, …, so that nothing that a user wrote ever reaches its evaluator.
+had.  Without an intercept, the first categorical covariate has a column for each of its levels.
+``center(x)`` and ``scale(x)`` take their constants from the rows that the design is built from, and
+keep them for all others.  formulaic does the coding.  It is given columns called x0, x1, … and
+levels called 0, 1, …, so that nothing that a user wrote ever reaches its evaluator.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class Design:
     empty : tuple of str
         Names of the columns of interactions that were left out, being 0 in every row: their cell
         is empty.
+    intercept : bool
+        Whether the model has one beside these columns; without it, the mean at the top is 0.
     """
 
     names: tuple[str, ...]
@@ -73,13 +76,19 @@ class Design:
     terms: tuple[str, ...]
     constants: Constants = field(default_factory=dict)
     empty: tuple[str, ...] = ()
+    intercept: bool = True
 
     def empty_cells(self, is_zero: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which of the columns that are 0 in every row are those of an interaction; (q,)."""
         if not is_zero.any():
             return is_zero
-        products = dict(zip(*layout(self.terms, self.levels), strict=True))
+        products = dict(zip(*self.layout, strict=True))
         return is_zero & np.array([len(products[name]) > 1 for name in self.names])
+
+    @property
+    def layout(self) -> tuple[tuple[str, ...], list[tuple[Part, ...]]]:
+        """Names of all columns, empty cells among them, and what each is the product of."""
+        return layout(self.terms, self.levels, self.intercept)
 
     def without(self, left_out: NDArray[np.bool_]) -> Design:
         """The same without some columns (q,), which are of empty cells."""
@@ -102,7 +111,7 @@ class Design:
         terms = [factors(term) for term in self.terms]
         for factor in _distinct(terms):
             _check_column(new_frame, factor.column, "Fill them, or leave these rows out")
-        names, matrix = _expand(new_frame, terms, self.levels, self.constants)
+        names, matrix = _expand(new_frame, terms, self.levels, self.constants, self.intercept)
         for name in self.empty:
             inside = matrix[:, names.index(name)] != 0
             if inside.any():
@@ -118,6 +127,7 @@ def build(
     frame: pd.DataFrame,
     terms: Sequence[str],
     declared: Mapping[str, Sequence[str]] | None = None,
+    intercept: bool = True,
 ) -> Design:
     """Make the columns of the covariates.
 
@@ -134,6 +144,8 @@ def build(
     declared : mapping of str to sequence of str, optional
         Levels of some categorical columns, as text, whether or not they occur; the first is the
         reference.
+    intercept : bool
+        Whether the model has one beside these columns.
 
     Returns
     -------
@@ -175,8 +187,8 @@ def build(
         elif factor.categorical or _kind(frame[name]) in LABELS:
             levels[name] = levels_of(name, frame[name])
     _check_size(parsed, levels)
-    names, matrix = _expand(frame, parsed, levels, constants)
-    return Design(names, matrix, levels, tuple(terms), constants)
+    names, matrix = _expand(frame, parsed, levels, constants, intercept)
+    return Design(names, matrix, levels, tuple(terms), constants, intercept=intercept)
 
 
 def _constants(factor: Factor, series: pd.Series[Any], is_declared: bool) -> tuple[float, float]:
@@ -236,7 +248,7 @@ def declared_levels(
     return known
 
 
-def check_rank(names: Sequence[str], matrix: Floats) -> None:
+def check_rank(names: Sequence[str], matrix: Floats, intercept: bool = True) -> None:
     """Refuse columns whose coefficients, under flat priors, cannot be told apart.
 
     Nor may they be such that they cannot be told from the intercept.
@@ -249,6 +261,8 @@ def check_rank(names: Sequence[str], matrix: Floats) -> None:
     names : sequence of q str
     matrix : (N, q)
         Finite numbers, without the intercept.
+    intercept : bool
+        Whether there is one.
 
     Raises
     ------
@@ -261,15 +275,17 @@ def check_rank(names: Sequence[str], matrix: Floats) -> None:
         return
     low, high = matrix.min(axis=0), matrix.max(axis=0)
     largest = np.maximum(np.abs(low), np.abs(high))
-    for i in np.flatnonzero(high - low <= 8 * np.finfo(float).eps * largest):
-        _refuse_constant(names[int(i)], f"{high[i]:g}")
-    _require_rows(names, rows)
+    least = 8 * np.finfo(float).eps * largest
+    for i in np.flatnonzero(high - low <= least if intercept else largest == 0):
+        _refuse_constant(names[int(i)], f"{high[i]:g}", intercept)
+    _require_rows(names, rows, intercept)
     scaled = matrix / largest
-    scaled -= scaled.mean(axis=0)
+    if intercept:
+        scaled -= scaled.mean(axis=0)
     scaled /= np.linalg.norm(scaled, axis=0)
     triangle = np.linalg.qr(scaled, mode="r")
     if not _is_sound(triangle):
-        _explain_dependence(names, triangle)
+        _explain_dependence(names, triangle, intercept)
 
 
 def check_products(
@@ -278,6 +294,7 @@ def check_products(
     some: Floats,
     product: Floats,
     rows: int,
+    intercept: bool = True,
 ) -> None:
     """Refuse what :func:`check_rank` refuses, from cross-products.
 
@@ -288,35 +305,42 @@ def check_products(
     ----------
     names : sequence of q str
     varies : (q,)
-        Whether a column is not constant.
+        Whether a column is not constant; without an intercept, whether it is not 0 in every row.
     some : (q,)
         A value of each column.
     product : (q, q)
-        Cross-products of the columns around their means.
+        Cross-products of the columns around their means; without an intercept, around 0.
     rows : int
+    intercept : bool
+        Whether there is one.
     """
     if not names:
         return
     for i in np.flatnonzero(~varies):
-        _refuse_constant(names[int(i)], f"{some[i]:g}")
-    _require_rows(names, rows)
+        _refuse_constant(names[int(i)], f"{some[i]:g}", intercept)
+    _require_rows(names, rows, intercept)
     length = np.sqrt(np.diag(product))
     values, vectors = np.linalg.eigh(product / length / length[:, None])
     root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
     if not _is_sound(root, MOST_CONDITION**0.5):
-        _explain_dependence(names, root, MOST_CONDITION**0.5)
+        _explain_dependence(names, root, intercept, MOST_CONDITION**0.5)
 
 
-def _require_rows(names: Sequence[str], rows: int) -> None:
-    if len(names) >= rows:
+def _require_rows(names: Sequence[str], rows: int, intercept: bool) -> None:
+    if len(names) + intercept > rows:
         raise DataError(
-            f"covariates: {len(names)} columns and an intercept need at least {len(names) + 1} "
-            f"rows; found {rows}. The columns are {listed(names)}. "
+            f"covariates: {len(names)} columns{' and an intercept' if intercept else ''} need at "
+            f"least {len(names) + intercept} rows; found {rows}. The columns are {listed(names)}. "
             f"Leave some out, or give their coefficients normal priors"
         )
 
 
-def _refuse_constant(name: str, value: str) -> NoReturn:
+def _refuse_constant(name: str, value: str, intercept: bool = True) -> NoReturn:
+    if not intercept:
+        raise DataError(
+            f"column {name!r} is {value} in every row, which says nothing of its coefficient. "
+            f"Leave it out, or give its coefficient a normal prior"
+        )
     raise DataError(
         f"column {name!r} is constant: it is {value} in every row, and cannot be told from the "
         f"intercept. Leave it out, or give its coefficient a normal prior"
@@ -328,7 +352,7 @@ def _is_sound(columns: Floats, most: float = MOST_CONDITION) -> bool:
 
 
 def _explain_dependence(
-    names: Sequence[str], triangle: Floats, most: float = MOST_CONDITION
+    names: Sequence[str], triangle: Floats, intercept: bool, most: float = MOST_CONDITION
 ) -> NoReturn:
     """Name the first column that depends on those before it, and which of them."""
     first = bisect_left(
@@ -336,10 +360,11 @@ def _explain_dependence(
     )
     weights = np.linalg.lstsq(triangle[:, :first], triangle[:, first])[0]
     others = list(compress(names, np.abs(weights) > NEGLIGIBLE * np.abs(weights).max()))
+    also = "the intercept and " if intercept else ""
     raise DataError(
-        f"column {names[first]!r} is a linear combination of the intercept and {listed(others)}, "
-        f"exactly or nearly so: their coefficients cannot be told apart. Leave one of these "
-        f"columns out, or give their coefficients normal priors"
+        f"column {names[first]!r} is a linear combination of {also}{listed(others)}, exactly or "
+        f"nearly so: their coefficients cannot be told apart. Leave one of these columns out, or "
+        f"give their coefficients normal priors"
     )
 
 
@@ -466,6 +491,7 @@ def _expand(
     terms: Sequence[Term],
     levels: Mapping[str, Sequence[str]],
     constants: Constants,
+    intercept: bool,
 ) -> tuple[tuple[str, ...], Floats]:
     """Names and values of the columns that the terms stand for."""
     if not terms:
@@ -480,7 +506,7 @@ def _expand(
         }
     )
     written = [":".join(f"x{columns.index(f.column)}" for f in term) for term in terms]
-    labels, matrix = _code(coded, written)
+    labels, matrix = _code(coded, written, intercept)
     names = _names([_parts(label, columns, levels) for label in labels], terms)
     for name, values in zip(names, matrix.T, strict=True):
         _check_finite(name, frame.index, values)
@@ -488,7 +514,7 @@ def _expand(
 
 
 def layout(
-    terms: Sequence[str], levels: Mapping[str, Sequence[str]]
+    terms: Sequence[str], levels: Mapping[str, Sequence[str]], intercept: bool = True
 ) -> tuple[tuple[str, ...], list[tuple[Part, ...]]]:
     """Names of the columns of the design, and what each is the product of.
 
@@ -497,6 +523,8 @@ def layout(
     terms : sequence of str
     levels : mapping of str to sequence of str
         Of each categorical column.
+    intercept : bool
+        Whether the model has one beside these columns.
 
     Returns
     -------
@@ -526,19 +554,20 @@ def layout(
         for i, name in enumerate(columns)
     }
     written = [":".join(f"x{columns.index(f.column)}" for f in term) for term in parsed]
-    labels, _ = _code(pd.DataFrame(example), written)
+    labels, _ = _code(pd.DataFrame(example), written, intercept)
     parts = [_parts(label, columns, levels) for label in labels]
     return _names(parts, parsed), parts
 
 
-def _code(coded: pd.DataFrame, terms: Sequence[str]) -> tuple[list[str], Floats]:
-    """Let formulaic write out the terms, after an intercept that is then left out."""
+def _code(coded: pd.DataFrame, terms: Sequence[str], intercept: bool) -> tuple[list[str], Floats]:
+    """Let formulaic write out the terms, after an intercept that is then left out, or none."""
     import formulaic  # here, as it takes most of a second
 
-    formula = formulaic.Formula(["1", *terms])
+    formula = formulaic.Formula(["1", *terms] if intercept else [*terms, "-1"])
     result = formula.get_model_matrix(coded, context={}, output="numpy", na_action="raise")
     labels = list(result.model_spec.column_names)
-    return labels[1:], np.ascontiguousarray(np.asarray(result)[:, 1:])
+    first = int(intercept)
+    return labels[first:], np.ascontiguousarray(np.asarray(result)[:, first:])
 
 
 def _parts(

@@ -224,6 +224,7 @@ def read(
     variance: str | None = None,
     covariates: Sequence[str] = (),
     missing: Missing = "error",
+    intercept: bool = True,
 ) -> GroupedRows:
     """Read and check a data frame.
 
@@ -239,6 +240,8 @@ def read(
         Terms of the design, as :func:`hiermodels.data.design.build` takes them.
     missing : {"error", "drop"}
         What to do with rows in which a value that is needed is missing.
+    intercept : bool
+        Whether the model has one beside the covariates.
 
     Returns
     -------
@@ -250,7 +253,7 @@ def read(
         Naming the column, the rows, what was expected and what to do.
     """
     roles: dict[str, Any] = {"outcome": outcome, "groups": groups, "se": se, "variance": variance}
-    result = read_part(data, **roles, covariates=covariates, missing=missing)
+    result = read_part(data, **roles, covariates=covariates, missing=missing, intercept=intercept)
     check_groups(result)
     return result.without_empty_cells()
 
@@ -265,12 +268,13 @@ def read_part(
     covariates: Sequence[str] = (),
     levels: Mapping[str, Sequence[str]] | None = None,
     missing: Missing = "error",
+    intercept: bool = True,
 ) -> GroupedRows:
     """Read rows that may be a part of the data: one group is enough, a covariate may be constant.
 
     Parameters
     ----------
-    data, outcome, groups, se, variance, covariates, missing
+    data, outcome, groups, se, variance, covariates, missing, intercept
         As in :func:`read`.
     levels : mapping of str to sequence of str, optional
         Levels of categorical covariates, which need not all occur; the first is the reference.
@@ -291,7 +295,7 @@ def read_part(
             raise DataError(f"no rows are left after dropping {dropped} with missing values")
     y = frame.numbers(roles.outcome)
     se_values = frame.errors(roles.se, roles.se_scale) if roles.se else None
-    design = build(frame.select(columns), covariates, levels)
+    design = build(frame.select(columns), covariates, levels, intercept)
     units = [frame.labels(name) for name in roles.groups]
     group, labels, own_labels, parents = nest(units, len(y))
     result = GroupedRows(roles, y, se_values, design, group, labels, own_labels, parents, dropped)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import mul, or_
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import narwhals as nw
 import numpy as np
@@ -59,6 +59,7 @@ def aggregate_lazily(
     covariates: Sequence[str] = (),
     levels: Mapping[str, Sequence[str]] | None = None,
     missing: Missing = "error",
+    intercept: bool = True,
 ) -> dict[str, Any]:
     """Let the engine that holds the rows reduce them to statistics.
 
@@ -82,7 +83,7 @@ def aggregate_lazily(
     Parameters
     ----------
     frame : narwhals.LazyFrame
-    outcome, groups, se, variance, covariates, levels, missing
+    outcome, groups, se, variance, covariates, levels, missing, intercept
         As in :func:`hiermodels.data.grouped.read_part`.  Groups are inferred where there is one
         column of text or categories only.
 
@@ -98,7 +99,24 @@ def aggregate_lazily(
         If the data cannot be used as they are, or the engine fails.
     """
     with told_as_data_errors(frame):
-        return _aggregated(frame, outcome, groups, se, variance, covariates, levels, missing)
+        terms = Terms(tuple(covariates), intercept)
+        return _aggregated(frame, outcome, groups, se, variance, terms, levels, missing)
+
+
+class Terms(NamedTuple):
+    """The covariates' terms, and whether there is an intercept beside them."""
+
+    written: tuple[str, ...]
+    intercept: bool
+
+    def design(
+        self, levels: Mapping[str, tuple[str, ...]], constants: Constants
+    ) -> tuple[Design, list[tuple[Part, ...]]]:
+        """The design, without its rows, and what each of its columns is the product of."""
+        names, parts = layout(self.written, levels, self.intercept)
+        none = np.empty((0, len(names)))
+        design = Design(names, none, levels, self.written, constants, intercept=self.intercept)
+        return design, parts
 
 
 def _aggregated(
@@ -107,12 +125,12 @@ def _aggregated(
     groups: Sequence[str] | str | None,
     se: str | Literal[False] | None,
     variance: str | None,
-    covariates: Sequence[str],
+    terms: Terms,
     levels: Mapping[str, Sequence[str]] | None,
     missing: Missing,
 ) -> dict[str, Any]:
     """Check the rows, and reduce them: see :func:`aggregate_lazily`."""
-    columns = LazyColumns(frame)
+    columns, covariates = LazyColumns(frame), terms.written
     roles = infer_roles(columns, outcome, groups, se, term_columns(covariates), variance)
     if not roles.groups:
         raise SpecError(NO_GROUPS)
@@ -122,10 +140,10 @@ def _aggregated(
     numbers = [roles.outcome, *([roles.se] if roles.se else []), *numbers]
     _require_numbers(columns, numbers)
     simple = not categorical and not roles.se and not moved(covariates)
-    found = _at_first_sight(columns, roles, numbers, covariates) if simple else None
+    found = _at_first_sight(columns, roles, numbers, terms) if simple else None
     if found is None:
         declared = declared_levels(levels, term_columns(covariates))
-        found = _after_checks(columns, roles, numbers, categorical, covariates, declared, missing)
+        found = _after_checks(columns, roles, numbers, categorical, terms, declared, missing)
     return _statistics(roles, *found)
 
 
@@ -134,13 +152,13 @@ type _Found = tuple[_Sums, Design, int]
 
 
 def _at_first_sight(
-    columns: LazyColumns, roles: Roles, numbers: Sequence[str], terms: Sequence[str]
+    columns: LazyColumns, roles: Roles, numbers: Sequence[str], terms: Terms
 ) -> _Found | None:
     """Sums in one read of the rows, around a point among the first of them.
 
     None where they do not show that every value is there and in range.
     """
-    names, parts = layout(terms, {})
+    design, parts = terms.design({}, {})
     if any(len(product) > 1 for product in parts):
         return None
     middles = _middles_of_first(columns, numbers)
@@ -152,7 +170,7 @@ def _at_first_sight(
     if not sums.complete:
         return None
     sums = _with_all_digits(sums, rows, roles)
-    return sums, Design(names, np.empty((0, len(names))), {}, tuple(terms)), 0
+    return sums, design, 0
 
 
 def _middles_of_first(columns: LazyColumns, numbers: Sequence[str]) -> dict[str, float]:
@@ -172,7 +190,7 @@ def _after_checks(
     roles: Roles,
     numbers: Sequence[str],
     categorical: Sequence[str],
-    terms: Sequence[str],
+    terms: Terms,
     declared: Mapping[str, tuple[str, ...]],
     missing: Missing,
 ) -> _Found:
@@ -180,15 +198,14 @@ def _after_checks(
     frame, middles, kept, dropped = _without_gaps(columns, roles, numbers, categorical, missing)
     levels = _levels(frame, categorical, declared)
     known = {name: tuple(values) for name, values in levels.items()}
-    names, parts = layout(terms, known)
-    constants = _constants(frame, terms, middles)
+    constants = _constants(frame, terms.written, middles)
+    design, parts = terms.design(known, constants)
     x = [_column(columns, product, levels, constants) for product in parts]
     rows = _rows(frame, columns, roles, [*x, _number(roles.outcome)])
     inside = middles | dict.fromkeys(constants, 0.0)
     point = [*(_middle(product, inside) for product in parts), middles[roles.outcome]]
     sums = _with_all_digits(_sums_around_point(rows, roles, point), rows, roles)
     _check_unchanged(kept, int(sums.count.sum()))
-    design = Design(names, np.empty((0, len(names))), known, tuple(terms), constants)
     return sums, design, dropped
 
 

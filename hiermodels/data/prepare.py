@@ -57,8 +57,7 @@ def prepare(
         columns = {"outcome": outcome, "groups": groups, "covariates": covariates}
         grouped = _checked(data, {"formula": formula, **columns, **errors})
     else:
-        outcome, groups, terms = stated(formula, outcome, groups, covariates)
-        roles: Any = {"outcome": outcome, "groups": groups, "covariates": terms, **errors}
+        roles: Any = stated(formula, outcome, groups, covariates)._asdict() | errors
         lazy = as_lazy(data)
         if lazy is None:
             grouped = read(data, **roles, missing=missing)
@@ -66,7 +65,8 @@ def prepare(
             sums = aggregate_lazily(lazy, **roles, missing=missing)
             grouped = SufficientStatistics(**sums).without_empty_cells()
     found, names = grouped.roles, grouped.design.names
-    spec = Spec(found.outcome, found.groups, found.se, names, {}, found.se_scale)
+    intercept = grouped.design.intercept
+    spec = Spec(found.outcome, found.groups, found.se, names, {}, found.se_scale, intercept)
     spec = replace(spec, priors=stated_priors(priors, spec, grouped))
     _check_coefficients(spec, grouped)
     return spec, grouped
@@ -140,7 +140,7 @@ def _check_coefficients(spec: Spec, data: GroupedData) -> None:
         data.check(flat)
     elif flat.any():
         design = require_rows(data, "a check of the covariates").design
-        check_rank(list(compress(design.names, flat)), design.matrix[:, flat])
+        check_rank(list(compress(design.names, flat)), design.matrix[:, flat], design.intercept)
 
 
 def announce(data: GroupedData) -> None:

@@ -162,13 +162,10 @@ class SufficientStatistics(GroupedData):
         DataError, SpecError
             As :func:`hiermodels.fit` does.
         """
-        outcome, groups, terms = stated(formula, outcome, groups, covariates)
-        columns: dict[str, Any] = {
-            "outcome": outcome,
-            "groups": groups,
+        columns: dict[str, Any] = stated(formula, outcome, groups, covariates)._asdict()
+        columns |= {
             "se": se,
             "variance": variance,
-            "covariates": terms,
             "levels": levels,
             "missing": missing,
         }
@@ -305,15 +302,22 @@ class SufficientStatistics(GroupedData):
             If labels are not nested, or if coefficients with flat priors cannot be told apart.
         """
         check_groups(self)
-        varies = self.varies_within | (self.mean != self.mean[0]).any(axis=0)
-        names = self.design.names
+        names, intercept = self.design.names, self.design.intercept
+        middle, product = self.total
+        if intercept:
+            varies = self.varies_within | (self.mean != self.mean[0]).any(axis=0)
+        else:
+            middle = self.mean[0] + middle
+            product = product + self.weight.sum() * np.outer(middle, middle)
+            varies = self.varies_within | self.mean.any(axis=0)
         some = np.ones(len(names), dtype=bool) if flat is None else flat
         check_products(
             list(compress(names, some)),
             varies[:-1][some],
             self.mean[0, :-1][some],
-            self.total[1][:-1, :-1][np.ix_(some, some)],
+            product[:-1, :-1][np.ix_(some, some)],
             self.n_rows,
+            intercept,
         )
 
     @property
@@ -437,6 +441,11 @@ def _require_alike(a: SufficientStatistics, b: SufficientStatistics) -> None:
         raise SpecError(
             f"statistics that are added must be of the same columns: the covariates are "
             f"{listed(a.design.terms)} in one and {listed(b.design.terms)} in the other"
+        )
+    if a.design.intercept != b.design.intercept:
+        raise SpecError(
+            "statistics that are added must be of the same model: one part has an intercept, the "
+            "other none. Write the same formula for both"
         )
     cells = sorted({*a.design.empty} ^ {*b.design.empty})
     if cells:

@@ -59,7 +59,8 @@ def with_group_log_likelihood(posterior: Posterior) -> Posterior:
     beta = np.empty((0, draws.sizes["all_"]))
     if spec.covariates:
         beta = np.linalg.solve(standard.scale * standard.basis, draws["beta"].to_numpy())
-    root = (draws[spec.intercept].to_numpy() - standard.location) / standard.scale
+    top = draws[spec.intercept].to_numpy() if spec.intercept else np.zeros(draws.sizes["all_"])
+    root = (top - standard.location) / standard.scale
     root = root + standard.origin @ beta
     variances = marginal.variances_of(np.stack([draws[name].to_numpy() for name in spec.sds], 1))
     within = Within.of(tree, standardized_rows(data, standard))

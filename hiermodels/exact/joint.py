@@ -52,7 +52,8 @@ def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) ->
     array
         Of shape (...,).
     """
-    total = np.zeros(variables[spec.intercept].shape)
+    name = spec.variables[0]
+    total = np.zeros(np.shape(variables[name])[: -1 if spec.dims(name) else None])
     for name, values in prior_log_densities(spec, variables).items():
         total += values.sum(axis=-1) if spec.dims(name) else values
     if spec.is_regression:
@@ -80,7 +81,7 @@ def _log_likelihood_of_regression(
     spec: Spec, data: GroupedData, variables: Mapping[str, Floats]
 ) -> Floats:
     """``Σ log N(y_i; mu + x_i'β, σ² or se_i²)`` at draws of any shape."""
-    mean = variables[spec.intercept][..., None]
+    mean = variables[spec.intercept][..., None] if spec.intercept else 0.0
     if spec.covariates:
         mean = mean + variables["beta"] @ data.design.matrix.T
     sd = variables["sigma"][..., None] if data.se is None else data.se
@@ -102,12 +103,14 @@ def _log_density_of_groups(
     """
     rows = _Rows.of(standardize(data), draws.get("beta"))
     parent = data.parents[0] if data.parents else None
-    around_theta, around_parent = _sums_of_squares(rows, theta, draws[spec.values[1]], parent)
+    top = draws[spec.intercept] if spec.intercept else np.zeros_like(draws["tau"])
+    above = top if parent is None else draws["mu"]
+    around_theta, around_parent = _sums_of_squares(rows, theta, above, parent)
     total = rows.log_likelihood(around_theta, draws.get("sigma"))
     if spec.fixed.get("tau") != 0:
         total += _log_normal_sum(around_parent, data.sizes[0], draws["tau"])
     if parent is not None and spec.fixed.get("kappa") != 0:
-        away = draws["mu"] - draws["lam"]
+        away = draws["mu"] - top
         total += _log_normal_sum((away**2).sum(axis=0), len(away), draws["kappa"])
     return total
 

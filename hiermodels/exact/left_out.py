@@ -348,7 +348,7 @@ def unidentified(spec: Spec, data: GroupedData, units: Units) -> NDArray[np.bool
     x = _covariates(data)[:, flat]
     if not x.shape[1]:
         return lost
-    if spec.scaled_prior(spec.intercept) is None:
+    if any(spec.scaled_prior(name) is None for name in spec.top):
         x = np.column_stack([np.ones(len(x)), x - x.mean(axis=0)])
     q = np.linalg.qr(x / np.linalg.norm(x, axis=0))[0]
     leverage = np.bincount(units.index, weights=(q**2).sum(axis=1), minlength=len(units))

@@ -94,10 +94,12 @@ class Marginal:
         """Priors of the intercept and of β, in the tree's coordinates.
 
         There β is ``T β_tree`` with ``T = scale · basis``, and the intercept, which belongs to
-        x = 0, is the root's value less ``origin'β_tree``.
+        x = 0, is the root's value less ``origin'β_tree``.  Without an intercept it is 0, exactly.
         """
         spec, data = self.spec, self.data
-        mean, precision = spec.coefficient_prior(spec.intercept).mean_and_precision()
+        mean, precision = 0.0, np.inf
+        if spec.intercept:
+            mean, precision = spec.coefficient_prior(spec.intercept).mean_and_precision()
         root_row = np.append(-data.origin, (mean - data.location) / data.scale)
         own = [spec.coefficient_prior(name).mean_and_precision() for name in spec.coefficients]
         means, precisions = np.array(own).reshape(-1, 2).T
@@ -328,13 +330,19 @@ class Marginal:
         tree = self.data.tree
         df = tree.n_rows - tree.sizes[0] - int((self.data.level == 0).sum())
         within = tree.left.scatter[-1, -1] / df if df else 0.0
-        return float(within) or float(np.var(tree.mean[:, -1])) or 1.0
+        return float(within) or self._between or 1.0
+
+    @property
+    def _between(self) -> float:
+        """Mean square of the groups' means around their own mean, or 0 without an intercept."""
+        means = self.data.tree.mean[:, -1]
+        return float(np.var(means) if self.spec.has_intercept else (means**2).mean())
 
     def _range(self, level: int) -> tuple[float, float]:
         """From a spread that is lost among the errors to one that is larger than any seen."""
         tree = self.data.tree
         error = self._sigma2 / np.median(tree.weight) * tree.sizes[level] / tree.sizes[0]
-        spread = float(np.var(tree.mean[:, -1]))
+        spread = self._between
         low = np.log(error) - 0.5 * np.log(tree.sizes[level]) - 4
         return float(low), float(np.log(max(spread, error)) + 4)
 
@@ -422,7 +430,7 @@ class Values:
         spec, standard = self.marginal.spec, self.marginal.data
         variables = dict(zip(self.marginal.names, self.sds.T, strict=True))
         scale, location = self._unit
-        for name, level in zip(spec.values[1:], self.upper.levels, strict=True):
+        for name, level in zip(spec.values[1:], self.upper.levels, strict=False):
             values = scale * level
             values += location
             variables[name] = values if spec.dims(name) else values[0]

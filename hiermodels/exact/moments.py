@@ -51,7 +51,7 @@ class HierarchyMoments(ExistingMoments):
             return [name]
         if name == "beta":
             return self.tails.loose
-        if name == self.spec.intercept and not self.tails.intercept_is_flat:
+        if name in self.spec.top and not self.tails.intercept_is_flat:
             return self.tails.loose
         rows = () if self.spec.se else ("sigma",)
         below = self.spec.spreads[: self.spec.values.index(name)]

@@ -98,7 +98,7 @@ def estimate_sds(marginal: Marginal, method: object = "reml") -> PointEstimate:
 class _Likelihood:
     """Log likelihood of the variances with flat coefficients, restricted or profiled.
 
-    With V the covariance matrix of the rows and X all columns, the intercept among them,
+    With V the covariance matrix of the rows and X all columns, an intercept among them,
 
         restricted   −½ log|V| − ½ log|X'V⁻¹X| − ½ (y − Xβ̂)'V⁻¹(y − Xβ̂)
         profiled     −½ log|V|                 − ½ (y − Xβ̂)'V⁻¹(y − Xβ̂)
@@ -132,11 +132,12 @@ class _Likelihood:
 
     def __call__(self, columns: Floats) -> Floats:
         """Log likelihood at standardised variances (n, d)."""
-        flat = Coefficients.flat(self.tree.n_covariates)
+        intercept = self.marginal.spec.has_intercept
+        flat = Coefficients.flat(self.tree.n_covariates, intercept)
         variances = self._variances(columns)
         if self.restricted:
             return gaussian.log_likelihood(self.tree, variances, flat)
-        return gaussian.profile_log_likelihood(self.tree, variances)
+        return gaussian.profile_log_likelihood(self.tree, variances, intercept)
 
     def _variances(self, columns: Floats) -> Variances:
         known = self.marginal.spec.se is not None
@@ -547,7 +548,7 @@ def _by_moments(marginal: Marginal, method: str) -> PointEstimate:
             f"{name} takes one estimate of each {spec.groups[0]}, and covariates differ between "
             f"rows of one {spec.groups[0]}; use {' or '.join(map(repr, LIKELIHOOD))}"
         )
-    x = np.column_stack([np.ones(tree.sizes[0]), tree.mean[:, :-1]])
+    x = np.hstack([np.ones((tree.sizes[0], int(spec.has_intercept))), tree.mean[:, :-1]])
     studies = _Studies(tree.mean[:, -1], 1 / tree.weight, x)
     if studies.freedom < 1:
         raise SpecError(

@@ -5,6 +5,8 @@ the lowest being that of level ℓ, the likelihood falls as ``exp(−½ D_ℓ x)
 
     D_ℓ = units of level ℓ − coefficients identified between them under flat priors,
 
+(the intercept, where there is one, among these,)
+
 because all ``D_ℓ`` contrasts between units of level ℓ get that variance; the priors add their
 ``upper_tail``.  So the posterior exists if, at each level ℓ,
 
@@ -109,7 +111,7 @@ def check(spec: Spec, data: Standardized) -> Tails:
     """
     names = spec.spreads if spec.se else ("sigma", *spec.spreads)
     flat = _flat_directions(spec, data)
-    intercept_is_flat = not spec.coefficient_prior(spec.intercept).is_proper
+    intercept_is_flat = any(not spec.coefficient_prior(name).is_proper for name in spec.top)
     _check_single_units(spec, data.tree, int(intercept_is_flat))
     if not spec.se:
         _check_residual(spec, data)
@@ -168,7 +170,7 @@ def _check_residual(spec: Spec, data: Standardized) -> None:
     if isinstance(prior, Fixed):
         return
     bottom = _lowest_spread(spec)
-    units = tree.sizes[bottom] if bottom < len(tree.sizes) else 1
+    units = tree.sizes[bottom] if bottom < len(tree.sizes) else int(spec.has_intercept)
     lowest = spec.spreads[bottom] if bottom < len(spec.spreads) else None
     if lowest and tree.n_rows == units and lowest not in spec.fixed:
         if prior.is_proper and all(spec.variance_prior(name).is_proper for name in spec.spreads):
@@ -183,7 +185,7 @@ def _check_residual(spec: Spec, data: Standardized) -> None:
     if prior.lower_tail > 0:
         _check_exact_fit(spec, data)
         return
-    coefficients = int((data.level <= bottom).sum())
+    coefficients = _coefficients_below(spec, data, bottom)
     if tree.n_rows - units - coefficients <= 0:
         raise ImproperPosteriorError(
             f"the posterior does not exist: {tree.n_rows} rows less {units} groups and "
@@ -197,6 +199,13 @@ def _check_residual(spec: Spec, data: Standardized) -> None:
             f"mass at sigma = 0. Name the column of standard errors (se=…) or variances "
             f"(variance=…), or give sigma a proper prior."
         )
+
+
+def _coefficients_below(spec: Spec, data: Standardized, level: int) -> int:
+    """Number of coefficients identified within units of a level, or at the top within all rows."""
+    is_top = level == len(data.tree.sizes)
+    highest = level + int(is_top and not spec.has_intercept)  # a root that is 0 tells one more
+    return int((data.level <= highest).sum())
 
 
 def _lowest_spread(spec: Spec) -> int:
@@ -225,12 +234,14 @@ def _check_exact_fit(spec: Spec, data: Standardized) -> None:
         level = next(i for i in range(own, len(names)) if not zero & {*spec.spreads[i : i + 1]})
         if not data.explained[level]:
             return
-        units = tree.sizes[level] if level < len(tree.sizes) else 1
-        freedom = tree.n_rows - units - int((data.level <= level).sum())
+        units = tree.sizes[level] if level < len(tree.sizes) else int(spec.has_intercept)
+        freedom = tree.n_rows - units - _coefficients_below(spec, data, level)
         if freedom > 0 and lower <= freedom / 2:
-            who = f"{spec.groups[-1 - level]!r} groups" if level < len(spec.groups) else "mean"
+            who = "the mean and " if spec.has_intercept else ""
+            if level < len(spec.groups):
+                who = f"the {spec.groups[-1 - level]!r} groups and "
             raise ImproperPosteriorError(
-                f"the posterior does not exist: the {who} and the covariates explain all rows "
+                f"the posterior does not exist: {who}the covariates explain all rows "
                 f"without a remainder, and the priors on {' and '.join(names[: level + 1])} fall "
                 f"too slowly at 0 for {freedom} degrees of freedom. Name the column of standard "
                 f"errors (se=…) or variances (variance=…), or give sigma a prior such as "

@@ -174,7 +174,7 @@ class IntegratedPosterior(ReferencePosterior):
         """
         moments = self._moments
         worst = [self._errors.max(initial=0.0), self._few.error if self._few else 0.0]
-        levels = zip(self.spec.values, moments.means, moments.variances, strict=True)
+        levels = zip(self.spec.values, moments.means, moments.variances, strict=False)
         betas = ("beta", moments.beta, np.diagonal(moments.beta_covariance, axis1=1, axis2=2))
         for name, mean, variance in [*levels, *([betas] if self.spec.covariates else [])]:
             sd = np.sqrt(variance)
@@ -253,7 +253,7 @@ class IntegratedPosterior(ReferencePosterior):
     @one_blas_thread()
     def _means(self) -> Mapping[str, Any]:
         standard = self.marginal.data
-        levels = dict(zip(self.spec.values, self._moments.means, strict=True))
+        levels = dict(zip(self.spec.values, self._moments.means, strict=False))
         values = {name: standard.location + standard.scale * m[0] for name, m in levels.items()}
         sds = self._moments_of_sds[0][0]
         beta = standard.scale * standard.basis @ self._moments.beta[0]
@@ -262,7 +262,7 @@ class IntegratedPosterior(ReferencePosterior):
     @one_blas_thread()
     def _sds(self) -> Mapping[str, Any]:
         standard = self.marginal.data
-        levels = dict(zip(self.spec.values, self._moments.variances, strict=True))
+        levels = dict(zip(self.spec.values, self._moments.variances, strict=False))
         values = {name: standard.scale * np.sqrt(v[0]) for name, v in levels.items()}
         sds = self._moments_of_sds[1][0]
         covariance = standard.basis @ self._moments.beta_covariance[0] @ standard.basis.T
@@ -383,7 +383,7 @@ class IntegratedPosterior(ReferencePosterior):
         self, points: Floats, weights: Floats, groups: Indices | None = None
     ) -> Moments:
         """Moments over points (n, d) with weights (m, n), of all groups or of some."""
-        marginal, levels = self.marginal, range(len(self.spec.values))
+        marginal, levels = self.marginal, range(len(self.spec.groups) + 1)
         return gaussian.mixture_moments(
             marginal.data.tree,
             marginal.variances(points),

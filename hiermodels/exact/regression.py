@@ -1,6 +1,7 @@
 """Regression without groups: everything in closed form.
 
-With ``b = (mu, beta)``, of p coefficients, and rows ``[1, x_i]``,
+With ``b = (mu, beta)``, of p coefficients, and rows ``[1, x_i]`` (or, without an intercept,
+``b = beta`` and ``x_i``),
 
     y_i ~ Normal(mu + x_i'β, σ_i²)
 
@@ -78,7 +79,7 @@ class Coefficients:
     ----------
     centre, size : (q,)
     mean : (p,)
-        The intercept there, and the coefficients of these columns.
+        The intercept there, if there is one, and the coefficients of these columns.
     root : (p, p)
         ``root root'`` is their covariance; where σ² is unknown, in units of it.
     squares : float
@@ -94,12 +95,11 @@ class Coefficients:
     @property
     def to_own(self) -> Floats:
         """From these coefficients to mu and β; (p, p)."""
-        return np.vstack(
-            [
-                np.append(1.0, -self.centre / self.size),
-                np.column_stack([np.zeros_like(self.size), np.diag(1 / self.size)]),
-            ]
-        )
+        slopes = np.diag(1 / self.size)
+        if not self.has_intercept:
+            return slopes
+        slopes = np.column_stack([np.zeros_like(self.size), slopes])
+        return np.vstack([np.append(1.0, -self.centre / self.size), slopes])
 
     def place(self, rows: Floats) -> tuple[Floats, Floats]:
         """Means, and variances in units of σ², of combinations (r, p) of these; both (r,)."""
@@ -107,7 +107,17 @@ class Coefficients:
 
     def at(self, x: Floats) -> tuple[Floats, Floats]:
         """The same of ``mu + x'β`` at covariates (r, q)."""
-        return self.place(np.column_stack([np.ones(len(x)), (x - self.centre) / self.size]))
+        return self.place(self.rows(x))
+
+    def rows(self, x: Floats) -> Floats:
+        """What the coefficients are multiplied by at covariates (r, q); (r, p)."""
+        ones = np.ones((len(x), int(self.has_intercept)))
+        return np.hstack([ones, (x - self.centre) / self.size])
+
+    @property
+    def has_intercept(self) -> bool:
+        """Whether the first of the coefficients is the intercept."""
+        return len(self.root) > len(self.size)
 
     @classmethod
     def of(cls, spec: Spec, data: GroupedRows) -> Coefficients:
@@ -116,24 +126,28 @@ class Coefficients:
         if data.se is not None:
             weight = data.se**-2.0
         share = weight / weight.sum()
-        centre = share @ x
+        centre, location = np.zeros(x.shape[1]), 0.0
+        if spec.has_intercept:
+            centre, location = share @ x, float(share @ data.y)
         size = np.sqrt(share @ (x - centre) ** 2)
         size = np.where(size > 0, size, 1.0)
-        location = float(share @ data.y)
-        rows = np.column_stack([np.ones(len(x)), (x - centre) / size])
-        found = cls(centre, size, np.zeros(0), np.zeros((0, 0)), 0.0)
-        known = [spec.scaled_prior(name) for name in (spec.intercept, *spec.coefficients)]
+        known = [spec.scaled_prior(name) for name in spec.means]
         priors = [i for i, prior in enumerate(known) if prior is not None]
         means, sds = np.array([known[i] for i in priors], dtype=float).reshape(-1, 2).T
-        means = means - location * (np.array(priors) == 0)
-        columns = np.vstack([np.sqrt(weight)[:, None] * rows, found.to_own[priors] / sds[:, None]])
+        place = np.zeros(len(known))
+        place[: len(spec.top)] = location
+        found = cls(centre, size, place, np.eye(len(known)), 0.0)
+        means = means - place[priors]
+        columns = np.vstack(
+            [np.sqrt(weight)[:, None] * found.rows(x), found.to_own[priors] / sds[:, None]]
+        )
         outcome = np.concatenate([np.sqrt(weight) * (data.y - location), means / sds])
         orthonormal, triangle = np.linalg.qr(columns)
         mean = np.linalg.solve(triangle, orthonormal.T @ outcome)
         rest = outcome - columns @ mean
         correction = np.linalg.solve(triangle, orthonormal.T @ rest)
         rest = rest - columns @ correction
-        mean = mean + correction + np.append(location, np.zeros_like(centre))
+        mean = mean + correction + place
         return replace(found, mean=mean, root=np.linalg.inv(triangle), squares=float(rest @ rest))
 
 
@@ -174,8 +188,7 @@ class RegressionPosterior(ReferencePosterior):
         if spec.se:
             return cls(spec, data, fit, np.inf, np.inf)
         prior = spec.residual_prior
-        names = (spec.intercept, *spec.coefficients)
-        flat = sum(spec.scaled_prior(name) is None for name in names)
+        flat = sum(spec.scaled_prior(name) is None for name in spec.means)
         freedom = len(rows.y) - flat
         if prior is None:
             _check_residual(rows, flat, freedom, fit.squares)
@@ -211,8 +224,8 @@ class RegressionPosterior(ReferencePosterior):
         if not self.spec.se:
             sigma = np.sqrt(self.beta / rng.standard_gamma(self.alpha, size))
         noise = self.fit.root @ rng.standard_normal((len(self.fit.mean), size))
-        mu, *beta = self.fit.to_own @ (self.fit.mean[:, None] + sigma * noise)
-        drawn = {self.spec.intercept: mu, "beta": np.array(beta), "sigma": sigma}
+        values = self.fit.to_own @ (self.fit.mean[:, None] + sigma * noise)
+        drawn = {"mu": values[0], "beta": values[len(self.spec.top) :], "sigma": sigma}
         return {name: drawn[name] for name in self.spec.variables}
 
     def how(self) -> list[str]:
@@ -236,7 +249,7 @@ class RegressionPosterior(ReferencePosterior):
             mean, variance = self.fit.place(self.fit.to_own)
         else:
             mean, variance = self.fit.at(self.place.levels[0][None])
-        part: Any = slice(1, None) if name == "beta" else 0
+        part: Any = slice(len(self.spec.top), None) if name == "beta" else 0
         return self._law(mean[part], variance[part])
 
     def _at(self, place: Place) -> RegressionPosterior:
@@ -285,13 +298,13 @@ class RegressionPosterior(ReferencePosterior):
         from scipy.special import gammaln
 
         rows = require_rows(self.data, "a regression without groups")
-        names = (self.spec.intercept, *self.spec.coefficients)
-        sds = [found[1] for name in names if (found := self.spec.scaled_prior(name))]
+        spec = self.spec
+        sds = [found[1] for name in spec.means if (found := spec.scaled_prior(name))]
         total = np.linalg.slogdet(self.fit.to_own @ self.fit.root)[1] - np.log(sds).sum()
         total -= 0.5 * len(rows.y) * LOG_2PI
         if rows.se is not None:
             return float(total - np.log(rows.se).sum() - 0.5 * self.fit.squares)
-        prior = self.spec.residual_prior
+        prior = spec.residual_prior
         assert prior is not None
         total += prior.alpha * np.log(prior.beta) - self.alpha * np.log(self.beta)
         return float(total + gammaln(self.alpha) - gammaln(prior.alpha))

@@ -107,7 +107,8 @@ def _values(posterior: Posterior, replicate: str, rng: np.random.Generator) -> F
         return group_draws(posterior).to_numpy().reshape(-1, data.sizes[0])
     draws = posterior.datatree["posterior"].to_dataset()
     n = draws.sizes["chain"] * draws.sizes["draw"]
-    values = draws[spec.values[top + 1]].to_numpy().reshape(n, -1)
+    above = spec.values[top + 1 : top + 2]
+    values = draws[above[0]].to_numpy().reshape(n, -1) if above else np.zeros((n, 1))
     for level in range(top, -1, -1):
         size = data.sizes[level]
         parent = data.parents[level] if level < len(data.parents) else np.zeros(size, dtype=int)

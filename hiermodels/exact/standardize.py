@@ -4,7 +4,8 @@ Covariates are made orthonormal level by level.  A direction in their space *bel
 level at which it varies: to the rows, if it varies within groups; to the groups, if it is constant
 within groups but varies between groups of one parent; and so on.  Which directions these are is
 found from the singular values of the deviations at each level, so that a difference of two columns
-that is constant within groups counts as constant although neither column is.
+that is constant within groups counts as constant although neither column is.  Without an intercept,
+the root is one level more, with the deviation of its mean from 0.
 
 A preliminary least-squares fit, level by level from the rows upwards, is taken from the outcome.
 What is left of it at a level without a degree of freedom is 0, exactly: the residual sum of squares
@@ -36,6 +37,8 @@ SMALLEST_RESIDUAL = 1e-13  # share of a sum of squares that is rounding error
 class Standardized:
     """A tree of ``(y − location)/scale`` and of ``(x − centre) @ basis``.
 
+    Without an intercept, location and centre are 0: the root's value is 0 there.
+
     The posterior is equivariant under both changes, floating-point arithmetic is not: sums of
     squares keep their digits only around a centre, stay in range only on a unit scale, and can
     be solved for β only if the columns of x are not nearly parallel.
@@ -54,10 +57,11 @@ class Standardized:
         Makes the centred columns orthonormal: ``β = scale · basis @ β_tree``.
     level : (q,)
         The level that each column of the tree belongs to: 0 if it varies within groups, 1 if it
-        varies between groups of one parent only, …; the number of levels if it does not vary.
+        varies between groups of one parent only, …; the root's, the number of levels, if it does
+        not vary, or one more if, without an intercept, it is 0 in every row.
     explained : tuple of bool
         For each level, from the groups upwards: whether its units and the covariates leave nothing
-        of the outcome but rounding errors.
+        of the outcome but rounding errors; of the last, whether the mean at the top does.
     """
 
     tree: Tree
@@ -110,9 +114,9 @@ def _standardize_rows(data: GroupedRows, unit: Standardized | None) -> Standardi
     weight = np.ones(len(data.y)) if data.se is None else (data.se / scale) ** -2.0
     share = weight / weight.sum()
     x = data.design.matrix
-    centre = share @ x
+    centre, largest = share @ x, np.abs(x).max(axis=0, initial=0.0)
     deviation = x - centre
-    size = np.sqrt(share @ deviation**2)
+    size = _sizes_of(np.sqrt(share @ deviation**2), largest, data.design.intercept)
     z = np.column_stack([_divide(deviation, size), (data.y - location) / scale])
     total, some, shift = group_means(z, weight, data.group, data.sizes[0])
     mean = some + shift
@@ -124,8 +128,8 @@ def _standardize_rows(data: GroupedRows, unit: Standardized | None) -> Standardi
     else:
         root = np.sqrt(scatter)
     groups = _Groups(mean, total, root, scatter, len(z), float(np.log(weight).sum()), data.parents)
-    noise = _noise(np.abs(x).max(axis=0, initial=0.0), size)
-    return _orthonormalized(groups, location, scale, centre, size, (noise, noise))
+    noise, intercept = _noise(largest, size), data.design.intercept
+    return _orthonormalized(groups, location, scale, centre, size, (noise, noise), intercept)
 
 
 def _unit(data: GroupedRows) -> tuple[float, float]:
@@ -160,6 +164,11 @@ def _power_of_two(size: float) -> float:
     return float(2.0 ** np.round(np.log2(size))) if size > 0 else 1.0
 
 
+def _sizes_of(size: Floats, largest: Floats, intercept: bool) -> Floats:
+    """Sizes (q,) of the columns' deviations; of constant columns beside no intercept, their own."""
+    return size if intercept else np.where(size > RANK_TOLERANCE * largest, size, largest)
+
+
 def _divide(columns: Floats, size: Floats) -> Floats:
     """Scale columns (n, q) to size 1; one of size 0 stays as it is."""
     return columns / np.where(size > 0, size, 1.0)
@@ -177,7 +186,8 @@ def _standardize_statistics(data: SufficientStatistics) -> Standardized:
     centre, total = data.total
     y = data.away(np.append(data.mean[0, :-1], location))[:, -1]
     scale = _power_of_two(_typical_size(data, y))
-    size = np.sqrt(np.diag(total)[:-1] / data.weight.sum())
+    largest, intercept = np.abs(data.mean[:, :-1]).max(axis=0, initial=0.0), data.design.intercept
+    size = _sizes_of(np.sqrt(np.diag(total)[:-1] / data.weight.sum()), largest, intercept)
     x = _divide(data.away(data.mean[0])[:, :-1] - centre[:-1], size)
     unit = scale**2 if data.roles.se else 1.0
     to_unit = np.append(_divide(np.ones_like(size), size), 1 / scale)
@@ -191,11 +201,9 @@ def _standardize_statistics(data: SufficientStatistics) -> Standardized:
         log_weight=data.log_weight + data.n_rows * float(np.log(unit)),
         parents=data.parents,
     )
-    noise = _noise(np.abs(data.mean[:, :-1]).max(axis=0, initial=0.0), size)
-    within = max(noise, PRODUCT_TOLERANCE)
-    return _orthonormalized(
-        groups, location, scale, data.mean[0, :-1] + centre[:-1], size, (within, noise)
-    )
+    noise, centre = _noise(largest, size), data.mean[0, :-1] + centre[:-1]
+    levels = (max(noise, PRODUCT_TOLERANCE), noise)
+    return _orthonormalized(groups, location, scale, centre, size, levels, intercept)
 
 
 def _typical_size(data: SufficientStatistics, y: Floats) -> float:
@@ -302,10 +310,13 @@ class _Deviations:
         basis : (q, q)
         anchor : (q,)
         keep : (levels, q + 1)
-            Whether a new column has deviations at a level; where not, they are 0 exactly.
+            Whether a new column has deviations at a level; where not, they are 0 exactly.  There
+            is one level more, the root's, if its mean is a deviation from 0.
         """
         mean = _transformed(self.root[None], basis, anchor)
-        levels = zip(self.units, self.chain, keep, strict=True)
+        for kept in keep[len(self.units) :]:
+            mean = np.where(kept, mean, 0.0)
+        levels = zip(self.units, self.chain, keep, strict=False)
         for deviation, parent, kept in reversed(list(levels)):
             mean = mean[parent] + np.where(kept, _transformed(deviation, basis, anchor), 0.0)
         return mean
@@ -324,16 +335,23 @@ def _orthonormalized(
     centre: Floats,
     size: Floats,
     noise: tuple[float, float],
+    intercept: bool,
 ) -> Standardized:
     """Make the covariates orthonormal, level by level, and take a first fit from the outcome."""
     deviations, unit = _Deviations.of(groups), np.sqrt(groups.weight.sum())
     factors = [np.linalg.qr(f / unit, mode="r") for f in (groups.root, *deviations.factors())]
+    sizes = np.array(groups.sizes)
+    if not intercept:
+        origin = np.append(_divide(centre, size), location / scale)
+        groups = replace(groups, mean=groups.mean + origin)
+        deviations = replace(deviations, root=deviations.root + origin)
+        factors, sizes = [*factors, deviations.root[None]], np.append(sizes, 0)
+        location, centre = 0.0, np.zeros_like(centre)
     basis, level = _basis(factors, noise)
     belongs = level == np.arange(len(factors))[:, None]  # (levels with the rows, q)
     varies = np.logical_or.accumulate(belongs, axis=0)
     x = [np.where(v, f[:, :-1] @ basis, 0.0) for v, f in zip(varies, factors, strict=True)]
     y = [f[:, -1] for f in factors]
-    sizes = np.array(groups.sizes)
     df = sizes[:-1] - sizes[1:] - belongs.sum(axis=1)
     full = len(df) if not df.any() else int(np.argmax(df > 0))  # levels without a df, from below
     tree = groups.tree
@@ -343,9 +361,8 @@ def _orthonormalized(
         keep = np.column_stack([varies[1:], np.arange(1, len(df)) >= full])
         residual = deviations.rebuilt(basis, anchor, keep)
         tree = _with_residuals(tree, residual, anchor, unit * np.column_stack([x[0], rest]))
-    return Standardized(
-        tree, location, scale, centre, _divide(basis.T, size).T, level, _explained(x, y)
-    )
+    explained = _explained(x, y)[: len(deviations.units)] + _explained(x, y)[-1:]
+    return Standardized(tree, location, scale, centre, _divide(basis.T, size).T, level, explained)
 
 
 def _with_residuals(tree: Tree, residual: Floats, anchor: Floats, root: Floats) -> Tree:

@@ -124,14 +124,14 @@ class UnitScale(Transform):  # type: ignore[misc]
 
     Parameters
     ----------
-    location : float
+    location : float or (q,)
     matrix : float or (q, q)
         Of a scale, for a variable with any shape; or of a change of basis, for a vector.
     """
 
     name = "unit"
 
-    def __init__(self, location: float, matrix: float | Floats) -> None:
+    def __init__(self, location: float | Floats, matrix: float | Floats) -> None:
         self.location = location
         self.matrix = matrix
         self.ndim_supp = np.ndim(matrix) // 2
@@ -598,11 +598,13 @@ def _add_coefficients(
     unit: Any = 1.0
     if any(isinstance(prior, NormalInverseGamma) for prior in priors):
         unit = sigma
-    how: dict[str, Any] = {"dims": spec.dims("beta"), "transform": UnitScale(0.0, basis)}
+    start = np.zeros(len(mean)) if spec.has_intercept else basis @ standard.tree.left.anchor
+    own_unit = UnitScale(0.0 if spec.has_intercept else start, basis)
+    how: dict[str, Any] = {"dims": spec.dims("beta"), "transform": own_unit}
     if np.isfinite(sd).all():
         beta = pm.Normal("beta", mean, sd * unit, **how)
     elif np.isinf(sd).all():
-        beta = _add_flat("beta", initval=np.zeros(len(mean)), **how)
+        beta = _add_flat("beta", initval=start, **how)
     else:
         beta = pm.CustomDist(
             "beta",
@@ -610,7 +612,7 @@ def _add_coefficients(
             sd**-2.0 / unit**2,
             logp=_normal_or_flat,
             random=_no_draws,
-            initval=np.zeros(len(mean)),
+            initval=start,
             class_name="NormalOrFlat",
             **how,
         )
@@ -650,28 +652,31 @@ def _add_values(
     """Add the values of all units, from the top downwards; return the groups'.
 
     The groups' values that are returned (g,), and those that are sampled, belong to the
-    covariates' means; those that are reported belong to x = 0, less by ``centre'β``.
+    covariates' means; those that are reported belong to x = 0, less by ``centre'β``.  Without an
+    intercept, all belong to x = 0, and the value at the top is 0.
     """
     own_unit = UnitScale(standard.location, standard.scale)
-    shift = standard.scale * _apply(standard.origin, beta) if spec.covariates else 0.0
-    centre = "_centre" if spec.covariates else ""
+    is_moved = bool(spec.covariates and spec.intercept)
+    shift = standard.scale * _apply(standard.origin, beta) if is_moved else 0.0
+    centre = "_centre" if is_moved else ""
 
     def report(name: str, value: TensorVariable) -> TensorVariable:
         if name in pm.modelcontext(None):
             return value
         reported = pm.Deterministic(name, value - shift, dims=spec.dims(name))
-        return value if spec.covariates else reported
+        return value if is_moved else reported
 
-    name = spec.intercept
-    prior = spec.priors[name]
-    found = spec.scaled_prior(name)
-    if found:
-        mean, sd = np.array(found)
-        sd = sd * sds["sigma"] if isinstance(prior, NormalInverseGamma) else sd
-        value = pm.Normal(name + centre, mean + shift, sd, transform=own_unit)
-    else:
-        value = _add_flat(name + centre, initval=standard.location, transform=own_unit)
-    value = report(name, value)
+    value = pt.zeros(())
+    for name in spec.top:
+        prior = spec.priors[name]
+        found = spec.scaled_prior(name)
+        if found:
+            mean, sd = np.array(found)
+            sd = sd * sds["sigma"] if isinstance(prior, NormalInverseGamma) else sd
+            value = pm.Normal(name + centre, mean + shift, sd, transform=own_unit)
+        else:
+            value = _add_flat(name + centre, initval=standard.location, transform=own_unit)
+        value = report(name, value)
     for level in reversed(range(len(spec.groups))):
         name, spread = spec.values[level], sds[spec.spreads[level]]
         parent = value[parents[level]] if level < len(parents) else value
@@ -688,7 +693,7 @@ def _add_rows(spec: Spec, data: GroupedData, sds: Sds) -> None:
     """Add the rows: ``y_i ~ N(theta_g[i] + x_i'β, σ_i²)``."""
     model = pm.modelcontext(None)
     model.add_coord("row", np.arange(len(data.y)))
-    mean = model[spec.values[0]]
+    mean = model[spec.values[0]] if spec.values else pt.zeros(())
     if spec.groups:
         mean = mean[pm.Data(f"{spec.groups[-1]}_of_row", data.group, dims="row")]
     if spec.covariates:

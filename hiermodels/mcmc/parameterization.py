@@ -104,7 +104,7 @@ def choose(
         return Choice({}, "centered", "a model without groups has no levels to choose for")
     if parameterization == "auto":
         return _automatic(spec, data)
-    levels = spec.values[:-1]
+    levels = spec.effects
     if parameterization == "marginal":
         return Choice({}, "marginal", "as asked for")
     if isinstance(parameterization, str):
@@ -161,7 +161,7 @@ def _automatic(spec: Spec, data: GroupedData) -> Choice:
     expected = np.average(medians, axis=0, weights=probability)
     forms: dict[str, Form] = {}
     reasons = []
-    for name, weight in zip(spec.values, expected.tolist(), strict=False):
+    for name, weight in zip(spec.effects, expected.tolist(), strict=True):
         forms[name] = "centered" if weight >= HALF else "noncentered"
         reasons.append(
             f"the data's weight in the median {spec.dims(name)[0]}'s {name} is {weight:.2f}, "
@@ -194,7 +194,7 @@ def _check(parameterization: Parameterization, spec: Spec, observed: Observed) -
     one_of("observed", observed, OBSERVED)
     given: Any = parameterization
     if isinstance(given, Mapping):
-        forms, levels = dict(given), spec.values[:-1]
+        forms, levels = dict(given), spec.effects
         if set(forms) != set(levels) or not set(forms.values()) <= set(FORMS):
             raise SpecError(
                 f"parameterization: expected 'noncentered' or 'centered' for each of "

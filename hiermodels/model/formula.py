@@ -2,8 +2,8 @@
 
 A formula may come from a file or from a web page, so that it is read as text from beginning to
 end: what stands in it are column names, ``C(column)``, ``center(column)``, ``scale(column)``, 0 and
-1, and the operators ``~ + : * | / ( )``.  Anything else is refused here, before any other library
-sees it.
+1, and the operators ``~ + : * | / ( )``; a minus only before the 1 that it takes out.  Anything
+else is refused here, before any other library sees it.
 
     outcome ~ covariates + (1 | outer/inner)
 """
@@ -30,12 +30,16 @@ _TOKEN = re.compile(
       `(?P<quoted>[^`]+)`
     | (?P<name>[^\W\d]\w*(?:\.\w+)*)
     | (?P<number>\d[\w.]*)
-    | (?P<sign>\|\||\*(?!\*)|[~+:|/()])
+    | (?P<sign>\|\||\*(?!\*)|[~+:|/()-])
     | (?P<other>\*\*|\S)
     """,
     re.VERBOSE,
 )
 
+_MINUS = (
+    "only the intercept can be taken out, as 0 + x or x - 1. Of other terms, write only those that "
+    "are wanted"
+)
 _BARE = re.compile(r"[^\W\d]\w*")
 
 CATEGORY, CENTER, SCALE = "C", "center", "scale"
@@ -47,8 +51,6 @@ _ALLOWED = (
     f"column in the data frame first, and use its name"
 )
 _HINTS = {
-    "-": "no term can be taken out, and the intercept is the model's grand mean. Write only the "
-    "terms that are wanted",
     "**": "powers are not computed. Make the column in the data frame first, and use its name; "
     "write interactions out, as a:b",
     ".": "'all other columns' is not understood. Name the columns one by one",
@@ -103,11 +105,14 @@ class Formula:
         main effects come before interactions.  :func:`factors` takes a term apart.
     groups : tuple of str
         Columns of the group labels, from the outermost to the innermost level; may be empty.
+    intercept : bool
+        Whether there is one; without it the mean at the top is 0.
     """
 
     outcome: str
     terms: tuple[str, ...]
     groups: tuple[str, ...]
+    intercept: bool = True
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -117,7 +122,17 @@ class Formula:
 
     def __str__(self) -> str:
         groups = [f"(1 | {'/'.join(map(quote, self.groups))})"] if self.groups else []
-        return f"{quote(self.outcome)} ~ {' + '.join([*self.terms, *groups]) or '1'}"
+        zero = [] if self.intercept else ["0"]
+        return f"{quote(self.outcome)} ~ {' + '.join([*zero, *self.terms, *groups]) or '1'}"
+
+
+class Stated(NamedTuple):
+    """Columns by their roles, None where these are to be inferred, and whether there is a mean."""
+
+    outcome: str | None
+    groups: Sequence[str] | str | None
+    covariates: tuple[str, ...]
+    intercept: bool = True
 
 
 def stated(
@@ -125,7 +140,7 @@ def stated(
     outcome: str | None,
     groups: Sequence[str] | str | None,
     covariates: Sequence[str] | str | None,
-) -> tuple[str | None, Sequence[str] | str | None, tuple[str, ...]]:
+) -> Stated:
     """Outcome, groups and terms of the covariates, from a formula or said one by one.
 
     Raises
@@ -134,13 +149,13 @@ def stated(
         If the formula says what is also said beside it.
     """
     if formula is None:
-        return outcome, groups, quoted(column_names("covariates", covariates))
+        return Stated(outcome, groups, quoted(column_names("covariates", covariates)))
     given = {"outcome": outcome, "groups": groups, "covariates": covariates}
     twice = [name for name, value in given.items() if value is not None]
     if twice:
         raise SpecError(f"the formula says what {twice[0]} is; leave out {twice[0]}=…")
     parsed = parse(formula)
-    return parsed.outcome, parsed.groups, parsed.terms
+    return Stated(parsed.outcome, parsed.groups, parsed.terms, parsed.intercept)
 
 
 def column_names(role: str, given: Any) -> list[str]:
@@ -192,8 +207,9 @@ def parse(formula: str) -> Formula:
         that are categories, ``center(column)`` and ``scale(column)`` for numbers less their mean
         (and divided by their sd), interactions ``a:b`` and ``a*b`` (which is ``a + b + a:b``),
         and at most one nest of groups, ``(1 | inner)`` or ``(1 | outer/inner)``; the latter may
-        be written ``(1 | outer) + (1 | outer:inner)``.  The intercept is always there, and ``1``
-        may say so.  Column names that are no identifiers stand in backticks.
+        be written ``(1 | outer) + (1 | outer:inner)``.  The intercept is there, and ``1`` may say
+        so, unless ``0``, ``-1`` or ``- 1`` takes it out.  Column names that are no identifiers
+        stand in backticks.
 
     Returns
     -------
@@ -223,12 +239,20 @@ def parse(formula: str) -> Formula:
             f"formula: expected one ~ between the outcome and the terms, as in "
             f"'score ~ ses + (1 | school)'; found {len(tildes)} in {_cut(formula)}"
         )
-    left, tilde, right = tokens[: tildes[0]], tokens[tildes[0]], tokens[tildes[0] + 1 :]
+    left, tilde = tokens[: tildes[0]], tokens[tildes[0]]
+    right = _with_zero(tokens[tildes[0] + 1 :])
     outcome = _outcome(left, tilde)
     summands = _split(right, "+", tilde)
     nests = [_group_term(part) for part in summands if _has_bar(part)]
-    terms = _covariates([part for part in summands if not _has_bar(part)])
-    result = Formula(outcome, tuple(map(_write, terms)), _nesting(nests, formula))
+    others = [part for part in summands if not _has_bar(part)]
+    intercept = _intercept(others)
+    terms = _covariates(others)
+    result = Formula(outcome, tuple(map(_write, terms)), _nesting(nests, formula), intercept)
+    if not (intercept or terms or result.groups):
+        raise SpecError(
+            f"formula: {_cut(formula)} has no intercept, covariates or groups: nothing is left to "
+            f"learn the mean from. Write 1 for the intercept, or add terms"
+        )
     if outcome in (*result.columns, *result.groups):
         raise SpecError(
             f"formula: column {outcome!r} is the outcome, and stands on the right of ~ as well in "
@@ -362,17 +386,43 @@ def _outcome(tokens: Sequence[_Token], tilde: _Token) -> str:
     return tokens[0].text
 
 
+def _with_zero(tokens: Sequence[_Token]) -> list[_Token]:
+    """Write ``- 1`` as ``+ 0``; nothing else can be taken out."""
+    written: list[_Token] = []
+    depth = 0
+    for i, token in enumerate(tokens):
+        depth += _depth(token)
+        if token.sign == "-":
+            if depth or [following.text for following in tokens[i + 1 : i + 2]] != ["1"]:
+                token.refuse(_MINUS)
+            if written and written[-1].sign != "+":
+                written.append(token._replace(text="+"))
+        elif i and tokens[i - 1].sign == "-":
+            written.append(token._replace(text="0"))
+        else:
+            written.append(token)
+    return written
+
+
+def _intercept(summands: Sequence[Sequence[_Token]]) -> bool:
+    """Whether there is an intercept, which 0 takes out and 1 says."""
+    numbers = [part[0] for part in summands if _is_number(part)]
+    for token in numbers:
+        if token.text != numbers[0].text:
+            token.refuse("an intercept is both asked for and taken out. Write 1, or 0, or nothing")
+    return not numbers or numbers[0].text == "1"
+
+
+def _is_number(tokens: Sequence[_Token]) -> bool:
+    return len(tokens) == 1 and tokens[0].kind == "number"
+
+
 def _covariates(summands: Sequence[Sequence[_Token]]) -> _Terms:
     """Terms of the summands, the intercept left out, main effects before interactions."""
     terms: _Terms = []
     for part in summands:
-        if len(part) > 1 or part[0].kind != "number":
+        if not _is_number(part):
             terms += _product(part)
-        elif part[0].text == "0":
-            part[0].refuse(
-                "the intercept cannot be taken out: it is the model's grand mean. Write 1, or "
-                "nothing"
-            )
     return sorted(_distinct(terms, _span(summands[0]) if summands else None), key=len)
 
 

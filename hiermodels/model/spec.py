@@ -6,6 +6,9 @@ Levels and names (``outer`` and ``inner`` are columns of the data)::
                     y ~ N(mu + x'beta, sigma²)                       (regression)
     one column      y ~ N(theta[inner], sigma²)   theta ~ N(mu, tau²)
     two columns     y ~ N(theta[inner], sigma²)   theta ~ N(mu[outer], tau²)   mu ~ N(lam, kappa²)
+
+Without an intercept, the mean at the top is 0 and no parameter: ``theta ~ N(0, tau²)``,
+``mu ~ N(0, kappa²)``, and in a regression ``y ~ N(x'beta, sigma²)``.
 """
 
 from __future__ import annotations
@@ -59,6 +62,8 @@ class Spec:
         ``Jeffreys()`` for an unknown residual variance.
     se_scale : {"sd", "variance"}
         Whether the column ``se`` holds standard errors or their squares, variances.
+    has_intercept : bool
+        Whether the mean at the top is a parameter; it is 0 if not.
 
     Raises
     ------
@@ -72,6 +77,7 @@ class Spec:
     covariates: tuple[str, ...] = ()
     priors: Mapping[str, Prior] = field(default_factory=dict)
     se_scale: Scale = "sd"
+    has_intercept: bool = True
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -79,6 +85,11 @@ class Spec:
             raise SpecError(
                 f"groups: expected at most two columns, from the outer to the inner level; found "
                 f"{len(self.groups)}: {list(self.groups)}"
+            )
+        if not (self.has_intercept or self.groups or self.covariates):
+            raise SpecError(
+                f"{self.outcome}: a model without intercept, groups and covariates has no mean to "
+                f"learn; give it one of them"
             )
         for name in self.groups:
             if name in (*self.variables, *RESERVED) or "/" in name:
@@ -115,7 +126,7 @@ class Spec:
     def __reduce__(self) -> tuple[type[Spec], tuple[Any, ...]]:
         """Copies and other processes make it anew: Python does not copy read-only mappings."""
         columns = (self.outcome, self.groups, self.se, self.covariates)
-        return Spec, (*columns, dict(self.priors), self.se_scale)
+        return Spec, (*columns, dict(self.priors), self.se_scale, self.has_intercept)
 
     @property
     def is_regression(self) -> bool:
@@ -123,9 +134,21 @@ class Spec:
         return not self.groups and bool(self.se or self.covariates)
 
     @property
-    def intercept(self) -> str:
-        """Name of the mean at the top."""
-        return self.values[-1]
+    def intercept(self) -> str | None:
+        """Name of the mean at the top; None if it is 0."""
+        if not self.has_intercept:
+            return None
+        return "mu" if self.is_regression else ("theta", "mu", "lam")[len(self.groups)]
+
+    @property
+    def top(self) -> tuple[str, ...]:
+        """The intercept's name, or nothing."""
+        return () if self.intercept is None else (self.intercept,)
+
+    @property
+    def means(self) -> tuple[str, ...]:
+        """Names of the intercept, if there is one, and of the coefficients of the covariates."""
+        return (*self.top, *self.coefficients)
 
     @property
     def spreads(self) -> tuple[str, ...]:
@@ -146,15 +169,18 @@ class Spec:
     @property
     def values(self) -> tuple[str, ...]:
         """Names of the units' values, from the groups to the top."""
-        if self.is_regression:
-            return ("mu",)
-        return ("theta", "mu", "lam")[: len(self.groups) + 1]
+        return (*self.effects, *self.top)
+
+    @property
+    def effects(self) -> tuple[str, ...]:
+        """Names of the values of groups and of their parents, from the groups upwards."""
+        return ("theta", "mu")[: len(self.groups)]
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names of the parameters that have a prior, from the top downwards."""
         sigma = () if self.se else ("sigma",)
-        return (self.intercept, *reversed(self.spreads), *self.coefficients, *sigma)
+        return (*self.top, *reversed(self.spreads), *self.coefficients, *sigma)
 
     @property
     def coefficients(self) -> tuple[str, ...]:
@@ -164,7 +190,7 @@ class Spec:
     @property
     def variables(self) -> tuple[str, ...]:
         """Names of the posterior's variables, from the top downwards."""
-        names = [self.intercept]
+        names = [*self.top]
         for level in range(len(self.groups) - 1, -1, -1):
             names += [self.spreads[level], self.values[level]]
         beta = ("beta",) if self.covariates else ()
@@ -174,7 +200,7 @@ class Spec:
         """Dimensions of a variable: the column of its groups, or none for a scalar."""
         if name == "beta":
             return (COEFFICIENT_DIM,)
-        if name not in self.values or name == self.intercept:
+        if name not in self.effects:
             return ()
         return (self.groups[-1 - self.values.index(name)],)
 
@@ -190,7 +216,7 @@ class Spec:
         """
         if not self.groups:
             raise SpecError("this needs groups, and this model has none")
-        columns = {self.dims(name)[0]: name for name in self.values[:-1]}
+        columns = {self.dims(name)[0]: name for name in self.effects}
         for column, name in columns.items():
             if level in (None, name, column):
                 return name
@@ -232,13 +258,13 @@ class Spec:
     @property
     def conjugate_prior(self) -> NormalInverseGamma | None:
         """Prior of a model without groups; None for its flat limit."""
-        prior = self.priors[self.intercept]
+        prior = self.priors.get("theta")
         return prior if isinstance(prior, NormalInverseGamma) else None
 
     def describe(self) -> list[str]:
         """Return the model, a line for each distribution, from the rows upwards."""
         if not self.groups:
-            mean = self.intercept + (" + x'beta" if self.covariates else "")
+            mean = " + ".join([*self.top, *(["x'beta"] if self.covariates else [])])
             known = f" with known {self.se}" if self.se else ""
             return [f"{self.outcome} ~ Normal({mean}, {self.se or 'sigma'}){known}"]
         inner = self.groups[-1]
@@ -246,7 +272,8 @@ class Spec:
         known = f" with known {self.se}" if self.se else ""
         sd = f"sqrt({self.se})" if self.se_scale == "variance" else self.se or "sigma"
         lines = [f"{self.outcome} ~ Normal({mean}, {sd}){known}"]
-        parents = [f"mu[{self.groups[0]}]", "lam"] if len(self.groups) == 2 else ["mu"]
+        outer = [f"mu[{self.groups[0]}]"] if len(self.groups) == 2 else []
+        parents = [*outer, self.intercept or "0"]
         children = [f"theta[{inner}]", *parents]
         for child, parent, spread in zip(children, parents, self.spreads, strict=False):
             lines.append(f"{child} ~ Normal({parent}, {spread})")

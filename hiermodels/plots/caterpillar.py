@@ -70,8 +70,8 @@ def plot_caterpillar(
     tails(ci_prob)
     visuals = layout.split(visuals, LAYERS)
     name = posterior.spec.values_of(level)
-    where, intercept = locate(posterior.data, at), posterior.spec.intercept
-    posterior = at_covariates(posterior, where, [name, intercept])
+    where = locate(posterior.data, at)
+    posterior = at_covariates(posterior, where, [name, *posterior.spec.top])
     draws = level_draws(posterior, name)
     middle, word = layout.centre(posterior, draws)
     order = {draws.dims[-1]: np.argsort(-middle.values, kind="stable")}
@@ -81,7 +81,7 @@ def plot_caterpillar(
     plot = layout.rows(draws, columns, backend, pc_kwargs, **ratios)
     layers, panel = ("interval", "point_estimate"), {"column": "forest"}
     _draw(plot, draws, middle, panel, layers, ci_prob, visuals)
-    grand, dashed = layout.centre_line(posterior)
+    grand, dashed = layout.centre_line(posterior, where)
     layout.vertical(plot, "grand_mean", grand, {"column": "forest"}, visuals)
     text = f"{name}: posterior {word}, {ci_prob:.0%} interval; dashed: {dashed}"
     layout.label_x(plot, {"column": "forest"}, layout.placed(text, where.words))

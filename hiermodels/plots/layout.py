@@ -21,6 +21,7 @@ from arviz_plots import PlotCollection
 
 from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.core.options import mapping, one_of
+from hiermodels.data.covariates import Place
 from hiermodels.errors import SpecError
 from hiermodels.exact.moments import moments_of
 from hiermodels.posterior.moments import MEAN
@@ -269,10 +270,24 @@ def centre(posterior: Posterior, draws: xr.DataArray) -> tuple[xr.DataArray, str
     return draws.median(SAMPLE_DIMS), "median"
 
 
-def centre_line(posterior: Posterior) -> tuple[float, str]:
-    """Where the line of the intercept stands, and what it shows: the mean, or the median."""
-    name = posterior.spec.intercept
-    place, word = centre(posterior, posterior.datatree["posterior"].to_dataset()[name])
+def centre_line(posterior: Posterior, where: Place) -> tuple[float, str]:
+    """Where the line of the intercept stands, and what it shows: the mean, or the median.
+
+    Without an intercept it stands at ``x'beta``.
+
+    Parameters
+    ----------
+    posterior : Posterior
+        With values at the covariates
+    where : Place
+    """
+    name, draws = posterior.spec.intercept, posterior.datatree["posterior"].to_dataset()
+    if name is None and where.is_zero:
+        return 0.0, "0"
+    if name is None:
+        beta = centre(posterior, draws["beta"])[0].to_numpy()
+        return float(where.shift(-1, beta)[0]), "x'beta"
+    place, word = centre(posterior, draws[name])
     return float(place), name if word == "mean" else f"median of {name}"
 
 

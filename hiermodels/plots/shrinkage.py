@@ -77,9 +77,9 @@ def plot_shrinkage(
     tails(ci_prob)
     visuals = layout.split(visuals, LAYERS)
     name = posterior.spec.values_of(level)
-    where, intercept = locate(posterior.data, at), posterior.spec.intercept
+    where = locate(posterior.data, at)
     raw = raw_means(posterior, name, where)
-    posterior = at_covariates(posterior, where, [name, intercept])
+    posterior = at_covariates(posterior, where, [name, *posterior.spec.top])
     draws = level_draws(posterior, name)
     if order == "raw":
         places = np.argsort(-raw.values, kind="stable")
@@ -87,7 +87,7 @@ def plot_shrinkage(
     plot = layout.rows(draws, ["forest"], backend, pc_kwargs)
     pooled, word = layout.centre(posterior, draws)
     _draw(plot, draws, pooled, raw, ci_prob, visuals)
-    grand, dashed = layout.centre_line(posterior)
+    grand, dashed = layout.centre_line(posterior, where)
     layout.vertical(plot, "grand_mean", grand, {"column": "forest"}, visuals)
     text = f"{posterior.spec.outcome}: raw mean ○, posterior {word} of {name} ● with "
     text += f"{ci_prob:.0%} interval; dashed: {dashed}"

@@ -115,8 +115,7 @@ class PopulationMoments(ExistingMoments):
         if spec.se:
             return cls(rows, math.inf)
         prior = spec.residual_prior
-        names = (spec.intercept, *spec.coefficients)
-        flat = sum(spec.scaled_prior(name) is None for name in names)
+        flat = sum(spec.scaled_prior(name) is None for name in spec.means)
         return cls(rows, (2 * prior.alpha if prior else 0.0) - flat)
 
     def shortage(self, name: str, order: int) -> Shortage | None:
@@ -141,9 +140,9 @@ def of_new_unit(spec: Spec, level: int, outcome: bool) -> tuple[str, ...]:
     ----------
     spec : Spec
     level : int
-        Of the lowest known unit: 0 for the groups themselves, and the intercept's last.
+        Of the lowest known unit: 0 for the groups themselves, and the root's last.
     outcome : bool
         Whether the noise of a row is part of it.
     """
     rows = ("sigma",) if outcome and not spec.se else ()
-    return (spec.values[level], *spec.spreads[:level], *rows)
+    return (*spec.values[level : level + 1], *spec.spreads[:level], *rows)

@@ -195,8 +195,10 @@ def row_moments(
         Draws of any shape (...,): scalars with this shape, ``theta`` (..., g), ``beta`` (..., q).
     """
     rows = require_rows(data, "what is asked for")
-    value = variables[spec.values[0]]
-    mean = value[..., rows.group] if spec.groups else value[..., None]
+    mean: Floats | float = 0.0
+    if spec.values:
+        value = variables[spec.values[0]]
+        mean = value[..., rows.group] if spec.groups else value[..., None]
     if spec.covariates:
         mean = mean + variables["beta"] @ rows.design.matrix.T
-    return mean, variables["sigma"][..., None] if rows.se is None else rows.se
+    return np.asarray(mean), variables["sigma"][..., None] if rows.se is None else rows.se

@@ -192,7 +192,7 @@ class _Look:
         spec, marginal = self.grid.spec, self.grid.marginal
         squares = self.weights @ marginal.sds(self.grid.lattice.points) ** 2
         for level, column in enumerate(reversed(spec.groups)):
-            if self.known.exist((spec.values[level + 1], spec.spreads[level]), SD):
+            if self.known.exist((*spec.values[level + 1 : level + 2], spec.spreads[level]), SD):
                 above = marginal.data.scale**2 * self._moments.variances[level + 1]
                 sds = np.sqrt(squares[:, [level]] + above)
                 worst = int(np.abs(sds[1] / sds[0] - 1).argmax())

@@ -146,7 +146,8 @@ def _regression(reference: RegressionPosterior, units: Units) -> Found:
         rest = reference.alpha - 0.5, beta
         left_out = _log_density(se * error / kept, se**2 / kept, *rest)
     again = _log_density(se * error, se**2 + variance, reference.alpha, reference.beta)
-    only = rows.n_rows == 1 and reference.spec.scaled_prior(reference.spec.intercept) is None
+    top = reference.spec.top
+    only = rows.n_rows == 1 and any(reference.spec.scaled_prior(name) is None for name in top)
     lost = unidentified(reference.spec, rows, units) | only
     text = "without it a coefficient is not identified"
     reasons = dict.fromkeys(np.flatnonzero(lost).tolist(), text)

@@ -393,7 +393,11 @@ def _known_values(posterior: Posterior, rows: NewRows, draws: xr.Dataset) -> Flo
     spec = posterior.spec
     values = np.empty((draws.sizes["chain"], draws.sizes["draw"], len(rows)))
     for level in np.unique(rows.level):
-        here, name = np.flatnonzero(rows.level == level), spec.values[level]
+        here = np.flatnonzero(rows.level == level)
+        if level == len(spec.values):
+            values[..., here] = 0.0  # the mean at the top, where it is no parameter
+            continue
+        name = spec.values[level]
         if not spec.dims(name):
             values[..., here] = draws[name].to_numpy()[..., None]
             continue

@@ -115,7 +115,8 @@ def _formula(posterior: Posterior) -> str | None:
     """The model as a formula, if a formula can name its columns."""
     spec = posterior.spec
     try:
-        return str(Formula(spec.outcome, posterior.data.design.terms, spec.groups))
+        terms = posterior.data.design.terms
+        return str(Formula(spec.outcome, terms, spec.groups, spec.has_intercept))
     except SpecError:
         return None
 

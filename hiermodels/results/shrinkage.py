@@ -130,7 +130,7 @@ def estimate(
     if not isinstance(reference, IntegratedPosterior):
         raise SpecError("a model without groups has no estimates to compare; see .summary()")
     spec, data = reference.spec, reference.data
-    if (reference.marginal.data.level > len(spec.groups)).any():
+    if (reference.marginal.data.level > len(spec.groups) + (not spec.has_intercept)).any():
         raise SpecError(
             "estimates take the coefficients without their priors, and without these the data "
             "cannot tell them apart: there are linear combinations among the covariates, or more "
@@ -156,7 +156,7 @@ def estimate(
         _coefficient_table(reference.marginal, found, probabilities, place),
         spec,
         *(note for note in notes if not note.startswith(("mean", "raw", EVERY))),
-        *place.note([spec.intercept]),
+        *place.note(spec.top),
         interval_note(ci_prob),
     )
     return Estimates(
@@ -214,28 +214,30 @@ def _determined(values: Floats) -> Floats:
 def _coefficient_table(
     marginal: Marginal, found: PointEstimate, probabilities: tuple[float, float], place: Place
 ) -> pd.DataFrame:
-    """Intercept and β by generalised least squares, ``(X'V⁻¹X)⁻¹ X'V⁻¹y``, given the sds."""
+    """Coefficients by generalised least squares, ``(X'V⁻¹X)⁻¹ X'V⁻¹y``, given the sds."""
     from scipy.special import ndtri
 
     standard, spec = marginal.data, marginal.spec
-    tree, prior = standard.tree, Coefficients.flat(standard.tree.n_covariates)
+    tree = standard.tree
+    prior = Coefficients.flat(tree.n_covariates, spec.has_intercept)
     variances = marginal.variances_of(found.points)
     top = len(tree.sizes)
     origin = standard.origin_at(place.levels[top])
     mean, variance = gaussian.level_moments(tree, variances, prior, origin, top)
+    own = slice(int(not spec.has_intercept), None)
     beta, covariance = gaussian.beta_moments(tree, variances, prior)
     covariance = standard.basis @ covariance @ standard.basis.T
     center = np.append(standard.location, np.zeros(tree.n_covariates))
     value = center + standard.scale * np.hstack([mean, beta @ standard.basis.T])
     spread = np.hstack([variance, np.diagonal(covariance, axis1=1, axis2=2)])
-    estimates = _determined(value)
-    se = standard.scale * np.sqrt(_determined(spread))
+    estimates = _determined(value[:, own])
+    se = standard.scale * np.sqrt(_determined(spread[:, own]))
     low, high = (estimates + se * ndtri(p) for p in probabilities)
     label = f"ci{100 * (probabilities[1] - probabilities[0]):g}"
     columns = {"estimate": estimates, "se": se, "z": estimates / se}
     return pd.DataFrame(
         columns | {f"{label}_lb": low, f"{label}_ub": high},
-        pd.Index([spec.intercept, *spec.coefficients], name="parameter"),
+        pd.Index(spec.means, name="parameter"),
     )
 
 
@@ -246,7 +248,8 @@ def _plug_in(marginal: Marginal, points: Floats, level: int, at: Floats) -> dict
     They are values at covariates (q,) or (u, q), and NaN where the points differ.
     """
     standard = marginal.data
-    tree, prior = standard.tree, Coefficients.flat(standard.tree.n_covariates)
+    tree = standard.tree
+    prior = Coefficients.flat(tree.n_covariates, marginal.spec.has_intercept)
     variances = marginal.variances_of(points)
     none = gaussian.Variances(tuple(np.zeros_like(s) for s in variances.spreads), variances.sigma2)
     up = gaussian.upward(tree, variances, prior)

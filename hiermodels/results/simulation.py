@@ -65,8 +65,8 @@ def draw_variables(
         theta, sigma = NormalGammaLaw.of_prior(spec.conjugate_prior).draw(size, rng)
         return {"theta": theta, "sigma": sigma}
     drawn = {name: spec.variance_prior(name).draw(size, rng) for name in spec.sds}
-    drawn[spec.intercept] = spec.coefficient_prior(spec.intercept).draw(size, rng)
-    value = drawn[spec.intercept][:, None]
+    drawn |= {name: spec.coefficient_prior(name).draw(size, rng) for name in spec.top}
+    value = drawn[spec.intercept][:, None] if spec.intercept else np.zeros((size, 1))
     for level in reversed(range(len(spec.groups))):
         units = data.sizes[level]
         centre = value[:, data.parents[level]] if level < len(data.parents) else value
@@ -87,12 +87,11 @@ def _draw_regression(spec: Spec, size: int, rng: np.random.Generator) -> dict[st
         assert prior is not None
         sigma = prior.draw(size, rng)
     found = []
-    for name in (spec.intercept, *spec.coefficients):
+    for name in spec.means:
         place = spec.scaled_prior(name)
         assert place is not None
         found.append(place[0] + place[1] * sigma * rng.standard_normal(size))
-    mu, *beta = found
-    drawn = {spec.intercept: mu, "beta": np.array(beta).T, "sigma": sigma}
+    drawn = {"mu": found[0], "beta": np.array(found[len(spec.top) :]).T, "sigma": sigma}
     return {name: drawn[name] for name in spec.variables}
 
 

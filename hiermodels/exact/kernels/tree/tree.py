@@ -1,7 +1,7 @@
 """The recursion for normal hierarchies: likelihood upwards, means and variances downwards.
 
 Every model of this package is one tree.  Rows hang under groups, groups under their
-parents (schools), the last of them under one root whose value is the intercept:
+parents (schools), the last of them under one root whose value is the intercept, or known to be 0:
 
     root (intercept)  →  [schools]  →  groups  →  rows
 
@@ -180,6 +180,8 @@ class Sizes:
 class Coefficients:
     """Normal priors of the intercept and of β; precision 0 is a flat prior.
 
+    Without an intercept the root's value is known: its precision is infinite, its spread 0.
+
     Attributes
     ----------
     root_row : (q + 1,)
@@ -203,9 +205,10 @@ class Coefficients:
     factor: Floats | None = None
 
     @classmethod
-    def flat(cls, q: int = 0) -> Coefficients:
-        """Flat priors on the intercept and on q coefficients."""
-        return cls(np.zeros(q + 1), 0.0, np.zeros(q), np.zeros((q, q)))
+    def flat(cls, q: int = 0, intercept: bool = True) -> Coefficients:
+        """Flat priors on the intercept and on q coefficients; without it, the root is 0."""
+        precision = 0.0 if intercept else np.inf
+        return cls(np.zeros(q + 1), precision, np.zeros(q), np.zeros((q, q)))
 
     @cached_property
     def is_graded(self) -> bool:
@@ -227,7 +230,7 @@ class Coefficients:
 
     @property
     def root_spread(self) -> float:
-        """Prior variance of the intercept; infinite if its prior is flat."""
+        """Prior variance of the intercept; infinite if its prior is flat, 0 if it is known."""
         return 1 / self.root_precision if self.root_precision > 0 else float("inf")
 
 
@@ -522,17 +525,20 @@ def log_likelihood(tree: Tree, variances: Variances, prior: Coefficients) -> Flo
     return np.concatenate([upward(tree, variances[part], prior).log_likelihood for part in parts])
 
 
-def profile_log_likelihood(tree: Tree, variances: Variances) -> Floats:
-    """``log p(y | variances, intercept, β)`` at the best intercept and β; (n,).
+def profile_log_likelihood(tree: Tree, variances: Variances, intercept: bool = True) -> Floats:
+    """``log p(y | variances, intercept, β)`` at the best intercept, if there is one, and β; (n,).
 
     With flat priors their integral is ``(2π)^(p/2) |X'V⁻¹X|^(−½)`` times that, p counting the
     intercept; the determinant is that of the intercept's precision times that of β's.
     """
-    prior, found = Coefficients.flat(tree.n_covariates), []
+    prior, found = Coefficients.flat(tree.n_covariates, intercept), []
     for part in _parts(tree, variances):
         up = upward(tree, variances[part], prior)
-        log_det = -np.log(up.pooled[-1].error[:, 0]) - np.linalg.slogdet(up.beta_covariance)[1]
-        found.append(up.log_likelihood - 0.5 * ((tree.n_covariates + 1) * LOG_2PI - log_det))
+        log_det = -np.linalg.slogdet(up.beta_covariance)[1]
+        if intercept:
+            log_det = -np.log(up.pooled[-1].error[:, 0]) + log_det
+        p = tree.n_covariates + intercept
+        found.append(up.log_likelihood - 0.5 * (p * LOG_2PI - log_det))
     return np.concatenate(found)
 
 
@@ -588,7 +594,7 @@ class Conditional:
     def moments(self, up: Upward, origin: Floats) -> tuple[Floats, Floats]:
         """Mean and variance at ``x = −origin``, (q,) or (u, q), with β integrated out; (n, u).
 
-        Values are intercepts: they belong to x = 0 in coordinates that have been centred.
+        Values belong to x = 0 in the tree's coordinates, which may have been centred.
         """
         if not origin.shape[-1]:
             return self.row[:, :, 0], self.own
@@ -604,11 +610,12 @@ class Conditional:
 def root_conditional(up: Upward, prior: Coefficients) -> Conditional:
     """The intercept given the variances: its prior shrinks the root's mean.
 
-    Its variance is ``(1 − B)·error``.
+    Its variance is ``(1 − B)·error``; B is 1 for a root whose value is known, 0 for a flat prior.
     """
     root = up.pooled[-1]
     shrink = shrinkage(root.error, prior.root_spread)
-    keep = 1 / (1 + root.error / prior.root_spread)  # 1 for a flat prior
+    with np.errstate(divide="ignore"):
+        keep = 1 / (1 + root.error / prior.root_spread)
     row = shrink[:, :, None] * prior.root_row + keep[:, :, None] * root.mean
     return Conditional(row, keep * root.error)
 
