@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from hiermodels import datasets, lecture
-from hiermodels.api.calibrating import Calibration, calibrate
+from hiermodels.api.calibrating import calibrate
 from hiermodels.api.comparing import compare
 from hiermodels.api.fitting import Fit, fit, load, load_statistics
 from hiermodels.api.noise_free import reference
@@ -28,11 +28,11 @@ from hiermodels.errors import (
     PriorWarning,
     SpecError,
 )
-from hiermodels.model.priors import (
-    CoefficientPrior,
+from hiermodels.model.priors.base import Prior
+from hiermodels.model.priors.coefficients import CoefficientPrior, Flat, Normal, NormalInverseGamma
+from hiermodels.model.priors.variance import (
     Exponential,
     Fixed,
-    Flat,
     FlatSD,
     FlatVariance,
     HalfCauchy,
@@ -40,9 +40,6 @@ from hiermodels.model.priors import (
     HalfStudentT,
     InverseGamma,
     Jeffreys,
-    Normal,
-    NormalInverseGamma,
-    Prior,
     Uniform,
     VariancePrior,
 )
@@ -50,6 +47,7 @@ from hiermodels.model.spec import Spec
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.tables import Summary
 from hiermodels.results.alternatives import Sensitivity
+from hiermodels.results.calibration import Calibration
 from hiermodels.results.comparison import Comparison
 from hiermodels.results.prediction import Prediction
 from hiermodels.results.ranking import Ranking
@@ -113,7 +111,7 @@ __all__ = [
 
 # PyMC and matplotlib take seconds to import: what needs them is loaded when it is first asked for.
 _LOADED_LATER = {
-    "ConvergenceWarning": "hiermodels.mcmc.sample",
+    "ConvergenceWarning": "hiermodels.mcmc.convergence",
     "build_model": "hiermodels.mcmc.model",
     "normal_inverse_gamma": "hiermodels.mcmc.model",
     "three_level": "hiermodels.mcmc.model",

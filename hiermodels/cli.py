@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from hiermodels import __version__
 from hiermodels.core.messages import printable
 from hiermodels.errors import DataError, HierModelsError, SpecError
-from hiermodels.model.priors import LECTURE, PRIORS, WEAK, Priors, parse_prior
+from hiermodels.model.priors.base import Priors
+from hiermodels.model.priors.registry import PRIORS, parse_prior
+from hiermodels.model.priors.sets import LECTURE, WEAK
 
 if TYPE_CHECKING:
     from hiermodels.api.fitting import Fit

@@ -19,7 +19,7 @@ from hiermodels.core.files import replacing
 from hiermodels.exact.kernels.tree import tree as gaussian
 from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
 from hiermodels.exact.standardize import standardize
-from hiermodels.model.priors import FlatSD, FlatVariance, HalfCauchy
+from hiermodels.model.priors.variance import FlatSD, FlatVariance, HalfCauchy
 from hiermodels.numerics import normal_mixture as mixture
 from hiermodels.posterior.reference_posterior import flatten
 

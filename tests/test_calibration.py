@@ -15,10 +15,11 @@ from arviz_base import from_dict
 from scipy import stats
 
 import hiermodels as hm
-from hiermodels.api import calibrating as module
 from hiermodels.data.prepare import prepare
 from hiermodels.exact import sample as exact
 from hiermodels.posterior.arviz_groups import with_log_likelihood
+from hiermodels.results import simulated_fits
+from hiermodels.results.calibration_record import GROUPS
 
 mpl.use("Agg")
 PRIORS = {"mu": hm.Normal(0.0, 20.0), "tau": hm.HalfNormal(10.0)}
@@ -30,7 +31,7 @@ def calibrate(data, **options):
 
 
 def bits(calibration):
-    return {name: calibration.datatree[name].to_dataset() for name in module.GROUPS}
+    return {name: calibration.datatree[name].to_dataset() for name in GROUPS}
 
 
 def assert_equal(one, other):
@@ -116,7 +117,7 @@ def test_draws_from_the_prior_are_found_by_the_log_likelihood(schools, monkeypat
     def change(spec, refit, options):
         def draw_from_prior(data, seed):
             rng = np.random.default_rng(seed)
-            drawn = module.draw_variables(spec, data, 1000, rng)
+            drawn = simulated_fits.draw_variables(spec, data, 1000, rng)
             shapes = {name: (4, 250, *values.shape[1:]) for name, values in drawn.items()}
             new = {name: values.reshape(shapes[name]) for name, values in drawn.items()}
             return moved(
@@ -135,13 +136,15 @@ def test_transform_is_uniform_for_any_number_of_draws_and_with_ties():
     rng = np.random.default_rng(1)
     for size in (1, 3, 40):
         sample = rng.integers(0, 3, (size + 1, 20_000)).astype(float)  # many are equal
-        pits = module._transform(sample[0], sample[1:], rng)
+        pits = simulated_fits.continuous_ranks(sample[0], sample[1:], rng)
         assert stats.kstest(pits, "uniform").pvalue > 1e-3
 
 
 def test_transform_counts_the_draws_below():
     rng = np.random.default_rng(1)
-    pit = module._transform(np.array([0.5, 9.0]), np.array([[0.0, 1], [1, 2], [2, 3]]), rng)
+    pit = simulated_fits.continuous_ranks(
+        np.array([0.5, 9.0]), np.array([[0.0, 1], [1, 2], [2, 3]]), rng
+    )
     assert 1 / 4 < pit[0] < 2 / 4
     assert pit[1] > 3 / 4
 
@@ -149,8 +152,8 @@ def test_transform_counts_the_draws_below():
 def test_log_likelihood_is_the_sum_over_rows(schools, monkeypatch):
     spec, data = prepare(schools, priors=PRIORS)
     posterior = exact.sample(spec, data, draws=50, chains=2, random_seed=1)
-    monkeypatch.setattr(module, "BLOCK", 60)  # several blocks
-    found = module._log_likelihood(spec, data, module._draws(posterior))
+    monkeypatch.setattr(simulated_fits, "BLOCK", 60)  # several blocks
+    found = simulated_fits.sum_log_likelihood(spec, data, simulated_fits.scalar_draws(posterior))
     rows = with_log_likelihood(posterior).datatree["log_likelihood"]["y"]
     np.testing.assert_allclose(found, rows.sum("row").to_numpy().ravel(), rtol=1e-12)
 

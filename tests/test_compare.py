@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -99,7 +98,7 @@ def test_draws_far_beyond_all_others_have_their_transforms(fit, far):
 
 def test_many_units_are_judged_in_pieces(fit, monkeypatch):
     whole = hm.compare(fit, fit).table
-    monkeypatch.setattr(sys.modules[Comparison.__module__], "CHUNK", 3)
+    monkeypatch.setattr("hiermodels.results.judging.CHUNK", 3)
     pd.testing.assert_frame_equal(hm.compare(fit, fit).table, whole, rtol=1e-10)
 
 

@@ -21,7 +21,7 @@ from test_engines_of_data import assert_same_statistics, expected_statistics
 import hiermodels as hm
 from hiermodels.cli import main
 from hiermodels.data.statistics import SufficientStatistics
-from hiermodels.results import report
+from hiermodels.results.report import sections as report
 
 pytestmark = engines.QUIET
 
@@ -430,10 +430,10 @@ def test_a_device_that_is_full_is_no_file(folder, capsys):
 
 KILLED_AT = """
 import os, signal, sys
-from hiermodels.results import report
+from hiermodels.results.report import write as report
 from hiermodels.cli import main
 
-report._sections = lambda *_: []  # its pictures take their time
+report.sections = lambda *_: []  # its pictures take their time
 
 event, suffix, left, number = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 

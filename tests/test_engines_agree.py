@@ -70,7 +70,7 @@ MODELS = {
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::hiermodels.mcmc.sample.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::hiermodels.mcmc.convergence.ConvergenceWarning")
 @pytest.mark.parametrize(
     ("name", "way"), [(name, way) for name, (_, _, ways) in MODELS.items() for way in ways]
 )

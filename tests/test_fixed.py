@@ -10,7 +10,7 @@ import pytest
 from scipy import integrate, stats
 
 import hiermodels as hm
-from hiermodels.model.priors import parse_prior
+from hiermodels.model.priors.registry import parse_prior
 
 
 def pupils(seed=0):

@@ -21,10 +21,11 @@ import hiermodels as hm
 from hiermodels.core.seeds import integer_seed
 from hiermodels.data.prepare import prepare
 from hiermodels.exact.noise_free import reference_posterior
+from hiermodels.mcmc import convergence
 from hiermodels.mcmc import sample as nuts
 from hiermodels.mcmc.parameterization import PARAMETERIZATIONS
 
-pytestmark = pytest.mark.filterwarnings("ignore::hiermodels.mcmc.sample.ConvergenceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::hiermodels.mcmc.convergence.ConvergenceWarning")
 
 RARE = 1e-4  # how often a right sampler may fail a comparison, on a platform with other draws
 FAR = 5  # Monte Carlo standard errors: a right sampler gets so far once in a million
@@ -289,7 +290,7 @@ def diverging(schools):
     """A fit that goes wrong for every seed (at least 7 divergences and at most 62 draws' worth
     for 20 of them), and the warnings with which it came."""
     options = {"parameterization": "centered", "target_accept": 0.5, "tune": 500, "draws": 300}
-    with pytest.warns(nuts.ConvergenceWarning) as caught:
+    with pytest.warns(convergence.ConvergenceWarning) as caught:
         fit = hm.fit(schools, priors={"tau": hm.FlatSD()}, engine="nuts", random_seed=1, **options)
     return fit, caught
 
@@ -335,7 +336,7 @@ def test_bad_chains_are_reported_with_remedies(diverging):
 
 
 def test_a_single_chain_cannot_be_checked(schools):
-    with pytest.warns(nuts.ConvergenceWarning, match="r_hat cannot be computed"):
+    with pytest.warns(convergence.ConvergenceWarning, match="r_hat cannot be computed"):
         posterior = sample(schools, chains=1)
     assert posterior.certificate["r_hat"].startswith("unknown: it needs several chains")
 
@@ -348,24 +349,24 @@ def tree_of(draws, **stats):
 
 def test_convergence_tells_good_chains_from_bad():
     noise = np.random.default_rng(0).normal(size=(4, 500))
-    good = nuts.Convergence.of(tree_of(noise))
+    good = convergence.Convergence.of(tree_of(noise))
     assert good.problems() == []
     assert good.ess_bulk > 1500
-    apart = nuts.Convergence.of(tree_of(noise + np.array([[0.0], [0.0], [0.0], [1.0]])))
+    apart = convergence.Convergence.of(tree_of(noise + np.array([[0.0], [0.0], [0.0], [1.0]])))
     assert "r_hat is up to 1.09" in apart.problems()[0]
-    slow = nuts.Convergence.of(tree_of(noise.cumsum(axis=1)))
+    slow = convergence.Convergence.of(tree_of(noise.cumsum(axis=1)))
     assert "effective sample size" in slow.problems()[-1]
     deep = np.zeros((4, 500), dtype=bool)
     deep[1, :100] = True
-    cut = nuts.Convergence.of(tree_of(noise, reached_max_treedepth=deep))
+    cut = convergence.Convergence.of(tree_of(noise, reached_max_treedepth=deep))
     assert cut.problems() == ["20% of a chain's trees reached the maximal depth"]
 
 
 def test_convergence_looks_at_some_units_of_very_many():
-    draws = np.random.default_rng(0).normal(size=(4, 50, 2 * nuts.MOST_UNITS + 1))
+    draws = np.random.default_rng(0).normal(size=(4, 50, 2 * convergence.MOST_UNITS + 1))
     stats = {"diverging": np.zeros((4, 50), dtype=bool)}
     tree = from_dict({"posterior": {"theta": draws}, "sample_stats": stats}, dims={"theta": ["g"]})
-    assert nuts.Convergence.of(tree).describe()["r_hat"].endswith(", one g in 3 looked at")
+    assert convergence.Convergence.of(tree).describe()["r_hat"].endswith(", one g in 3 looked at")
 
 
 @pytest.mark.parametrize(
@@ -387,7 +388,7 @@ def test_unknown_or_impossible_options_are_refused(schools, options, message):
 
 
 def test_a_sampler_that_is_not_installed_is_named(schools, monkeypatch):
-    monkeypatch.setattr(nuts, "find_spec", lambda name: None)
+    monkeypatch.setattr("hiermodels.mcmc.options.find_spec", lambda name: None)
     with pytest.raises(hm.SpecError, match="'numpyro' is not installed; pip install numpyro"):
         sample(schools, nuts_sampler="numpyro")
 

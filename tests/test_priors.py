@@ -11,8 +11,10 @@ import pytest
 from scipy import integrate, stats
 
 import hiermodels as hm
-from hiermodels.model.priors import Jeffreys, parse_prior, weak_scale
-from hiermodels.results.recipe import snippet
+from hiermodels.model.priors.registry import parse_prior
+from hiermodels.model.priors.sets import weak_scale
+from hiermodels.model.priors.variance import Jeffreys
+from hiermodels.results.report.recipe import snippet
 
 
 class HalfT:

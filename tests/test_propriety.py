@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import hiermodels as hm
-from hiermodels.model.priors import Jeffreys
+from hiermodels.model.priors.variance import Jeffreys
 
 
 def frame(k):

@@ -18,9 +18,11 @@ import xarray as xr
 import hiermodels as hm
 from hiermodels.cli import main
 from hiermodels.exact import quadrature as integrated
-from hiermodels.results import page, report
-from hiermodels.results.page import element, table
-from hiermodels.results.recipe import command, snippet
+from hiermodels.results.report import html as page
+from hiermodels.results.report import parts
+from hiermodels.results.report import sections as report
+from hiermodels.results.report.html import element, table
+from hiermodels.results.report.recipe import command, snippet
 
 VOID = {"meta", "img"}
 COMMON = ["model", "data", "draws", "hyperparameters"]
@@ -275,7 +277,7 @@ def test_many_groups_are_cut_to_both_ends(tmp_path, monkeypatch):
     frame = pd.DataFrame({"g": [f"g{i}" for i in range(300)], "y": rng.normal(size=300)})
     frame["se"] = rng.uniform(0.3, 2, 300)
     fit = hm.fit(frame, random_seed=1, draws=100)
-    monkeypatch.setattr(report, "MOST_PICTURED", 200)
+    monkeypatch.setattr(parts, "MOST_PICTURED", 200)
     monkeypatch.setattr(report, "MOST_WORK", 100)
     parsed = write(fit, tmp_path)
     check_structure(parsed)

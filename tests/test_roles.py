@@ -18,8 +18,8 @@ from hiermodels import cli
 from hiermodels.core import codec
 from hiermodels.data.grouped import read
 from hiermodels.data.roles import Roles, name_contradicts, name_says
-from hiermodels.results import report
-from hiermodels.results.recipe import command, snippet
+from hiermodels.results.report import sections as report
+from hiermodels.results.report.recipe import command, snippet
 
 PRIORS = {"mu": hm.Normal(0, 2), "tau": hm.HalfNormal(1)}
 

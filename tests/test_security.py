@@ -18,8 +18,8 @@ import hiermodels as hm
 from hiermodels.cli import main
 from hiermodels.core.messages import printable
 from hiermodels.model.formula import parse
-from hiermodels.model.priors import PRIORS, parse_prior
-from hiermodels.results.recipe import snippet
+from hiermodels.model.priors.registry import PRIORS, parse_prior
+from hiermodels.results.report.recipe import snippet
 
 mpl.use("Agg")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import hiermodels as hm
-from hiermodels.model.priors import Jeffreys
+from hiermodels.model.priors.variance import Jeffreys
 
 
 def test_two_levels_in_words():

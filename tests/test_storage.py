@@ -23,7 +23,7 @@ import xarray as xr
 import hiermodels as hm
 from hiermodels.core import container, hdf5
 from hiermodels.io import netcdf as storage
-from hiermodels.model.priors import PRIORS
+from hiermodels.model.priors.registry import PRIORS
 
 mpl.use("Agg")
 

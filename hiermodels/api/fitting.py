@@ -24,7 +24,7 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.grid import Grid
 from hiermodels.exact.group_likelihood import require_groups_of_rows, with_group_log_likelihood
 from hiermodels.exact.noise_free import reference_posterior
-from hiermodels.model.priors import Priors
+from hiermodels.model.priors.base import Priors
 from hiermodels.model.spec import Spec
 from hiermodels.posterior import memory
 from hiermodels.posterior.arviz_groups import (
@@ -803,7 +803,7 @@ class Fit:
         >>> page.startswith("<!DOCTYPE html>")
         True
         """
-        from hiermodels.results.report import write
+        from hiermodels.results.report.write import write
 
         return write(
             self.posterior,

@@ -18,7 +18,7 @@ from hiermodels.core.arguments import checked
 from hiermodels.data.grouped import Missing
 from hiermodels.data.prepare import announce, prepare
 from hiermodels.exact.noise_free import reference_posterior
-from hiermodels.model.priors import Priors
+from hiermodels.model.priors.base import Priors
 from hiermodels.results.alternatives import Alternative, Sensitivity, compare_priors
 
 

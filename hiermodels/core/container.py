@@ -21,11 +21,7 @@ from hiermodels.core.messages import listed
 from hiermodels.errors import DataError, SpecError
 
 FORMAT = 1  # raised when a file is laid out so that older versions cannot read it
-
-
 OWN = "/hiermodels"  # group of a file that is no group of the datatree
-
-
 ENGINE: Any = "h5netcdf"
 
 

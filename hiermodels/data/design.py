@@ -38,10 +38,8 @@ type Constants = Mapping[str, tuple[float, float]]
 MOST_COLUMNS = 1000
 MOST_CONDITION = 1e8  # half the digits of a floating-point number
 NEGLIGIBLE = 1e-6  # of the largest coefficient: rounding times MOST_CONDITION is less
-
 NUMBERS = ("integer", "floating", "decimal", "mixed-integer-float")
 LABELS = ("string", "boolean", "categorical")
-
 _CODED = re.compile(r"x(?P<column>\d+)(\[(T\.)?(?P<level>\d+)\])?")
 
 

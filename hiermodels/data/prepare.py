@@ -16,7 +16,8 @@ from hiermodels.data.lazy import aggregate_lazily, as_lazy
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.errors import SpecError
 from hiermodels.model.formula import stated
-from hiermodels.model.priors import LECTURE, WEAK, Prior, Priors, weak_priors, weak_scale
+from hiermodels.model.priors.base import Prior, Priors
+from hiermodels.model.priors.sets import LECTURE, WEAK, weak_priors, weak_scale
 from hiermodels.model.spec import Spec
 
 
@@ -80,9 +81,9 @@ def stated_priors(priors: object, spec: Spec, data: GroupedData) -> dict[str, Pr
     priors : mapping of str to Prior, {"weak", "lecture"} or None
         A mapping is returned as it is.  ``"weak"``: half-t with 3 degrees of freedom on every
         group-level sd and on an unknown residual sd, with the scale of
-        :func:`hiermodels.model.priors.weak_scale`; flat on means and coefficients.  ``"lecture"``:
-        flat on means, coefficients and group-level variances, ``1/sigma²`` on an unknown residual
-        variance: the defaults.
+        :func:`hiermodels.model.priors.sets.weak_scale`; flat on means and coefficients.
+        ``"lecture"``: flat on means, coefficients and group-level variances, ``1/sigma²`` on an
+        unknown residual variance: the defaults.
     spec : Spec
         The model, under whatever priors.
     data : GroupedData

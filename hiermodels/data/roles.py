@@ -25,7 +25,6 @@ ERROR_NAMES: dict[str, Scale] = {  # of columns that are taken for known errors,
     **dict.fromkeys(("sigma", "se", "std_err", "sei"), "sd"),
     "vi": "variance",
 }
-
 # Words in names of columns, and whole names without what stands between their words.
 VARIANCE_WORDS = {"vi", "var", "vars", "variance", "variances", "sigma2", "se2", "sei2", "sd2"}
 SQUARE_WORDS = {"sq", "squared", "square"}

@@ -28,7 +28,7 @@ import numpy as np
 from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import ImproperPosteriorError
-from hiermodels.model.priors import NormalInverseGamma
+from hiermodels.model.priors.coefficients import NormalInverseGamma
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.moments import PopulationMoments
 from hiermodels.posterior.reference_posterior import ReferencePosterior, Target

@@ -31,7 +31,6 @@ MOMENTS = {
     "sj": "Sidik–Jonkman",
 }
 METHODS = LIKELIHOOD | MOMENTS
-
 SCAN_STEP = 1.0  # of the first look at the likelihood, in log variances
 MOST_CLIMBS = 8  # from peaks of the scan, the highest first
 MOST_STEPS = 200

@@ -33,7 +33,7 @@ from hiermodels.core.arrays import Floats
 from hiermodels.errors import ImproperPosteriorError
 from hiermodels.exact.kernels.tree.tree import Tree
 from hiermodels.exact.standardize import Standardized
-from hiermodels.model.priors import Fixed, VariancePrior
+from hiermodels.model.priors.variance import Fixed, VariancePrior
 from hiermodels.model.spec import Spec
 
 ROWS = -1  # the level below the groups

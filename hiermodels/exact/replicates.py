@@ -17,8 +17,6 @@ from hiermodels.posterior.arviz_groups import with_posterior_predictive
 from hiermodels.posterior.record import Posterior, group_draws
 
 NEW, SAME = "groups", "rows"
-
-
 NEGLIGIBLE = 1e-12  # scatter of a covariate within groups that is rounding, as a part of all
 
 

@@ -45,7 +45,9 @@ from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.exact.standardize import Standardized, standardize
 from hiermodels.mcmc.parameterization import Form, Observed, Parameterization, choose
-from hiermodels.model.priors import (
+from hiermodels.model.priors.base import Priors
+from hiermodels.model.priors.coefficients import NormalInverseGamma
+from hiermodels.model.priors.variance import (
     Exponential,
     Fixed,
     FlatSD,
@@ -55,8 +57,6 @@ from hiermodels.model.priors import (
     HalfStudentT,
     InverseGamma,
     Jeffreys,
-    NormalInverseGamma,
-    Priors,
     Uniform,
     VariancePrior,
 )

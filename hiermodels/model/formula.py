@@ -24,7 +24,6 @@ MOST_LEVELS = 2
 MOST_TERMS = 1000  # a*b*c*… doubles with each factor
 DEEPEST = 20  # parentheses within parentheses
 LONGEST = 200  # characters of a formula in a message
-
 _TOKEN = re.compile(
     r"""
       `(?P<quoted>[^`]+)`
@@ -41,11 +40,9 @@ _MINUS = (
     "are wanted"
 )
 _BARE = re.compile(r"[^\W\d]\w*")
-
 CATEGORY, CENTER, SCALE = "C", "center", "scale"
 FUNCTIONS = (CATEGORY, CENTER, SCALE)  # that are understood, each of one column
 _CALLS = "C(column), center(column) or scale(column)"
-
 _ALLOWED = (
     f"a formula holds column names, {_CALLS}, 0 or 1 and the signs ~ + : * | / ( ). Make any other "
     f"column in the data frame first, and use its name"

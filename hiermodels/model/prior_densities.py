@@ -8,13 +8,9 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.families.normal import log_normal
-from hiermodels.model.priors import (
-    CoefficientPrior,
-    InverseGamma,
-    NormalInverseGamma,
-    Prior,
-    VariancePrior,
-)
+from hiermodels.model.priors.base import Prior
+from hiermodels.model.priors.coefficients import CoefficientPrior, NormalInverseGamma
+from hiermodels.model.priors.variance import InverseGamma, VariancePrior
 from hiermodels.model.spec import Spec
 
 

@@ -23,15 +23,13 @@ from hiermodels.core.messages import short
 from hiermodels.core.names import COEFFICIENT_DIM
 from hiermodels.core.options import mapping, one_of
 from hiermodels.errors import SpecError
-from hiermodels.model.priors import (
-    CoefficientPrior,
+from hiermodels.model.priors.base import Prior
+from hiermodels.model.priors.coefficients import CoefficientPrior, Flat, NormalInverseGamma
+from hiermodels.model.priors.variance import (
     Fixed,
-    Flat,
     FlatVariance,
     InverseGamma,
     Jeffreys,
-    NormalInverseGamma,
-    Prior,
     VariancePrior,
 )
 from hiermodels.model.standard_errors import Scale, error_role

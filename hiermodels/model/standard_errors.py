@@ -13,8 +13,6 @@ type Scale = Literal["sd", "variance"]
 
 
 KINDS: dict[Scale, str] = {"sd": "standard errors", "variance": "variances"}
-
-
 SMALLEST: dict[Scale, float] = {"sd": 1 / LARGEST, "variance": LARGEST**-2}
 
 

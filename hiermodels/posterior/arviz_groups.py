@@ -19,7 +19,7 @@ from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.families.normal import log_normal
 from hiermodels.model.prior_densities import prior_log_densities
-from hiermodels.model.priors import NormalInverseGamma
+from hiermodels.model.priors.coefficients import NormalInverseGamma
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.record import Posterior, row_moments
 

@@ -10,11 +10,7 @@ from dataclasses import dataclass
 from hiermodels.model.spec import Spec
 
 MEAN, SD, FOURTH = 1, 2, 4  # orders of the moments that a mean, an sd and the error of an sd need
-
-
 KINDS = {MEAN: "a mean of", SD: "an sd of"}
-
-
 NO_MOMENT = "nan: this moment does not exist"
 
 

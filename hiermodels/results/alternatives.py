@@ -17,15 +17,14 @@ from hiermodels.data.grouped import GroupedData
 from hiermodels.data.prepare import stated_priors
 from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
 from hiermodels.exact.noise_free import reference_posterior
-from hiermodels.model.priors import (
-    LECTURE,
-    WEAK,
+from hiermodels.model.priors.base import Prior
+from hiermodels.model.priors.sets import LECTURE, WEAK
+from hiermodels.model.priors.variance import (
     FlatSD,
     FlatVariance,
     HalfCauchy,
     HalfNormal,
     InverseGamma,
-    Prior,
     VariancePrior,
 )
 from hiermodels.model.spec import Spec
@@ -303,21 +302,9 @@ type Alternative = Mapping[str, Prior] | str
 
 
 DIGITS = 2  # of a scale that is taken from the data
-
-
 ONE_SD = (0.158655253931457, 0.5, 0.841344746068543)  # Φ(−1), Φ(0), Φ(1)
-
-
 ENDS = (0.005, 0.995)  # quantiles between which distribution functions are compared,
-
-
 COMPARED = 200  # at so many values
-
-
 ALL = "(all)"  # variables: the row of an alternative that is not computed, and why it is not
-
-
 DOES_NOT_EXIST = "not computed: the posterior does not exist"
-
-
 NOT_INTEGRATED = "not computed: no quadrature gives three digits"

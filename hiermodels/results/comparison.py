@@ -18,14 +18,8 @@ if TYPE_CHECKING:
 
 
 SLOPE = np.sqrt(3 / np.pi)  # of the first component's mean, at a shift by 1 sd
-
-
 SEEN = 0.9  # probability with which a bias is called seen
-
-
 WORST = 3  # quantities that a verdict names
-
-
 MOST_ROWS = 48  # of it that are shown
 
 
@@ -164,6 +158,4 @@ SHAPES = (  # the same for each component of uniformity
     ("too often very small", "too rarely very small"),
     ("too often very large", "too rarely very large"),
 )
-
-
 DIGITS = 4  # of numbers in the table

@@ -31,7 +31,8 @@ from hiermodels.exact.kernels.tree import tree as gaussian
 from hiermodels.exact.kernels.tree.tree import Moments
 from hiermodels.exact.moments import HierarchyMoments
 from hiermodels.exact.quadrature import IntegratedPosterior, panel_of
-from hiermodels.model.priors import FlatSD, FlatVariance, Priors
+from hiermodels.model.priors.base import Priors
+from hiermodels.model.priors.variance import FlatSD, FlatVariance
 from hiermodels.model.spec import describe_prior
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.moments import SD, of_variables

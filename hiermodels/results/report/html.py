@@ -22,9 +22,7 @@ MOST_ROWS = 60  # of a table; of a longer one
 END_ROWS = 20  # the first and the last so many are shown
 DIGITS = 4  # of numbers in tables, which are to fit the page
 NO_NUMBER = "–"  # where a moment does not exist
-
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # forbids all else
-
 STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
@@ -137,7 +135,7 @@ def element(tag: str, *content: str, **attributes: object) -> Html:
 
     Examples
     --------
-    >>> from hiermodels.results.page import element
+    >>> from hiermodels.results.report.html import element
     >>> print(element("p", "a < b ", element("b", "so"), class_="x"))
     <p class="x">a &lt; b <b>so</b></p>
     """

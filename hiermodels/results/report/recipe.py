@@ -11,7 +11,8 @@ import numpy as np
 
 from hiermodels.errors import SpecError
 from hiermodels.model.formula import Formula, factors
-from hiermodels.model.priors import PRIORS, Prior
+from hiermodels.model.priors.base import Prior
+from hiermodels.model.priors.registry import PRIORS
 from hiermodels.model.standard_errors import error_role
 from hiermodels.posterior.record import Posterior
 
@@ -32,7 +33,7 @@ def snippet(posterior: Posterior, source: str | None = None) -> str:
     Examples
     --------
     >>> import hiermodels as hm
-    >>> from hiermodels.results.recipe import snippet
+    >>> from hiermodels.results.report.recipe import snippet
     >>> fit = hm.fit(hm.datasets.load_eight_schools(), random_seed=1)
     outcome = y, groups = school, se = sigma (se, outcome, groups inferred)
     >>> print(snippet(fit.posterior, "schools.csv"))

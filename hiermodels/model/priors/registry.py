@@ -1,0 +1,82 @@
+"""All priors by their names, from which the command line and saved fits read."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Mapping
+
+from hiermodels.core.codec import storable
+from hiermodels.errors import SpecError
+from hiermodels.model.priors.base import Prior
+from hiermodels.model.priors.coefficients import Flat, Normal, NormalInverseGamma
+from hiermodels.model.priors.variance import (
+    Exponential,
+    Fixed,
+    FlatSD,
+    FlatVariance,
+    HalfCauchy,
+    HalfNormal,
+    HalfStudentT,
+    InverseGamma,
+    Jeffreys,
+    Uniform,
+)
+
+PRIORS: Mapping[str, type[Prior]] = {
+    kind.__name__: storable(kind)
+    for kind in (
+        *(FlatVariance, FlatSD, Jeffreys, HalfNormal, HalfCauchy, HalfStudentT, Exponential),
+        *(Uniform, InverseGamma, Fixed, Flat, Normal, NormalInverseGamma),
+    )
+}
+
+
+def parse_prior(text: str) -> Prior:
+    """Read a prior as it is written in Python; nothing is evaluated.
+
+    Parameters
+    ----------
+    text : str
+        Name and parameters, which are numbers.
+
+    Raises
+    ------
+    SpecError
+        If it is not one of this module's priors, or its parameters are not right.
+
+    Examples
+    --------
+    >>> from hiermodels.model.priors.variance import parse_prior
+    >>> parse_prior("HalfStudentT(3, sigma=2.5)")
+    HalfStudentT(nu=3.0, sigma=2.5)
+    """
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        call = None
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+        raise SpecError(f"prior: expected one such as HalfNormal(5) or FlatSD(); found {text!r}")
+    if call.func.id not in PRIORS:
+        raise SpecError(f"prior: there is no {call.func.id!r}; expected one of {', '.join(PRIORS)}")
+    kind = PRIORS[call.func.id]
+    positional = [_number(text, value) for value in call.args]
+    named = {str(given.arg): _number(text, given.value) for given in call.keywords}
+    signature = inspect.signature(kind)
+    try:
+        signature.bind(*positional, **named)
+    except TypeError as error:
+        names = ", ".join(signature.parameters)
+        raise SpecError(f"prior {text!r}: {error}; expected {kind.__name__}({names})") from error
+    return kind(*positional, **named)
+
+
+def _number(text: str, node: ast.expr) -> float:
+    """Value of a number that is written out."""
+    try:
+        value = ast.literal_eval(node)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError):
+        pass
+    raise SpecError(f"prior {text!r}: expected numbers; found {ast.unparse(node)}")

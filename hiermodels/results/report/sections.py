@@ -1,0 +1,340 @@
+"""The sections of a page."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hiermodels.data.grouped import GroupedRows, require_rows
+from hiermodels.exact.quadrature import IntegratedPosterior
+from hiermodels.model.standard_errors import KINDS, from_se
+from hiermodels.posterior.memory import MEMORY_BUDGET
+from hiermodels.posterior.tables import Summary, shown
+from hiermodels.results.alternatives import compare_priors
+from hiermodels.results.checks import check
+from hiermodels.results.ranking import rank_units
+from hiermodels.results.report.html import Html, Section, definitions, element, listing, table
+from hiermodels.results.report.parts import (
+    draw,
+    footnotes,
+    heading,
+    left_out,
+    ordered,
+    part,
+    picture,
+    pictures,
+    small,
+    summary_table,
+)
+from hiermodels.results.report.recipe import OPTIONS, command, random_seed, snippet
+from hiermodels.results.report.subject import Subject
+from hiermodels.results.shrinkage import estimate
+from hiermodels.results.summary import summarize
+from hiermodels.results.variance_components import variance_components
+
+CHECK_SEED = 1  # of replicated data: the same for the table and the picture
+MOST_WORK = 5e6  # points of the lattice times units: about five seconds for all other priors
+CHECKED_COPIES = 4  # of the replicated values that are held at the same time
+PACKAGES = (
+    *("hiermodels", "numpy", "scipy", "pandas", "xarray", "arviz-base", "arviz-stats"),
+    *("arviz-plots", "matplotlib", "pymc", "nutpie"),
+)
+
+
+def sections(subject: Subject, progress: Callable[[str], object]) -> Iterator[Section]:
+    """Make the sections that apply."""
+    parts: dict[str, tuple[str, Callable[[Subject], list[Html]]]] = {
+        "model": ("Model and priors", _model),
+        "data": ("Data", _data),
+        "draws": ("Computation", _draws),
+        "hyperparameters": ("Hyperparameters" if subject.levels else "Parameters", _scalars),
+    }
+    if subject.levels:
+        parts |= {
+            "variance": ("Variance components", _variance),
+            "units": ("Groups", _units),
+            "shrinkage": ("Shrinkage", _shrinkage),
+            "league": ("League tables", _league),
+            "trace": ("Estimates given the sds", _trace),
+            "checks": ("Predictive checks", _checks),
+            "sensitivity": ("Sensitivity to the priors", _sensitivity),
+        }
+    parts["code"] = ("How to make this fit again", _code)
+    for name, (title, make) in parts.items():
+        progress(title)
+        yield Section(name, title, tuple(part(make, subject)))
+
+
+def _model(subject: Subject) -> list[Html]:
+    spec = subject.posterior.spec
+    return [
+        element("pre", "\n".join(spec.describe())),
+        element("p", "Normal(mean, sd): the second argument is a standard deviation."),
+        definitions(spec.describe_priors().items(), "Priors, and the scale that each is stated on"),
+    ]
+
+
+def _data(subject: Subject) -> list[Html]:
+    return [
+        definitions(
+            _roles(require_rows(subject.posterior.data, "report")), "Columns and their roles"
+        )
+    ]
+
+
+def _roles(data: GroupedRows) -> Iterator[tuple[str, str]]:
+    """What each column is, and what is in it."""
+    roles, sizes = data.roles, np.bincount(data.group)
+    dropped = f", after {data.dropped:,} with missing values were dropped" if data.dropped else ""
+    yield "rows", f"{len(data.y):,}{dropped}"
+    mean = f"mean {shown(data.y.mean())}, sd {shown(data.outcome_sd)}"
+    yield "outcome", f"{roles.outcome}: {_range(data.y)}, {mean}"
+    for name, labels in zip(roles.groups, data.labels, strict=True):
+        yield "groups", f"{name}: {len(labels):,}"
+    if data.labels:
+        yield "rows in a group", f"{_range(sizes)}, median {shown(np.median(sizes))}"
+    if data.se is not None:
+        known = from_se(data.se, roles.se_scale)
+        yield f"known {KINDS[roles.se_scale]}", f"{roles.se}: {_range(known)}"
+    if data.design.names:
+        yield "covariates", ", ".join(data.design.names)
+
+
+def _range(values: Any) -> str:
+    low, high = shown(values.min()), shown(values.max())
+    return low if low == high else f"{low} to {high}"
+
+
+def _draws(subject: Subject) -> list[Html]:
+    posterior, seed = subject.posterior, random_seed(subject.posterior)
+    sizes = posterior.datatree["posterior"].sizes
+    rows = {
+        "engine": f"{posterior.engine}, {sizes['chain']} chains × {sizes['draw']} draws",
+        "seed": "not known" if seed is None else str(seed),
+        **posterior.certificate,
+    }
+    caption = "ArviZ's summary of the draws, with their Monte Carlo error"
+    return [
+        definitions(rows.items(), "How the posterior was computed"),
+        *part(_how, subject),
+        *summary_table(
+            lambda: summarize(posterior, subject.hyperparameters, kind="all", round_to="none"),
+            caption,
+        ),
+    ]
+
+
+def _how(subject: Subject) -> list[Html]:
+    """How the tables without Monte Carlo error were made."""
+    rows = [line.partition(": ") for line in subject.reference.how()]
+    return [definitions([(name, text) for name, _, text in rows], "Tables made without draws")]
+
+
+def _scalars(subject: Subject) -> list[Html]:
+    caption = "Posterior of the sds, means and coefficients"
+    return summary_table(lambda: subject.reference.summary(subject.hyperparameters), caption)
+
+
+def _variance(subject: Subject) -> list[Html]:
+    from hiermodels.plots.variance import plot_variance
+
+    return [
+        *summary_table(
+            lambda: variance_components(subject.reference), "Sds, variances and shares of the total"
+        ),
+        picture(
+            plot_variance,
+            subject.pictured,
+            "Posterior densities of the standard deviations and of their shares of the variance",
+            "Posteriors of the sds, and of each one's share of the variance where there are "
+            "several: density, median and interval.",
+        ),
+    ]
+
+
+def _units(subject: Subject) -> list[Html]:
+    content: list[Html] = []
+    for name, column in subject.levels.items():
+        content += [heading(name, column), *part(_units_of, subject, name, column)]
+    return content
+
+
+def _units_of(subject: Subject, name: str, column: str) -> list[Html]:
+    found = subject.reference.summary([name])
+    notes = found.attrs["notes"]
+    found.index = pd.Index(subject.posterior.data.coords[column], name=column)
+    frame, order = ordered(found, "median")
+    caption = f"Posterior of {name}, the value of each {column}{order}"
+    return [table(frame, caption), footnotes(notes)]
+
+
+def _shrinkage(subject: Subject) -> list[Html]:
+    from hiermodels.plots.shrinkage import plot_shrinkage
+
+    return [
+        *part(_estimates, subject),
+        *pictures(
+            plot_shrinkage,
+            subject,
+            "Raw mean and posterior {centre} of each {column}, joined by a line",
+            "{name}: from the raw mean (open) to the posterior {centre} (filled), with its "
+            "interval.",
+        ),
+    ]
+
+
+def _estimates(subject: Subject) -> list[Html]:
+    found = estimate(subject.reference).table
+    frame, order = ordered(found, "eb")
+    column = subject.posterior.spec.groups[-1]
+    caption = f"Estimates of each {column}, without, with full and with partial pooling{order}"
+    return [
+        element(
+            "p",
+            "raw: the group's own mean. pooled: one value for all. eb: empirical Bayes. mean: of "
+            "the posterior. shrinkage: the weight of the parent, from 0 (none) to 1 (full).",
+        ),
+        table(frame, caption),
+        footnotes(found.attrs["notes"]),
+    ]
+
+
+def _league(subject: Subject) -> list[Html]:
+    from hiermodels.plots.caterpillar import plot_caterpillar
+
+    content = [
+        element(
+            "p",
+            "The rank of a unit is a parameter like any other, and often uncertain: intervals of "
+            "ranks that overlap are no order.",
+        )
+    ]
+    for name, column in subject.levels.items():
+        content += summary_table(
+            partial(_ranks, subject, name),
+            f"Ranks of the {column} values, the best expected rank first",
+        )
+    alt = "Posterior {centre} and rank of each {column}, with intervals, the highest first"
+    caption = "{name}: posterior {centre}s and ranks with their intervals, the highest first."
+    return [*content, *pictures(plot_caterpillar, subject, alt, caption)]
+
+
+def _ranks(subject: Subject, name: str) -> Summary:
+    return rank_units(subject.posterior, subject.reference, name).table
+
+
+def _trace(subject: Subject) -> list[Html]:
+    from hiermodels.plots.trace import plot_trace_tau
+
+    return pictures(
+        plot_trace_tau,
+        subject,
+        "Conditional posterior mean of each {column} as a line over the sd of their level, above "
+        "the posterior density of that sd",
+        "{name}: estimates given the sd of their level, above, and the posterior of that sd, which "
+        "says what part of the picture matters, below.",
+    )
+
+
+def _checks(subject: Subject) -> list[Html]:
+    from hiermodels.plots.predictive import plot_ppc
+
+    posterior = subject.posterior
+    sizes = posterior.datatree["posterior"].sizes
+    size = 8 * sizes["chain"] * sizes["draw"] * posterior.data.sizes[0] * CHECKED_COPIES
+    if size > MEMORY_BUDGET:
+        return [left_out(f"replicates of {posterior.data.sizes[0]:,} groups do not fit in memory")]
+    return [
+        element(
+            "p",
+            "Do the data look like data from the model? p is the probability of a larger value in "
+            "replicated data; near 0 or 1 the model misfits in this respect.",
+        ),
+        *summary_table(
+            lambda: check(posterior, random_seed=CHECK_SEED),
+            "Statistics of the data, and of data replicated from the posterior",
+        ),
+        picture(
+            plot_ppc,
+            subject.pictured,
+            "Densities of replicated statistics, each with the observed value as a line",
+            "Statistics of replicated data (densities) and of the data (lines).",
+            random_seed=CHECK_SEED,
+        ),
+    ]
+
+
+def _sensitivity(subject: Subject) -> list[Html]:
+    if not _is_wanted(subject):
+        return [
+            left_out(
+                "it would take more than a few seconds here; .report(…, sensitivity=True) includes "
+                "it, and .sensitivity() computes it"
+            )
+        ]
+    found = compare_priors(subject.reference)
+    return [
+        listing(found.verdict.splitlines()),
+        *summary_table(
+            lambda: found.table, "What moves, and how far, under other priors of the sds"
+        ),
+        *(
+            [listing([f"{name}: {reason}" for name, reason in found.refused.items()])]
+            if found.refused
+            else []
+        ),
+        draw(
+            found.plot,
+            "Posterior median and interval of each hyperparameter under each prior",
+            "Hyperparameters under other priors: median and interval; dashed: under the priors of "
+            "this fit.",
+        ),
+    ]
+
+
+def _is_wanted(subject: Subject) -> bool:
+    """Whether to compare priors: as was asked, or where it is quick."""
+    if subject.sensitivity is not None:
+        return subject.sensitivity
+    reference = subject.reference
+    assert isinstance(reference, IntegratedPosterior)
+    return len(reference.lattice) * sum(reference.data.sizes) <= MOST_WORK
+
+
+def _code(subject: Subject) -> list[Html]:
+    posterior = subject.posterior
+    line = command(posterior, subject.source)
+    content = [element("h3", "In Python"), element("pre", snippet(posterior, subject.source))]
+    if random_seed(posterior) is None:
+        content.append(small("No seed is known: other draws of the same posterior."))
+    content.append(element("h3", "On the command line"))
+    attrs = posterior.datatree["posterior"].attrs
+    if line is None:
+        content.append(element("p", "None: a prior or a name of a column needs Python."))
+    else:
+        content.append(element("pre", line))
+        if any(name in attrs for name in OPTIONS):
+            content.append(small("With the sampler's options at their defaults."))
+    versions = {
+        "Python": platform.python_version(),
+        **{name: version_of(name) for name in PACKAGES},
+    }
+    return [*content, definitions(versions.items(), "Versions that made this page")]
+
+
+def version_of(name: str) -> str:
+    """Version of a package that is installed."""
+    if name == "hiermodels":
+        from hiermodels import __version__
+
+        return __version__
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

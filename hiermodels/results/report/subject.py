@@ -1,0 +1,85 @@
+"""What a page is about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hiermodels.data.grouped import require_rows
+from hiermodels.posterior.record import Posterior
+from hiermodels.posterior.reference_posterior import ReferencePosterior
+
+LONGEST_LABEL = 32  # characters, in pictures
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a page is about.
+
+    Attributes
+    ----------
+    posterior : Posterior
+    make_reference : callable
+        Gives the reference posterior of the same model and data.
+    source : str or None
+        File that the data were read from.
+    sensitivity : bool or None
+        Whether to compare priors; None for: where it is quick.
+    """
+
+    posterior: Posterior
+    make_reference: Callable[[], ReferencePosterior]
+    source: str | None
+    sensitivity: bool | None
+
+    @property
+    def reference(self) -> ReferencePosterior:
+        """The posterior without Monte Carlo error."""
+        return self.make_reference()
+
+    @property
+    def levels(self) -> dict[str, str]:
+        """Names of the units' values and their columns, from the top downwards."""
+        spec = self.posterior.spec
+        return {name: spec.dims(name)[0] for name in reversed(spec.values) if spec.dims(name)}
+
+    @property
+    def hyperparameters(self) -> list[str]:
+        """Names of the variables that are not of units."""
+        return [name for name in self.posterior.spec.variables if name not in self.levels]
+
+    @cached_property
+    def pictured(self) -> Posterior:
+        """The posterior with labels that fit into a picture."""
+        return with_short_labels(self.posterior)
+
+
+def with_short_labels(posterior: Posterior) -> Posterior:
+    """Cut long labels of units, and number those that are then alike; for pictures."""
+    data, columns = require_rows(posterior.data, "report"), posterior.spec.groups
+    labels = tuple(map(_short, data.labels))
+    tree = posterior.datatree.copy()
+    draws = tree["posterior"].to_dataset()
+    coords: dict[str, Any] = {
+        name: short for name, short in zip(columns, labels, strict=True) if name in draws.coords
+    }
+    tree["posterior"] = xr.DataTree(draws.assign_coords(coords))
+    return replace(posterior, data=replace(data, labels=labels), datatree=tree)
+
+
+def _short(labels: Any) -> Any:
+    if labels.dtype.kind != "U":
+        return labels
+    seen: dict[str, int] = {}
+    found = []
+    for label in labels.tolist():
+        text = " ".join(label.split()) or "·"
+        text = text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"
+        seen[text] = seen.get(text, 0) + 1
+        found.append(text if seen[text] == 1 else f"{text} ({seen[text]})")
+    return np.array(found)
