@@ -16,7 +16,7 @@ from hiermodels.api.comparing import compare
 from hiermodels.api.fitting import Fit, fit
 from hiermodels.core.arrays import Floats
 from hiermodels.core.files import replacing
-from hiermodels.exact.kernels.tree import tree as gaussian
+from hiermodels.exact.kernels.tree.moments import level_moments
 from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
 from hiermodels.exact.standardize import standardize
 from hiermodels.model.priors.variance import FlatSD, FlatVariance, HalfCauchy
@@ -149,9 +149,7 @@ def lecture_quantiles(exact: Fit, probabilities: tuple[float, ...]) -> Floats:
     even = (np.arange(LECTURE_NODES) + 0.5) / LECTURE_NODES
     total = squares / 2 / gammainccinv((k - 3) / 2, even)
     variances = Variances((np.maximum(total - sigma2, 0.0),), np.ones(LECTURE_NODES))
-    mean, variance = gaussian.level_moments(
-        tree, variances, Coefficients.flat(), standard.origin, level=0
-    )
+    mean, variance = level_moments(tree, variances, Coefficients.flat(), standard.origin, level=0)
     sd = np.sqrt(variance)
     weights = np.full(LECTURE_NODES, 1 / LECTURE_NODES)
     quantiles = [mixture.quantile(weights, mean, sd, p) for p in probabilities]

@@ -17,7 +17,7 @@ from scipy.linalg import null_space
 
 import hiermodels as hm
 from hiermodels.data.prepare import prepare
-from hiermodels.exact.kernels.tree import tree as gaussian
+from hiermodels.exact.kernels.tree.marginal import log_likelihood
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 
@@ -91,7 +91,7 @@ def test_the_likelihood_has_its_digits_whatever_the_sds(levels, left, rows):
     rng = np.random.default_rng(7)
     sds = rng.choice(SIZES, (5, levels))  # σ first, as in the dense matrices
     variances = marginal.variances_of(np.roll(sds, -1, axis=1))
-    found = gaussian.log_likelihood(marginal.data.tree, variances, marginal.coefficients)
+    found = log_likelihood(marginal.data.tree, variances, marginal.coefficients)
     truth, squares = np.transpose([log_likelihood_in_many_digits(frame, levels, s) for s in sds])
     order = np.argsort(squares)
     seen = order[squares[order] < max(1e3, 2 * squares.min())]  # elsewhere the density is nothing

@@ -16,7 +16,7 @@ from scipy import integrate, stats
 import hiermodels as hm
 from hiermodels.data.prepare import prepare
 from hiermodels.exact import point_estimates
-from hiermodels.exact.kernels.tree import tree as gaussian
+from hiermodels.exact.kernels.tree.tree import Tree
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 
@@ -509,7 +509,7 @@ def test_one_group_says_nothing_of_tau():
     y = np.array([1.0, 2.0, 4.0])
     _, marginal = marginal_of(hm.datasets.load_dyestuff(), "yield_ ~ (1 | batch)")
     scatter = np.array([[((y - y.mean()) ** 2).sum()]])
-    tree = gaussian.Tree(np.zeros((1, 1)), np.array([3.0]), scatter, 3, 0.0)
+    tree = Tree(np.zeros((1, 1)), np.array([3.0]), scatter, 3, 0.0)
     data = replace(marginal.data, tree=tree, location=y.mean(), scale=1.0)
     found = point_estimates.estimate_sds(replace(marginal, data=data))
     assert np.isnan(found.sds["tau"])

@@ -10,8 +10,16 @@ from dense import conditional, log_likelihood, random_design
 from scipy import stats
 
 from hiermodels.core.arrays import Floats
-from hiermodels.exact.kernels.tree import tree as gaussian
-from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, UpperDraws, Variances
+from hiermodels.exact.kernels.tree import marginal as recursion
+from hiermodels.exact.kernels.tree.draws import UpperDraws, draw_groups, draw_upper
+from hiermodels.exact.kernels.tree.marginal import beta_moments, upward
+from hiermodels.exact.kernels.tree.moments import (
+    level_joint,
+    level_moments,
+    mixture_joint,
+    mixture_moments,
+)
+from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
 
 CASES = [
     (levels, q, known, zero, seed)
@@ -54,7 +62,7 @@ def case(levels, q, known, zero, seed):
 @pytest.mark.parametrize(("levels", "q", "known", "zero", "seed"), CASES)
 def test_log_likelihood_is_the_dense_one(levels, q, known, zero, seed):
     design, variances, prior = case(levels, q, known, zero, seed)
-    found = gaussian.log_likelihood(design.tree, variances, prior)[0]
+    found = recursion.log_likelihood(design.tree, variances, prior)[0]
     np.testing.assert_allclose(found, log_likelihood(design, variances, prior), rtol=0, atol=1e-10)
 
 
@@ -62,7 +70,7 @@ def test_log_likelihood_is_the_dense_one(levels, q, known, zero, seed):
 def test_conditional_moments_are_the_dense_ones(levels, q, known, zero, seed):
     design, variances, prior = case(levels, q, known, zero, seed)
     mean, covariance = conditional(design, variances, prior)
-    moments = gaussian.mixture_moments(design.tree, variances, np.ones((1, 1)), prior, np.zeros(q))
+    moments = mixture_moments(design.tree, variances, np.ones((1, 1)), prior, np.zeros(q))
     found_mean = np.concatenate([*(m[0] for m in moments.means), moments.beta[0]])
     found_variance = np.concatenate(
         [*(v[0] for v in moments.variances), np.diag(moments.beta_covariance[0])]
@@ -123,8 +131,8 @@ SEVERAL = [(levels, q, block) for levels in (1, 2) for q in (0, 2) for block in 
 @pytest.fixture
 def several(request, monkeypatch):
     levels, q, block = request.param
-    monkeypatch.setattr(gaussian, "BLOCK", block)
-    monkeypatch.setattr(gaussian, "UPWARD", block)
+    monkeypatch.setattr("hiermodels.exact.kernels.tree.conditional.BLOCK", block)
+    monkeypatch.setattr("hiermodels.exact.kernels.tree.marginal.UPWARD", block)
     return Several.random(levels, q)
 
 
@@ -133,14 +141,14 @@ def test_moved_covariates_change_nothing(several):
     """Neither the density nor, taken where x was 0, the values, at any node and level."""
     case = several.tree, several.variances, several.prior
     np.testing.assert_allclose(
-        gaussian.log_likelihood(*case), several.log_likelihood, rtol=0, atol=1e-10
+        recursion.log_likelihood(*case), several.log_likelihood, rtol=0, atol=1e-10
     )
-    beta, place = gaussian.beta_moments(*case), several.place(len(several.tree.sizes) + 1)
+    beta, place = beta_moments(*case), several.place(len(several.tree.sizes) + 1)
     np.testing.assert_allclose(beta[0], several.mean[:, place], rtol=0, atol=1e-10)
     np.testing.assert_allclose(beta[1], several.covariance[:, place, place], rtol=0, atol=1e-10)
     for level in range(len(several.tree.sizes) + 1):
         place = several.place(level)
-        mean, variance = gaussian.level_moments(*case, several.origin, level)
+        mean, variance = level_moments(*case, several.origin, level)
         np.testing.assert_allclose(mean, several.mean[:, place], rtol=0, atol=1e-10)
         truth = np.diagonal(several.covariance, axis1=1, axis2=2)[:, place]
         np.testing.assert_allclose(variance, truth, rtol=0, atol=1e-10)
@@ -149,9 +157,7 @@ def test_moved_covariates_change_nothing(several):
 @pytest.mark.parametrize("several", SEVERAL, indirect=True)
 def test_several_mixtures_at_once(several):
     weights = np.random.default_rng(23).dirichlet(np.full(6, 0.4), 3)
-    found = gaussian.mixture_moments(
-        several.tree, several.variances, weights, several.prior, several.origin
-    )
+    found = mixture_moments(several.tree, several.variances, weights, several.prior, several.origin)
     beta = several.place(len(several.tree.sizes) + 1)
     for i, row in enumerate(weights):
         mean, covariance = several.mixed(row)
@@ -171,7 +177,7 @@ def test_mixtures_of_some_groups_are_those_of_all(several):
     weights = np.random.default_rng(23).dirichlet(np.full(6, 0.4), 2)
     case = several.tree, several.variances, weights, several.prior, several.origin
     some = np.arange(several.tree.sizes[0])[::-2]
-    whole, part = gaussian.mixture_moments(*case), gaussian.mixture_moments(*case, some)
+    whole, part = mixture_moments(*case), mixture_moments(*case, some)
     for ours, theirs in ((part.means, whole.means), (part.variances, whole.variances)):
         np.testing.assert_allclose(ours[0], theirs[0][:, some], rtol=0, atol=1e-13)
         np.testing.assert_allclose(ours[1], theirs[1], rtol=0, atol=1e-13)
@@ -206,8 +212,8 @@ def test_values_together_with_coefficients(several):
     for level, size in enumerate((*several.tree.sizes, 1)):
         units = rng.permutation(size)[:3]
         rows = several.place(level).start + units
-        each = gaussian.level_joint(*case, several.prior, level, units)
-        mixed = gaussian.mixture_joint(*case, weights, several.prior, level, units)
+        each = level_joint(*case, several.prior, level, units)
+        mixed = mixture_joint(*case, weights, several.prior, level, units)
         mean, covariance = several.mixed(weights)
         truths = [(each, several.mean, several.covariance), (mixed, mean[None], covariance[None])]
         asked = rng.integers(len(units), size=5)
@@ -230,7 +236,7 @@ def test_flat_priors_are_the_limit_of_vague_ones(levels):
     rng = np.random.default_rng(levels)
     design = random_design(rng, levels, 2, known=False)
     variances = Variances(tuple(setting(rng, levels, None)), np.ones(1))
-    flat = gaussian.mixture_moments(
+    flat = mixture_moments(
         design.tree, variances, np.ones((1, 1)), Coefficients.flat(2), np.zeros(2)
     )
     mean, _ = conditional(design, variances, Coefficients.flat(2))  # dense: prior variance 1e9
@@ -244,8 +250,8 @@ def test_flat_likelihood_differs_from_a_vague_one_by_the_prior_density():
     design = random_design(rng, 2, 0, known=True)
     variances = Variances(tuple(setting(rng, 2, None)), np.ones(1))
     vague = independent(np.zeros(1), np.array([1e-9]))
-    flat = gaussian.log_likelihood(design.tree, variances, Coefficients.flat())[0]
-    proper = gaussian.log_likelihood(design.tree, variances, vague)[0]
+    flat = recursion.log_likelihood(design.tree, variances, Coefficients.flat())[0]
+    proper = recursion.log_likelihood(design.tree, variances, vague)[0]
     assert flat == pytest.approx(proper + 0.5 * np.log(2 * np.pi * 1e9), abs=1e-6)
 
 
@@ -259,7 +265,7 @@ def test_the_intercept_falls_back_on_its_prior_where_the_groups_say_nothing(spre
         Variances((np.array([spread]),), np.ones(1)),
         independent(np.zeros(1), np.array([0.25])),
     )
-    _, variance = gaussian.level_moments(design.tree, variances, prior, np.zeros(0), level=1)
+    _, variance = level_moments(design.tree, variances, prior, np.zeros(0), level=1)
     expected = 1 / (0.25 + (1 / (spread + 1 / weight)).sum())
     np.testing.assert_allclose(variance, [[expected]], rtol=1e-13)
 
@@ -267,7 +273,7 @@ def test_the_intercept_falls_back_on_its_prior_where_the_groups_say_nothing(spre
 @pytest.mark.parametrize("dense", [0, 8])
 def test_equal_weights_are_put_together_without_a_trace(monkeypatch, dense):
     """Groups of equal size share their sums, in a plain or a sparse table: the same density."""
-    monkeypatch.setattr(gaussian, "DENSE", dense)
+    monkeypatch.setattr("hiermodels.exact.kernels.tree.tree.DENSE", dense)
     rng = np.random.default_rng(5)
     mean, weight = rng.normal(size=(12, 1)), rng.choice([1.0, 2.0, 5.0], 12)
     parent = np.repeat(np.arange(3), 4)
@@ -275,7 +281,7 @@ def test_equal_weights_are_put_together_without_a_trace(monkeypatch, dense):
 
     def likelihood(weights):
         tree = Tree(mean, weights, np.zeros((1, 1)), 12, 0.0, (parent,))
-        found = gaussian.log_likelihood(tree, variances, Coefficients.flat())[0]
+        found = recursion.log_likelihood(tree, variances, Coefficients.flat())[0]
         return len(tree.by_weight.weight), found
 
     together, found = likelihood(weight)
@@ -321,11 +327,11 @@ def test_few_weights_stand_for_many(monkeypatch, levels, q, ratio):
     spread = np.array([0.0, 1e-9, 1e-4, 0.3, 1.0, 7.0, 1e5])
     variances = Variances((spread, np.full(7, 0.1))[:levels], np.full(7, 0.8))
     prior = Coefficients.flat(q)
-    found = gaussian.upward(tree, variances, prior)
+    found = upward(tree, variances, prior)
     assert len(tree.by_weight.weight) < g / 8
-    monkeypatch.setattr(gaussian, "FEW", g)
+    monkeypatch.setattr("hiermodels.exact.kernels.tree.tree.FEW", g)
     plain = replace(tree)
-    expected = gaussian.upward(plain, variances, prior)
+    expected = upward(plain, variances, prior)
     assert len(plain.by_weight.weight) == g
     size = np.abs(0.5 * np.log(spread[:, None] + 0.8 / weight)).sum(axis=1) + np.abs(
         expected.log_likelihood
@@ -344,7 +350,7 @@ def test_weights_that_differ_by_rounding_alone(middle):
     mean = np.random.default_rng(43).normal(size=(40, 1))
     variances = Variances((np.array([0.3]) / middle,), np.ones(1))
     found, expected = (
-        gaussian.log_likelihood(Tree(mean, w, np.eye(1), 80, 0.0), variances, Coefficients.flat())
+        recursion.log_likelihood(Tree(mean, w, np.eye(1), 80, 0.0), variances, Coefficients.flat())
         for w in (weight, np.full(40, middle))
     )
     assert found == pytest.approx(expected, rel=1e-13)
@@ -362,14 +368,14 @@ def test_a_table_of_sums_that_is_mostly_empty_is_not_stored_in_full(kinds, plain
 def test_a_factor_of_the_prior_density_is_a_factor_of_the_likelihood(q):
     several = Several.random(1, q)
     prior = replace(several.prior, log_normalizer=several.prior.log_normalizer + 3.5)
-    found = gaussian.log_likelihood(several.tree, several.variances, prior)
+    found = recursion.log_likelihood(several.tree, several.variances, prior)
     np.testing.assert_allclose(found, several.log_likelihood + 3.5, rtol=0, atol=1e-10)
 
 
 def draw(tree, variances, prior, seed):
     upper_seed, group_seed = np.random.SeedSequence(seed).spawn(2)
-    upper = gaussian.draw_upper(tree, variances, prior, upper_seed)
-    return upper, gaussian.draw_groups(tree, variances, upper, group_seed, (1.0, np.zeros(1)))
+    upper = draw_upper(tree, variances, prior, upper_seed)
+    return upper, draw_groups(tree, variances, upper, group_seed, (1.0, np.zeros(1)))
 
 
 def test_many_nodes_are_as_one_at_a_time(monkeypatch):
@@ -378,9 +384,9 @@ def test_many_nodes_are_as_one_at_a_time(monkeypatch):
     spreads = tuple(rng.uniform(0.1, 2, 50) for _ in range(2))
     variances = Variances(spreads, rng.uniform(0.1, 2, 50))
     prior = Coefficients.flat(1)
-    whole = gaussian.log_likelihood(design.tree, variances, prior)
-    monkeypatch.setattr(gaussian, "UPWARD", 1)
-    single = gaussian.log_likelihood(design.tree, variances, prior)
+    whole = recursion.log_likelihood(design.tree, variances, prior)
+    monkeypatch.setattr("hiermodels.exact.kernels.tree.marginal.UPWARD", 1)
+    single = recursion.log_likelihood(design.tree, variances, prior)
     np.testing.assert_allclose(whole, single, rtol=0, atol=1e-12)
 
 
@@ -397,20 +403,20 @@ def test_a_level_of_only_children_adds_its_spread_to_the_next():
     sigma2 = rng.uniform(0.1, 2, n)
     short, tall = Variances((low, middle + high), sigma2), Variances((low, middle, high), sigma2)
     np.testing.assert_allclose(
-        gaussian.log_likelihood(taller, tall, prior),
-        gaussian.log_likelihood(tree, short, prior),
+        recursion.log_likelihood(taller, tall, prior),
+        recursion.log_likelihood(tree, short, prior),
         rtol=0,
         atol=1e-11,
     )
     for ours, theirs in ((0, 0), (1, 1), (3, 2)):
         for mine, other in zip(
-            gaussian.level_moments(taller, tall, prior, np.zeros(1), ours),
-            gaussian.level_moments(tree, short, prior, np.zeros(1), theirs),
+            level_moments(taller, tall, prior, np.zeros(1), ours),
+            level_moments(tree, short, prior, np.zeros(1), theirs),
             strict=True,
         ):
             np.testing.assert_allclose(mine, other, rtol=0, atol=1e-11)
     still = Variances((low, middle, np.zeros(n)), sigma2)
-    drawn = gaussian.draw_upper(taller, still, prior, np.random.SeedSequence(1))
+    drawn = draw_upper(taller, still, prior, np.random.SeedSequence(1))
     classes, districts, root = drawn.levels
     assert (len(classes), len(districts)) == (tree.sizes[1], tree.sizes[1])
     np.testing.assert_allclose(districts, np.repeat(root, len(districts), axis=0), atol=1e-12)
@@ -432,7 +438,7 @@ def test_four_levels_are_one_large_normal_distribution():
     for first, parent in ((15, np.zeros(2, dtype=int)), (10, schools), (0, classes)):
         loads.insert(0, np.eye(18)[first : first + len(parent)] + loads[0][parent])
     covariance = (loads[0] * noise) @ loads[0].T + np.diag(1 / weight)
-    found = gaussian.log_likelihood(tree, variances, prior)
+    found = recursion.log_likelihood(tree, variances, prior)
     law = stats.multivariate_normal(np.full(10, 0.7), covariance)
     np.testing.assert_allclose(found, law.logpdf(y), rtol=0, atol=1e-11)
     for level, load in enumerate(loads):
@@ -441,12 +447,12 @@ def test_four_levels_are_one_large_normal_distribution():
         variance = np.diag((load * noise) @ load.T - cover @ np.linalg.solve(covariance, cover.T))
         units = np.arange(len(load))[::-2]
         case = tree, variances, prior, np.zeros(0), level
-        np.testing.assert_allclose(gaussian.level_moments(*case), [[mean], [variance]], atol=1e-11)
-        some = gaussian.level_moments(*case, units)
+        np.testing.assert_allclose(level_moments(*case), [[mean], [variance]], atol=1e-11)
+        some = level_moments(*case, units)
         np.testing.assert_allclose(some, [[mean[units]], [variance[units]]], atol=1e-11)
     n = 20_000
     many = variances[np.zeros(n, dtype=np.intp)]
-    upper = gaussian.draw_upper(tree, many, prior, np.random.SeedSequence(1))
+    upper = draw_upper(tree, many, prior, np.random.SeedSequence(1))
     for load, draws in zip(loads[1:], upper.levels, strict=True):
         cover = (load * noise) @ loads[0].T
         mean = 0.7 + cover @ np.linalg.solve(covariance, y - 0.7)
@@ -463,9 +469,9 @@ def test_a_mixture_keeps_the_digits_of_its_heaviest_node():
     variances = Variances((np.array([0.0, 1e14, 0.0]),), np.full(3, 1e-2))
     weights = np.array([[1e-30, 1.0, 1e-30]])
     case = tree, variances, weights, Coefficients.flat()
-    moments = gaussian.mixture_moments(*case, np.zeros(0))
+    moments = mixture_moments(*case, np.zeros(0))
     units = np.arange(3)
-    joint = gaussian.mixture_joint(tree, variances, weights[0], case[3], 0, units)
+    joint = mixture_joint(tree, variances, weights[0], case[3], 0, units)
     shrink = 1e-2 / tree.weight / (1e-2 / tree.weight + 1e14)
     precision = (1 / (1e-2 / tree.weight + 1e14)).sum()
     expected = (1 - shrink) * 1e-2 / tree.weight + shrink**2 / precision
@@ -513,14 +519,14 @@ def test_groups_are_drawn_around_their_conditional_means(kinds):
     upper = UpperDraws((above, np.zeros((1, n))), beta)
     seed = np.random.SeedSequence(43, spawn_key=(2,))
     case = tree, Variances((spread, np.ones(n)), sigma2), upper, seed
-    drawn = gaussian.draw_groups(*case, (1.0, np.zeros(n)))
+    drawn = draw_groups(*case, (1.0, np.zeros(n)))
     error = sigma2 / weight[:, None]
     shrink = error / (error + spread)
     own = tree.mean[:, 1:] - tree.mean[:, :1] * beta
     z = (drawn - shrink * above[parent] - (1 - shrink) * own) / np.sqrt((1 - shrink) * error)
     assert stats.kstest(z.ravel(), "norm").pvalue > 1e-3
     assert np.abs(np.cov(z) - np.eye(g)).max() < 5 * np.sqrt(2 / n)
-    again = gaussian.draw_groups(*case, (-3.0, above[0]))
+    again = draw_groups(*case, (-3.0, above[0]))
     np.testing.assert_allclose(again, above[0] - 3 * drawn, rtol=0, atol=1e-12)
 
 
@@ -529,8 +535,8 @@ def test_draws_do_not_depend_on_how_the_work_is_cut(monkeypatch):
     design = random_design(rng, 2, 1, known=False)
     variances = Variances(tuple(rng.uniform(0.1, 2, 64) for _ in range(2)), np.ones(64))
     upper, groups = draw(design.tree, variances, Coefficients.flat(1), 1)
-    monkeypatch.setattr(gaussian, "BLOCK", 8)
-    monkeypatch.setattr(gaussian, "UPWARD", 8)
+    monkeypatch.setattr("hiermodels.exact.kernels.tree.conditional.BLOCK", 8)
+    monkeypatch.setattr("hiermodels.exact.kernels.tree.marginal.UPWARD", 8)
     other, other_groups = draw(design.tree, variances, Coefficients.flat(1), 1)
     np.testing.assert_allclose(groups, other_groups, rtol=0, atol=1e-12)
     for a, b in zip(upper.levels, other.levels, strict=True):
@@ -543,8 +549,8 @@ def test_some_groups_are_drawn_as_they_are_among_all():
     tree = Tree(rng.normal(size=(g, 1)), rng.uniform(1, 3, g), np.eye(1), 2 * g, 0.0)
     variances = Variances((rng.uniform(0.1, 2, 20),), np.ones(20))
     seed = np.random.SeedSequence(5)
-    upper = gaussian.draw_upper(tree, variances, Coefficients.flat(), seed)
+    upper = draw_upper(tree, variances, Coefficients.flat(), seed)
     unit = (2.0, np.arange(20.0))
-    every = gaussian.draw_groups(tree, variances, upper, seed, unit)
+    every = draw_groups(tree, variances, upper, seed, unit)
     some = np.array([299, 0, 64, 63, 65, 128, 5])
-    assert (gaussian.draw_groups(tree, variances, upper, seed, unit, some) == every[some]).all()
+    assert (draw_groups(tree, variances, upper, seed, unit, some) == every[some]).all()

@@ -17,7 +17,7 @@ from scipy.stats import norm
 import hiermodels as hm
 from hiermodels.data.prepare import prepare
 from hiermodels.exact.joint import log_joint
-from hiermodels.exact.kernels.tree import tree as gaussian
+from hiermodels.exact.kernels.tree.marginal import log_likelihood
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.mcmc import model as models
@@ -293,9 +293,7 @@ def test_marginal_under_flat_priors_is_the_recursion(name):
     spec, data = prepare(frame, formula, se=se, priors=proper)
     marginal = Marginal.of(spec, standardize(data))
     sds = np.random.default_rng(1).uniform(0.01, 5, (4, len(spec.sds)))
-    expected = gaussian.log_likelihood(
-        marginal.data.tree, marginal.variances_of(sds), marginal.coefficients
-    )
+    expected = log_likelihood(marginal.data.tree, marginal.variances_of(sds), marginal.coefficients)
     expected += marginal.data.log_jacobian
     model = models.build_model(spec, data, "marginal")
     logp = model.compile_logp(vars=model.potentials, **PLAIN)

@@ -19,7 +19,7 @@ import hiermodels as hm
 from hiermodels.cli import main
 from hiermodels.data.prepare import prepare
 from hiermodels.exact.joint import log_joint
-from hiermodels.exact.kernels.tree import tree as kernel
+from hiermodels.exact.kernels.tree import marginal as recursion
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.mcmc import model as models
@@ -175,7 +175,7 @@ def test_the_likelihood_has_its_digits_whatever_the_df(levels, left, constant, f
     marginal = Marginal.of(spec, standardize(grouped))
     sds = np.random.default_rng(7).choice(SIZES, (4, levels))  # σ first
     variances = marginal.variances_of(np.roll(sds, -1, axis=1))
-    found = kernel.log_likelihood(marginal.data.tree, variances, marginal.coefficients)
+    found = recursion.log_likelihood(marginal.data.tree, variances, marginal.coefficients)
     truth, squares = np.transpose([in_many_digits(frame, levels, s) for s in sds])
     order = np.argsort(squares)
     seen = order[squares[order] < max(1e3, 2 * squares.min())]
@@ -499,7 +499,7 @@ def test_pymc_integrates_as_the_exact_engine():
     for sds in ([0.5, 1.0, 2.0], [3.0, 0.1, 0.7]):
         point = {f"{n}_log__": np.log(v) for n, v in zip(spec.sds, sds, strict=True)}
         variances = marginal.variances_of(np.array([sds]))
-        found = kernel.log_likelihood(marginal.data.tree, variances, marginal.coefficients)
+        found = recursion.log_likelihood(marginal.data.tree, variances, marginal.coefficients)
         assert logp(point) == pytest.approx(found[0] + marginal.data.log_jacobian, rel=1e-10)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import hiermodels as hm
 from hiermodels.data.prepare import prepare
-from hiermodels.exact.kernels.tree import tree as gaussian
+from hiermodels.exact.kernels.tree import marginal as recursion
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 
@@ -37,7 +37,7 @@ def test_reml_is_the_mode_under_flat_priors_of_the_variances(name):
 
     def log_likelihood(t):
         variances = marginal.variances_of(np.exp(t))
-        return gaussian.log_likelihood(marginal.data.tree, variances, marginal.coefficients)
+        return recursion.log_likelihood(marginal.data.tree, variances, marginal.coefficients)
 
     t, h = np.log(sds), 1e-3
     for axis in np.eye(len(t)):
@@ -52,5 +52,5 @@ def test_reml_of_the_eight_schools_is_zero():
     marginal = Marginal.of(spec, standardize(grouped))
     tau = np.array([0.0, *np.geomspace(1e-3, 100, 200)])[:, None]
     variances = marginal.variances_of(tau)
-    values = gaussian.log_likelihood(marginal.data.tree, variances, marginal.coefficients)
+    values = recursion.log_likelihood(marginal.data.tree, variances, marginal.coefficients)
     assert np.argmax(values) == 0

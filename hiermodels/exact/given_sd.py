@@ -10,7 +10,7 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
-from hiermodels.exact.kernels.tree import tree as gaussian
+from hiermodels.exact.kernels.tree.moments import mixture_moments
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.model.spec import Spec
@@ -67,7 +67,7 @@ def moments_given_sd(
     share[layer, np.arange(len(points))] = weights
     variances, prior = marginal.variances(points), marginal.coefficients
     at = [standard.origin_at(x) for x in place.levels] if place else standard.origin
-    moments = gaussian.mixture_moments(standard.tree, variances, share, prior, at)
+    moments = mixture_moments(standard.tree, variances, share, prior, at)
     level, dims = spec.values.index(value), ("at", *spec.dims(value))
     first = np.unique(layer, return_index=True)[1]
     coords = {"at": marginal.sds(points[first])[:, column], dims[-1]: data.coords[dims[-1]]}

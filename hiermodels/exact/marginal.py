@@ -30,8 +30,9 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.messages import listed
 from hiermodels.errors import PrecisionError
 from hiermodels.exact import propriety
-from hiermodels.exact.kernels.tree import tree as gaussian
-from hiermodels.exact.kernels.tree.tree import Coefficients, UpperDraws, Variances
+from hiermodels.exact.kernels.tree.draws import UpperDraws, draw_groups, draw_upper
+from hiermodels.exact.kernels.tree.marginal import log_likelihood
+from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
 from hiermodels.exact.propriety import Tails
 from hiermodels.exact.standardize import Standardized
 from hiermodels.model.spec import Spec
@@ -193,7 +194,7 @@ class Marginal:
         """``log p(y, u)`` at points u (n, d): with proper priors, normalised; shape (n,)."""
         log_sds = self.log_sds(u)
         variances = self._variances(np.exp(2 * log_sds))
-        likelihood = gaussian.log_likelihood(self.data.tree, variances, self.coefficients)
+        likelihood = log_likelihood(self.data.tree, variances, self.coefficients)
         return self._log_prior(u, log_sds) + likelihood
 
     def _log_prior(self, u: Floats, log_sds: Floats) -> Floats:
@@ -422,7 +423,7 @@ class Values:
         upper_seed, seed = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
         variances = marginal.variances_of(sds)
         tree, prior = marginal.data.tree, marginal.coefficients
-        upper = gaussian.draw_upper(tree, variances, prior, upper_seed)
+        upper = draw_upper(tree, variances, prior, upper_seed)
         return cls(marginal, sds, upper, seed)
 
     def above_groups(self) -> dict[str, Floats]:
@@ -442,9 +443,7 @@ class Values:
     def of_groups(self, groups: Indices | None = None) -> Floats:
         """Values of all groups, or of some, the same whichever others are drawn; (g, n)."""
         tree = self.marginal.data.tree
-        return gaussian.draw_groups(
-            tree, self._variances, self.upper, self.seed, self._unit, groups
-        )
+        return draw_groups(tree, self._variances, self.upper, self.seed, self._unit, groups)
 
     @cached_property
     def _variances(self) -> Variances:

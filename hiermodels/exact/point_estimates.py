@@ -17,7 +17,7 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.messages import short
 from hiermodels.errors import SpecError
-from hiermodels.exact.kernels.tree import tree as gaussian
+from hiermodels.exact.kernels.tree.marginal import log_likelihood, profile_log_likelihood
 from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
 from hiermodels.exact.marginal import Marginal, peaks
 from hiermodels.posterior.tables import shown
@@ -135,8 +135,8 @@ class _Likelihood:
         flat = Coefficients.flat(self.tree.n_covariates, intercept)
         variances = self._variances(columns)
         if self.restricted:
-            return gaussian.log_likelihood(self.tree, variances, flat)
-        return gaussian.profile_log_likelihood(self.tree, variances, intercept)
+            return log_likelihood(self.tree, variances, flat)
+        return profile_log_likelihood(self.tree, variances, intercept)
 
     def _variances(self, columns: Floats) -> Variances:
         known = self.marginal.spec.se is not None

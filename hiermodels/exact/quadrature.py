@@ -25,8 +25,16 @@ from hiermodels.core.threads import for_each
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import PrecisionError, PrecisionWarning, SpecError, warn
-from hiermodels.exact.kernels.tree import tree as gaussian
-from hiermodels.exact.kernels.tree.tree import Moments, Tree, Variances
+from hiermodels.exact.kernels.tree.conditional import BLOCK
+from hiermodels.exact.kernels.tree.marginal import beta_moments
+from hiermodels.exact.kernels.tree.moments import (
+    Moments,
+    level_joint,
+    level_moments,
+    mixture_joint,
+    mixture_moments,
+)
+from hiermodels.exact.kernels.tree.tree import Tree, Variances
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.moments import HierarchyMoments
 from hiermodels.exact.standardize import standardize
@@ -190,7 +198,7 @@ class IntegratedPosterior(ReferencePosterior):
         standard, weights = self.marginal.data, self.lattice.weights
         variances = self.marginal.variances(self.lattice.points)
         units, place = np.unique(target.units, return_inverse=True)
-        joint = gaussian.mixture_joint(
+        joint = mixture_joint(
             standard.tree, variances, weights, self.marginal.coefficients, target.level, units
         )
         mean, variance = joint.at(place, self._standard_x(target))
@@ -225,10 +233,10 @@ class IntegratedPosterior(ReferencePosterior):
         x = self._standard_x(target)
         for i in range(0, len(x), MOST_UNITS):
             units, place = np.unique(target.units[i : i + MOST_UNITS], return_inverse=True)
-            joint = gaussian.level_joint(
+            joint = level_joint(
                 standard.tree, variances, self.marginal.coefficients, target.level, units
             )
-            step = max(1, gaussian.BLOCK // len(points))
+            step = max(1, BLOCK // len(points))
             for j in range(0, len(place), step):
                 part = slice(i + j, min(i + j + step, i + len(place)))
                 mean, variance = joint.at(place[j : j + step], x[part])
@@ -312,7 +320,7 @@ class IntegratedPosterior(ReferencePosterior):
         for first in range(0, len(units), self._step(name)):
             part = slice(first, first + self._step(name))
             weights, mean, sd = self._components(name, units[part])
-            step = max(1, gaussian.BLOCK // len(weights))
+            step = max(1, BLOCK // len(weights))
             out = found[:, part]
 
             def solve(i: int) -> None:
@@ -384,7 +392,7 @@ class IntegratedPosterior(ReferencePosterior):
     ) -> Moments:
         """Moments over points (n, d) with weights (m, n), of all groups or of some."""
         marginal, levels = self.marginal, range(len(self.spec.groups) + 1)
-        return gaussian.mixture_moments(
+        return mixture_moments(
             marginal.data.tree,
             marginal.variances(points),
             weights,
@@ -477,7 +485,7 @@ class IntegratedPosterior(ReferencePosterior):
         points, weights = self._nodes_of(name)
         if name == "beta":
             variances = self.marginal.variances(points)
-            beta, covariance = gaussian.beta_moments(standard.tree, variances, prior)
+            beta, covariance = beta_moments(standard.tree, variances, prior)
             covariance = standard.basis @ covariance @ standard.basis.T
             sd = standard.scale * np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
             some = slice(None) if units is None else units
@@ -490,7 +498,7 @@ class IntegratedPosterior(ReferencePosterior):
     ) -> tuple[Floats, Floats]:
         """Standardised means and sds of a level's values at points; both (n, u)."""
         marginal = self.marginal
-        mean, variance = gaussian.level_moments(
+        mean, variance = level_moments(
             marginal.data.tree,
             marginal.variances(points),
             marginal.coefficients,

@@ -22,7 +22,7 @@ from hiermodels.core.files import needing, replacing_folder
 from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.core.progress import showing_progress
 from hiermodels.errors import SpecError
-from hiermodels.exact.kernels.tree.tree import GROUPS_PER_STREAM
+from hiermodels.exact.kernels.tree.draws import GROUPS_PER_STREAM
 from hiermodels.posterior.record import Posterior
 
 CHUNK = 1 << 23  # bytes of a chunk of draws

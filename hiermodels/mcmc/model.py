@@ -415,8 +415,8 @@ def three_level(
 def log_likelihood(marginal: Marginal, sds: Sds) -> TensorVariable:
     """``log p(y | sds)`` in PyTensor, values of all units and coefficients integrated out.
 
-    The recursion of :func:`hiermodels.exact.kernels.tree.tree.upward`, where its steps are derived,
-    for one setting of the variances and with a gradient.
+    The recursion of :func:`hiermodels.exact.kernels.tree.marginal.upward`, where its steps are
+    derived, for one setting of the variances and with a gradient.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ import hiermodels.plots.layout as layout
 from hiermodels.core.arguments import checked
 from hiermodels.data.covariates import MEANS, At, Place, locate
 from hiermodels.errors import SpecError
-from hiermodels.exact.kernels.tree import tree as gaussian
+from hiermodels.exact.kernels.tree.marginal import upward
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.posterior.record import Posterior, at_covariates, level_draws
@@ -132,8 +132,8 @@ def _draw(
 def raw_means(posterior: Posterior, name: str, where: Place) -> xr.DataArray:
     """What the data below each unit say of it, nothing borrowed from other units.
 
-    The ``m`` of :func:`hiermodels.exact.kernels.tree.tree.upward`, at the posterior medians of the
-    sds and the posterior mean of beta.
+    The ``m`` of :func:`hiermodels.exact.kernels.tree.marginal.upward`, at the posterior medians of
+    the sds and the posterior mean of beta.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def raw_means(posterior: Posterior, name: str, where: Place) -> xr.DataArray:
     if level:
         sds = np.array([[float(draws[sd].median()) for sd in spec.sds]])
         marginal = Marginal.of(spec, standard)
-        up = gaussian.upward(standard.tree, marginal.variances_of(sds), marginal.coefficients)
+        up = upward(standard.tree, marginal.variances_of(sds), marginal.coefficients)
         mean = up.pooled[level - 1].mean[0]
     x, y = mean[:, :-1] + standard.origin_at(where.levels[level]), mean[:, -1]
     if spec.covariates:

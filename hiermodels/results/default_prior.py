@@ -27,8 +27,7 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.covariates import MEANS, locate
 from hiermodels.errors import PriorWarning, warn
 from hiermodels.exact.grid import Grid
-from hiermodels.exact.kernels.tree import tree as gaussian
-from hiermodels.exact.kernels.tree.tree import Moments
+from hiermodels.exact.kernels.tree.moments import Moments, mixture_moments
 from hiermodels.exact.moments import HierarchyMoments
 from hiermodels.exact.quadrature import IntegratedPosterior, panel_of
 from hiermodels.model.priors.base import Priors
@@ -214,7 +213,7 @@ class _Look:
         tree, largest = marginal.data.tree, self.weights.max(axis=1, keepdims=True)
         kept = (self.weights > NEGLIGIBLE * largest).any(axis=0)
         weights = self.weights[:, kept]
-        return gaussian.mixture_moments(
+        return mixture_moments(
             tree,
             marginal.variances(self.grid.lattice.points[kept]),
             weights / weights.sum(axis=1, keepdims=True),

@@ -21,8 +21,10 @@ from hiermodels.data.covariates import MEANS, At, Place, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.labels import nearly, spelled
 from hiermodels.errors import DataError, SpecError
-from hiermodels.exact.kernels.tree import tree as gaussian
-from hiermodels.exact.kernels.tree.tree import BLOCK, Coefficients
+from hiermodels.exact.kernels.tree.conditional import BLOCK, shrinkage
+from hiermodels.exact.kernels.tree.marginal import beta_moments, upward
+from hiermodels.exact.kernels.tree.moments import level_moments
+from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.point_estimates import METHODS, PointEstimate, estimate_sds
 from hiermodels.exact.quadrature import IntegratedPosterior
@@ -223,9 +225,9 @@ def _coefficient_table(
     variances = marginal.variances_of(found.points)
     top = len(tree.sizes)
     origin = standard.origin_at(place.levels[top])
-    mean, variance = gaussian.level_moments(tree, variances, prior, origin, top)
+    mean, variance = level_moments(tree, variances, prior, origin, top)
     own = slice(int(not spec.has_intercept), None)
-    beta, covariance = gaussian.beta_moments(tree, variances, prior)
+    beta, covariance = beta_moments(tree, variances, prior)
     covariance = standard.basis @ covariance @ standard.basis.T
     center = np.append(standard.location, np.zeros(tree.n_covariates))
     value = center + standard.scale * np.hstack([mean, beta @ standard.basis.T])
@@ -251,8 +253,8 @@ def _plug_in(marginal: Marginal, points: Floats, level: int, at: Floats) -> dict
     tree = standard.tree
     prior = Coefficients.flat(tree.n_covariates, marginal.spec.has_intercept)
     variances = marginal.variances_of(points)
-    none = gaussian.Variances(tuple(np.zeros_like(s) for s in variances.spreads), variances.sigma2)
-    up = gaussian.upward(tree, variances, prior)
+    none = Variances(tuple(np.zeros_like(s) for s in variances.spreads), variances.sigma2)
+    up = upward(tree, variances, prior)
     if level:
         own, error = up.pooled[level - 1].mean, up.pooled[level - 1].error
     else:
@@ -260,15 +262,15 @@ def _plug_in(marginal: Marginal, points: Floats, level: int, at: Floats) -> dict
     origin = standard.origin_at(at)
     x = own[:, :, :-1] + origin
     raw = own[:, :, -1] - np.einsum("nuq,nq->nu", x, up.beta)
-    pooled = gaussian.level_moments(tree, none, prior, origin, level)[0]
-    mean, variance = gaussian.level_moments(tree, variances, prior, origin, level)
+    pooled = level_moments(tree, none, prior, origin, level)[0]
+    mean, variance = level_moments(tree, variances, prior, origin, level)
     columns = {
         "raw": raw,
         "raw_se": error,
         "pooled": pooled,
         "eb": mean,
         "eb_sd": variance,
-        "shrinkage_eb": gaussian.shrinkage(error, variances.spreads[level][:, None]),
+        "shrinkage_eb": shrinkage(error, variances.spreads[level][:, None]),
     }
     found = {name: _determined(values) for name, values in columns.items()}
     for name in ("raw", "pooled", "eb"):
@@ -286,7 +288,7 @@ def _mean_shrinkage(exact: IntegratedPosterior, level: int) -> Floats:
     variances = exact.marginal.variances(exact.lattice.points)
     step = max(1, BLOCK // len(exact.lattice))
     parts = [
-        gaussian.shrinkage(variances.sigma2 / weight[i : i + step, None], variances.spreads[0])
+        shrinkage(variances.sigma2 / weight[i : i + step, None], variances.spreads[0])
         @ exact.lattice.weights
         for i in range(0, len(weight), step)
     ]
@@ -303,8 +305,8 @@ def _mean_shrinkage_above(exact: IntegratedPosterior, level: int) -> Floats:
     step = max(1, BLOCK // max(tree.sizes[level:]))
     for i in range(0, len(lattice), step):
         part = variances[slice(i, i + step)]
-        error = gaussian.upward(tree, part, prior).pooled[level - 1].error
-        shares = gaussian.shrinkage(error, part.spreads[level][:, None])
+        error = upward(tree, part, prior).pooled[level - 1].error
+        shares = shrinkage(error, part.spreads[level][:, None])
         total += lattice.weights[i : i + step] @ shares
     return total
 

@@ -1,0 +1,147 @@
+"""Values given those above them: from the root downwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.exact.kernels.tree.marginal import Upward
+from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
+
+BLOCK = 1 << 15  # numbers in the largest temporary array: 256 KiB stay in the cache
+
+
+def shrinkage(error: Floats, spread: Floats | float) -> Floats:
+    """Weight of the parent in a unit's conditional mean: ``B = error / (error + spread)``.
+
+    1 at a spread of 0 (complete pooling), 0 for an infinite one (no pooling).
+    """
+    return error / (error + spread)
+
+
+def own_share(error: Floats, spread: Floats) -> Floats:
+    """Weight of a unit's own mean: ``1 − B``, with all its digits where B is nearly 1."""
+    return spread / (error + spread)
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """Values of some units given the variances, as functions of β.
+
+    Attributes
+    ----------
+    row : (n, u, q + 1)
+        The mean given β is ``row_y − row_x'β``.
+    own : (n, u)
+        The variance given β.
+    """
+
+    row: Floats
+    own: Floats
+
+    def of(self, units: Indices) -> Conditional:
+        """The same for some of the units."""
+        return Conditional(self.row[:, units], self.own[:, units])
+
+    def moments(self, up: Upward, origin: Floats) -> tuple[Floats, Floats]:
+        """Mean and variance at ``x = −origin``, (q,) or (u, q), with β integrated out; (n, u).
+
+        Values belong to x = 0 in the tree's coordinates, which may have been centred.
+        """
+        if not origin.shape[-1]:
+            return self.row[:, :, 0], self.own
+        x, y = self.row[:, :, :-1] + origin, self.row[:, :, -1]
+        mean = y - (x @ up.beta[:, :, None])[:, :, 0]
+        return mean, self.own + ((x @ up.beta_covariance) * x).sum(axis=2)
+
+    def covariance(self, up: Upward) -> Floats:
+        """Covariance with β of the values at x = 0; (n, u, q)."""
+        return -self.row[:, :, :-1] @ up.beta_covariance
+
+
+def root_conditional(up: Upward, prior: Coefficients) -> Conditional:
+    """The intercept given the variances: its prior shrinks the root's mean.
+
+    Its variance is ``(1 − B)·error``; B is 1 for a root whose value is known, 0 for a flat prior.
+    """
+    root = up.pooled[-1]
+    shrink = shrinkage(root.error, prior.root_spread)
+    with np.errstate(divide="ignore"):
+        keep = 1 / (1 + root.error / prior.root_spread)
+    row = shrink[:, :, None] * prior.root_row + keep[:, :, None] * root.mean
+    return Conditional(row, keep * root.error)
+
+
+def child_conditional(
+    parent: Conditional, mean: Floats, error: Floats, spread: Floats, index: Indices
+) -> Conditional:
+    """One level down: from parents' values to their children's.
+
+    With ``B = error / (error + spread)`` a child's value given its parent's value φ is
+    N(B·φ + (1 − B)·mean, (1 − B)·error), and the variance of φ comes down as B² of it.
+
+    Parameters
+    ----------
+    parent : Conditional
+        The parents.
+    mean : (n, u, q + 1) or (1, u, q + 1)
+        What lies below each child says of it.
+    error : (n, u)
+        Variance of ``mean``.
+    spread : (n,)
+        Variance of the children around their parent.
+    index : (u,)
+        Each child's parent.
+    """
+    shrink, keep = shrinkage(error, spread[:, None]), own_share(error, spread[:, None])
+    row = parent.row[:, index] * shrink[:, :, None]
+    row += keep[:, :, None] * mean
+    own = shrink**2
+    own *= parent.own[:, index]
+    keep *= error
+    own += keep
+    return Conditional(row, own)
+
+
+def downward(
+    tree: Tree,
+    variances: Variances,
+    up: Upward,
+    prior: Coefficients,
+    groups: Indices | None = None,
+) -> Iterator[tuple[int, slice, Conditional]]:
+    """Yield every level's values given the variances, the root first.
+
+    Parameters
+    ----------
+    groups : (g',), optional
+        Which groups; all by default.
+
+    Yields
+    ------
+    level : int
+        0 for the groups; ``len(tree.sizes)`` for the root.
+    units : slice
+        The units that this part holds: the groups come in blocks.
+    values : Conditional
+    """
+    top = len(tree.sizes)
+    values = root_conditional(up, prior)
+    yield top, slice(0, 1), values
+    for level in range(top - 1, 0, -1):
+        below = up.pooled[level - 1]
+        spread = variances.spreads[level]
+        values = child_conditional(values, below.mean, below.error, spread, tree.parent(level))
+        yield level, slice(0, tree.sizes[level]), values
+    parent = tree.parent(0)
+    size = tree.sizes[0] if groups is None else len(groups)
+    step = max(1, BLOCK // (len(variances) * tree.mean.shape[1]))
+    for i in range(0, size, step):
+        part = slice(i, min(i + step, size))
+        own = part if groups is None else groups[part]
+        error = variances.sigma2[:, None] / tree.weight[own]
+        spread = variances.spreads[0]
+        yield 0, part, child_conditional(values, tree.mean[None, own], error, spread, parent[own])

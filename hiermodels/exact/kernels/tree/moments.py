@@ -1,0 +1,238 @@
+"""Moments of the values given the hyperparameters, and averaged over nodes of these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.exact.kernels.tree.conditional import Conditional, downward
+from hiermodels.exact.kernels.tree.marginal import Upward, batches, upward
+from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
+
+
+def level_moments(
+    tree: Tree,
+    variances: Variances,
+    prior: Coefficients,
+    origin: Floats,
+    level: int,
+    units: Indices | None = None,
+) -> tuple[Floats, Floats]:
+    """Mean and variance of one level's values at each node, with β integrated out.
+
+    Parameters
+    ----------
+    origin : (q,) or (u, q)
+        Values are taken at ``x = −origin``: see :meth:`Conditional.moments`.
+    level : int
+        0 for the groups; ``len(tree.sizes)`` for the root.
+    units : (u,), optional
+        Which of its units; all by default.
+
+    Returns
+    -------
+    mean, variance : (n, u)
+    """
+    units = np.arange((*tree.sizes, 1)[level]) if units is None else units
+    mean, variance = (np.empty((len(variances), len(units))) for _ in range(2))
+    for nodes, up, part, values in chosen_units(tree, variances, prior, level, units):
+        own = origin if origin.ndim == 1 else origin[part]
+        mean[nodes, part], variance[nodes, part] = values.moments(up, own)
+    return mean, variance
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Means and variances of mixtures over the nodes, one for each row of weights.
+
+    Attributes
+    ----------
+    means, variances : tuple of (m, u)
+        Of the units' values at each level, from the groups to the root.
+    beta : (m, q)
+        Mean of β.
+    beta_covariance : (m, q, q)
+        Covariance of β.
+    """
+
+    means: tuple[Floats, ...]
+    variances: tuple[Floats, ...]
+    beta: Floats
+    beta_covariance: Floats
+
+
+class _Mixture:
+    """Sums for the mean and covariance of mixtures, around anchors to keep all digits.
+
+    ``E θ = a + Σ w (m − a)`` and ``Var θ = Σ w (v + (m − a)²) − (E θ − a)²``, where m and v
+    are the components' means and variances and the anchor a is one of the means.
+    """
+
+    def __init__(self, anchors: list[Floats], beta: Floats, n_mixtures: int) -> None:
+        q = len(beta)
+        self.anchors, self.beta = anchors, beta
+        self.first = [np.zeros((n_mixtures, len(anchor))) for anchor in anchors]
+        self.second = [np.zeros((n_mixtures, len(anchor))) for anchor in anchors]
+        self.beta_first = np.zeros((n_mixtures, q))
+        self.beta_second = np.zeros((n_mixtures, q, q))
+
+    def add(self, level: int, units: slice, share: Floats, mean: Floats, variance: Floats) -> None:
+        """Add values of some units at nodes with weights ``share`` (m, n)."""
+        away = mean - self.anchors[level][units]
+        self.first[level][:, units] += share @ away
+        away *= away
+        away += variance
+        self.second[level][:, units] += share @ away
+
+    def add_coefficients(self, share: Floats, up: Upward) -> None:
+        """Add β at nodes with weights ``share`` (m, n)."""
+        away = up.beta - self.beta
+        self.beta_first += share @ away
+        self.beta_second += np.einsum("mn,nij->mij", share, up.beta_covariance)
+        self.beta_second += np.einsum("mn,ni,nj->mij", share, away, away)
+
+    def moments(self) -> Moments:
+        """Put the sums together."""
+        sums = zip(self.anchors, self.first, self.second, strict=True)
+        means, variances = zip(*((a + m, v - m**2) for a, m, v in sums), strict=True)
+        outer = self.beta_first[:, :, None] * self.beta_first[:, None, :]
+        return Moments(means, variances, self.beta + self.beta_first, self.beta_second - outer)
+
+
+def mixture_moments(
+    tree: Tree,
+    variances: Variances,
+    weights: Floats,
+    prior: Coefficients,
+    origin: Floats | Sequence[Floats],
+    groups: Indices | None = None,
+) -> Moments:
+    """Mean and variance of every value and of β, over weighted nodes.
+
+    Parameters
+    ----------
+    weights : (m, n)
+        Weights of the nodes, of sum 1 in each row: m mixtures are taken at once.
+    origin : (q,), or a sequence of (q,) or (u, q)
+        Values are taken at ``x = −origin``, see :meth:`Conditional.moments`: one for all, or one
+        for each level, from the groups (those that are asked for) to the root.
+    groups : (g',), optional
+        Which groups; all by default.
+    """
+    heaviest = int(np.argmax(weights[0]))
+    one = variances[slice(heaviest, heaviest + 1)]
+    size = tree.sizes[0] if groups is None else len(groups)
+    anchors = [np.empty(size) for size in (size, *tree.sizes[1:], 1)]
+
+    def origin_of(level: int, units: slice) -> Floats:
+        own = origin if isinstance(origin, np.ndarray) else origin[level]
+        return own if own.ndim == 1 else own[units]
+
+    up = upward(tree, one, prior)
+    for level, units, values in downward(tree, one, up, prior, groups):
+        anchors[level][units] = values.moments(up, origin_of(level, units))[0][0]
+    total = _Mixture(anchors, up.beta[0], len(weights))
+    for part in batches(tree, variances):
+        nodes, share = variances[part], weights[:, part]
+        up = upward(tree, nodes, prior)
+        total.add_coefficients(share, up)
+        for level, units, values in downward(tree, nodes, up, prior, groups):
+            total.add(level, units, share, *values.moments(up, origin_of(level, units)))
+    return total.moments()
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Means and covariances of some units' values at x = 0 together with β, at n nodes.
+
+    Attributes
+    ----------
+    mean : (n, u)
+    variance : (n, u)
+    covariance : (n, u, q)
+        Of each value with β.
+    beta : (n, q)
+    beta_covariance : (n, q, q)
+    """
+
+    mean: Floats
+    variance: Floats
+    covariance: Floats
+    beta: Floats
+    beta_covariance: Floats
+
+    def at(self, units: Indices, x: Floats) -> tuple[Floats, Floats]:
+        """Mean and variance of ``v + x'β`` for values v of units (r,) and x (r, q); both (n, r).
+
+        ``Var(v + x'β) = Var v + 2 x'Cov(β, v) + x'Var(β) x``.
+        """
+        mean, variance = self.mean[:, units], self.variance[:, units]
+        if not x.shape[1]:
+            return mean, variance
+        both = 2 * self.covariance[:, units] + x @ self.beta_covariance
+        return mean + self.beta @ x.T, variance + np.einsum("nrq,rq->nr", both, x)
+
+
+def level_joint(
+    tree: Tree, variances: Variances, prior: Coefficients, level: int, units: Indices
+) -> Joint:
+    """Values of some units of a level together with β, given the variances.
+
+    Parameters
+    ----------
+    level : int
+        0 for the groups; ``len(tree.sizes)`` for the root.
+    units : (u,)
+    """
+    n, u, q = len(variances), len(units), tree.n_covariates
+    mean, variance, covariance = np.empty((n, u)), np.empty((n, u)), np.empty((n, u, q))
+    beta, beta_covariance = np.empty((n, q)), np.empty((n, q, q))
+    for nodes, up, part, values in chosen_units(tree, variances, prior, level, units):
+        mean[nodes, part], variance[nodes, part] = values.moments(up, np.zeros(q))
+        covariance[nodes, part] = values.covariance(up)
+        beta[nodes], beta_covariance[nodes] = up.beta, up.beta_covariance
+    return Joint(mean, variance, covariance, beta, beta_covariance)
+
+
+def mixture_joint(
+    tree: Tree,
+    variances: Variances,
+    weights: Floats,
+    prior: Coefficients,
+    level: int,
+    units: Indices,
+) -> Joint:
+    """The same over weighted nodes (n,), of weights with sum 1: a single node for all of them."""
+    heaviest = int(np.argmax(weights))
+    one = level_joint(tree, variances[slice(heaviest, heaviest + 1)], prior, level, units)
+    anchor, anchor_beta, origin = one.mean[0], one.beta[0], np.zeros(tree.n_covariates)
+    total = _Mixture([anchor], anchor_beta, 1)
+    cross = np.zeros((len(units), tree.n_covariates))
+    for nodes, up, part, values in chosen_units(tree, variances, prior, level, units):
+        share = weights[None, nodes]
+        mean, variance = values.moments(up, origin)
+        total.add(0, part, share, mean, variance)
+        cross[part] += (share * (mean - anchor[part]).T) @ (up.beta - anchor_beta)
+        cross[part] += np.einsum("n,nuq->uq", share[0], values.covariance(up))
+        if part.start == 0:
+            total.add_coefficients(share, up)
+    found = total.moments()
+    cross -= np.outer(found.means[0][0] - anchor, found.beta[0] - anchor_beta)
+    return Joint(found.means[0], found.variances[0], cross[None], found.beta, found.beta_covariance)
+
+
+def chosen_units(
+    tree: Tree, variances: Variances, prior: Coefficients, level: int, units: Indices
+) -> Iterator[tuple[slice, Upward, slice, Conditional]]:
+    """Yield blocks of nodes, and for each of them blocks of the units."""
+    for nodes in batches(tree, variances):
+        up = upward(tree, variances[nodes], prior)
+        for current, part, values in downward(tree, variances[nodes], up, prior, units):
+            if current == level == 0:
+                yield nodes, up, part, values
+            elif current == level:
+                yield nodes, up, slice(0, len(units)), values.of(units)
+                break
