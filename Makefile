@@ -9,8 +9,14 @@ BENCH := .venv-bench
 BENCH_STAMP := $(BENCH)/.installed
 RUN := $(VENV)/bin/python -m
 
+# What each room promises, without NUTS, other processes and searches at random.
+QUICK := $(addprefix tests/test_,$(addsuffix .py, \
+	layout spec priors data design \
+	chebyshev mixture gaussian lattice leave_out \
+	exact conditional conjugate parameterization lecture fit checks))
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test engines lint types docs notebooks bench figures install clean
+.PHONY: help demo quick test engines lint types docs notebooks bench figures install clean
 
 help: ## Show this list
 	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=/path/to/python]'
@@ -19,6 +25,9 @@ help: ## Show this list
 
 demo: $(STAMP) ## Solve an example, exactly and by NUTS
 	@$(VENV)/bin/hiermodels demo $(ARGS)
+
+quick: $(STAMP) ## Run the core tests, without NUTS, in about a minute: after each change
+	@$(RUN) pytest -n 2 --dist worksteal -q -m 'not slow and not engines' $(ARGS) $(QUICK)
 
 test: $(STAMP) ## Run the tests on all cores; ARGS="-k exact" chooses some of them
 	@$(RUN) pytest -n auto --dist worksteal $(ARGS)

@@ -79,6 +79,7 @@ print([hashlib.sha256(np.ascontiguousarray(values)).hexdigest() for values in fo
 """
 
 
+@pytest.mark.slow
 def test_threads_do_not_change_a_bit():
     """Matrix products that are split among threads would be rounded differently."""
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
