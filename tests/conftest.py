@@ -35,3 +35,9 @@ def far_apart(schools) -> pd.DataFrame:
     whether and when it comes out again.
     """
     return schools.assign(y=4.0 * schools["y"])
+
+
+@pytest.fixture(scope="session")
+def mcmc(schools) -> hm.Fit:
+    """Eight schools by NUTS: most of its time is spent on compiling the model."""
+    return hm.fit(schools, engine="nuts", random_seed=1, progressbar=False)

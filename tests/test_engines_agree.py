@@ -25,18 +25,9 @@ MODELS = {
     "baseball": (
         hm.datasets.load_baseball,
         {"outcome": "y", "groups": "player", "se": "sigma"},
-        ["exact", "marginal", "noncentered", "auto"],
+        ["exact", "marginal", "noncentered"],
     ),
-    "eight schools": (
-        hm.datasets.load_eight_schools,
-        {},
-        ["exact", "marginal", "noncentered", "auto"],
-    ),
-    "eight schools, far apart": (
-        lambda: hm.datasets.load_eight_schools().eval("y = 4 * y"),
-        {},
-        ["centered"],
-    ),
+    "eight schools": (hm.datasets.load_eight_schools, {}, ["exact"]),  # by NUTS in test_nuts
     "eight schools, proper priors": (
         hm.datasets.load_eight_schools,
         {"priors": {"tau": hm.HalfCauchy(5), "mu": hm.Normal(0, 20)}},
@@ -45,7 +36,7 @@ MODELS = {
     "school calendar": (
         hm.datasets.load_school_calendar,
         {"outcome": "y", "groups": ["district", "school"], "se": "se"},
-        ["exact", "marginal", "noncentered", "centered", "auto"],
+        ["exact", "marginal", "noncentered", "centered"],
     ),
     "Dyestuff": (
         hm.datasets.load_dyestuff,

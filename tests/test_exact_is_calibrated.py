@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import hiermodels as hm
 
-SIMULATIONS = 150
+SIMULATIONS = 150 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 100
 PRIORS = {
     "mu": hm.Normal(0.0, 1.0),
     "lam": hm.Normal(0.0, 1.0),

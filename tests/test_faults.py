@@ -164,7 +164,7 @@ for sampler, cores, module, begins in samplers:
     tune = 500_000 if (sampler, cores) == ("pymc", 2) else 100  # interrupted while it is tuned
     begin = getattr(module, begins)
     def interrupted(*arguments, **named):
-        threading.Timer(2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
         return begin(*arguments, **named)
     setattr(module, begins, interrupted)
     options = {"draws": 500_000, "tune": tune, "cores": cores, "chains": 3, "random_seed": 1}
@@ -194,9 +194,11 @@ STOPPED = """
 import multiprocessing, os, signal, sys, threading, time
 import xarray as xr
 import hiermodels as hm
+from hiermodels.results import calibration_record
+calibration_record.SAVE_EVERY = 0.2  # seconds
 schools, path = hm.datasets.load_eight_schools(), sys.argv[1]
 case = {"priors": {"mu": hm.Normal(0, 10), "tau": hm.HalfNormal(10)}, "random_seed": 1}
-case |= {"engine": sys.argv[2], "draws": 100, "chains": 2}
+case |= {"engine": sys.argv[2], "draws": 50, "chains": 2}
 hm.calibrate(schools, simulations=10, path=path, **case)
 before = os.stat(path).st_mtime_ns
 def interrupt():

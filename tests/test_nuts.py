@@ -72,6 +72,8 @@ def test_eight_schools(schools, far_apart, parameterization, prior):
     frame = far_apart if parameterization == "centered" else schools
     posterior = sample(frame, priors={"tau": prior}, parameterization=parameterization)
     assert_right(posterior)
+    fit = hm.Fit(posterior)
+    assert hm.compare(fit, fit.reference(), alpha=RARE).passed
     assert list(posterior.datatree["posterior"].data_vars) == ["mu", "tau", "theta"]
     assert posterior.datatree["posterior"]["theta"].dims == ("chain", "draw", "school")
 
@@ -302,8 +304,8 @@ def test_divergences_are_in_the_repr_of_a_fit(diverging):
     assert f"divergences: {count}\n" in repr(fit)
 
 
-def test_draws_survive_netcdf(schools, tmp_path):
-    posterior = sample(schools)
+def test_draws_survive_netcdf(schools, mcmc, tmp_path):
+    posterior = mcmc.posterior
     tree = posterior.datatree
     tree.to_netcdf(tmp_path / "draws.nc")
     with xr.open_datatree(tmp_path / "draws.nc") as back:

@@ -80,6 +80,25 @@ def test_each_level_has_its_own_form():
     assert other.name == "theta noncentered, mu centered"
 
 
+@pytest.mark.parametrize(
+    ("load", "model", "expected"),
+    [
+        (hm.datasets.load_eight_schools, {}, "noncentered"),
+        (hm.datasets.load_baseball, {"groups": "player", "se": "sigma"}, "noncentered"),
+        (
+            hm.datasets.load_school_calendar,
+            {"groups": ["district", "school"], "se": "se"},
+            "centered",
+        ),
+        (hm.datasets.load_dyestuff, {"formula": "yield_ ~ (1 | batch)"}, "centered"),
+    ],
+)
+def test_the_forms_of_the_bundled_data(load, model, expected):
+    """So their default draws are those of a form that ``test_engines_agree`` judges."""
+    outcome = {} if "formula" in model else {"outcome": "y"}
+    assert choose(load(), **outcome, **model).name == expected
+
+
 def test_the_expectation_is_that_of_the_posterior(schools):
     """The coarse scan against the quadrature of the reference, to what a coarse scan can do."""
     spec, data = prepare(schools)

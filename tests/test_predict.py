@@ -324,11 +324,8 @@ def test_predictions_do_not_ask_which_engine_drew(eight):
     )
 
 
-def test_draws_of_nuts(schools):
-    fit = hm.fit(
-        schools, engine="nuts", priors={"tau": hm.HalfCauchy(5)}, random_seed=1, progressbar=False
-    )
-    found = fit.predict(random_seed=1)
+def test_draws_of_nuts(mcmc):
+    found = mcmc.predict(random_seed=1)
     draws = found.datatree["predictions"]["y_mean"].mean(["chain", "draw"])
     assert float((np.abs(draws - found.mean["y_mean"]) / found.sd["y_mean"]).max()) < 0.15
 
