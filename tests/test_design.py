@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import hiermodels as hm
 from hiermodels.data.design import build, check_rank
-from hiermodels.model.formula import parse
+from hiermodels.model.formula.parse import parse
 
 N = 60
 RNG = np.random.default_rng(1)

@@ -13,7 +13,7 @@ from hiermodels.data.covariates import locate
 from hiermodels.data.grouped import read
 from hiermodels.data.statistics import statistics_of
 from hiermodels.exact.given_sd import moments_given_sd
-from hiermodels.model.formula import parse
+from hiermodels.model.formula.parse import parse
 from hiermodels.posterior.record import at_covariates
 from hiermodels.posterior.reference_posterior import Target
 

@@ -17,7 +17,7 @@ from hiermodels.data import lazy
 from hiermodels.data.grouped import read_part
 from hiermodels.data.lazy import as_lazy
 from hiermodels.data.statistics import SufficientStatistics, statistics_of
-from hiermodels.model.formula import stated
+from hiermodels.model.formula.columns import stated
 
 pytestmark = engines.QUIET
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import hiermodels as hm
 from hiermodels.data.design import build
-from hiermodels.model.formula import Factor, Formula, factors, parse, quote
+from hiermodels.model.formula.parse import Formula, parse
+from hiermodels.model.formula.terms import Factor, factors, quote
 
 
 def refuse(formula, *messages):

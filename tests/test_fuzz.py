@@ -32,7 +32,8 @@ from scipy.stats import halfnorm
 import hiermodels as hm
 from hiermodels.cli import main
 from hiermodels.data.grouped import read
-from hiermodels.model.formula import parse, quote
+from hiermodels.model.formula.parse import parse
+from hiermodels.model.formula.terms import quote
 from tests import strategies as fuzz
 from tests.test_engines_of_data import assert_same_statistics
 

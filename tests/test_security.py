@@ -17,7 +17,7 @@ import pytest
 import hiermodels as hm
 from hiermodels.cli import main
 from hiermodels.core.messages import printable
-from hiermodels.model.formula import parse
+from hiermodels.model.formula.parse import parse
 from hiermodels.model.priors.registry import PRIORS, parse_prior
 from hiermodels.results.report.recipe import snippet
 

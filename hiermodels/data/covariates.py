@@ -22,7 +22,7 @@ from hiermodels.data.design import Design, Part, level_text, term_columns
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.statistics import SufficientStatistics, level_means, statistics_of
 from hiermodels.errors import SpecError
-from hiermodels.model.formula import factors
+from hiermodels.model.formula.terms import factors
 
 OWN, MEANS, ZERO = "own", "means", "zero"
 WORDS = (OWN, MEANS, ZERO)

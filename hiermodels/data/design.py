@@ -29,7 +29,8 @@ from hiermodels.core.codec import storable
 from hiermodels.core.messages import LARGEST, listed, plural, rows_named
 from hiermodels.core.options import mapping, names
 from hiermodels.errors import DataError, SpecError
-from hiermodels.model.formula import CENTER, Factor, factors, quote
+from hiermodels.model.formula.terms import Factor, factors, quote
+from hiermodels.model.formula.tokens import CENTER
 
 type Term = tuple[Factor, ...]
 type Part = tuple[str, str | None]
@@ -138,7 +139,7 @@ def build(
         Numbers written ``center(column)`` are taken less their mean, and those written
         ``scale(column)`` are divided by their sd as well (with divisor N − 1, as in R).
     terms : sequence of str
-        As :func:`hiermodels.model.formula.parse` returns them.
+        As :func:`hiermodels.model.formula.parse.parse` returns them.
     declared : mapping of str to sequence of str, optional
         Levels of some categorical columns, as text, whether or not they occur; the first is the
         reference.

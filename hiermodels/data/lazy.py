@@ -32,7 +32,7 @@ from hiermodels.data.design import (
 from hiermodels.data.grouped import LEAVE_OUT, Frame, Missing, nest, require_missing
 from hiermodels.data.roles import NO_GROUPS, Roles, infer_roles
 from hiermodels.errors import DataError, SpecError
-from hiermodels.model.formula import factors
+from hiermodels.model.formula.terms import factors
 from hiermodels.model.standard_errors import KINDS, SMALLEST, Scale
 from hiermodels.numerics.group_sums import two_sum
 

@@ -15,7 +15,7 @@ from hiermodels.data.grouped import GroupedData, Missing, read, require_rows
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.errors import SpecError
-from hiermodels.model.formula import stated
+from hiermodels.model.formula.columns import stated
 from hiermodels.model.priors.base import Prior, Priors
 from hiermodels.model.priors.sets import LECTURE, WEAK, weak_priors, weak_scale
 from hiermodels.model.spec import Spec

@@ -15,7 +15,7 @@ import pandas as pd
 from hiermodels.core.codec import storable
 from hiermodels.core.messages import listed, printable
 from hiermodels.errors import DataError, DataWarning, SpecError, warn
-from hiermodels.model.formula import column_names, require_name
+from hiermodels.model.formula.columns import column_names, require_name
 from hiermodels.model.standard_errors import KINDS, Scale, error_role
 
 type Meaning = Literal["se", "variance", "weights"]

@@ -29,7 +29,7 @@ from hiermodels.data.grouped import (
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
 from hiermodels.data.roles import NO_GROUPS, Roles
 from hiermodels.errors import DataError, SpecError
-from hiermodels.model.formula import stated
+from hiermodels.model.formula.columns import stated
 from hiermodels.numerics.group_sums import group_means, symmetric, two_sum
 
 STATISTICS = "statistics"  # what a file of them holds

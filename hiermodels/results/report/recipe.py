@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from hiermodels.errors import SpecError
-from hiermodels.model.formula import Formula, factors
+from hiermodels.model.formula.parse import Formula
+from hiermodels.model.formula.terms import factors
 from hiermodels.model.priors.base import Prior
 from hiermodels.model.priors.registry import PRIORS
 from hiermodels.model.standard_errors import error_role

@@ -1,0 +1,78 @@
+"""Columns by their roles, said by a formula or one by one, and names that they can have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from hiermodels.core.messages import is_storable, short
+from hiermodels.core.options import names
+from hiermodels.errors import SpecError
+from hiermodels.model.formula.parse import parse
+from hiermodels.model.formula.terms import quoted
+
+
+class Stated(NamedTuple):
+    """Columns by their roles, None where these are to be inferred, and whether there is a mean."""
+
+    outcome: str | None
+    groups: Sequence[str] | str | None
+    covariates: tuple[str, ...]
+    intercept: bool = True
+
+
+def stated(
+    formula: str | None,
+    outcome: str | None,
+    groups: Sequence[str] | str | None,
+    covariates: Sequence[str] | str | None,
+) -> Stated:
+    """Outcome, groups and terms of the covariates, from a formula or said one by one.
+
+    Raises
+    ------
+    SpecError
+        If the formula says what is also said beside it.
+    """
+    if formula is None:
+        return Stated(outcome, groups, quoted(column_names("covariates", covariates)))
+    given = {"outcome": outcome, "groups": groups, "covariates": covariates}
+    twice = [name for name, value in given.items() if value is not None]
+    if twice:
+        raise SpecError(f"the formula says what {twice[0]} is; leave out {twice[0]}=…")
+    parsed = parse(formula)
+    return Stated(parsed.outcome, parsed.groups, parsed.terms, parsed.intercept)
+
+
+def column_names(role: str, given: Any) -> list[str]:
+    """One name, several in a list or tuple, or none, as a list.
+
+    Raises
+    ------
+    SpecError
+        If what was given is not text; a set has no order.
+    """
+    found = names(role, "column", given)
+    for name in found:
+        require_name(role, name)
+    return found
+
+
+def require_name(role: str, name: Any) -> None:
+    """Refuse what cannot be the name of a column that is used.
+
+    Raises
+    ------
+    SpecError
+        If it is not text, is empty, or holds what arrays of text and files cannot.
+    """
+    if not isinstance(name, str):
+        raise SpecError(
+            f"{role}: expected the name of a column as text; found {short(name)} "
+            f"({type(name).__name__}). Where columns are numbered, rename them first, as with "
+            f"data.rename(columns=str)"
+        )
+    if not is_storable(name):
+        raise SpecError(
+            f"{role}: column {name!r} has a name that is empty or has a NUL in it; rename it"
+        )

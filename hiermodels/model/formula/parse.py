@@ -1,0 +1,161 @@
+"""A whole formula: outcome, covariates and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hiermodels.errors import SpecError
+from hiermodels.model.formula.groups import group_term, has_bar, nesting
+from hiermodels.model.formula.terms import covariate_terms, factors, quote, write
+from hiermodels.model.formula.tokens import (
+    Token,
+    change_of_depth,
+    cut,
+    is_number,
+    span,
+    split,
+    tokenize,
+)
+
+_MINUS = (
+    "only the intercept can be taken out, as 0 + x or x - 1. Of other terms, write only those that "
+    "are wanted"
+)
+
+
+@dataclass(frozen=True)
+class Formula:
+    """What a formula says.
+
+    Attributes
+    ----------
+    outcome : str
+        Column of the outcome.
+    terms : tuple of str
+        Covariates and their interactions, the intercept not among them, in a normal form such as
+        ``("ses", "C(sex)", "ses:C(sex)")``: ``a*b`` is written out, nothing stands twice, and
+        main effects come before interactions.  :func:`factors` takes a term apart.
+    groups : tuple of str
+        Columns of the group labels, from the outermost to the innermost level; may be empty.
+    intercept : bool
+        Whether there is one; without it the mean at the top is 0.
+    """
+
+    outcome: str
+    terms: tuple[str, ...]
+    groups: tuple[str, ...]
+    intercept: bool = True
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the covariates, each once, in the order of the terms."""
+        found = [factor.column for term in self.terms for factor in factors(term)]
+        return tuple(dict.fromkeys(found))
+
+    def __str__(self) -> str:
+        groups = [f"(1 | {'/'.join(map(quote, self.groups))})"] if self.groups else []
+        zero = [] if self.intercept else ["0"]
+        return f"{quote(self.outcome)} ~ {' + '.join([*zero, *self.terms, *groups]) or '1'}"
+
+
+def parse(formula: str) -> Formula:
+    """Read a formula in the notation of lme4 and bambi.
+
+    Parameters
+    ----------
+    formula : str
+        ``outcome ~ terms``, with the terms joined by ``+``: columns, ``C(column)`` for numbers
+        that are categories, ``center(column)`` and ``scale(column)`` for numbers less their mean
+        (and divided by their sd), interactions ``a:b`` and ``a*b`` (which is ``a + b + a:b``),
+        and at most one nest of groups, ``(1 | inner)`` or ``(1 | outer/inner)``; the latter may
+        be written ``(1 | outer) + (1 | outer:inner)``.  The intercept is there, and ``1`` may say
+        so, unless ``0``, ``-1`` or ``- 1`` takes it out.  Column names that are no identifiers
+        stand in backticks.
+
+    Returns
+    -------
+    Formula
+
+    Raises
+    ------
+    SpecError
+        If anything else stands in it, naming what was found, where, and what to do.
+
+    References
+    ----------
+    Bates, Mächler, Bolker & Walker (2015), Fitting linear mixed-effects models using lme4,
+    Journal of Statistical Software 67(1), section 2.1.
+
+    Examples
+    --------
+    >>> from hiermodels.model.formula.parse import parse
+    >>> parse("score ~ 1 + ses*C(sex) + (1 | school/classroom)")  # doctest: +NORMALIZE_WHITESPACE
+    Formula(outcome='score', terms=('ses', 'C(sex)', 'ses:C(sex)'),
+            groups=('school', 'classroom'), intercept=True)
+    """
+    tokens = tokenize(formula)
+    tildes = [i for i, token in enumerate(tokens) if token.sign == "~"]
+    if len(tildes) != 1:
+        raise SpecError(
+            f"formula: expected one ~ between the outcome and the terms, as in "
+            f"'score ~ ses + (1 | school)'; found {len(tildes)} in {cut(formula)}"
+        )
+    left, tilde = tokens[: tildes[0]], tokens[tildes[0]]
+    right = _with_zero(tokens[tildes[0] + 1 :])
+    outcome = _outcome(left, tilde)
+    summands = split(right, "+", tilde)
+    nests = [group_term(part) for part in summands if has_bar(part)]
+    others = [part for part in summands if not has_bar(part)]
+    intercept = _intercept(others)
+    terms = covariate_terms(others)
+    result = Formula(outcome, tuple(map(write, terms)), nesting(nests, formula), intercept)
+    if not (intercept or terms or result.groups):
+        raise SpecError(
+            f"formula: {cut(formula)} has no intercept, covariates or groups: nothing is left to "
+            f"learn the mean from. Write 1 for the intercept, or add terms"
+        )
+    if outcome in (*result.columns, *result.groups):
+        raise SpecError(
+            f"formula: column {outcome!r} is the outcome, and stands on the right of ~ as well in "
+            f"{cut(formula)}. Take it out there"
+        )
+    return result
+
+
+def _outcome(tokens: Sequence[Token], tilde: Token) -> str:
+    if not tokens:
+        tilde.refuse("there is no outcome before it. Name a column, as in 'score ~ …'")
+    if len(tokens) > 1 or not tokens[0].is_column:
+        span(tokens).refuse(
+            "expected the outcome, a single column. Make the column in the data frame first, and "
+            "use its name"
+        )
+    return tokens[0].text
+
+
+def _with_zero(tokens: Sequence[Token]) -> list[Token]:
+    """Write ``- 1`` as ``+ 0``; nothing else can be taken out."""
+    written: list[Token] = []
+    depth = 0
+    for i, token in enumerate(tokens):
+        depth += change_of_depth(token)
+        if token.sign == "-":
+            if depth or [following.text for following in tokens[i + 1 : i + 2]] != ["1"]:
+                token.refuse(_MINUS)
+            if written and written[-1].sign != "+":
+                written.append(token._replace(text="+"))
+        elif i and tokens[i - 1].sign == "-":
+            written.append(token._replace(text="0"))
+        else:
+            written.append(token)
+    return written
+
+
+def _intercept(summands: Sequence[Sequence[Token]]) -> bool:
+    """Whether there is an intercept, which 0 takes out and 1 says."""
+    numbers = [part[0] for part in summands if is_number(part)]
+    for token in numbers:
+        if token.text != numbers[0].text:
+            token.refuse("an intercept is both asked for and taken out. Write 1, or 0, or nothing")
+    return not numbers or numbers[0].text == "1"
