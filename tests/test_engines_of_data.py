@@ -80,12 +80,9 @@ def needed(frame: pd.DataFrame, case: dict) -> pd.DataFrame:
 
 def expected_statistics(frame: pd.DataFrame, case: dict) -> SufficientStatistics:
     """From rows in memory, whatever ``of`` does."""
-    outcome, groups, terms = stated(
-        case.get("formula"), case.get("outcome"), case.get("groups"), None
-    )
+    columns = stated(case.get("formula"), case.get("outcome"), case.get("groups"), None)._asdict()
     errors = {role: case.get(role) for role in ("se", "variance")}
-    rows = read_part(frame, outcome=outcome, groups=groups, **errors, covariates=terms)
-    return statistics_of(rows)
+    return statistics_of(read_part(frame, **columns, **errors))
 
 
 def assert_same_statistics(found, expected, tolerance: float = 1e-12) -> None:
