@@ -47,8 +47,9 @@ from systems import AREAS, SCHOOLS, school_system
 import hiermodels as hm
 from hiermodels.data.prepare import prepare
 from hiermodels.exact import sample as exact
-from hiermodels.exact.marginal import Marginal, Values
+from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
+from hiermodels.exact.values import Values
 from hiermodels.numerics import lattice
 
 NESTED = ["area", "school"]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import hiermodels as hm
-from hiermodels.exact import quadrature as integrated
+from hiermodels.exact import lattice_mixture as integrated
 from hiermodels.numerics.cubature import compress
 
 

@@ -16,6 +16,7 @@ from scipy import integrate, stats
 import hiermodels as hm
 from hiermodels.data.prepare import prepare
 from hiermodels.exact import point_estimates
+from hiermodels.exact.estimation import MOMENTS
 from hiermodels.exact.kernels.tree.tree import Tree
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
@@ -576,7 +577,7 @@ def test_moments_of_pooled_rows_are_those_of_the_studies():
     data, formula = studies(np.array(y), np.array(v))
     twice = pd.concat([data.assign(y=data["y"] + a, se=data["se"] * 2**0.5) for a in (-0.3, 0.3)])
     priors = {"tau": hm.HalfNormal(1)}
-    for method in point_estimates.MOMENTS:
+    for method in MOMENTS:
         one, two = (
             fit(frame, formula, se="se", priors=priors).estimates(method=method).sds["tau"]
             for frame in (data, twice)

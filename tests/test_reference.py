@@ -11,6 +11,7 @@ from scipy import integrate, stats
 
 import hiermodels as hm
 from hiermodels.exact import quadrature as integrated
+from hiermodels.posterior.reference_posterior import reached
 
 
 def frame(y, sigma):
@@ -329,7 +330,7 @@ def test_a_quadrature_without_three_digits_shows_nothing(schools, coarse):
 def test_a_sum_that_is_no_number_is_no_precision():
     for error in (np.nan, np.inf, 1.0):
         with pytest.raises(hm.PrecisionError):
-            integrated.reached(error)
+            reached(error)
 
 
 def test_the_tolerance_can_be_chosen(schools):

@@ -11,7 +11,8 @@ from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import SpecError
 from hiermodels.exact.kernels.tree.leave_out import Rows, Within, log_densities_given, residual_tree
 from hiermodels.exact.marginal import Marginal
-from hiermodels.exact.standardize import Standardized, standardize
+from hiermodels.exact.standardize import standardize
+from hiermodels.exact.standardized import Standardized
 from hiermodels.model.spec import Spec
 from hiermodels.numerics.group_sums import starts
 from hiermodels.posterior.arviz_groups import with_group

@@ -22,7 +22,8 @@ from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.threads import for_each
 from hiermodels.data.grouped import GroupedData
-from hiermodels.exact.standardize import Standardized, standardize
+from hiermodels.exact.standardize import standardize
+from hiermodels.exact.standardized import Standardized
 from hiermodels.families.normal import log_normal
 from hiermodels.model.prior_densities import prior_log_densities
 from hiermodels.model.spec import Spec

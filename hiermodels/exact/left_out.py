@@ -34,8 +34,9 @@ from hiermodels.exact.group_likelihood import standardized_rows
 from hiermodels.exact.kernels.tree import leave_out
 from hiermodels.exact.kernels.tree.leave_out import Densities, Rows, Within
 from hiermodels.exact.kernels.tree.tree import Tree
-from hiermodels.exact.quadrature import IntegratedPosterior, sd_certificate
-from hiermodels.exact.standardize import Standardized
+from hiermodels.exact.precision import sd_certificate
+from hiermodels.exact.quadrature import IntegratedPosterior
+from hiermodels.exact.standardized import Standardized
 from hiermodels.model.spec import Spec
 from hiermodels.numerics.group_sums import starts
 from hiermodels.numerics.lattice import Lattice

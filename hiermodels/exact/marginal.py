@@ -17,41 +17,34 @@ Takahasi & Mori (1974), Publ. RIMS 9:721 (double exponential quadrature).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hiermodels.core.arrays import LOG_2, LOG_2PI, Floats, Indices
-from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.arrays import LOG_2, LOG_2PI, Floats
 from hiermodels.core.messages import listed
 from hiermodels.errors import PrecisionError
 from hiermodels.exact import propriety
-from hiermodels.exact.kernels.tree.draws import UpperDraws, draw_groups, draw_upper
 from hiermodels.exact.kernels.tree.marginal import log_likelihood
 from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
 from hiermodels.exact.propriety import Tails
-from hiermodels.exact.standardize import Standardized
+from hiermodels.exact.standardized import Standardized
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import lattice
 from hiermodels.numerics.lattice import Lattice, LatticeError
-from hiermodels.posterior.record import by_chain
+from hiermodels.numerics.modes import LARGEST_LOG, bend_places, local_maxima, peaks
 
 SPACING = {0: 1.0, 1: 0.25, 2: 0.75, 3: 1.0}  # draws are exact on any lattice; a wide one is quick
 SCAN_STEP = {1: 1.0, 2: 1.0, 3: 2.0}  # of the first look at the density
 BEYOND = 4.0  # how far the scan goes beyond the range in which the data speak
 MOST_CLIMBS = 16  # from peaks of the scan, the highest first
-LARGEST_LOG = 600.0  # of a standardised variance and of its inverse
 NEGLIGIBLE = 1e-12  # share of the posterior
 FARTHEST = 6.4  # beyond the range in which the data speak: the logarithm of LARGEST_LOG
-BEND_STEP = 0.5  # of x, in a search for places at which the log prior density is not straight:
-STRAIGHT = 0.05  # where its second derivative is less
 MOST_BENDS = 8  # places of the scan where the prior bends beyond the range of the data
 PRIOR_PLACES = 801  # at which a prior is looked at for its maxima
-ZOOM, ZOOMS = 20, 8  # how much more closely each time, and how often
 
 
 @dataclass(frozen=True)
@@ -143,7 +136,7 @@ class Marginal:
         found = [(np.nan, np.nan)] * len(self.names)
         with np.errstate(over="ignore", invalid="ignore"):
             for axis in self.free:
-                bends = _bends(partial(self._log_prior_of_bent, axis))
+                bends = bend_places(partial(self._log_prior_of_bent, axis))
                 if len(bends):
                     found[axis] = (float(bends.min()), float(bends.max()))
         return found
@@ -264,7 +257,7 @@ class Marginal:
         u = np.linspace(low - FARTHEST, high + FARTHEST, PRIOR_PLACES)
 
         functions = (self._log_prior_at, self._log_prior_along)
-        return np.concatenate([_maxima(partial(f, axis), u) for f in functions])
+        return np.concatenate([local_maxima(partial(f, axis), u) for f in functions])
 
     def lattice(self, spacing: float | Floats, order: int = 2) -> Lattice:
         """Lay a lattice over the posterior, wide enough for the moments of sds that exist.
@@ -385,133 +378,3 @@ class Marginal:
         log_sd = self._log_sd_of_bent(axis, x) + np.log(self.data.scale)
         prior = self.spec.variance_prior(self.names[axis])
         return prior.log_density_log_sd(log_sd) + self._log_slope_of_bent(axis, x)
-
-
-@dataclass(frozen=True)
-class Values:
-    """Exact draws of all variables given draws of the unknown sds, in the outcome's unit.
-
-    Attributes
-    ----------
-    marginal : Marginal
-    sds : (n, c)
-        All of them, in the outcome's unit.
-    upper : UpperDraws
-        What stands above the groups, on the standardised scale.
-    seed : numpy.random.SeedSequence
-        Of the groups' values: these are drawn when asked for, the same at every call.
-    """
-
-    marginal: Marginal
-    sds: Floats
-    upper: UpperDraws
-    seed: np.random.SeedSequence
-
-    @classmethod
-    @one_blas_thread()
-    def draw(cls, marginal: Marginal, sds: Floats, rng: np.random.Generator) -> Values:
-        """Draw what stands above the groups.
-
-        Parameters
-        ----------
-        marginal : Marginal
-        sds : (n, d)
-            In the outcome's unit.
-        rng : numpy.random.Generator
-            Seeds the streams.
-        """
-        upper_seed, seed = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
-        variances = marginal.variances_of(sds)
-        tree, prior = marginal.data.tree, marginal.coefficients
-        upper = draw_upper(tree, variances, prior, upper_seed)
-        return cls(marginal, sds, upper, seed)
-
-    def above_groups(self) -> dict[str, Floats]:
-        """All variables but the groups' values: scalars (n,), values (u, n)."""
-        spec, standard = self.marginal.spec, self.marginal.data
-        variables = dict(zip(self.marginal.names, self.sds.T, strict=True))
-        scale, location = self._unit
-        for name, level in zip(spec.values[1:], self.upper.levels, strict=False):
-            values = scale * level
-            values += location
-            variables[name] = values if spec.dims(name) else values[0]
-        if spec.covariates:
-            variables["beta"] = standard.scale * (standard.basis @ self.upper.beta)
-        return variables
-
-    @one_blas_thread()
-    def of_groups(self, groups: Indices | None = None) -> Floats:
-        """Values of all groups, or of some, the same whichever others are drawn; (g, n)."""
-        tree = self.marginal.data.tree
-        return draw_groups(tree, self._variances, self.upper, self.seed, self._unit, groups)
-
-    @cached_property
-    def _variances(self) -> Variances:
-        return self.marginal.variances_of(self.sds)
-
-    @property
-    def _unit(self) -> tuple[float, Floats]:
-        """From standardised values at the covariates' means to the outcome's unit at x = 0."""
-        standard = self.marginal.data
-        at_zero = standard.location - standard.scale * (standard.origin @ self.upper.beta)
-        return standard.scale, np.broadcast_to(at_zero, len(self._variances))
-
-
-@dataclass(frozen=True)
-class DrawsOnDemand:
-    """Draws of the groups' values, made when they are asked for, the same at every call.
-
-    Attributes
-    ----------
-    values : Values
-    chains : int
-        Into how many the draws are divided.
-    """
-
-    values: Values
-    chains: int
-
-    def __call__(self, groups: Indices) -> Floats:
-        """Draw the values of groups (g,); shape (chains, draws, g)."""
-        return by_chain(self.values.of_groups(groups), self.chains)
-
-
-def _bends(function: Callable[[Floats], Floats]) -> Floats:
-    """Where a log density has a maximum, or is neither straight nor so steep that nothing is left.
-
-    Counted from a maximum, so that the places move with the function.
-    """
-    x = np.arange(-LARGEST_LOG, LARGEST_LOG, BEND_STEP)
-    peaks = _maxima(function, x)
-    x = x + (peaks[:1] % BEND_STEP if len(peaks) else 0.0)
-    values = function(x)
-    slope = (values[2:] - values[:-2]) / (2 * BEND_STEP)
-    bend = (values[2:] - 2 * values[1:-1] + values[:-2]) / BEND_STEP**2
-    return np.append(x[1:-1][(np.abs(bend) > STRAIGHT) & (np.abs(slope) < lattice.DROP)], peaks)
-
-
-def _maxima(function: Callable[[Floats], Floats], places: Floats) -> Floats:
-    """Where a function has its local maxima between evenly spaced places."""
-    values = function(places)
-    peaks = places[1:-1][(values[1:-1] > values[:-2]) & (values[1:-1] >= values[2:])]
-    width = places[1] - places[0]
-    for _ in range(ZOOMS):
-        near = peaks[:, None] + width * np.linspace(-1, 1, 2 * ZOOM + 1)
-        heights = function(near.ravel()).reshape(near.shape)
-        peaks = np.take_along_axis(near, heights.argmax(axis=1)[:, None], axis=1)[:, 0]
-        width /= ZOOM
-    return peaks
-
-
-def peaks(heights: Floats) -> NDArray[np.bool_]:
-    """Where no neighbour along an axis is higher."""
-    found = np.ones(heights.shape, dtype=bool)
-    for axis in range(heights.ndim):
-        padded = np.pad(
-            heights, [(int(a == axis),) * 2 for a in range(heights.ndim)], constant_values=-np.inf
-        )
-        size = heights.shape[axis]
-        for shift in (0, 2):
-            neighbour = np.take(padded, np.arange(shift, shift + size), axis=axis)
-            found &= heights >= neighbour
-    return found

@@ -32,7 +32,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats
 from hiermodels.errors import ImproperPosteriorError
 from hiermodels.exact.kernels.tree.tree import Tree
-from hiermodels.exact.standardize import Standardized
+from hiermodels.exact.standardized import Standardized
 from hiermodels.model.priors.variance import Fixed, VariancePrior
 from hiermodels.model.spec import Spec
 

@@ -11,7 +11,8 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.errors import SpecError
-from hiermodels.exact.standardize import Standardized, standardize
+from hiermodels.exact.standardize import standardize
+from hiermodels.exact.standardized import Standardized
 from hiermodels.numerics.group_sums import starts
 from hiermodels.posterior.arviz_groups import with_posterior_predictive
 from hiermodels.posterior.record import Posterior, group_draws

@@ -22,9 +22,9 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.conjugate import ConjugatePosterior
 from hiermodels.exact.grid import Grid
 from hiermodels.exact.joint import lp
-from hiermodels.exact.marginal import DrawsOnDemand, Values
-from hiermodels.exact.quadrature import sd_certificate
+from hiermodels.exact.precision import sd_certificate
 from hiermodels.exact.regression import RegressionPosterior
+from hiermodels.exact.values import DrawsOnDemand, Values
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import lattice
 from hiermodels.numerics.lattice import Draws, Lattice

@@ -33,8 +33,9 @@ from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.statistics import STATISTICS, SufficientStatistics
 from hiermodels.errors import DataError, SpecError
-from hiermodels.exact.marginal import DrawsOnDemand, Marginal, Values
+from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
+from hiermodels.exact.values import DrawsOnDemand, Values
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.record import Posterior
 

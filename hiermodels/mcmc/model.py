@@ -43,7 +43,8 @@ from hiermodels.exact.conjugate import ConjugatePosterior
 from hiermodels.exact.kernels.tree.tree import Coefficients
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.regression import RegressionPosterior
-from hiermodels.exact.standardize import Standardized, standardize
+from hiermodels.exact.standardize import standardize
+from hiermodels.exact.standardized import Standardized
 from hiermodels.mcmc.parameterization import Form, Observed, Parameterization, choose
 from hiermodels.model.priors.base import Priors
 from hiermodels.model.priors.coefficients import NormalInverseGamma

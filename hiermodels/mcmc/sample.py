@@ -23,8 +23,9 @@ from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError, warn
 from hiermodels.exact.grid import Grid
 from hiermodels.exact.joint import lp
-from hiermodels.exact.marginal import Marginal, Values
+from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
+from hiermodels.exact.values import Values
 from hiermodels.mcmc.convergence import Convergence, ConvergenceWarning, problem_of
 from hiermodels.mcmc.interruption import EndsAll, interruption_told, require_whole
 from hiermodels.mcmc.model import as_one_group, build_model, outcome_statistics

@@ -26,10 +26,11 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.covariates import MEANS, locate
 from hiermodels.errors import PriorWarning, warn
+from hiermodels.exact.compressed import panel_of
 from hiermodels.exact.grid import Grid
 from hiermodels.exact.kernels.tree.moments import Moments, mixture_moments
 from hiermodels.exact.moments import HierarchyMoments
-from hiermodels.exact.quadrature import IntegratedPosterior, panel_of
+from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.model.priors.base import Priors
 from hiermodels.model.priors.variance import FlatSD, FlatVariance
 from hiermodels.model.spec import describe_prior

@@ -21,12 +21,13 @@ from hiermodels.data.covariates import MEANS, At, Place, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.labels import nearly, spelled
 from hiermodels.errors import DataError, SpecError
+from hiermodels.exact.estimation import METHODS, PointEstimate
 from hiermodels.exact.kernels.tree.conditional import BLOCK, shrinkage
 from hiermodels.exact.kernels.tree.marginal import beta_moments, upward
 from hiermodels.exact.kernels.tree.moments import level_moments
 from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
 from hiermodels.exact.marginal import Marginal
-from hiermodels.exact.point_estimates import METHODS, PointEstimate, estimate_sds
+from hiermodels.exact.point_estimates import estimate_sds
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.posterior.moments import SD, of_variables
 from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior

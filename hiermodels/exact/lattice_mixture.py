@@ -1,0 +1,223 @@
+"""The posterior as a mixture over a lattice of the variances: its components and their moments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.data.covariates import Place
+from hiermodels.data.grouped import GroupedData
+from hiermodels.exact.compressed import Few, panel_of, with_half
+from hiermodels.exact.kernels.tree.marginal import beta_moments
+from hiermodels.exact.kernels.tree.moments import (
+    Moments,
+    level_moments,
+    mixture_moments,
+)
+from hiermodels.exact.marginal import Marginal
+from hiermodels.exact.moments import HierarchyMoments
+from hiermodels.exact.precision import (
+    both_weights,
+    differences_of_parts,
+    sd_moments,
+)
+from hiermodels.model.spec import Spec
+from hiermodels.numerics import normal_mixture as mixture
+from hiermodels.numerics.cubature import compress
+from hiermodels.numerics.lattice import Lattice
+from hiermodels.posterior.reference_posterior import ReferencePosterior
+
+MANY, WIDE = 200, 0.6  # units of each level that make a density in 3 dimensions nearly normal
+THINNED = 1e-9  # posterior sds that part of a lattice may differ by from the whole
+MOST_UNITS = 256  # whose values are held at all nodes at a time
+NEGLIGIBLE = 1e-10  # share of the posterior that distribution functions of values leave out
+MOST_WORK = {1: 1e7, 2: 1e7, 3: 1e8}  # points times groups, beyond which few points are tried
+DEGREES = {1: range(4, 31, 4), 2: range(2, 15, 2), 3: range(4, 9, 2)}  # that are tried
+AGREE = 1e-10  # posterior sds, or probability, that two degrees may differ by
+AT = np.array([-3.0, -1.0, 1.0, 3.0])[:, None]  # sds from the mean, likewise
+MOST_NUMBERS = 1 << 22  # of means of components that are held at a time: 32 MiB
+
+
+@dataclass(frozen=True, repr=False)
+class LatticeMixture(ReferencePosterior):
+    """A mixture over the nodes of a lattice: given the variances all else is normal.
+
+    Attributes
+    ----------
+    spec : Spec
+    data : GroupedData
+    marginal : Marginal
+        Posterior of the variances.
+    lattice : Lattice
+        On which it is integrated.
+    place : Place, optional
+        Values of the covariates that the values of all levels belong to; without it x = 0.
+    """
+
+    spec: Spec
+    data: GroupedData
+    marginal: Marginal
+    lattice: Lattice
+    place: Place | None = None
+
+    @property
+    def _is_much(self) -> bool:
+        """Whether there is so much work for the groups' values that few points are tried."""
+        d = len(self.marginal.free)
+        return d > 0 and len(self.lattice) * self.marginal.data.tree.sizes[0] > MOST_WORK[d]
+
+    def _size(self, name: str) -> int:
+        """Number of units of a level, or of coefficients."""
+        return len(self.data.coords[self.spec.dims(name)[0]])
+
+    def _step(self, name: str) -> int:
+        """Number of units whose components are held at a time."""
+        return max(MOST_UNITS, MOST_NUMBERS // len(self._nodes_of(name)[1]))
+
+    @cached_property
+    def _moments_of_sds(self) -> tuple[Floats, Floats]:
+        """Means and sds of the unknown sds, over the whole lattice and over half of it."""
+        return sd_moments(self.marginal, self.lattice, both_weights(self.lattice))
+
+    @cached_property
+    def _moments(self) -> Moments:
+        """Moments of the values over the whole lattice, and over half of it."""
+        every, few = (self.lattice.points, both_weights(self.lattice)), self._few
+        if few is None:
+            return self._moments_over(*every)
+        above = self._moments_over(*every, groups=np.empty(0, dtype=np.intp))
+        groups = self._moments_over(few.points, few.weights)
+        return replace(
+            above,
+            means=(groups.means[0], *above.means[1:]),
+            variances=(groups.variances[0], *above.variances[1:]),
+        )
+
+    def _moments_over(
+        self, points: Floats, weights: Floats, groups: Indices | None = None
+    ) -> Moments:
+        """Moments over points (n, d) with weights (m, n), of all groups or of some."""
+        marginal, levels = self.marginal, range(len(self.spec.groups) + 1)
+        return mixture_moments(
+            marginal.data.tree,
+            marginal.variances(points),
+            weights,
+            marginal.coefficients,
+            [self._origin(level, groups if level == 0 else None) for level in levels],
+            groups,
+        )
+
+    def _origin(self, level: int, units: Indices | None = None) -> Floats:
+        """What values of a level are taken at, in the tree's coordinates; (q,) or (u, q)."""
+        standard = self.marginal.data
+        if self.place is None:
+            return standard.origin
+        x = self.place.levels[level]
+        return standard.origin_at(x if units is None or x.ndim == 1 else x[units])
+
+    @cached_property
+    def _few(self) -> Few | None:
+        """Few points for the groups' values, if there is much work and two degrees agree.
+
+        The difference falls geometrically: where it falls too slowly, no degree is good enough.
+        """
+        tree = self.marginal.data.tree
+        d = len(self.marginal.free)
+        if not self._is_much:
+            return None
+        panel, degrees = panel_of(tree), DEGREES[d]
+        whole = self.lattice.points, self.lattice.weights
+        found: list[Floats] = []
+        errors: list[float] = []
+        for left, degree in zip(reversed(range(len(degrees))), degrees, strict=True):
+            rule = compress(*whole, degree)
+            found.append(self._on_panel(*rule, panel))
+            if len(found) < 2:
+                continue
+            errors.append(float(np.abs(found[-1] - found[-2]).max()))
+            if errors[-1] <= AGREE:
+                return Few(*with_half(self.lattice, rule, degree), errors[-1])
+            if len(errors) > 1 and errors[-1] * (errors[-1] / errors[-2]) ** left > AGREE:
+                return None
+        return None
+
+    def _on_panel(self, chosen: Indices, weights: Floats, panel: Indices) -> Floats:
+        """Means, log sds and distribution functions of a panel's values, in their posterior sds."""
+        points, (middle, unit) = self.lattice.points[chosen], self._place_of_panel
+        moments = self._moments_over(points, weights[None], panel)
+        sd = np.sqrt(moments.variances[0])
+        components = self._standard_components(0, points, panel)
+        below = mixture.cdf(weights, *components, middle + AT * unit)
+        return np.concatenate([(moments.means[0] - middle) / unit, np.log(sd / unit), below])
+
+    @cached_property
+    def _place_of_panel(self) -> tuple[Floats, Floats]:
+        """Standardised means and sds of the panel's values at the lattice's heaviest point."""
+        best = self.lattice.points[[np.argmax(self.lattice.weights)]]
+        mean, sd = self._standard_components(0, best, panel_of(self.marginal.data.tree))
+        return mean[0], sd[0]
+
+    @cached_property
+    def _nodes(self) -> tuple[Floats, Floats]:
+        """Points that hold all but a negligible part of the posterior, and their weights.
+
+        Distribution functions take many passes over the points.  In three dimensions they use a
+        quarter or a half of them, if sums over these are those over the whole to ``THINNED``.
+        """
+        points, weights = self.lattice.points, self.lattice.weights
+        if len(self.marginal.free) == 3:
+            parts = [self.lattice.quarter, self.lattice.half]
+            errors = differences_of_parts(self.marginal, self.lattice, parts)
+            thin = (part for part, error in zip(parts, errors, strict=True) if error <= THINNED)
+            some = next(thin, slice(None))
+            points, weights = points[some], weights[some] / weights[some].sum()
+        order = np.argsort(-weights, kind="stable")
+        enough = np.searchsorted(np.cumsum(weights[order]), 1 - NEGLIGIBLE) + 1
+        kept = np.sort(order[:enough])
+        return points[kept], weights[kept] / weights[kept].sum()
+
+    def _nodes_of(self, name: str) -> tuple[Floats, Floats]:
+        """Points and weights over which the distribution of a value is summed."""
+        return self._few.whole if name == "theta" and self._few else self._nodes
+
+    def _components(self, name: str, units: Indices | None = None) -> tuple[Floats, Floats, Floats]:
+        """Weights (n,), means and sds (n, u) of the mixtures of a value, in the outcome's unit."""
+        standard, prior = self.marginal.data, self.marginal.coefficients
+        points, weights = self._nodes_of(name)
+        if name == "beta":
+            variances = self.marginal.variances(points)
+            beta, covariance = beta_moments(standard.tree, variances, prior)
+            covariance = standard.basis @ covariance @ standard.basis.T
+            sd = standard.scale * np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+            some = slice(None) if units is None else units
+            return weights, (standard.scale * beta @ standard.basis.T)[:, some], sd[:, some]
+        mean, sd = self._standard_components(self.spec.values.index(name), points, units)
+        return weights, standard.location + standard.scale * mean, standard.scale * sd
+
+    def _standard_components(
+        self, level: int, points: Floats, units: Indices | None = None
+    ) -> tuple[Floats, Floats]:
+        """Standardised means and sds of a level's values at points; both (n, u)."""
+        marginal = self.marginal
+        mean, variance = level_moments(
+            marginal.data.tree,
+            marginal.variances(points),
+            marginal.coefficients,
+            self._origin(level, units),
+            level,
+            units,
+        )
+        return mean, np.sqrt(variance)
+
+    def _axis(self, name: str) -> tuple[int, int]:
+        """Column of an sd among all, and its axis among the coordinates of the lattice."""
+        column = self.marginal.names.index(name)
+        return column, self.marginal.free.index(column)
+
+    @cached_property
+    def moments(self) -> HierarchyMoments:
+        """Which moments exist."""
+        return HierarchyMoments(self.spec, self.marginal.tails)

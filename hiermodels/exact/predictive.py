@@ -1,0 +1,93 @@
+"""Predicted values of known and of new groups, as mixtures over a lattice of the variances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.exact.kernels.tree.conditional import BLOCK
+from hiermodels.exact.kernels.tree.moments import (
+    level_joint,
+    mixture_joint,
+)
+from hiermodels.exact.kernels.tree.tree import Variances
+from hiermodels.exact.lattice_mixture import MOST_UNITS, LatticeMixture
+from hiermodels.numerics import normal_mixture as mixture
+from hiermodels.posterior.reference_posterior import Target
+
+MANY, WIDE = 200, 0.6  # units of each level that make a density in 3 dimensions nearly normal
+
+
+@dataclass(frozen=True, repr=False)
+class PredictiveMixture(LatticeMixture):
+    """A mixture over the nodes of a lattice that predicts."""
+
+    @one_blas_thread()
+    def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
+        """Means and sds of predicted values, whether they exist or not; both (r,)."""
+        standard, weights = self.marginal.data, self.lattice.weights
+        variances = self.marginal.variances(self.lattice.points)
+        units, place = np.unique(target.units, return_inverse=True)
+        joint = mixture_joint(
+            standard.tree, variances, weights, self.marginal.coefficients, target.level, units
+        )
+        mean, variance = joint.at(place, self._standard_x(target))
+        variance = variance + weights @ self._variance_below(target, variances)
+        return standard.location + standard.scale * mean[0], standard.scale * np.sqrt(variance[0])
+
+    @one_blas_thread()
+    def predictive_cdf(self, target: Target, values: Floats) -> Floats:
+        """Distribution functions of predicted values at values (..., r)."""
+        standard, weights = self.marginal.data, self._nodes[1]
+        standardized = (values - standard.location) / standard.scale
+        found = np.empty(values.shape)
+        for part, mean, sd in self._predictive(target):
+            found[..., part] = mixture.cdf(weights, mean, sd, standardized[..., part])
+        return found
+
+    @one_blas_thread()
+    def predictive_quantiles(self, target: Target, probabilities: Floats) -> Floats:
+        """Quantiles of predicted values; shape (p, r)."""
+        standard, weights = self.marginal.data, self._nodes[1]
+        found = np.empty((len(probabilities), len(target.units)))
+        for part, mean, sd in self._predictive(target):
+            for i, p in enumerate(probabilities):
+                found[i, part] = mixture.quantile(weights, mean, sd, p)
+        return standard.location + standard.scale * found
+
+    def _predictive(self, target: Target) -> Iterator[tuple[slice, Floats, Floats]]:
+        """Yield standardised means and sds (n, r) of predicted values at the nodes, in blocks."""
+        standard, points = self.marginal.data, self._nodes[0]
+        variances = self.marginal.variances(points)
+        below = self._variance_below(target, variances)
+        x = self._standard_x(target)
+        for i in range(0, len(x), MOST_UNITS):
+            units, place = np.unique(target.units[i : i + MOST_UNITS], return_inverse=True)
+            joint = level_joint(
+                standard.tree, variances, self.marginal.coefficients, target.level, units
+            )
+            step = max(1, BLOCK // len(points))
+            for j in range(0, len(place), step):
+                part = slice(i + j, min(i + j + step, i + len(place)))
+                mean, variance = joint.at(place[j : j + step], x[part])
+                more = below if below.shape[1] == 1 else below[:, part]
+                yield part, mean, np.sqrt(variance + more)
+
+    def _standard_x(self, target: Target) -> Floats:
+        """Covariates in the tree's coordinates."""
+        return (target.x - self.marginal.data.centre) @ self.marginal.data.basis
+
+    def _variance_below(self, target: Target, variances: Variances) -> Floats:
+        """Standardised variance that new units and a row add; (n, 1), or (n, r) by row."""
+        total = np.zeros(len(variances))
+        for spread in variances.spreads[: target.level]:
+            total = total + spread
+        if not target.outcome:
+            return total[:, None]
+        if target.se is None:
+            return (total + variances.sigma2)[:, None]
+        return total[:, None] + (target.se / self.marginal.data.scale) ** 2

@@ -1,0 +1,104 @@
+"""Values of all units, drawn given the sds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.exact.kernels.tree.draws import UpperDraws, draw_groups, draw_upper
+from hiermodels.exact.kernels.tree.tree import Variances
+from hiermodels.exact.marginal import Marginal
+from hiermodels.posterior.record import by_chain
+
+
+@dataclass(frozen=True)
+class Values:
+    """Exact draws of all variables given draws of the unknown sds, in the outcome's unit.
+
+    Attributes
+    ----------
+    marginal : Marginal
+    sds : (n, c)
+        All of them, in the outcome's unit.
+    upper : UpperDraws
+        What stands above the groups, on the standardised scale.
+    seed : numpy.random.SeedSequence
+        Of the groups' values: these are drawn when asked for, the same at every call.
+    """
+
+    marginal: Marginal
+    sds: Floats
+    upper: UpperDraws
+    seed: np.random.SeedSequence
+
+    @classmethod
+    @one_blas_thread()
+    def draw(cls, marginal: Marginal, sds: Floats, rng: np.random.Generator) -> Values:
+        """Draw what stands above the groups.
+
+        Parameters
+        ----------
+        marginal : Marginal
+        sds : (n, d)
+            In the outcome's unit.
+        rng : numpy.random.Generator
+            Seeds the streams.
+        """
+        upper_seed, seed = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
+        variances = marginal.variances_of(sds)
+        tree, prior = marginal.data.tree, marginal.coefficients
+        upper = draw_upper(tree, variances, prior, upper_seed)
+        return cls(marginal, sds, upper, seed)
+
+    def above_groups(self) -> dict[str, Floats]:
+        """All variables but the groups' values: scalars (n,), values (u, n)."""
+        spec, standard = self.marginal.spec, self.marginal.data
+        variables = dict(zip(self.marginal.names, self.sds.T, strict=True))
+        scale, location = self._unit
+        for name, level in zip(spec.values[1:], self.upper.levels, strict=False):
+            values = scale * level
+            values += location
+            variables[name] = values if spec.dims(name) else values[0]
+        if spec.covariates:
+            variables["beta"] = standard.scale * (standard.basis @ self.upper.beta)
+        return variables
+
+    @one_blas_thread()
+    def of_groups(self, groups: Indices | None = None) -> Floats:
+        """Values of all groups, or of some, the same whichever others are drawn; (g, n)."""
+        tree = self.marginal.data.tree
+        return draw_groups(tree, self._variances, self.upper, self.seed, self._unit, groups)
+
+    @cached_property
+    def _variances(self) -> Variances:
+        return self.marginal.variances_of(self.sds)
+
+    @property
+    def _unit(self) -> tuple[float, Floats]:
+        """From standardised values at the covariates' means to the outcome's unit at x = 0."""
+        standard = self.marginal.data
+        at_zero = standard.location - standard.scale * (standard.origin @ self.upper.beta)
+        return standard.scale, np.broadcast_to(at_zero, len(self._variances))
+
+
+@dataclass(frozen=True)
+class DrawsOnDemand:
+    """Draws of the groups' values, made when they are asked for, the same at every call.
+
+    Attributes
+    ----------
+    values : Values
+    chains : int
+        Into how many the draws are divided.
+    """
+
+    values: Values
+    chains: int
+
+    def __call__(self, groups: Indices) -> Floats:
+        """Draw the values of groups (g,); shape (chains, draws, g)."""
+        return by_chain(self.values.of_groups(groups), self.chains)
