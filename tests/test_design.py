@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hiermodels as hm
-from hiermodels.data.design import build, check_rank
+from hiermodels.data.collinearity import check_rank
+from hiermodels.data.design import build
 from hiermodels.model.formula.parse import parse
 
 N = 60

@@ -16,8 +16,8 @@ from typing import Any, Literal
 from hiermodels.core.arguments import checked
 from hiermodels.core.options import count
 from hiermodels.core.progress import showing_progress
+from hiermodels.core.scalars import is_number
 from hiermodels.core.seeds import Seed
-from hiermodels.data.design import is_number
 from hiermodels.data.grouped import Missing, require_rows
 from hiermodels.data.prepare import announce, prepare
 from hiermodels.errors import SpecError

@@ -11,8 +11,8 @@ import xarray as xr
 from hiermodels.core.arguments import checked
 from hiermodels.core.messages import short
 from hiermodels.core.options import mapping, names
+from hiermodels.core.scalars import is_number
 from hiermodels.data.covariates import ZERO
-from hiermodels.data.design import is_number
 from hiermodels.errors import SpecError
 from hiermodels.posterior.moments import of_variables
 from hiermodels.posterior.reference_posterior import ReferencePosterior, flatten

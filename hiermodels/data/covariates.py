@@ -18,7 +18,8 @@ import numpy as np
 from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import listed, short
 from hiermodels.core.options import real_number
-from hiermodels.data.design import Design, Part, level_text, term_columns
+from hiermodels.data.coding import Part, level_text, term_columns
+from hiermodels.data.design import Design
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.statistics import SufficientStatistics, level_means, statistics_of
 from hiermodels.errors import SpecError

@@ -25,7 +25,9 @@ from hiermodels.core.messages import (
     variable_names,
 )
 from hiermodels.core.names import COEFFICIENT_DIM
-from hiermodels.data.design import Design, as_float, build, is_number, term_columns
+from hiermodels.core.scalars import as_float, is_number
+from hiermodels.data.coding import term_columns
+from hiermodels.data.design import Design, build
 from hiermodels.data.roles import Roles, infer_roles
 from hiermodels.errors import DataError, SpecError
 from hiermodels.model.standard_errors import KINDS, SMALLEST, Scale, from_se, to_se

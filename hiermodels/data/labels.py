@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Indices
 from hiermodels.core.messages import short
-from hiermodels.data.design import is_number
+from hiermodels.core.scalars import is_number
 
 DATE = re.compile(
     r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?)?", re.ASCII

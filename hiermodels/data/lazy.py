@@ -16,19 +16,18 @@ from numpy.typing import NDArray
 from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import LARGEST, listed, plural, short
 from hiermodels.data.backend_errors import told_as_data_errors
-from hiermodels.data.design import (
+from hiermodels.data.coding import (
     Constants,
-    Design,
     Part,
     constants_of,
     declared_levels,
-    layout,
     level_text,
     levels_of,
     moved,
     refuse_moved,
     term_columns,
 )
+from hiermodels.data.design import Design, layout
 from hiermodels.data.grouped import LEAVE_OUT, Frame, Missing, nest, require_missing
 from hiermodels.data.roles import NO_GROUPS, Roles, infer_roles
 from hiermodels.errors import DataError, SpecError

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.messages import listed, short
+from hiermodels.data.coding import term_columns
 from hiermodels.data.covariates import Place
-from hiermodels.data.design import term_columns
 from hiermodels.data.grouped import LEAVE_OUT, Frame, GroupedData, require_rows
 from hiermodels.data.labels import WHOLE, fold, is_of_kind, kind_of, spelled
 from hiermodels.errors import DataError, DataWarning, warn

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hiermodels.core.messages import printable
-from hiermodels.data.design import check_rank
+from hiermodels.data.collinearity import check_rank
 from hiermodels.data.grouped import GroupedData, Missing, read, require_rows
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
 from hiermodels.data.statistics import SufficientStatistics

@@ -16,7 +16,8 @@ from hiermodels.core.arguments import checked
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.codec import storable
 from hiermodels.core.messages import listed
-from hiermodels.data.design import Design, check_products
+from hiermodels.data.collinearity import check_products
+from hiermodels.data.design import Design
 from hiermodels.data.grouped import (
     GroupedData,
     Missing,
