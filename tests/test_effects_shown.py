@@ -15,7 +15,7 @@ from hiermodels.data.statistics import statistics_of
 from hiermodels.exact.given_sd import moments_given_sd
 from hiermodels.model.formula.parse import parse
 from hiermodels.posterior.record import at_covariates
-from hiermodels.posterior.reference_posterior import Target
+from hiermodels.posterior.target import Target
 
 PRIORS = {"tau": hm.HalfNormal(0.5)}
 WHERE = ["means", "own", "zero", {"year": 1999.5}, {"year": 1999.5, "dose": -1}]

@@ -259,7 +259,7 @@ def test_draws_that_a_sampler_did_not_finish_are_no_fit(sizes, schools, monkeypa
 
 
 PLACES = {
-    "fit": "hiermodels.numerics.lattice.draw",
+    "fit": "hiermodels.numerics.rejection.draw",
     "compare": "hiermodels.exact.quadrature.IntegratedPosterior.cdf",
     "report": "hiermodels.results.report.sections.estimate",
     "predict": "numpy.random.default_rng",

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.special import gammaln
 
-from hiermodels.numerics import lattice
+from hiermodels.numerics import lattice, rejection
 from hiermodels.numerics.lattice import LatticeError
 
 
@@ -126,7 +126,7 @@ def test_densities_need_not_be_numbers():
     np.testing.assert_allclose(grids[1].weights, grids[0].weights, rtol=1e-9)
     assert grids[1].weights.sum() == pytest.approx(1, abs=1e-15)
     drawn = [
-        lattice.draw(grid, density, 100, np.random.default_rng(1))
+        rejection.draw(grid, density, 100, np.random.default_rng(1))
         for grid, density in zip(grids, (plain, high), strict=True)
     ]
     np.testing.assert_allclose(drawn[1].points, drawn[0].points, rtol=0, atol=1e-12)
@@ -153,7 +153,7 @@ def test_draws_are_from_the_density(d, spacing):
     density = log_gamma(0.8)
     frame = lattice.find_frame(density, np.zeros((1, d)))
     grid = lattice.flood(density, frame, spacing, no_weight)
-    drawn = lattice.draw(grid, density, 20_000, np.random.default_rng(d))
+    drawn = rejection.draw(grid, density, 20_000, np.random.default_rng(d))
     assert drawn.points.shape == (20_000, d)
     assert (drawn.log_density == density(drawn.points)).all()
     assert drawn.largest_ratio <= drawn.bound
@@ -176,7 +176,7 @@ def test_ratio_and_acceptance_of_a_normal_density(d):
     density = normal(np.eye(d), np.zeros(d))
     frame = lattice.Frame(np.full((1, d), -h / 2), np.eye(d))
     grid = lattice.flood(density, frame, h, no_weight)
-    drawn = lattice.draw(grid, density, size, np.random.default_rng(d))
+    drawn = rejection.draw(grid, density, size, np.random.default_rng(d))
     assert drawn.bound == 1.05 * (1 + h**2 / 8) ** d
     assert drawn.largest_ratio == pytest.approx(np.exp(d * h**2 / 8), rel=2e-3)
     assert drawn.largest_ratio <= np.exp(d * h**2 / 8) * (1 + 1e-12)
@@ -197,7 +197,7 @@ def test_tents_on_lonely_points_are_drawn_as_they_are():
         return np.log(tents @ height)
 
     grid = lattice.Lattice(origin, step, index, np.log(height), 1.0)
-    drawn = lattice.draw(grid, density, 40_000, np.random.default_rng(1))
+    drawn = rejection.draw(grid, density, 40_000, np.random.default_rng(1))
     assert drawn.largest_ratio == pytest.approx(1, abs=1e-9)
     away = position(drawn.points)[:, None] - index
     own = np.abs(away).max(axis=2).argmin(axis=1)
@@ -213,7 +213,7 @@ def test_as_many_draws_as_are_asked_for(size):
     frame = lattice.find_frame(density, np.zeros((1, 2)))
     grid = lattice.flood(density, frame, 0.7, no_weight)
     counted = lambda x: looked.append(len(x)) or density(x)  # noqa: E731
-    drawn = lattice.draw(grid, counted, size, np.random.default_rng(1))
+    drawn = rejection.draw(grid, counted, size, np.random.default_rng(1))
     assert drawn.points.shape == (size, 2)
     assert drawn.log_density.shape == (size,)
     assert (drawn.largest_ratio > 0) == (size > 0)
@@ -228,7 +228,7 @@ def test_a_bound_that_is_too_low_is_raised_and_the_draw_begun_again(monkeypatch)
     frame = lattice.find_frame(density, np.zeros((1, 1)))
     grid = lattice.flood(density, frame, 2.5, no_weight)
     wide = lattice.Lattice(grid.origin, grid.step, grid.index, grid.log_density, spacing=0.01)
-    drawn = lattice.draw(wide, density, 20_000, np.random.default_rng(1))
+    drawn = rejection.draw(wide, density, 20_000, np.random.default_rng(1))
     assert drawn.bound >= drawn.largest_ratio > 1.05 * (1 + 0.01**2 / 8)
     assert stats.kstest(drawn.points[:, 0], stats.norm.cdf).pvalue > 1e-4
 
@@ -364,6 +364,6 @@ def test_draws_are_reproduced_by_the_seed():
     frame = lattice.find_frame(density, np.zeros((1, 2)))
     grid = lattice.flood(density, frame, 0.75, no_weight)
     first, second = (
-        lattice.draw(grid, density, 100, np.random.default_rng(3)).points for _ in range(2)
+        rejection.draw(grid, density, 100, np.random.default_rng(3)).points for _ in range(2)
     )
     assert (first == second).all()

@@ -31,7 +31,8 @@ from hiermodels.errors import ImproperPosteriorError
 from hiermodels.model.priors.coefficients import NormalInverseGamma
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.moments import PopulationMoments
-from hiermodels.posterior.reference_posterior import ReferencePosterior, Target
+from hiermodels.posterior.reference_posterior import ReferencePosterior
+from hiermodels.posterior.target import Target
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import SpecError
-from hiermodels.exact.kernels.tree.leave_out import Rows, Within, log_densities_given, residual_tree
+from hiermodels.exact.kernels.tree.leave_out import log_densities_given, residual_tree
+from hiermodels.exact.kernels.tree.units import Rows, Within
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized

@@ -32,8 +32,8 @@ from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.errors import HierModelsError, SpecError
 from hiermodels.exact.group_likelihood import standardized_rows
 from hiermodels.exact.kernels.tree import leave_out
-from hiermodels.exact.kernels.tree.leave_out import Densities, Rows, Within
 from hiermodels.exact.kernels.tree.tree import Tree
+from hiermodels.exact.kernels.tree.units import Densities, Rows, Within
 from hiermodels.exact.precision import sd_certificate
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.standardized import Standardized

@@ -17,7 +17,7 @@ from hiermodels.exact.kernels.tree.moments import (
 from hiermodels.exact.kernels.tree.tree import Variances
 from hiermodels.exact.lattice_mixture import MOST_UNITS, LatticeMixture
 from hiermodels.numerics import normal_mixture as mixture
-from hiermodels.posterior.reference_posterior import Target
+from hiermodels.posterior.target import Target
 
 MANY, WIDE = 200, 0.6  # units of each level that make a density in 3 dimensions nearly normal
 

@@ -36,7 +36,8 @@ from hiermodels.errors import ImproperPosteriorError
 from hiermodels.exact.conjugate import NormalGammaLaw
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.moments import PopulationMoments
-from hiermodels.posterior.reference_posterior import ReferencePosterior, Target
+from hiermodels.posterior.reference_posterior import ReferencePosterior
+from hiermodels.posterior.target import Target
 
 EXACT_FIT = 1e-26  # share of the sum of squares that is rounding error
 

@@ -26,8 +26,9 @@ from hiermodels.exact.precision import sd_certificate
 from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.exact.values import DrawsOnDemand, Values
 from hiermodels.model.spec import Spec
-from hiermodels.numerics import lattice
-from hiermodels.numerics.lattice import Draws, Lattice
+from hiermodels.numerics import rejection
+from hiermodels.numerics.lattice import Lattice
+from hiermodels.numerics.rejection import Draws
 from hiermodels.posterior import memory
 from hiermodels.posterior.arviz_groups import build_datatree
 from hiermodels.posterior.engine import Refit
@@ -170,7 +171,7 @@ def _draw_population(spec: Spec, data: GroupedData, size: int, rng: np.random.Ge
 def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:
     """Draw the variances from a lattice, and all else given them."""
     marginal, laid = grid.marginal, grid.lattice
-    drawn = lattice.draw(laid, marginal.log_density, size, rng)
+    drawn = rejection.draw(laid, marginal.log_density, size, rng)
     quality = sd_certificate(marginal, laid)
     attrs = {
         "certificate": quality,

@@ -127,10 +127,9 @@ def sample(
     show = _is_watched() if progressbar is None else progressbar
     if nuts_sampler == "pymc" and (arguments.get("cores") or os.cpu_count()) == 1:
         arguments["callback"] = EndsAll(arguments["tune"] + draws)
+    arguments |= {"random_seed": seed, "nuts_sampler": nuts_sampler}
     with _ANY_NAME.held() if "sample" in spec.groups else nullcontext():
-        raw = _sampled(
-            model, draws, chains, show, random_seed=seed, nuts_sampler=nuts_sampler, **arguments
-        )
+        raw = _sampled(model, draws, chains, show, **arguments)
     variables = _variables(spec, data, raw, seed)
     attrs = {
         **_schema(raw),
@@ -145,12 +144,10 @@ def sample(
     stats = _stats(raw) | lp(spec, data, variables)
     datatree = build_datatree(spec, data, variables, stats, attrs)
     convergence = Convergence.of(datatree, spec.fixed)
-    problem = problem_of(convergence, choice)
-    if problem:
+    if problem := problem_of(convergence, choice):
         warn(problem, ConvergenceWarning)
-    sampler = f"{nuts_sampler}, {chains} chains x {draws} draws (tune {arguments['tune']})"
     certificate = {
-        "sampler": sampler,
+        "sampler": f"{nuts_sampler}, {chains} chains x {draws} draws (tune {arguments['tune']})",
         "parameterization": f"{choice.name} ({choice.reason})",
         **convergence.describe(),
         **({WARNING: problem} if problem else {}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +13,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from hiermodels.core.arguments import checked
-from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.arrays import Floats
 from hiermodels.core.options import count, names, probabilities, real_numbers
 from hiermodels.data.covariates import MEANS, At, Place, locate
 from hiermodels.data.grouped import GroupedData
@@ -37,39 +36,11 @@ from hiermodels.posterior.tables import (
     tails,
     with_header,
 )
+from hiermodels.posterior.target import Target
 
 NO_ERROR = "no Monte Carlo error"
 TOLERANCE = 1e-8  # posterior sds that two spacings of a quadrature may differ by,
 LEAST_TOLERANCE, WORST = 1e-13, 1e-3  # the least that can be asked for, and the largest of all
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is to be predicted: r values of the same kind.
-
-    Each is ``value of a unit + x'β``, plus ``N(0, spread²)`` for each level below the unit, plus
-    ``N(0, σ²)`` or ``N(0, se²)`` if it is an outcome.
-
-    Attributes
-    ----------
-    level : int
-        Level of the units: 0 for the groups, 1 for their parents, …, the intercept last.  Below
-        a unit of a higher level stand new ones, down to a new group.
-    units : (r,)
-        Index of each unit.
-    x : (r, q)
-        Covariates.
-    outcome : bool
-        Whether the noise of a row is added.
-    se : (r,), optional
-        Its sd, where it is known.
-    """
-
-    level: int
-    units: Indices
-    x: Floats
-    outcome: bool = False
-    se: Floats | None = None
 
 
 class ReferencePosterior(ABC):

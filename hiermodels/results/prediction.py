@@ -43,9 +43,11 @@ from hiermodels.posterior import memory
 from hiermodels.posterior.arviz_groups import attributes
 from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.posterior.moments import KINDS, MEAN, SD, Moment, of_new_unit
-from hiermodels.posterior.record import Posterior, group_draws
-from hiermodels.posterior.reference_posterior import ReferencePosterior, Target
+from hiermodels.posterior.record import Posterior
+from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.tables import CI_PROB, interval_label, tails
+from hiermodels.posterior.target import Target
+from hiermodels.results.predictive_draws import draw_values
 
 SHOWN = 10  # rows of a prediction that is printed
 DIGITS = 4  # of its numbers
@@ -209,7 +211,9 @@ class Prediction:
             always=0,
         )
         dims = (*SAMPLE_DIMS, "row")
-        variables = zip(self.names, _draw(self, draws), strict=True)
+        rng = np.random.default_rng(self._seed)
+        values = draw_values(self.posterior, self.rows, draws, rng)
+        variables = zip(self.names, values, strict=False)  # outcomes only if these are predicted
         coords = {dim: draws[dim] for dim in SAMPLE_DIMS} | {"row": self._row_labels}
         known: dict[str, Any] = dict(self.rows.labels)
         known["kind" if "kind" not in known else "kind_"] = self.kind
@@ -364,49 +368,3 @@ def predict(
     seed = named_seed(random_seed, "predict")
     memory_budget = real_number("memory_budget", memory_budget)
     return Prediction(posterior, rows, outcomes, tuple(notes), reference, seed, memory_budget)
-
-
-def _draw(prediction: Prediction, draws: xr.Dataset) -> Iterator[Floats]:
-    """Yield joint draws of the rows' means, then of their outcomes; (chain, draw, row) each."""
-    spec, rows = prediction.posterior.spec, prediction.rows
-    rng = np.random.default_rng(prediction._seed)
-    shape = (draws.sizes["chain"], draws.sizes["draw"])
-    mean = _known_values(prediction.posterior, rows, draws)
-    for spread, numbers in zip(spec.spreads, rows.fresh, strict=True):
-        new = np.flatnonzero(numbers >= 0)
-        place, units = pd.factorize(numbers[new])
-        noise = draws[spread].to_numpy()[..., None] * rng.standard_normal((*shape, len(units)))
-        mean[..., new] += noise[..., place]
-    if spec.covariates:
-        mean += draws["beta"].to_numpy() @ rows.x.T
-    yield mean
-    if prediction.outcomes:
-        sigma = draws["sigma"].to_numpy()[..., None] if rows.se is None else rows.se
-        outcome = rng.standard_normal(mean.shape)
-        outcome *= sigma
-        outcome += mean
-        yield outcome
-
-
-def _known_values(posterior: Posterior, rows: NewRows, draws: xr.Dataset) -> Floats:
-    """Draws of the value of each row's lowest known unit; (chain, draw, row)."""
-    spec = posterior.spec
-    values = np.empty((draws.sizes["chain"], draws.sizes["draw"], len(rows)))
-    for level in np.unique(rows.level):
-        here = np.flatnonzero(rows.level == level)
-        if level == len(spec.values):
-            values[..., here] = 0.0  # the mean at the top, where it is no parameter
-            continue
-        name = spec.values[level]
-        if not spec.dims(name):
-            values[..., here] = draws[name].to_numpy()[..., None]
-            continue
-        units, place = np.unique(rows.unit[here], return_inverse=True)
-        labels = posterior.data.labels[-1 - level][units]
-        found = (
-            group_draws(posterior, labels)
-            if level == 0
-            else draws[name].isel({spec.dims(name)[0]: units})
-        )
-        values[..., here] = found.to_numpy()[..., place]
-    return values

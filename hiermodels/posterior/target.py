@@ -1,0 +1,36 @@
+"""Of what a predictive distribution is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hiermodels.core.arrays import Floats, Indices
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be predicted: r values of the same kind.
+
+    Each is ``value of a unit + x'β``, plus ``N(0, spread²)`` for each level below the unit, plus
+    ``N(0, σ²)`` or ``N(0, se²)`` if it is an outcome.
+
+    Attributes
+    ----------
+    level : int
+        Level of the units: 0 for the groups, 1 for their parents, …, the intercept last.  Below
+        a unit of a higher level stand new ones, down to a new group.
+    units : (r,)
+        Index of each unit.
+    x : (r, q)
+        Covariates.
+    outcome : bool
+        Whether the noise of a row is added.
+    se : (r,), optional
+        Its sd, where it is known.
+    """
+
+    level: int
+    units: Indices
+    x: Floats
+    outcome: bool = False
+    se: Floats | None = None
