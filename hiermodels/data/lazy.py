@@ -28,7 +28,9 @@ from hiermodels.data.coding import (
     term_columns,
 )
 from hiermodels.data.design import Design, layout
-from hiermodels.data.grouped import LEAVE_OUT, Frame, Missing, nest, require_missing
+from hiermodels.data.frame import LEAVE_OUT, Frame
+from hiermodels.data.grouped import Missing, require_missing
+from hiermodels.data.nesting import nest
 from hiermodels.data.roles import NO_GROUPS, Roles, infer_roles
 from hiermodels.errors import DataError, SpecError
 from hiermodels.model.formula.terms import factors

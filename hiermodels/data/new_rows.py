@@ -14,7 +14,8 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.messages import listed, short
 from hiermodels.data.coding import term_columns
 from hiermodels.data.covariates import Place
-from hiermodels.data.grouped import LEAVE_OUT, Frame, GroupedData, require_rows
+from hiermodels.data.frame import LEAVE_OUT, Frame
+from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.labels import WHOLE, fold, is_of_kind, kind_of, spelled
 from hiermodels.errors import DataError, DataWarning, warn
 from hiermodels.model.standard_errors import KINDS, from_se, to_se

@@ -18,16 +18,9 @@ from hiermodels.core.codec import storable
 from hiermodels.core.messages import listed
 from hiermodels.data.collinearity import check_products
 from hiermodels.data.design import Design
-from hiermodels.data.grouped import (
-    GroupedData,
-    Missing,
-    Observations,
-    check_groups,
-    nest,
-    read_part,
-    require_rows,
-)
+from hiermodels.data.grouped import GroupedData, Missing, Observations, read_part, require_rows
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
+from hiermodels.data.nesting import check_groups, nest
 from hiermodels.data.roles import NO_GROUPS, Roles
 from hiermodels.errors import DataError, SpecError
 from hiermodels.model.formula.columns import stated
@@ -302,7 +295,7 @@ class SufficientStatistics(GroupedData):
         DataError
             If labels are not nested, or if coefficients with flat priors cannot be told apart.
         """
-        check_groups(self)
+        check_groups(self.roles.groups, self.labels, self.own_labels, self.parents)
         names, intercept = self.design.names, self.design.intercept
         middle, product = self.total
         if intercept:
