@@ -29,7 +29,7 @@ def schools() -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def far_apart(schools) -> pd.DataFrame:
-    """Eight schools that differ: tau is above 13 with probability 0.9999 under either prior.
+    """Eight schools that differ: tau is above 7 with probability 0.9999 under either prior.
 
     So no chain of a centred model meets the funnel's neck, where it depends on the platform
     whether and when it comes out again.
