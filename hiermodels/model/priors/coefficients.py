@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiermodels.core.arrays import Floats
+from hiermodels.core.codec import storable
 from hiermodels.model.priors.base import Prior
 
 
@@ -37,6 +38,7 @@ class CoefficientPrior(Prior):
         return mean + rng.standard_normal(size) / math.sqrt(precision)
 
 
+@storable
 @dataclass(frozen=True)
 class Flat(CoefficientPrior):
     """Flat on the whole line: ``p(μ) = 1``.  Improper."""
@@ -46,6 +48,7 @@ class Flat(CoefficientPrior):
         return 0.0, 0.0
 
 
+@storable
 @dataclass(frozen=True)
 class Normal(CoefficientPrior):
     """Normal(mean, sd²).
@@ -70,6 +73,7 @@ class Normal(CoefficientPrior):
         return self.mean, self.sd**-2
 
 
+@storable
 @dataclass(frozen=True)
 class NormalInverseGamma(Prior):
     """The conjugate prior of one normal population, for mean and variance together.

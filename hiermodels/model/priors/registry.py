@@ -6,7 +6,6 @@ import ast
 import inspect
 from collections.abc import Mapping
 
-from hiermodels.core.codec import storable
 from hiermodels.errors import SpecError
 from hiermodels.model.priors.base import Prior
 from hiermodels.model.priors.coefficients import Flat, Normal, NormalInverseGamma
@@ -24,7 +23,7 @@ from hiermodels.model.priors.variance import (
 )
 
 PRIORS: Mapping[str, type[Prior]] = {
-    kind.__name__: storable(kind)
+    kind.__name__: kind
     for kind in (
         *(FlatVariance, FlatSD, Jeffreys, HalfNormal, HalfCauchy, HalfStudentT, Exponential),
         *(Uniform, InverseGamma, Fixed, Flat, Normal, NormalInverseGamma),

@@ -20,6 +20,7 @@ from typing import ClassVar
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2, Floats
+from hiermodels.core.codec import storable
 from hiermodels.errors import SpecError
 from hiermodels.model.priors.base import Prior, Scale
 
@@ -108,6 +109,7 @@ class VariancePrior(Prior):
             low, high = t[max(first - 1, 0)], t[min(last + 1, TABLE_SIZE - 1)]
 
 
+@storable
 @dataclass(frozen=True)
 class FlatVariance(VariancePrior):
     """Flat on the variance: ``p(τ²) = 1``.  Improper."""
@@ -121,6 +123,7 @@ class FlatVariance(VariancePrior):
         return LOG_2 + 2 * t
 
 
+@storable
 @dataclass(frozen=True)
 class FlatSD(VariancePrior):
     """Flat on the sd: ``p(τ) = 1``.  Improper."""
@@ -134,6 +137,7 @@ class FlatSD(VariancePrior):
         return np.asarray(t, dtype=float)
 
 
+@storable
 @dataclass(frozen=True)
 class Jeffreys(VariancePrior):
     """``p(σ²) = 1/σ²``, flat on log σ.  Improper; for a residual variance only."""
@@ -147,6 +151,7 @@ class Jeffreys(VariancePrior):
         return np.full_like(t, LOG_2, dtype=float)
 
 
+@storable
 @dataclass(frozen=True)
 class HalfNormal(VariancePrior):
     """Normal(0, sd²) on τ, folded at 0.
@@ -175,6 +180,7 @@ class HalfNormal(VariancePrior):
         return self.sd * np.abs(rng.standard_normal(size))
 
 
+@storable
 @dataclass(frozen=True)
 class HalfCauchy(VariancePrior):
     """Cauchy(0, scale) on τ, folded at 0.
@@ -203,6 +209,7 @@ class HalfCauchy(VariancePrior):
         return self.beta * np.abs(rng.standard_cauchy(size))
 
 
+@storable
 @dataclass(frozen=True)
 class HalfStudentT(VariancePrior):
     """Student-t(nu, 0, sigma) on τ, folded at 0.
@@ -241,6 +248,7 @@ class HalfStudentT(VariancePrior):
         return self.sigma * np.abs(rng.standard_t(self.nu, size))
 
 
+@storable
 @dataclass(frozen=True)
 class Exponential(VariancePrior):
     """Exponential on τ.
@@ -269,6 +277,7 @@ class Exponential(VariancePrior):
         return self.mean * rng.standard_exponential(size)
 
 
+@storable
 @dataclass(frozen=True)
 class Uniform(VariancePrior):
     """Uniform on τ between 0 and an upper bound.
@@ -297,6 +306,7 @@ class Uniform(VariancePrior):
         return self.upper * (1 - rng.random(size))
 
 
+@storable
 @dataclass(frozen=True)
 class InverseGamma(VariancePrior):
     """Inverse gamma on the variance τ²: ``p(τ²) ∝ τ^{−2(alpha + 1)} exp(−beta/τ²)``.
@@ -339,6 +349,7 @@ class InverseGamma(VariancePrior):
         return np.sqrt(self.beta / rng.standard_gamma(self.alpha, size))
 
 
+@storable
 @dataclass(frozen=True)
 class Fixed(VariancePrior):
     """All mass on one sd, which is thereby known.
