@@ -263,7 +263,7 @@ def test_faults_of_this_package_are_told_as_they_are(monkeypatch):
 
     import hiermodels.data.lazy
 
-    monkeypatch.setattr(hiermodels.data.lazy, "_sums_around_point", None)
+    monkeypatch.setattr(hiermodels.data.lazy, "sums_around_point", None)
     with pytest.raises(TypeError, match="'NoneType' object is not callable"):
         statistics(pl.from_pandas(rows()).lazy())
 

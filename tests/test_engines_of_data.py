@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 import hiermodels as hm
-from hiermodels.data import lazy
 from hiermodels.data.grouped import read_part
 from hiermodels.data.lazy import as_lazy
+from hiermodels.data.lazy_columns import FIRST
 from hiermodels.data.statistics import SufficientStatistics, statistics_of
 from hiermodels.model.formula.columns import stated
 
@@ -287,8 +287,7 @@ def test_groups_far_apart_cost_no_digits_of_the_scatter(monkeypatch, apart, quer
     case = {"formula": "y ~ x + fee + (1 | school)", "se": se}
     frame = needed(frame, {"se": se} if se else {})
 
-    collected, seen = lazy._collected, []
-    monkeypatch.setattr(lazy, "_collected", lambda frame: seen.append(1) or collected(frame))
+    seen = watch_queries(monkeypatch)
     found = SufficientStatistics.of(pl.from_pandas(frame).lazy(), **case)
     assert len(seen) == queries
     scatter = scatter_with_many_digits(frame, ["x", "fee", "y"])
@@ -300,14 +299,28 @@ def test_groups_far_apart_cost_no_digits_of_the_scatter(monkeypatch, apart, quer
     assert_same_statistics(found, expected_statistics(frame, case))
 
 
+def watch_queries(monkeypatch) -> list[object]:
+    """A list to which each query that is run from now on is added."""
+    import narwhals as nw
+
+    collect, seen = nw.LazyFrame.collect, []
+
+    def watched(frame, *args, **options):
+        seen.append(frame)
+        return collect(frame, *args, **options)
+
+    monkeypatch.setattr(nw.LazyFrame, "collect", watched)
+    return seen
+
+
 def late(column: str, value: object, fault: slice) -> pd.DataFrame:
     """More rows than are looked at first, some of them with a fault."""
-    frame = rows(size=lazy.FIRST + 500)[["school", "ses", "y"]]
+    frame = rows(size=FIRST + 500)[["school", "ses", "y"]]
     frame.loc[frame.index[fault], column] = value
     return frame
 
 
-FAULTS = {"late": slice(-3, None), "early": slice(0, 3), "all of the first": slice(0, lazy.FIRST)}
+FAULTS = {"late": slice(-3, None), "early": slice(0, 3), "all of the first": slice(0, FIRST)}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -361,10 +374,9 @@ def test_first_rows_that_are_unlike_the_rest(monkeypatch, apart, queries):
     import polars as pl
 
     y = np.random.default_rng(5).normal(size=4000)
-    school = np.arange(4000) // lazy.FIRST
+    school = np.arange(4000) // FIRST
     frame = pd.DataFrame({"school": [f"s{i}" for i in school], "y": y + apart * (school > 0)})
-    collected, seen = lazy._collected, []
-    monkeypatch.setattr(lazy, "_collected", lambda frame: seen.append(1) or collected(frame))
+    seen = watch_queries(monkeypatch)
     found = SufficientStatistics.of(pl.from_pandas(frame).lazy(), outcome="y", groups="school")
     assert len(seen) == queries
     np.testing.assert_allclose(found.scatter, scatter_with_many_digits(frame, ["y"]), rtol=1e-12)
