@@ -1,1 +1,24 @@
-"""The exact engine."""
+"""The exact engine: from the marginal posterior of the sds to draws and to sums without error.
+
+Given the sds all else is normal and integrated out by a kernel (``kernels``).  What is left is a
+density in one to three dimensions, which is laid out on a lattice: draws come from it by
+rejection, and means, sds and distribution functions are sums over it.  It may use the record that
+every engine returns (``posterior``) and all below it.
+
+- ``standardize``: data on the unit scale (``standardized``), covariates as orthonormal columns
+  (``orthonormal``)
+- ``propriety``: whether the posterior exists; ``moments`` says which of its moments do
+- ``marginal``: the posterior of the sds; ``grid`` is its coarse lattice
+- ``sample``: draws; ``values`` draws all that is normal given the sds
+- ``noise_free``: the posterior without Monte Carlo error: ``quadrature`` with groups, ``conjugate``
+  and ``regression`` without
+- ``lattice_mixture``: its components over the lattice, ``compressed`` where groups are very many;
+  ``predictive`` predicts, ``precision`` says how well the lattice holds it
+- ``given_sd``: values given one sd
+- ``joint``: the joint log density of all variables
+- ``group_likelihood``: densities of all rows of a group
+- ``left_out``: units left out
+- ``replicates``: replicated data
+- ``point_estimates``: estimates of the sds as numbers (``estimation``, ``profile_likelihood``,
+  ``study_estimators``)
+"""

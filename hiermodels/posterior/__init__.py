@@ -1,1 +1,15 @@
-"""What every engine returns."""
+"""What every engine returns, and what a posterior without Monte Carlo error can be asked.
+
+It knows no engine: those register by name in ``engine``.  It may use data, model, families,
+numerics and core.
+
+- ``record``: draws, and where they come from
+- ``engine``: what an engine offers; one more is a module and a line in ``ENGINES``
+- ``arviz_groups``: groups of a DataTree, as ArviZ expects them
+- ``reference_posterior``: the base of posteriors without Monte Carlo error
+- ``target``: of what a predictive distribution is asked
+- ``moments``: which moments exist, and in words why one does not
+- ``ranks``: ranks of units, draw by draw
+- ``tables``: tables that say what they speak of
+- ``memory``: what draws take of memory
+"""

@@ -1,1 +1,9 @@
-"""A fit as one page of HTML."""
+"""A fit as one page of HTML that needs nothing but itself.
+
+- ``write``: the page, whole or not at all
+- ``sections``: what stands on it
+- ``parts``: tables and pictures of a section, or why there is none
+- ``subject``: the fit that it is about
+- ``recipe``: how to make the same fit again
+- ``html``: elements of a page
+"""

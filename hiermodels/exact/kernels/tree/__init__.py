@@ -1,1 +1,9 @@
-"""Nested groups with one normal effect each."""
+"""Nested groups with one normal effect each.
+
+- ``tree``: what the rows say of their groups, and how these hang together; the model's equations
+- ``marginal``: the marginal likelihood, from the rows upwards
+- ``conditional``: values given those above them, from the root downwards
+- ``moments``: moments of values, given the sds and averaged over nodes of these
+- ``draws``: draws of all values
+- ``leave_out``: densities of a unit's rows given all others; ``units`` says what a unit is
+"""
