@@ -18,12 +18,13 @@ def is_kind(thing: Any, kind: type) -> bool:
     return isinstance(thing, type) and issubclass(thing, kind)
 
 
+PYMC_MODELS = ("hiermodels.api.pymc_models", "hiermodels.mcmc.model")  # modules of such functions
 # The first that fits a name is its subject.
 SUBJECTS: dict[str, Callable[[Any], bool]] = {
     "Errors and warnings": lambda thing: is_kind(thing, Exception),
     "Priors of sds and variances": lambda thing: is_kind(thing, hm.VariancePrior),
     "Priors of means and coefficients": lambda thing: is_kind(thing, hm.Prior),
-    "PyMC models": lambda thing: thing.__module__ == "hiermodels.mcmc.model",
+    "PyMC models": lambda thing: thing.__module__ in PYMC_MODELS,
     "What comes back, and records": lambda thing: isinstance(thing, type),
     "Functions": callable,
 }

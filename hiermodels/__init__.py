@@ -113,9 +113,9 @@ __all__ = [
 _LOADED_LATER = {
     "ConvergenceWarning": "hiermodels.mcmc.convergence",
     "build_model": "hiermodels.mcmc.model",
-    "normal_inverse_gamma": "hiermodels.mcmc.model",
-    "three_level": "hiermodels.mcmc.model",
-    "two_level": "hiermodels.mcmc.model",
+    "normal_inverse_gamma": "hiermodels.api.pymc_models",
+    "three_level": "hiermodels.api.pymc_models",
+    "two_level": "hiermodels.api.pymc_models",
 }
 
 

@@ -22,6 +22,7 @@ from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.mcmc import model as models
 from hiermodels.mcmc.parameterization import FORMS, OBSERVED, PARAMETERIZATIONS
+from hiermodels.mcmc.transforms import UnitScale
 
 PLAIN = {"mode": "FAST_COMPILE"}  # a few evaluations are not worth compiling for
 CLOSE = {"rel": 1e-11}
@@ -371,7 +372,7 @@ def test_one_population_is_the_conjugate_model():
     y = np.array([3.1, 4.0, 2.2, 5.9])
     prior = hm.NormalInverseGamma(m=2.0, s=1.5, alpha=3.0, beta=4.0)
     frame = pd.DataFrame({"y": y})
-    model = models.normal_inverse_gamma(frame, outcome="y", priors={"theta": prior})
+    model = hm.normal_inverse_gamma(frame, outcome="y", priors={"theta": prior})
     location, scale, theta, sigma2 = 3.1, 2.0, 3.3, 1.7  # median, power of 2 near max |y − median|
     expected = norm(theta, np.sqrt(sigma2)).logpdf(y).sum()
     expected += norm(2.0, 1.5 * np.sqrt(sigma2)).logpdf(theta) + np.log(scale)
@@ -385,7 +386,7 @@ def test_rows_of_one_population():
     for prior in (hm.NormalInverseGamma(m=2.0, s=1.5, alpha=3.0, beta=4.0), hm.Flat()):
         roles = {"outcome": "y", "priors": {"theta": prior}}
         means, rows = (
-            models.normal_inverse_gamma(frame, observed=observed, **roles) for observed in OBSERVED
+            hm.normal_inverse_gamma(frame, observed=observed, **roles) for observed in OBSERVED
         )
         point = {"theta_unit__": 0.3, "sigma_log__": -0.2}
         found, expected = (model.compile_logp(**PLAIN)(point) for model in (rows, means))
@@ -427,8 +428,8 @@ def test_unit_scale_is_a_change_of_basis():
     matrix = np.array([[2.0, 0.5], [0.1, 0.3]])
     value = np.array([1.4, -0.2])
     for transform, log_jacobian in (
-        (models.UnitScale(3.0, 4.0), np.full(2, np.log(4.0))),
-        (models.UnitScale(0.5, matrix), np.log(np.linalg.det(matrix))),
+        (UnitScale(3.0, 4.0), np.full(2, np.log(4.0))),
+        (UnitScale(0.5, matrix), np.log(np.linalg.det(matrix))),
     ):
         there = transform.forward(pt.as_tensor(value))
         np.testing.assert_allclose(transform.backward(there).eval(**PLAIN), value)
@@ -453,8 +454,8 @@ def test_columns_named_after_the_data_of_rows_are_refused(name):
     arguments = {"outcome": outcome, "groups": "school", "se": se, "covariates": "ses"}
     arguments["priors"] = {"tau": hm.HalfNormal(1.0)}
     with pytest.raises(hm.SpecError, match="of its own; rename this column"):
-        models.two_level(frame, observed="rows", **arguments)
-    models.two_level(frame, **arguments)
+        hm.two_level(frame, observed="rows", **arguments)
+    hm.two_level(frame, **arguments)
 
 
 def test_rows_are_stated_as_in_a_textbook(schools):
@@ -466,7 +467,7 @@ def test_rows_are_stated_as_in_a_textbook(schools):
         "y ~ Normal(f(theta, school_of_row), <shared>)"
     )
     frame = pupils()
-    model = models.three_level(
+    model = hm.three_level(
         frame, "y ~ ses + size + (1 | school/room)", se="se", observed="rows", priors=OUTER
     )
     dims = {"school_of_room": ("room",), "room_of_row": ("row",), "x": ("row", "coef")}
@@ -503,7 +504,7 @@ def test_tables_and_graphs_are_drawn_under_improper_priors(name, parameterizatio
 @pytest.mark.parametrize("observed", OBSERVED)
 def test_the_graph_of_one_population(observed):
     frame = pd.DataFrame({"y": [3.1, 4.0, 2.2, 5.9]})
-    model = models.normal_inverse_gamma(frame, outcome="y", observed=observed)
+    model = hm.normal_inverse_gamma(frame, outcome="y", observed=observed)
     text = model_to_mermaid(model)
     assert "sigma ~ Jeffreys" in text
     assert "theta ~ Flat" in text
@@ -527,9 +528,9 @@ def test_builders_refuse_other_levels():
     frame = pupils()
     roles = {"outcome": "y", "se": "se"}
     with pytest.raises(hm.SpecError, match=r"two_level: groups: expected one column; found \['s"):
-        models.two_level(frame, groups=["school", "room"], **roles)
+        hm.two_level(frame, groups=["school", "room"], **roles)
     with pytest.raises(hm.SpecError, match="three_level: groups: expected two columns"):
-        models.three_level(frame, groups=["room"], **roles)
+        hm.three_level(frame, groups=["room"], **roles)
 
 
 def test_builders_name_their_variables_after_the_specification(schools):
@@ -539,7 +540,7 @@ def test_builders_name_their_variables_after_the_specification(schools):
     assert model.named_vars_to_dims == dict.fromkeys(["theta_offset", "theta", "y"], ("school",))
     assert model.coords["school"] == tuple("ABCDEFGH")
     frame = pupils()
-    model = models.three_level(
+    model = hm.three_level(
         frame, "y ~ ses + (1 | school/room)", se="se", priors={"kappa": hm.HalfNormal(1.0)}
     )
     assert {"lam", "kappa", "mu", "tau", "theta", "beta"} <= set(model.named_vars)
@@ -551,7 +552,7 @@ def test_posteriors_that_do_not_exist_are_refused(schools):
     with pytest.raises(hm.ImproperPosteriorError, match="does not exist"):
         hm.two_level(schools[:3])
     with pytest.raises(hm.ImproperPosteriorError, match="two rows that differ"):
-        models.normal_inverse_gamma(pd.DataFrame({"y": [1.0, 1.0]}), outcome="y")
+        hm.normal_inverse_gamma(pd.DataFrame({"y": [1.0, 1.0]}), outcome="y")
 
 
 def test_unknown_parameterizations_are_refused(schools):

@@ -28,8 +28,9 @@ from hiermodels.exact.standardize import standardize
 from hiermodels.exact.values import Values
 from hiermodels.mcmc.convergence import Convergence, ConvergenceWarning, problem_of
 from hiermodels.mcmc.interruption import EndsAll, interruption_told, require_whole
-from hiermodels.mcmc.model import as_one_group, build_model, outcome_statistics
+from hiermodels.mcmc.model import as_one_group, build_model
 from hiermodels.mcmc.options import checked_options
+from hiermodels.mcmc.outcome import outcome_statistics
 from hiermodels.mcmc.parameterization import Observed, Parameterization, choose
 from hiermodels.model.spec import Spec
 from hiermodels.posterior import memory

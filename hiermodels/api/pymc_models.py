@@ -1,0 +1,188 @@
+"""PyMC models straight from a data frame: one population, two levels, three levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import pymc as pm
+
+from hiermodels.core.arguments import checked
+from hiermodels.data.grouped import Missing
+from hiermodels.data.prepare import announce, prepare
+from hiermodels.errors import SpecError
+from hiermodels.mcmc.model import build_model
+from hiermodels.mcmc.parameterization import Observed, Parameterization
+from hiermodels.model.priors.base import Priors
+from hiermodels.model.spec import Spec
+
+
+@checked
+def normal_inverse_gamma(
+    data: Any,
+    *,
+    outcome: str | None = None,
+    priors: Priors = None,
+    missing: Missing = "error",
+    observed: Observed = "means",
+) -> pm.Model:
+    """Build the PyMC model of one normal population.
+
+    The model, for rows i::
+
+        y_i ~ Normal(theta, sigma)   theta ~ Normal(m, s·sigma)   sigma² ~ InverseGamma(alpha, beta)
+
+    Parameters
+    ----------
+    data, outcome, missing
+        As in :func:`hiermodels.fit`.
+    priors : mapping of str to Prior, optional
+        ``{"theta": NormalInverseGamma(m=…, s=…, alpha=…, beta=…)}``; by default its flat limit.
+    observed
+        As in :func:`build_model`.
+
+    Returns
+    -------
+    pymc.Model
+        Ready for ``pm.sample``.
+
+    Raises
+    ------
+    DataError, SpecError, ImproperPosteriorError
+        All are ``HierModelsError``; the message says what to do.
+    """
+    spec, grouped = prepare(
+        data, outcome=outcome, groups=(), se=False, priors=priors, missing=missing
+    )
+    announce(grouped)
+    return build_model(spec, grouped, observed=observed)
+
+
+@checked
+def two_level(
+    data: Any,
+    formula: str | None = None,
+    *,
+    outcome: str | None = None,
+    groups: Sequence[str] | str | None = None,
+    se: str | Literal[False] | None = None,
+    variance: str | None = None,
+    covariates: Sequence[str] | str | None = None,
+    priors: Priors = None,
+    missing: Missing = "error",
+    parameterization: Parameterization = "auto",
+    observed: Observed = "means",
+) -> pm.Model:
+    """Build the PyMC model of two levels.
+
+    The model, for rows i of groups g::
+
+        y_i ~ Normal(theta_g[i], sigma_i)      theta_g ~ Normal(mu, tau)
+
+    with ``sigma_i`` known, or one unknown ``sigma`` for all rows; covariates add ``x_i'beta``.
+
+    Parameters
+    ----------
+    data, formula, outcome, groups, se, variance, covariates, priors, missing
+        As in :func:`hiermodels.fit`; ``groups`` is one column.
+    parameterization, observed
+        As in :func:`build_model`.
+
+    Returns
+    -------
+    pymc.Model
+        Ready for ``pm.sample``.
+
+    Raises
+    ------
+    DataError, SpecError, ImproperPosteriorError
+        All are ``HierModelsError``; the message says what to do.
+
+    Examples
+    --------
+    >>> import hiermodels as hm
+    >>> schools = hm.datasets.load_eight_schools()
+    >>> model = hm.two_level(schools, outcome="y", groups="school", se="sigma")
+    >>> [variable.name for variable in model.free_RVs]
+    ['tau', 'mu', 'theta_offset']
+    """
+    spec, grouped = prepare(
+        data,
+        formula,
+        outcome=outcome,
+        groups=groups,
+        se=se,
+        variance=variance,
+        covariates=covariates,
+        priors=priors,
+        missing=missing,
+    )
+    _require_columns("two_level", spec, "one column", 1)
+    announce(grouped)
+    return build_model(spec, grouped, parameterization, observed)
+
+
+@checked
+def three_level(
+    data: Any,
+    formula: str | None = None,
+    *,
+    outcome: str | None = None,
+    groups: Sequence[str] | None = None,
+    se: str | Literal[False] | None = None,
+    variance: str | None = None,
+    covariates: Sequence[str] | str | None = None,
+    priors: Priors = None,
+    missing: Missing = "error",
+    parameterization: Parameterization = "auto",
+    observed: Observed = "means",
+) -> pm.Model:
+    """Build the PyMC model of three levels.
+
+    The model, for rows i of groups g in outer groups s::
+
+        y_i ~ Normal(theta_g[i], sigma_i)
+        theta_g ~ Normal(mu_s[g], tau)      mu_s ~ Normal(lam, kappa)
+
+    with ``sigma_i`` known, or one unknown ``sigma`` for all rows; covariates add ``x_i'beta``.
+
+    Parameters
+    ----------
+    data, formula, outcome, groups, se, variance, covariates, priors, missing
+        As in :func:`hiermodels.fit`; ``groups`` is two columns, the outer one first.
+    parameterization, observed
+        As in :func:`build_model`.
+
+    Returns
+    -------
+    pymc.Model
+        Ready for ``pm.sample``.
+
+    Raises
+    ------
+    DataError, SpecError, ImproperPosteriorError
+        All are ``HierModelsError``; the message says what to do.
+    """
+    spec, grouped = prepare(
+        data,
+        formula,
+        outcome=outcome,
+        groups=groups,
+        se=se,
+        variance=variance,
+        covariates=covariates,
+        priors=priors,
+        missing=missing,
+    )
+    _require_columns("three_level", spec, "two columns, the outer one first", 2)
+    announce(grouped)
+    return build_model(spec, grouped, parameterization, observed)
+
+
+def _require_columns(builder: str, spec: Spec, expected: str, count: int) -> None:
+    """Refuse groups that do not make the levels that the builder's name promises."""
+    if len(spec.groups) != count:
+        raise SpecError(
+            f"{builder}: groups: expected {expected}; found {list(spec.groups)}. Name the columns "
+            f"with groups=…, or build the model that they make with build_model"
+        )

@@ -1,0 +1,93 @@
+"""The likelihood in PyTensor with values of all units and coefficients integrated out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from hiermodels.core.arrays import LOG_2PI, Indices
+from hiermodels.exact.kernels.tree.tree import Coefficients
+from hiermodels.exact.marginal import Marginal
+from hiermodels.mcmc.outcome import Sds, log_normalizer, row_variance, statistic
+
+
+def log_likelihood(marginal: Marginal, sds: Sds) -> TensorVariable:
+    """``log p(y | sds)`` in PyTensor, values of all units and coefficients integrated out.
+
+    The recursion of :func:`hiermodels.exact.kernels.tree.marginal.upward`, where its steps are
+    derived, for one setting of the variances and with a gradient.
+
+    Parameters
+    ----------
+    marginal : Marginal
+    sds : mapping of str to scalar
+        The unknown sds, in the outcome's unit.
+
+    Returns
+    -------
+    scalar
+    """
+    tree, scale = marginal.data.tree, marginal.data.scale
+    sigma2 = row_variance(marginal.data, sds)
+    total = log_normalizer(marginal.data, sigma2) - tree.sizes[0] * np.log(scale)
+    quadratic = statistic(marginal.data, "_scatter") / sigma2
+    mean, error = pt.as_tensor(statistic(marginal.data, "_rows")), sigma2 / tree.weight
+    for level, name in enumerate(marginal.spec.spreads):
+        variance = error + (sds[name] / scale) ** 2
+        mean, error, product, log_factor = _pool(mean, variance, tree.parent(level))
+        quadratic += product
+        total += log_factor
+    return total + _integrate_coefficients(mean[0], error[0], quadratic, marginal.coefficients)
+
+
+def _pool(
+    mean: TensorVariable, variance: TensorVariable, parent: Indices
+) -> tuple[TensorVariable, TensorVariable, TensorVariable, TensorVariable]:
+    """Pool units (b,) with mean rows (b, q + 1) under their parents (u,).
+
+    Returns
+    -------
+    mean (u, q + 1), error (u,)
+        What the units say of their parents.
+    product (q + 1, q + 1)
+        Weighted cross-products of the units around their parents' means.
+    log factor
+        What is left of the units' densities.
+    """
+
+    def add_up(values: TensorVariable) -> TensorVariable:
+        shape = (int(parent[-1]) + 1, *values.type.shape[1:])
+        return pt.inc_subtensor(pt.zeros(shape)[parent], values)
+
+    weight = 1 / variance
+    precision = add_up(weight)
+    pooled = add_up(weight[:, None] * mean) / precision[:, None]
+    away = mean - pooled[parent]
+    product = (weight[:, None, None] * away[:, :, None] * away[:, None, :]).sum(axis=0)
+    log_factor = -0.5 * (LOG_2PI + pt.log(variance)).sum()
+    log_factor += 0.5 * (LOG_2PI - pt.log(precision)).sum()
+    return pooled, 1 / precision, product, log_factor
+
+
+def _integrate_coefficients(
+    mean: TensorVariable, error: TensorVariable, quadratic: TensorVariable, prior: Coefficients
+) -> TensorVariable:
+    """Integrate out the intercept, of which the root's mean row (q + 1,) tells, and β (q,)."""
+    total = pt.as_tensor(np.float64(prior.log_normalizer))
+    if prior.root_precision > 0:
+        variance = error + prior.root_spread
+        away = mean - prior.root_row
+        quadratic += pt.outer(away, away) / variance
+        total -= 0.5 * (LOG_2PI + pt.log(variance))
+    q = len(prior.mean)
+    if not q:
+        return total - 0.5 * quadratic[0, 0]
+    # The last pivot of a Cholesky factor is T_yy − T_yx T_xx⁻¹ T_xy, what regression leaves; the 1
+    # keeps it above 0 where the fit is perfect.
+    shifted = np.column_stack([np.eye(q), prior.mean])
+    corner = np.zeros((q + 1, q + 1))
+    corner[q, q] = 1.0
+    factor = pt.linalg.cholesky(quadratic + shifted.T @ prior.precision @ shifted + corner)
+    total += 0.5 * q * LOG_2PI - pt.log(pt.diag(factor)[:q]).sum()
+    return total - 0.5 * (factor[q, q] ** 2 - 1)

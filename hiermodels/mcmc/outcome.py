@@ -1,0 +1,102 @@
+"""The outcome in a PyMC model: as rows, or as the groups' means and the scatter around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from hiermodels.core.arrays import LOG_2PI, Floats
+from hiermodels.core.names import COEFFICIENT_DIM
+from hiermodels.data.grouped import GroupedData
+from hiermodels.exact.standardized import Standardized
+from hiermodels.mcmc.transforms import matrix_times
+from hiermodels.model.spec import Spec
+from hiermodels.model.standard_errors import from_se
+
+type Sds = Mapping[str, TensorVariable]
+
+
+def outcome_statistics(standard: Standardized) -> dict[str, Floats]:
+    """Return all that a model takes from the outcome, by the name of its ``pm.Data``.
+
+    Parameters
+    ----------
+    standard : Standardized
+        In the location and scale of the data that the model was built with.
+    """
+    tree = standard.tree
+    return {"_means": standard.group_means, "_rows": tree.mean, "_scatter": tree.scatter}
+
+
+def add_statistics(standard: Standardized) -> None:
+    """Add what the model takes from the outcome as data that can be exchanged."""
+    for name, value in outcome_statistics(standard).items():
+        pm.Data(name, value, shape=value.shape)
+
+
+def statistic(standard: Standardized, name: str) -> Floats | TensorVariable:
+    """Return a statistic of the outcome: the open model's data if it has such, or a constant."""
+    model = pm.modelcontext(None)
+    return model[name] if name in model else outcome_statistics(standard)[name]
+
+
+def add_rows(spec: Spec, data: GroupedData, sds: Sds) -> None:
+    """Add the rows: ``y_i ~ N(theta_g[i] + x_i'β, σ_i²)``."""
+    model = pm.modelcontext(None)
+    model.add_coord("row", np.arange(len(data.y)))
+    mean = model[spec.values[0]] if spec.values else pt.zeros(())
+    if spec.groups:
+        mean = mean[pm.Data(f"{spec.groups[-1]}_of_row", data.group, dims="row")]
+    if spec.covariates:
+        x = pm.Data("x", data.design.matrix, dims=("row", COEFFICIENT_DIM))
+        mean = mean + matrix_times(x, model["beta"])
+    sigma = sds["sigma"] if spec.se is None else _known_sd(spec, data)
+    pm.Normal(spec.outcome, mean, sigma, observed=data.y, dims="row")
+
+
+def _known_sd(spec: Spec, data: GroupedData) -> TensorVariable:
+    """The rows' standard errors, from a column of the data."""
+    assert data.se is not None
+    known = pm.Data(str(spec.se), from_se(data.se, spec.se_scale), dims="row")
+    return pt.sqrt(known) if spec.se_scale == "variance" else known
+
+
+def add_means(
+    spec: Spec, standard: Standardized, theta: TensorVariable, sds: Sds, beta: TensorVariable
+) -> None:
+    """Add the groups' means and, where groups have several rows, the rows around them.
+
+    ``ȳ_g ~ N(theta_g + x̄_g'β, σ²/ω_g)``, with ω_g the sum of the rows' weights (their number, or
+    that of ``se⁻²``); the rows around it have the density ``exp(−½ S(β)/σ²)``, with S the sum
+    of squares of their residuals, times a constant and a power of σ.
+    """
+    tree, scale = standard.tree, standard.scale
+    sigma2 = row_variance(standard, sds)
+    several = tree.n_rows > tree.sizes[0]
+    pm.Normal(
+        f"{spec.outcome}_mean" if several else spec.outcome,
+        theta + scale * matrix_times(tree.mean[:, :-1], beta),
+        scale * pt.sqrt(sigma2 / tree.weight),
+        observed=statistic(standard, "_means"),
+        dims=spec.dims("theta") or None,
+    )
+    if several:
+        residual = pt.concatenate([-beta, [1.0]])
+        squares = matrix_times(matrix_times(statistic(standard, "_scatter"), residual), residual)
+        pm.Potential("within_groups", log_normalizer(standard, sigma2) - 0.5 * squares / sigma2)
+
+
+def row_variance(standard: Standardized, sds: Sds) -> TensorVariable:
+    """Variance of a standardised row of weight 1: 1 if the standard errors are known."""
+    return (sds["sigma"] / standard.scale) ** 2 if "sigma" in sds else pt.as_tensor(1.0)
+
+
+def log_normalizer(standard: Standardized, sigma2: TensorVariable) -> TensorVariable:
+    """What stands before the exponential in the density of rows around their group's mean."""
+    tree = standard.tree
+    freedom = tree.n_rows - tree.sizes[0]
+    return tree.log_constant - freedom * (0.5 * (LOG_2PI + pt.log(sigma2)) + np.log(standard.scale))
