@@ -13,9 +13,11 @@ from typing import Any
 from hiermodels import datasets, lecture
 from hiermodels.api.calibrating import calibrate
 from hiermodels.api.comparing import compare
-from hiermodels.api.fitting import Fit, fit, load, load_statistics
+from hiermodels.api.fitting import fit
+from hiermodels.api.loading import load, load_statistics
 from hiermodels.api.noise_free import reference
 from hiermodels.api.prior_sensitivity import sensitivity
+from hiermodels.api.result import Fit
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.errors import (

@@ -18,7 +18,7 @@ from hiermodels.model.priors.registry import PRIORS, parse_prior
 from hiermodels.model.priors.sets import LECTURE, WEAK
 
 if TYPE_CHECKING:
-    from hiermodels.api.fitting import Fit
+    from hiermodels.api.result import Fit
 
 EXAMPLES = ("baseball", "schools", "classrooms")
 DISAGREE = 1  # exit code of a comparison that the draws do not pass
@@ -261,7 +261,7 @@ def _write_report(result: Fit, options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace) -> int:
     from hiermodels.api.comparing import compare
-    from hiermodels.api.fitting import load
+    from hiermodels.api.loading import load
     from hiermodels.api.noise_free import reference
     from hiermodels.io.netcdf import is_saved_fit, read_draws
 

@@ -13,7 +13,8 @@ import pandas as pd
 
 from hiermodels import datasets
 from hiermodels.api.comparing import compare
-from hiermodels.api.fitting import Fit, fit
+from hiermodels.api.fitting import fit
+from hiermodels.api.result import Fit
 from hiermodels.core.arrays import Floats
 from hiermodels.core.files import replacing
 from hiermodels.exact.kernels.tree.moments import level_moments

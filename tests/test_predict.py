@@ -12,7 +12,7 @@ import pytest
 from scipy import optimize, stats
 
 import hiermodels as hm
-from hiermodels.api.fitting import Fit
+from hiermodels.api.result import Fit
 from hiermodels.core.seeds import named_seed
 from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
 from hiermodels.results.prediction import predict
