@@ -1,1 +1,11 @@
-"""Files: netCDF, Parquet and Zarr."""
+"""Files, each written whole or not at all.
+
+It may import ``plots`` and what is below it; of a fit it is given the posterior.  A new kind of
+file is a module that writes through :mod:`hiermodels.core.files`, which replaces what was there in
+one step, at the end, and explains what fails; and a method in ``api.result_files``.  Nothing in a
+file is ever executed.
+
+- ``netcdf``: posteriors and statistics as files, and back, bit for bit.
+- ``parquet``: the noise-free summary of a level, written some units at a time.
+- ``zarr``: ``datatree`` as a Zarr store, with the draws of all groups.
+"""
