@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import warnings
 
 import numpy as np
@@ -230,7 +229,7 @@ def test_warnings_are_told_in_a_line(files, capsys, monkeypatch):
         warnings.warn("the chains did not mix", UserWarning, stacklevel=1)
         raise hm.SpecError("and so on")
 
-    monkeypatch.setattr(sys.modules["hiermodels.fit"], "fit", warn)
+    monkeypatch.setattr("hiermodels.api.fitting.fit", warn)
     assert main(["fit", str(files / "schools.csv")]) == 2
     shown = "hiermodels: the chains did not mix\nhiermodels: and so on\n"
     assert capsys.readouterr().err == shown

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import hiermodels as hm
-from hiermodels.exact import marginal
+from hiermodels.exact import grid
 from hiermodels.mcmc import sample as nuts
 from hiermodels.posterior import memory
 
@@ -32,7 +32,7 @@ def no_work(monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr(marginal, "standardize", fail)
+    monkeypatch.setattr(grid, "standardize", fail)
     monkeypatch.setattr(nuts, "build_model", fail)
     monkeypatch.setattr(nuts, "choose", fail)
 

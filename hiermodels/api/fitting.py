@@ -156,34 +156,18 @@ def fit(
     count("draws", draws)
     count("chains", chains)
     sample = get_engine(engine)
-    spec, grouped = prepare(
-        data,
-        formula,
-        outcome=outcome,
-        groups=groups,
-        se=se,
-        variance=variance,
-        covariates=covariates,
-        priors=priors,
-        missing=missing,
-    )
+    roles: dict[str, Any] = {"outcome": outcome, "groups": groups, "covariates": covariates}
+    errors: dict[str, Any] = {"se": se, "variance": variance}
+    spec, grouped = prepare(data, formula, **roles, **errors, priors=priors, missing=missing)
     added = AddedGroups(log_likelihood, log_prior, posterior_predictive, prior)
     added.require_possible(spec, grouped, draws * chains, memory_budget)
     announce(grouped)
     if "grid" in engine_options:
         raise SpecError(f"engine {engine!r} has no option 'grid'")
+    sampling: dict[str, Any] = {"draws": draws, "chains": chains, "random_seed": random_seed}
+    sampling |= {"progressbar": progressbar, "memory_budget": memory_budget}
     grid = Grid(spec, grouped)
-    posterior = sample(
-        spec,
-        grouped,
-        grid=grid,
-        draws=draws,
-        chains=chains,
-        random_seed=random_seed,
-        progressbar=progressbar,
-        memory_budget=memory_budget,
-        **engine_options,
-    )
+    posterior = sample(spec, grouped, grid=grid, **sampling, **engine_options)
     warn_of_default_prior(grid, priors)
     posterior = with_seed(posterior, random_seed)
     return Fit(added.add_to(posterior, draws, random_seed))
