@@ -21,7 +21,7 @@ from typing import Any
 from hiermodels.core.codec import storable
 from hiermodels.core.messages import short
 from hiermodels.core.names import COEFFICIENT_DIM
-from hiermodels.core.options import mapping, one_of
+from hiermodels.core.options import flag, mapping, one_of
 from hiermodels.errors import SpecError
 from hiermodels.model.priors.base import Prior
 from hiermodels.model.priors.coefficients import CoefficientPrior, Flat, NormalInverseGamma
@@ -109,7 +109,7 @@ class Spec:
         object.__setattr__(self, "priors", MappingProxyType(self._complete(self.priors)))
 
     def _check_kinds(self) -> None:
-        """Refuse what are no names of columns, and no mapping of priors."""
+        """Refuse what are no names of columns, no mapping of priors, and no truth value."""
         for role in ("outcome", "se"):
             name = getattr(self, role)
             if not (isinstance(name, str) or (name is None and role == "se")):
@@ -120,6 +120,7 @@ class Spec:
                 raise SpecError(f"{role}: expected a tuple of names; found {short(names)}")
         mapping("priors", self.priors, "{'tau': HalfNormal(sd=5)}")
         one_of("se_scale", self.se_scale, ("sd", "variance"))
+        flag("has_intercept", self.has_intercept)
 
     def __reduce__(self) -> tuple[type[Spec], tuple[Any, ...]]:
         """Copies and other processes make it anew: Python does not copy read-only mappings."""
