@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from hiermodels.core.arguments import checked
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.codec import storable
-from hiermodels.core.messages import listed
 from hiermodels.data.collinearity import check_products
 from hiermodels.data.design import Design
 from hiermodels.data.grouped import GroupedData, Missing, Observations, read_part, require_rows
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
-from hiermodels.data.nesting import check_groups, nest
+from hiermodels.data.merge import Moments, laid_out, merged_groups, merged_moments, require_alike
+from hiermodels.data.nesting import check_groups
 from hiermodels.data.roles import NO_GROUPS, Roles
 from hiermodels.errors import DataError, SpecError
 from hiermodels.model.formula.columns import stated
@@ -236,32 +236,23 @@ class SufficientStatistics(GroupedData):
         """
         if not isinstance(other, SufficientStatistics):
             return NotImplemented
-        _require_alike(self, other)
-        mine, theirs = _units(self), _units(other)
-        both = [np.concatenate(pair) for pair in zip(mine, theirs, strict=True)]
-        size = len(self.weight)
-        group, labels, own_labels, parents = nest(both, len(both[0]))
-        a, b = _laid_out(self, group[:size], labels), _laid_out(other, group[size:], labels)
-        weight = a.weight + b.weight
-        shared = (a.count > 0) & (b.count > 0)
-        gap = np.where(shared[:, None], (b.mean - a.mean) + (b.rest - a.rest), 0.0)
-        share = b.weight / weight
-        start = (a.count > 0)[:, None]
-        mean, rest = two_sum(
-            np.where(start, a.mean, b.mean),
-            np.where(start, a.rest, b.rest) + share[:, None] * gap,
+        require_alike(self, other)
+        places, (labels, own_labels, parents) = merged_groups(self, other)
+        parts = (
+            laid_out(_moments(part), place, len(labels[-1]))
+            for part, place in zip((self, other), places, strict=True)
         )
-        between = ((a.weight * share)[:, None] * gap).T @ gap
+        moments, between = merged_moments(*parts)
         return SufficientStatistics(
             roles=self.roles,
             design=self.design,
             labels=labels,
             own_labels=own_labels,
             parents=parents,
-            count=a.count + b.count,
-            weight=weight,
-            mean=mean,
-            rest=rest,
+            count=moments.count,
+            weight=moments.weight,
+            mean=moments.mean,
+            rest=moments.rest,
             scatter=self.scatter + other.scatter + between,
             log_weight=self.log_weight + other.log_weight,
             dropped=self.dropped + other.dropped,
@@ -343,26 +334,8 @@ class SufficientStatistics(GroupedData):
             require_rows(self, f"{what} where the standard errors are known")
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A part's groups laid out among those of the whole; those that it has not have no rows."""
-
-    count: Indices
-    weight: Floats
-    mean: Floats
-    rest: Floats
-
-
-def _laid_out(
-    part: SufficientStatistics, place: Indices, labels: tuple[NDArray[Any], ...]
-) -> _Part:
-    size = len(labels[-1])
-    arrays = []
-    for values in (part.count, part.weight, part.mean, part.rest):
-        whole = np.zeros((size, *values.shape[1:]), dtype=values.dtype)
-        whole[place] = values
-        arrays.append(whole)
-    return _Part(*arrays)
+def _moments(part: SufficientStatistics) -> Moments:
+    return Moments(part.count, part.weight, part.mean, part.rest)
 
 
 def statistics_of(data: GroupedData) -> SufficientStatistics:
@@ -410,64 +383,3 @@ def level_means(statistics: SufficientStatistics, level: int) -> tuple[Indices, 
         mean = some + shift
         count = np.bincount(parent, weights=count, minlength=size).astype(np.intp)
     return count, mean
-
-
-def _units(statistics: SufficientStatistics) -> list[NDArray[Any]]:
-    """Own labels of each innermost group and of the units above it, the outermost first."""
-    unit = np.arange(len(statistics.weight))
-    found = [statistics.own_labels[-1]]
-    for parent, own in zip(statistics.parents, reversed(statistics.own_labels[:-1]), strict=True):
-        unit = parent[unit]
-        found.insert(0, own[unit])
-    return [labels if labels.dtype.kind in "iu" else labels.astype(object) for labels in found]
-
-
-def _require_alike(a: SufficientStatistics, b: SufficientStatistics) -> None:
-    """Refuse statistics of different columns, or of covariates that are coded differently."""
-    for role in ("outcome", "groups", "se", "se_scale"):
-        mine, theirs = getattr(a.roles, role), getattr(b.roles, role)
-        if mine != theirs:
-            raise SpecError(
-                f"statistics that are added must be of the same columns: {role} is {mine!r} in "
-                f"one and {theirs!r} in the other"
-            )
-    if a.design.terms != b.design.terms:
-        raise SpecError(
-            f"statistics that are added must be of the same columns: the covariates are "
-            f"{listed(a.design.terms)} in one and {listed(b.design.terms)} in the other"
-        )
-    if a.design.intercept != b.design.intercept:
-        raise SpecError(
-            "statistics that are added must be of the same model: one part has an intercept, the "
-            "other none. Write the same formula for both"
-        )
-    cells = sorted({*a.design.empty} ^ {*b.design.empty})
-    if cells:
-        raise SpecError(
-            f"statistics that are added must be of the same columns: those of the cells "
-            f"{listed(cells)} were left out of one part only, when it was fitted. Add up what was "
-            f"made with SufficientStatistics.of"
-        )
-    for name in {*a.design.levels, *b.design.levels}:
-        mine, theirs = a.design.levels.get(name), b.design.levels.get(name)
-        if mine != theirs:
-            raise SpecError(
-                f"covariate {name!r} has the levels {listed(mine or ())} in one part and "
-                f"{listed(theirs or ())} in the other: their columns differ. Declare all levels "
-                f"for each part, SufficientStatistics.of(…, levels={{{name!r}: […]}})"
-            )
-    for name in a.design.constants:
-        first, second = a.design.constants[name], b.design.constants[name]
-        if first != second:
-            raise SpecError(
-                f"covariate {name!r} is written with center or scale, which take the mean and the "
-                f"sd from the rows at hand: {first} in one part and {second} in the other. Make "
-                f"the column with the same numbers in each part, such as data[{name!r}] - "
-                f"{first[0]:.6g}, and use its name"
-            )
-    for name, mine, theirs in zip(a.roles.groups, a.own_labels, b.own_labels, strict=True):
-        if (mine.dtype.kind in "iu") != (theirs.dtype.kind in "iu"):
-            raise SpecError(
-                f"column {name!r} has integers for labels in one part and text in the other; make "
-                f"them all text, or all integers"
-            )

@@ -1,0 +1,174 @@
+"""Two parts of the data put together, group by group, from the statistics of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.messages import listed
+from hiermodels.data.design import Design
+from hiermodels.data.grouped import GroupedData
+from hiermodels.data.nesting import nest
+from hiermodels.data.roles import Roles
+from hiermodels.errors import SpecError
+from hiermodels.numerics.group_sums import two_sum
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Statistics of each group, as :class:`hiermodels.SufficientStatistics` has them.
+
+    Attributes
+    ----------
+    count, weight : (g,)
+    mean, rest : (g, q + 1)
+    """
+
+    count: Indices
+    weight: Floats
+    mean: Floats
+    rest: Floats
+
+
+def merged_groups(
+    a: GroupedData, b: GroupedData
+) -> tuple[
+    tuple[Indices, Indices],
+    tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...], tuple[Indices, ...]],
+]:
+    """The groups of either part.
+
+    Returns
+    -------
+    places : ((g₁,), (g₂,))
+        Where the groups of each part are among those of both.
+    labels, own_labels, parents
+        As in :class:`hiermodels.data.grouped.GroupedData`.
+    """
+    size = a.sizes[0]
+    both = [np.concatenate(pair) for pair in zip(_units(a), _units(b), strict=True)]
+    group, labels, own_labels, parents = nest(both, len(both[0]))
+    return (group[:size], group[size:]), (labels, own_labels, parents)
+
+
+def merged_moments(a: Moments, b: Moments) -> tuple[Moments, Floats]:
+    """Statistics of the groups of two parts, as if their rows had been together.
+
+    Parameters
+    ----------
+    a, b : Moments
+        Laid out among the groups of both by :func:`laid_out`.
+
+    Returns
+    -------
+    moments : Moments
+    between : (q + 1, q + 1)
+        Cross-products between the two means of each group, which the scatter has besides.
+    """
+    weight = a.weight + b.weight
+    shared = (a.count > 0) & (b.count > 0)
+    gap = np.where(shared[:, None], (b.mean - a.mean) + (b.rest - a.rest), 0.0)
+    share = b.weight / weight
+    start = (a.count > 0)[:, None]
+    mean, rest = two_sum(
+        np.where(start, a.mean, b.mean),
+        np.where(start, a.rest, b.rest) + share[:, None] * gap,
+    )
+    between = ((a.weight * share)[:, None] * gap).T @ gap
+    return Moments(a.count + b.count, weight, mean, rest), between
+
+
+def laid_out(part: Moments, place: Indices, size: int) -> Moments:
+    """A part's groups among those of the whole; those that it has not have no rows."""
+    arrays = []
+    for values in (part.count, part.weight, part.mean, part.rest):
+        whole = np.zeros((size, *values.shape[1:]), dtype=values.dtype)
+        whole[place] = values
+        arrays.append(whole)
+    return Moments(*arrays)
+
+
+def _units(data: GroupedData) -> list[NDArray[Any]]:
+    """Own labels of each innermost group and of the units above it, the outermost first."""
+    unit = np.arange(data.sizes[0])
+    found = [data.own_labels[-1]]
+    for parent, own in zip(data.parents, reversed(data.own_labels[:-1]), strict=True):
+        unit = parent[unit]
+        found.insert(0, own[unit])
+    return [labels if labels.dtype.kind in "iu" else labels.astype(object) for labels in found]
+
+
+def require_alike(a: GroupedData, b: GroupedData) -> None:
+    """Refuse statistics of different columns, or of covariates that are coded differently.
+
+    Raises
+    ------
+    SpecError
+        Naming the first difference, and what to do.
+    """
+    _require_same_roles(a.roles, b.roles)
+    _require_same_columns(a.design, b.design)
+    _require_same_coding(a.design, b.design)
+    for name, mine, theirs in zip(a.roles.groups, a.own_labels, b.own_labels, strict=True):
+        if (mine.dtype.kind in "iu") != (theirs.dtype.kind in "iu"):
+            raise SpecError(
+                f"column {name!r} has integers for labels in one part and text in the other; make "
+                f"them all text, or all integers"
+            )
+
+
+def _require_same_roles(a: Roles, b: Roles) -> None:
+    """Refuse columns that have other roles."""
+    for role in ("outcome", "groups", "se", "se_scale"):
+        mine, theirs = getattr(a, role), getattr(b, role)
+        if mine != theirs:
+            raise SpecError(
+                f"statistics that are added must be of the same columns: {role} is {mine!r} in "
+                f"one and {theirs!r} in the other"
+            )
+
+
+def _require_same_columns(a: Design, b: Design) -> None:
+    """Refuse designs of different terms, or of which one has left out other empty cells."""
+    if a.terms != b.terms:
+        raise SpecError(
+            f"statistics that are added must be of the same columns: the covariates are "
+            f"{listed(a.terms)} in one and {listed(b.terms)} in the other"
+        )
+    if a.intercept != b.intercept:
+        raise SpecError(
+            "statistics that are added must be of the same model: one part has an intercept, the "
+            "other none. Write the same formula for both"
+        )
+    cells = sorted({*a.empty} ^ {*b.empty})
+    if cells:
+        raise SpecError(
+            f"statistics that are added must be of the same columns: those of the cells "
+            f"{listed(cells)} were left out of one part only, when it was fitted. Add up what was "
+            f"made with SufficientStatistics.of"
+        )
+
+
+def _require_same_coding(a: Design, b: Design) -> None:
+    """Refuse designs of other levels, or less other means."""
+    for name in {*a.levels, *b.levels}:
+        mine, theirs = a.levels.get(name), b.levels.get(name)
+        if mine != theirs:
+            raise SpecError(
+                f"covariate {name!r} has the levels {listed(mine or ())} in one part and "
+                f"{listed(theirs or ())} in the other: their columns differ. Declare all levels "
+                f"for each part, SufficientStatistics.of(…, levels={{{name!r}: […]}})"
+            )
+    for name in a.constants:
+        first, second = a.constants[name], b.constants[name]
+        if first != second:
+            raise SpecError(
+                f"covariate {name!r} is written with center or scale, which take the mean and the "
+                f"sd from the rows at hand: {first} in one part and {second} in the other. Make "
+                f"the column with the same numbers in each part, such as data[{name!r}] - "
+                f"{first[0]:.6g}, and use its name"
+            )
