@@ -65,6 +65,13 @@ def test_every_file_is_in_a_room():
     assert {room(name) for name in MODULES} == set(ROOMS)
 
 
+@pytest.mark.parametrize("name", [name for name in ROOMS if (PACKAGE / name).is_dir()])
+def test_every_room_has_a_table_of_contents(name):
+    contents = ast.get_docstring(ast.parse(MODULES[name].read_text())) or ""
+    inside = {other.split(".")[1] for other in MODULES if other.startswith(f"{name}.")}
+    assert {module for module in inside if f"``{module}``" not in contents} == set()
+
+
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_imports_run_down_the_list_of_rooms(name):
     floor = ROOMS.index(room(name))

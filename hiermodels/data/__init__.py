@@ -1,1 +1,22 @@
-"""From frames to grouped data."""
+"""From frames, lazy ones too, to grouped data and their statistics.
+
+Every error about the data is raised here, with the column, the rows and what to do.  It may import
+``model`` and what is below it, and knows no engine: these are given ``GroupedData``, whether rows
+or statistics.  A new kind of data is a class of its own with what ``grouped.GroupedData`` asks
+for, made in ``prepare``; a new back end is one that narwhals knows, and its errors in
+``backend_errors``.
+
+- ``prepare``: from what a user gives to a specification and data
+- ``roles``: which column is what
+- ``frame``: what is read of a frame, column by column
+- ``nesting``: units of each level, numbered, and whether their labels are nested
+- ``grouped``: data in groups, and rows
+- ``design``: the columns that the terms of a formula stand for; ``coding`` makes them of levels
+  and numbers, ``collinearity`` says whether they can be told apart
+- ``statistics``: statistics of groups in place of rows; ``merge`` puts those of two parts together
+- ``lazy``: statistics of rows that stay where they are, from ``lazy_columns``, checked and written
+  as expressions, and ``lazy_sums``, queries that keep their digits
+- ``backend_errors``: what a back end raises, told as an error in the data
+- ``new_rows``: rows to predict, with ``labels`` that are known, nearly known or new
+- ``covariates``: at which values of the covariates effects are shown
+"""

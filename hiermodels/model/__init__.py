@@ -1,1 +1,11 @@
-"""What is assumed: levels, formulas, priors."""
+"""What is assumed: specification, formula, priors.  Never how it is computed.
+
+It may import ``families`` and what is below it.  A new prior is a class in ``priors``, registered
+there; a new level or parameter begins in ``spec``, which names it and gives it its prior.
+
+- ``spec``: levels, parameters, their priors, known or unknown errors
+- ``formula``: formulas in the notation of lme4
+- ``priors``: distributions of sds and of coefficients
+- ``prior_densities``: log densities of priors at values of all parameters
+- ``standard_errors``: known errors of the rows, stated as they are or as variances
+"""

@@ -1,1 +1,14 @@
-"""Numerical methods on plain arrays."""
+"""Numerical methods on plain arrays.
+
+It may import ``core``, NumPy and SciPy, and knows neither frames nor models.  A new method is a
+module with its reference and with an error that its tests hold it to.
+
+- ``lattice``: a density in one to three dimensions, laid out on a lattice; ``modes`` finds where
+  it is large, ``rejection`` draws from it
+- ``chebyshev``: sums of a smooth function over very many places, from its values at few
+- ``cubature``: few of many weighted points that have the same moments
+- ``normal_mixture``: distribution functions, densities and quantiles of mixtures of normals
+- ``group_sums``: sums and means over groups
+- ``monte_carlo_error``: errors of means of autocorrelated draws
+- ``uniformity``: whether a sample is uniform
+"""
