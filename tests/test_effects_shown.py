@@ -358,8 +358,8 @@ def test_without_covariates_nothing_is_said(schools):
     ],
 )
 def test_what_is_no_place_is_refused(nested, at, message):
-    uses = [nested.reference().at, nested.reference().summary, nested.summary, nested.rank]
-    for use in (*uses, nested.estimates, nested.predict):
+    uses = [nested.reference().at, nested.summary, nested.rank, nested.estimates, nested.predict]
+    for use in (*uses, *([] if at is None else [nested.reference().summary])):
         with pytest.raises(hm.SpecError, match=message):
             use(at) if use == nested.reference().at else use(at=at)
 
@@ -439,3 +439,15 @@ def test_the_default_prior_is_judged_by_effects_at_the_means():
             hm.fit(rows, "y ~ year + (1 | school)", random_seed=1)
         said.append(str(caught[0].message))
     assert said[0] == said[1]
+
+
+def test_a_reference_that_was_put_somewhere_is_shown_there():
+    frame = hm.datasets.load_school_calendar()
+    exact = hm.reference(frame, "y ~ year + (1 | district/school)", se="se")
+    for at in ("zero", "own", {"year": 1990}):
+        placed = exact.at(at)
+        table = placed.summary(["lam", "theta"])
+        assert table.loc["lam", "mean"] == float(placed.mean["lam"])
+        pd.testing.assert_frame_equal(table, exact.summary(["lam", "theta"], at=at))
+    assert "at the covariates' means" in str(exact.summary())
+    assert "at x = 0" in str(exact.at("zero").summary())

@@ -97,7 +97,8 @@ def compare(
         require_kept(mcmc, wanted)
         tree = mcmc.datatree
     reference = exact if isinstance(exact, ReferencePosterior) else exact.reference()
-    reference = reference.at(ZERO)  # as draws are kept
+    if reference.place is not None:
+        reference = reference.at(ZERO)  # as draws are kept
     draws = matching_draws(tree, reference, names_of, wanted)
     pit = xr.Dataset(
         {name: probability_transform(reference, str(name), draws[name]) for name in draws}

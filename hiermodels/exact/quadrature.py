@@ -240,8 +240,6 @@ class IntegratedPosterior(PredictiveMixture):
         return mixture.density(weights, mean, sd, np.broadcast_to(values, shape))
 
     def _at(self, place: Place) -> IntegratedPosterior:
-        if place.is_zero:
-            return self if self.place is None else replace(self, place=None)
         return replace(self, place=place)
 
     def _sd_quantiles(self, name: str, probabilities: Floats) -> Floats:

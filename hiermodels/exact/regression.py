@@ -254,7 +254,7 @@ class RegressionPosterior(ReferencePosterior):
         return self._law(mean[part], variance[part])
 
     def _at(self, place: Place) -> RegressionPosterior:
-        return replace(self, place=None if place.is_zero else place)
+        return replace(self, place=place)
 
     @property
     def _sigma(self) -> NormalGammaLaw:

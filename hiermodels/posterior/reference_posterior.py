@@ -52,10 +52,14 @@ class ReferencePosterior(ABC):
         What is assumed.
     data : GroupedData
         What was observed.
+    place : Place or None
+        Values of the covariates that :meth:`at` was given; without it, the values of all levels
+        belong to x = 0.
     """
 
     spec: Spec
     data: GroupedData
+    place: Place | None = None
 
     @cached_property
     def mean(self) -> xr.Dataset:
@@ -195,7 +199,7 @@ class ReferencePosterior(ABC):
         self,
         var_names: Sequence[str] | str | None = None,
         ci_prob: float = CI_PROB,
-        at: At = MEANS,
+        at: At | None = None,
     ) -> Summary:
         """Means, sds and equal-tailed intervals, a row for each scalar, below the model.
 
@@ -208,9 +212,10 @@ class ReferencePosterior(ABC):
             Which variables; all by default.
         ci_prob : float
             Probability of the equal-tailed interval.
-        at : {"means", "own", "zero"} or mapping of str to value
+        at : {"means", "own", "zero"} or mapping of str to value, optional
             Values of the covariates that effects and the intercept are shown at, as in
-            :meth:`hiermodels.Fit.summary`; the header names them.
+            :meth:`hiermodels.Fit.summary`; the header names them.  By default those of
+            :meth:`at`, if that was called, or the covariates' means.
 
         Examples
         --------
@@ -230,7 +235,9 @@ class ReferencePosterior(ABC):
         """
         low, high = tails(ci_prob)
         names = self._names(var_names)
-        shown = self.at(at)
+        place = self.place if at is None else None
+        place = place or locate(self.data, MEANS if at is None else at)
+        shown = self._at(place) if place.words else self
         ends = shown.quantile([low, 0.5, high], names)
         label = interval_label(ci_prob)
         columns = {
@@ -243,7 +250,7 @@ class ReferencePosterior(ABC):
         table = pd.DataFrame({column: flatten(values) for column, values in columns.items()})
         lacking = self.moments.why(of_variables(names))
         effects = [name for name in names if name in self.spec.values]
-        notes = [NO_ERROR, interval_note(ci_prob), *locate(self.data, at).note(effects)]
+        notes = [NO_ERROR, interval_note(ci_prob), *place.note(effects)]
         notes += [*shown.precision, *([lacking] if lacking else [])]
         return with_header(table, self.spec, *notes, digits=shown.digits)
 
