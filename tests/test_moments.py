@@ -8,6 +8,7 @@ import pytest
 
 import hiermodels as hm
 from hiermodels.cli import main
+from hiermodels.data.covariates import locate
 from hiermodels.exact.moments import moments_of
 from hiermodels.plots import layout
 from hiermodels.posterior.moments import NO_MOMENT
@@ -206,7 +207,7 @@ def test_pictures_show_medians_where_there_are_no_means(five_with_covariate, fou
         expected = getattr(draws, word)(["chain", "draw"])
         np.testing.assert_allclose(middle, expected)
         assert found == word
-        place, text = layout.centre_line(fit.posterior)
+        place, text = layout.centre_line(fit.posterior, locate(fit.posterior.data, "zero"))
         assert place == float(fit.datatree["posterior"]["mu"].median())
         assert text == dashed
     axes = five_with_covariate.plot_caterpillar(ranks=False, backend="matplotlib")

@@ -191,7 +191,7 @@ def test_the_posterior_is_that_of_a_dense_grid(covariates):
     formula = f"y ~ 0 + {covariates} + (1 | g)" if covariates else "y ~ 0 + (1 | g)"
     exact = hm.reference(frame, formula, priors=HALF, se=False)
     x = {"x": frame[["x"]], "f": indicator(frame["f"]), "": np.empty((len(frame), 0))}[covariates]
-    u = np.arange(-4, 4, 1 / 8)
+    u = np.arange(-4, 4, 1 / 12)
     log_sd = u - np.exp(-u)
     sds, log_slope = np.exp(log_sd), np.log1p(np.exp(-u))
     log_prior = stats.halfnorm(scale=2).logpdf(sds) + log_sd + log_slope

@@ -340,7 +340,7 @@ def test_a_part_that_fails_is_replaced_by_its_reason(eight, tmp_path, monkeypatc
     monkeypatch.setattr(report, "variance_components", fails)
     monkeypatch.setattr(report, "rank_units", no_precision)
     monkeypatch.setattr(report, "compare_priors", fails)
-    monkeypatch.setattr("hiermodels.plots.plot_shrinkage", fails)
+    monkeypatch.setattr("hiermodels.plots.shrinkage.plot_shrinkage", fails)
     parsed = write(eight, tmp_path)
     check_structure(parsed)
     assert parsed.sections == [*COMMON, *OF_GROUPS, "code"]

@@ -278,7 +278,7 @@ def centre_line(posterior: Posterior, where: Place) -> tuple[float, str]:
     Parameters
     ----------
     posterior : Posterior
-        With values at the covariates
+        With values at these covariates.
     where : Place
     """
     name, draws = posterior.spec.intercept, posterior.datatree["posterior"].to_dataset()

@@ -46,7 +46,7 @@ def parse_prior(text: str) -> Prior:
 
     Examples
     --------
-    >>> from hiermodels.model.priors.variance import parse_prior
+    >>> from hiermodels.model.priors.registry import parse_prior
     >>> parse_prior("HalfStudentT(3, sigma=2.5)")
     HalfStudentT(nu=3.0, sigma=2.5)
     """
