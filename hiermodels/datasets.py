@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hiermodels.core.arguments import checked
 from hiermodels.core.messages import LARGEST
+from hiermodels.core.seeds import generator
 from hiermodels.errors import SpecError
 
 SDS = ("kappa", "tau", "sigma")
@@ -308,7 +309,7 @@ def simulate_classrooms(
     """
     parameters = {"lam": lam, "kappa": kappa, "tau": tau, "sigma": sigma, "beta": beta}
     _check_parameters(parameters)
-    rng = np.random.default_rng(random_seed)
+    rng = generator(random_seed)
     [count] = _sizes("n_schools", n_schools, 1, rng)
     rooms = _sizes("classrooms", classrooms, count, rng)
     sizes = _sizes("pupils", pupils, int(rooms.sum()), rng)

@@ -106,7 +106,7 @@ class Spec:
                     f"this model's; rename this column, for example to "
                     f"{column.replace('/', '_') + '_column'!r}"
                 )
-        object.__setattr__(self, "priors", MappingProxyType(self._complete(self.priors)))
+        object.__setattr__(self, "priors", MappingProxyType(self._complete(self.priors or {})))
 
     def _check_kinds(self) -> None:
         """Refuse what are no names of columns, no mapping of priors, and no truth value."""

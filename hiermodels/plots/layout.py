@@ -7,7 +7,8 @@ no longer than eight.  Where an aesthetic is mapped to the units, as with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from importlib import import_module
 from textwrap import wrap
@@ -76,6 +77,23 @@ def split(visuals: Visuals, own: Sequence[str]) -> dict[str, Any]:
     if unknown:
         raise SpecError(f"visuals: expected {', '.join(own)}; found {unknown[0]!r}")
     return given
+
+
+@contextmanager
+def layers_named() -> Iterator[None]:
+    """Refuse layers that a plot of ArviZ has not; a context or a decorator.
+
+    Raises
+    ------
+    SpecError
+        If there is no such layer.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "argument visuals" not in str(error):
+            raise
+        raise SpecError(f"visuals: {error}") from error
 
 
 def rows(

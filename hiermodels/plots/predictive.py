@@ -32,6 +32,7 @@ GROUP_LAYERS = ("interval", "observed")
 
 
 @checked
+@layout.layers_named()
 def plot_ppc(
     posterior: Posterior,
     kind: str = "stat",

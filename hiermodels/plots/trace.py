@@ -108,14 +108,15 @@ def plot_trace_tau(
 
 def _chosen(values: xr.DataArray, units: Sequence[Any] | None) -> xr.DataArray:
     """Values of the units that were asked for."""
-    if units is not None and not len(units):
+    if units is None:
+        return values
+    dim, asked = values.dims[1], list(units)
+    if not asked:
         raise SpecError("units: expected labels; found none")
-    dim = values.dims[1]
-    known = values[dim].values
-    unknown = [unit for unit in units or [] if unit not in known]
+    unknown = [unit for unit in asked if unit not in values[dim].values]
     if unknown:
         raise SpecError(f"units: there is no {dim} {unknown[0]!r} in the data")
-    return values if units is None else values.sel({dim: list(units)})
+    return values.sel({dim: asked})
 
 
 def _panels(values: xr.DataArray, backend: str | None, pc_kwargs: dict[str, Any]) -> PlotCollection:

@@ -28,6 +28,7 @@ NEAR = 0.2  # a lower end, as a part of the upper one, that is moved to 0
 
 
 @checked
+@layout.layers_named()
 def plot_variance(
     posterior: Posterior,
     *,

@@ -103,7 +103,7 @@ class ReferencePosterior(ABC):
 
     def moment_exists(self, name: str, order: int) -> bool:
         """Whether a variable has a posterior moment of this order."""
-        self._names(name)
+        (name,) = self._names([name])
         count("order", order)
         return self.moments.exist([name], order)
 
