@@ -101,6 +101,7 @@ class ReferencePosterior(ABC):
     def moments(self) -> ExistingMoments:
         """Which moments exist."""
 
+    @checked
     def moment_exists(self, name: str, order: int) -> bool:
         """Whether a variable has a posterior moment of this order."""
         (name,) = self._names([name])
