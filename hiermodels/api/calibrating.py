@@ -14,9 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from hiermodels.core.arguments import checked
-from hiermodels.core.options import count
+from hiermodels.core.options import count, require_probability
 from hiermodels.core.progress import showing_progress
-from hiermodels.core.scalars import is_number
 from hiermodels.core.seeds import Seed
 from hiermodels.data.grouped import Missing, require_rows
 from hiermodels.data.prepare import announce, prepare
@@ -150,8 +149,7 @@ def calibrate(
 
 def _check(simulations: Any, alpha: float) -> None:
     count("simulations", simulations, FEWEST)
-    if not (is_number(alpha) and 0 < alpha < 1):
-        raise SpecError(f"alpha: expected a number between 0 and 1; found {alpha!r}")
+    require_probability("alpha", alpha)
 
 
 def _check_fit(given: Mapping[str, Any]) -> None:

@@ -9,11 +9,8 @@ import pandas as pd
 import xarray as xr
 
 from hiermodels.core.arguments import checked
-from hiermodels.core.messages import short
-from hiermodels.core.options import mapping, names
-from hiermodels.core.scalars import is_number
+from hiermodels.core.options import mapping, names, require_probability
 from hiermodels.data.covariates import ZERO
-from hiermodels.errors import SpecError
 from hiermodels.posterior.moments import of_variables
 from hiermodels.posterior.reference_posterior import ReferencePosterior, flatten
 from hiermodels.results.comparison import DIGITS, Comparison
@@ -83,8 +80,7 @@ def compare(
     >>> hm.compare(fit, fit).passed
     True
     """
-    if not (is_number(alpha) and 0 < alpha < 1):
-        raise SpecError(f"alpha: expected a number between 0 and 1; found {short(alpha)}")
+    require_probability("alpha", alpha)
     names_of = mapping("rename", rename, "{'sd_school': 'tau'}")
     wanted = names("var_names", "variable", var_names) or None
     require_sides(mcmc, exact)

@@ -9,6 +9,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import short
+from hiermodels.core.scalars import is_number
 from hiermodels.errors import SpecError
 
 
@@ -59,6 +60,18 @@ def probabilities(name: str, given: Any) -> Floats:
             f"{name}: expected probabilities strictly between 0 and 1; found {short(given)}"
         )
     return found
+
+
+def require_probability(name: str, given: Any) -> None:
+    """Refuse what is no number strictly between 0 and 1.
+
+    Raises
+    ------
+    SpecError
+        If it is another, or none.
+    """
+    if not (is_number(given) and 0 < given < 1):
+        raise SpecError(f"{name}: expected a number between 0 and 1; found {short(given)}")
 
 
 def one_of(name: str, given: Any, known: Iterable[str]) -> str:

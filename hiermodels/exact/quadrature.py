@@ -46,19 +46,7 @@ MOST_POINTS = 2_000_000  # of a lattice that is laid because the one before miss
 
 @dataclass(frozen=True, repr=False)
 class IntegratedPosterior(PredictiveMixture):
-    """The posterior as a mixture over a lattice of the variances.
-
-    Attributes
-    ----------
-    spec : Spec
-    data : GroupedData
-    marginal : Marginal
-        Posterior of the variances.
-    lattice : Lattice
-        On which it is integrated.
-    place : Place, optional
-        Values of the covariates that the values of all levels belong to; without it x = 0.
-    """
+    """A mixture over a lattice of the variances that is fine enough, and what it says."""
 
     @classmethod
     @one_blas_thread()
