@@ -10,10 +10,12 @@ BENCH_STAMP := $(BENCH)/.installed
 RUN := $(VENV)/bin/python -m
 
 # What each room promises, without NUTS, other processes and searches at random.
-QUICK := $(addprefix tests/test_,$(addsuffix .py, \
-	layout spec priors data design \
-	chebyshev mixture gaussian lattice leave_out \
-	exact conditional conjugate parameterization lecture fit checks))
+QUICK := tests/test_layout.py tests/test_lecture.py $(addsuffix .py, \
+	$(addprefix tests/model/test_, spec priors) \
+	$(addprefix tests/data/test_, data design) \
+	$(addprefix tests/numerics/test_, chebyshev lattice mixture) \
+	$(addprefix tests/exact/test_, conditional conjugate exact gaussian leave_out) \
+	tests/mcmc/test_parameterization tests/results/test_checks tests/api/test_fit)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo quick test engines lint types docs notebooks bench figures install clean

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from measure import describe_machine, seconds
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from test_exact_is_calibrated import CASES, calibrate
+from tests.statistical.test_exact_is_calibrated import CASES, calibrate
 
 
 def main() -> None:

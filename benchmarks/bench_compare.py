@@ -16,9 +16,9 @@ from measure import run_parts, table, title
 
 import hiermodels as hm
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from samplers import WRONG, TwoLevel, flat_variance, tree
+from tests.statistical.samplers import WRONG, TwoLevel, flat_variance, tree
 
 REPEATS = {"false": 1000, "power": 100, "centred": 20}
 ALPHAS = (0.001, 0.01, 0.05)

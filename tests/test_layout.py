@@ -65,6 +65,11 @@ def test_every_file_is_in_a_room():
     assert {room(name) for name in MODULES} == set(ROOMS)
 
 
+def test_tests_are_in_rooms_of_the_same_names():
+    rooms = {path.parent.name for path in Path(__file__).parent.glob("*/test_*.py")}
+    assert rooms <= {*ROOMS, "contracts", "hostile", "statistical"}
+
+
 @pytest.mark.parametrize("name", [name for name in ROOMS if (PACKAGE / name).is_dir()])
 def test_every_room_has_a_table_of_contents(name):
     contents = ast.get_docstring(ast.parse(MODULES[name].read_text())) or ""

@@ -10,9 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from test_layout import MODULES, imports
 
 import hiermodels as hm
+from tests.test_layout import MODULES, imports
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = sorted([*hm.__all__, "__version__"])

@@ -89,9 +89,8 @@ def tell() -> dict[str, dict[str, object]]:
 
 def elsewhere(**environment: str) -> dict[str, dict[str, object]]:
     """What a process in another environment says."""
-    code = "import json, sys, test_reproducible as t; json.dump(t.tell(), sys.stderr)"
-    folder = os.path.dirname(__file__)
-    paths = os.pathsep.join([folder, os.path.dirname(folder), os.environ.get("PYTHONPATH", "")])
+    code = "import json, sys, tests.test_reproducible as t; json.dump(t.tell(), sys.stderr)"
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         capture_output=True,

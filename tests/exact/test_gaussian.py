@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from dense import conditional, log_likelihood, random_design
 from scipy import stats
 
 from hiermodels.core.arrays import Floats
@@ -20,6 +19,7 @@ from hiermodels.exact.kernels.tree.moments import (
     mixture_moments,
 )
 from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
+from tests.oracles.dense import conditional, log_likelihood, random_design
 
 CASES = [
     (levels, q, known, zero, seed)

@@ -1,11 +1,12 @@
 """Random models and data, each held against a dense covariance matrix on a brute-force grid.
 
-Run ``python -m tests.fuzz_engines SEED SECONDS [NUTS]``: specifications with one or two levels,
-known or unknown σ, covariates, and priors over decades of scale, until the time is over.  The
-noise-free posterior must agree with sums over a plain grid in the log sds, whose likelihood is that
-of one large multivariate normal (``tests/dense.py``); the draws of the exact engine must pass
-``hm.compare`` and stay below their bound, as must, for every NUTS-th specification, those of NUTS
-on the marginal model.  Failures of ``compare`` are counted beside the number expected at its alpha.
+Run ``python -m tests.statistical.fuzz_engines SEED SECONDS [NUTS]``: specifications with one or
+two levels, known or unknown σ, covariates, and priors over decades of scale, until the time is
+over.  The noise-free posterior must agree with sums over a plain grid in the log sds, whose
+likelihood is that of one large multivariate normal (``tests/oracles/dense.py``); the draws of the
+exact engine must pass ``hm.compare`` and stay below their bound, as must, for every NUTS-th
+specification, those of NUTS on the marginal model.  Failures of ``compare`` are counted beside the
+number expected at its alpha.
 """
 
 from __future__ import annotations

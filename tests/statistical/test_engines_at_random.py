@@ -1,11 +1,11 @@
-"""A few random specifications through every exact route: see ``tests/fuzz_engines.py``."""
+"""A few random specifications through every exact route: see ``fuzz_engines.py``."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tests.fuzz_engines import Tally, draw_case, judge
+from tests.statistical.fuzz_engines import Tally, draw_case, judge
 
 
 @pytest.mark.filterwarnings("ignore::hiermodels.PriorWarning")

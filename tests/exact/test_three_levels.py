@@ -6,10 +6,16 @@ import arviz_stats
 import numpy as np
 import pandas as pd
 import pytest
-from published import DYESTUFF, DYESTUFF_MU_SD, DYESTUFF_TAU_SD, KONSTANTOPOULOS, PASTES
 from scipy import stats
 
 import hiermodels as hm
+from tests.oracles.published import (
+    DYESTUFF,
+    DYESTUFF_MU_SD,
+    DYESTUFF_TAU_SD,
+    KONSTANTOPOULOS,
+    PASTES,
+)
 
 CORRECTED = {("dyestuff", "tau"): DYESTUFF_TAU_SD, ("dyestuff", "mu"): DYESTUFF_MU_SD}
 CASES = {

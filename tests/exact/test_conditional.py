@@ -7,12 +7,12 @@ import contextlib
 import numpy as np
 import pandas as pd
 import pytest
-from dense import Design, conditional, log_likelihood
 from scipy import stats
 
 import hiermodels as hm
 from hiermodels.exact.given_sd import ENDS, moments_given_sd
 from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
+from tests.oracles.dense import Design, conditional, log_likelihood
 
 
 def prepared(data, **roles):

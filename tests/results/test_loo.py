@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from published_estimates import bcg
 from scipy.integrate import quad
 from scipy.stats import norm, t
 
 import hiermodels as hm
+from tests.oracles.published_estimates import bcg
 
 BCG_PRIORS = {"tau": hm.HalfNormal(0.5), "mu": hm.Normal(-0.5, 1)}
 SCHOOLS = {"outcome": "y", "groups": "school", "se": "sigma"}

@@ -7,12 +7,12 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from published import SCHOOLS_FLAT_SD, SCHOOLS_FLAT_VARIANCE
 from scipy import integrate, stats
 
 import hiermodels as hm
 from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.posterior.reference_posterior import ReferencePosterior
+from tests.oracles.published import SCHOOLS_FLAT_SD, SCHOOLS_FLAT_VARIANCE
 
 
 def frame(y, sigma):

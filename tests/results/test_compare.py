@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from samplers import autoregressive
 from scipy import integrate, stats
 from scipy.stats import kstest, norm
 
 import hiermodels as hm
 from hiermodels.numerics.monte_carlo_error import batch_means, combine, excess
 from hiermodels.results.comparison import Comparison
+from tests.statistical.samplers import autoregressive
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import dense
 import numpy as np
 import pandas as pd
 import polars
@@ -16,6 +15,7 @@ from hiermodels.api.result import Fit
 from hiermodels.core.seeds import named_seed
 from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
 from hiermodels.results.prediction import predict
+from tests.oracles import dense
 
 PASTES = {"outcome": "strength", "groups": ["batch", "cask"]}
 CALENDAR = {"outcome": "y", "groups": ["district", "school"], "se": "se"}

@@ -1,10 +1,12 @@
 """Whatever is given, it is refused with a word on what and where, or the answer is right.
 
-Rows in the clothes of :mod:`tests.strategies` are read as the same rows in plain ones; columns of
-anything are held against plain Python; posteriors against sums over dense normal distributions.
+Rows in the clothes of :mod:`tests.hostile.strategies` are read as the same rows in plain ones;
+columns of anything are held against plain Python; posteriors against sums over dense normal
+distributions.
 Warnings are errors throughout, as everywhere in these tests, and nothing that is given is changed.
 
-``HYPOTHESIS_PROFILE=long pytest tests/test_fuzz.py`` tries many more examples, others each time.
+``HYPOTHESIS_PROFILE=long pytest tests/hostile/test_fuzz.py`` tries many more examples, others
+each time.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ from hiermodels.cli import main
 from hiermodels.data.grouped import read
 from hiermodels.model.formula.parse import parse
 from hiermodels.model.formula.terms import quote
-from tests import strategies as fuzz
-from tests.test_engines_of_data import assert_same_statistics
+from tests.data.test_engines_of_data import assert_same_statistics
+from tests.hostile import strategies as fuzz
 
 pytestmark = [
     pytest.mark.filterwarnings("error"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dense import joint, random_design
 from scipy.stats import multivariate_normal
 
 from hiermodels.exact.kernels.tree.leave_out import log_densities, log_densities_given
 from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
 from hiermodels.exact.kernels.tree.units import Rows, Within
+from tests.oracles.dense import joint, random_design
 
 CLOSE = {"rtol": 0, "atol": 1e-9}
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from published import (
+from scipy import stats
+
+import hiermodels as hm
+from hiermodels.demo import lecture_quantiles
+from tests.oracles.published import (
     BASEBALL,
     CRINS,
     CRINS_TAU,
@@ -14,10 +18,6 @@ from published import (
     SCHOOLS_FLAT_VARIANCE,
     SCHOOLS_HALF_CAUCHY,
 )
-from scipy import stats
-
-import hiermodels as hm
-from hiermodels.demo import lecture_quantiles
 
 CASES = {
     "baseball": (hm.datasets.load_baseball, hm.FlatVariance(), BASEBALL),

@@ -7,10 +7,10 @@ import warnings
 
 import numpy as np
 import pytest
-from samplers import WRONG, TwoLevel, flat_sd, flat_variance, half_cauchy, tree
 from scipy import stats
 
 import hiermodels as hm
+from tests.statistical.samplers import WRONG, TwoLevel, flat_sd, flat_variance, half_cauchy, tree
 
 COMPARISONS = 400 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 200
 SEEDS = 10

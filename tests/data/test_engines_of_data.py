@@ -7,7 +7,6 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 
-import engines
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +17,7 @@ from hiermodels.data.lazy import as_lazy
 from hiermodels.data.lazy_columns import FIRST
 from hiermodels.data.statistics import SufficientStatistics, statistics_of
 from hiermodels.model.formula.columns import stated
+from tests.data import engines
 
 pytestmark = engines.QUIET
 

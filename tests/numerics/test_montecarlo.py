@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from samplers import autoregressive
 from scipy import stats
 
 from hiermodels.numerics.monte_carlo_error import batch_means, combine, excess
+from tests.statistical.samplers import autoregressive
 
 
 def test_independent_draws_have_the_textbook_error():

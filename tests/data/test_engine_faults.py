@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import engines
 import numpy as np
 import pandas as pd
 import pytest
-from test_engines_of_data import assert_same_statistics, expected_statistics
 
 import hiermodels as hm
 from hiermodels.cli import main
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.results.report import write as report
+from tests.data import engines
+from tests.data.test_engines_of_data import assert_same_statistics, expected_statistics
 
 pytestmark = engines.QUIET
 

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-import published_estimates as published
 import pytest
 from mpmath import mp, mpf
 from scipy import integrate, stats
@@ -20,6 +19,7 @@ from hiermodels.exact.estimation import MOMENTS
 from hiermodels.exact.kernels.tree.tree import Tree
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
+from tests.oracles import published_estimates as published
 
 
 def fit(data, *arguments, **options):

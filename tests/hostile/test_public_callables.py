@@ -9,9 +9,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from hostile_calls import SLOW, calls
 
 import hiermodels as hm
+from tests.hostile.hostile_calls import SLOW, calls
 
 EVERY = int(os.environ.get("CALLS_EVERY", "6"))  # one attempt in so many, the same at each run
 PARTS = 4

@@ -12,7 +12,7 @@ from scipy import stats
 
 import hiermodels as hm
 from hiermodels.results.variance_components import _variance_moments
-from tests.manydigits import Sharing
+from tests.oracles.manydigits import Sharing
 
 pytestmark = pytest.mark.filterwarnings("error", "ignore::hiermodels.PriorWarning")
 

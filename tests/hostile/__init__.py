@@ -1,0 +1,1 @@
+"""Input that nobody should give, files that are damaged, processes that are interrupted."""

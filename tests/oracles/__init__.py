@@ -1,0 +1,1 @@
+"""Truths from elsewhere: dense algebra, many digits, published figures."""

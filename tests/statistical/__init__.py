@@ -1,0 +1,1 @@
+"""Claims on rates and laws, held by simulation with a fixed seed."""
