@@ -30,7 +30,7 @@ from hiermodels.errors import (
     PriorWarning,
     SpecError,
 )
-from hiermodels.model.priors.base import Prior
+from hiermodels.model.priors.base import Prior, VariancePrior
 from hiermodels.model.priors.coefficients import CoefficientPrior, Flat, Normal, NormalInverseGamma
 from hiermodels.model.priors.variance import (
     Exponential,
@@ -43,7 +43,6 @@ from hiermodels.model.priors.variance import (
     InverseGamma,
     Jeffreys,
     Uniform,
-    VariancePrior,
 )
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.reference_posterior import ReferencePosterior

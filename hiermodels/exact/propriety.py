@@ -33,7 +33,8 @@ from hiermodels.core.arrays import Floats
 from hiermodels.errors import ImproperPosteriorError
 from hiermodels.exact.kernels.tree.tree import Tree
 from hiermodels.exact.standardized import Standardized
-from hiermodels.model.priors.variance import Fixed, VariancePrior
+from hiermodels.model.priors.base import VariancePrior
+from hiermodels.model.priors.variance import Fixed
 from hiermodels.model.spec import Spec
 
 ROWS = -1  # the level below the groups

@@ -1,8 +1,8 @@
 """From a specification to a PyMC model, and NUTS.
 
 It may import ``exact`` and what is below it.  Of the other rooms only ``api`` imports it, and the
-registry of engines loads it by name when NUTS is first asked for, since PyMC takes seconds.  A new
-prior of an sd is one line of ``priors.SD_PRIORS``; another parameterization is a form in
+registry of engines loads it by name when NUTS is first asked for, since PyMC takes seconds.  A
+prior states itself, by its method ``to_pymc``; another parameterization is a form in
 ``parameterization`` and its branch in ``model``.  Tests hold each density to that of the exact
 engine.
 
@@ -13,7 +13,6 @@ engine.
 - ``model``: ``build_model``: coefficients and the values of all levels, stated or integrated out.
 - ``marginal``: the likelihood with values and coefficients integrated out.
 - ``outcome``: the outcome, as rows or as means and the scatter around them.
-- ``priors``: priors as PyMC states them.
 - ``transforms``: coordinates in which NUTS finds its way, whatever the outcome's unit.
 - ``parameterization``: how a model states its levels, and why so.
 """

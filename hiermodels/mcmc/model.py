@@ -37,17 +37,9 @@ from hiermodels.exact.standardized import Standardized
 from hiermodels.mcmc.marginal import log_likelihood
 from hiermodels.mcmc.outcome import Sds, add_means, add_rows, add_statistics
 from hiermodels.mcmc.parameterization import Form, Observed, Parameterization, choose
-from hiermodels.mcmc.priors import (
-    add_flat,
-    add_inverse_gamma,
-    add_normal_or_flat,
-    add_residual_sd,
-    add_sd,
-    in_double,
-)
 from hiermodels.mcmc.transforms import UnitScale, matrix_times
-from hiermodels.model.priors.coefficients import NormalInverseGamma
-from hiermodels.model.priors.variance import InverseGamma
+from hiermodels.model.priors.base import Prior, VariancePrior
+from hiermodels.model.priors.coefficients import NormalInverseGamma, normal_to_pymc
 from hiermodels.model.spec import Spec
 from hiermodels.model.standard_errors import error_role
 
@@ -116,7 +108,8 @@ def build_model(
     with pm.Model(coords=data.coords) as model:
         if exchangeable:
             add_statistics(marginal.data)
-        sds = {name: add_sd(spec, name, marginal.data.scale) for name in spec.sds}
+        scale = marginal.data.scale
+        sds = {name: spec.variance_prior(name).to_pymc(pm, name, scale) for name in spec.sds}
         if choice.name == "marginal":
             if len(spec.fixed) == len(spec.sds):
                 raise SpecError(
@@ -145,14 +138,9 @@ def _build_population(
     with pm.Model() as model:
         if exchangeable:
             add_statistics(standard)
-        prior = spec.conjugate_prior
-        if prior is None:
-            sigma = add_sd(spec, "sigma", standard.scale)
-            theta = add_flat("theta", initval=standard.location, transform=own_unit)
-        else:
-            prior = in_double(prior)
-            sigma = add_inverse_gamma("sigma", InverseGamma(prior.alpha, prior.beta))
-            theta = pm.Normal("theta", prior.m, prior.s * sigma, transform=own_unit)
+        sigma = _residual_prior(spec).to_pymc(pm, "sigma", standard.scale)
+        how = _scaled_by(sigma, spec.priors["theta"]) | {"transform": own_unit}
+        theta = spec.priors["theta"].to_pymc(pm, "theta", standard.location, **how)
         if observed == "rows":
             add_rows(spec, data, {"sigma": sigma})
         else:
@@ -169,7 +157,9 @@ def _build_regression(
     with pm.Model(coords=data.coords) as model:
         if exchangeable:
             add_statistics(standard)
-        sds = {} if spec.se else {"sigma": add_residual_sd(spec, standard.scale)}
+        sds: dict[str, TensorVariable] = {}
+        if not spec.se:
+            sds["sigma"] = _residual_prior(spec).to_pymc(pm, "sigma", standard.scale)
         beta = _add_coefficients(spec, standard, sds.get("sigma"))
         mu = _add_values(spec, (), standard, sds, beta, {})
         if observed == "rows":
@@ -184,6 +174,17 @@ def as_one_group(data: GroupedData) -> GroupedData:
     return replace(require_rows(data, "the model without groups"), labels=(np.zeros(1),))
 
 
+def _residual_prior(spec: Spec) -> VariancePrior:
+    """Prior of the sd of rows without groups, which may come with those of the means."""
+    return spec.residual_prior or spec.variance_prior("sigma")
+
+
+def _scaled_by(sigma: TensorVariable | None, *priors: Prior) -> dict[str, Any]:
+    """The argument ``sigma`` of priors whose scale is in units of it; none of others."""
+    scaled = any(isinstance(prior, NormalInverseGamma) for prior in priors)
+    return {"sigma": sigma} if scaled else {}
+
+
 def _add_coefficients(
     spec: Spec, standard: Standardized, sigma: TensorVariable | None = None
 ) -> TensorVariable:
@@ -191,20 +192,12 @@ def _add_coefficients(
     if not spec.covariates:
         return pt.zeros(0)
     basis = standard.scale * standard.basis
-    priors = [spec.priors[name] for name in spec.coefficients]
     mean, sd = np.array([spec.scaled_prior(name) or (0.0, np.inf) for name in spec.coefficients]).T
-    unit: Any = 1.0
-    if any(isinstance(prior, NormalInverseGamma) for prior in priors):
-        unit = sigma
     start = np.zeros(len(mean)) if spec.has_intercept else basis @ standard.tree.left.anchor
     own_unit = UnitScale(0.0 if spec.has_intercept else start, basis)
-    how: dict[str, Any] = {"dims": spec.dims("beta"), "transform": own_unit}
-    if np.isfinite(sd).all():
-        beta = pm.Normal("beta", mean, sd * unit, **how)
-    elif np.isinf(sd).all():
-        beta = add_flat("beta", initval=start, **how)
-    else:
-        beta = add_normal_or_flat("beta", mean, sd**-2.0 / unit**2, initval=start, **how)
+    how = _scaled_by(sigma, *(spec.priors[name] for name in spec.coefficients))
+    how |= {"dims": spec.dims("beta"), "transform": own_unit}
+    beta = normal_to_pymc(pm, "beta", mean, sd, start, **how)
     return matrix_times(np.linalg.inv(basis), beta)
 
 
@@ -249,13 +242,8 @@ def _add_values(
     value = pt.zeros(())
     for name in spec.top:
         prior = spec.priors[name]
-        found = spec.scaled_prior(name)
-        if found:
-            mean, sd = np.array(found)
-            sd = sd * sds["sigma"] if isinstance(prior, NormalInverseGamma) else sd
-            value = pm.Normal(name + centre, mean + shift, sd, transform=own_unit)
-        else:
-            value = add_flat(name + centre, initval=standard.location, transform=own_unit)
+        how = _scaled_by(sds.get("sigma"), prior) | {"shift": shift, "transform": own_unit}
+        value = prior.to_pymc(pm, name + centre, standard.location, **how)
         value = report(name, value)
     for level in reversed(range(len(spec.groups))):
         name, spread = spec.values[level], sds[spec.spreads[level]]

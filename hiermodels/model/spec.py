@@ -23,15 +23,9 @@ from hiermodels.core.messages import short
 from hiermodels.core.names import COEFFICIENT_DIM
 from hiermodels.core.options import flag, mapping, one_of
 from hiermodels.errors import SpecError
-from hiermodels.model.priors.base import Prior
+from hiermodels.model.priors.base import Prior, VariancePrior
 from hiermodels.model.priors.coefficients import CoefficientPrior, Flat, NormalInverseGamma
-from hiermodels.model.priors.variance import (
-    Fixed,
-    FlatVariance,
-    InverseGamma,
-    Jeffreys,
-    VariancePrior,
-)
+from hiermodels.model.priors.variance import Fixed, FlatVariance, InverseGamma, Jeffreys
 from hiermodels.model.standard_errors import Scale, error_role
 
 MOST_LEVELS = 2
@@ -250,7 +244,7 @@ class Spec:
         """Prior of σ² in a regression without groups; None for ``1/σ²``."""
         for prior in self.priors.values():
             if isinstance(prior, NormalInverseGamma):
-                return InverseGamma(prior.alpha, prior.beta)
+                return prior.variance
         given = self.priors["sigma"]
         return given if isinstance(given, InverseGamma) else None
 

@@ -17,7 +17,7 @@ from hiermodels.data.grouped import GroupedData
 from hiermodels.data.prepare import stated_priors
 from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
 from hiermodels.exact.noise_free import reference_posterior
-from hiermodels.model.priors.base import Prior
+from hiermodels.model.priors.base import Prior, VariancePrior
 from hiermodels.model.priors.sets import LECTURE, WEAK
 from hiermodels.model.priors.variance import (
     FlatSD,
@@ -25,7 +25,6 @@ from hiermodels.model.priors.variance import (
     HalfCauchy,
     HalfNormal,
     InverseGamma,
-    VariancePrior,
 )
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior

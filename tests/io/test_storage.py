@@ -23,7 +23,6 @@ import xarray as xr
 import hiermodels as hm
 from hiermodels.core import container, hdf5
 from hiermodels.io import netcdf as storage
-from hiermodels.model.priors.registry import PRIORS
 
 mpl.use("Agg")
 
@@ -175,39 +174,6 @@ def test_prior_draws_covariates_and_attributes_are_kept(tmp_path):
     other = hm.fit(pupils(), formula, priors=priors, draws=20, random_seed=1, prior=True)
     for name, group in fit.datatree.children.items():  # but for times, the same of the same seed
         assert other.datatree[name].to_dataset().equals(group.to_dataset())
-
-
-def parameters(kind):
-    """Numbers that no short decimal has; 1/3 is also allowed for a bound."""
-    names = [field.name for field in fields(kind)]
-    return dict(zip(names, (1 / 3, 1e-300, 5, np.float64(np.pi)), strict=False))
-
-
-@pytest.mark.parametrize("kind", PRIORS.values(), ids=PRIORS)
-def test_every_prior_is_read_as_it_was_written(kind, schools, tmp_path):
-    prior = kind(**parameters(kind))
-    fit = hm.fit(schools, draws=5)
-    if isinstance(prior, hm.NormalInverseGamma):
-        spec = hm.Spec("y", (), priors={"theta": prior})
-    else:
-        name = "tau" if isinstance(prior, hm.VariancePrior) else "mu"
-        spec = replace(fit.spec, priors={name: prior})
-    path = storage.save(replace(fit.posterior, spec=spec), tmp_path / "fit.nc")
-    found = storage.load(path).spec
-    assert found == spec
-    assert prior in found.priors.values()
-
-
-def test_every_public_prior_can_be_stored():
-    public = [getattr(hm, name) for name in hm.__all__]
-    kinds = [
-        kind
-        for kind in public
-        if isinstance(kind, type)
-        and issubclass(kind, hm.Prior)
-        and not getattr(kind, "__abstractmethods__", None)
-    ]
-    assert set(PRIORS.values()) == set(kinds)
 
 
 def test_groups_that_a_user_adds_are_kept(schools, tmp_path):

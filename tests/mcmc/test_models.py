@@ -7,11 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-import pymc as pm
 import pytensor.tensor as pt
 import pytest
 from pymc.model_graph import ModelGraph, model_to_mermaid
-from scipy import special, stats
+from scipy import stats
 from scipy.stats import norm
 
 import hiermodels as hm
@@ -315,59 +314,6 @@ def test_gradients_of_the_marginal_are_right():
         assert found == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-6)
 
 
-PRIORS = [
-    hm.FlatVariance(),
-    hm.FlatSD(),
-    hm.HalfNormal(2.5),
-    hm.HalfCauchy(1.5),
-    hm.HalfStudentT(3.0, 2.0),
-    hm.Exponential(2.0),
-    hm.Uniform(4.0),
-    hm.InverseGamma(3.0, 2.0),
-]
-
-
-@pytest.mark.parametrize("prior", PRIORS, ids=str)
-def test_priors_of_sds_are_those_of_the_exact_engine(prior):
-    spec, data = prepare(hm.datasets.load_eight_schools(), priors={"tau": prior})
-    model = models.build_model(spec, data, "marginal")
-    (variable,) = model.free_RVs
-    logp = model.compile_logp(vars=[variable], **PLAIN)
-    for v in (-2.0, 0.3, 1.7):
-        if isinstance(prior, hm.Uniform):
-            own, slope = 4 * special.expit(v), 4 * special.expit(v) * special.expit(-v)
-        elif prior.scale == "variance":
-            own, slope = np.exp(2 * v), 2 * np.exp(2 * v)
-        else:
-            own, slope = np.exp(v), np.exp(v)
-        found = logp({model.value_vars[0].name: v})
-        expected = float(prior.log_density(own)) + np.log(slope)
-        assert found == pytest.approx(expected, abs=1e-7)  # PyMC has some constants in 32 bits
-    assert variable.name == "tau"
-
-
-def test_jeffreys_is_flat_on_the_logarithm():
-    spec, data = prepare(pupils()[["room", "y"]], groups="room", outcome="y")
-    model = models.build_model(spec, data)
-    logp = model.compile_logp(vars=[model["sigma"]], **PLAIN)
-    for v in (-3.0, 0.0, 2.0):
-        point = model.initial_point() | {"sigma_log__": v}
-        assert logp(point) == pytest.approx(np.log(2))  # as p(σ²) = 1/σ² has it
-
-
-@dataclass(frozen=True)
-class Steeper(hm.HalfNormal):
-    def log_density_log_sd(self, t):
-        return super().log_density_log_sd(t) - np.exp(t)
-
-
-def test_a_prior_of_the_users_own_is_refused_with_a_remedy(schools):
-    with pytest.raises(
-        hm.SpecError, match=r"cannot state Steeper\(sd=2\) of 'tau'.*engine='exact'"
-    ):
-        hm.two_level(schools, priors={"tau": Steeper(2.0)})
-
-
 def test_one_population_is_the_conjugate_model():
     y = np.array([3.1, 4.0, 2.2, 5.9])
     prior = hm.NormalInverseGamma(m=2.0, s=1.5, alpha=3.0, beta=4.0)
@@ -509,19 +455,6 @@ def test_the_graph_of_one_population(observed):
     assert "sigma ~ Jeffreys" in text
     assert "theta ~ Flat" in text
     model.table()
-
-
-def test_a_draw_from_an_improper_prior_is_no_number(schools):
-    model = hm.two_level(schools, priors={"mu": hm.Normal(0.0, 1.0)})
-    tau, mu = pm.draw([model["tau"], model["mu"]], mode="FAST_COMPILE")
-    assert np.isnan(tau)
-    assert np.isfinite(mu)
-
-
-def test_draws_of_the_root_of_an_inverse_gamma(schools):
-    model = hm.two_level(schools, priors={"tau": hm.InverseGamma(4.0, 2.0)})
-    draws = pm.draw(model["tau"], 4000, random_seed=1, mode="FAST_COMPILE")
-    assert stats.kstest(draws**2, stats.invgamma(4.0, scale=2.0).cdf).pvalue > 1e-4
 
 
 def test_builders_refuse_other_levels():

@@ -1,4 +1,7 @@
-"""Priors against SciPy's distributions, and against what they say of themselves."""
+"""Priors in tables, in text, in sets, and of one's own.
+
+What each of them has to keep is in ``tests/contracts/test_priors_contract.py``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from scipy import integrate, stats
 import hiermodels as hm
 from hiermodels.model.priors.registry import parse_prior
 from hiermodels.model.priors.sets import weak_scale
-from hiermodels.model.priors.variance import Jeffreys
 from hiermodels.results.report.recipe import snippet
 
 
@@ -38,51 +40,6 @@ PROPER = {
     hm.Uniform(30.0): stats.uniform(0, 30),
     hm.InverseGamma(2.5, 0.4): stats.invgamma(2.5, scale=0.4),
 }
-ALL = [*PROPER, hm.FlatVariance(), hm.FlatSD(), Jeffreys()]
-
-
-@pytest.mark.parametrize(("prior", "law"), PROPER.items(), ids=map(str, PROPER))
-def test_density_is_scipys(prior, law):
-    tau = np.array([1e-3, 0.1, 1.0, 3.0, 20.0])
-    np.testing.assert_allclose(prior.log_density(tau), law.logpdf(tau), rtol=1e-12)
-
-
-def test_improper_densities():
-    value = np.array([0.2, 3.0])
-    np.testing.assert_allclose(hm.FlatVariance().log_density(value), 0, atol=1e-14)
-    np.testing.assert_allclose(hm.FlatSD().log_density(value), 0, atol=1e-14)
-    np.testing.assert_allclose(Jeffreys().log_density(value), -np.log(value), atol=1e-14)
-
-
-@pytest.mark.parametrize("prior", ALL, ids=str)
-def test_logarithms_may_be_whole_numbers(prior):
-    t = np.array([-1, 0, 2])
-    found = prior.log_density_log_sd(t)
-    assert found.dtype == float
-    np.testing.assert_array_equal(found, prior.log_density_log_sd(t.astype(float)))
-
-
-@pytest.mark.parametrize("prior", PROPER, ids=str)
-def test_density_of_the_log_integrates_to_one(prior):
-    end = min(40.0, np.log(prior.upper))
-    mass = integrate.quad(lambda t: np.exp(prior.log_density_log_sd(t)), -40, end, limit=500)[0]
-    assert mass == pytest.approx(1, abs=1e-8)
-
-
-@pytest.mark.parametrize("prior", ALL, ids=str)
-def test_tails_are_as_stated(prior):
-    """Slopes of ``log p(log τ)`` against log τ² far out."""
-    for t, stated in ((-30.0, prior.lower_tail), (30.0, prior.upper_tail)):
-        values = prior.log_density_log_sd(np.array([t, t + 1e-3]))
-        if np.isinf(stated):
-            assert values[0] < -1e6  # faster than any power of τ
-        else:
-            assert (values[1] - values[0]) / 2e-3 == pytest.approx(stated, abs=1e-6)
-
-
-@pytest.mark.parametrize("prior", ALL, ids=str)
-def test_proper_is_as_known(prior):
-    assert prior.is_proper == (prior in PROPER)
 
 
 def test_text_states_name_and_values():
@@ -127,20 +84,6 @@ def test_normal_and_flat_priors_of_means():
     assert hm.NormalInverseGamma(1, 2, 3, 4).is_proper
 
 
-def on_own_scale(prior, sd):
-    return sd if prior.scale == "sd" else sd**2
-
-
-@pytest.mark.parametrize("draw", [None, hm.VariancePrior.draw], ids=["own", "tabulated"])
-@pytest.mark.parametrize(("prior", "law"), PROPER.items(), ids=map(str, PROPER))
-def test_draws_follow_the_density(prior, law, draw):
-    """Those that a prior makes itself, and those that are made from its density."""
-    rng = np.random.default_rng(1)
-    sd = draw(prior, 50_000, rng) if draw else prior.draw(50_000, rng)
-    assert sd.shape == (50_000,)
-    assert stats.kstest(on_own_scale(prior, sd), law.cdf).pvalue > 1e-3
-
-
 @pytest.mark.parametrize("scale", [1e-100, 1e-3, 1e100])
 @pytest.mark.parametrize("alpha", [0.5, 1e8])
 def test_tables_find_priors_wherever_they_are_and_however_narrow(scale, alpha):
@@ -160,7 +103,8 @@ class Levels:
 @pytest.mark.parametrize(("prior", "law"), PROPER.items(), ids=map(str, PROPER))
 def test_tables_invert_the_distribution_function(prior, law):
     """To the error of the trapezoid rule on 4,001 places."""
-    drawn = on_own_scale(prior, hm.VariancePrior.draw(prior, 1000, Levels()))
+    sd = hm.VariancePrior.draw(prior, 1000, Levels())
+    drawn = sd if prior.scale == "sd" else sd**2
     np.testing.assert_allclose(law.cdf(drawn), Levels().random(1000), rtol=0, atol=2e-5)
 
 
@@ -170,18 +114,6 @@ def test_a_draw_from_a_uniform_prior_is_never_0():
             return np.zeros(size)
 
     assert hm.Uniform(3.0).draw(2, Least()).tolist() == [3.0, 3.0]
-
-
-def test_draws_of_a_mean():
-    drawn = hm.Normal(3.0, 2.0).draw(50_000, np.random.default_rng(1))
-    assert drawn.shape == (50_000,)
-    assert stats.kstest(drawn, stats.norm(3, 2).cdf).pvalue > 1e-3
-
-
-@pytest.mark.parametrize("prior", [hm.FlatVariance(), hm.FlatSD(), Jeffreys(), hm.Flat()], ids=str)
-def test_improper_priors_have_no_draws(prior):
-    with pytest.raises(hm.SpecError, match="is improper: there is nothing to draw from"):
-        prior.draw(3, np.random.default_rng(1))
 
 
 def test_tails_too_heavy_for_a_table_are_refused():

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.core.codec import storable
-from hiermodels.model.priors.base import Prior
+from hiermodels.families.normal import log_normal
+from hiermodels.model.priors.base import Prior, no_draws
+from hiermodels.model.priors.variance import InverseGamma
 
 
 class CoefficientPrior(Prior):
@@ -25,6 +28,11 @@ class CoefficientPrior(Prior):
         """Whether the density has a finite integral."""
         return self.mean_and_precision()[1] > 0
 
+    def log_density(self, value: Floats) -> Floats:
+        """Log density; 0 under a flat prior."""
+        mean, precision = self.mean_and_precision()
+        return log_normal(value, mean, precision**-0.5) if precision > 0 else np.zeros_like(value)
+
     def draw(self, size: int, rng: np.random.Generator) -> Floats:
         """Draw independently; shape (size,).
 
@@ -36,6 +44,17 @@ class CoefficientPrior(Prior):
         self._require_proper()
         mean, precision = self.mean_and_precision()
         return mean + rng.standard_normal(size) / math.sqrt(precision)
+
+    def to_pymc(
+        self, pm: Any, name: str, start: float = 0.0, *, shift: Any = 0.0, **options: Any
+    ) -> Any:
+        """Add the parameter, moved by a shift that may be a variable, to the open PyMC model.
+
+        Further options are those of PyMC's distributions: ``dims``, ``transform``.
+        """
+        mean, precision = self.mean_and_precision()
+        sd = precision**-0.5 if precision > 0 else math.inf
+        return normal_to_pymc(pm, name, mean, sd, start, shift=shift, **options)
 
 
 @storable
@@ -106,3 +125,68 @@ class NormalInverseGamma(Prior):
     def is_proper(self) -> bool:
         """Always."""
         return True
+
+    @property
+    def variance(self) -> InverseGamma:
+        """Prior of σ²."""
+        return InverseGamma(self.alpha, self.beta)
+
+    def log_density(self, value: Floats, sigma: Floats) -> Floats:
+        """Log density of the mean given σ."""
+        return log_normal(value, self.m, self.s * sigma)
+
+    def to_pymc(
+        self,
+        pm: Any,
+        name: str,
+        start: float = 0.0,
+        *,
+        sigma: Any = 1.0,
+        shift: Any = 0.0,
+        **options: Any,
+    ) -> Any:
+        """Add the mean given σ, which is in the open PyMC model with the prior ``variance``."""
+        return normal_to_pymc(pm, name, self.m, self.s, start, sigma=sigma, shift=shift, **options)
+
+
+def normal_to_pymc(
+    pm: Any,
+    name: str,
+    mean: float | Floats,
+    sd: float | Floats,
+    start: float | Floats,
+    *,
+    sigma: Any = 1.0,
+    shift: Any = 0.0,
+    **options: Any,
+) -> Any:
+    """Add means or coefficients, normal or flat, to the open PyMC model.
+
+    Parameters
+    ----------
+    pm : module
+        ``pymc``.
+    name : str
+    mean, sd : float or (q,)
+        ``Normal(mean + shift, (sigma·sd)²)``; the density is 1 where the sd is infinite.
+    start : float or (q,)
+        Where sampling starts those whose prior has no place of its own.
+    sigma, shift : scalar
+        Numbers, or variables of the model.
+    **options
+        As PyMC's distributions take them.
+    """
+    mean, sd = np.float64(mean), np.float64(sd)
+    if np.isfinite(sd).all():
+        return pm.Normal(name, mean + shift, sd * sigma, **options)
+    options |= {"initval": start, "random": no_draws}
+    if np.isinf(sd).all():
+        return pm.CustomDist(name, logp=pm.math.zeros_like, class_name="Flat", **options)
+
+    def log_density(value: Any, mean: Any, precision: Any) -> Any:
+        square = precision * (value - mean) ** 2
+        log_precision = pm.math.log(pm.math.switch(precision > 0, precision, 2 * np.pi))
+        return 0.5 * (log_precision - LOG_2PI - square)
+
+    parameters = (mean + shift, sd**-2.0 / sigma**2)
+    return pm.CustomDist(name, *parameters, logp=log_density, class_name="NormalOrFlat", **options)

@@ -1,9 +1,4 @@
-"""Priors: their densities, their tails, and whether they are proper.
-
-A prior of a standard deviation τ is stated either on τ or on the variance τ², and says which
-(``scale``).  The computations work with ``t = log τ``, where each of them is smooth:
-
-    p(t) = p_sd(τ)·τ = 2·p_variance(τ²)·τ²,    t = log τ.
+"""Priors of sds and variances: see :class:`hiermodels.model.priors.base.VariancePrior`.
 
 References
 ----------
@@ -13,100 +8,31 @@ Gelman (2006), Bayesian Analysis 1:515 (priors for variance parameters).
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2, Floats
 from hiermodels.core.codec import storable
 from hiermodels.errors import SpecError
-from hiermodels.model.priors.base import Prior, Scale
-
-TABLE_ENDS = 350.0  # of log τ, where τ² is still a floating-point number
-TABLE_SIZE = 4001
-TABLE_DEPTH = 40.0  # below the highest log density
+from hiermodels.model.priors.base import Scale, VariancePrior, no_draws
 
 
-class VariancePrior(Prior):
-    """A prior of a standard deviation τ, stated on τ or on τ².
+def _power_to_pymc(prior: VariancePrior, pm: Any, name: str, start: float = 1.0) -> Any:
+    """Add an sd whose improper density is a power: ``p(τ) = C τ^(2a − 1)``.
 
-    To make one of your own, subclass this as a frozen dataclass with ``scale``,
-    ``log_density_log_sd``, ``lower_tail`` and ``upper_tail``.  The tails decide whether a
-    posterior exists: ``p(log τ)`` behaves as ``(τ²)**lower_tail`` when τ → 0 and as
-    ``(τ²)**upper_tail`` when τ → ∞.
-
-    Attributes
-    ----------
-    scale : {"sd", "variance"}
-        What the prior's parameters, and its ``log_density``, speak of.
-    upper : float
-        Largest sd that the prior allows; infinity if there is none.
+    The exponent a of τ² in ``p(log τ)`` is that of either tail.
     """
-
-    scale: ClassVar[Scale]
-    upper: float = math.inf
-
-    @property
-    @abstractmethod
-    def lower_tail(self) -> float:
-        """Exponent of τ² in ``p(log τ)`` as τ → 0."""
-
-    @property
-    @abstractmethod
-    def upper_tail(self) -> float:
-        """Exponent of τ² in ``p(log τ)`` as τ → ∞."""
-
-    @abstractmethod
-    def log_density_log_sd(self, t: Floats) -> Floats:
-        """Log density of ``t = log τ``."""
-
-    def log_density(self, value: Floats) -> Floats:
-        """Log density on the prior's own scale, at sds or at variances as ``scale`` says."""
-        log_value = np.log(value)
-        if self.scale == "sd":
-            return self.log_density_log_sd(log_value) - log_value
-        return self.log_density_log_sd(log_value / 2) - log_value - LOG_2
-
-    @property
-    def is_proper(self) -> bool:
-        """Whether the density has a finite integral: both tails fall."""
-        return self.lower_tail > 0 and self.upper_tail < 0
-
-    def draw(self, size: int, rng: np.random.Generator) -> Floats:
-        """Draw sds τ independently, whichever scale the prior is stated on; shape (size,).
-
-        The proper priors of this module know how to draw.  For a prior of a user's own this
-        inverts the distribution function of log τ, tabulated from the density.
-
-        Raises
-        ------
-        SpecError
-            If the prior is improper, or its tails are too heavy for a table.
-        """
-        self._require_proper()
-        t, density = self._table()
-        below = np.append(0.0, np.cumsum(density[1:] + density[:-1]))
-        return np.exp(np.interp(rng.random(size) * below[-1], below, t))
-
-    def _table(self) -> tuple[Floats, Floats]:
-        """Evenly spaced values of log τ over all but e⁻⁴⁰ of the prior, and the density there."""
-        low, high = -TABLE_ENDS, min(TABLE_ENDS, math.log(self.upper))
-        while True:
-            t = np.linspace(low, high, TABLE_SIZE)
-            with np.errstate(over="ignore"):
-                log_density = self.log_density_log_sd(t)
-            log_density = log_density - log_density.max()
-            first, last = np.flatnonzero(log_density > -TABLE_DEPTH)[[0, -1]]
-            if t[first] == -TABLE_ENDS or t[last] == TABLE_ENDS:
-                raise SpecError(
-                    f"{self} has tails so heavy that its draws cannot be tabulated; give "
-                    f"{type(self).__name__} a method draw(size, rng) of its own"
-                )
-            if last - first > TABLE_SIZE / 4:
-                return t, np.exp(log_density)
-            low, high = t[max(first - 1, 0)], t[min(last + 1, TABLE_SIZE - 1)]
+    constant, power = prior.log_density_log_sd(np.zeros(1))[0], 2 * prior.lower_tail - 1
+    return pm.CustomDist(
+        name,
+        logp=lambda sd: constant + power * pm.math.log(sd),
+        random=no_draws,
+        transform=pm.distributions.transforms.log,
+        initval=start,
+        class_name=type(prior).__name__,
+    )
 
 
 @storable
@@ -117,6 +43,7 @@ class FlatVariance(VariancePrior):
     scale: ClassVar[Scale] = "variance"
     lower_tail: ClassVar[float] = 1.0
     upper_tail: ClassVar[float] = 1.0
+    to_pymc = _power_to_pymc
 
     def log_density_log_sd(self, t: Floats) -> Floats:
         """``log 2 + 2t``."""
@@ -131,6 +58,7 @@ class FlatSD(VariancePrior):
     scale: ClassVar[Scale] = "sd"
     lower_tail: ClassVar[float] = 0.5
     upper_tail: ClassVar[float] = 0.5
+    to_pymc = _power_to_pymc
 
     def log_density_log_sd(self, t: Floats) -> Floats:
         """``t``."""
@@ -145,6 +73,7 @@ class Jeffreys(VariancePrior):
     scale: ClassVar[Scale] = "variance"
     lower_tail: ClassVar[float] = 0.0
     upper_tail: ClassVar[float] = 0.0
+    to_pymc = _power_to_pymc
 
     def log_density_log_sd(self, t: Floats) -> Floats:
         """``log 2``."""
@@ -179,6 +108,10 @@ class HalfNormal(VariancePrior):
         """Draw sds; shape (size,)."""
         return self.sd * np.abs(rng.standard_normal(size))
 
+    def to_pymc(self, pm: Any, name: str, start: float = 1.0) -> Any:
+        """Add the sd to the open PyMC model."""
+        return pm.HalfNormal(name, np.float64(self.sd))
+
 
 @storable
 @dataclass(frozen=True)
@@ -207,6 +140,10 @@ class HalfCauchy(VariancePrior):
     def draw(self, size: int, rng: np.random.Generator) -> Floats:
         """Draw sds; shape (size,)."""
         return self.beta * np.abs(rng.standard_cauchy(size))
+
+    def to_pymc(self, pm: Any, name: str, start: float = 1.0) -> Any:
+        """Add the sd to the open PyMC model."""
+        return pm.HalfCauchy(name, np.float64(self.beta))
 
 
 @storable
@@ -247,6 +184,10 @@ class HalfStudentT(VariancePrior):
         """Draw sds; shape (size,)."""
         return self.sigma * np.abs(rng.standard_t(self.nu, size))
 
+    def to_pymc(self, pm: Any, name: str, start: float = 1.0) -> Any:
+        """Add the sd to the open PyMC model."""
+        return pm.HalfStudentT(name, np.float64(self.nu), np.float64(self.sigma))
+
 
 @storable
 @dataclass(frozen=True)
@@ -276,6 +217,10 @@ class Exponential(VariancePrior):
         """Draw sds; shape (size,)."""
         return self.mean * rng.standard_exponential(size)
 
+    def to_pymc(self, pm: Any, name: str, start: float = 1.0) -> Any:
+        """Add the sd to the open PyMC model."""
+        return pm.Exponential(name, scale=np.float64(self.mean))
+
 
 @storable
 @dataclass(frozen=True)
@@ -304,6 +249,10 @@ class Uniform(VariancePrior):
     def draw(self, size: int, rng: np.random.Generator) -> Floats:
         """Draw sds; shape (size,)."""
         return self.upper * (1 - rng.random(size))
+
+    def to_pymc(self, pm: Any, name: str, start: float = 1.0) -> Any:
+        """Add the sd to the open PyMC model."""
+        return pm.Uniform(name, 0, np.float64(self.upper))
 
 
 @storable
@@ -348,6 +297,21 @@ class InverseGamma(VariancePrior):
         """Draw sds, the square roots of variances ``beta/Gamma(alpha, 1)``; shape (size,)."""
         return np.sqrt(self.beta / rng.standard_gamma(self.alpha, size))
 
+    def to_pymc(self, pm: Any, name: str, start: float = 1.0) -> Any:
+        """Add the sd, whose square is inverse gamma, to the open PyMC model."""
+
+        def root(alpha: Any, beta: Any, size: Any) -> Any:
+            return pm.math.sqrt(pm.InverseGamma.dist(alpha, beta, size=size))
+
+        return pm.CustomDist(
+            name,
+            np.float64(self.alpha),
+            np.float64(self.beta),
+            dist=root,
+            transform=pm.distributions.transforms.log,
+            class_name="RootInverseGamma",
+        )
+
 
 @storable
 @dataclass(frozen=True)
@@ -383,3 +347,7 @@ class Fixed(VariancePrior):
     def draw(self, size: int, rng: np.random.Generator) -> Floats:
         """Return the sd, as often as asked for; shape (size,)."""
         return np.full(size, float(self.value))
+
+    def to_pymc(self, pm: Any, name: str, start: float = 1.0) -> Any:
+        """Add the sd to the open PyMC model, as a number."""
+        return pm.Deterministic(name, pm.math.constant(np.float64(self.value)))
