@@ -102,6 +102,7 @@ def test_the_mathematics_knows_neither_frames_nor_models(name):
         "core",
         "dataclasses",
         "exact",
+        "families",
         "functools",
         "itertools",
         "math",

@@ -24,9 +24,9 @@ from hiermodels.core.threads import for_each
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized
-from hiermodels.families.normal import log_normal
 from hiermodels.model.prior_densities import prior_log_densities
 from hiermodels.model.spec import Spec
+from hiermodels.posterior.record import rows_given
 
 BLOCK = 1 << 17  # draws of values that are worked on at a time: 1 MiB stays near the processor
 
@@ -81,12 +81,9 @@ def _log_likelihood_of_one(y: Floats, theta: Floats, sigma: Floats) -> Floats:
 def _log_likelihood_of_regression(
     spec: Spec, data: GroupedData, variables: Mapping[str, Floats]
 ) -> Floats:
-    """``Σ log N(y_i; mu + x_i'β, σ² or se_i²)`` at draws of any shape."""
-    mean = variables[spec.intercept][..., None] if spec.intercept else 0.0
-    if spec.covariates:
-        mean = mean + variables["beta"] @ data.design.matrix.T
-    sd = variables["sigma"][..., None] if data.se is None else data.se
-    return np.asarray(log_normal(data.y, mean, sd).sum(axis=-1))
+    """Log likelihood of all rows given ``mu + x_i'β`` at draws of any shape."""
+    eta, columns = rows_given(spec, data, variables)
+    return np.asarray(spec.family.log_likelihood(data.y, eta, columns).sum(axis=-1))
 
 
 def _log_density_of_groups(

@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats
+from hiermodels.families.family import Columns
 
 
 def log_normal(y: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
     """Log density of ``N(mean, sd²)`` at y."""
     return -0.5 * (LOG_2PI + ((y - mean) / sd) ** 2) - np.log(sd)
+
+
+@dataclass(frozen=True)
+class NormalRows:
+    """``y ~ N(η, sd²)``: the linear predictor is the mean."""
+
+    name: ClassVar[str] = "normal"
+    columns: ClassVar[tuple[str, ...]] = ("sd",)
+
+    def log_likelihood(self, y: Floats, eta: Floats, columns: Columns) -> Floats:
+        """``log N(y; η, sd²)`` of each row."""
+        return log_normal(y, eta, columns["sd"])
+
+    def draw(self, eta: Floats, columns: Columns, rng: np.random.Generator) -> Floats:
+        """Draw outcomes: ``η + sd·noise``, of the shape of η."""
+        drawn = rng.standard_normal(eta.shape)
+        drawn *= columns["sd"]
+        drawn += eta
+        return drawn
+
+    def to_pymc(
+        self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Floats, dims: str
+    ) -> Any:
+        """Add the rows to the open PyMC model."""
+        return pm.Normal(name, eta, columns["sd"], observed=observed, dims=dims)

@@ -45,17 +45,17 @@ def statistic(standard: Standardized, name: str) -> Floats | TensorVariable:
 
 
 def add_rows(spec: Spec, data: GroupedData, sds: Sds) -> None:
-    """Add the rows: ``y_i ~ N(theta_g[i] + x_i'β, σ_i²)``."""
+    """Add the rows, each given ``theta_g[i] + x_i'β`` and σ_i, as their family states them."""
     model = pm.modelcontext(None)
     model.add_coord("row", np.arange(len(data.y)))
-    mean = model[spec.values[0]] if spec.values else pt.zeros(())
+    eta = model[spec.values[0]] if spec.values else pt.zeros(())
     if spec.groups:
-        mean = mean[pm.Data(f"{spec.groups[-1]}_of_row", data.group, dims="row")]
+        eta = eta[pm.Data(f"{spec.groups[-1]}_of_row", data.group, dims="row")]
     if spec.covariates:
         x = pm.Data("x", data.design.matrix, dims=("row", COEFFICIENT_DIM))
-        mean = mean + matrix_times(x, model["beta"])
-    sigma = sds["sigma"] if spec.se is None else _known_sd(spec, data)
-    pm.Normal(spec.outcome, mean, sigma, observed=data.y, dims="row")
+        eta = eta + matrix_times(x, model["beta"])
+    sd = sds["sigma"] if spec.se is None else _known_sd(spec, data)
+    spec.family.to_pymc(pm, spec.outcome, eta, {"sd": sd}, data.y, "row")
 
 
 def _known_sd(spec: Spec, data: GroupedData) -> TensorVariable:

@@ -23,6 +23,8 @@ from hiermodels.core.messages import short
 from hiermodels.core.names import COEFFICIENT_DIM
 from hiermodels.core.options import flag, mapping, one_of
 from hiermodels.errors import SpecError
+from hiermodels.families.family import Family
+from hiermodels.families.registry import FAMILIES
 from hiermodels.model.priors.base import Prior, VariancePrior
 from hiermodels.model.priors.coefficients import CoefficientPrior, Flat, NormalInverseGamma
 from hiermodels.model.priors.variance import Fixed, FlatVariance, InverseGamma, Jeffreys
@@ -120,6 +122,11 @@ class Spec:
         """Copies and other processes make it anew: Python does not copy read-only mappings."""
         columns = (self.outcome, self.groups, self.se, self.covariates)
         return Spec, (*columns, dict(self.priors), self.se_scale, self.has_intercept)
+
+    @property
+    def family(self) -> Family:
+        """Distribution of the rows given their linear predictors."""
+        return FAMILIES["normal"]()
 
     @property
     def is_regression(self) -> bool:

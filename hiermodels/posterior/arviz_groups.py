@@ -17,11 +17,10 @@ from hiermodels.core.names import COEFFICIENT_DIM, SAMPLE_DIMS
 from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
-from hiermodels.families.normal import log_normal
 from hiermodels.model.prior_densities import prior_log_densities
 from hiermodels.model.priors.coefficients import NormalInverseGamma
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.record import Posterior, row_moments
+from hiermodels.posterior.record import Posterior, rows_given
 
 SCHEMA = (  # attributes that ArviZ's schema knows of groups with draws
     *("created_at", "creation_library", "creation_library_version", "creation_library_language"),
@@ -117,7 +116,7 @@ def with_parents(posterior: Posterior, draws: xr.DataArray) -> xr.DataArray:
 
 
 def with_log_likelihood(posterior: Posterior) -> Posterior:
-    """Add a group ``log_likelihood``: ``log N(y_i; theta_g[i] + x_i'beta, sigma²)``.
+    """Add a group ``log_likelihood``: of each row given ``theta_g[i] + x_i'beta`` and sigma.
 
     One number for each draw and row, (chain, draw, row): for ``arviz_stats.loo`` and its like.
 
@@ -126,15 +125,15 @@ def with_log_likelihood(posterior: Posterior) -> Posterior:
     SpecError
         If the draws of the groups were not kept, being too many.
     """
-    mean, sigma = _rows(posterior, "log_likelihood")
-    group = {posterior.spec.outcome: log_normal(posterior.data.y, mean, sigma)}
+    spec, (eta, columns) = posterior.spec, _rows(posterior, "log_likelihood")
+    group = {spec.outcome: spec.family.log_likelihood(posterior.data.y, eta, columns)}
     return with_group(posterior, "log_likelihood", group, _row_coords(posterior))
 
 
 def with_posterior_predictive(posterior: Posterior, random_seed: Seed = None) -> Posterior:
     """Add a group ``posterior_predictive``: outcomes of the same rows, drawn anew.
 
-    Each is drawn from ``N(theta_g[i] + x_i'beta, sigma²)`` at one draw of the posterior: new
+    Each is drawn given ``theta_g[i] + x_i'beta`` and sigma at one draw of the posterior: new
     outcomes of the same groups, (chain, draw, row).
 
     Parameters
@@ -148,9 +147,9 @@ def with_posterior_predictive(posterior: Posterior, random_seed: Seed = None) ->
     SpecError
         If the draws of the groups were not kept, being too many.
     """
-    mean, sigma = _rows(posterior, "posterior_predictive")
+    spec, (eta, columns) = posterior.spec, _rows(posterior, "posterior_predictive")
     rng = np.random.default_rng(named_seed(random_seed, "posterior_predictive"))
-    group = {posterior.spec.outcome: mean + sigma * rng.standard_normal(mean.shape)}
+    group = {spec.outcome: spec.family.draw(eta, columns, rng)}
     return with_group(posterior, "posterior_predictive", group, _row_coords(posterior))
 
 
@@ -203,8 +202,8 @@ def with_log_prior(posterior: Posterior) -> Posterior:
     return with_group(posterior, "log_prior", group, {COEFFICIENT_DIM: names} if names else {})
 
 
-def _rows(posterior: Posterior, purpose: str) -> tuple[Floats, Floats]:
-    """Draws of the rows' means, (chain, draw, row), and sds that broadcast with them."""
+def _rows(posterior: Posterior, purpose: str) -> tuple[Floats, dict[str, Floats]]:
+    """Draws of the rows' linear predictors, (chain, draw, row), and the family's columns."""
     spec, data = posterior.spec, posterior.data
     if posterior.draw_groups is not None:
         raise SpecError(
@@ -212,8 +211,7 @@ def _rows(posterior: Posterior, purpose: str) -> tuple[Floats, Floats]:
             f"for each; raise memory_budget or ask for fewer draws"
         )
     draws = posterior.datatree["posterior"].to_dataset()
-    mean, sd = row_moments(spec, data, {name: draws[name].to_numpy() for name in spec.variables})
-    return np.broadcast_to(mean, (*mean.shape[:-1], len(data.y))), sd
+    return rows_given(spec, data, {name: draws[name].to_numpy() for name in spec.variables})
 
 
 def _row_coords(posterior: Posterior) -> dict[str, Any]:

@@ -184,15 +184,21 @@ def thin(posterior: Posterior, draws: int) -> Posterior:
     return replace(posterior, datatree=tree, draw_groups=None)
 
 
-def row_moments(
+def rows_given(
     spec: Spec, data: GroupedData, variables: Mapping[str, Floats]
-) -> tuple[Floats, Floats]:
-    """Means and sds of the rows given the variables, of shapes that broadcast to (..., N).
+) -> tuple[Floats, dict[str, Floats]]:
+    """What the family takes of the rows: their linear predictors and columns, given the variables.
 
     Parameters
     ----------
     variables : mapping of str to array
         Draws of any shape (...,): scalars with this shape, ``theta`` (..., g), ``beta`` (..., q).
+
+    Returns
+    -------
+    eta : (..., N)
+    columns : dict of str to array
+        As :attr:`Family.columns` names them, of shapes that broadcast with ``eta``.
     """
     rows = require_rows(data, "what is asked for")
     mean: Floats | float = 0.0
@@ -201,4 +207,6 @@ def row_moments(
         mean = value[..., rows.group] if spec.groups else value[..., None]
     if spec.covariates:
         mean = mean + variables["beta"] @ rows.design.matrix.T
-    return np.asarray(mean), variables["sigma"][..., None] if rows.se is None else rows.se
+    sd = variables["sigma"][..., None] if rows.se is None else rows.se
+    eta = np.asarray(mean)
+    return np.broadcast_to(eta, (*eta.shape[:-1], len(rows.y))), {"sd": sd}

@@ -28,11 +28,8 @@ def draw_values(
     if spec.covariates:
         mean += draws["beta"].to_numpy() @ rows.x.T
     yield mean
-    sigma = draws["sigma"].to_numpy()[..., None] if rows.se is None else rows.se
-    outcome = rng.standard_normal(mean.shape)
-    outcome *= sigma
-    outcome += mean
-    yield outcome
+    sd = draws["sigma"].to_numpy()[..., None] if rows.se is None else rows.se
+    yield spec.family.draw(mean, {"sd": sd}, rng)
 
 
 def _known_values(posterior: Posterior, rows: NewRows, draws: xr.Dataset) -> Floats:

@@ -9,10 +9,9 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.grouped import GroupedData, GroupedRows
-from hiermodels.families.normal import log_normal
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.engine import Refit
-from hiermodels.posterior.record import Posterior, group_draws, row_moments
+from hiermodels.posterior.record import Posterior, group_draws, rows_given
 from hiermodels.results.simulation import draw_outcomes, draw_variables
 
 type Result = dict[str, dict[str, Floats]]  # of a simulation: values by group and name
@@ -74,7 +73,8 @@ def sum_log_likelihood(spec: Spec, data: GroupedData, variables: Mapping[str, Fl
     blocks = []
     for start in range(0, size, step):
         some = {name: values[start : start + step] for name, values in variables.items()}
-        blocks.append(log_normal(data.y, *row_moments(spec, data, some)).sum(axis=-1))
+        eta, columns = rows_given(spec, data, some)
+        blocks.append(spec.family.log_likelihood(data.y, eta, columns).sum(axis=-1))
     return np.concatenate(blocks)
 
 

@@ -19,7 +19,7 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.conjugate import NormalGammaLaw
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.arviz_groups import attributes
-from hiermodels.posterior.record import Posterior, row_moments
+from hiermodels.posterior.record import Posterior, rows_given
 
 
 def require_proper(spec: Spec, purpose: str) -> None:
@@ -105,8 +105,8 @@ def draw_outcomes(
     SpecError
         If an outcome is too large for a floating-point number to hold its square.
     """
-    mean, sd = row_moments(spec, data, variables)
-    outcomes = mean + sd * rng.standard_normal((*mean.shape[:-1], len(data.y)))
+    eta, columns = rows_given(spec, data, variables)
+    outcomes = spec.family.draw(eta, columns, rng)
     if not (np.abs(outcomes) <= LARGEST).all():
         raise SpecError(
             f"the priors allow outcomes of size {LARGEST:g} and more, which cannot be simulated: "
