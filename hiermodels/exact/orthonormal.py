@@ -14,6 +14,7 @@ from hiermodels.exact.standardized import Standardized
 from hiermodels.numerics.group_sums import starts, sum_by, symmetric
 
 SMALLEST_RESIDUAL = 1e-13  # share of a sum of squares that is rounding error
+ROUNDS = 8  # of generalised least squares: the error is squared in each
 
 
 def divided(columns: Floats, size: Floats) -> Floats:
@@ -153,10 +154,10 @@ def orthonormalized(
     x = [np.where(v, f[:, :-1] @ basis, 0.0) for v, f in zip(varies, factors, strict=True)]
     y = [f[:, -1] for f in factors]
     df = sizes[:-1] - sizes[1:] - belongs.sum(axis=1)
-    full = len(df) if not df.any() else int(np.argmax(df > 0))  # levels without a df, from below
+    full = _levels_without_df(df)
     tree = groups.tree
     if len(basis):
-        anchor = _fit(x, y, belongs, full)
+        anchor = _fit(x, y, belongs, df)
         rest = y[0] - x[0] @ anchor if full == 0 else np.zeros_like(y[0])
         keep = np.column_stack([varies[1:], np.arange(1, len(df)) >= full])
         residual = deviations.rebuilt(basis, anchor, keep)
@@ -235,22 +236,66 @@ def _split(columns: Floats, noise: float) -> tuple[Floats, Floats]:
     return axes[:rank].T, axes[rank:].T
 
 
-def _fit(x: Sequence[Floats], y: Sequence[Floats], belongs: NDArray[np.bool_], full: int) -> Floats:
+def _fit(
+    x: Sequence[Floats], y: Sequence[Floats], belongs: NDArray[np.bool_], df: Indices
+) -> Floats:
     """Coefficients of a first fit; (q,).
 
-    The lowest levels without a degree of freedom are fitted one after another, from the rows
-    upwards: a variance that goes to 0 leaves nothing but that fit.  The others are fitted at once,
-    for which the columns are orthonormal.
+    The levels are fitted one after another, from the rows upwards, each by the covariates that
+    belong to it.  Where the lowest levels have no degree of freedom, it stays so: a variance that
+    goes to 0 leaves nothing but that fit.  From the first level that has one, feasible generalised
+    least squares follow: they minimise ``Σ_l |y_l − x_l β|²/v_l``, with the mean squares of the fit
+    before for ``v_l``.  So near to the best coefficients, the likelihood's sum of squares is no
+    small difference of large ones, however far the variances of the levels lie apart.
+
+    Parameters
+    ----------
+    x : sequence of (m, q)
+        Covariates' deviations at each level, from the rows upwards.
+    y : sequence of (m,)
+    belongs : (levels, q)
+        Whether a covariate belongs to a level.
+    df : (levels,)
+        Degrees of freedom that the covariates of a level leave there.
     """
-    anchor = np.zeros(belongs.shape[1])
-    for parts in [slice(i, i + 1) for i in range(full)] + [slice(full, None)]:
-        own = belongs[parts].any(axis=0)
-        if own.any():
-            columns, outcome = np.vstack(list(x[parts])), np.concatenate(y[parts])
-            orthonormal, triangle = np.linalg.qr(columns[:, own])
-            rest = outcome - columns @ anchor
-            anchor[own] = np.linalg.solve(triangle, orthonormal.T @ rest)
-    return anchor
+    beta = np.zeros(belongs.shape[1])
+    for columns, outcome, own in zip(x, y, belongs, strict=True):
+        beta += _least_squares(columns, outcome - columns @ beta, own)
+    first = _levels_without_df(df)
+    own = belongs[first:].any(axis=0)
+    if not own.any():
+        return beta
+    below, beta = np.where(own, 0.0, beta), np.where(own, beta, 0.0)
+    x, y = x[first:], [b - a @ below for a, b in zip(x[first:], y[first:], strict=True)]
+    for _ in range(ROUNDS):
+        root = np.sqrt(_mean_squares(x, y, beta, df[first:]))
+        columns = np.vstack([a / r for a, r in zip(x, root, strict=True)])
+        outcome = np.concatenate([b / r for b, r in zip(y, root, strict=True)])
+        beta = _least_squares(columns, outcome, own)
+    return below + beta
+
+
+def _levels_without_df(df: Indices) -> int:
+    """Number of the lowest levels, up to the first that has a degree of freedom."""
+    return int(np.argmax(df > 0)) if df.any() else len(df)
+
+
+def _mean_squares(x: Sequence[Floats], y: Sequence[Floats], beta: Floats, df: Indices) -> Floats:
+    """Mean square of each level's residuals, no smaller than those of the levels below; (levels,).
+
+    It estimates the rows' variance plus a multiple of those of the levels up to its own.
+    """
+    squares = np.array([np.square(b - a @ beta).sum() for a, b in zip(x, y, strict=True)])
+    least = np.finfo(float).eps ** 2 * sum(float(b @ b) for b in y) or 1.0
+    return np.maximum.accumulate(np.maximum(squares / np.maximum(df, 1), least))
+
+
+def _least_squares(columns: Floats, outcome: Floats, own: NDArray[np.bool_]) -> Floats:
+    """Coefficients of the columns named by ``own`` (q,), of full rank; 0 for the others; (q,)."""
+    beta = np.zeros(len(own))
+    orthonormal, triangle = np.linalg.qr(columns[:, own])
+    beta[own] = np.linalg.solve(triangle, orthonormal.T @ outcome)
+    return beta
 
 
 def _explained(x: Sequence[Floats], y: Sequence[Floats]) -> tuple[bool, ...]:

@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats
-from hiermodels.errors import PrecisionWarning, warn
+from hiermodels.errors import PrecisionError, PrecisionWarning, warn
+from hiermodels.exact.kernels.tree.marginal import rounding_error
 from hiermodels.exact.marginal import Marginal
 from hiermodels.numerics.lattice import Lattice
-from hiermodels.posterior.reference_posterior import reached
+from hiermodels.posterior.reference_posterior import WORST, reached
 
 FINER = (0.5, 0.85)  # bounds of the next spacing, where a lattice misses the tolerance
 FALLS = 0.7  # of the rate at which an error falls, if a first lattice told it
+HEAVIEST = 64  # points of a lattice that stand for it where the error varies little
 WARY = 0.7  # bound of the next spacing, where two lattices tell the rate
 
 
@@ -30,7 +32,24 @@ def sd_certificate(marginal: Marginal, lattice: Lattice) -> float:
     every second plane across each axis counts too, which adds π/h along it: by the square of its
     difference, as a transform that falls exponentially is at 2π/h the square of that at π/h.
     """
-    return float(errors_by_axis(marginal, lattice).max(initial=0.0))
+    return max(
+        float(errors_by_axis(marginal, lattice).max(initial=0.0)), rounding(marginal, lattice)
+    )
+
+
+def rounding(marginal: Marginal, lattice: Lattice) -> float:
+    """Rounding error of the log density, on average over a lattice's heaviest points.
+
+    Moments err by about as much, in posterior sds, at every spacing: to compare two of them does
+    not show it.  With known standard errors and without covariates, no digits are lost.
+    """
+    if not marginal.free or (marginal.spec.se and not marginal.spec.covariates):
+        return 0.0
+    heaviest = np.argsort(lattice.weights)[-HEAVIEST:]
+    variances = marginal.variances(lattice.points[heaviest])
+    errors = rounding_error(marginal.data.tree, variances, marginal.coefficients)
+    weights = lattice.weights[heaviest]
+    return float(weights @ errors / weights.sum())
 
 
 def refinement(path: list[tuple[Floats, Floats]], tol: float) -> Floats:
@@ -66,6 +85,20 @@ def require_precision(error: float, tol: float) -> None:
         f"{error:.1e} posterior sd, more than {tol:g}. Tables show no more digits than that",
         PrecisionWarning,
     )
+
+
+def require_digits(error: float, tol: float) -> None:
+    """Warn of a rounding error that is larger than the tolerance, or refuse it."""
+    if error <= tol:
+        return
+    cause = (
+        f"rounding errors are of the order of {error:.1e} posterior sd: the outcome is so much "
+        f"larger than the rows' residual sd, or priors of coefficients lie so far from the data, "
+        f"that numbers of 16 digits hardly hold both. Subtract from the outcome what is known of it"
+    )
+    if not error <= WORST:
+        raise PrecisionError(f"the posterior cannot be computed: {cause}")
+    warn(f"{cause}. Tables show no more than {reached(error)} digits", PrecisionWarning)
 
 
 def errors_by_axis(marginal: Marginal, lattice: Lattice) -> Floats:

@@ -29,7 +29,9 @@ from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.precision import (
     errors_by_axis,
     refinement,
+    require_digits,
     require_precision,
+    rounding,
 )
 from hiermodels.exact.predictive import PredictiveMixture
 from hiermodels.exact.standardize import standardize
@@ -92,6 +94,7 @@ class IntegratedPosterior(PredictiveMixture):
                 found = cls(spec, data, marginal, marginal.lattice(spacing))
             except PrecisionError:  # too many points along an axis: as fine as it gets
                 break
+        require_digits(found._rounding, tol)
         require_precision(found._reached, tol)
         return found
 
@@ -100,14 +103,25 @@ class IntegratedPosterior(PredictiveMixture):
         """Errors of the moments of the unknown sds, by axis; (d,)."""
         return errors_by_axis(self.marginal, self.lattice)
 
+    @cached_property
+    def _rounding(self) -> float:
+        """Error of the moments by rounding, which no finer lattice mends."""
+        return rounding(self.marginal, self.lattice)
+
     @property
     def _reached(self) -> float:
-        """The certificate, or where the groups are too many to look at all that of the sds."""
-        return float(self._errors.max(initial=0.0)) if self._is_much else self.certificate
+        """What two spacings tell of all moments, or if the groups are very many of the sds'."""
+        return float(self._errors.max(initial=0.0)) if self._is_much else self._differences
 
     @cached_property
     @one_blas_thread()
     def certificate(self) -> float:
+        """Largest difference between two spacings or error by rounding, in posterior sds."""
+        return max(self._differences, self._rounding)
+
+    @cached_property
+    @one_blas_thread()
+    def _differences(self) -> float:
         """Largest difference between two spacings, in posterior sds.
 
         Over the means and sds of all unknown sds and of all values: see ``Lattice.half``.

@@ -12,6 +12,7 @@ from hiermodels.numerics.group_sums import starts
 
 UPWARD = 1 << 17  # likewise of those in the upward pass
 MOST_NODES = 1024  # nodes that are worked on at a time
+ROUNDED_ROWS = 8  # rounding errors of a row that its residual takes part in
 SMALLEST_SHARE = 1e-8  # of a direction in the information of the data that is not rounding, a root
 
 
@@ -46,12 +47,16 @@ class Upward:
         Mean of ``β | variances, y``.
     beta_covariance : (n, q, q)
         Covariance of the same.
+    explained : (n,)
+        What this mean explains of the sum of squares that the preliminary fit leaves.  Of a sum so
+        large, digits are lost in the difference.
     """
 
     log_likelihood: Floats
     pooled: tuple[Pooled, ...]
     beta: Floats
     beta_covariance: Floats
+    explained: Floats
 
     def plus(self, anchor: Floats) -> Upward:
         """The same of the outcome, from that of the residuals of ``x'anchor``."""
@@ -155,6 +160,7 @@ def _integrate_coefficients(
             pooled,
             beta=quadratic[:, 0, :0],
             beta_covariance=quadratic[:, :0, :0],
+            explained=np.zeros(len(quadratic)),
         )
     if prior.is_graded:
         solved = _solve_with_factor(quadratic, prior)
@@ -162,20 +168,22 @@ def _integrate_coefficients(
         solved = _solve_normal_equations(quadratic, prior)
     log_density = log_density + prior.log_normalizer + 0.5 * q * LOG_2PI
     log_density -= 0.5 * (solved.log_det + solved.square)
-    return Upward(log_density, pooled, solved.beta, solved.covariance)
+    return Upward(log_density, pooled, solved.beta, solved.covariance, solved.explained)
 
 
 @dataclass(frozen=True)
 class _Solved:
     """β given the variances: mean (n, q) and covariance (n, q, q), and what is left at the mean.
 
-    ``log_det`` (n,) is that of the precision, ``square`` (n,) the sum of squares that remains.
+    ``log_det`` (n,) is that of the precision, ``square`` (n,) the sum of squares that remains and
+    ``explained`` (n,) the one that does not.
     """
 
     beta: Floats
     covariance: Floats
     log_det: Floats
     square: Floats
+    explained: Floats
 
 
 def _solve_normal_equations(quadratic: Floats, prior: Coefficients) -> _Solved:
@@ -190,7 +198,8 @@ def _solve_normal_equations(quadratic: Floats, prior: Coefficients) -> _Solved:
     covariance = np.linalg.inv(correlation) / size[:, :, None] / size[:, None, :]
     beta = np.einsum("nij,nj->ni", covariance, t_xy)
     log_det = np.linalg.slogdet(correlation)[1] + 2 * np.log(size).sum(axis=1)
-    return _Solved(beta, covariance, log_det, t_yy - np.einsum("ni,ni->n", t_xy, beta))
+    explained = np.einsum("ni,ni->n", t_xy, beta)
+    return _Solved(beta, covariance, log_det, t_yy - explained, explained)
 
 
 def _solve_with_factor(quadratic: Floats, prior: Coefficients) -> _Solved:
@@ -214,7 +223,8 @@ def _solve_with_factor(quadratic: Floats, prior: Coefficients) -> _Solved:
     rows[:, q:, q] = prior.factor @ prior.mean
     triangle = np.linalg.qr(rows, mode="r")
     inverse = np.linalg.inv(triangle[:, :q, :q])
-    square = quadratic[:, q, q] - (loading**2).sum(axis=1)
+    explained = (loading**2).sum(axis=1)
+    square = quadratic[:, q, q] - explained
     if triangle.shape[1] > q:
         square += triangle[:, q, q] ** 2
     return _Solved(
@@ -222,6 +232,7 @@ def _solve_with_factor(quadratic: Floats, prior: Coefficients) -> _Solved:
         covariance=inverse @ inverse.swapaxes(1, 2),
         log_det=2 * np.log(np.abs(np.einsum("nii->ni", triangle[:, :q, :q]))).sum(axis=1),
         square=square,
+        explained=explained,
     )
 
 
@@ -229,6 +240,21 @@ def log_likelihood(tree: Tree, variances: Variances, prior: Coefficients) -> Flo
     """``log p(y | variances)`` at many nodes, in blocks that stay in the cache; shape (n,)."""
     parts = batches(tree, variances)
     return np.concatenate([upward(tree, variances[part], prior).log_likelihood for part in parts])
+
+
+def rounding_error(tree: Tree, variances: Variances, prior: Coefficients) -> Floats:
+    """Rounding error of the log likelihood, in order of magnitude; shape (n,).
+
+    Of the sum of squares that the coefficients explain, digits are lost in the difference; and
+    means of groups and fitted values are rounded like the outcome y, by
+
+        ε √(Σ ω y² / (n σ²))  standard deviations of a row.
+    """
+    parts = [upward(tree, variances[part], prior) for part in batches(tree, variances)]
+    explained = np.concatenate([part.explained for part in parts])
+    squares = tree.weight @ tree.mean[:, -1] ** 2 + tree.scatter[-1, -1]
+    rows = np.sqrt(squares / tree.n_rows / variances.sigma2)
+    return np.finfo(float).eps * (explained + ROUNDED_ROWS * rows)
 
 
 def profile_log_likelihood(tree: Tree, variances: Variances, intercept: bool = True) -> Floats:
