@@ -206,8 +206,10 @@ def _numbers(given: Any) -> Floats | None:
         found = np.asarray(given)
     except (TypeError, ValueError):  # lists of different lengths
         return None
-    is_usable = found.dtype.kind in "iuf" and found.size and (np.abs(found) <= LARGEST).all()
-    return found.astype(float) if is_usable else None
+    if found.dtype.kind not in "iuf" or not found.size:
+        return None
+    found = found.astype(float)
+    return found if (np.abs(found) <= LARGEST).all() else None
 
 
 def _checked_sample(y: Any) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -168,3 +170,14 @@ def test_wrong_arguments_are_named(wrong, error, message):
 def test_parameters_of_the_conjugate_prior_are_positive(name):
     with pytest.raises(hm.SpecError, match=f"{name}: expected a positive number"):
         hm.lecture.draw_one_population([1.0], **(PRIOR | {name: -1}), draws=1, rng=GIVEN["rng"])
+
+
+def test_numbers_of_single_precision_are_numbers():
+    y = np.array([1.0, 2.0, 4.0, 3.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        single = hm.lecture.draw_two_levels(
+            y.astype(np.float32), np.float32(1), 9, np.random.default_rng(1)
+        )
+    double = hm.lecture.draw_two_levels(y, 1.0, 9, np.random.default_rng(1))
+    np.testing.assert_array_equal(single.theta, double.theta)

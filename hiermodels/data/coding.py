@@ -22,7 +22,6 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import LARGEST, listed, plural, rows_named
 from hiermodels.core.options import mapping, names
 from hiermodels.core.scalars import as_float
-from hiermodels.data.collinearity import refuse_constant
 from hiermodels.errors import DataError, SpecError
 from hiermodels.model.formula.terms import Factor, factors
 from hiermodels.model.formula.tokens import CENTER
@@ -62,7 +61,10 @@ def constants_of(factor: Factor, mean: float, sd: float) -> tuple[float, float]:
     if factor.function == CENTER:
         return mean, 1.0
     if sd <= 8 * np.finfo(float).eps * abs(mean):
-        refuse_constant(factor.column, f"{mean:g}")
+        raise DataError(
+            f"column {factor.column!r} is constant: it is {mean:g} in every row, and its sd is 0, "
+            f"by which scale({factor.column}) cannot divide. Leave it out"
+        )
     return mean, sd
 
 
@@ -165,7 +167,10 @@ def levels_of(name: str, series: pd.Series[Any]) -> tuple[str, ...]:
         values = sorted(series.unique().tolist())
     levels = tuple(map(level_text, values))
     if len(levels) == 1:
-        refuse_constant(name, repr(levels[0]))
+        raise DataError(
+            f"column {name!r}: expected two levels or more to compare; found {levels[0]!r} in "
+            f"every row. Leave the column out"
+        )
     if len(set(levels)) < len(levels):
         raise DataError(
             f"column {name!r}: some levels differ but are written alike, such as 1 and '1'; make "

@@ -15,6 +15,7 @@ from hiermodels.core.messages import listed
 from hiermodels.errors import DataError
 
 MOST_CONDITION = 1e8  # half the digits of a floating-point number
+SMALLEST = 1e-140  # whose square keeps its digits where columns differ by rounding errors
 NEGLIGIBLE = 1e-6  # of the largest coefficient: rounding times MOST_CONDITION is less
 
 
@@ -116,6 +117,28 @@ def refuse_constant(name: str, value: str, intercept: bool = True) -> NoReturn:
         f"column {name!r} is constant: it is {value} in every row, and cannot be told from the "
         f"intercept. Leave it out, or give its coefficient a normal prior"
     )
+
+
+def require_size(names: Sequence[str], largest: Floats) -> None:
+    """Refuse columns of numbers so small that their squares are no floating-point numbers.
+
+    Parameters
+    ----------
+    names : sequence of q str
+    largest : (q,)
+        Largest size of a number in each column.
+
+    Raises
+    ------
+    DataError
+        If it is below ``SMALLEST`` and not 0.
+    """
+    for name, size in zip(names, largest, strict=True):
+        if 0 < size < SMALLEST:
+            raise DataError(
+                f"column {name!r}: numbers are of size up to {size:g}, and their squares too small "
+                f"for floating-point numbers; expected {SMALLEST:g} or more. Change the unit"
+            )
 
 
 def _is_sound(columns: Floats, most: float = MOST_CONDITION) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hiermodels.core.arrays import Floats
-from hiermodels.core.messages import listed, short
+from hiermodels.core.messages import LARGEST, listed, short
 from hiermodels.core.options import real_number
 from hiermodels.data.coding import Part, level_text, term_columns
 from hiermodels.data.design import Design
@@ -96,7 +96,7 @@ def locate(data: GroupedData, at: Any = MEANS) -> Place:
     if at == OWN:
         return _own(data)
     if at == ZERO:
-        return Place((np.zeros(len(data.design.names)),) * levels, "at x = 0")
+        return Place((np.zeros(len(data.design.names)),) * levels, _words_at_zero(data.design))
     means, how = _means(data)
     x = _with(data.design, means, given) if given else means
     return Place((x,) * levels, _words(data.design, means, given, how))
@@ -133,8 +133,11 @@ def _checked(design: Design, given: Mapping[str, Any]) -> dict[str, Any]:
             raise SpecError(f"at: {short(name)} is no column of a covariate; {known}")
         if name not in design.levels:
             found[name] = real_number(f"at: column {name!r}", value)
-            if not np.isfinite(found[name]):
-                raise SpecError(f"at: column {name!r}: expected a finite number; found {value!r}")
+            if not abs(found[name]) <= LARGEST:
+                raise SpecError(
+                    f"at: column {name!r}: expected a finite number of size up to {LARGEST:g}; "
+                    f"found {value!r}"
+                )
         elif level_text(value) in design.levels[name]:
             found[name] = level_text(value)
         else:
@@ -214,6 +217,13 @@ def _words(design: Design, means: Floats, given: Mapping[str, Any], how: str) ->
     return f"at {at}, other covariates at their means{how}{': ' if texts else ''}{listing}"
 
 
+def _words_at_zero(design: Design) -> str:
+    """Say where x = 0 is: at the first level of a column, unless that has a column of its own."""
+    references = {name: f"{name}[{levels[0]}]" for name, levels in design.levels.items()}
+    without = [f"no level of {n}" for n, column in references.items() if column in design.names]
+    return ", ".join(["at x = 0", *without])
+
+
 def _shown_means(design: Design, means: Floats) -> dict[str, list[str]]:
     """Means of columns that stand in the formula by themselves, in their own units."""
     by_name = dict(zip(design.names, means.tolist(), strict=True))
@@ -224,8 +234,8 @@ def _shown_means(design: Design, means: Floats) -> dict[str, list[str]]:
             continue
         column = factor.column
         if column in design.levels:
-            names = [f"{column}[{level}]" for level in design.levels[column][1:]]
-            found[column] = [f"{name} = {by_name[name]:.5g}" for name in names]
+            names = [f"{column}[{level}]" for level in design.levels[column]]
+            found[column] = [f"{n} = {by_name[n]:.5g}" for n in names if n in by_name]
         else:
             mean, unit = design.constants.get(column, (0.0, 1.0))
             name = f"{factor.function}({column})" if factor.is_moved else column

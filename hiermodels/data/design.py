@@ -28,6 +28,7 @@ from hiermodels.data.coding import (
     levels_of,
     multiply_out,
 )
+from hiermodels.data.collinearity import require_size
 from hiermodels.errors import DataError
 from hiermodels.model.formula.terms import factors, quote
 
@@ -146,7 +147,7 @@ def build(
     ------
     DataError
         If a column is missing, has gaps, infinite values, values of mixed kinds, a single level,
-        or so many levels that it should be a group.
+        so many levels that it should be a group, or numbers whose squares are too small.
     SpecError
         If a term is not understood.
 
@@ -178,6 +179,7 @@ def build(
             levels[name] = levels_of(name, frame[name])
     _check_size(parsed, levels)
     names, matrix = expand(frame, parsed, levels, constants, intercept)
+    require_size(names, np.abs(matrix).max(axis=0, initial=0.0))
     return Design(names, matrix, levels, tuple(terms), constants, intercept=intercept)
 
 

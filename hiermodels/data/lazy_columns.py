@@ -23,6 +23,7 @@ from hiermodels.data.coding import (
     refuse_moved,
     term_columns,
 )
+from hiermodels.data.collinearity import require_size
 from hiermodels.data.frame import LEAVE_OUT, Frame
 from hiermodels.data.grouped import Missing
 from hiermodels.data.roles import Roles
@@ -197,6 +198,8 @@ def _check_range(name: str, low: float, high: float, scale: Scale | None) -> Non
             f"column {name!r}: expected finite numbers of size up to {LARGEST:g}; found values "
             f"from {low:g} to {high:g}"
         )
+    if not scale:
+        require_size([name], np.array([max(abs(low), abs(high))]))
     if scale and low < SMALLEST[scale]:
         raise DataError(f"column {name!r}: expected positive {KINDS[scale]}; found {low:g}")
 

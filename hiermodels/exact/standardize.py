@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats
+from hiermodels.data.collinearity import require_size
 from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.errors import DataError
@@ -122,6 +123,7 @@ def _standardize_statistics(data: SufficientStatistics) -> Standardized:
     y = data.away(np.append(data.mean[0, :-1], location))[:, -1]
     scale = _power_of_two(_typical_size(data, y))
     largest, intercept = np.abs(data.mean[:, :-1]).max(axis=0, initial=0.0), data.design.intercept
+    require_size(data.design.names, largest)
     size = _sizes_of(np.sqrt(np.diag(total)[:-1] / data.weight.sum()), largest, intercept)
     x = divided(data.away(data.mean[0])[:, :-1] - centre[:-1], size)
     unit = scale**2 if data.roles.se else 1.0

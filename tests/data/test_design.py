@@ -258,7 +258,19 @@ def test_levels_that_are_written_alike():
 @pytest.mark.parametrize(("covariates", "value"), [("sex", "'M'"), ("C(year)", "'2000'")])
 def test_a_single_level(covariates, value):
     frame = FRAME.assign(sex="M", year=2000)
-    refuse(f"is constant: it is {value} in every row", make, covariates, frame)
+    message = f"expected two levels or more to compare; found {value} in every row"
+    for intercept in (True, False):
+        with pytest.raises(hm.DataError, match=message):
+            build(frame, [covariates], intercept=intercept)
+
+
+@pytest.mark.parametrize("term", ["ses", "ses:age"])
+def test_numbers_whose_squares_are_too_small(term):
+    tiny = FRAME.assign(ses=1e-80 * FRAME["ses"], age=1e-80 * FRAME["age"])
+    assert len(make("ses", tiny).names) == 1
+    frame = tiny if ":" in term else FRAME.assign(ses=1e-160 * FRAME["ses"])
+    message = f"column '{term}': numbers are of size up to .*e-1.*; expected 1e-140"
+    refuse(message, make, term, frame)
 
 
 def test_columns_that_are_not_there():
@@ -306,8 +318,9 @@ def test_center_and_scale_need_numbers_that_vary():
             make,
             f"center({name})",
         )
-    refuse("column 'ses' is constant: it is 2", make, "scale(ses)", FRAME.assign(ses=2.0))
-    refuse("column 'ses' is constant", make, "scale(ses)", FRAME[:1])
+    message = r"column 'ses' is constant: .*, by which scale\(ses\) cannot divide"
+    refuse(message, make, "scale(ses)", FRAME.assign(ses=2.0))
+    refuse(message, make, "scale(ses)", FRAME[:1])
     message = r"both as age and as center\(age\)"
     refuse(message, make, "age + center(age):ses", error=hm.SpecError)
 

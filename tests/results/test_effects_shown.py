@@ -451,3 +451,15 @@ def test_a_reference_that_was_put_somewhere_is_shown_there():
         pd.testing.assert_frame_equal(table, exact.summary(["lam", "theta"], at=at))
     assert "at the covariates' means" in str(exact.summary())
     assert "at x = 0" in str(exact.at("zero").summary())
+
+
+def test_without_an_intercept_every_level_is_named_and_x_0_is_none_of_them():
+    frame = pupils().assign(kind=lambda d: np.where(d["year"] % 2 == 0, "even", "odd"))
+    exact = hm.reference(frame, "y ~ 0 + kind + (1 | school)")
+    assert "kind[even] = " in str(exact.summary())
+    assert "at x = 0, no level of kind" in str(exact.at("zero").summary())
+
+
+def test_a_place_beyond_the_numbers_is_refused():
+    with pytest.raises(hm.SpecError, match="at: column 'year': expected a finite number of size"):
+        hm.reference(pupils(), "y ~ year + (1 | school)").at({"year": 1e300})
