@@ -15,7 +15,7 @@ from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import lattice
-from hiermodels.numerics.lattice import Frame, Lattice
+from hiermodels.numerics.lattice import Lattice, ModesAndScale
 
 FINE = {1: 0.1, 2: 0.1, 3: 0.15}  # spacing along the axis of the sd
 COARSE = 0.5  # spacing across it
@@ -94,10 +94,12 @@ def _lattice(marginal: Marginal, axis: int) -> tuple[Lattice, Indices]:
     """Lay a lattice with one axis first; returns it and the order of the axes."""
     d = len(marginal.free)
     order = np.array([axis, *(j for j in range(d) if j != axis)])
-    covariance = (marginal.frame.basis @ marginal.frame.basis.T)[np.ix_(order, order)]
+    covariance = (marginal.mode_and_scale.basis @ marginal.mode_and_scale.basis.T)[
+        np.ix_(order, order)
+    ]
     basis = np.linalg.cholesky(covariance)
     basis[:, 0] *= FINE[d] / COARSE
-    frame = Frame(marginal.frame.modes[:, order], basis)
+    scale = ModesAndScale(marginal.mode_and_scale.modes[:, order], basis)
     back = np.argsort(order)
 
     low, high = _range(marginal, axis)
@@ -106,7 +108,7 @@ def _lattice(marginal: Marginal, axis: int) -> tuple[Lattice, Indices]:
         inside = (u[:, 0] >= low) & (u[:, 0] <= high)
         return np.where(inside, marginal.log_density(u[:, back]), -np.inf)
 
-    return lattice.flood(log_density, frame, COARSE, lambda u: np.zeros(len(u))), order
+    return lattice.grow(log_density, scale, COARSE, lambda u: np.zeros(len(u))), order
 
 
 def _range(marginal: Marginal, axis: int) -> tuple[float, float]:

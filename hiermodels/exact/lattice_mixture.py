@@ -169,7 +169,7 @@ class LatticeMixture(ReferencePosterior):
         """
         points, weights = self.lattice.points, self.lattice.weights
         if len(self.marginal.free) == 3:
-            parts = [self.lattice.quarter, self.lattice.half]
+            parts = [self.lattice.quarter, self.lattice.checkerboard]
             errors = differences_of_parts(self.marginal, self.lattice, parts)
             thin = (part for part, error in zip(parts, errors, strict=True) if error <= THINNED)
             some = next(thin, slice(None))

@@ -142,7 +142,7 @@ class Rule:
         some = lattice.log_density > lattice.log_density.max() - drop
         index, own = lattice.index[some], lattice.weights[some] / lattice.weights[some].sum()
         d = index.shape[1]
-        halves = [lattice.half[some], *(e == 0 for e in index.T % 2 if d > 1)]
+        halves = [lattice.checkerboard[some], *(e == 0 for e in index.T % 2 if d > 1)]
         rough = [np.where(half, own, 0.0) for half in halves]
         weights = np.array([own, *(w / w.sum() for w in rough)])
         powers = np.array([2 / np.sqrt(max(d, 1)), *([2.0] * (len(halves) - 1))])

@@ -238,18 +238,17 @@ class Marginal:
         return np.union1d(places, self._prior_peaks(axis))
 
     @cached_property
-    def frame(self) -> lattice.Frame:
-        """Where the posterior lies: climbed to from the peaks of the scan.
+    def mode_and_scale(self) -> lattice.ModesAndScale:
+        """Where the posterior lies: Newton's method from the peaks on the pilot grid.
 
-        A peak's height says little where a prior is narrow, so low ones are climbed as well.
+        A peak's density says little where a prior is narrow, so low ones are taken as well.
         """
         grid, heights = self.scan
         places = np.flatnonzero(peaks(heights) & np.isfinite(heights))
         highest = places[np.argsort(-heights.flat[places], kind="stable")][:MOST_CLIMBS]
         starts = grid.reshape(-1, grid.shape[-1])[highest]
         with self._within_range():
-            frame = lattice.find_frame(self.log_density, starts)
-        return frame
+            return lattice.find_modes(self.log_density, starts)
 
     def _prior_peaks(self, axis: int) -> Floats:
         """Where the prior density of a log sd, or of its coordinate u, is highest, if anywhere."""
@@ -280,7 +279,7 @@ class Marginal:
             ]
         )
 
-        at_mode = self.log_sds(self.frame.modes[:1])[:, free]
+        at_mode = self.log_sds(self.mode_and_scale.modes[:1])[:, free]
 
         def log_weight(u: Floats) -> Floats:
             """How many times larger an sd's moment is than at the mode: the largest of them."""
@@ -288,7 +287,7 @@ class Marginal:
             return (power * ratio).max(axis=1, initial=0.0)
 
         with self._within_range():
-            laid = lattice.flood(self.log_density, self.frame, spacing, log_weight)
+            laid = lattice.grow(self.log_density, self.mode_and_scale, spacing, log_weight)
             self._require_range(laid)
         return laid
 

@@ -106,7 +106,7 @@ def errors_by_axis(marginal: Marginal, lattice: Lattice) -> Floats:
     if not marginal.free:
         return np.zeros(0)
     planes = [e == 0 for e in lattice.index.T % 2]
-    together, *across = differences_of_parts(marginal, lattice, [lattice.half, *planes])
+    together, *across = differences_of_parts(marginal, lattice, [lattice.checkerboard, *planes])
     if len(planes) == 1:
         return np.array([together])
     return np.maximum(np.square(across), together)
@@ -135,7 +135,7 @@ def differences_of_parts(
 
 def both_weights(lattice: Lattice) -> Floats:
     """Weights over the whole lattice and over half of its points; shape (2, n)."""
-    half = np.where(lattice.half, lattice.weights, 0.0)
+    half = np.where(lattice.checkerboard, lattice.weights, 0.0)
     return np.stack([lattice.weights, half / half.sum()])
 
 

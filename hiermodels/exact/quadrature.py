@@ -124,7 +124,7 @@ class IntegratedPosterior(PredictiveMixture):
     def _differences(self) -> float:
         """Largest difference between two spacings, in posterior sds.
 
-        Over the means and sds of all unknown sds and of all values: see ``Lattice.half``.
+        Over the means and sds of all unknown sds and of all values: see ``Lattice.checkerboard``.
         Where few points stand for the lattice, it includes what that may change.
         """
         moments = self._moments

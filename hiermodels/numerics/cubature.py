@@ -21,7 +21,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 
-NEGLIGIBLE = 1e-13  # share of the weight, on the lightest points, that is left out
+TAIL_MASS = 1e-13  # share of the weight, on the lightest points, that is left out
 
 
 def compress(points: Floats, weights: Floats, degree: int) -> tuple[Indices, Floats]:
@@ -48,15 +48,15 @@ def compress(points: Floats, weights: Floats, degree: int) -> tuple[Indices, Flo
     share = weights[kept] / weights[kept].sum()
     polynomials = _orthonormal(points[kept], share, degree)
     length = np.linalg.norm(polynomials, axis=0)
-    found, _ = nnls(polynomials / length, polynomials @ share)
-    chosen = np.flatnonzero(found)
-    return kept[chosen], found[chosen] / length[chosen]
+    solution, _ = nnls(polynomials / length, polynomials @ share)
+    chosen = np.flatnonzero(solution)
+    return kept[chosen], solution[chosen] / length[chosen]
 
 
 def _heaviest(weights: Floats) -> Indices:
     """Points that hold all but a negligible part of the weight, in their order."""
     order = np.argsort(-weights, kind="stable")
-    enough = np.searchsorted(np.cumsum(weights[order]), 1 - NEGLIGIBLE) + 1
+    enough = np.searchsorted(np.cumsum(weights[order]), 1 - TAIL_MASS) + 1
     return np.sort(order[:enough])
 
 
@@ -66,9 +66,9 @@ def _orthonormal(points: Floats, weights: Floats, degree: int) -> Floats:
     They begin as products of Hermite polynomials of the whitened points, which are nearly so
     where the weights are nearly normal.
     """
-    away = points - weights @ points
-    factor = np.linalg.cholesky((weights[:, None] * away).T @ away)
-    hermite = _hermite(np.linalg.solve(factor, away.T), degree)
+    deviation = points - weights @ points
+    factor = np.linalg.cholesky((weights[:, None] * deviation).T @ deviation)
+    hermite = _hermite(np.linalg.solve(factor, deviation.T), degree)
     d = points.shape[1]
     powers = [power for power in product(range(degree + 1), repeat=d) if sum(power) <= degree]
     columns = [np.prod([hermite[k, j] for j, k in enumerate(power)], axis=0) for power in powers]

@@ -35,7 +35,7 @@ WIDEST = 0.02  # of differences; the density's logarithm should bend by about ``
 BEND = 0.01
 NARROWEST = 1e-12
 ROUNDING = 1e-9  # of the logarithm, where it is huge, that differences have to stand out from
-CLOSE = 1e-13  # of a quantile, as a part of the lattice's extent
+XTOL = 1e-13  # of a quantile, as a part of the lattice's extent
 FINER = 4  # places for each point of the lattice in a marginal density
 STENCIL = 5  # half the number of places that a point is shared out among
 BOX = {1: 1 << 22, 2: 1 << 13, 3: 1 << 9}  # widest lattice, in points along each axis
@@ -47,7 +47,7 @@ class LatticeError(ArithmeticError):
 
 
 @dataclass(frozen=True)
-class Frame:
+class ModesAndScale:
     """Where a density lies, and how wide it is.
 
     Attributes
@@ -78,7 +78,7 @@ class Lattice:
     log_density : (n,)
         Logarithm of the density at the points, as it was given (not normalised).
     spacing : (d,)
-        Distance between points along each column of the frame's basis, in that column's length.
+        Distance between points along each column of the basis, in that column's length.
     """
 
     origin: Floats
@@ -113,8 +113,8 @@ class Lattice:
         return weights / weights.sum()
 
     @cached_property
-    def half(self) -> NDArray[np.bool_]:
-        """Every second point, as on a chessboard: a lattice of wider spacing inside this one.
+    def checkerboard(self) -> NDArray[np.bool_]:
+        """Every second point, as on a checkerboard: a lattice of wider spacing inside this one.
 
         Sums over it and over the whole lattice are two quadratures with different spacings.
         What they differ by is about the error of the wider, by far larger than that of the whole.
@@ -125,7 +125,8 @@ class Lattice:
     def quarter(self) -> NDArray[np.bool_]:
         """In three dimensions, the points whose coordinates are all even or all odd.
 
-        The nearest places at which sums over them err are at √2 π/h, those of ``half`` at √3 π/h.
+        The nearest places at which sums over them err are at √2 π/h, those of the checkerboard at
+        √3 π/h.
         """
         parity = self.index % 2
         return (parity == parity[:, :1]).all(axis=1)
@@ -158,8 +159,8 @@ class Lattice:
         """
         nodes, weights = self._marginals[axis]
         h = self.step[axis, axis]
-        found = [weights @ np.sinc((x - nodes) / h) / h for x in np.ravel(values)]
-        return np.maximum(found, 0.0)
+        density = [weights @ np.sinc((x - nodes) / h) / h for x in np.ravel(values)]
+        return np.maximum(density, 0.0)
 
     def quantile(self, axis: int, probabilities: Floats) -> Floats:
         """Quantiles of a coordinate; (p,).
@@ -168,19 +169,19 @@ class Lattice:
         """
         x = self.points[:, axis]
         low, high = (np.full(len(probabilities), end) for end in (x.min(), x.max()))
-        close = CLOSE * (high - low)
-        found, step = (low + high) / 2, high - low
+        tolerance = XTOL * (high - low)
+        quantile, step = (low + high) / 2, high - low
         while True:
-            excess, slope = self.cdf(axis, found) - probabilities, self.density(axis, found)
+            excess, slope = self.cdf(axis, quantile) - probabilities, self.density(axis, quantile)
             below = excess < 0
-            low, high = np.where(below, found, low), np.where(below, high, found)
+            low, high = np.where(below, quantile, low), np.where(below, high, quantile)
             with np.errstate(divide="ignore", invalid="ignore"):
-                new = found - excess / slope
-            fast = (new > low) & (new < high) & (2 * np.abs(new - found) < np.abs(step))
+                new = quantile - excess / slope
+            fast = (new > low) & (new < high) & (2 * np.abs(new - quantile) < np.abs(step))
             new = np.where(fast, new, (low + high) / 2)
-            step, found = new - found, new
-            if (np.abs(step) <= close).all() or ((found == low) | (found == high)).all():
-                return found
+            step, quantile = new - quantile, new
+            if (np.abs(step) <= tolerance).all() or ((quantile == low) | (quantile == high)).all():
+                return quantile
 
     @cached_property
     def _marginals(self) -> list[tuple[Floats, Floats]]:
@@ -214,8 +215,8 @@ class Lattice:
         return x.min() + fine * (np.arange(size) - STENCIL + 1), weights
 
 
-def find_frame(log_density: LogDensity, starts: Floats) -> Frame:
-    """Climb from several places to the modes of a density.
+def find_modes(log_density: LogDensity, starts: Floats) -> ModesAndScale:
+    """Find the modes of a density from several places, by Newton's method.
 
     Parameters
     ----------
@@ -225,27 +226,28 @@ def find_frame(log_density: LogDensity, starts: Floats) -> Frame:
 
     Returns
     -------
-    Frame
+    ModesAndScale
     """
     if not len(starts):
         raise LatticeError("no place was found at which the density is above 0")
-    climbed = sorted((_climb(log_density, start) for start in starts), key=lambda end: -end.height)
-    ends = [end for end in climbed if end.height > climbed[0].height - DROP]
+    ascents = [_newton_ascent(log_density, start) for start in starts]
+    ascents.sort(key=lambda end: -end.log_density)
+    ends = [end for end in ascents if end.log_density > ascents[0].log_density - DROP]
     lost = [end for end in ends if not end.is_mode]
     if lost or not ends:
-        place = (lost or climbed)[0].point
+        place = (lost or ascents)[0].point
         raise LatticeError(f"no mode was found near {place}: the density rises without end")
     curvature = reduce(_sharper, (end.curvature for end in ends))
     modes = np.array([end.point for end in ends])
-    return Frame(modes, np.linalg.cholesky(np.linalg.inv(curvature)))
+    return ModesAndScale(modes, np.linalg.cholesky(np.linalg.inv(curvature)))
 
 
 @dataclass(frozen=True)
 class _End:
-    """Where a climb ended: point (d,), height and curvature (d, d) there, and if it is a mode."""
+    """Where an ascent ended: at a point (d,), with the log density and curvature (d, d) there."""
 
     point: Floats
-    height: float
+    log_density: float
     curvature: Floats
     is_mode: bool
 
@@ -259,11 +261,11 @@ def _sharper(first: Floats, second: Floats) -> Floats:
     return (columns * np.maximum(ratio, 1.0)) @ columns.T
 
 
-def _climb(log_density: LogDensity, start: Floats) -> _End:
+def _newton_ascent(log_density: LogDensity, start: Floats) -> _End:
     """Newton's method with differences."""
     point = np.array(start, dtype=float)
     for _ in range(MOST_STEPS):
-        height, gradient, curvature = _expand(log_density, point)
+        value, gradient, curvature = _expand(log_density, point)
         if not np.isfinite(curvature).all() or np.abs(point - start).max() > FARTHEST:
             break
         direction = np.linalg.solve(curvature, gradient)
@@ -271,30 +273,30 @@ def _climb(log_density: LogDensity, start: Floats) -> _End:
         direction *= min(1.0, LONGEST_STEP / np.linalg.norm(direction)) if gain > 0 else 0.0
         length = 1.0
         while gain > 1e-4 and length > 1e-4:
-            if log_density((point + length * direction)[None])[0] > height:
+            if log_density((point + length * direction)[None])[0] > value:
                 break
             length /= 4
         if gain <= 1e-4 or length <= 1e-4:
-            return _End(point, height, curvature, is_mode=True)
+            return _End(point, value, curvature, is_mode=True)
         point = point + length * direction
-    return _End(point, height, curvature, is_mode=False)
+    return _End(point, value, curvature, is_mode=False)
 
 
 def _expand(log_density: LogDensity, point: Floats) -> tuple[float, Floats, Floats]:
-    """Height, gradient and curvature (minus the Hessian, made positive) by differences."""
+    """Log density, gradient and curvature (minus the Hessian, made positive) by differences."""
     d = len(point)
     width = _widths(log_density, point)
     unit = np.diag(width)
     pairs = [(i, j) for i in range(d) for j in range(i)]
     corners = [s * unit[i] + t * unit[j] for i, j in pairs for s in (1, -1) for t in (1, -1)]
     values = log_density(point + np.array([np.zeros(d), *unit, *-unit, *corners]))
-    height, plus, minus = values[0], values[1 : d + 1], values[d + 1 : 2 * d + 1]
-    hessian = np.diag((plus - 2 * height + minus) / width**2)
+    value, plus, minus = values[0], values[1 : d + 1], values[d + 1 : 2 * d + 1]
+    hessian = np.diag((plus - 2 * value + minus) / width**2)
     for (i, j), (pp, pm, mp, mm) in zip(pairs, values[2 * d + 1 :].reshape(-1, 4), strict=True):
         hessian[i, j] = hessian[j, i] = (pp - pm - mp + mm) / (4 * width[i] * width[j])
     size, axes = np.linalg.eigh(-hessian)
     curvature = (axes * np.maximum(np.abs(size), FLATTEST)) @ axes.T
-    return float(height), (plus - minus) / (2 * width), curvature
+    return float(value), (plus - minus) / (2 * width), curvature
 
 
 def _widths(log_density: LogDensity, point: Floats) -> Floats:
@@ -316,9 +318,9 @@ def _both_ways(width: Floats) -> tuple[Floats, Floats]:
     return np.diag(width), -np.diag(width)
 
 
-def flood(
+def grow(
     log_density: LogDensity,
-    frame: Frame,
+    scale: ModesAndScale,
     spacing: float | Floats,
     log_weight: LogDensity,
 ) -> Lattice:
@@ -327,21 +329,20 @@ def flood(
     Parameters
     ----------
     spacing : float or (d,)
-        Distance between points, in units of the frame's basis: one for all of its columns, or
-        one for each.
+        Distance between points, in units of the basis: one for all of its columns, or one for each.
     log_weight : LogDensity
         Logarithm of a function, at least 1, whose product with the density is to be summed too:
         points are added until the product has dropped by ``DROP`` from the density's top.
     """
-    origin = frame.modes[0]
+    origin = scale.modes[0]
     d = len(origin)
     spacing = np.broadcast_to(np.asarray(spacing, dtype=float), d)
-    step = frame.basis * spacing
+    step = scale.basis * spacing
     shape = (BOX[d],) * d
     strides = np.array([BOX[d] ** (d - 1 - j) for j in range(d)])
     reach = np.arange(1, STRIDE[d] + 1)[:, None] * strides
     around = np.concatenate([reach.ravel(), -reach.ravel()])
-    nearest = np.linalg.solve(step, (frame.modes - origin).T).T.round().astype(np.int64)
+    nearest = np.linalg.solve(step, (scale.modes - origin).T).T.round().astype(np.int64)
     front = np.unique((nearest + BOX[d] // 2).clip(0, BOX[d] - 1) @ strides)
     seen = np.zeros(BOX[d] ** d, dtype=bool)
     seen[front] = True
@@ -371,9 +372,9 @@ def _lagrange(inside: Floats) -> list[Floats]:
     Of the differences to all other places the products before and after are built up.
     """
     offsets = range(1 - STENCIL, STENCIL + 1)
-    away = [inside - j for j in offsets]
+    differences = [inside - j for j in offsets]
     before, after = [np.ones_like(inside)], [np.ones_like(inside)]
-    for left, right in zip(away[:-1], away[:0:-1], strict=True):
+    for left, right in zip(differences[:-1], differences[:0:-1], strict=True):
         before.append(before[-1] * left)
         after.append(after[-1] * right)
     scale = [float(np.prod([k - j for j in offsets if j != k])) for k in offsets]

@@ -37,21 +37,21 @@ def local_maxima(function: Callable[[Floats], Floats], places: Floats) -> Floats
     width = places[1] - places[0]
     for _ in range(ZOOMS):
         near = peaks[:, None] + width * np.linspace(-1, 1, 2 * ZOOM + 1)
-        heights = function(near.ravel()).reshape(near.shape)
-        peaks = np.take_along_axis(near, heights.argmax(axis=1)[:, None], axis=1)[:, 0]
+        zoomed = function(near.ravel()).reshape(near.shape)
+        peaks = np.take_along_axis(near, zoomed.argmax(axis=1)[:, None], axis=1)[:, 0]
         width /= ZOOM
     return peaks
 
 
-def peaks(heights: Floats) -> NDArray[np.bool_]:
+def peaks(values: Floats) -> NDArray[np.bool_]:
     """Where no neighbour along an axis is higher."""
-    found = np.ones(heights.shape, dtype=bool)
-    for axis in range(heights.ndim):
+    is_peak = np.ones(values.shape, dtype=bool)
+    for axis in range(values.ndim):
         padded = np.pad(
-            heights, [(int(a == axis),) * 2 for a in range(heights.ndim)], constant_values=-np.inf
+            values, [(int(a == axis),) * 2 for a in range(values.ndim)], constant_values=-np.inf
         )
-        size = heights.shape[axis]
+        size = values.shape[axis]
         for shift in (0, 2):
             neighbour = np.take(padded, np.arange(shift, shift + size), axis=axis)
-            found &= heights >= neighbour
-    return found
+            is_peak &= values >= neighbour
+    return is_peak

@@ -8,8 +8,8 @@ from hiermodels.core.arrays import Floats
 
 MOST_STEPS = 100
 ROOT_2PI = np.sqrt(2 * np.pi)
-CLOSE = 1e-13  # of a quantile, as a part of its bracket
-NEAR = 1e-8  # a step of Newton's method after which it is done, in the smallest component's sd
+XTOL = 1e-13  # of a quantile, as a part of its bracket
+NEWTON_XTOL = 1e-8  # of a step of Newton's method, in the smallest component's sd
 
 
 def cdf(weights: Floats, mean: Floats, sd: Floats, values: Floats) -> Floats:
@@ -40,7 +40,7 @@ def quantile(weights: Floats, mean: Floats, sd: Floats, probability: float) -> F
     score = ndtri(probability)
     ends = mean + score * sd
     low, high = ends.min(axis=0), ends.max(axis=0)
-    close, near = CLOSE * (high - low), NEAR * sd.min(axis=0)
+    tolerance, newton_tolerance = XTOL * (high - low), NEWTON_XTOL * sd.min(axis=0)
     x = weights @ ends
     left = np.arange(len(x))  # columns that have not converged
     for _ in range(MOST_STEPS):
@@ -49,13 +49,15 @@ def quantile(weights: Floats, mean: Floats, sd: Floats, probability: float) -> F
         below, slope = _cdf_and_density(weights, *columns, x[left])
         low[left] = np.where(below < probability, x[left], low[left])
         high[left] = np.where(below > probability, x[left], high[left])
-        found = ndtri(below)
+        current = ndtri(below)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            step = (found - score) * np.exp(-0.5 * found**2) / (ROOT_2PI * slope)
+            step = (current - score) * np.exp(-0.5 * current**2) / (ROOT_2PI * slope)
         new = np.where(below == probability, x[left], x[left] - step)
         inside = (new >= low[left]) & (new <= high[left])
         new = np.where(inside, new, (low[left] + high[left]) / 2)
-        moved = np.abs(new - x[left]) > np.where(inside, np.maximum(close, near)[left], close[left])
+        moved = np.abs(new - x[left]) > np.where(
+            inside, np.maximum(tolerance, newton_tolerance)[left], tolerance[left]
+        )
         x[left] = new
         left = left[moved]
         if not len(left):

@@ -54,20 +54,20 @@ def draw(
     bound = 1.05 * float(np.prod(1 + lattice.spacing**2 / 8))
     largest = np.inf
     while largest > bound:
-        largest, found, tried = 0.0, 0, 0
+        largest, accepted, tried = 0.0, 0, 0
         points, logs = [np.empty((0, d))], [np.empty(0)]
-        while found < size and largest <= bound:
-            proposals = _propose(lattice, int((size - found) * bound * 1.1) + 16, rng)
+        while accepted < size and largest <= bound:
+            proposals = _propose(lattice, int((size - accepted) * bound * 1.1) + 16, rng)
             log_values = log_density(proposals)
             ratio = np.exp(log_values - _log_interpolant(lattice, proposals))
             largest = max(largest, float(ratio.max()))
             kept = rng.random(len(ratio)) * bound < ratio
             points.append(proposals[kept])
             logs.append(log_values[kept])
-            found, tried = found + int(kept.sum()), tried + len(ratio)
+            accepted, tried = accepted + int(kept.sum()), tried + len(ratio)
         if largest > bound:
             bound, largest = 1.05 * largest, np.inf
-    acceptance = found / max(tried, 1)
+    acceptance = accepted / max(tried, 1)
     return Draws(
         np.concatenate(points)[:size], np.concatenate(logs)[:size], largest, bound, acceptance
     )
@@ -99,7 +99,7 @@ def _lookup(lattice: Lattice, index: Integers) -> Floats:
     low, shape, keys, order = lattice.sorted_keys
     inside = ((index >= low) & (index < low + shape)).all(axis=1)
     key = np.ravel_multi_index(tuple((index[inside] - low).T), tuple(shape))
-    found = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+    place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
     logs = np.full(len(index), -np.inf)
-    logs[inside] = np.where(keys[found] == key, lattice.log_density[order[found]], -np.inf)
+    logs[inside] = np.where(keys[place] == key, lattice.log_density[order[place]], -np.inf)
     return logs

@@ -25,7 +25,7 @@ from hiermodels.core.arrays import Floats, Indices
 MOST_POINTS = 100  # at which the distribution function is looked at
 ROUNDING = 1e-9  # relative; tails at z and at 1 − z are equal up to this
 STEPS = 40  # of a bisection, for the width of a band
-NEGLIGIBLE = 1e-18  # probability of an increment
+TAIL_MASS = 1e-18  # probability of an increment
 
 
 def p_value(sample: Floats) -> float:
@@ -120,7 +120,7 @@ def _crossing(n: int, gamma: float) -> float:
     rate = n / (len(first) + 1)
     count = np.arange(n + 1)
     step = np.exp(count * np.log(rate) - rate - gammaln(count + 1))
-    step = step[: np.flatnonzero(step > NEGLIGIBLE)[-1] + 1]
+    step = step[: np.flatnonzero(step > TAIL_MASS)[-1] + 1]
     start, path = 0, np.ones(1)
     for low, high in zip(np.append(first, n), np.append(last, n), strict=True):
         moved = np.convolve(path, step)[max(low - start, 0) : high - start + 1]

@@ -17,7 +17,7 @@ from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import SpecError
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.quadrature import IntegratedPosterior
-from hiermodels.numerics.lattice import Frame, Lattice, flood
+from hiermodels.numerics.lattice import Lattice, ModesAndScale, grow
 from hiermodels.posterior.moments import FOURTH, KINDS, MEAN, SD, Moment, of_variables
 from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
 from hiermodels.posterior.tables import (
@@ -218,7 +218,7 @@ class Lines:
     def of(cls, exact: IntegratedPosterior) -> Lines:
         """Lay a lattice with lines along the coordinate of which the posterior is widest."""
         marginal = exact.marginal
-        axis = int(np.argmax((marginal.frame.basis**2).sum(axis=1)))
+        axis = int(np.argmax((marginal.mode_and_scale.basis**2).sum(axis=1)))
         lattice, back = _lattice_along(marginal, axis, SPACING[len(marginal.free)])
         kept = lattice.weights > NEGLIGIBLE * lattice.weights.max()
         weights = lattice.weights[kept] / lattice.weights[kept].sum()
@@ -290,10 +290,10 @@ def _lattice_along(marginal: Marginal, axis: int, spacing: float) -> tuple[Latti
     """
     order = [*(i for i in range(len(marginal.free)) if i != axis), axis]
     back = [order.index(i) for i in range(len(order))]
-    frame = marginal.frame
-    covariance = (frame.basis @ frame.basis.T)[np.ix_(order, order)]
-    turned = Frame(frame.modes[:, order], np.linalg.cholesky(covariance))
-    lattice = flood(
+    scale = marginal.mode_and_scale
+    covariance = (scale.basis @ scale.basis.T)[np.ix_(order, order)]
+    turned = ModesAndScale(scale.modes[:, order], np.linalg.cholesky(covariance))
+    lattice = grow(
         lambda u: marginal.log_density(u[:, back]), turned, spacing, lambda u: np.zeros(len(u))
     )
     return lattice, back

@@ -32,8 +32,8 @@ COVARIANCE = np.array([[2.0, 0.9, -0.5], [0.9, 1.0, 0.1], [-0.5, 0.1, 0.6]])
 def test_moments_of_a_normal_density(d):
     covariance, mean = COVARIANCE[:d, :d], np.array([3.0, -40.0, 0.5])[:d]
     density = normal(covariance, mean)
-    frame = lattice.find_frame(density, np.zeros((1, d)))
-    grid = lattice.flood(density, frame, 0.7, no_weight)
+    frame = lattice.find_modes(density, np.zeros((1, d)))
+    grid = lattice.grow(density, frame, 0.7, no_weight)
     found = grid.weights @ grid.points
     assert grid.log_integral == pytest.approx(0, abs=1e-11)
     np.testing.assert_allclose(found, mean, rtol=0, atol=1e-10)
@@ -44,7 +44,7 @@ def test_moments_of_a_normal_density(d):
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_frame_of_a_normal_density_is_its_mean_and_cholesky_factor(d):
     covariance, mean = COVARIANCE[:d, :d], np.array([3.0, -40.0, 0.5])[:d]
-    frame = lattice.find_frame(normal(covariance, mean), np.zeros((1, d)))
+    frame = lattice.find_modes(normal(covariance, mean), np.zeros((1, d)))
     np.testing.assert_allclose(frame.modes, mean[None], rtol=0, atol=1e-8)
     np.testing.assert_allclose(frame.basis, np.linalg.cholesky(covariance), rtol=0, atol=1e-7)
 
@@ -53,8 +53,8 @@ def test_frame_of_a_normal_density_is_its_mean_and_cholesky_factor(d):
 def test_distribution_function_and_density_of_each_axis(d):
     covariance, mean = COVARIANCE[:d, :d], np.zeros(d)
     density = normal(covariance, mean)
-    frame = lattice.find_frame(density, np.ones((1, d)))
-    grid = lattice.flood(density, frame, 0.35, no_weight)
+    frame = lattice.find_modes(density, np.ones((1, d)))
+    grid = lattice.grow(density, frame, 0.35, no_weight)
     for axis in range(d):
         law = stats.norm(scale=np.sqrt(covariance[axis, axis]))
         x = law.std() * np.linspace(-3, 3, 13)
@@ -76,8 +76,8 @@ def test_the_lattice_holds_what_is_high_enough_and_a_shell_around_it(monkeypatch
     def log_weight(x):
         return np.logaddexp(0, x[:, 0] - centre)
 
-    frame = lattice.Frame(np.full((1, d), centre), np.eye(d))
-    grid = lattice.flood(density, frame, spacing, log_weight)
+    frame = lattice.ModesAndScale(np.full((1, d), centre), np.eye(d))
+    grid = lattice.grow(density, frame, spacing, log_weight)
     n = int(15 / spacing)
     box = np.stack(np.meshgrid(*[np.arange(-n, n + 1)] * d, indexing="ij"), axis=-1)
     points = (centre + spacing * box).reshape(-1, d)
@@ -96,8 +96,8 @@ def test_the_lattice_holds_what_is_high_enough_and_a_shell_around_it(monkeypatch
 
 def test_distribution_function_and_density_of_a_skew_density():
     density = log_gamma(1.5)
-    frame = lattice.find_frame(density, np.zeros((1, 1)))
-    grid = lattice.flood(density, frame, 0.25, no_weight)
+    frame = lattice.find_modes(density, np.zeros((1, 1)))
+    grid = lattice.grow(density, frame, 0.25, no_weight)
     x = np.linspace(-4, 2, 20)
     law = stats.gamma(1.5)
     np.testing.assert_allclose(grid.cdf(0, x), law.cdf(np.exp(x)), rtol=0, atol=1e-9)
@@ -110,9 +110,9 @@ def test_a_weight_reaches_moments_that_the_density_alone_does_not():
     """X = e^x with density ∝ x-tail exp(−1.2 x): E X needs points far beyond the density's end."""
     density = lambda x: (-1.2 * np.logaddexp(0, x) + 1.5 * x - 1.5 * np.logaddexp(0, x))[:, 0]  # noqa: E731
     # p(x) ∝ e^{1.5x} (1 + e^x)^{−2.7}: X is beta prime (1.5, 1.2), with mean 1.5/0.2
-    frame = lattice.find_frame(density, np.zeros((1, 1)))
-    without = lattice.flood(density, frame, 0.35, no_weight)
-    with_weight = lattice.flood(density, frame, 0.35, lambda x: np.maximum(x[:, 0], 0))
+    frame = lattice.find_modes(density, np.zeros((1, 1)))
+    without = lattice.grow(density, frame, 0.35, no_weight)
+    with_weight = lattice.grow(density, frame, 0.35, lambda x: np.maximum(x[:, 0], 0))
     assert with_weight.weights @ np.exp(with_weight.points[:, 0]) == pytest.approx(7.5, rel=1e-9)
     assert without.weights @ np.exp(without.points[:, 0]) != pytest.approx(7.5, rel=1e-4)
 
@@ -120,8 +120,8 @@ def test_a_weight_reaches_moments_that_the_density_alone_does_not():
 def test_densities_need_not_be_numbers():
     """Only their logarithms are: at e^5000 nothing overflows, and the draws are the same."""
     plain, high = log_gamma(1.5), lambda x: log_gamma(1.5)(x) + 5000
-    frame = lattice.find_frame(high, np.zeros((1, 2)))
-    grids = [lattice.flood(density, frame, 0.7, no_weight) for density in (plain, high)]
+    frame = lattice.find_modes(high, np.zeros((1, 2)))
+    grids = [lattice.grow(density, frame, 0.7, no_weight) for density in (plain, high)]
     assert grids[1].log_integral == pytest.approx(grids[0].log_integral + 5000, abs=1e-9)
     np.testing.assert_allclose(grids[1].weights, grids[0].weights, rtol=1e-9)
     assert grids[1].weights.sum() == pytest.approx(1, abs=1e-15)
@@ -135,12 +135,12 @@ def test_densities_need_not_be_numbers():
 
 def test_half_the_points_are_a_lattice_of_wider_spacing():
     density = log_gamma(1.0)
-    frame = lattice.find_frame(density, np.zeros((1, 2)))
-    coarse = lattice.flood(density, frame, 0.7, no_weight)
-    fine = lattice.flood(density, frame, 0.35, no_weight)
+    frame = lattice.find_modes(density, np.zeros((1, 2)))
+    coarse = lattice.grow(density, frame, 0.7, no_weight)
+    fine = lattice.grow(density, frame, 0.35, no_weight)
 
     def difference(grid):
-        half = np.where(grid.half, grid.weights, 0)
+        half = np.where(grid.checkerboard, grid.weights, 0)
         return abs(half @ grid.points[:, 0] / half.sum() - grid.weights @ grid.points[:, 0])
 
     truth = -np.euler_gamma  # E log X for X ~ Exponential(1)
@@ -151,8 +151,8 @@ def test_half_the_points_are_a_lattice_of_wider_spacing():
 @pytest.mark.parametrize(("d", "spacing"), [(1, 0.5), (2, 0.75), (3, 1.0)])
 def test_draws_are_from_the_density(d, spacing):
     density = log_gamma(0.8)
-    frame = lattice.find_frame(density, np.zeros((1, d)))
-    grid = lattice.flood(density, frame, spacing, no_weight)
+    frame = lattice.find_modes(density, np.zeros((1, d)))
+    grid = lattice.grow(density, frame, spacing, no_weight)
     drawn = rejection.draw(grid, density, 20_000, np.random.default_rng(d))
     assert drawn.points.shape == (20_000, d)
     assert (drawn.log_density == density(drawn.points)).all()
@@ -174,8 +174,8 @@ def test_ratio_and_acceptance_of_a_normal_density(d):
     """
     h, size = 0.5, 20_000
     density = normal(np.eye(d), np.zeros(d))
-    frame = lattice.Frame(np.full((1, d), -h / 2), np.eye(d))
-    grid = lattice.flood(density, frame, h, no_weight)
+    frame = lattice.ModesAndScale(np.full((1, d), -h / 2), np.eye(d))
+    grid = lattice.grow(density, frame, h, no_weight)
     drawn = rejection.draw(grid, density, size, np.random.default_rng(d))
     assert drawn.bound == 1.05 * (1 + h**2 / 8) ** d
     assert drawn.largest_ratio == pytest.approx(np.exp(d * h**2 / 8), rel=2e-3)
@@ -210,8 +210,8 @@ def test_tents_on_lonely_points_are_drawn_as_they_are():
 def test_as_many_draws_as_are_asked_for(size):
     """And the share of all that were looked at which were accepted, those beyond them too."""
     density, looked = log_gamma(1.5), []
-    frame = lattice.find_frame(density, np.zeros((1, 2)))
-    grid = lattice.flood(density, frame, 0.7, no_weight)
+    frame = lattice.find_modes(density, np.zeros((1, 2)))
+    grid = lattice.grow(density, frame, 0.7, no_weight)
     counted = lambda x: looked.append(len(x)) or density(x)  # noqa: E731
     drawn = rejection.draw(grid, counted, size, np.random.default_rng(1))
     assert drawn.points.shape == (size, 2)
@@ -225,8 +225,8 @@ def test_as_many_draws_as_are_asked_for(size):
 def test_a_bound_that_is_too_low_is_raised_and_the_draw_begun_again(monkeypatch):
     """Without it, the middle of each cell would be drawn too rarely."""
     density = normal(np.eye(1), np.zeros(1))
-    frame = lattice.find_frame(density, np.zeros((1, 1)))
-    grid = lattice.flood(density, frame, 2.5, no_weight)
+    frame = lattice.find_modes(density, np.zeros((1, 1)))
+    grid = lattice.grow(density, frame, 2.5, no_weight)
     wide = lattice.Lattice(grid.origin, grid.step, grid.index, grid.log_density, spacing=0.01)
     drawn = rejection.draw(wide, density, 20_000, np.random.default_rng(1))
     assert drawn.bound >= drawn.largest_ratio > 1.05 * (1 + 0.01**2 / 8)
@@ -287,7 +287,7 @@ def test_a_density_that_is_not_smooth_is_refused_with_the_place():
 
 def test_no_place_to_begin_is_refused():
     with pytest.raises(LatticeError, match=r"^no place was found at which the density is above 0$"):
-        lattice.find_frame(normal(np.eye(1), np.zeros(1)), np.empty((0, 1)))
+        lattice.find_modes(normal(np.eye(1), np.zeros(1)), np.empty((0, 1)))
 
 
 def test_separate_modes_are_all_found():
@@ -299,10 +299,10 @@ def test_separate_modes_are_all_found():
             stats.norm.logpdf(x[:, 0], 10, 0.8) + np.log(0.7),
         )
 
-    frame = lattice.find_frame(density, np.array([[-9.0], [9.0]]))
+    frame = lattice.find_modes(density, np.array([[-9.0], [9.0]]))
     np.testing.assert_allclose(frame.modes, [[10.0], [-10.0]], rtol=0, atol=1e-6)
     assert frame.basis.item() == pytest.approx(0.8, abs=1e-7)  # of the highest
-    grid = lattice.flood(density, frame, 0.4, no_weight)
+    grid = lattice.grow(density, frame, 0.4, no_weight)
     assert grid.log_integral == pytest.approx(0, abs=1e-9)
     assert grid.cdf(0, np.zeros(1))[0] == pytest.approx(0.3, abs=1e-9)
 
@@ -311,14 +311,14 @@ def test_a_density_without_end_is_refused():
     with pytest.raises(
         LatticeError, match=r"^no mode was found near \[\d+.*\]: the density rises "
     ):
-        lattice.find_frame(lambda x: x[:, 0], np.zeros((1, 1)))
+        lattice.find_modes(lambda x: x[:, 0], np.zeros((1, 1)))
 
 
 @pytest.mark.parametrize("start", [-30.0, 1.5])
 def test_modes_are_found_from_where_the_density_is_convex(start):
     """Student's t curves upwards beyond its shoulders: Newton's step alone leads away."""
     density = lambda x: stats.t(3).logpdf(x[:, 0])  # noqa: E731
-    frame = lattice.find_frame(density, np.array([[start]]))
+    frame = lattice.find_modes(density, np.array([[start]]))
     assert frame.modes.item() == pytest.approx(0, abs=1e-3)
     assert frame.basis.item() == pytest.approx(np.sqrt(3) / 2, rel=1e-3)
 
@@ -334,7 +334,7 @@ def test_modes_are_found_from_where_the_density_is_convex(start):
 )
 def test_a_step_that_leads_down_is_shortened(density, start):
     """Newton's step for |x|^1.4 goes from x to −1.5 x; at a kink differences see a slope."""
-    frame = lattice.find_frame(density, np.array([[start]]))
+    frame = lattice.find_modes(density, np.array([[start]]))
     assert abs(frame.modes.item()) < 0.02  # the width of the differences
 
 
@@ -343,26 +343,26 @@ def test_a_step_that_leads_down_is_shortened(density, start):
 def test_a_density_that_does_not_end_is_refused(monkeypatch, axis, side):
     """On one side of one axis; nor is one with a mode so far away."""
     monkeypatch.setitem(lattice.BOX, 2, 64)
-    frame = lattice.Frame(np.zeros((1, 2)), np.eye(2))
+    frame = lattice.ModesAndScale(np.zeros((1, 2)), np.eye(2))
 
     def open_on_one_side(x):
         return -3 * np.abs(x[:, 1 - axis]) - 40 * np.maximum(-side * x[:, axis], 0)
 
     message = "does not end within 32 points of its mode"
     with pytest.raises(LatticeError, match=message):
-        lattice.flood(open_on_one_side, frame, 1.0, no_weight)
+        lattice.grow(open_on_one_side, frame, 1.0, no_weight)
     modes = np.zeros((2, 2))
     modes[1, axis] = 1000 * side
     density = normal(np.eye(2), np.zeros(2))
     with pytest.raises(LatticeError, match=message):
-        lattice.flood(density, lattice.Frame(modes, np.eye(2)), 1.0, no_weight)
-    assert len(lattice.flood(density, frame, 1.0, no_weight)) > 200
+        lattice.grow(density, lattice.ModesAndScale(modes, np.eye(2)), 1.0, no_weight)
+    assert len(lattice.grow(density, frame, 1.0, no_weight)) > 200
 
 
 def test_draws_are_reproduced_by_the_seed():
     density = log_gamma(2.0)
-    frame = lattice.find_frame(density, np.zeros((1, 2)))
-    grid = lattice.flood(density, frame, 0.75, no_weight)
+    frame = lattice.find_modes(density, np.zeros((1, 2)))
+    grid = lattice.grow(density, frame, 0.75, no_weight)
     first, second = (
         rejection.draw(grid, density, 100, np.random.default_rng(3)).points for _ in range(2)
     )
