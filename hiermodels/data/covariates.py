@@ -17,6 +17,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import LARGEST, listed, short
+from hiermodels.core.names import ROOT
 from hiermodels.core.options import real_number
 from hiermodels.data.coding import Part, level_text, term_columns
 from hiermodels.data.design import Design
@@ -38,25 +39,29 @@ class Place:
 
     Attributes
     ----------
-    levels : tuple of (q,) or (u, q)
-        Of the values of each level, from the groups to the intercept: the same for all units of a
-        level, or each unit's own.
+    x : tuple of (q,) or (u, q)
+        Of the intercept, then of the effects of each level, the outermost first: the same for all
+        groups of a level, or each group's own.
     words : str
         Where that is, such as ``"at the covariates' means: year = 2000.3"``; empty for a model
         without covariates.
     """
 
-    levels: tuple[Floats, ...]
+    x: tuple[Floats, ...]
     words: str
 
     @property
     def is_zero(self) -> bool:
         """Whether all is at x = 0."""
-        return not any(x.any() for x in self.levels)
+        return not any(x.any() for x in self.x)
+
+    def of(self, level: int) -> Floats:
+        """Those of a level, or of ``ROOT``; (q,) or (u, q)."""
+        return self.x[level - ROOT]
 
     def shift(self, level: int, beta: Floats, units: Any = slice(None)) -> Floats:
         """What is added to values of a level's units, from draws of β (..., q); (..., u or 1)."""
-        x = np.atleast_2d(self.levels[level])
+        x = np.atleast_2d(self.of(level))
         return beta @ (x if len(x) == 1 else x[units]).T
 
     def note(self, names: Sequence[str]) -> list[str]:
@@ -90,16 +95,16 @@ def locate(data: GroupedData, at: Any = MEANS) -> Place:
             f"at: expected {', '.join(map(repr, WORDS))}, or a mapping of columns to values such "
             f"as {{'year': 2000}}; found {short(at)}"
         )
-    levels = len(data.roles.groups) + 1
+    places = len(data.levels) + 1
     if not data.design.names:
-        return Place((np.empty(0),) * levels, "")
+        return Place((np.empty(0),) * places, "")
     if at == OWN:
         return _own(data)
     if at == ZERO:
-        return Place((np.zeros(len(data.design.names)),) * levels, _words_at_zero(data.design))
+        return Place((np.zeros(len(data.design.names)),) * places, _words_at_zero(data.design))
     means, how = _means(data)
     x = _with(data.design, means, given) if given else means
-    return Place((x,) * levels, _words(data.design, means, given, how))
+    return Place((x,) * places, _words(data.design, means, given, how))
 
 
 def _means(data: GroupedData) -> tuple[Floats, str]:
@@ -117,10 +122,10 @@ def _own(data: GroupedData) -> Place:
     if not data.roles.groups:
         return Place((_means(data)[0],), "at the covariates' means over all rows")
     statistics = statistics_of(data)
-    levels = [level_means(statistics, level)[1][:, :-1] for level in range(len(data.labels))]
+    levels = [level_means(statistics, level)[1][:, :-1] for level in range(len(data.levels))]
     top = (statistics.mean[0] + statistics.total[0])[:-1]
     words = "each at its own covariates, the means of its rows"
-    return Place((*levels, top), words)
+    return Place((top, *levels), words)
 
 
 def _checked(design: Design, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -17,7 +18,7 @@ from hiermodels.core.names import COEFFICIENT_DIM
 from hiermodels.data.coding import term_columns
 from hiermodels.data.design import Design, build
 from hiermodels.data.frame import Frame
-from hiermodels.data.nesting import check_groups, nest
+from hiermodels.data.nesting import GroupLevel, attributes_of, check_groups, levels_of, nest
 from hiermodels.data.roles import Roles, infer_roles
 from hiermodels.errors import DataError, SpecError
 from hiermodels.model.standard_errors import from_se
@@ -83,6 +84,16 @@ class GroupedData(ABC):
     @abstractmethod
     def without_empty_cells(self) -> Self:
         """The same without columns of interactions that are 0 in every row."""
+
+    @cached_property
+    def levels(self) -> tuple[GroupLevel, ...]:
+        """The groups level by level, from the outermost to the innermost."""
+        return levels_of(self.roles.groups, self.labels, self.own_labels, self.parents)
+
+    @property
+    def n_groups(self) -> int:
+        """Number of innermost groups."""
+        return len(self.labels[-1])
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -245,7 +256,7 @@ def read(
     """
     roles: dict[str, Any] = {"outcome": outcome, "groups": groups, "se": se, "variance": variance}
     result = read_part(data, **roles, covariates=covariates, missing=missing, intercept=intercept)
-    check_groups(result.roles.groups, result.labels, result.own_labels, result.parents)
+    check_groups(result.levels)
     return result.without_empty_cells()
 
 
@@ -287,9 +298,10 @@ def read_part(
     y = frame.numbers(roles.outcome)
     se_values = frame.errors(roles.se, roles.se_scale) if roles.se else None
     design = build(frame.select(columns), covariates, levels, intercept)
-    units = [frame.labels(name) for name in roles.groups]
-    group, labels, own_labels, parents = nest(units, len(y))
-    result = GroupedRows(roles, y, se_values, design, group, labels, own_labels, parents, dropped)
+    group, nested = nest({name: frame.labels(name) for name in roles.groups}, len(y))
+    result = GroupedRows(
+        roles, y, se_values, design, group, dropped=dropped, **attributes_of(nested)
+    )
     _check_shared(frame, result)
     return result
 

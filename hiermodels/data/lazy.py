@@ -35,7 +35,7 @@ from hiermodels.data.lazy_sums import (
     sums_around_point,
     with_all_digits,
 )
-from hiermodels.data.nesting import nest
+from hiermodels.data.nesting import attributes_of, nest
 from hiermodels.data.roles import NO_GROUPS, Roles, infer_roles
 from hiermodels.errors import DataError, SpecError
 from hiermodels.numerics.group_sums import two_sum
@@ -201,19 +201,17 @@ def _statistics(roles: Roles, sums: Sums, design: Design, dropped: int) -> dict[
     """Put the groups in order, and their sums in terms of means."""
     keys = sums.keys
     named = Frame(keys.rename(dict(zip(keys.columns, roles.groups, strict=True))))
-    labels = [named.labels(name) for name in roles.groups]
-    order = np.lexsort(labels[::-1])
-    group, names, own, parents = nest([column[order] for column in labels], len(order))
+    labels = {name: named.labels(name) for name in roles.groups}
+    order = np.lexsort([*reversed(labels.values())])  # by its last key first
+    group, levels = nest({name: column[order] for name, column in labels.items()}, len(order))
     order = order[np.argsort(group)]
     count, weight = sums.count[order], sums.weight[order]
-    _check_shared(roles, names[-1], count)
+    _check_shared(roles, levels[-1].labels, count)
     mean, rest = two_sum(sums.centre[order], sums.deviation[order] / weight[:, None])
     return {
         "roles": roles,
         "design": design,
-        "labels": names,
-        "own_labels": own,
-        "parents": parents,
+        **attributes_of(levels),
         "count": count,
         "weight": weight,
         "mean": mean,

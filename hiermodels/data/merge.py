@@ -12,7 +12,7 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.messages import listed
 from hiermodels.data.design import Design
 from hiermodels.data.grouped import GroupedData
-from hiermodels.data.nesting import nest
+from hiermodels.data.nesting import GroupLevel, labels_above, nest
 from hiermodels.data.roles import Roles
 from hiermodels.errors import SpecError
 from hiermodels.numerics.group_sums import two_sum
@@ -36,23 +36,20 @@ class Moments:
 
 def merged_groups(
     a: GroupedData, b: GroupedData
-) -> tuple[
-    tuple[Indices, Indices],
-    tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...], tuple[Indices, ...]],
-]:
+) -> tuple[tuple[Indices, Indices], tuple[GroupLevel, ...]]:
     """The groups of either part.
 
     Returns
     -------
     places : ((g₁,), (g₂,))
         Where the groups of each part are among those of both.
-    labels, own_labels, parents
-        As in :class:`hiermodels.data.grouped.GroupedData`.
+    levels : tuple of GroupLevel
+        The outermost first.
     """
-    size = a.sizes[0]
-    both = [np.concatenate(pair) for pair in zip(_units(a), _units(b), strict=True)]
-    group, labels, own_labels, parents = nest(both, len(both[0]))
-    return (group[:size], group[size:]), (labels, own_labels, parents)
+    size, mine, theirs = a.n_groups, _units(a), _units(b)
+    both = {name: np.concatenate([mine[name], theirs[name]]) for name in mine}
+    group, levels = nest(both, size + b.n_groups)
+    return (group[:size], group[size:]), levels
 
 
 def merged_moments(a: Moments, b: Moments) -> tuple[Moments, Floats]:
@@ -92,14 +89,13 @@ def laid_out(part: Moments, place: Indices, size: int) -> Moments:
     return Moments(*arrays)
 
 
-def _units(data: GroupedData) -> list[NDArray[Any]]:
-    """Own labels of each innermost group and of the units above it, the outermost first."""
-    unit = np.arange(data.sizes[0])
-    found = [data.own_labels[-1]]
-    for parent, own in zip(data.parents, reversed(data.own_labels[:-1]), strict=True):
-        unit = parent[unit]
-        found.insert(0, own[unit])
-    return [labels if labels.dtype.kind in "iu" else labels.astype(object) for labels in found]
+def _units(data: GroupedData) -> dict[str, NDArray[Any]]:
+    """Own labels of each innermost group and of those above it, the outermost first."""
+    found = labels_above(data.levels, np.arange(data.n_groups))
+    return {
+        name: labels if labels.dtype.kind in "iu" else labels.astype(object)
+        for name, labels in found.items()
+    }
 
 
 def require_alike(a: GroupedData, b: GroupedData) -> None:

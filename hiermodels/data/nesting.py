@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,38 +16,105 @@ from hiermodels.core.messages import listed, short
 from hiermodels.errors import DataError
 
 
+@dataclass(frozen=True)
+class GroupLevel:
+    """The groups of one level.
+
+    Attributes
+    ----------
+    column : str
+        That the labels come from.
+    labels : (u,)
+        In the order in which they appear in the data (within their parent); integers, or else
+        strings.
+    own_labels : (u,)
+        The same as they stand in the column, which may hold them under several parents.
+    parent : (u,)
+        Index of each group's parent in the level above, ascending; 0 for those of the outermost.
+    """
+
+    column: str
+    labels: NDArray[Any]
+    own_labels: NDArray[Any]
+    parent: Indices
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def levels_of(
+    columns: Sequence[str],
+    labels: Sequence[NDArray[Any]],
+    own_labels: Sequence[NDArray[Any]],
+    parents: Sequence[Indices],
+) -> tuple[GroupLevel, ...]:
+    """Levels, the outermost first, from the attributes of a ``GroupedData``."""
+    if not columns:
+        return ()
+    above = (np.zeros(len(labels[0]), dtype=np.intp), *reversed(parents))
+    return tuple(map(GroupLevel, columns, labels, own_labels, above))
+
+
+def attributes_of(levels: Sequence[GroupLevel]) -> Mapping[str, Any]:
+    """The attributes of a ``GroupedData`` with these levels, of which the outermost is first."""
+    return {
+        "labels": tuple(level.labels for level in levels),
+        "own_labels": tuple(level.own_labels for level in levels),
+        "parents": tuple(level.parent for level in reversed(levels[1:])),
+    }
+
+
+def labels_above(levels: Sequence[GroupLevel], unit: Indices) -> dict[str, NDArray[Any]]:
+    """Own labels of some units of the last of some levels, and of what these are in, by column.
+
+    Parameters
+    ----------
+    levels : sequence of GroupLevel
+        The outermost first.
+    unit : (r,)
+    """
+    found = {}
+    for level in reversed(levels):
+        found[level.column] = level.own_labels[unit]
+        unit = level.parent[unit]
+    return dict(reversed(found.items()))
+
+
 def nest(
-    columns: Sequence[NDArray[Any]], n_rows: int
-) -> tuple[Indices, tuple[NDArray[Any], ...], tuple[NDArray[Any], ...], tuple[Indices, ...]]:
+    columns: Mapping[str, NDArray[Any]], n_rows: int
+) -> tuple[Indices, tuple[GroupLevel, ...]]:
     """Number the units of each level, children of one parent side by side.
 
     Labels that repeat under several parents are different units; they are then written
     ``parent/label``.
 
+    Parameters
+    ----------
+    columns : mapping of str to (N,)
+        Labels of the rows, the outermost level first.
+    n_rows : int
+
     Returns
     -------
-    group, labels, own_labels, parents
-        As in :class:`hiermodels.data.grouped.GroupedData`.
+    group : (N,)
+        Index of each row's innermost group.
+    levels : tuple of GroupLevel
+        The outermost first.
     """
-    labels: list[NDArray[Any]] = []
-    own_labels: list[NDArray[Any]] = []
-    parents: list[Indices] = []
+    levels: list[GroupLevel] = []
     unit = np.zeros(n_rows, dtype=np.intp)
-    for level, column in enumerate(columns):
+    for name, column in columns.items():
         codes, values = pd.factorize(column)
         place, keys = pd.factorize(unit * len(values) + codes)
         order = np.argsort(keys // len(values), kind="stable")
         unit, keys = np.argsort(order)[place], keys[order]
         parent, own = keys // len(values), values[keys % len(values)]
-        own_labels.append(_plain_labels(own))
+        full = own
         if len(keys) > len(values):
-            own = np.array(
-                [f"{labels[-1][p]}/{label}" for p, label in zip(parent, own, strict=True)]
-            )
-        labels.append(_plain_labels(own))
-        if level:
-            parents.append(parent)
-    return unit, tuple(labels), tuple(own_labels), tuple(reversed(parents))
+            above = levels[-1].labels
+            full = np.array([f"{above[p]}/{label}" for p, label in zip(parent, own, strict=True)])
+        levels.append(GroupLevel(name, _plain_labels(full), _plain_labels(own), parent))
+    return unit, tuple(levels)
 
 
 def _plain_labels(labels: NDArray[Any]) -> NDArray[Any]:
@@ -53,24 +122,21 @@ def _plain_labels(labels: NDArray[Any]) -> NDArray[Any]:
     return labels.astype(str) if labels.dtype == object else labels
 
 
-def _check_numbering(
-    names: Sequence[str], parent: Indices, own: NDArray[Any], parents: NDArray[Any]
-) -> None:
+def _check_numbering(outer: GroupLevel, inner: GroupLevel) -> None:
     """Refuse labels that repeat here and there: they are not numbered anew under each parent.
 
     Numbers or letters that begin anew have a first one, which stands under most parents.  A
     label that stands under a few is a group that was recorded under two parents.
     """
-    outer, inner = names
-    repeated, counts = np.unique(own, return_counts=True)
-    if len(parents) < 3 or 2 * counts.max() > len(parents):
+    repeated, counts = np.unique(inner.own_labels, return_counts=True)
+    if len(outer) < 3 or 2 * counts.max() > len(outer):
         return
     label = repeated[np.argmax(counts)]
-    where = [parents[p] for p in parent[own == label]]
+    where = [outer.labels[p] for p in inner.parent[inner.own_labels == label]]
     raise DataError(
-        f"column {inner!r}: label {short(label)} stands under {len(where)} of {len(parents)} "
-        f"labels of {outer!r}, {listed(where)}. If it is one group, it is not nested: correct its "
-        f"rows. If these are different groups, give each a label of its own"
+        f"column {inner.column!r}: label {short(label)} stands under {len(where)} of {len(outer)} "
+        f"labels of {outer.column!r}, {listed(where)}. If it is one group, it is not nested: "
+        f"correct its rows. If these are different groups, give each a label of its own"
     )
 
 
@@ -83,28 +149,20 @@ def _check_distinct(name: str, labels: NDArray[Any]) -> None:
         )
 
 
-def check_groups(
-    names: Sequence[str],
-    labels: Sequence[NDArray[Any]],
-    own_labels: Sequence[NDArray[Any]],
-    parents: Sequence[Indices],
-) -> None:
+def check_groups(levels: Sequence[GroupLevel]) -> None:
     """Refuse labels that are not nested.
 
     Parameters
     ----------
-    names : sequence of str
-        The columns, from the outermost to the innermost level.
-    labels, own_labels, parents
-        As :func:`nest` returns them.
+    levels : sequence of GroupLevel
+        The outermost first.
 
     Raises
     ------
     DataError
         If labels stand under some parents as if by mistake, or if two units would have one name.
     """
-    for level in range(1, len(names)):
-        parent, own = parents[-level], own_labels[level]
-        if len(np.unique(own)) < len(own):
-            _check_numbering(names[level - 1 : level + 1], parent, own, labels[level - 1])
-            _check_distinct(names[level], labels[level])
+    for outer, inner in pairwise(levels):
+        if len(np.unique(inner.own_labels)) < len(inner):
+            _check_numbering(outer, inner)
+            _check_distinct(inner.column, inner.labels)

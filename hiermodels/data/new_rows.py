@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.messages import listed, short
+from hiermodels.core.names import ROOT
 from hiermodels.data.coding import term_columns
 from hiermodels.data.covariates import Place
 from hiermodels.data.frame import LEAVE_OUT, Frame
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.labels import WHOLE, fold, is_of_kind, kind_of, spelled
+from hiermodels.data.nesting import GroupLevel, labels_above
 from hiermodels.errors import DataError, DataWarning, warn
 from hiermodels.model.standard_errors import KINDS, from_se, to_se
 
@@ -34,13 +37,12 @@ class NewRows:
     labels : mapping of str to (r,)
         Labels of the units that were named, by column.
     level : (r,)
-        Lowest level at which the row's unit is known: 0 for the groups, 1 for their parents, …,
-        the root last.
+        Innermost level at which the row's unit is known; ``ROOT`` where none is.
     unit : (r,)
         Index of that unit.
     fresh : tuple of (r,)
-        For each level from the groups upwards, a number for each row's new unit there, the same
-        for rows that share it; −1 where the unit is known.
+        For each level, the outermost first, a number for each row's new unit there, the same for
+        rows that share it; −1 where the unit is known.
     x : (r, q)
         Covariates.
     se : (r,) or None
@@ -71,13 +73,11 @@ class NewRows:
 
 
 def kinds(groups: Sequence[str]) -> tuple[str, ...]:
-    """What a row is called whose lowest known unit stands at level 0, 1, …."""
+    """What a row is called whose innermost known unit is the root, or of level 0, 1, …."""
     if not groups:
         return ("same population",)
-    if len(groups) == 1:
-        return f"known {groups[0]}", f"new {groups[0]}"
-    outer, inner = groups
-    return f"known {inner}", f"new {inner} in known {outer}", f"new {outer}"
+    new = (f"new {inner} in known {outer}" for outer, inner in pairwise(groups))
+    return f"new {groups[0]}", *new, f"known {groups[-1]}"
 
 
 def read_new_rows(new_data: Any, data: GroupedData, *, outcomes: bool) -> NewRows:
@@ -120,9 +120,9 @@ def read_new_rows(new_data: Any, data: GroupedData, *, outcomes: bool) -> NewRow
         se = frame.errors(se_column, data.roles.se_scale)
     x = data.design.apply(frame.select(covariates))
     labels = {
-        name: _read_labels(frame, name, own)
-        for name, own in zip(data.roles.groups, data.own_labels, strict=True)
-        if name in frame.columns
+        level.column: _read_labels(frame, level.column, level.own_labels)
+        for level in data.levels
+        if level.column in frame.columns
     }
     level, unit, fresh = _place(frame, data, labels)
     shown = {name: given.shown for name, given in labels.items()}
@@ -183,34 +183,33 @@ def every_unit(data: GroupedData, place: Place, *, outcomes: bool) -> NewRows:
     Rows are at the covariates of their lowest known unit; where the standard errors are known, each
     has the median of those in that unit.
     """
-    sizes = (*data.sizes, 1)
-    level = np.repeat(np.arange(len(sizes)), sizes)
+    known = range(len(data.levels) - 1, ROOT - 1, -1)  # the innermost level first
+    sizes = [1 if own == ROOT else len(data.levels[own]) for own in known]
+    level = np.repeat(known, sizes)
     number = np.arange(len(level))
-    parts = [_labels_from(data, depth) for depth in range(len(sizes))]
+    parts = [_labels_from(data, own) for own in known]
     return NewRows(
         index=pd.RangeIndex(len(level)),
         labels={name: np.concatenate([part[name] for part in parts]) for name in data.roles.groups},
         level=level,
         unit=np.concatenate([np.arange(size) for size in sizes]),
-        fresh=tuple(np.where(level > depth, number, -1) for depth in range(len(sizes) - 1)),
+        fresh=tuple(np.where(level < own, number, -1) for own in range(len(data.levels))),
         x=np.concatenate(
-            [np.broadcast_to(x, (n, x.shape[-1])) for x, n in zip(place.levels, sizes, strict=True)]
+            [
+                np.broadcast_to(place.of(own), (size, place.of(own).shape[-1]))
+                for own, size in zip(known, sizes, strict=True)
+            ]
         ),
         se=_median_errors(data) if outcomes and data.roles.se else None,
     )
 
 
-def _labels_from(data: GroupedData, depth: int) -> dict[str, NDArray[Any]]:
+def _labels_from(data: GroupedData, level: int) -> dict[str, NDArray[Any]]:
     """Labels of the units of a level and of those above them; below stand new ones."""
-    size = (*data.sizes, 1)[depth]
-    unit = np.arange(size)
-    found = {}
-    for level, name in enumerate(reversed(data.roles.groups)):
-        own = data.own_labels[-1 - level]
-        found[name] = own[unit].astype(str) if level >= depth else np.repeat(NEW, size)
-        if depth <= level < len(data.parents):
-            unit = data.parents[level][unit]
-    return found
+    above, below = data.levels[: level + 1], data.levels[level + 1 :]
+    unit = np.arange(len(above[-1]) if above else 1)
+    known = {name: own.astype(str) for name, own in labels_above(above, unit).items()}
+    return known | {new.column: np.repeat(NEW, len(unit)) for new in below}
 
 
 def _median_errors(data: GroupedData) -> Floats:
@@ -222,10 +221,10 @@ def _median_errors(data: GroupedData) -> Floats:
     member, scale = rows.group, data.roles.se_scale
     assert rows.se is not None
     known = pd.Series(from_se(rows.se, scale))
-    found = []
-    for level in range(len(data.labels) + 1):
+    found = [known.groupby(member).median().to_numpy()]
+    for level in reversed(data.levels):
+        member = level.parent[member]
         found.append(known.groupby(member).median().to_numpy())
-        member = data.parents[level][member] if level < len(data.parents) else np.zeros_like(member)
     return to_se(np.concatenate(found), scale)
 
 
@@ -257,37 +256,30 @@ def _place(
     frame: Frame, data: GroupedData, labels: Mapping[str, _Labels]
 ) -> tuple[Indices, Indices, tuple[Indices, ...]]:
     """Find each row's lowest known unit, and number the new ones below it."""
-    top = len(data.labels)
-    level, unit = np.full(len(frame), top), np.zeros(len(frame), dtype=np.intp)
+    level, unit = np.full(len(frame), ROOT), np.zeros(len(frame), dtype=np.intp)
     above = np.zeros(len(frame), dtype=np.intp)  # tells all units of the level above apart
     fresh = []
-    for own, name in zip(range(top - 1, -1, -1), data.roles.groups, strict=True):
+    for own, groups in enumerate(data.levels):
         place = np.full(len(frame), -1)
         number = np.arange(len(frame))
-        if name in labels:
-            given = labels[name]
-            may_be_known = (level == own + 1) & (given.code >= 0)
-            place = np.where(may_be_known, _find(data, own, unit, given.text), -1)
+        if groups.column in labels:
+            given = labels[groups.column]
+            may_be_known = (level == own - 1) & (given.code >= 0)
+            place = np.where(may_be_known, _find(groups, unit, given.text), -1)
             new = np.flatnonzero((place < 0) & (given.code >= 0))
             _check_new_labels(frame, data, own, new, labels)
-            _warn_of_near_ones(frame, data, own, new, np.where(level == own + 1, unit, -1), given)
+            _warn_of_near_ones(frame, groups, new, np.where(level == own - 1, unit, -1), given)
             number = pd.MultiIndex.from_arrays([above, given.code]).factorize()[0]
         is_known = place >= 0
         level, unit = np.where(is_known, own, level), np.where(is_known, place, unit)
         fresh.append(np.where(is_known, -1, number))
         above = number
-    return level, unit, tuple(reversed(fresh))
+    return level, unit, tuple(fresh)
 
 
-def _parents(data: GroupedData, level: int) -> Indices:
-    """Index of the parent of each unit of a level; 0 for the root."""
-    return data.parents[level] if level < len(data.parents) else np.zeros(data.sizes[level], int)
-
-
-def _find(data: GroupedData, level: int, parent: Indices, labels: NDArray[np.str_]) -> Indices:
+def _find(groups: GroupLevel, parent: Indices, labels: NDArray[np.str_]) -> Indices:
     """Index of the unit of a known parent that has this label, as it is written; −1 if none."""
-    own = data.own_labels[-1 - level].astype(str)
-    known = pd.MultiIndex.from_arrays([_parents(data, level), own])
+    known = pd.MultiIndex.from_arrays([groups.parent, groups.own_labels.astype(str)])
     return known.get_indexer(pd.MultiIndex.from_arrays([parent, labels]))
 
 
@@ -299,8 +291,8 @@ def _check_new_labels(
     These are labels of another kind, such as numbers where the data have text, and labels that
     the data have under another parent, unless labels there begin anew under each.
     """
-    name = data.roles.groups[-1 - level]
-    own, full, given = data.own_labels[-1 - level], data.labels[-1 - level], labels[name]
+    groups = data.levels[level]
+    name, own, given = groups.column, groups.own_labels, labels[groups.column]
     for row in _firsts(rows, given.code[rows]):
         if not is_of_kind(given.raw[row], given.kind):
             raise DataError(
@@ -308,12 +300,12 @@ def _check_new_labels(
                 f"is none of the labels that were fitted, such as {short(own[0])}, and labels of "
                 f"new groups must be {given.kind}, as those are"
             )
-    place = pd.Index(full.astype(str)).get_indexer(pd.Index(given.text[rows]))
+    place = pd.Index(groups.labels.astype(str)).get_indexer(pd.Index(given.text[rows]))
     twice = np.flatnonzero(place >= 0)
     if len(twice):
         row, unit = rows[twice[0]], place[twice[0]]
-        outer = data.roles.groups[0]
-        parent = data.labels[0][data.parents[level][unit]]
+        above = data.levels[level - 1]
+        outer, parent = above.column, above.labels[groups.parent[unit]]
         raise DataError(
             f"column {name!r}: {short(given.text[row])} stands under {outer} "
             f"{short(labels[outer].raw[row])} in {frame.show_rows(rows[twice])}; in the data that "
@@ -323,17 +315,16 @@ def _check_new_labels(
 
 
 def _warn_of_near_ones(
-    frame: Frame, data: GroupedData, level: int, rows: Indices, parent: Indices, given: _Labels
+    frame: Frame, groups: GroupLevel, rows: Indices, parent: Indices, given: _Labels
 ) -> None:
     """Warn of new labels that a reader would take for known ones, by capitals or spaces."""
     if not len(rows) or given.kind == WHOLE:
         return
-    name = data.roles.groups[-1 - level]
-    own, full = data.own_labels[-1 - level], data.labels[-1 - level]
-    like: dict[Hashable, Any] = {fold(label): label for label in full.astype(str)}
+    name, own = groups.column, groups.own_labels.astype(str)
+    like: dict[Hashable, Any] = {fold(label): label for label in groups.labels.astype(str)}
     like |= {
         (above, fold(label)): label
-        for above, label in zip(_parents(data, level).tolist(), own.astype(str), strict=True)
+        for above, label in zip(groups.parent.tolist(), own, strict=True)
     }
     pairs = pd.MultiIndex.from_arrays([parent[rows], given.code[rows]]).factorize()[0]
     found = []

@@ -20,7 +20,7 @@ from hiermodels.data.design import Design
 from hiermodels.data.grouped import GroupedData, Missing, Observations, read_part, require_rows
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
 from hiermodels.data.merge import Moments, laid_out, merged_groups, merged_moments, require_alike
-from hiermodels.data.nesting import check_groups
+from hiermodels.data.nesting import attributes_of, check_groups
 from hiermodels.data.roles import NO_GROUPS, Roles
 from hiermodels.errors import DataError, SpecError
 from hiermodels.model.formula.columns import stated
@@ -237,18 +237,16 @@ class SufficientStatistics(GroupedData):
         if not isinstance(other, SufficientStatistics):
             return NotImplemented
         require_alike(self, other)
-        places, (labels, own_labels, parents) = merged_groups(self, other)
+        places, levels = merged_groups(self, other)
         parts = (
-            laid_out(_moments(part), place, len(labels[-1]))
+            laid_out(_moments(part), place, len(levels[-1]))
             for part, place in zip((self, other), places, strict=True)
         )
         moments, between = merged_moments(*parts)
         return SufficientStatistics(
             roles=self.roles,
             design=self.design,
-            labels=labels,
-            own_labels=own_labels,
-            parents=parents,
+            **attributes_of(levels),
             count=moments.count,
             weight=moments.weight,
             mean=moments.mean,
@@ -286,7 +284,7 @@ class SufficientStatistics(GroupedData):
         DataError
             If labels are not nested, or if coefficients with flat priors cannot be told apart.
         """
-        check_groups(self.roles.groups, self.labels, self.own_labels, self.parents)
+        check_groups(self.levels)
         names, intercept = self.design.names, self.design.intercept
         middle, product = self.total
         if intercept:
@@ -351,7 +349,7 @@ def statistics_of(data: GroupedData) -> SufficientStatistics:
         raise SpecError(NO_GROUPS)
     z = np.column_stack([rows.design.matrix, rows.y])
     weight = np.ones(len(z)) if rows.se is None else rows.se**-2.0
-    total, some, shift = group_means(z, weight, rows.group, rows.sizes[0])
+    total, some, shift = group_means(z, weight, rows.group, rows.n_groups)
     mean, rest = two_sum(some, shift)
     away = (z - mean[rows.group]) - rest[rows.group]
     return SufficientStatistics(
@@ -360,7 +358,7 @@ def statistics_of(data: GroupedData) -> SufficientStatistics:
         labels=rows.labels,
         own_labels=rows.own_labels,
         parents=rows.parents,
-        count=np.bincount(rows.group, minlength=rows.sizes[0]),
+        count=np.bincount(rows.group, minlength=rows.n_groups),
         weight=total,
         mean=mean,
         rest=rest,
@@ -373,12 +371,12 @@ def statistics_of(data: GroupedData) -> SufficientStatistics:
 def level_means(statistics: SufficientStatistics, level: int) -> tuple[Indices, Floats]:
     """Number of rows of each unit of a level (u,), and weighted means of their columns (u, q + 1).
 
-    Level 0 has the groups.
+    Level 0 is the outermost.
     """
     count, weight = statistics.count, statistics.weight
     mean = statistics.mean + statistics.rest
-    for parent in statistics.parents[:level]:
-        size = int(parent[-1]) + 1
+    for below in reversed(statistics.levels[level + 1 :]):
+        parent, size = below.parent, int(below.parent[-1]) + 1
         weight, some, shift = group_means(mean, weight, parent, size)
         mean = some + shift
         count = np.bincount(parent, weights=count, minlength=size).astype(np.intp)

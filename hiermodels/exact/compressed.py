@@ -54,7 +54,7 @@ def with_half(lattice: Lattice, rule: tuple[Indices, Floats], degree: int) -> tu
 
 def panel_of(tree: Tree) -> Indices:
     """Groups that stand for all: from the least to the largest in each respect that matters."""
-    parent = tree.parent(0)
+    parent = tree.group_parent
     away = tree.residual_mean - tree.by_weight.centre[parent]
     siblings = np.bincount(parent)[parent]
     respects = (tree.weight, siblings, *away.T, np.sqrt(tree.weight) * away[:, -1])

@@ -66,13 +66,13 @@ def moments_given_sd(
     share = np.zeros((layer.max() + 1, len(points)))
     share[layer, np.arange(len(points))] = weights
     variances, prior = marginal.variances(points), marginal.coefficients
-    at = [standard.origin_at(x) for x in place.levels] if place else standard.origin
+    at = [standard.origin_at(x) for x in place.x] if place else standard.origin
     moments = mixture_moments(standard.tree, variances, share, prior, at)
-    level, dims = spec.values.index(value), ("at", *spec.dims(value))
+    dims = ("at", *spec.dims(value))
     first = np.unique(layer, return_index=True)[1]
     coords = {"at": marginal.sds(points[first])[:, column], dims[-1]: data.coords[dims[-1]]}
-    mean = standard.location + standard.scale * moments.means[level]
-    sds = standard.scale * np.sqrt(moments.variances[level])
+    mean = standard.location + standard.scale * spec.named(moments.means)[value]
+    sds = standard.scale * np.sqrt(spec.named(moments.variances)[value])
     return xr.Dataset({"mean": (dims, mean), "sd": (dims, sds)}, coords)
 
 

@@ -70,13 +70,13 @@ def with_group_log_likelihood(posterior: Posterior) -> Posterior:
     found -= _rows_of_outermost(data) * np.log(standard.scale)
     sizes = posterior.datatree["posterior"].sizes
     values = found.reshape(*(sizes[dim] for dim in SAMPLE_DIMS), -1)
-    labels = {spec.groups[0]: data.labels[0]}
+    labels = {data.levels[0].column: data.levels[0].labels}
     return with_group(posterior, "log_likelihood", {spec.outcome: values}, labels)
 
 
 def _rows_of_outermost(data: GroupedData) -> Floats:
     """Number of rows of each outermost group."""
     count = np.bincount(data.group)
-    for parent in data.parents:
-        count = np.add.reduceat(count, starts(parent))
+    for level in reversed(data.levels[1:]):
+        count = np.add.reduceat(count, starts(level.parent))
     return count.astype(float)

@@ -64,9 +64,9 @@ def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) ->
     draws = {
         name: np.moveaxis(v, -1, 0).reshape(v.shape[-1], -1) if spec.dims(name) else v.reshape(-1)
         for name, v in variables.items()
-        if name != "theta"
+        if name != spec.levels[-1].effect
     }
-    below = _log_density_of_groups(spec, data, draws, variables["theta"])
+    below = _log_density_of_groups(spec, data, draws, variables[spec.levels[-1].effect])
     return total + below.reshape(total.shape)
 
 
@@ -100,16 +100,19 @@ def _log_density_of_groups(
     theta : (..., g)
     """
     rows = _Rows.of(standardize(data), draws.get("beta"))
-    parent = data.parents[0] if data.parents else None
-    top = draws[spec.intercept] if spec.intercept else np.zeros_like(draws["tau"])
-    above = top if parent is None else draws["mu"]
-    around_theta, around_parent = _sums_of_squares(rows, theta, above, parent)
+    *outer, groups = spec.levels
+    top = draws[spec.intercept] if spec.intercept else np.zeros_like(draws[groups.sd])
+    above = [top[None], *(draws[level.effect] for level in outer)]  # each level's parents
+    parent = data.levels[-1].parent
+    around_theta, around_parent = _sums_of_squares(rows, theta, above[-1], parent)
     total = rows.log_likelihood(around_theta, draws.get("sigma"))
-    if spec.fixed.get("tau") != 0:
-        total += _log_normal_sum(around_parent, data.sizes[0], draws["tau"])
-    if parent is not None and spec.fixed.get("kappa") != 0:
-        away = draws["mu"] - top
-        total += _log_normal_sum((away**2).sum(axis=0), len(away), draws["kappa"])
+    if spec.fixed.get(groups.sd) != 0:
+        total += _log_normal_sum(around_parent, data.n_groups, draws[groups.sd])
+    for number, level in reversed(list(enumerate(outer))):
+        if spec.fixed.get(level.sd) != 0:
+            deviation = draws[level.effect] - above[number][data.levels[number].parent]
+            squares = (deviation**2).sum(axis=0)
+            total += _log_normal_sum(squares, len(deviation), draws[level.sd])
     return total
 
 
@@ -160,16 +163,16 @@ class _Rows:
 
 
 def _sums_of_squares(
-    rows: _Rows, theta: Floats, above: Floats, parent: Indices | None
+    rows: _Rows, theta: Floats, above: Floats, parent: Indices
 ) -> tuple[Floats, Floats]:
     """``Σ_c ω_c (r_c − θ_c)²`` and ``Σ_c (θ_c − μ)²``, some groups at a time; both (n,).
 
     Parameters
     ----------
     theta : (..., g)
-    above : (n,) or (s, n)
-        The mean of the groups, or those of their parents.
-    parent : (g,), optional
+    above : (s, n)
+        The effects of the groups' parents.
+    parent : (g,)
     """
     weight = rows.standard.tree.weight
     size = above.shape[-1]
@@ -182,7 +185,7 @@ def _sums_of_squares(
         values = np.moveaxis(theta[..., part], -1, 0).reshape(-1, size)
         away = values - rows.residuals(part)
         found[0, number] = weight[part] @ np.square(away, out=away)
-        np.subtract(values, above if parent is None else above[parent[part]], out=away)
+        np.subtract(values, above if len(above) == 1 else above[parent[part]], out=away)
         found[1, number] = np.ones(len(away)) @ np.square(away, out=away)
 
     for_each(add, range(len(parts)))

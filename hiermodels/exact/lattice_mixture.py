@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.compressed import Few, panel_of, with_half
@@ -67,7 +68,7 @@ class LatticeMixture(ReferencePosterior):
     def _is_much(self) -> bool:
         """Whether there is so much work for the groups' values that few points are tried."""
         d = len(self.marginal.free)
-        return d > 0 and len(self.lattice) * self.marginal.data.tree.sizes[0] > MOST_WORK[d]
+        return d > 0 and len(self.lattice) * self.marginal.data.tree.n_groups > MOST_WORK[d]
 
     def _size(self, name: str) -> int:
         """Number of units of a level, or of coefficients."""
@@ -92,21 +93,22 @@ class LatticeMixture(ReferencePosterior):
         groups = self._moments_over(few.points, few.weights)
         return replace(
             above,
-            means=(groups.means[0], *above.means[1:]),
-            variances=(groups.variances[0], *above.variances[1:]),
+            means=(*above.means[:-1], groups.means[-1]),
+            variances=(*above.variances[:-1], groups.variances[-1]),
         )
 
     def _moments_over(
         self, points: Floats, weights: Floats, groups: Indices | None = None
     ) -> Moments:
         """Moments over points (n, d) with weights (m, n), of all groups or of some."""
-        marginal, levels = self.marginal, range(len(self.spec.groups) + 1)
+        marginal, innermost = self.marginal, self.marginal.data.tree.innermost
+        above = [self._origin(level) for level in range(ROOT, innermost)]
         return mixture_moments(
             marginal.data.tree,
             marginal.variances(points),
             weights,
             marginal.coefficients,
-            [self._origin(level, groups if level == 0 else None) for level in levels],
+            [*above, self._origin(innermost, groups)],
             groups,
         )
 
@@ -115,7 +117,7 @@ class LatticeMixture(ReferencePosterior):
         standard = self.marginal.data
         if self.place is None:
             return standard.origin
-        x = self.place.levels[level]
+        x = self.place.of(level)
         return standard.origin_at(x if units is None or x.ndim == 1 else x[units])
 
     @cached_property
@@ -148,16 +150,17 @@ class LatticeMixture(ReferencePosterior):
         """Means, log sds and distribution functions of a panel's values, in their posterior sds."""
         points, (middle, unit) = self.lattice.points[chosen], self._place_of_panel
         moments = self._moments_over(points, weights[None], panel)
-        sd = np.sqrt(moments.variances[0])
-        components = self._standard_components(0, points, panel)
+        mean, sd = moments.means[-1], np.sqrt(moments.variances[-1])
+        components = self._standard_components(self.marginal.data.tree.innermost, points, panel)
         below = mixture.cdf(weights, *components, middle + AT * unit)
-        return np.concatenate([(moments.means[0] - middle) / unit, np.log(sd / unit), below])
+        return np.concatenate([(mean - middle) / unit, np.log(sd / unit), below])
 
     @cached_property
     def _place_of_panel(self) -> tuple[Floats, Floats]:
         """Standardised means and sds of the panel's values at the lattice's heaviest point."""
         best = self.lattice.points[[np.argmax(self.lattice.weights)]]
-        mean, sd = self._standard_components(0, best, panel_of(self.marginal.data.tree))
+        tree = self.marginal.data.tree
+        mean, sd = self._standard_components(tree.innermost, best, panel_of(tree))
         return mean[0], sd[0]
 
     @cached_property
@@ -194,7 +197,7 @@ class LatticeMixture(ReferencePosterior):
             sd = standard.scale * np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
             some = slice(None) if units is None else units
             return weights, (standard.scale * beta @ standard.basis.T)[:, some], sd[:, some]
-        mean, sd = self._standard_components(self.spec.values.index(name), points, units)
+        mean, sd = self._standard_components(self.spec.level_of(name), points, units)
         return weights, standard.location + standard.scale * mean, standard.scale * sd
 
     def _standard_components(

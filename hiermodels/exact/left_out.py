@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,9 @@ from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.names import ROOT
 from hiermodels.data.grouped import GroupedData, GroupedRows
+from hiermodels.data.nesting import GroupLevel, attributes_of
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.errors import HierModelsError, SpecError
 from hiermodels.exact.group_likelihood import standardized_rows
@@ -64,7 +67,7 @@ class Units:
     name : str
         Of the dimension: ``row``, or the column of the groups.
     level : int
-        -1 for rows, 0 for the innermost groups, ….
+        Of the units; for rows, one more than that of the innermost groups.
     labels : (u,)
     index : (N,)
         The unit of each row; of each group, where the data are statistics.
@@ -255,7 +258,7 @@ def _rows_or_within(reference: IntegratedPosterior, units: Units, tree: Tree) ->
     if not reference.data.has_rows:
         return Within.of_single_rows(tree)
     rows = standardized_rows(reference.data, reference.marginal.data)
-    return rows if units.level < 0 else Within.of(tree, rows)
+    return rows if units.level > tree.innermost else Within.of(tree, rows)
 
 
 def _sizes(data: GroupedData, units: Units) -> Floats:
@@ -269,14 +272,14 @@ def _dominates(standard: Standardized, of: Rows | Within, level: int) -> NDArray
     What is left without them is lost in rounding when it is formed as a difference.
     """
     tree = standard.tree
-    weights, parents = [tree.weight], [tree.parent(i) for i in range(len(tree.sizes))]
-    for parent in parents:
-        weights.append(np.add.reduceat(weights[-1], starts(parent)))
+    weights = [tree.weight]  # of the root and of each level, the outermost first
+    for current in range(tree.innermost, ROOT, -1):
+        weights.insert(0, np.add.reduceat(weights[0], starts(tree.parent(current))))
     found = np.zeros(1, dtype=bool)
-    for current in range(len(parents) - 1, max(level, 0) - 1, -1):
-        parent, weight = parents[current], weights[current]
+    for current, (total, weight) in enumerate(pairwise(weights[: level - ROOT + 1])):
+        parent = tree.parent(current)
         several = np.bincount(parent)[parent] > 1
-        alone = several & (weights[current + 1][parent] - weight < HEAVIEST * weight)
+        alone = several & (total[parent] - weight < HEAVIEST * weight)
         found = found[parent] | alone
     if isinstance(of, Within):
         return found
@@ -317,18 +320,12 @@ def without(data: GroupedData, keep: NDArray[np.bool_]) -> GroupedData:
     has_rows = isinstance(data, GroupedRows)
     unit = data.group[keep] if has_rows else np.flatnonzero(keep)
     present, group = np.unique(unit, return_inverse=True)
-    labels, own_labels, parents = [], [], []
-    for level in range(len(data.labels)):
-        labels.append(data.labels[-1 - level][present])
-        own_labels.append(data.own_labels[-1 - level][present])
-        if level < len(data.parents):
-            present, parent = np.unique(data.parents[level][present], return_inverse=True)
-            parents.append(parent)
-    names: dict[str, Any] = {
-        "labels": tuple(reversed(labels)),
-        "own_labels": tuple(reversed(own_labels)),
-        "parents": tuple(parents),
-    }
+    levels: list[GroupLevel] = []
+    for level in reversed(data.levels):
+        kept = level.labels[present], level.own_labels[present]
+        present, parent = np.unique(level.parent[present], return_inverse=True)
+        levels.insert(0, GroupLevel(level.column, *kept, parent))
+    names = attributes_of(levels)
     if isinstance(data, GroupedRows):
         design = replace(data.design, matrix=data.design.matrix[keep])
         se = None if data.se is None else data.se[keep]

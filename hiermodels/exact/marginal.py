@@ -114,10 +114,10 @@ class Marginal:
     @cached_property
     def informed(self) -> Floats:
         """Log variances between which the data speak, of each sd; (c, 2)."""
-        ranges = [self._range(level) for level in range(len(self.spec.spreads))]
-        if not self.spec.se:
-            ranges.append((np.log(self._sigma2) - 4, np.log(self._sigma2) + 4))
-        return np.array(ranges)
+        sigma2 = np.log(self._sigma2)
+        ranges = {"sigma": (sigma2 - 4, sigma2 + 4)}
+        ranges |= {level.sd: self._range(i) for i, level in enumerate(self.spec.levels)}
+        return np.array([ranges[name] for name in self.names])
 
     @cached_property
     def ranges(self) -> Floats:
@@ -173,20 +173,22 @@ class Marginal:
 
     def variances(self, u: Floats) -> Variances:
         """Standardised variances at points u."""
-        return self._variances(np.exp(2 * self.log_sds(u)))
+        return self.variances_from(np.exp(2 * self.log_sds(u)))
 
     def variances_of(self, sds: Floats) -> Variances:
         """Standardised variances from all sds in the outcome's unit (n, c)."""
-        return self._variances((sds / self.data.scale) ** 2)
+        return self.variances_from((sds / self.data.scale) ** 2)
 
-    def _variances(self, columns: Floats) -> Variances:
-        sigma2 = np.ones(len(columns)) if self.spec.se else columns[:, -1]
-        return Variances(tuple(columns[:, : len(self.spec.spreads)].T), sigma2)
+    def variances_from(self, columns: Floats) -> Variances:
+        """Standardised variances level by level, from columns (n, c) in the order of ``names``."""
+        by_name = dict(zip(self.names, columns.T, strict=True))
+        sigma2 = by_name.get("sigma", np.ones(len(columns)))
+        return Variances(tuple(by_name[level.sd] for level in self.spec.levels), sigma2)
 
     def log_density(self, u: Floats) -> Floats:
         """``log p(y, u)`` at points u (n, d): with proper priors, normalised; shape (n,)."""
         log_sds = self.log_sds(u)
-        variances = self._variances(np.exp(2 * log_sds))
+        variances = self.variances_from(np.exp(2 * log_sds))
         likelihood = log_likelihood(self.data.tree, variances, self.coefficients)
         return self._log_prior(u, log_sds) + likelihood
 
@@ -321,7 +323,7 @@ class Marginal:
         if self.spec.se:
             return 1.0
         tree = self.data.tree
-        df = tree.n_rows - tree.sizes[0] - int((self.data.level == 0).sum())
+        df = tree.n_rows - tree.n_groups - int((self.data.level > tree.innermost).sum())
         within = tree.left.scatter[-1, -1] / df if df else 0.0
         return float(within) or self._between or 1.0
 
@@ -334,7 +336,7 @@ class Marginal:
     def _range(self, level: int) -> tuple[float, float]:
         """From a spread that is lost among the errors to one that is larger than any seen."""
         tree = self.data.tree
-        error = self._sigma2 / np.median(tree.weight) * tree.sizes[level] / tree.sizes[0]
+        error = self._sigma2 / np.median(tree.weight) * tree.sizes[level] / tree.n_groups
         spread = self._between
         low = np.log(error) - 0.5 * np.log(tree.sizes[level]) - 4
         return float(low), float(np.log(max(spread, error)) + 4)

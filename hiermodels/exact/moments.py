@@ -35,7 +35,7 @@ class HierarchyMoments(ExistingMoments):
     def shortage(self, name: str, order: int) -> Shortage | None:
         """What a variable's moment of this order lacks, of the sds that it depends on."""
         lacks = [
-            Shortage(self.tails.units[lowest], self._what(lowest), needed)
+            Shortage(self.tails.units[lowest], propriety.units_of(self.spec, lowest), needed)
             for sd in self._sds(name)
             for lowest, needed in self.tails.lacking(sd, order).items()
         ]
@@ -54,13 +54,9 @@ class HierarchyMoments(ExistingMoments):
         if name in self.spec.top and not self.tails.intercept_is_flat:
             return self.tails.loose
         rows = () if self.spec.se else ("sigma",)
-        below = self.spec.spreads[: self.spec.values.index(name)]
+        first = self.spec.level_of(name) + 1
+        below = [level.sd for level in reversed(self.spec.levels[first:])]
         return list(dict.fromkeys([*self.tails.loose, *rows, *below]))
-
-    def _what(self, sd: str) -> str:
-        if sd == "sigma":
-            return "rows"
-        return f"{self.spec.groups[-1 - self.spec.spreads.index(sd)]!r} groups"
 
 
 def moments_of(spec: Spec, data: GroupedData) -> ExistingMoments:

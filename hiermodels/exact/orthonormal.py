@@ -54,14 +54,14 @@ class GroupSums:
 
     @property
     def chain(self) -> tuple[Indices, ...]:
-        """Parent of each unit at each level, from the groups to the units below the root."""
-        top = int(self.parents[-1][-1]) + 1 if self.parents else len(self.weight)
-        return (*self.parents, np.zeros(top, dtype=np.intp))
+        """Parent of each unit at each level, from the units below the root to the groups."""
+        outermost = int(self.parents[0][-1]) + 1 if self.parents else len(self.weight)
+        return (np.zeros(outermost, dtype=np.intp), *self.parents)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Number of rows, and of units at each level up to the root."""
-        return (self.n_rows, *map(len, self.chain), 1)
+        """Number of units at each level, from the root, and of rows."""
+        return (1, *map(len, self.chain), self.n_rows)
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Deviations:
     ----------
     root : (c,)
     units : tuple of (u, c)
-        Weighted means of the units of a level less those of their parents, from the groups
-        upwards.
+        Weighted means of the units of a level less those of their parents, the outermost level
+        first.
     weights : tuple of (u,)
     chain : tuple of (u,)
     """
@@ -88,7 +88,7 @@ class Deviations:
         """Take the groups' means apart."""
         mean, weight = groups.mean, groups.weight
         units, weights = [], []
-        for parent in groups.chain:
+        for parent in reversed(groups.chain):  # means are taken of what lies below
             first = starts(parent)
             total = np.add.reduceat(weight, first)
             some = mean[first]
@@ -97,7 +97,7 @@ class Deviations:
             units.append(mean - centre[parent])
             weights.append(weight)
             mean, weight = centre, total
-        return cls(mean[0], tuple(units), tuple(weights), groups.chain)
+        return cls(mean[0], tuple(units[::-1]), tuple(weights[::-1]), groups.chain)
 
     def factors(self) -> list[Floats]:
         """For each level a matrix (u, c) whose cross-products are those of the deviations."""
@@ -111,14 +111,13 @@ class Deviations:
         basis : (q, q)
         anchor : (q,)
         keep : (levels, q + 1)
-            Whether a new column has deviations at a level; where not, they are 0 exactly.  There
-            is one level more, the root's, if its mean is a deviation from 0.
+            Whether a new column has deviations at a level; where not, they are 0 exactly.  The
+            first is the root's, if its mean is a deviation from 0.
         """
-        mean = _transformed(self.root[None], basis, anchor)
-        for kept in keep[len(self.units) :]:
+        mean, n_roots = _transformed(self.root[None], basis, anchor), len(keep) - len(self.units)
+        for kept in keep[:n_roots]:
             mean = np.where(kept, mean, 0.0)
-        levels = zip(self.units, self.chain, keep, strict=False)
-        for deviation, parent, kept in reversed(list(levels)):
+        for deviation, parent, kept in zip(self.units, self.chain, keep[n_roots:], strict=True):
             mean = mean[parent] + np.where(kept, _transformed(deviation, basis, anchor), 0.0)
         return mean
 
@@ -138,18 +137,23 @@ def orthonormalized(
     noise: tuple[float, float],
     intercept: bool,
 ) -> Standardized:
-    """Make the covariates orthonormal, level by level, and take a first fit from the outcome."""
+    """Make the covariates orthonormal, level by level, and take a first fit from the outcome.
+
+    Levels are eliminated one after another from the rows upwards: this is the order of the factors
+    and of all that comes of them, up to where it is stored.
+    """
     deviations, unit = Deviations.of(groups), np.sqrt(groups.weight.sum())
-    factors = [np.linalg.qr(f / unit, mode="r") for f in (groups.root, *deviations.factors())]
-    sizes = np.array(groups.sizes)
+    upwards = (groups.root, *reversed(deviations.factors()))
+    factors = [np.linalg.qr(f / unit, mode="r") for f in upwards]
+    sizes = np.array(groups.sizes[::-1])
     if not intercept:
         origin = np.append(divided(centre, size), location / scale)
         groups = replace(groups, mean=groups.mean + origin)
         deviations = replace(deviations, root=deviations.root + origin)
         factors, sizes = [*factors, deviations.root[None]], np.append(sizes, 0)
         location, centre = 0.0, np.zeros_like(centre)
-    basis, level = _basis(factors, noise)
-    belongs = level == np.arange(len(factors))[:, None]  # (levels with the rows, q)
+    basis, step = _basis(factors, noise)
+    belongs = step == np.arange(len(factors))[:, None]  # (levels with the rows, q)
     varies = np.logical_or.accumulate(belongs, axis=0)
     x = [np.where(v, f[:, :-1] @ basis, 0.0) for v, f in zip(varies, factors, strict=True)]
     y = [f[:, -1] for f in factors]
@@ -160,9 +164,11 @@ def orthonormalized(
         anchor = _fit(x, y, belongs, df)
         rest = y[0] - x[0] @ anchor if full == 0 else np.zeros_like(y[0])
         keep = np.column_stack([varies[1:], np.arange(1, len(df)) >= full])
-        residual = deviations.rebuilt(basis, anchor, keep)
+        residual = deviations.rebuilt(basis, anchor, keep[::-1])
         tree = _with_residuals(tree, residual, anchor, unit * np.column_stack([x[0], rest]))
-    explained = _explained(x, y)[: len(deviations.units)] + _explained(x, y)[-1:]
+    n_levels = len(deviations.units)
+    explained = _explained(x, y)[:n_levels] + _explained(x, y)[-1:]
+    level, explained = n_levels - step, explained[::-1]
     return Standardized(tree, location, scale, centre, divided(basis.T, size).T, level, explained)
 
 
@@ -202,8 +208,8 @@ def _basis(factors: Sequence[Floats], noise: tuple[float, float]) -> tuple[Float
     Returns
     -------
     basis : (q, q)
-    level : (q,)
-        The level that each new column belongs to.
+    step : (q,)
+        The factor that each new column belongs to.
     """
     q = factors[0].shape[1] - 1
     null, blocks = np.eye(q), []
@@ -212,14 +218,14 @@ def _basis(factors: Sequence[Floats], noise: tuple[float, float]) -> tuple[Float
         blocks.append(null @ rows)
         null = null @ rest
     blocks.append(null)
-    level = np.repeat(np.arange(len(blocks)), [block.shape[1] for block in blocks])[::-1]
+    step = np.repeat(np.arange(len(blocks)), [block.shape[1] for block in blocks])[::-1]
     columns = np.hstack(blocks[::-1])
-    varies = level <= np.arange(len(factors))[:, None]
+    varies = step <= np.arange(len(factors))[:, None]
     stacked = [np.where(v, f[:, :q] @ columns, 0.0) for v, f in zip(varies, factors, strict=True)]
-    some = level < len(factors)
+    some = step < len(factors)
     triangle = np.eye(q)
     triangle[np.ix_(some, some)] = np.linalg.qr(np.vstack(stacked)[:, some], mode="r")
-    return columns @ np.linalg.inv(triangle) * np.sign(np.diag(triangle)), level
+    return columns @ np.linalg.inv(triangle) * np.sign(np.diag(triangle)), step
 
 
 def _split(columns: Floats, noise: float) -> tuple[Floats, Floats]:

@@ -84,8 +84,8 @@ class PredictiveMixture(LatticeMixture):
     def _variance_below(self, target: Target, variances: Variances) -> Floats:
         """Standardised variance that new units and a row add; (n, 1), or (n, r) by row."""
         total = np.zeros(len(variances))
-        for spread in variances.spreads[: target.level]:
-            total = total + spread
+        for variance in reversed(variances.between[target.level + 1 :]):
+            total = total + variance
         if not target.outcome:
             return total[:, None]
         if target.se is None:

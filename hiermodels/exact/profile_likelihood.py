@@ -11,7 +11,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.exact.kernels.tree.marginal import log_likelihood, profile_log_likelihood
-from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
+from hiermodels.exact.kernels.tree.tree import Coefficients, Tree
 from hiermodels.exact.marginal import Marginal
 from hiermodels.numerics.modes import peaks
 
@@ -60,32 +60,30 @@ class ProfileLikelihood:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the sds."""
+        """Names of the sds, in the order of the columns: the groups', those above, the rows'."""
         return self.marginal.names
 
     @property
     def n_spreads(self) -> int:
         """Number of group-level sds."""
-        return len(self.marginal.spec.spreads)
+        return len(self.marginal.spec.levels)
 
     def __call__(self, columns: Floats) -> Floats:
         """Log likelihood at standardised variances (n, d)."""
         intercept = self.marginal.spec.has_intercept
         flat = Coefficients.flat(self.tree.n_covariates, intercept)
-        variances = self._variances(columns)
+        variances = self.marginal.variances_from(columns)
         if self.restricted:
             return log_likelihood(self.tree, variances, flat)
         return profile_log_likelihood(self.tree, variances, intercept)
 
-    def _variances(self, columns: Floats) -> Variances:
-        known = self.marginal.spec.se is not None
-        sigma2 = np.ones(len(columns)) if known else columns[:, -1]
-        return Variances(tuple(columns[:, : self.n_spreads].T), sigma2)
-
     @cached_property
     def _shares(self) -> Floats:
-        """Least error of a group's mean, as a multiple of σ²; then 1/c for each level above."""
-        sizes = [np.bincount(parent).max() for parent in self.tree.parents]
+        """Least error of a group's mean, as a multiple of σ²; then 1/c for each level above.
+
+        In the order of the columns.
+        """
+        sizes = [np.bincount(parent).max() for parent in reversed(self.tree.parents)]
         return 1 / np.array([self.tree.weight.max(), *sizes])
 
     @cached_property
@@ -108,19 +106,19 @@ class ProfileLikelihood:
             found[:, j] = value
         if len(self.names) > self.n_spreads:
             total = found[:, -1] = coordinates.get(self.n_spreads, found[:, -1])
-        for level in range(self.n_spreads):
-            error = total * self._shares[level]
-            total = coordinates.get(level, error + found[:, level])
-            found[:, level] = total - error if level in coordinates else found[:, level]
+        for j in range(self.n_spreads):
+            error = total * self._shares[j]
+            total = coordinates.get(j, error + found[:, j])
+            found[:, j] = total - error if j in coordinates else found[:, j]
         return found
 
     def coordinates(self, columns: Floats, free: tuple[int, ...]) -> Floats:
         """Coordinates (n, f) of variances (n, d)."""
-        total = self._variances(columns).sigma2
+        total = self.marginal.variances_from(columns).sigma2
         found = {self.n_spreads: total}
-        for level in range(self.n_spreads):
-            total = columns[:, level] + total * self._shares[level]
-            found[level] = total
+        for j in range(self.n_spreads):
+            total = columns[:, j] + total * self._shares[j]
+            found[j] = total
         return np.log(np.stack([found[j] for j in free], axis=1))
 
     def scan(self, free: tuple[int, ...]) -> tuple[Floats, Floats]:

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiermodels.core.arrays import Floats
+from hiermodels.core.names import ROOT
 from hiermodels.errors import ImproperPosteriorError
 from hiermodels.exact.kernels.tree.tree import Tree
 from hiermodels.exact.standardized import Standardized
@@ -37,7 +38,6 @@ from hiermodels.model.priors.base import VariancePrior
 from hiermodels.model.priors.variance import Fixed
 from hiermodels.model.spec import Spec
 
-ROWS = -1  # the level below the groups
 RANK_TOLERANCE = 1e-9  # of singular values of a part of orthonormal columns
 SLOWEST_FALL = 0.06  # exponent with which x = 600 is needed to fall by a factor exp(−36)
 
@@ -49,7 +49,7 @@ class Tails:
     Attributes
     ----------
     prior : dict of str to float
-        ``upper_tail`` of each sd's prior by its name, from the lowest level upwards.
+        ``upper_tail`` of each sd's prior by its name, from the outermost level to the rows.
     contrasts : dict of str to int
         ``D_ℓ`` of the module's text.
     units : dict of str to int
@@ -57,7 +57,8 @@ class Tails:
     intercept_is_flat : bool
         Whether the intercept has a flat prior.
     loose : tuple of str
-        Sds that leave some coefficient with a flat prior unbounded as they grow.
+        Sds that leave some coefficient with a flat prior unbounded as they grow, the lowest level's
+        first.
     """
 
     prior: dict[str, float]
@@ -69,7 +70,7 @@ class Tails:
     def tail(self, lowest: str, along: str) -> float:
         """Exponent on the worst ray whose lowest level is ``lowest`` and that has ``along``."""
         names = list(self.prior)
-        above = names[names.index(lowest) + 1 :]
+        above = names[: names.index(lowest)]
         others = sum(max(0.0, self.prior[name]) for name in above if name != along)
         own = self.prior[lowest] + (self.prior[along] if along != lowest else 0.0)
         return own + others - self.contrasts[lowest] / 2
@@ -85,12 +86,12 @@ class Tails:
     def lacking(self, name: str, order: int) -> dict[str, int]:
         """Levels, by their sds, that have too few units for ``E[sd^order]``, and what it takes.
 
-        With the coefficients that are there, each unit more is one contrast more, and lowers the
-        exponent by ½.
+        The lowest comes first.  With the coefficients that are there, each unit more is one
+        contrast more, and lowers the exponent by ½.
         """
         names = list(self.prior)
         needed = {}
-        for lowest in names[: names.index(name) + 1]:
+        for lowest in reversed(names[names.index(name) :]):
             excess = self.tail(lowest, name) + order / 2 + SLOWEST_FALL
             if excess >= 0:
                 needed[lowest] = self.units[lowest] + int(np.floor(2 * excess)) + 1
@@ -110,17 +111,15 @@ def check(spec: Spec, data: Standardized) -> Tails:
     ImproperPosteriorError
         With the count that failed and a remedy.
     """
-    names = spec.spreads if spec.se else ("sigma", *spec.spreads)
+    names = _names(spec)
     flat = _flat_directions(spec, data)
     intercept_is_flat = any(not spec.coefficient_prior(name).is_proper for name in spec.top)
     _check_single_units(spec, data.tree, int(intercept_is_flat))
     if not spec.se:
         _check_residual(spec, data)
-    tails: dict[str, float] = {}
-    counts: dict[str, int] = {}
-    sizes: dict[str, int] = {}
-    loose = []
-    for i, name in enumerate(names):
+    sizes = (*data.tree.sizes, data.tree.n_rows)
+    counts, loose = {}, []
+    for level, name in reversed(list(enumerate(names))):
         prior = spec.variance_prior(name)
         if prior.lower_tail <= 0 and name != "sigma":
             raise ImproperPosteriorError(
@@ -128,18 +127,27 @@ def check(spec: Spec, data: Standardized) -> Tails:
                 f"which no data rule out. Use FlatSD(), FlatVariance() or a proper prior such as "
                 f"HalfNormal(sd=…)."
             )
-        level = i if spec.se else i - 1
-        between = flat.shape[1] - _rank(flat[data.level <= level])
-        units = data.tree.n_rows if level == ROWS else data.tree.sizes[level]
-        contrasts = units - between - int(intercept_is_flat)
-        above = sum(max(0.0, spec.variance_prior(other).upper_tail) for other in names[i + 1 :])
-        if prior.upper_tail + above - contrasts / 2 >= 0:
-            what = "rows" if level == ROWS else f"{spec.groups[-1 - level]!r} groups"
-            _refuse(name, prior, above, units, contrasts, what)
-        tails[name], counts[name], sizes[name] = prior.upper_tail, contrasts, units
+        between = flat.shape[1] - _rank(flat[data.level > level])
+        counts[name] = sizes[level] - between - int(intercept_is_flat)
+        above = sum(max(0.0, spec.variance_prior(other).upper_tail) for other in names[:level])
+        if prior.upper_tail + above - counts[name] / 2 >= 0:
+            _refuse(name, prior, above, sizes[level], counts[name], units_of(spec, name))
         if between:
             loose.append(name)
-    return Tails(tails, counts, sizes, intercept_is_flat, tuple(loose))
+    prior_tails = {name: spec.variance_prior(name).upper_tail for name in names}
+    units = dict(zip(names, sizes, strict=False))
+    return Tails(prior_tails, counts, units, intercept_is_flat, tuple(loose))
+
+
+def _names(spec: Spec) -> tuple[str, ...]:
+    """Names of the unknown sds, from the outermost level to the rows."""
+    return (*(level.sd for level in spec.levels), *(() if spec.se else ("sigma",)))
+
+
+def units_of(spec: Spec, sd: str) -> str:
+    """What has this sd: rows, or the groups of a column."""
+    columns = {level.sd: level.column for level in spec.levels}
+    return f"{columns[sd]!r} groups" if sd in columns else "rows"
 
 
 def _flat_directions(spec: Spec, data: Standardized) -> Floats:
@@ -155,13 +163,13 @@ def _rank(matrix: Floats) -> int:
 
 def _check_single_units(spec: Spec, tree: Tree, spent: int) -> None:
     """A level with a single unit, which is compared with nothing, needs a proper prior."""
-    for name, units, column in zip(spec.spreads, tree.sizes, reversed(spec.groups), strict=True):
-        prior = spec.variance_prior(name)
-        if units == 1 and prior.upper_tail >= (1 - spent) / 2:
+    for level, units in reversed(list(zip(spec.levels, tree.sizes, strict=True))):
+        if units == 1 and level.prior.upper_tail >= (1 - spent) / 2:
             raise ImproperPosteriorError(
-                f"the posterior does not exist: column {column!r} has one group only, which says "
-                f"nothing of {name}, and {prior} on {name} is not proper. Give {name} a proper "
-                f"prior, such as priors={{{name!r}: …}} with HalfNormal(sd=…), or add data."
+                f"the posterior does not exist: column {level.column!r} has one group only, which "
+                f"says nothing of {level.sd}, and {level.prior} on {level.sd} is not proper. Give "
+                f"{level.sd} a proper prior, such as priors={{{level.sd!r}: …}} with "
+                f"HalfNormal(sd=…), or add data."
             )
 
 
@@ -170,11 +178,11 @@ def _check_residual(spec: Spec, data: Standardized) -> None:
     prior, tree = spec.variance_prior("sigma"), data.tree
     if isinstance(prior, Fixed):
         return
-    bottom = _lowest_spread(spec)
-    units = tree.sizes[bottom] if bottom < len(tree.sizes) else int(spec.has_intercept)
-    lowest = spec.spreads[bottom] if bottom < len(spec.spreads) else None
+    bottom = _lowest_level(spec, len(spec.levels) - 1)
+    units = _units(spec, tree, bottom)
+    lowest = None if bottom == ROOT else spec.levels[bottom].sd
     if lowest and tree.n_rows == units and lowest not in spec.fixed:
-        if prior.is_proper and all(spec.variance_prior(name).is_proper for name in spec.spreads):
+        if prior.is_proper and all(level.prior.is_proper for level in spec.levels):
             _check_exact_fit(spec, data)
             return
         raise ImproperPosteriorError(
@@ -193,7 +201,7 @@ def _check_residual(spec: Spec, data: Standardized) -> None:
             f"{coefficients} coefficients leave no degree of freedom for sigma. Give sigma a "
             f"proper prior, use fewer covariates, or add data."
         )
-    if data.explained[bottom]:
+    if data.explained[bottom - ROOT]:
         raise ImproperPosteriorError(
             f"the posterior does not exist: within the groups the rows are all equal, or are "
             f"explained by the covariates without a remainder, and {prior} on sigma has infinite "
@@ -204,15 +212,19 @@ def _check_residual(spec: Spec, data: Standardized) -> None:
 
 def _coefficients_below(spec: Spec, data: Standardized, level: int) -> int:
     """Number of coefficients identified within units of a level, or at the top within all rows."""
-    is_top = level == len(data.tree.sizes)
-    highest = level + int(is_top and not spec.has_intercept)  # a root that is 0 tells one more
-    return int((data.level <= highest).sum())
+    is_zero = level == ROOT and not spec.has_intercept  # a root that is 0 tells one more
+    return int((data.level > level - is_zero).sum())
 
 
-def _lowest_spread(spec: Spec) -> int:
-    """The lowest level whose units may differ: 0, the groups, unless their sd is fixed at 0."""
-    free = (i for i, name in enumerate(spec.spreads) if spec.fixed.get(name) != 0)
-    return next(free, len(spec.spreads))
+def _lowest_level(spec: Spec, level: int) -> int:
+    """The lowest level whose units may differ, from a level upwards: their sd is not fixed at 0."""
+    free = (own for own in range(level, ROOT, -1) if spec.fixed.get(spec.levels[own].sd) != 0)
+    return next(free, ROOT)
+
+
+def _units(spec: Spec, tree: Tree, level: int) -> int:
+    """Number of units of a level; of the root 1, or 0 where its value is known."""
+    return int(spec.has_intercept) if level == ROOT else tree.sizes[level]
 
 
 def _check_exact_fit(spec: Spec, data: Standardized) -> None:
@@ -226,25 +238,24 @@ def _check_exact_fit(spec: Spec, data: Standardized) -> None:
     and the priors fall as ``(σ²)^(Σ lower_tail)``: the sum must be more than ``½ F_ℓ``.  Units
     whose sd is fixed at 0 explain nothing.
     """
-    lower, names, tree = 0.0, ("sigma", *spec.spreads), data.tree
-    zero = {name for name, value in spec.fixed.items() if value == 0}
-    for own, name in enumerate(names):
-        if name in zero:
+    lower, tree = 0.0, data.tree
+    for own, name in reversed(list(enumerate(_names(spec)))):
+        if spec.fixed.get(name) == 0:
             continue
         lower += spec.variance_prior(name).lower_tail
-        level = next(i for i in range(own, len(names)) if not zero & {*spec.spreads[i : i + 1]})
-        if not data.explained[level]:
+        level = _lowest_level(spec, own - 1)
+        if not data.explained[level - ROOT]:
             return
-        units = tree.sizes[level] if level < len(tree.sizes) else int(spec.has_intercept)
-        freedom = tree.n_rows - units - _coefficients_below(spec, data, level)
-        if freedom > 0 and lower <= freedom / 2:
+        df = tree.n_rows - _units(spec, tree, level) - _coefficients_below(spec, data, level)
+        if df > 0 and lower <= df / 2:
             who = "the mean and " if spec.has_intercept else ""
-            if level < len(spec.groups):
-                who = f"the {spec.groups[-1 - level]!r} groups and "
+            if level != ROOT:
+                who = f"the {spec.levels[level].column!r} groups and "
+            sds = " and ".join(reversed(_names(spec)[level + 1 :]))
             raise ImproperPosteriorError(
                 f"the posterior does not exist: {who}the covariates explain all rows "
-                f"without a remainder, and the priors on {' and '.join(names[: level + 1])} fall "
-                f"too slowly at 0 for {freedom} degrees of freedom. Name the column of standard "
+                f"without a remainder, and the priors on {sds} fall "
+                f"too slowly at 0 for {df} degrees of freedom. Name the column of standard "
                 f"errors (se=…) or variances (variance=…), or give sigma a prior such as "
                 f"InverseGamma(…)."
             )

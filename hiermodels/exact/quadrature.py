@@ -129,9 +129,11 @@ class IntegratedPosterior(PredictiveMixture):
         """
         moments = self._moments
         worst = [self._errors.max(initial=0.0), self._few.error if self._few else 0.0]
-        levels = zip(self.spec.values, moments.means, moments.variances, strict=False)
-        betas = ("beta", moments.beta, np.diagonal(moments.beta_covariance, axis1=1, axis2=2))
-        for name, mean, variance in [*levels, *([betas] if self.spec.covariates else [])]:
+        both = self.spec.named(list(zip(moments.means, moments.variances, strict=True)))
+        if self.spec.covariates:
+            covariance = np.diagonal(moments.beta_covariance, axis1=1, axis2=2)
+            both["beta"] = moments.beta, covariance
+        for name, (mean, variance) in both.items():
             sd = np.sqrt(variance)
             if self.moment_exists(name, 1):
                 worst.append((np.abs(mean[1] - mean[0]) / sd[0]).max())
@@ -142,7 +144,7 @@ class IntegratedPosterior(PredictiveMixture):
     @one_blas_thread()
     def _means(self) -> Mapping[str, Any]:
         standard = self.marginal.data
-        levels = dict(zip(self.spec.values, self._moments.means, strict=False))
+        levels = self.spec.named(self._moments.means)
         values = {name: standard.location + standard.scale * m[0] for name, m in levels.items()}
         sds = self._moments_of_sds[0][0]
         beta = standard.scale * standard.basis @ self._moments.beta[0]
@@ -151,7 +153,7 @@ class IntegratedPosterior(PredictiveMixture):
     @one_blas_thread()
     def _sds(self) -> Mapping[str, Any]:
         standard = self.marginal.data
-        levels = dict(zip(self.spec.values, self._moments.variances, strict=False))
+        levels = self.spec.named(self._moments.variances)
         values = {name: standard.scale * np.sqrt(v[0]) for name, v in levels.items()}
         sds = self._moments_of_sds[1][0]
         covariance = standard.basis @ self._moments.beta_covariance[0] @ standard.basis.T

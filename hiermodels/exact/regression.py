@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats
+from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
 from hiermodels.errors import ImproperPosteriorError
@@ -249,7 +250,7 @@ class RegressionPosterior(ReferencePosterior):
         if name == "beta" or self.place is None:
             mean, variance = self.fit.place(self.fit.to_own)
         else:
-            mean, variance = self.fit.at(self.place.levels[0][None])
+            mean, variance = self.fit.at(self.place.of(ROOT)[None])
         part: Any = slice(len(self.spec.top), None) if name == "beta" else 0
         return self._law(mean[part], variance[part])
 

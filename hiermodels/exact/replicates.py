@@ -82,17 +82,17 @@ def replicated_means(
 def describe(posterior: Posterior, replicate: str) -> str:
     """What is drawn anew, for people to read."""
     top = top_level(posterior, replicate)
-    names = posterior.spec.groups[len(posterior.spec.groups) - 1 - top :]
-    return f"new {' and '.join(names)}" if top >= 0 else "the same units, new rows"
+    names = posterior.spec.groups[top:]
+    return f"new {' and '.join(names)}" if names else "the same units, new rows"
 
 
 def top_level(posterior: Posterior, replicate: str) -> int:
-    """The highest level whose values are drawn anew, 0 for the groups; −1 for none."""
+    """The outermost level whose values are drawn anew; for none, that of the rows."""
     groups = posterior.spec.groups
     if not groups:
         raise SpecError("these checks need groups, and this model has none")
-    levels = {SAME: -1, NEW: len(groups) - 1}
-    levels = dict(zip(reversed(groups), range(len(groups)), strict=True)) | levels
+    levels = {name: level for level, name in reversed(list(enumerate(groups)))}
+    levels |= {SAME: len(groups), NEW: 0}
     if replicate not in tuple(levels):  # a tuple takes what cannot be hashed
         raise SpecError(f"replicate: expected {', '.join(map(repr, levels))}; found {replicate!r}")
     return levels[replicate]
@@ -102,17 +102,15 @@ def _values(posterior: Posterior, replicate: str, rng: np.random.Generator) -> F
     """The groups' values theta, as they were drawn or drawn anew from above; (n, g)."""
     spec, data = posterior.spec, posterior.data
     top = top_level(posterior, replicate)
-    if top < 0:
-        return group_draws(posterior).to_numpy().reshape(-1, data.sizes[0])
+    if top == len(spec.levels):
+        return group_draws(posterior).to_numpy().reshape(-1, data.n_groups)
     draws = posterior.datatree["posterior"].to_dataset()
     n = draws.sizes["chain"] * draws.sizes["draw"]
-    above = spec.values[top + 1 : top + 2]
-    values = draws[above[0]].to_numpy().reshape(n, -1) if above else np.zeros((n, 1))
-    for level in range(top, -1, -1):
-        size = data.sizes[level]
-        parent = data.parents[level] if level < len(data.parents) else np.zeros(size, dtype=int)
-        spread = draws[spec.spreads[level]].to_numpy().reshape(n, 1)
-        values = values[:, parent] + spread * rng.standard_normal((n, size))
+    above = spec.levels[top - 1].effect if top else spec.intercept
+    values = draws[above].to_numpy().reshape(n, -1) if above else np.zeros((n, 1))
+    for level, groups in zip(spec.levels[top:], data.levels[top:], strict=True):
+        sd = draws[level.sd].to_numpy().reshape(n, 1)
+        values = values[:, groups.parent] + sd * rng.standard_normal((n, len(groups)))
     return values
 
 
@@ -130,7 +128,7 @@ def _replicate(
     sigma = np.ones(n) if spec.se else draws["sigma"].to_numpy().ravel() / standard.scale
     noise = rng.standard_normal(values.shape) / np.sqrt(tree.weight)
     means = values + standard.scale * sigma[:, None] * noise
-    freedom, squares = tree.n_rows - tree.sizes[0], np.zeros(n)
+    freedom, squares = tree.n_rows - tree.n_groups, np.zeros(n)
     if spec.covariates:
         beta = draws["beta"].to_numpy().reshape(n, -1)
         beta = np.linalg.solve(standard.basis, beta.T).T / standard.scale
@@ -149,13 +147,13 @@ def _statistics(
 ) -> dict[str, Floats]:
     """Statistics from groups' means (..., g) and standardised scatter (...)."""
     spec, tree = posterior.spec, standard.tree
-    inner, *outer = reversed(spec.groups)
+    *outer, inner = spec.groups
     found = _extremes(inner, means)
     if not outer:
         found |= _spread(inner, means)
     for name in outer:
-        parent = tree.parent(0)
-        first, freedom = starts(parent), len(parent) - tree.sizes[1]
+        parent = tree.group_parent
+        first, freedom = starts(parent), len(parent) - int(parent[-1]) - 1
         if freedom:
             centre = np.add.reduceat(means, first, axis=-1) / np.bincount(parent)
             squares = ((means - centre[..., parent]) ** 2).sum(axis=-1)
@@ -163,7 +161,7 @@ def _statistics(
         total = np.add.reduceat(means * tree.weight, first, axis=-1)
         upper = total / np.add.reduceat(tree.weight, first)
         found |= _extremes(name, upper) | _spread(name, upper)
-    freedom = tree.n_rows - tree.sizes[0]
+    freedom = tree.n_rows - tree.n_groups
     if freedom:
         unit, text = (1.0, ", in se") if spec.se else (standard.scale, "")
         found[f"sd of rows within {inner}{text}"] = unit * np.sqrt(scatter / freedom)
@@ -199,7 +197,7 @@ def with_replicates(
         As in :func:`check`.
     random_seed : int or numpy.random.Generator, optional
     """
-    if top_level(posterior, replicate) < 0:
+    if top_level(posterior, replicate) == len(posterior.spec.levels):
         kept = "posterior_predictive" in posterior.datatree.children
         return posterior if kept else with_posterior_predictive(posterior, random_seed)
     rng = np.random.default_rng(named_seed(random_seed, "check"))

@@ -107,7 +107,7 @@ def sample(
     certificate = {**drawn.certificate, **_memory(needs if keep else above)}
     if not keep:
         certificate["theta"] = (
-            f"not kept: {data.sizes[0]:,} groups × {chains * draws:,} draws need "
+            f"not kept: {data.n_groups:,} groups × {chains * draws:,} draws need "
             f"{memory.gibibytes(needs['theta'])}; draw some with .draws(groups=[…]). So is lp, the "
             f"joint log density, which takes all of them"
         )

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.collinearity import require_size
 from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
 from hiermodels.data.statistics import SufficientStatistics
@@ -57,7 +57,7 @@ def _standardize_rows(data: GroupedRows, unit: Standardized | None) -> Standardi
     deviation = x - centre
     size = _sizes_of(np.sqrt(share @ deviation**2), largest, data.design.intercept)
     z = np.column_stack([divided(deviation, size), (data.y - location) / scale])
-    total, some, shift = group_means(z, weight, data.group, data.sizes[0])
+    total, some, shift = group_means(z, weight, data.group, data.n_groups)
     mean = some + shift
     z -= mean[data.group]
     scatter = (weight[:, None] * z).T @ z
@@ -66,11 +66,15 @@ def _standardize_rows(data: GroupedRows, unit: Standardized | None) -> Standardi
         root = np.linalg.qr(z, mode="r")
     else:
         root = np.sqrt(scatter)
-    groups = GroupSums(
-        mean, total, root, scatter, len(z), float(np.log(weight).sum()), data.parents
-    )
+    parents, log_weight = _parents(data), float(np.log(weight).sum())
+    groups = GroupSums(mean, total, root, scatter, len(z), log_weight, parents)
     noise, intercept = _noise(largest, size), data.design.intercept
     return orthonormalized(groups, location, scale, centre, size, (noise, noise), intercept)
+
+
+def _parents(data: GroupedData) -> tuple[Indices, ...]:
+    """Parents as a tree has them."""
+    return tuple(level.parent for level in data.levels[1:])
 
 
 def _unit(data: GroupedRows) -> tuple[float, float]:
@@ -136,7 +140,7 @@ def _standardize_statistics(data: SufficientStatistics) -> Standardized:
         scatter=scatter,
         n_rows=data.n_rows,
         log_weight=data.log_weight + data.n_rows * float(np.log(unit)),
-        parents=data.parents,
+        parents=_parents(data),
     )
     noise, centre = _noise(largest, size), data.mean[0, :-1] + centre[:-1]
     levels = (max(noise, PRODUCT_TOLERANCE), noise)

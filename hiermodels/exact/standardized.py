@@ -33,12 +33,12 @@ class Standardized:
     basis : (q, q)
         Makes the centred columns orthonormal: ``β = scale · basis @ β_tree``.
     level : (q,)
-        The level that each column of the tree belongs to: 0 if it varies within groups, 1 if it
-        varies between groups of one parent only, …; the root's, the number of levels, if it does
-        not vary, or one more if, without an intercept, it is 0 in every row.
+        The level that each column of the tree belongs to: that of the rows, below the groups', if
+        it varies within groups; the groups' if it varies only between groups of one parent, …;
+        ``ROOT`` if it does not vary, or one less if, without an intercept, it is 0 in every row.
     explained : tuple of bool
-        For each level, from the groups upwards: whether its units and the covariates leave nothing
-        of the outcome but rounding errors; of the last, whether the mean at the top does.
+        Of the root and of each level, the outermost first: whether the mean at the top, or the
+        level's units, and the covariates leave nothing of the outcome but rounding errors.
     """
 
     tree: Tree

@@ -121,7 +121,7 @@ def by_moments(marginal: Marginal, method: str) -> PointEstimate:
             f"{name} takes one estimate of each {spec.groups[0]}, and covariates differ between "
             f"rows of one {spec.groups[0]}; use {' or '.join(map(repr, LIKELIHOOD))}"
         )
-    x = np.hstack([np.ones((tree.sizes[0], int(spec.has_intercept))), tree.mean[:, :-1]])
+    x = np.hstack([np.ones((tree.n_groups, int(spec.has_intercept))), tree.mean[:, :-1]])
     studies = Studies(tree.mean[:, -1], 1 / tree.weight, x)
     if studies.freedom < 1:
         raise SpecError(

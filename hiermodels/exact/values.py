@@ -59,10 +59,12 @@ class Values:
         spec, standard = self.marginal.spec, self.marginal.data
         variables = dict(zip(self.marginal.names, self.sds.T, strict=True))
         scale, location = self._unit
-        for name, level in zip(spec.values[1:], self.upper.levels, strict=False):
-            values = scale * level
-            values += location
-            variables[name] = values if spec.dims(name) else values[0]
+        above = (spec.intercept, *(level.effect for level in spec.levels[:-1]))
+        for name, drawn in zip(above, self.upper.levels, strict=True):
+            if name:
+                values = scale * drawn
+                values += location
+                variables[name] = values if spec.dims(name) else values[0]
         if spec.covariates:
             variables["beta"] = standard.scale * (standard.basis @ self.upper.beta)
         return variables

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.statistics import STATISTICS, SufficientStatistics
 from hiermodels.errors import DataError, SpecError
+from hiermodels.exact.kernels.tree.draws import UpperDraws
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.values import DrawsOnDemand, Values
@@ -174,7 +176,7 @@ def _on_demand(posterior: Posterior) -> dict[str, Any] | None:
     return {
         "chains": draw.chains,
         "sds": values.sds,
-        "upper": values.upper,
+        "upper": _turned(values.upper),
         "entropy": values.seed.entropy,
         "spawn_key": values.seed.spawn_key,
     }
@@ -188,4 +190,10 @@ def _draw_groups(
         return None
     seed = np.random.SeedSequence(stored["entropy"], spawn_key=stored["spawn_key"])
     marginal = Marginal.of(spec, standardize(data))
-    return DrawsOnDemand(Values(marginal, stored["sds"], stored["upper"], seed), stored["chains"])
+    upper = _turned(stored["upper"])
+    return DrawsOnDemand(Values(marginal, stored["sds"], upper, seed), stored["chains"])
+
+
+def _turned(upper: UpperDraws) -> UpperDraws:
+    """Turn the order of the levels: in files they run from the groups' parents to the root."""
+    return replace(upper, levels=upper.levels[::-1])

@@ -16,6 +16,7 @@ from hiermodels.core.files import needing, replacing, target
 from hiermodels.core.progress import showing_progress
 from hiermodels.data.covariates import MEANS, At, Place, locate
 from hiermodels.data.grouped import GroupedData
+from hiermodels.data.nesting import labels_above
 from hiermodels.data.statistics import level_means, statistics_of
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.posterior.moments import of_variables
@@ -116,7 +117,7 @@ class _Rows:
         self._exact, self._name = exact, name
         self._probabilities = np.array([ends[0], 0.5, ends[1]])
         self._labels = _label_columns(exact, name)
-        count, raw = observed(exact.data, exact.spec.values.index(name))
+        count, raw = observed(exact.data, exact.spec.level_of(name))
         self.size = len(count)
         self._known = {
             "n": count,
@@ -147,15 +148,8 @@ class _Rows:
 
 def _label_columns(exact: IntegratedPosterior, name: str) -> dict[str, NDArray[Any]]:
     """Labels of each unit of a level, and of what it is in, as they stood in the data."""
-    data, level = exact.data, exact.spec.values.index(name)
-    depth = len(data.labels) - 1 - level  # of the level's labels, from the outermost
-    units = np.arange(data.sizes[level])
-    columns = {data.roles.groups[depth]: data.own_labels[depth]}
-    for above in range(level, len(data.parents)):
-        units = data.parents[above][units]
-        depth -= 1
-        columns = {data.roles.groups[depth]: data.own_labels[depth][units]} | columns
-    return columns
+    levels = exact.data.levels[: exact.spec.level_of(name) + 1]
+    return labels_above(levels, np.arange(len(levels[-1])))
 
 
 def observed(data: GroupedData, level: int) -> tuple[Indices, Floats]:

@@ -75,7 +75,7 @@ def _write_groups(
 ) -> None:
     """Write draws of the groups' values."""
     (dim,) = posterior.spec.dims("theta")
-    shape = (draws.sizes["chain"], draws.sizes["draw"], posterior.data.sizes[0])
+    shape = (draws.sizes["chain"], draws.sizes["draw"], posterior.data.n_groups)
     step = _groups_in_a_chunk(shape)
     array = node.create_array(
         "theta",

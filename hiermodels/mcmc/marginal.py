@@ -30,12 +30,12 @@ def log_likelihood(marginal: Marginal, sds: Sds) -> TensorVariable:
     """
     tree, scale = marginal.data.tree, marginal.data.scale
     sigma2 = row_variance(marginal.data, sds)
-    total = log_normalizer(marginal.data, sigma2) - tree.sizes[0] * np.log(scale)
+    total = log_normalizer(marginal.data, sigma2) - tree.n_groups * np.log(scale)
     quadratic = statistic(marginal.data, "_scatter") / sigma2
     mean, error = pt.as_tensor(statistic(marginal.data, "_rows")), sigma2 / tree.weight
-    for level, name in enumerate(marginal.spec.spreads):
-        variance = error + (sds[name] / scale) ** 2
-        mean, error, product, log_factor = _pool(mean, variance, tree.parent(level))
+    for number, level in reversed(list(enumerate(marginal.spec.levels))):
+        variance = error + (sds[level.sd] / scale) ** 2
+        mean, error, product, log_factor = _pool(mean, variance, tree.parent(number))
         quadratic += product
         total += log_factor
     return total + _integrate_coefficients(mean[0], error[0], quadratic, marginal.coefficients)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -204,14 +205,12 @@ def _add_coefficients(
 def _add_parents(
     spec: Spec, data: GroupedData, observed: Observed
 ) -> tuple[Indices | TensorVariable, ...]:
-    """Index of each unit's parent, as :attr:`GroupedData.parents`; to be seen, beside rows."""
-    if observed == "means":
-        return data.parents
-    pairs = zip(reversed(spec.groups), data.parents, strict=False)
-    return tuple(
-        pm.Data(f"{spec.groups[-2 - level]}_of_{unit}", parent, dims=unit)
-        for level, (unit, parent) in enumerate(pairs)
-    )
+    """Index of each unit's parent, level by level from the outermost; to be seen, beside rows."""
+    parents: list[Indices | TensorVariable] = [level.parent for level in data.levels]
+    if observed == "rows":
+        for number, (outer, inner) in enumerate(pairwise(spec.groups), start=1):
+            parents[number] = pm.Data(f"{outer}_of_{inner}", parents[number], dims=inner)
+    return tuple(parents)
 
 
 def _add_values(
@@ -245,14 +244,13 @@ def _add_values(
         how = _scaled_by(sds.get("sigma"), prior) | {"shift": shift, "transform": own_unit}
         value = prior.to_pymc(pm, name + centre, standard.location, **how)
         value = report(name, value)
-    for level in reversed(range(len(spec.groups))):
-        name, spread = spec.values[level], sds[spec.spreads[level]]
-        parent = value[parents[level]] if level < len(parents) else value
-        dims = spec.dims(name)
+    for number, level in enumerate(spec.levels):
+        name, sd, dims = level.effect, sds[level.sd], (level.column,)
+        parent = value[parents[number]] if number else value
         if forms[name] == "noncentered":
-            value = parent + spread * pm.Normal(f"{name}_offset", dims=dims)
+            value = parent + sd * pm.Normal(f"{name}_offset", dims=dims)
         else:
-            value = pm.Normal(name + centre, parent, spread, dims=dims, transform=own_unit)
+            value = pm.Normal(name + centre, parent, sd, dims=dims, transform=own_unit)
         value = report(name, value)
     return value
 

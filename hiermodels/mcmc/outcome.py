@@ -48,9 +48,10 @@ def add_rows(spec: Spec, data: GroupedData, sds: Sds) -> None:
     """Add the rows, each given ``theta_g[i] + x_i'β`` and σ_i, as their family states them."""
     model = pm.modelcontext(None)
     model.add_coord("row", np.arange(len(data.y)))
-    eta = model[spec.values[0]] if spec.values else pt.zeros(())
-    if spec.groups:
-        eta = eta[pm.Data(f"{spec.groups[-1]}_of_row", data.group, dims="row")]
+    eta = model[spec.intercept] if spec.intercept and not spec.levels else pt.zeros(())
+    if spec.levels:
+        inner = spec.levels[-1]
+        eta = model[inner.effect][pm.Data(f"{inner.column}_of_row", data.group, dims="row")]
     if spec.covariates:
         x = pm.Data("x", data.design.matrix, dims=("row", COEFFICIENT_DIM))
         eta = eta + matrix_times(x, model["beta"])
@@ -76,7 +77,7 @@ def add_means(
     """
     tree, scale = standard.tree, standard.scale
     sigma2 = row_variance(standard, sds)
-    several = tree.n_rows > tree.sizes[0]
+    several = tree.n_rows > tree.n_groups
     pm.Normal(
         f"{spec.outcome}_mean" if several else spec.outcome,
         theta + scale * matrix_times(tree.mean[:, :-1], beta),
@@ -98,5 +99,5 @@ def row_variance(standard: Standardized, sds: Sds) -> TensorVariable:
 def log_normalizer(standard: Standardized, sigma2: TensorVariable) -> TensorVariable:
     """What stands before the exponential in the density of rows around their group's mean."""
     tree = standard.tree
-    freedom = tree.n_rows - tree.sizes[0]
+    freedom = tree.n_rows - tree.n_groups
     return tree.log_constant - freedom * (0.5 * (LOG_2PI + pt.log(sigma2)) + np.log(standard.scale))

@@ -56,7 +56,7 @@ class Choice:
     Attributes
     ----------
     forms : mapping of str to {"noncentered", "centered"}
-        By the name of the level's values, from the groups upwards; empty where all values are
+        By the name of the level's effects, the innermost first; empty where all effects are
         integrated out, or where there are no groups.
     name : str
         In a word where one will do: ``"centered"``, ``"theta centered, mu noncentered"``.
@@ -104,18 +104,17 @@ def choose(
         return Choice({}, "centered", "a model without groups has no levels to choose for")
     if parameterization == "auto":
         return _automatic(spec, data)
-    levels = spec.effects
     if parameterization == "marginal":
         return Choice({}, "marginal", "as asked for")
     if isinstance(parameterization, str):
-        forms: Mapping[str, Form] = dict.fromkeys(levels, parameterization)
+        forms: Mapping[str, Form] = dict.fromkeys(spec.effects, parameterization)
     else:
-        forms = {name: parameterization[name] for name in levels}
-    for name, sd in zip(levels, spec.spreads, strict=True):
-        if spec.fixed.get(sd) == 0 and forms[name] == "centered":
+        forms = {name: parameterization[name] for name in spec.effects}
+    for level in reversed(spec.levels):
+        if spec.fixed.get(level.sd) == 0 and forms[level.effect] == "centered":
             raise SpecError(
-                f"parameterization: {name} has no density around its parent, as {sd} is fixed at "
-                f"0; take 'noncentered' for it, or 'auto'"
+                f"parameterization: {level.effect} has no density around its parent, as "
+                f"{level.sd} is fixed at 0; take 'noncentered' for it, or 'auto'"
             )
     return Choice(forms, _name(forms), "as asked for")
 
@@ -134,14 +133,14 @@ def weights_of_data(marginal: Marginal, sds: Floats) -> list[Floats]:
     Returns
     -------
     list of (u,)
-        For each level, from the groups upwards.
+        For each level, the outermost first.
     """
     tree, variances = marginal.data.tree, marginal.variances_of(sds[None])
     error = variances.sigma2 / tree.weight
-    weights = []
-    for level, [spread2] in enumerate(variances.spreads):
-        weights.append(spread2 / (error + spread2))
-        precision = np.bincount(tree.parent(level), weights=1 / (error + spread2))
+    weights: list[Floats] = []
+    for level, [variance] in reversed(list(enumerate(variances.between))):
+        weights.insert(0, variance / (error + variance))
+        precision = np.bincount(tree.parent(level), weights=1 / (error + variance))
         error = 1 / precision
     return weights
 
@@ -161,10 +160,10 @@ def _automatic(spec: Spec, data: GroupedData) -> Choice:
     expected = np.average(medians, axis=0, weights=probability)
     forms: dict[str, Form] = {}
     reasons = []
-    for name, weight in zip(spec.effects, expected.tolist(), strict=True):
-        forms[name] = "centered" if weight >= HALF else "noncentered"
+    for level, weight in reversed(list(zip(spec.levels, expected.tolist(), strict=True))):
+        forms[level.effect] = "centered" if weight >= HALF else "noncentered"
         reasons.append(
-            f"the data's weight in the median {spec.dims(name)[0]}'s {name} is {weight:.2f}, "
+            f"the data's weight in the median {level.column}'s {level.effect} is {weight:.2f}, "
             f"{'at least' if weight >= HALF else 'less than'} ½"
         )
     return Choice(forms, _name(forms), "; ".join(reasons))

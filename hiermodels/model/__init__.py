@@ -1,8 +1,10 @@
 """What is assumed: specification, formula, priors.  Never how it is computed.
 
 It may import ``families`` and what is below it.  A new prior is a class in ``priors``, registered
-there; a new level or parameter begins in ``spec``, which names it and gives it its prior.
+there; a new level or parameter begins in ``level`` or ``spec``, which
+name it and give it its prior.
 
+- ``level``: what is assumed of the groups of one level
 - ``spec``: levels, parameters, their priors, known or unknown errors
 - ``formula``: formulas in the notation of lme4
 - ``priors``: distributions of sds and of coefficients

@@ -13,24 +13,25 @@ Without an intercept, the mean at the top is 0 and no parameter: ``theta ~ N(0, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
 from hiermodels.core.codec import storable
 from hiermodels.core.messages import short
-from hiermodels.core.names import COEFFICIENT_DIM
+from hiermodels.core.names import COEFFICIENT_DIM, ROOT
 from hiermodels.core.options import flag, mapping, one_of
 from hiermodels.errors import SpecError
 from hiermodels.families.family import Family
 from hiermodels.families.registry import FAMILIES
+from hiermodels.model.level import MAX_LEVELS, Level, names_of
 from hiermodels.model.priors.base import Prior, VariancePrior
 from hiermodels.model.priors.coefficients import CoefficientPrior, Flat, NormalInverseGamma
 from hiermodels.model.priors.variance import Fixed, FlatVariance, InverseGamma, Jeffreys
 from hiermodels.model.standard_errors import Scale, error_role
 
-MOST_LEVELS = 2
 # Dimensions that are there already.
 RESERVED = ("chain", "draw", "row", "quantile", COEFFICIENT_DIM)
 
@@ -75,7 +76,7 @@ class Spec:
 
     def __post_init__(self) -> None:
         self._check_kinds()
-        if len(self.groups) > MOST_LEVELS:
+        if len(self.groups) > MAX_LEVELS:
             raise SpecError(
                 f"groups: expected at most two columns, from the outer to the inner level; found "
                 f"{len(self.groups)}: {list(self.groups)}"
@@ -150,10 +151,18 @@ class Spec:
         """Names of the intercept, if there is one, and of the coefficients of the covariates."""
         return (*self.top, *self.coefficients)
 
+    @cached_property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels of groups, from the outermost to the innermost."""
+        names = zip(self.groups, names_of(len(self.groups)), strict=True)
+        return tuple(
+            Level(column, effect, sd, self.variance_prior(sd)) for column, (effect, sd) in names
+        )
+
     @property
     def spreads(self) -> tuple[str, ...]:
         """Names of the group-level sds, from the groups upwards."""
-        return ("tau", "kappa")[: len(self.groups)]
+        return tuple(sd for _, sd in reversed(names_of(len(self.groups))))
 
     @property
     def sds(self) -> tuple[str, ...]:
@@ -174,13 +183,14 @@ class Spec:
     @property
     def effects(self) -> tuple[str, ...]:
         """Names of the values of groups and of their parents, from the groups upwards."""
-        return ("theta", "mu")[: len(self.groups)]
+        return tuple(effect for effect, _ in reversed(names_of(len(self.groups))))
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names of the parameters that have a prior, from the top downwards."""
         sigma = () if self.se else ("sigma",)
-        return (*self.top, *reversed(self.spreads), *self.coefficients, *sigma)
+        sds = (sd for _, sd in names_of(len(self.groups)))
+        return (*self.top, *sds, *self.coefficients, *sigma)
 
     @property
     def coefficients(self) -> tuple[str, ...]:
@@ -191,18 +201,28 @@ class Spec:
     def variables(self) -> tuple[str, ...]:
         """Names of the posterior's variables, from the top downwards."""
         names = [*self.top]
-        for level in range(len(self.groups) - 1, -1, -1):
-            names += [self.spreads[level], self.values[level]]
+        for effect, sd in names_of(len(self.groups)):
+            names += [sd, effect]
         beta = ("beta",) if self.covariates else ()
         return (*names, *beta, *(name for name in self.sds if name not in names))
 
     def dims(self, name: str) -> tuple[str, ...]:
         """Dimensions of a variable: the column of its groups, or none for a scalar."""
-        if name == "beta":
-            return (COEFFICIENT_DIM,)
-        if name not in self.effects:
-            return ()
-        return (self.groups[-1 - self.values.index(name)],)
+        columns = {level.effect: level.column for level in self.levels}
+        columns["beta"] = COEFFICIENT_DIM
+        return (columns[name],) if name in columns else ()
+
+    def level_of(self, name: str) -> int:
+        """Number of the level with the effects of this name; ``ROOT`` for the intercept."""
+        return ROOT if name in self.top else [level.effect for level in self.levels].index(name)
+
+    def named[Item](self, items: Sequence[Item]) -> dict[str, Item]:
+        """Give items of the root and of each level, in this order, the names of the values.
+
+        Where there is no intercept the root's is left out.
+        """
+        names = (self.intercept, *(level.effect for level in self.levels))
+        return {name: item for name, item in zip(names, items, strict=True) if name}
 
     def values_of(self, level: str | None = None) -> str:
         """Name of the values of a level, given by this name or by its column.
@@ -216,12 +236,12 @@ class Spec:
         """
         if not self.groups:
             raise SpecError("this needs groups, and this model has none")
-        columns = {self.dims(name)[0]: name for name in self.effects}
-        for column, name in columns.items():
-            if level in (None, name, column):
-                return name
-        known = ", ".join(f"{name!r} or {column!r}" for column, name in columns.items())
-        raise SpecError(f"level: expected {known}; found {level!r}")
+        upwards = self.levels[::-1]  # the innermost is the default, and named first
+        for known in upwards:
+            if level in (None, known.effect, known.column):
+                return known.effect
+        names = ", ".join(f"{known.effect!r} or {known.column!r}" for known in upwards)
+        raise SpecError(f"level: expected {names}; found {level!r}")
 
     def variance_prior(self, name: str) -> VariancePrior:
         """Prior of the sd with this name."""
@@ -271,13 +291,12 @@ class Spec:
         mean = f"theta[{inner}]" + (" + x'beta" if self.covariates else "")
         known = f" with known {self.se}" if self.se else ""
         sd = f"sqrt({self.se})" if self.se_scale == "variance" else self.se or "sigma"
-        lines = [f"{self.outcome} ~ Normal({mean}, {sd}){known}"]
-        outer = [f"mu[{self.groups[0]}]"] if len(self.groups) == 2 else []
-        parents = [*outer, self.intercept or "0"]
-        children = [f"theta[{inner}]", *parents]
-        for child, parent, spread in zip(children, parents, self.spreads, strict=False):
-            lines.append(f"{child} ~ Normal({parent}, {spread})")
-        return lines
+        parent, lines = self.intercept or "0", []
+        for level in self.levels:
+            effects = f"{level.effect}[{level.column}]"
+            lines.append(f"{effects} ~ Normal({parent}, {level.sd})")
+            parent = effects
+        return [f"{self.outcome} ~ Normal({mean}, {sd}){known}", *reversed(lines)]
 
     def describe_priors(self) -> dict[str, str]:
         """Return each parameter's prior with its scale."""

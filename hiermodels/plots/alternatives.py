@@ -143,7 +143,8 @@ def _plot_hyperparameters(
 def hyperparameters(references: Mapping[str, ReferencePosterior], ci_prob: float) -> xr.Dataset:
     """Medians and ends of intervals; a variable for each scalar, dims (prior, end)."""
     spec = _baseline(references).spec
-    names = [*spec.top, *reversed(spec.spreads), *(["beta"] if spec.covariates else [])]
+    sds = [level.sd for level in spec.levels]
+    names = [*spec.top, *sds, *(["beta"] if spec.covariates else [])]
     names += [] if spec.se else ["sigma"]
     names = [name for name in names if name not in spec.fixed]
     low, high = tails(ci_prob)

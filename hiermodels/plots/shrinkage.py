@@ -143,15 +143,15 @@ def raw_means(posterior: Posterior, name: str, where: Place) -> xr.DataArray:
         Values of the covariates that the means are adjusted to.
     """
     spec, standard = posterior.spec, standardize(posterior.data)
-    level = spec.values.index(name)
+    level = spec.level_of(name)
     mean = standard.tree.mean
     draws = posterior.datatree["posterior"].to_dataset()
-    if level:
+    if level < standard.tree.innermost:
         sds = np.array([[float(draws[sd].median()) for sd in spec.sds]])
         marginal = Marginal.of(spec, standard)
         up = upward(standard.tree, marginal.variances_of(sds), marginal.coefficients)
-        mean = up.pooled[level - 1].mean[0]
-    x, y = mean[:, :-1] + standard.origin_at(where.levels[level]), mean[:, -1]
+        mean = up.below(level).mean[0]
+    x, y = mean[:, :-1] + standard.origin_at(where.of(level)), mean[:, -1]
     if spec.covariates:
         beta = layout.centre(posterior, draws["beta"])[0].to_numpy()
         y = y - x @ np.linalg.solve(standard.basis, beta) / standard.scale

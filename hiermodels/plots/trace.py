@@ -81,7 +81,7 @@ def plot_trace_tau(
     visuals = layout.split(visuals, LAYERS)
     spec = posterior.spec
     name = spec.values_of(level)
-    sd = spec.spreads[spec.values.index(name)]
+    sd = spec.levels[spec.level_of(name)].sd
     where = locate(posterior.data, at)
     moments = moments_given_sd(spec, posterior.data, sd, name, where)
     found = _chosen(moments[moment], units)

@@ -98,21 +98,22 @@ def _parents(data: GroupedData, taken: Iterable[str]) -> dict[str, NDArray[Any]]
     it would keep ArviZ's tables of all variables (``arviz_stats.summary``, ``psense_summary``) from
     being made, whatever its name and type are.
     """
-    if not data.parents:
+    if len(data.levels) < 2:
         return {}
     (name,) = variable_names([data.parent_name], taken)
-    return {name: data.labels[0][data.parents[0]]}
+    *_, outer, inner = data.levels
+    return {name: outer.labels[inner.parent]}
 
 
 def with_parents(posterior: Posterior, draws: xr.DataArray) -> xr.DataArray:
     """Add each group's parent to draws of the groups' values alone, as a coordinate."""
     data = posterior.data
-    if not data.parents:
+    if len(data.levels) < 2:
         return draws
-    (dim,) = posterior.spec.dims("theta")
-    places = pd.Index(data.labels[-1]).get_indexer(draws[dim].to_index())
-    parents = data.labels[0][data.parents[0][places]]
-    return draws.assign_coords({data.parent_name: (dim, parents)})
+    *_, outer, inner = data.levels
+    places = pd.Index(inner.labels).get_indexer(draws[inner.column].to_index())
+    parents = outer.labels[inner.parent[places]]
+    return draws.assign_coords({data.parent_name: (inner.column, parents)})
 
 
 def with_log_likelihood(posterior: Posterior) -> Posterior:
@@ -207,7 +208,7 @@ def _rows(posterior: Posterior, purpose: str) -> tuple[Floats, dict[str, Floats]
     spec, data = posterior.spec, posterior.data
     if posterior.draw_groups is not None:
         raise SpecError(
-            f"{purpose}: {data.sizes[0]:,} groups are too many to keep draws of theta "
+            f"{purpose}: {data.n_groups:,} groups are too many to keep draws of theta "
             f"for each; raise memory_budget or ask for fewer draws"
         )
     draws = posterior.datatree["posterior"].to_dataset()

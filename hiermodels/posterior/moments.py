@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from hiermodels.core.names import ROOT
 from hiermodels.model.spec import Spec
 
 MEAN, SD, FOURTH = 1, 2, 4  # orders of the moments that a mean, an sd and the error of an sd need
@@ -136,9 +137,10 @@ def of_new_unit(spec: Spec, level: int, outcome: bool) -> tuple[str, ...]:
     ----------
     spec : Spec
     level : int
-        Of the lowest known unit: 0 for the groups themselves, and the root's last.
+        Of the innermost known unit; or ``ROOT``.
     outcome : bool
         Whether the noise of a row is part of it.
     """
     rows = ("sigma",) if outcome and not spec.se else ()
-    return (*spec.values[level : level + 1], *spec.spreads[:level], *rows)
+    known = spec.top if level == ROOT else (spec.levels[level].effect,)
+    return (*known, *(new.sd for new in reversed(spec.levels[level + 1 :])), *rows)

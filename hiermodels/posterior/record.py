@@ -148,9 +148,9 @@ def at_covariates(
     draws = tree["posterior"].to_dataset()
     beta = draws["beta"].to_numpy()
     moved = {}
-    for level, name in enumerate(posterior.spec.values):
+    for name in posterior.spec.values:
         if name in draws and (names is None or name in names):
-            shift = place.shift(level, beta)
+            shift = place.shift(posterior.spec.level_of(name), beta)
             moved[name] = draws[name] + (
                 shift if draws[name].ndim > beta.ndim - 1 else shift[..., 0]
             )
@@ -158,7 +158,7 @@ def at_covariates(
 
     def draw(groups: Indices) -> Floats:
         assert draw_groups is not None
-        return draw_groups(groups) + place.shift(0, beta, groups)
+        return draw_groups(groups) + place.shift(len(posterior.spec.levels) - 1, beta, groups)
 
     return replace(posterior, datatree=tree, draw_groups=draw if draw_groups else None)
 
@@ -202,9 +202,10 @@ def rows_given(
     """
     rows = require_rows(data, "what is asked for")
     mean: Floats | float = 0.0
-    if spec.values:
-        value = variables[spec.values[0]]
-        mean = value[..., rows.group] if spec.groups else value[..., None]
+    if spec.levels:
+        mean = variables[spec.levels[-1].effect][..., rows.group]
+    elif spec.intercept:
+        mean = variables[spec.intercept][..., None]
     if spec.covariates:
         mean = mean + variables["beta"] @ rows.design.matrix.T
     sd = variables["sigma"][..., None] if rows.se is None else rows.se

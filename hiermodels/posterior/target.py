@@ -17,8 +17,8 @@ class Target:
     Attributes
     ----------
     level : int
-        Level of the units: 0 for the groups, 1 for their parents, …, the intercept last.  Below
-        a unit of a higher level stand new ones, down to a new group.
+        Level of the units, or ``ROOT`` for the intercept.  Below a unit that is no group stand new
+        ones, down to a new group.
     units : (r,)
         Index of each unit.
     x : (r, q)

@@ -122,10 +122,10 @@ def compare_priors(
     spec, data = baseline.spec, baseline.data
     if not spec.groups:
         raise SpecError("a model without groups has no group-level variance to vary the prior of")
-    if priors is None and set(spec.spreads) <= set(spec.fixed):
+    if priors is None and all(level.sd in spec.fixed for level in spec.levels):
         raise SpecError(
             "every group-level sd is fixed, so there is no prior to vary; name alternatives, "
-            f"such as priors={{'another': {{{spec.spreads[-1]!r}: FlatSD()}}}}"
+            f"such as priors={{'another': {{{spec.levels[0].sd!r}: FlatSD()}}}}"
         )
     given = default_alternatives(spec, data) if priors is None else priors
     if not isinstance(given, Mapping):
@@ -139,7 +139,7 @@ def compare_priors(
         if not isinstance(changed, Mapping | str):
             raise SpecError(
                 f"priors: expected alternatives by name, each a mapping, such as "
-                f"{{'another': {{{spec.spreads[-1]!r}: FlatSD()}}}}, or {WEAK!r} or {LECTURE!r}; "
+                f"{{'another': {{{spec.levels[0].sd!r}: FlatSD()}}}}, or {WEAK!r} or {LECTURE!r}; "
                 f"found {name!r}: {changed!r}"
             )
         changed = stated_priors(changed, spec, data)
@@ -158,7 +158,7 @@ def compare_priors(
     table, shifts = _distances(first, others) if others else (None, xr.Dataset())
     everything = _with_refused(table, list(given), reasons)
     notes = [NO_ERROR, "shifts: in sds of the posterior under the priors above"]
-    notes += locate(data, MEANS).note(list(reversed(spec.values)))
+    notes += locate(data, MEANS).note(list(spec.values[::-1]))
     if (everything["by"] == "median").any():
         notes.append("by median: under one of the priors a mean or an sd does not exist")
     digits, more = _precision({"": first, **others})
@@ -199,11 +199,11 @@ def default_alternatives(spec: Spec, data: GroupedData) -> dict[str, dict[str, P
     scaled: list[VariancePrior] = [HalfNormal(scale), HalfCauchy(scale)] if scale else []
     others = [FlatVariance(), FlatSD(), *scaled, InverseGamma(0.001, 0.001)]
     return {
-        f"{name} ~ {prior}": {name: prior}
-        for name in reversed(spec.spreads)
-        if name not in spec.fixed
+        f"{level.sd} ~ {prior}": {level.sd: prior}
+        for level in spec.levels
+        if level.sd not in spec.fixed
         for prior in others
-        if prior != spec.priors[name]
+        if prior != level.prior
     }
 
 

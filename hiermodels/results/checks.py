@@ -113,8 +113,9 @@ def _moments(spec: Spec, top: int, statistics: Iterable[str]) -> Iterator[Moment
     for name in statistics:
         seen = top
         if name != outer and name.startswith(inner):
-            seen = min(top, 0)
+            seen = max(top, len(spec.levels) - 1)
         elif name != outer and name.startswith("sd of rows"):
-            seen = -1
+            seen = len(spec.levels)
+        sds = [level.sd for level in reversed(spec.levels[seen:])]
         for order in (MEAN, SD):
-            yield Moment(KINDS[order], name, order, (*spec.spreads[: seen + 1], *rows))
+            yield Moment(KINDS[order], name, order, (*sds, *rows))

@@ -24,12 +24,14 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import MEANS, locate
 from hiermodels.errors import PriorWarning, warn
 from hiermodels.exact.compressed import panel_of
 from hiermodels.exact.grid import Grid
 from hiermodels.exact.kernels.tree.moments import Moments, mixture_moments
 from hiermodels.exact.moments import HierarchyMoments
+from hiermodels.exact.propriety import units_of
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.model.priors.base import Priors
 from hiermodels.model.priors.variance import FlatSD, FlatVariance
@@ -84,7 +86,7 @@ def warn_of_default_prior(grid: Grid, given: Priors) -> None:
     spec = grid.spec
     if isinstance(given, str):
         return
-    open_to_doubt = [name for name in reversed(spec.spreads) if name not in (given or {})]
+    open_to_doubt = [level.sd for level in spec.levels if level.sd not in (given or {})]
     if not open_to_doubt:
         return
     known = HierarchyMoments(spec, grid.marginal.tails)
@@ -105,9 +107,8 @@ def warn_of_default_prior(grid: Grid, given: Priors) -> None:
 
 
 def _counted(grid: Grid, name: str) -> str:
-    level = grid.spec.spreads.index(name)
-    units, column = grid.data.sizes[level], grid.spec.groups[-1 - level]
-    return f"{units:,} {column!r} groups say little of {name}: its default prior matters."
+    units, what = grid.marginal.tails.units[name], units_of(grid.spec, name)
+    return f"{units:,} {what} say little of {name}: its default prior matters."
 
 
 def _compared(name: str, moves: list[Move]) -> str:
@@ -167,13 +168,14 @@ class _Look:
     def values(self) -> Iterator[Move]:
         """Yield the moves of the means of units' values, of the intercept and of coefficients."""
         spec, standard = self.grid.spec, self.grid.marginal.data
-        for level, name in enumerate(spec.values):
+        for name in spec.values:
             if self.known.exist([name], SD):
-                means = standard.location + standard.scale * self._moments.means[level]
-                spread = standard.scale * np.sqrt(self._moments.variances[level][0])
+                means = standard.location + standard.scale * spec.named(self._moments.means)[name]
+                variance = spec.named(self._moments.variances)[name][0]
+                spread = standard.scale * np.sqrt(variance)
                 sizes = np.abs(means[1] - means[0]) / spread
                 worst = int(sizes.argmax())
-                label = self._label(level, worst)
+                label = self._label(name, worst)
                 yield _moved(
                     f"posterior mean of {name}{label}{self._where}", means[:, worst], spread[worst]
                 )
@@ -192,12 +194,15 @@ class _Look:
         """Yield by how much the sd of a new unit's value changes, at each level."""
         spec, marginal = self.grid.spec, self.grid.marginal
         squares = self.weights @ marginal.sds(self.grid.lattice.points) ** 2
-        for level, column in enumerate(reversed(spec.groups)):
-            if self.known.exist((*spec.values[level + 1 : level + 2], spec.spreads[level]), SD):
-                above = marginal.data.scale**2 * self._moments.variances[level + 1]
-                sds = np.sqrt(squares[:, [level]] + above)
+        parents = (spec.intercept, *(level.effect for level in spec.levels[:-1]))
+        places = zip(spec.levels, parents, self._moments.variances, strict=False)
+        for level, parent, variances in reversed(list(places)):
+            if self.known.exist((*([parent] if parent else []), level.sd), SD):
+                above = marginal.data.scale**2 * variances
+                sds = np.sqrt(squares[:, [marginal.names.index(level.sd)]] + above)
                 worst = int(np.abs(sds[1] / sds[0] - 1).argmax())
-                yield _moved(f"sd of a new {column}{self._where}", sds[:, worst], sds[0, worst])
+                what = f"sd of a new {level.column}{self._where}"
+                yield _moved(what, sds[:, worst], sds[0, worst])
 
     @property
     def _where(self) -> str:
@@ -219,21 +224,22 @@ class _Look:
             marginal.variances(self.grid.lattice.points[kept]),
             weights / weights.sum(axis=1, keepdims=True),
             marginal.coefficients,
-            marginal.data.origin_at(locate(self.grid.data, MEANS).levels[-1]),
+            marginal.data.origin_at(locate(self.grid.data, MEANS).of(ROOT)),
             self._groups,
         )
 
     @cached_property
     def _groups(self) -> Indices:
         tree = self.grid.marginal.data.tree
-        return np.arange(tree.sizes[0]) if tree.sizes[0] <= MOST_GROUPS else panel_of(tree)
+        return np.arange(tree.n_groups) if tree.n_groups <= MOST_GROUPS else panel_of(tree)
 
-    def _label(self, level: int, place: int) -> str:
+    def _label(self, name: str, place: int) -> str:
         """How a unit is called, in brackets; nothing for the intercept."""
-        if level == len(self.grid.spec.groups):
+        level, levels = self.grid.spec.level_of(name), self.grid.data.levels
+        if level == ROOT:
             return ""
-        unit = self._groups[place] if level == 0 else place
-        return f"[{self.grid.data.labels[-1 - level][unit]}]"
+        unit = self._groups[place] if level == len(levels) - 1 else place
+        return f"[{levels[level].labels[unit]}]"
 
     def _quantiles(self, laid: Lattice, name: str) -> Floats:
         """Median of an sd, between the ends of its central 68 % interval."""

@@ -85,23 +85,25 @@ def _units(spec: Spec, data: GroupedData, unit: str) -> Units:
     """Read what is to be left out."""
     if unit == "row":
         rows = require_rows(data, "loo(unit='row')")
-        return Units("row", -1, np.arange(rows.n_rows), np.arange(rows.n_rows))
-    known = {"group": 0, "outer": 1}
-    if unit not in known or known[unit] >= len(spec.groups):
+        every = np.arange(rows.n_rows)
+        return Units("row", len(spec.levels), every, every)
+    known = dict(zip(("group", "outer"), reversed(range(len(spec.levels))), strict=False))
+    if unit not in known:
         names = [f"'group' ({spec.groups[-1]})"] if spec.groups else []
         names += [f"'outer' ({spec.groups[-2]})"] if len(spec.groups) > 1 else []
         none = "" if spec.groups else " (this model has no groups)"
         raise SpecError(f"unit: expected {', '.join([repr('row'), *names])}{none}; found {unit!r}")
     level = known[unit]
-    index = data.group if data.has_rows else np.arange(data.sizes[0])
-    if not data.has_rows and data.n_rows > data.sizes[0]:
+    index = data.group if data.has_rows else np.arange(data.n_groups)
+    if not data.has_rows and data.n_rows > data.n_groups:
         raise SpecError(
             f"loo(unit={unit!r}) needs the scatter of the rows within each group, and statistics "
             f"keep that of all groups together. Fit the rows themselves, in a data frame in memory"
         )
-    for parent in data.parents[:level]:
-        index = parent[index]
-    return Units(spec.groups[-1 - level], level, data.labels[-1 - level], index)
+    for below in reversed(data.levels[level + 1 :]):
+        index = below.parent[index]
+    groups = data.levels[level]
+    return Units(groups.column, level, groups.labels, index)
 
 
 def _conjugate(reference: ConjugatePosterior) -> Found:
@@ -229,12 +231,11 @@ def _result(data: GroupedData, units: Units, found: Found) -> ExactLOO:
 def _coords(data: GroupedData, units: Units) -> dict[str, Any]:
     """Labels of the units, and of what they are in."""
     coords: dict[str, Any] = {units.name: units.labels}
-    index = np.arange(len(units)) if units.level >= 0 else data.group if data.labels else None
-    for level in range(max(units.level, 0), len(data.labels)):
-        if level > max(units.level, 0):
-            index = data.parents[level - 1][index]
-        if level > units.level:
-            coords[data.roles.groups[-1 - level]] = (units.name, data.labels[-1 - level][index])
+    index = np.arange(len(units)) if units.level < len(data.levels) else data.group
+    for number, level in reversed(list(enumerate(data.levels[: units.level + 1]))):
+        if number < units.level:
+            coords[level.column] = (units.name, level.labels[index])
+        index = level.parent[index]
     return coords
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -129,8 +130,8 @@ def _require_same_statistics(found: SufficientStatistics, exact: SufficientStati
 def _parents(data: GroupedData) -> list[np.ndarray]:
     """Labels of the inner units' parents, the inner units in the order of their labels."""
     return [
-        data.labels[-2 - level][parent][np.argsort(data.labels[-1 - level])]
-        for level, parent in enumerate(data.parents)
+        outer.labels[inner.parent][np.argsort(inner.labels)]
+        for outer, inner in pairwise(data.levels)
     ]
 
 

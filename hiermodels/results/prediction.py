@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike
 from hiermodels.core.arguments import checked_methods
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.messages import short
-from hiermodels.core.names import SAMPLE_DIMS
+from hiermodels.core.names import ROOT, SAMPLE_DIMS
 from hiermodels.core.options import names, probabilities, real_number, real_numbers
 from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.data.covariates import MEANS, At, locate
@@ -87,7 +87,7 @@ class Prediction:
     @property
     def kind(self) -> np.ndarray:
         """What is known of each row's units, such as "new school"; shape (rows,)."""
-        return np.array(kinds(self.posterior.spec.groups))[self.rows.level]
+        return np.array(kinds(self.posterior.spec.groups))[self.rows.level - ROOT]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -272,9 +272,9 @@ class Prediction:
         """Why some means or sds are nan: a line, or none."""
         spec = self.posterior.spec
         shown = [
-            Moment(KINDS[order], kinds(spec.groups)[level], order, names_of)
+            Moment(KINDS[order], kinds(spec.groups)[level - ROOT], order, names_of)
             for name in names
-            for level in np.unique(self.rows.level).tolist()
+            for level in reversed(np.unique(self.rows.level).tolist())
             for names_of in [of_new_unit(spec, level, outcome=name == spec.outcome)]
             for order in orders
         ]

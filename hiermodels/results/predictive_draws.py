@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from hiermodels.core.arrays import Floats
+from hiermodels.core.names import ROOT
 from hiermodels.data.new_rows import NewRows
 from hiermodels.posterior.record import Posterior, group_draws
 
@@ -20,10 +21,10 @@ def draw_values(
     spec = posterior.spec
     shape = (draws.sizes["chain"], draws.sizes["draw"])
     mean = _known_values(posterior, rows, draws)
-    for spread, numbers in zip(spec.spreads, rows.fresh, strict=True):
+    for level, numbers in reversed(list(zip(spec.levels, rows.fresh, strict=True))):
         new = np.flatnonzero(numbers >= 0)
         place, units = pd.factorize(numbers[new])
-        noise = draws[spread].to_numpy()[..., None] * rng.standard_normal((*shape, len(units)))
+        noise = draws[level.sd].to_numpy()[..., None] * rng.standard_normal((*shape, len(units)))
         mean[..., new] += noise[..., place]
     if spec.covariates:
         mean += draws["beta"].to_numpy() @ rows.x.T
@@ -38,19 +39,17 @@ def _known_values(posterior: Posterior, rows: NewRows, draws: xr.Dataset) -> Flo
     values = np.empty((draws.sizes["chain"], draws.sizes["draw"], len(rows)))
     for level in np.unique(rows.level):
         here = np.flatnonzero(rows.level == level)
-        if level == len(spec.values):
-            values[..., here] = 0.0  # the mean at the top, where it is no parameter
-            continue
-        name = spec.values[level]
-        if not spec.dims(name):
-            values[..., here] = draws[name].to_numpy()[..., None]
+        if level == ROOT:
+            values[..., here] = (
+                draws[spec.intercept].to_numpy()[..., None] if spec.intercept else 0.0
+            )
             continue
         units, place = np.unique(rows.unit[here], return_inverse=True)
-        labels = posterior.data.labels[-1 - level][units]
+        known = spec.levels[level]
         found = (
-            group_draws(posterior, labels)
-            if level == 0
-            else draws[name].isel({spec.dims(name)[0]: units})
+            group_draws(posterior, posterior.data.levels[level].labels[units])
+            if known is spec.levels[-1]
+            else draws[known.effect].isel({known.column: units})
         )
         values[..., here] = found.to_numpy()[..., place]
     return values

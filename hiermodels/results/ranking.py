@@ -216,7 +216,7 @@ def _count(top: float, units: int) -> int:
 def _draws(posterior: Posterior, name: str) -> xr.DataArray:
     """Draws of a level's values (chain, draw, unit); fewer of each chain if memory is short."""
     sizes = posterior.datatree["posterior"].sizes
-    units = posterior.data.sizes[posterior.spec.values.index(name)]
+    units = len(posterior.data.levels[posterior.spec.level_of(name)])
     few = int(np.clip(MEMORY_BUDGET // (BYTES * units * sizes["chain"]), 1, sizes["draw"]))
     return level_draws(posterior, name, slice(few))
 

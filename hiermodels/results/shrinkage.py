@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.messages import listed
+from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import MEANS, At, Place, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.labels import nearly, spelled
@@ -133,7 +134,7 @@ def estimate(
     if not isinstance(reference, IntegratedPosterior):
         raise SpecError("a model without groups has no estimates to compare; see .summary()")
     spec, data = reference.spec, reference.data
-    if (reference.marginal.data.level > len(spec.groups) + (not spec.has_intercept)).any():
+    if (reference.marginal.data.level < ROOT + spec.has_intercept).any():
         raise SpecError(
             "estimates take the coefficients without their priors, and without these the data "
             "cannot tell them apart: there are linear combinations among the covariates, or more "
@@ -146,13 +147,12 @@ def estimate(
     assert isinstance(shown_at, IntegratedPosterior)
     notes = _notes(reference, found, method, place)
     tables = []
-    for level in range(len(spec.groups)):
-        columns = _columns(shown_at, found, level, place)
-        if level == 0 and known is not None:
+    for level in spec.levels:
+        columns = _columns(shown_at, found, level.effect, place)
+        if level is spec.levels[-1] and known is not None:
             columns["truth"] = known
-        (dim,) = spec.dims(spec.values[level])
-        table = pd.DataFrame(columns, pd.Index(data.coords[dim], name=dim))
-        lacking = reference.moments.why(of_variables([spec.values[level]]))
+        table = pd.DataFrame(columns, pd.Index(data.coords[level.column], name=level.column))
+        lacking = reference.moments.why(of_variables([level.effect]))
         more = [*shown_at.precision, *([lacking] if lacking else [])]
         tables.append(with_header(table, spec, *notes, *more, digits=shown_at.digits))
     coefficients = with_header(
@@ -163,10 +163,10 @@ def estimate(
         interval_note(ci_prob),
     )
     return Estimates(
-        table=tables[0],
-        outer=tables[1] if len(tables) > 1 else None,
+        table=tables[-1],
+        outer=tables[-2] if len(tables) > 1 else None,
         coefficients=coefficients,
-        errors=None if known is None else _errors(tables[0]),
+        errors=None if known is None else _errors(tables[-1]),
         sds=found.sds,
         sums=found.sums,
         method=method,
@@ -188,11 +188,11 @@ def _notes(
 
 
 def _columns(
-    reference: IntegratedPosterior, found: PointEstimate, level: int, place: Place
+    reference: IntegratedPosterior, found: PointEstimate, name: str, place: Place
 ) -> dict[str, Floats]:
-    """Columns of the table of a level."""
-    name = reference.spec.values[level]
-    columns = _plug_in(reference.marginal, found.points, level, place.levels[level])
+    """Columns of the table of the level with the effects of this name."""
+    level = reference.spec.level_of(name)
+    columns = _plug_in(reference.marginal, found.points, level, place.of(level))
     at_estimate = columns.pop("shrinkage_eb")
     median = {}
     if not reference.moment_exists(name, SD):
@@ -224,9 +224,8 @@ def _coefficient_table(
     tree = standard.tree
     prior = Coefficients.flat(tree.n_covariates, spec.has_intercept)
     variances = marginal.variances_of(found.points)
-    top = len(tree.sizes)
-    origin = standard.origin_at(place.levels[top])
-    mean, variance = level_moments(tree, variances, prior, origin, top)
+    origin = standard.origin_at(place.of(ROOT))
+    mean, variance = level_moments(tree, variances, prior, origin, ROOT)
     own = slice(int(not spec.has_intercept), None)
     beta, covariance = beta_moments(tree, variances, prior)
     covariance = standard.basis @ covariance @ standard.basis.T
@@ -254,10 +253,10 @@ def _plug_in(marginal: Marginal, points: Floats, level: int, at: Floats) -> dict
     tree = standard.tree
     prior = Coefficients.flat(tree.n_covariates, marginal.spec.has_intercept)
     variances = marginal.variances_of(points)
-    none = Variances(tuple(np.zeros_like(s) for s in variances.spreads), variances.sigma2)
+    none = Variances(tuple(np.zeros_like(v) for v in variances.between), variances.sigma2)
     up = upward(tree, variances, prior)
-    if level:
-        own, error = up.pooled[level - 1].mean, up.pooled[level - 1].error
+    if level < tree.innermost:
+        own, error = up.below(level).mean, up.below(level).error
     else:
         own, error = tree.mean[None], variances.sigma2[:, None] / tree.weight
     origin = standard.origin_at(at)
@@ -271,7 +270,7 @@ def _plug_in(marginal: Marginal, points: Floats, level: int, at: Floats) -> dict
         "pooled": pooled,
         "eb": mean,
         "eb_sd": variance,
-        "shrinkage_eb": shrinkage(error, variances.spreads[level][:, None]),
+        "shrinkage_eb": shrinkage(error, variances.between[level][:, None]),
     }
     found = {name: _determined(values) for name, values in columns.items()}
     for name in ("raw", "pooled", "eb"):
@@ -283,13 +282,13 @@ def _plug_in(marginal: Marginal, points: Floats, level: int, at: Floats) -> dict
 
 def _mean_shrinkage(exact: IntegratedPosterior, level: int) -> Floats:
     """Posterior mean of the weight B of each unit's parent; shape (u,)."""
-    if level:
+    if level < exact.marginal.data.tree.innermost:
         return _mean_shrinkage_above(exact, level)
     weight, place = np.unique(exact.marginal.data.tree.weight, return_inverse=True)
     variances = exact.marginal.variances(exact.lattice.points)
     step = max(1, BLOCK // len(exact.lattice))
     parts = [
-        shrinkage(variances.sigma2 / weight[i : i + step, None], variances.spreads[0])
+        shrinkage(variances.sigma2 / weight[i : i + step, None], variances.between[-1])
         @ exact.lattice.weights
         for i in range(0, len(weight), step)
     ]
@@ -303,11 +302,11 @@ def _mean_shrinkage_above(exact: IntegratedPosterior, level: int) -> Floats:
     tree, prior = marginal.data.tree, marginal.coefficients
     variances = marginal.variances(lattice.points)
     total = np.zeros(tree.sizes[level])
-    step = max(1, BLOCK // max(tree.sizes[level:]))
+    step = max(1, BLOCK // max(tree.sizes[: level + 1]))
     for i in range(0, len(lattice), step):
         part = variances[slice(i, i + step)]
-        error = upward(tree, part, prior).pooled[level - 1].error
-        shares = shrinkage(error, part.spreads[level][:, None])
+        error = upward(tree, part, prior).below(level).error
+        shares = shrinkage(error, part.between[level][:, None])
         total += lattice.weights[i : i + step] @ shares
     return total
 

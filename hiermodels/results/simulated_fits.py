@@ -68,7 +68,7 @@ def scalar_draws(posterior: Posterior) -> dict[str, Floats]:
 
 def sum_log_likelihood(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) -> Floats:
     """Log likelihood of all rows given each draw of the variables; (L,)."""
-    size = len(variables[spec.values[0]])
+    size = len(variables[spec.variables[0]])
     step = max(BLOCK // len(data.y), 1)
     blocks = []
     for start in range(0, size, step):

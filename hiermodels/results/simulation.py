@@ -67,12 +67,10 @@ def draw_variables(
     drawn = {name: spec.variance_prior(name).draw(size, rng) for name in spec.sds}
     drawn |= {name: spec.coefficient_prior(name).draw(size, rng) for name in spec.top}
     value = drawn[spec.intercept][:, None] if spec.intercept else np.zeros((size, 1))
-    for level in reversed(range(len(spec.groups))):
-        units = data.sizes[level]
-        centre = value[:, data.parents[level]] if level < len(data.parents) else value
-        spread = drawn[spec.spreads[level]][:, None]
-        value = centre + spread * rng.standard_normal((size, units))
-        drawn[spec.values[level]] = value
+    for level, groups in zip(spec.levels, data.levels, strict=True):
+        noise = rng.standard_normal((size, len(groups)))
+        value = value[:, groups.parent] + drawn[level.sd][:, None] * noise
+        drawn[level.effect] = value
     if spec.covariates:
         betas = [spec.coefficient_prior(name).draw(size, rng) for name in spec.coefficients]
         drawn["beta"] = np.stack(betas, axis=1)

@@ -53,7 +53,7 @@ def variance_components(reference: ReferencePosterior, ci_prob: float = CI_PROB)
         raise SpecError("a model without groups has one variance only; see .summary()")
     spec = reference.spec
     probabilities = np.array([tails(ci_prob)[0], 0.5, tails(ci_prob)[1]])
-    names = [*reversed(spec.spreads), *(() if spec.se else ("sigma",))]
+    names = [*(level.sd for level in spec.levels), *(() if spec.se else ("sigma",))]
     label = interval_label(ci_prob)
     sds = reference.summary(names, ci_prob)
     ends = [f"{label}_lb", "median", f"{label}_ub"]
@@ -130,7 +130,7 @@ def _variance_moments(exact: IntegratedPosterior, names: list[str]) -> list[tupl
 class Shares:
     """Posterior of each level's share of the total variance.
 
-    Levels are counted from the groups upwards; the residual variance comes last.
+    Variances have the numbers of the columns of :attr:`Marginal.names`; the residual is the last.
 
     Attributes
     ----------
@@ -151,17 +151,17 @@ class Shares:
     @one_blas_thread()
     def rows(self, probabilities: Floats) -> dict[str, list[float]]:
         """Mean, sd and quantiles of each share, from the top downwards."""
-        groups = self.exact.spec.groups
-        residual = len(groups)
+        levels, names = self.exact.spec.levels, self.exact.marginal.names
+        residual = len(levels)
+        numbers = {level.column: names.index(level.sd) for level in levels}
         rows = {}
-        for j in [*range(residual - 1, -1, -1), residual]:
-            name = "residual" if j == residual else groups[-1 - j]
+        for name, j in [*numbers.items(), ("residual", residual)]:
             quantiles = [self.quantile(j, p) for p in probabilities]
             rows[f"share[{name}]"] = [*self.moments(j), *quantiles]
-        if len(groups) > 1:
+        if len(levels) > 1:
             mean, sd = self.moments(residual)
             rest = [1 - self.quantile(residual, 1 - p) for p in probabilities]
-            rows[f"icc[{groups[-1]}]"] = [1 - mean, sd, *rest]
+            rows[f"icc[{levels[-1].column}]"] = [1 - mean, sd, *rest]
         return rows
 
     def quantile(self, j: int, probability: float) -> float:

@@ -225,7 +225,7 @@ def test_a_row_of_an_unknown_group_is_a_new_group_at_every_level():
     found = predicted(fit, new.pop("g"), **new)
     inner, outer = "new g in known s", "new s"
     assert found.kind.tolist() == ["known g", inner, inner, outer, outer, outer]
-    groups, parents = found.rows.fresh
+    parents, groups = found.rows.fresh
     assert (groups[0], *parents[:3]) == (-1,) * 4
     assert len(set(groups[1:])) == 5
     assert len(set(parents[3:])) == 3

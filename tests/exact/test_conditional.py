@@ -56,13 +56,13 @@ def test_the_other_sd_is_integrated_out(sd, value):
         np.empty((56, 0)), grouped.y, grouped.se**-2.0, np.arange(56), grouped.parents[0]
     )
     prior = Coefficients(np.zeros(1), 1.0, np.empty(0), np.empty((0, 0)))
-    rows = {"theta": slice(0, 56), "mu": slice(56, 67)}[value]
+    rows = {"mu": slice(1, 12), "theta": slice(12, 68)}[value]
     for place in (5, 30, -5):
         at = float(found["at"][place])
         logs, means, squares = [], [], []
         for other in np.exp(np.arange(-7, 1.5, 0.1)):
             tau, kappa = (at, other) if sd == "tau" else (other, at)
-            variances = Variances((np.array([tau**2]), np.array([kappa**2])), np.ones(1))
+            variances = Variances((np.array([kappa**2]), np.array([tau**2])), np.ones(1))
             mean, covariance = conditional(design, variances, prior)
             flat_on_variance = 2 * np.log(other)
             logs.append(log_likelihood(design, variances, prior) + flat_on_variance)

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from hiermodels.core.arrays import Floats
+from hiermodels.core.names import ROOT
 from hiermodels.exact.kernels.tree import marginal as recursion
 from hiermodels.exact.kernels.tree.draws import UpperDraws, draw_groups, draw_upper
 from hiermodels.exact.kernels.tree.marginal import beta_moments, upward
@@ -91,7 +92,7 @@ class Several:
     prior: Coefficients
     origin: Floats
     log_likelihood: Floats
-    mean: Floats  # (n, v): of [theta, (schools), root, beta] at the x that was 0, at each node
+    mean: Floats  # (n, v): of [root, (schools), theta, beta] at the x that was 0, at each node
     covariance: Floats  # (n, v, v)
 
     @classmethod
@@ -113,9 +114,9 @@ class Several:
         )
 
     def place(self, level):
-        """Where the units of a level, or β after the root, stand among all values."""
-        sizes = [*self.tree.sizes, 1, self.tree.n_covariates]
-        return slice(sum(sizes[:level]), sum(sizes[: level + 1]))
+        """Where the root, the units of a level, or β after the groups, stand among all values."""
+        sizes = [1, *self.tree.sizes, self.tree.n_covariates]
+        return slice(sum(sizes[: level - ROOT]), sum(sizes[: level - ROOT + 1]))
 
     def mixed(self, weights):
         """Mean and covariance of all values over nodes with these weights."""
@@ -143,10 +144,10 @@ def test_moved_covariates_change_nothing(several):
     np.testing.assert_allclose(
         recursion.log_likelihood(*case), several.log_likelihood, rtol=0, atol=1e-10
     )
-    beta, place = beta_moments(*case), several.place(len(several.tree.sizes) + 1)
+    beta, place = beta_moments(*case), several.place(len(several.tree.sizes))
     np.testing.assert_allclose(beta[0], several.mean[:, place], rtol=0, atol=1e-10)
     np.testing.assert_allclose(beta[1], several.covariance[:, place, place], rtol=0, atol=1e-10)
-    for level in range(len(several.tree.sizes) + 1):
+    for level in range(ROOT, len(several.tree.sizes)):
         place = several.place(level)
         mean, variance = level_moments(*case, several.origin, level)
         np.testing.assert_allclose(mean, several.mean[:, place], rtol=0, atol=1e-10)
@@ -158,7 +159,7 @@ def test_moved_covariates_change_nothing(several):
 def test_several_mixtures_at_once(several):
     weights = np.random.default_rng(23).dirichlet(np.full(6, 0.4), 3)
     found = mixture_moments(several.tree, several.variances, weights, several.prior, several.origin)
-    beta = several.place(len(several.tree.sizes) + 1)
+    beta = several.place(len(several.tree.sizes))
     for i, row in enumerate(weights):
         mean, covariance = several.mixed(row)
         values = np.concatenate([*(m[i] for m in found.means), found.beta[i]])
@@ -176,11 +177,11 @@ def test_several_mixtures_at_once(several):
 def test_mixtures_of_some_groups_are_those_of_all(several):
     weights = np.random.default_rng(23).dirichlet(np.full(6, 0.4), 2)
     case = several.tree, several.variances, weights, several.prior, several.origin
-    some = np.arange(several.tree.sizes[0])[::-2]
+    some = np.arange(several.tree.n_groups)[::-2]
     whole, part = mixture_moments(*case), mixture_moments(*case, some)
     for ours, theirs in ((part.means, whole.means), (part.variances, whole.variances)):
-        np.testing.assert_allclose(ours[0], theirs[0][:, some], rtol=0, atol=1e-13)
-        np.testing.assert_allclose(ours[1], theirs[1], rtol=0, atol=1e-13)
+        np.testing.assert_allclose(ours[-1], theirs[-1][:, some], rtol=0, atol=1e-13)
+        np.testing.assert_allclose(ours[0], theirs[0], rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("levels", [1, 2])
@@ -194,7 +195,7 @@ def test_draws_have_the_joint_distribution_of_all_values(levels, q):
     mean, covariance = conditional(design, one, prior)
     n = 40_000
     upper, theta = draw(design.tree, one[np.zeros(n, dtype=np.intp)], prior, 1)
-    values = np.concatenate([theta, *upper.levels, upper.beta])
+    values = np.concatenate([*upper.levels, theta, upper.beta])
     white = np.linalg.solve(np.linalg.cholesky(covariance), values - mean[:, None])
     assert np.abs(white.mean(axis=1)).max() < 4.5 / np.sqrt(n)
     products = white @ white.T / n - np.eye(len(white))
@@ -207,9 +208,8 @@ def test_values_together_with_coefficients(several):
     rng = np.random.default_rng(29)
     case = several.tree, several.variances
     weights = rng.dirichlet(np.ones(6))
-    top = len(several.tree.sizes)
-    beta = several.place(top + 1)
-    for level, size in enumerate((*several.tree.sizes, 1)):
+    beta = several.place(len(several.tree.sizes))
+    for level, size in enumerate((1, *several.tree.sizes), start=ROOT):
         units = rng.permutation(size)[:3]
         rows = several.place(level).start + units
         each = level_joint(*case, several.prior, level, units)
@@ -265,7 +265,7 @@ def test_the_intercept_falls_back_on_its_prior_where_the_groups_say_nothing(spre
         Variances((np.array([spread]),), np.ones(1)),
         independent(np.zeros(1), np.array([0.25])),
     )
-    _, variance = level_moments(design.tree, variances, prior, np.zeros(0), level=1)
+    _, variance = level_moments(design.tree, variances, prior, np.zeros(0), level=ROOT)
     expected = 1 / (0.25 + (1 / (spread + 1 / weight)).sum())
     np.testing.assert_allclose(variance, [[expected]], rtol=1e-13)
 
@@ -325,7 +325,7 @@ def test_few_weights_stand_for_many(monkeypatch, levels, q, ratio):
     mean = rng.normal(size=(g, q + 1))
     tree = Tree(mean, weight, np.eye(q + 1), 2 * g, 0.0, parents)
     spread = np.array([0.0, 1e-9, 1e-4, 0.3, 1.0, 7.0, 1e5])
-    variances = Variances((spread, np.full(7, 0.1))[:levels], np.full(7, 0.8))
+    variances = Variances((np.full(7, 0.1), spread)[-levels:], np.full(7, 0.8))
     prior = Coefficients.flat(q)
     found = upward(tree, variances, prior)
     assert len(tree.by_weight.weight) < g / 8
@@ -395,30 +395,30 @@ def test_a_level_of_only_children_adds_its_spread_to_the_next():
     rng = np.random.default_rng(37)
     design = random_design(rng, 2, 1, known=False)
     tree, prior = design.tree, independent(np.array([0.3, -0.2]), np.array([0.5, 0.8]))
-    schools = np.arange(tree.sizes[1])
-    taller = replace(tree, parents=(*tree.parents, schools))
-    assert taller.sizes == (*tree.sizes, tree.sizes[1])
+    schools = np.arange(tree.sizes[0])
+    taller = replace(tree, parents=(schools, *tree.parents))
+    assert taller.sizes == (tree.sizes[0], *tree.sizes)
     n = 4
     low, middle, high = rng.uniform(0.1, 2, (3, n))
     sigma2 = rng.uniform(0.1, 2, n)
-    short, tall = Variances((low, middle + high), sigma2), Variances((low, middle, high), sigma2)
+    short, tall = Variances((middle + high, low), sigma2), Variances((high, middle, low), sigma2)
     np.testing.assert_allclose(
         recursion.log_likelihood(taller, tall, prior),
         recursion.log_likelihood(tree, short, prior),
         rtol=0,
         atol=1e-11,
     )
-    for ours, theirs in ((0, 0), (1, 1), (3, 2)):
+    for ours, theirs in ((2, 1), (1, 0), (ROOT, ROOT)):
         for mine, other in zip(
             level_moments(taller, tall, prior, np.zeros(1), ours),
             level_moments(tree, short, prior, np.zeros(1), theirs),
             strict=True,
         ):
             np.testing.assert_allclose(mine, other, rtol=0, atol=1e-11)
-    still = Variances((low, middle, np.zeros(n)), sigma2)
+    still = Variances((np.zeros(n), middle, low), sigma2)
     drawn = draw_upper(taller, still, prior, np.random.SeedSequence(1))
-    classes, districts, root = drawn.levels
-    assert (len(classes), len(districts)) == (tree.sizes[1], tree.sizes[1])
+    root, districts, classes = drawn.levels
+    assert (len(classes), len(districts)) == (tree.sizes[0], tree.sizes[0])
     np.testing.assert_allclose(districts, np.repeat(root, len(districts), axis=0), atol=1e-12)
     assert (np.abs(classes - districts) > 1e-3).any(axis=1).all()
 
@@ -429,20 +429,20 @@ def test_four_levels_are_one_large_normal_distribution():
     schools, classes = np.array([0, 0, 1, 1, 1]), np.repeat(np.arange(5), [2, 1, 3, 2, 2])
     weight, y = rng.uniform(0.5, 3, 10), rng.normal(size=10)
     log_weight = float(np.log(weight).sum())
-    tree = Tree(y[:, None], weight, np.zeros((1, 1)), 10, log_weight, (classes, schools))
+    tree = Tree(y[:, None], weight, np.zeros((1, 1)), 10, log_weight, (schools, classes))
     spreads = rng.uniform(0.2, 2, 3)
     variances = Variances(tuple(spreads[:, None]), np.ones(1))
     prior = independent(np.array([0.7]), np.array([0.25]))
-    noise = np.repeat([*spreads, 4.0], [10, 5, 2, 1])  # of classes, schools, districts, the root
-    loads = [np.eye(18)[17:]]
-    for first, parent in ((15, np.zeros(2, dtype=int)), (10, schools), (0, classes)):
-        loads.insert(0, np.eye(18)[first : first + len(parent)] + loads[0][parent])
-    covariance = (loads[0] * noise) @ loads[0].T + np.diag(1 / weight)
+    noise = np.repeat([4.0, *spreads], [1, 2, 5, 10])  # of the root, districts, schools, classes
+    loads = [np.eye(18)[:1]]
+    for first, parent in ((1, np.zeros(2, dtype=int)), (3, schools), (8, classes)):
+        loads.append(np.eye(18)[first : first + len(parent)] + loads[-1][parent])
+    covariance = (loads[-1] * noise) @ loads[-1].T + np.diag(1 / weight)
     found = recursion.log_likelihood(tree, variances, prior)
     law = stats.multivariate_normal(np.full(10, 0.7), covariance)
     np.testing.assert_allclose(found, law.logpdf(y), rtol=0, atol=1e-11)
-    for level, load in enumerate(loads):
-        cover = (load * noise) @ loads[0].T
+    for level, load in enumerate(loads, start=ROOT):
+        cover = (load * noise) @ loads[-1].T
         mean = 0.7 + cover @ np.linalg.solve(covariance, y - 0.7)
         variance = np.diag((load * noise) @ load.T - cover @ np.linalg.solve(covariance, cover.T))
         units = np.arange(len(load))[::-2]
@@ -453,8 +453,8 @@ def test_four_levels_are_one_large_normal_distribution():
     n = 20_000
     many = variances[np.zeros(n, dtype=np.intp)]
     upper = draw_upper(tree, many, prior, np.random.SeedSequence(1))
-    for load, draws in zip(loads[1:], upper.levels, strict=True):
-        cover = (load * noise) @ loads[0].T
+    for load, draws in zip(loads[:-1], upper.levels, strict=True):
+        cover = (load * noise) @ loads[-1].T
         mean = 0.7 + cover @ np.linalg.solve(covariance, y - 0.7)
         spread = (load * noise) @ load.T - cover @ np.linalg.solve(covariance, cover.T)
         z = (draws.mean(axis=1) - mean) / np.sqrt(np.diag(spread) / n)
@@ -475,7 +475,7 @@ def test_a_mixture_keeps_the_digits_of_its_heaviest_node():
     shrink = 1e-2 / tree.weight / (1e-2 / tree.weight + 1e14)
     precision = (1 / (1e-2 / tree.weight + 1e14)).sum()
     expected = (1 - shrink) * 1e-2 / tree.weight + shrink**2 / precision
-    for variance in (moments.variances[0][0], joint.variance[0]):
+    for variance in (moments.variances[-1][0], joint.variance[0]):
         np.testing.assert_allclose(variance, expected, rtol=1e-12)
 
 
@@ -494,11 +494,11 @@ def test_draws_have_the_conditional_moments(levels):
     design = random_design(rng, levels, 2, known=False)
     n = 40_000
     one = Variances(tuple(setting(rng, levels, None)), np.ones(1))
-    many = Variances(tuple(np.repeat(s, n) for s in one.spreads), np.repeat(one.sigma2, n))
+    many = Variances(tuple(np.repeat(s, n) for s in one.between), np.repeat(one.sigma2, n))
     prior = independent(np.array([0.3, 0.7, -0.2]), np.array([0.5, 1.5, 0.8]))
     mean, covariance = conditional(design, one, prior)
     upper, groups = draw(design.tree, many, prior, 11)
-    values = np.concatenate([groups, *upper.levels, upper.beta])
+    values = np.concatenate([*upper.levels, groups, upper.beta])
     variance = np.diag(covariance)
     z = (values.mean(axis=1) - mean) / np.sqrt(variance / n)
     assert np.abs(z).max() < 4.5
@@ -516,9 +516,9 @@ def test_groups_are_drawn_around_their_conditional_means(kinds):
     tree = Tree(rng.normal(size=(g, 2)), weight, np.zeros((2, 2)), g, 0.0, (parent,))
     spread, sigma2 = rng.uniform(0.1, 2, (2, n))
     above, beta = rng.normal(size=(8, n)), rng.normal(size=(1, n))
-    upper = UpperDraws((above, np.zeros((1, n))), beta)
+    upper = UpperDraws((np.zeros((1, n)), above), beta)
     seed = np.random.SeedSequence(43, spawn_key=(2,))
-    case = tree, Variances((spread, np.ones(n)), sigma2), upper, seed
+    case = tree, Variances((np.ones(n), spread), sigma2), upper, seed
     drawn = draw_groups(*case, (1.0, np.zeros(n)))
     error = sigma2 / weight[:, None]
     shrink = error / (error + spread)

@@ -62,10 +62,10 @@ def test_left_out_units_are_the_dense_ones(levels, q, known, seed):
     design, variances, prior = a_design(levels, q, known, seed)
     tree, rows = design.tree, rows_of(design)
     normal = dense_normal(design, variances, prior)
-    units = {"row": (np.arange(len(design.y)), rows, 0)}
-    units["group"] = design.group, Within.of(tree, rows), 0
+    units = {"row": (np.arange(len(design.y)), rows, levels)}
+    units["group"] = design.group, Within.of(tree, rows), levels - 1
     if levels == 2:
-        units["outer"] = design.parent[design.group], Within.of(tree, rows), 1
+        units["outer"] = design.parent[design.group], Within.of(tree, rows), 0
     for name, (index, of, level) in units.items():
         which = np.arange(index.max() + 1)
         found = collected(tree, variances, prior, of, level, which)["left_out"][0]
@@ -81,9 +81,10 @@ def test_new_units_with_the_same_outcomes_are_the_dense_ones(levels, q, known):
     design, variances, prior = a_design(levels, q, known, 7)
     tree, rows = design.tree, rows_of(design)
     n, groups = len(design.y), len(tree.weight)
-    cases = {"row": (rows, 0, np.arange(n)), "group": (Within.of(tree, rows), 0, design.group)}
+    cases = {"row": (rows, levels, np.arange(n))}
+    cases["group"] = Within.of(tree, rows), levels - 1, design.group
     if levels == 2:
-        cases["outer"] = Within.of(tree, rows), 1, design.parent[design.group]
+        cases["outer"] = Within.of(tree, rows), 0, design.parent[design.group]
     for name, (of, level, index) in cases.items():
         found = collected(tree, variances, prior, of, level, np.arange(index.max() + 1))["again"][0]
         for u in (0, index.max()):
@@ -111,10 +112,10 @@ def test_densities_given_the_hyperparameters_are_the_dense_ones(levels, q):
     found = log_densities_given(design.tree, within, nodes, root, beta)
     outer = design.group if levels == 1 else design.parent[design.group]
     for k in range(3):
-        inside = np.equal.outer(design.group, design.group) * spreads[0][k]
+        inside = np.equal.outer(design.group, design.group) * spreads[-1][k]
         inside = inside + np.diag(nodes.sigma2[k] / design.weight)
         if levels == 2:
-            inside += spreads[1][k]
+            inside += spreads[0][k]
         mean = root[k] + design.x @ beta[k]
         for u in range(outer.max() + 1):
             own = outer == u

@@ -39,7 +39,7 @@ def test_weights_of_the_data_are_those_of_the_dense_posterior(groups):
     marginal = Marginal.of(spec, standardize(data))
     sds = dict(zip(spec.sds, (0.8, 0.6, 1.7) if len(groups) == 2 else (0.8, 1.7), strict=True))
     found = parameterization.weights_of_data(marginal, np.array(list(sds.values())))
-    for weights, expected in zip(found, dense_weights(data, sds), strict=True):
+    for weights, expected in zip(found[::-1], dense_weights(data, sds), strict=True):
         np.testing.assert_allclose(weights, expected, rtol=1e-10)
 
 

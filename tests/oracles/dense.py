@@ -59,12 +59,12 @@ def random_design(rng: np.random.Generator, levels: int, q: int, known: bool) ->
 def joint(
     design: Design, variances: Variances, prior: Coefficients
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Joint prior mean and covariance of all values (groups, schools, root, β), and of y.
+    """Joint prior mean and covariance of all values (root, schools, groups, β), and of y.
 
     Returns
     -------
     mean, covariance
-        Of the vector ``[theta, (schools), root, beta]``.
+        Of the vector ``[root, (schools), theta, beta]``.
     design matrix
         ``y = design @ vector + noise``.
     noise
@@ -72,31 +72,29 @@ def joint(
     """
     q = design.x.shape[1]
     groups = design.group.max() + 1
-    spreads = [float(s[0]) for s in variances.spreads]
-    sizes = [groups] + ([] if design.parent is None else [design.parent.max() + 1]) + [1]
-    parents = [design.parent] if design.parent is not None else []
-    parents.append(np.zeros(sizes[-2], dtype=int))
+    sizes = [1] + ([] if design.parent is None else [design.parent.max() + 1]) + [groups]
+    parents = [np.zeros(sizes[1], dtype=int)]
+    parents += [] if design.parent is None else [design.parent]
     given = np.append(np.diag(prior.precision), prior.root_precision)
     precision = np.where(given > 0, given, 1 / VAGUE)
     total = sum(sizes)
     lift = np.zeros((total, total))  # values = lift @ independent noises, from the root downwards
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     noise = np.zeros(total)
-    noise[-1] = 1 / precision[-1]
-    lift[-1, -1] = 1
-    for level in range(len(sizes) - 2, -1, -1):
-        rows = slice(offsets[level], offsets[level + 1])
-        above = offsets[level + 1] + parents[level]
-        lift[rows] = lift[above]
-        lift[rows, rows] += np.eye(sizes[level])
-        noise[rows] = spreads[level]
+    noise[0] = 1 / precision[-1]
+    lift[0, 0] = 1
+    for level, (parent, between) in enumerate(zip(parents, variances.between, strict=True)):
+        rows = slice(offsets[level + 1], offsets[level + 2])
+        lift[rows] = lift[offsets[level] + parent]
+        lift[rows, rows] += np.eye(len(parent))
+        noise[rows] = between[0]
     values = lift @ np.diag(noise) @ lift.T
     full = np.zeros((total + q, total + q))
     full[:total, :total] = values
     full[total:, total:] = np.diag(1 / precision[:q])
     mean = np.concatenate([np.full(total, prior.root_row[-1]), prior.mean])
     indicator = np.zeros((len(design.y), total))
-    indicator[np.arange(len(design.y)), design.group] = 1
+    indicator[np.arange(len(design.y)), total - groups + design.group] = 1
     return mean, full, np.hstack([indicator, design.x]), float(variances.sigma2[0]) / design.weight
 
 
@@ -108,7 +106,7 @@ def log_likelihood(design: Design, variances: Variances, prior: Coefficients) ->
 
 
 def conditional(design: Design, variances: Variances, prior: Coefficients) -> tuple[Floats, Floats]:
-    """Mean and covariance of ``[theta, (schools), root, beta]`` given y and the variances."""
+    """Mean and covariance of ``[root, (schools), theta, beta]`` given y and the variances."""
     mean, covariance, matrix, noise = joint(design, variances, prior)
     total = matrix @ covariance @ matrix.T + np.diag(noise)
     gain = covariance @ matrix.T @ np.linalg.inv(total)

@@ -9,6 +9,7 @@ import pytest
 
 import hiermodels as hm
 from hiermodels.core.arrays import Floats
+from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import locate
 from hiermodels.data.grouped import read
 from hiermodels.data.statistics import statistics_of
@@ -127,20 +128,18 @@ def test_values_of_every_level_are_those_that_are_predicted(nested, at):
     """Another way: the joint distribution of a unit's value with beta."""
     exact, place = nested.reference(), locate(nested.data, at)
     shown = exact.at(at)
-    for level, name in enumerate(nested.spec.values):
-        size = (*nested.data.sizes, 1)[level]
-        x = np.broadcast_to(place.levels[level], (size, 2))
+    sds = {"theta": [], "mu": ["tau"], "lam": ["tau", "kappa"]}  # of new units below one
+    for name, added in sds.items():
+        level = nested.spec.level_of(name)
+        size = np.size(exact.mean[name])
+        x = np.broadcast_to(place.of(level), (size, 2))
         target = Target(level, np.arange(size), x)
         mean, sd = exact.predictive_moments(target)
         np.testing.assert_allclose(np.ravel(shown.mean[name]), mean, atol=1e-8 * sd.max())
-        spreads = nested.spec.spreads[:level]  # a new unit's, which a prediction adds
-        added = sum(float(exact.mean[tau]) ** 2 + float(exact.sd[tau]) ** 2 for tau in spreads)
-        np.testing.assert_allclose(np.ravel(shown.sd[name]), np.sqrt(sd**2 - added), rtol=1e-7)
-    target = Target(
-        0,
-        np.arange(nested.data.sizes[0]),
-        np.broadcast_to(place.levels[0], (nested.data.sizes[0], 2)),
-    )
+        more = sum(float(exact.mean[tau]) ** 2 + float(exact.sd[tau]) ** 2 for tau in added)
+        np.testing.assert_allclose(np.ravel(shown.sd[name]), np.sqrt(sd**2 - more), rtol=1e-7)
+    size = nested.data.n_groups
+    target = Target(1, np.arange(size), np.broadcast_to(place.of(1), (size, 2)))
     quantiles = exact.predictive_quantiles(target, np.array([0.1, 0.8]))
     np.testing.assert_allclose(shown.quantile([0.1, 0.8], "theta")["theta"], quantiles, atol=1e-9)
 
@@ -148,11 +147,10 @@ def test_values_of_every_level_are_those_that_are_predicted(nested, at):
 def test_own_covariates_are_the_means_of_the_rows(nested):
     rows, place = pupils(), locate(nested.data, "own")
     x = pd.DataFrame({"year": rows["year"], "sex[M]": (rows["sex"] == "M").astype(float)})
-    for level, column in enumerate(["room", "school"]):
-        labels = nested.data.labels[-1 - level]
-        expected = x.groupby(rows[column]).mean().loc[labels]
-        np.testing.assert_allclose(place.levels[level], expected, rtol=1e-14)
-    np.testing.assert_allclose(place.levels[2], x.mean(), rtol=1e-14)
+    for level, column in enumerate(["school", "room"]):
+        expected = x.groupby(rows[column]).mean().loc[nested.data.labels[level]]
+        np.testing.assert_allclose(place.of(level), expected, rtol=1e-14)
+    np.testing.assert_allclose(place.of(ROOT), x.mean(), rtol=1e-14)
 
 
 @pytest.mark.parametrize("at", WHERE)
@@ -161,8 +159,8 @@ def test_draws_are_moved_by_beta(fit, at):
     before = fit.datatree.copy(deep=True)
     table = fit.summary(at=at, kind="stats", round_to="none")
     draws = fit.datatree["posterior"].to_dataset()
-    for name, level in (("theta", 0), ("mu", 1)):
-        x = np.broadcast_to(place.levels[level], (9 if level == 0 else 1, 2))
+    for name, level in (("theta", 0), ("mu", ROOT)):
+        x = np.broadcast_to(place.of(level), (9 if level == 0 else 1, 2))
         theta = draws[name].to_numpy().reshape(4000, -1)
         expected = theta + draws["beta"].to_numpy().reshape(4000, 2) @ x.T
         rows = table["mean"][[row for row in table.index if row.split("[")[0] == name]]
@@ -209,9 +207,9 @@ def test_given_columns_are_as_given_and_all_else_is_averaged(terms, given):
     spec = formulaic.model_matrix(terms, frame).model_spec
     replaced = spec.get_model_matrix(frame.assign(**given))
     np.testing.assert_allclose(
-        locate(data, given).levels[0], replaced.iloc[:, 1:].mean(), rtol=1e-12, atol=1e-13
+        locate(data, given).of(0), replaced.iloc[:, 1:].mean(), rtol=1e-12, atol=1e-13
     )
-    from_statistics = locate(statistics_of(data), given).levels[0]
+    from_statistics = locate(statistics_of(data), given).of(0)
     np.testing.assert_allclose(from_statistics, replaced.iloc[:, 1:].mean(), rtol=1e-12, atol=1e-13)
 
 
@@ -221,8 +219,8 @@ def test_means_that_do_not_show_are_asked_for():
     data = read(frame, outcome="y", groups=["school"], covariates=["year:ses"])
     with pytest.raises(hm.SpecError, match=r"the mean of 'ses' is not known.*Give a value"):
         locate(data, {"year": 2000})
-    assert locate(data, {"year": 2000, "ses": 0.5}).levels[0] == pytest.approx([1000])
-    assert locate(data, "means").levels[0] == pytest.approx([(frame["year"] * frame["ses"]).mean()])
+    assert locate(data, {"year": 2000, "ses": 0.5}).of(0) == pytest.approx([1000])
+    assert locate(data, "means").of(0) == pytest.approx([(frame["year"] * frame["ses"]).mean()])
 
 
 def raw_by_hand(frame: pd.DataFrame, tau: float, at: Floats) -> Floats:
@@ -237,7 +235,7 @@ def raw_by_hand(frame: pd.DataFrame, tau: float, at: Floats) -> Floats:
 def test_raw_means_stand_at_the_same_covariates(fit, at):
     frame = trials()
     found = fit.estimates(at=at)
-    expected = raw_by_hand(frame, found.sds["tau"], locate(fit.data, at).levels[0])
+    expected = raw_by_hand(frame, found.sds["tau"], locate(fit.data, at).of(0))
     np.testing.assert_allclose(found.table["raw"], expected, rtol=1e-9)
     if at == "own":
         np.testing.assert_allclose(found.table["raw"], frame["yi"], rtol=1e-12)
@@ -255,7 +253,7 @@ def pooled(fit, found, at):
     x = np.column_stack([np.ones(len(frame)), frame[["year", "dose"]]])
     weight = 1 / (frame["se"].to_numpy() ** 2 + found.sds["tau"] ** 2)
     coefficients = np.linalg.solve((x.T * weight) @ x, (x.T * weight) @ frame["yi"])
-    return coefficients[0] + locate(fit.data, at).levels[0] @ coefficients[1:]
+    return coefficients[0] + locate(fit.data, at).of(0) @ coefficients[1:]
 
 
 def test_ranks_and_probabilities_at_own_covariates(fit):
@@ -374,7 +372,7 @@ def test_statistics_of_known_errors_have_weighted_means_and_say_so():
     statistics = hm.SufficientStatistics.of(frame, "yi ~ year + (1 | study)", se="se")
     year = np.average(frame["year"], weights=frame["se"] ** -2)
     place = locate(statistics, "means")
-    assert place.levels[0] == pytest.approx([year])
+    assert place.of(0) == pytest.approx([year])
     assert place.words == f"at the covariates' means (weighted with 1/se²): year = {year:.5g}"
     table = hm.reference(statistics, priors=PRIORS).summary()
     assert table["sd"].max() < 0.5
@@ -385,7 +383,7 @@ def test_cells_without_rows_are_no_place_to_show_effects():
     frame = frame[(frame["sex"] == "F") | (frame["grade"] < 3)]
     data = read(frame, outcome="y", groups=["school"], covariates=parse("y ~ sex*C(grade)").terms)
     assert data.design.empty == ("sex[M]:grade[3]",)
-    found = locate(data, {"sex": "M", "grade": 2}).levels[0]
+    found = locate(data, {"sex": "M", "grade": 2}).of(0)
     assert dict(zip(data.design.names, found, strict=True)) == {
         "sex[M]": 1,
         "grade[2]": 1,

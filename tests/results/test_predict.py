@@ -117,8 +117,9 @@ def test_covariates_by_dense_linear_algebra(case):
     )
     new_data = new if known else new.drop(columns=["school", "se"])
     found = predict(fit.posterior, lambda: exact, new_data)
-    sizes = [len(rooms), *([6] if known else []), 1]
-    unit = [room, sizes[0] + 1 if known else sum(sizes) - 1, sum(sizes) - 1, room]
+    sizes = [1, *([6] if known else []), len(rooms)]
+    first = sum(sizes[:-1])  # of the rooms
+    unit = [first + room, 1 + 1 if known else 0, 0, first + room]
     depth = [0, 1, len(sizes) - 1, 0]
     kept = exact.lattice.weights > 1e-13
     weights = exact.lattice.weights[kept] / exact.lattice.weights[kept].sum()
@@ -128,7 +129,7 @@ def test_covariates_by_dense_linear_algebra(case):
     for node, sds in enumerate(exact.marginal.sds(exact.lattice.points[kept])):
         spreads = sds[: len(sizes) - 1] ** 2
         sigma2 = 1.0 if known else sds[-1] ** 2
-        setting = Variances(tuple(np.array([s]) for s in spreads), np.array([sigma2]))
+        setting = Variances(tuple(np.array([s]) for s in spreads[::-1]), np.array([sigma2]))
         centre, covariance = dense.conditional(design, setting, prior)
         for row in range(4):
             pick = np.zeros(len(centre))

@@ -8,8 +8,7 @@ from typing import NamedTuple, NoReturn
 from hiermodels.errors import SpecError
 from hiermodels.model.formula.terms import quote
 from hiermodels.model.formula.tokens import Token, closes_at_end, cut, span
-
-MOST_LEVELS = 2
+from hiermodels.model.level import MAX_LEVELS
 
 
 def has_bar(tokens: Sequence[Token]) -> bool:
@@ -55,9 +54,9 @@ def nesting(nests: Sequence[Nest], formula: str) -> tuple[str, ...]:
     for nest in nests:
         if len(set(nest.columns)) < len(nest.columns):
             nest.where.refuse("a column stands in it twice")
-        if len(nest.columns) > MOST_LEVELS:
+        if len(nest.columns) > MAX_LEVELS:
             nest.where.refuse(
-                f"more than {MOST_LEVELS} levels of groups are not supported. Leave one out, or "
+                f"more than {MAX_LEVELS} levels of groups are not supported. Leave one out, or "
                 f"use PyMC or bambi"
             )
     if not nests:

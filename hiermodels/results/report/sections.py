@@ -247,9 +247,9 @@ def _checks(subject: Subject) -> list[Html]:
 
     posterior = subject.posterior
     sizes = posterior.datatree["posterior"].sizes
-    size = 8 * sizes["chain"] * sizes["draw"] * posterior.data.sizes[0] * CHECKED_COPIES
+    size = 8 * sizes["chain"] * sizes["draw"] * posterior.data.n_groups * CHECKED_COPIES
     if size > MEMORY_BUDGET:
-        return [left_out(f"replicates of {posterior.data.sizes[0]:,} groups do not fit in memory")]
+        return [left_out(f"replicates of {posterior.data.n_groups:,} groups do not fit in memory")]
     return [
         element(
             "p",

@@ -46,7 +46,7 @@ class Subject:
     def levels(self) -> dict[str, str]:
         """Names of the units' values and their columns, from the top downwards."""
         spec = self.posterior.spec
-        return {name: spec.dims(name)[0] for name in reversed(spec.values) if spec.dims(name)}
+        return {level.effect: level.column for level in spec.levels}
 
     @property
     def hyperparameters(self) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.names import ROOT
 from hiermodels.exact.kernels.tree.marginal import Upward
 from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
 
@@ -67,7 +68,7 @@ def root_conditional(up: Upward, prior: Coefficients) -> Conditional:
 
     Its variance is ``(1 − B)·error``; B is 1 for a root whose value is known, 0 for a flat prior.
     """
-    root = up.pooled[-1]
+    root = up.pooled[0]
     shrink = shrinkage(root.error, prior.root_spread)
     with np.errstate(divide="ignore"):
         keep = 1 / (1 + root.error / prior.root_spread)
@@ -123,25 +124,23 @@ def downward(
     Yields
     ------
     level : int
-        0 for the groups; ``len(tree.sizes)`` for the root.
+        ``ROOT`` first; then 0, the outermost, and those below it.
     units : slice
         The units that this part holds: the groups come in blocks.
     values : Conditional
     """
-    top = len(tree.sizes)
     values = root_conditional(up, prior)
-    yield top, slice(0, 1), values
-    for level in range(top - 1, 0, -1):
-        below = up.pooled[level - 1]
-        spread = variances.spreads[level]
+    yield ROOT, slice(0, 1), values
+    for level in range(tree.innermost):
+        below, spread = up.below(level), variances.between[level]
         values = child_conditional(values, below.mean, below.error, spread, tree.parent(level))
         yield level, slice(0, tree.sizes[level]), values
-    parent = tree.parent(0)
-    size = tree.sizes[0] if groups is None else len(groups)
+    parent, spread = tree.group_parent, variances.between[-1]
+    size = tree.n_groups if groups is None else len(groups)
     step = max(1, BLOCK // (len(variances) * tree.mean.shape[1]))
     for i in range(0, size, step):
         part = slice(i, min(i + step, size))
         own = part if groups is None else groups[part]
         error = variances.sigma2[:, None] / tree.weight[own]
-        spread = variances.spreads[0]
-        yield 0, part, child_conditional(values, tree.mean[None, own], error, spread, parent[own])
+        mean = tree.mean[None, own]
+        yield tree.innermost, part, child_conditional(values, mean, error, spread, parent[own])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,7 +26,8 @@ class UpperDraws:
     Attributes
     ----------
     levels : tuple of (u, n)
-        The levels above the groups, the root last; a unit's draws are side by side in memory.
+        The root, then the levels above the groups, the outermost first; a unit's draws are side
+        by side in memory.
     beta : (q, n)
     """
 
@@ -48,12 +50,12 @@ def draw_upper(
     n = len(variances)
     beta = streams[0].standard_normal((n, tree.n_covariates)).T
     levels = [streams[1].standard_normal((1, n))]
-    for level in range(len(tree.sizes) - 1, 0, -1):
-        levels.append(streams[level + 1].standard_normal((tree.sizes[level], n)))
+    for stream, size in zip(streams[2:], tree.sizes[:-1], strict=True):
+        levels.append(stream.standard_normal((size, n)))
     for part in batches(tree, variances):
         block = [values[:, part] for values in levels]
         _turn_into_draws(beta[:, part], block, tree, variances[part], prior)
-    return UpperDraws(tuple(reversed(levels)), beta)
+    return UpperDraws(tuple(levels), beta)
 
 
 def _turn_into_draws(
@@ -69,9 +71,8 @@ def _turn_into_draws(
     beta[:] = (up.beta + np.einsum("nij,nj->ni", factor, beta.T)).T
     top = root_conditional(up, prior)
     levels[0][:] = (_residual(top.row, beta) + np.sqrt(top.own) * levels[0].T).T
-    descent = range(len(tree.sizes) - 1, 0, -1)
-    for level, above, values in zip(descent, levels[:-1], levels[1:], strict=True):
-        below, spread = up.pooled[level - 1], variances.spreads[level][:, None]
+    for level, (above, values) in enumerate(pairwise(levels)):
+        below, spread = up.below(level), variances.between[level][:, None]
         keep = own_share(below.error, spread)
         mean = shrinkage(below.error, spread) * to_children(above.T, tree.parent(level))
         mean += keep * _residual(below.mean, beta)
@@ -109,7 +110,7 @@ def draw_groups(
     (g', n)
         A group's draws are side by side in memory.
     """
-    n, n_groups = len(variances), tree.sizes[0]
+    n, n_groups = len(variances), tree.n_groups
     block = _GroupDraws(tree, variances, upper, seed, unit)
     if groups is None:
         out = np.empty((n_groups, n))
@@ -148,7 +149,7 @@ class _GroupDraws:
 
     def _shares_and_scale(self, weight: Floats) -> tuple[Floats, Floats, Floats]:
         """``B``, ``1 − B`` and ``√((1 − B)·error)`` for groups with these weights, all (b, n)."""
-        error, spread = self._variances.sigma2 / weight[:, None], self._variances.spreads[0]
+        error, spread = self._variances.sigma2 / weight[:, None], self._variances.between[-1]
         keep = own_share(error, spread)
         return shrinkage(error, spread), keep, np.sqrt(keep * error)
 
@@ -161,7 +162,7 @@ class _GroupDraws:
             shrink, keep, scale = (values[self._kind[part]] for values in self._table)
         own = self._tree.mean[part, -1:] - self._tree.mean[part, :-1] @ self._upper.beta
         own *= keep
-        pulled = self._upper.levels[0][self._tree.parent(0)[part]]
+        pulled = self._upper.levels[-1][self._tree.group_parent[part]]
         pulled *= shrink
         pulled += own
         key = (*self._seed.spawn_key, number)

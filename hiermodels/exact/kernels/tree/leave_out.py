@@ -79,7 +79,7 @@ def log_densities(
     of : Rows or Within
         Rows, each of which is a unit; or what the units' rows say beside their groups' means.
     level : int
-        Of the units, where they are not rows: 0 for the groups, 1 for their parents, ….
+        Of the units, where they are not rows.
     units : (u,)
         Which, ascending.
     """
@@ -117,19 +117,18 @@ def log_densities_given(
     -------
     (n, u)
     """
-    level = len(tree.sizes) - 1
-    units = np.arange(tree.sizes[level])
+    level, units = 0, np.arange(tree.sizes[0])
     found = np.empty((len(variances), len(units)))
     q = tree.n_covariates
     any_prior = Coefficients(np.zeros(q + 1), 0.0, np.zeros(q), np.eye(q))  # pooling needs none
-    step = max(1, BLOCK // (tree.sizes[0] * tree.mean.shape[1] ** 2))
+    step = max(1, BLOCK // (tree.n_groups * tree.mean.shape[1] ** 2))
     for i in range(0, len(found), step):
         part = slice(i, i + step)
         some = variances[part]
         pooled = upward(tree, some, any_prior).pooled
         mean, error = _mean_and_error(tree, some, pooled, level)
         log_factor, product = _inner(tree, some, pooled, within, level, units)
-        variance = error + some.spreads[level][:, None]
+        variance = error + some.between[level][:, None]
         residual = _residual(mean, beta[part]) - root[part, None]
         square = _square(product, beta[part])[1] + residual**2 / variance
         found[part] = log_factor - 0.5 * (LOG_2PI + np.log(variance) + square)
@@ -148,13 +147,13 @@ def _of_rows(
     and a new one of its group the variance s² + (s² − D).
     """
     groups, place = np.unique(rows.group[which], return_inverse=True)
-    above = _away(tree, variances, up, prior, 0, groups)
+    above = _away(tree, variances, up, prior, tree.innermost, groups)
     own, of_group = rows.weight[which], tree.weight[groups][place]
     alone = own == of_group
     z = np.where(alone[:, None], 0.0, rows.z[which] - tree.mean[rows.group[which]])
     beyond = (of_group - own) / (own * of_group)
     shrink = shrinkage(
-        variances.sigma2[:, None] / tree.weight[groups], variances.spreads[0][:, None]
+        variances.sigma2[:, None] / tree.weight[groups], variances.between[-1][:, None]
     )
     far = shrink * _residual(above.row, up.beta)
     e = z[:, -1] - up.beta @ z[:, :-1].T + far[:, place]
@@ -251,21 +250,21 @@ def _away(
     ``B_P δ_P`` and ``B_P² Γ_P`` of the root are what the prior of the intercept pulls it by: 0, if
     that is flat.
     """
-    root = up.pooled[-1]
+    root = up.pooled[0]
     shrink = shrinkage(root.error, prior.root_spread)
     row, left = shrink[:, :, None] * (root.mean - prior.root_row), shrink * root.error
-    for current in range(len(tree.sizes) - 1, level - 1, -1):
+    for current in range(level + 1):
         some = units if current == level else np.arange(tree.sizes[current])
         mean, error = _mean_and_error(tree, variances, up.pooled, current, some)
         parent, above = tree.parent(current), up.pooled[current]
         several = (np.bincount(parent)[parent] > 1)[some]
         parent = parent[some]
-        variance = error + variances.spreads[current][:, None]
+        variance = error + variances.between[current][:, None]
         row = row[:, parent] + np.where(several[:, None], mean - above.mean[:, parent], 0.0)
         left = left[:, parent] + np.where(several, variance - above.error[:, parent], 0.0)
         if current == level:
             break
-        shrink = shrinkage(error, variances.spreads[current][:, None])
+        shrink = shrinkage(error, variances.between[current][:, None])
         row, left = shrink[:, :, None] * row, shrink**2 * left
     return _Away(row, left, variance)
 
@@ -278,8 +277,8 @@ def _mean_and_error(
     units: Indices | slice = slice(None),
 ) -> tuple[Floats, Floats]:
     """What lies below some units of a level says of their values; (n or 1, u, c) and (n, u)."""
-    if level:
-        return pooled[level - 1].mean[:, units], pooled[level - 1].error[:, units]
+    if level < tree.innermost:
+        return pooled[level + 1].mean[:, units], pooled[level + 1].error[:, units]
     return tree.mean[None, units], variances.sigma2[:, None] / tree.weight[units]
 
 
@@ -300,17 +299,17 @@ def _inner(
         The log density of the rows given β is ``log factor − ½ (−β, 1) product (−β, 1)'``, plus
         that of the unit's mean.
     """
-    if not level:
+    if level == tree.innermost:
         sigma2 = variances.sigma2[:, None]
         log_factor = -0.5 * (within.count[units] - 1) * np.log(2 * np.pi * sigma2)
         log_factor = log_factor + 0.5 * (within.log_weight - np.log(tree.weight))[units]
         return log_factor, within.scatter[:, :, None, units] / sigma2
-    parent = tree.parent(level - 1)
+    parent = tree.parent(level + 1)
     children = np.flatnonzero(np.isin(parent, units))
     of = np.searchsorted(units, parent[children])
-    log_factor, product = _inner(tree, variances, pooled, within, level - 1, children)
-    mean, error = _mean_and_error(tree, variances, pooled, level - 1, children)
-    variance = error + variances.spreads[level - 1][:, None]
+    log_factor, product = _inner(tree, variances, pooled, within, level + 1, children)
+    mean, error = _mean_and_error(tree, variances, pooled, level + 1, children)
+    variance = error + variances.between[level + 1][:, None]
     centre, above = _mean_and_error(tree, variances, pooled, level, units)
     product = product + _outer(mean - centre[:, of]) / variance
     log_factor = log_factor - 0.5 * (LOG_2PI + np.log(variance))

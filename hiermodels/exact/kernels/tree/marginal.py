@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats, Indices
+from hiermodels.core.names import ROOT
 from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
 from hiermodels.numerics.group_sums import starts
 
@@ -42,7 +43,8 @@ class Upward:
         ``log p(y | variances)``, values of all units and coefficients integrated out; under a
         flat prior, which integrates to no number, up to the constant 1 in its place.
     pooled : tuple of Pooled
-        The levels above the groups, the root last.
+        For each level, the outermost first, what its units say of their parents: so the first is
+        of the root.
     beta : (n, q)
         Mean of ``β | variances, y``.
     beta_covariance : (n, q, q)
@@ -57,6 +59,10 @@ class Upward:
     beta: Floats
     beta_covariance: Floats
     explained: Floats
+
+    def below(self, level: int) -> Pooled:
+        """What lies below the units of a level above the groups says of them."""
+        return self.pooled[level + 1]
 
     def plus(self, anchor: Floats) -> Upward:
         """The same of the outcome, from that of the residuals of ``x'anchor``."""
@@ -81,13 +87,13 @@ def upward(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
     """
     above, quadratic, log_density = _pool_groups(tree, variances)
     pooled = [above]
-    for level, spread in enumerate(variances.spreads[1:], start=1):
-        above, product, log_factor = _pool(pooled[-1], spread, tree.parent(level))
-        pooled.append(above)
+    for level in range(tree.innermost - 1, ROOT, -1):
+        above, product, log_factor = _pool(above, variances.between[level], tree.parent(level))
+        pooled.insert(0, above)
         quadratic += product
         log_density += log_factor
     quadratic += tree.left.scatter / variances.sigma2[:, None, None]
-    log_density -= 0.5 * (tree.n_rows - tree.sizes[0]) * np.log(2 * np.pi * variances.sigma2)
+    log_density -= 0.5 * (tree.n_rows - tree.n_groups) * np.log(2 * np.pi * variances.sigma2)
     log_density += tree.log_constant
     anchor = tree.left.anchor
     found = _integrate_coefficients(tuple(pooled), quadratic, log_density, prior.less(anchor))
@@ -97,7 +103,7 @@ def upward(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
 def _pool_groups(tree: Tree, variances: Variances) -> tuple[Pooled, Floats, Floats]:
     """Pool the groups under their parents, by weight: see :class:`WeightClasses`."""
     sizes, columns = tree.by_weight, tree.mean.shape[1]
-    variance = variances.spreads[0][:, None] + variances.sigma2[:, None] / sizes.weight
+    variance = variances.between[-1][:, None] + variances.sigma2[:, None] / sizes.weight
     weight = 1 / variance
     sums = (weight @ sizes.sums).reshape(len(weight), columns + 1, -1)
     precision = sums[:, 0]
@@ -148,7 +154,7 @@ def _integrate_coefficients(
     and ``exp(−½(T_yy − T_yx β̂))`` remains; a normal prior of β adds to T.
     """
     q = quadratic.shape[1] - 1
-    root = pooled[-1]
+    root = pooled[0]
     if prior.root_precision > 0:
         variance = root.error[:, 0] + prior.root_spread
         away = root.mean[:, 0] - prior.root_row
@@ -268,7 +274,7 @@ def profile_log_likelihood(tree: Tree, variances: Variances, intercept: bool = T
         up = upward(tree, variances[part], prior)
         log_det = -np.linalg.slogdet(up.beta_covariance)[1]
         if intercept:
-            log_det = -np.log(up.pooled[-1].error[:, 0]) + log_det
+            log_det = -np.log(up.pooled[0].error[:, 0]) + log_det
         p = tree.n_covariates + intercept
         found.append(up.log_likelihood - 0.5 * (p * LOG_2PI - log_det))
     return np.concatenate(found)
@@ -285,7 +291,7 @@ def beta_moments(tree: Tree, variances: Variances, prior: Coefficients) -> tuple
 
 def batches(tree: Tree, variances: Variances) -> list[slice]:
     """Cut the nodes so that temporary arrays stay within ``UPWARD``."""
-    above = (*tree.sizes[1:], 1)
+    above = (1, *tree.sizes[:-1])
     width = max(len(tree.by_weight.weight), *(size * (tree.n_covariates + 2) for size in above))
     step = min(max(1, UPWARD // width), MOST_NODES)
     return [slice(i, i + step) for i in range(0, len(variances), step)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.names import ROOT
 from hiermodels.exact.kernels.tree.conditional import Conditional, downward
 from hiermodels.exact.kernels.tree.marginal import Upward, batches, upward
 from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
@@ -28,7 +29,7 @@ def level_moments(
     origin : (q,) or (u, q)
         Values are taken at ``x = −origin``: see :meth:`Conditional.moments`.
     level : int
-        0 for the groups; ``len(tree.sizes)`` for the root.
+        Or ``ROOT``.
     units : (u,), optional
         Which of its units; all by default.
 
@@ -36,7 +37,8 @@ def level_moments(
     -------
     mean, variance : (n, u)
     """
-    units = np.arange((*tree.sizes, 1)[level]) if units is None else units
+    if units is None:
+        units = np.arange(1 if level == ROOT else tree.sizes[level])
     mean, variance = (np.empty((len(variances), len(units))) for _ in range(2))
     for nodes, up, part, values in chosen_units(tree, variances, prior, level, units):
         own = origin if origin.ndim == 1 else origin[part]
@@ -51,7 +53,7 @@ class Moments:
     Attributes
     ----------
     means, variances : tuple of (m, u)
-        Of the units' values at each level, from the groups to the root.
+        Of the root's value, then of the units' at each level, the outermost first.
     beta : (m, q)
         Mean of β.
     beta_covariance : (m, q, q)
@@ -79,13 +81,13 @@ class _Mixture:
         self.beta_first = np.zeros((n_mixtures, q))
         self.beta_second = np.zeros((n_mixtures, q, q))
 
-    def add(self, level: int, units: slice, share: Floats, mean: Floats, variance: Floats) -> None:
-        """Add values of some units at nodes with weights ``share`` (m, n)."""
-        away = mean - self.anchors[level][units]
-        self.first[level][:, units] += share @ away
+    def add(self, number: int, units: slice, share: Floats, mean: Floats, variance: Floats) -> None:
+        """Add values around one of the anchors, at nodes with weights ``share`` (m, n)."""
+        away = mean - self.anchors[number][units]
+        self.first[number][:, units] += share @ away
         away *= away
         away += variance
-        self.second[level][:, units] += share @ away
+        self.second[number][:, units] += share @ away
 
     def add_coefficients(self, share: Floats, up: Upward) -> None:
         """Add β at nodes with weights ``share`` (m, n)."""
@@ -118,29 +120,29 @@ def mixture_moments(
         Weights of the nodes, of sum 1 in each row: m mixtures are taken at once.
     origin : (q,), or a sequence of (q,) or (u, q)
         Values are taken at ``x = −origin``, see :meth:`Conditional.moments`: one for all, or one
-        for each level, from the groups (those that are asked for) to the root.
+        for the root and for each level, down to the groups (those that are asked for).
     groups : (g',), optional
         Which groups; all by default.
     """
     heaviest = int(np.argmax(weights[0]))
     one = variances[slice(heaviest, heaviest + 1)]
-    size = tree.sizes[0] if groups is None else len(groups)
-    anchors = [np.empty(size) for size in (size, *tree.sizes[1:], 1)]
+    n_groups = tree.n_groups if groups is None else len(groups)
+    anchors = [np.empty(size) for size in (1, *tree.sizes[:-1], n_groups)]
 
     def origin_of(level: int, units: slice) -> Floats:
-        own = origin if isinstance(origin, np.ndarray) else origin[level]
+        own = origin if isinstance(origin, np.ndarray) else origin[level - ROOT]
         return own if own.ndim == 1 else own[units]
 
     up = upward(tree, one, prior)
     for level, units, values in downward(tree, one, up, prior, groups):
-        anchors[level][units] = values.moments(up, origin_of(level, units))[0][0]
+        anchors[level - ROOT][units] = values.moments(up, origin_of(level, units))[0][0]
     total = _Mixture(anchors, up.beta[0], len(weights))
     for part in batches(tree, variances):
         nodes, share = variances[part], weights[:, part]
         up = upward(tree, nodes, prior)
         total.add_coefficients(share, up)
         for level, units, values in downward(tree, nodes, up, prior, groups):
-            total.add(level, units, share, *values.moments(up, origin_of(level, units)))
+            total.add(level - ROOT, units, share, *values.moments(up, origin_of(level, units)))
     return total.moments()
 
 
@@ -184,7 +186,7 @@ def level_joint(
     Parameters
     ----------
     level : int
-        0 for the groups; ``len(tree.sizes)`` for the root.
+        Or ``ROOT``.
     units : (u,)
     """
     n, u, q = len(variances), len(units), tree.n_covariates
@@ -231,7 +233,7 @@ def chosen_units(
     for nodes in batches(tree, variances):
         up = upward(tree, variances[nodes], prior)
         for current, part, values in downward(tree, variances[nodes], up, prior, units):
-            if current == level == 0:
+            if current == level == tree.innermost:
                 yield nodes, up, part, values
             elif current == level:
                 yield nodes, up, slice(0, len(units)), values.of(units)

@@ -57,8 +57,8 @@ class Tree:
     log_weight : float
         Sum of ``log ω`` over the rows.
     parents : tuple of (u,)
-        For each level from the groups upwards, except the last one below the root: the index
-        of every unit's parent, ascending, with no parent left out.
+        For each level but the outermost, from there downwards: the index of every unit's parent in
+        the level above, ascending, with no parent left out.
     residuals : Residuals, optional
         What a preliminary fit leaves of the outcome; by default, all of it.
     """
@@ -76,10 +76,20 @@ class Tree:
         """Number of columns of x (q)."""
         return self.mean.shape[1] - 1
 
+    @property
+    def n_groups(self) -> int:
+        """Number of groups (g), the units of the innermost level."""
+        return len(self.weight)
+
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """Number of units at each level, from the groups upwards."""
-        return (len(self.weight), *(int(parent[-1]) + 1 for parent in self.parents))
+        """Number of units at each level, from the outermost to the groups."""
+        return (*(int(parent[-1]) + 1 for parent in self.parents), self.n_groups)
+
+    @property
+    def innermost(self) -> int:
+        """Number of the groups' level; the outermost has 0, and the root ``ROOT``."""
+        return len(self.parents)
 
     @cached_property
     def log_constant(self) -> float:
@@ -87,10 +97,13 @@ class Tree:
         return 0.5 * (self.log_weight - float(np.log(self.weight).sum()))
 
     def parent(self, level: int) -> Indices:
-        """Index of the parent of each unit of a level; the root's, 0, above the last."""
-        if level < len(self.parents):
-            return self.parents[level]
-        return np.zeros(self.sizes[level], dtype=np.intp)
+        """Index of the parent of each unit of a level; the root's, 0, above the outermost."""
+        return self.parents[level - 1] if level else np.zeros(self.sizes[0], dtype=np.intp)
+
+    @property
+    def group_parent(self) -> Indices:
+        """Index of the parent of each group; (g,)."""
+        return self.parent(self.innermost)
 
     @cached_property
     def left(self) -> Residuals:
@@ -232,25 +245,25 @@ class Variances:
 
     Attributes
     ----------
-    spreads : tuple of (n,)
-        Variance of the units of each level around their parent, from the groups upwards.
+    between : tuple of (n,)
+        Variance of the units of each level around their parent, the outermost level first.
     sigma2 : (n,)
         Variance of a row of weight 1 around its group.
     """
 
-    spreads: tuple[Floats, ...]
+    between: tuple[Floats, ...]
     sigma2: Floats
 
     def __len__(self) -> int:
         return len(self.sigma2)
 
     def __getitem__(self, rows: slice | Indices) -> Variances:
-        return Variances(tuple(spread[rows] for spread in self.spreads), self.sigma2[rows])
+        return Variances(tuple(variance[rows] for variance in self.between), self.sigma2[rows])
 
 
 def weight_classes(tree: Tree) -> WeightClasses:
     """Put together the groups of a tree that have the same weight."""
-    parent = tree.parent(0)
+    parent = tree.group_parent
     first = starts(parent)
     share = tree.weight / np.add.reduceat(tree.weight, first)[parent]
     mean = tree.residual_mean
