@@ -7,6 +7,7 @@ is a function in a module of its own, with :func:`hiermodels.core.arguments.chec
 method of ``Fit`` goes into the part of its subject, and imports inside itself what takes time to
 load.
 
+- ``arguments``: those of functions that take a model and options of an engine.
 - ``fitting``: ``fit``, from a data frame to a posterior.
 - ``added_groups``: what ``fit`` adds to ``datatree`` beside draws, where asked for.
 - ``result``: ``Fit``, a posterior and what one does with it, put together from its parts.

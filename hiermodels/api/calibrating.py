@@ -10,17 +10,16 @@ data, or at all of them (Modrák et al. 2023).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Unpack
 
-from hiermodels.core.arguments import checked
+from hiermodels.api.arguments import FitArguments, split
 from hiermodels.core.options import count, require_probability
 from hiermodels.core.progress import showing_progress
 from hiermodels.core.seeds import Seed
-from hiermodels.data.grouped import Missing, require_rows
+from hiermodels.data.arguments import ModelArguments, takes_model
+from hiermodels.data.grouped import require_rows
 from hiermodels.data.prepare import announce, prepare
 from hiermodels.errors import SpecError
-from hiermodels.model.priors.base import Priors
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.engine import get_refitter
 from hiermodels.results.calibration import Calibration
@@ -31,18 +30,11 @@ from hiermodels.results.simulation import require_proper
 FEWEST = 10  # simulations
 
 
-@checked
+@takes_model
 def calibrate(
     data: Any,
     formula: str | None = None,
     *,
-    outcome: str | None = None,
-    groups: Sequence[str] | str | None = None,
-    se: str | Literal[False] | None = None,
-    variance: str | None = None,
-    covariates: Sequence[str] | str | None = None,
-    priors: Priors = None,
-    missing: Missing = "error",
     engine: str | None = None,
     simulations: int = 200,
     draws: int = 250,
@@ -51,7 +43,7 @@ def calibrate(
     random_seed: Seed = None,
     progressbar: bool | None = None,
     path: str | os.PathLike[str] | None = None,
-    **engine_options: Any,
+    **engine_options: Unpack[FitArguments],
 ) -> Calibration:
     """Calibrate an engine by simulation, for the design of some data and proper priors.
 
@@ -119,19 +111,17 @@ def calibrate(
     True
     """
     _check(simulations, alpha)
-    roles = {"outcome": outcome, "groups": groups, "se": se, "variance": variance}
-    model = {"formula": formula, "covariates": covariates, "priors": priors}
-    given: dict[str, Any] = roles | model
+    model, options = split(engine_options)
     if isinstance(getattr(data, "spec", None), Spec):
-        _check_fit(given)
+        _check_fit(formula, model)
         spec, grouped = data.spec, data.data
         engine = engine or str(data.engine)
     else:
-        spec, grouped = prepare(data, **given, missing=missing)
+        spec, grouped = prepare(data, formula, **model)
         announce(grouped)
         engine = engine or "exact"
     require_proper(spec, "a calibration")
-    options = {"draws": draws, "chains": chains, **engine_options}
+    options |= {"draws": draws, "chains": chains}
     rows = require_rows(grouped, "a calibration")
     record = Record.of(path, identity(spec, rows, engine, options), random_seed, spec, rows)
     if todo := range(record.finished, simulations):
@@ -152,8 +142,9 @@ def _check(simulations: Any, alpha: float) -> None:
     require_probability("alpha", alpha)
 
 
-def _check_fit(given: Mapping[str, Any]) -> None:
+def _check_fit(formula: str | None, model: ModelArguments) -> None:
     """Refuse what a fit says already."""
-    extra = [name for name, value in given.items() if value is not None]
+    given = {"formula": formula, **model}
+    extra = [name for name, value in given.items() if value is not None and name != "missing"]
     if extra:
         raise SpecError(f"a fit says what {extra[0]} is; leave out {extra[0]}=…, or give the data")

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from hiermodels.api.added_groups import AddedGroups
+from hiermodels.api.arguments import FitArguments, split
 from hiermodels.api.result import Fit
-from hiermodels.core.arguments import checked
 from hiermodels.core.options import count
 from hiermodels.core.seeds import Seed
-from hiermodels.data.grouped import Missing
+from hiermodels.data.arguments import takes_model
 from hiermodels.data.prepare import announce, prepare
 from hiermodels.errors import SpecError
 from hiermodels.exact.grid import Grid
-from hiermodels.model.priors.base import Priors
 from hiermodels.posterior.arviz_groups import with_seed
 from hiermodels.posterior.engine import get_engine
 from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.results.default_prior import warn_of_default_prior
 
 
-@checked
+@takes_model
 def fit(
     data: Any,
     formula: str | None = None,
     *,
-    outcome: str | None = None,
-    groups: Sequence[str] | str | None = None,
-    se: str | Literal[False] | None = None,
-    variance: str | None = None,
-    covariates: Sequence[str] | str | None = None,
-    priors: Priors = None,
-    missing: Missing = "error",
     engine: str = "exact",
     draws: int = 1000,
     chains: int = 4,
@@ -43,7 +34,7 @@ def fit(
     log_prior: bool = False,
     posterior_predictive: bool = False,
     prior: bool = False,
-    **engine_options: Any,
+    **engine_options: Unpack[FitArguments],
 ) -> Fit:
     """Fit a normal hierarchical model.
 
@@ -156,18 +147,17 @@ def fit(
     count("draws", draws)
     count("chains", chains)
     sample = get_engine(engine)
-    roles: dict[str, Any] = {"outcome": outcome, "groups": groups, "covariates": covariates}
-    errors: dict[str, Any] = {"se": se, "variance": variance}
-    spec, grouped = prepare(data, formula, **roles, **errors, priors=priors, missing=missing)
+    model, options = split(engine_options)
+    spec, grouped = prepare(data, formula, **model)
     added = AddedGroups(log_likelihood, log_prior, posterior_predictive, prior)
     added.require_possible(spec, grouped, draws * chains, memory_budget)
     announce(grouped)
-    if "grid" in engine_options:
+    if "grid" in options:
         raise SpecError(f"engine {engine!r} has no option 'grid'")
     sampling: dict[str, Any] = {"draws": draws, "chains": chains, "random_seed": random_seed}
     sampling |= {"progressbar": progressbar, "memory_budget": memory_budget}
     grid = Grid(spec, grouped)
-    posterior = sample(spec, grouped, grid=grid, **sampling, **engine_options)
-    warn_of_default_prior(grid, priors)
+    posterior = sample(spec, grouped, grid=grid, **sampling, **options)
+    warn_of_default_prior(grid, model.get("priors"))
     posterior = with_seed(posterior, random_seed)
     return Fit(added.add_to(posterior, draws, random_seed))

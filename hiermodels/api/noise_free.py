@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Unpack
 
-from hiermodels.core.arguments import checked
-from hiermodels.data.grouped import Missing
+from hiermodels.data.arguments import ModelArguments, takes_model
 from hiermodels.data.prepare import announce, prepare
 from hiermodels.exact.noise_free import reference_posterior
-from hiermodels.model.priors.base import Priors
 from hiermodels.posterior.reference_posterior import TOLERANCE, ReferencePosterior
 
 
-@checked
+@takes_model
 def reference(
     data: Any,
     formula: str | None = None,
     *,
-    outcome: str | None = None,
-    groups: Sequence[str] | str | None = None,
-    se: str | Literal[False] | None = None,
-    variance: str | None = None,
-    covariates: Sequence[str] | str | None = None,
-    priors: Priors = None,
-    missing: Missing = "error",
     tol: float = TOLERANCE,
+    **model: Unpack[ModelArguments],
 ) -> ReferencePosterior:
     """Return the posterior without Monte Carlo error, straight from a data frame.
 
@@ -56,16 +47,6 @@ def reference(
     >>> round(float(exact.mean["tau"]), 6)
     3.633867
     """
-    spec, grouped = prepare(
-        data,
-        formula,
-        outcome=outcome,
-        groups=groups,
-        se=se,
-        variance=variance,
-        covariates=covariates,
-        priors=priors,
-        missing=missing,
-    )
+    spec, grouped = prepare(data, formula, **model)
     announce(grouped)
     return reference_posterior(spec, grouped, tol)

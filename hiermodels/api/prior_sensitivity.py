@@ -11,30 +11,27 @@ Gelman (2006), Bayesian Analysis 1:515 (priors of variances with few groups).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Unpack
 
-from hiermodels.core.arguments import checked
+from hiermodels.data.arguments import takes_columns
 from hiermodels.data.grouped import Missing
 from hiermodels.data.prepare import announce, prepare
 from hiermodels.exact.noise_free import reference_posterior
+from hiermodels.model.formula.columns import ColumnNames
 from hiermodels.model.priors.base import Priors
 from hiermodels.results.alternatives import Alternative, Sensitivity, compare_priors
 
 
-@checked
+@takes_columns
 def sensitivity(
     data: Any,
     formula: str | None = None,
     *,
-    outcome: str | None = None,
-    groups: Sequence[str] | str | None = None,
-    se: str | Literal[False] | None = None,
-    variance: str | None = None,
-    covariates: Sequence[str] | str | None = None,
     priors: Mapping[str, Alternative] | None = None,
     baseline: Priors = None,
     missing: Missing = "error",
+    **columns: Unpack[ColumnNames],
 ) -> Sensitivity:
     """Compare the posterior with those under other priors, straight from a data frame.
 
@@ -76,16 +73,6 @@ def sensitivity(
     >>> round(float(moved.table.loc[("flat sd", "theta"), "shift_max"]), 2)
     0.31
     """
-    spec, grouped = prepare(
-        data,
-        formula,
-        outcome=outcome,
-        groups=groups,
-        se=se,
-        variance=variance,
-        covariates=covariates,
-        priors=baseline,
-        missing=missing,
-    )
+    spec, grouped = prepare(data, formula, **columns, priors=baseline, missing=missing)
     announce(grouped)
     return compare_priors(reference_posterior(spec, grouped), priors)

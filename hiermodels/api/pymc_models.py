@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import pymc as pm
 
 from hiermodels.core.arguments import checked
+from hiermodels.data.arguments import ModelArguments, takes_model
 from hiermodels.data.grouped import Missing
 from hiermodels.data.prepare import announce, prepare
 from hiermodels.errors import SpecError
@@ -58,20 +58,14 @@ def normal_inverse_gamma(
     return build_model(spec, grouped, observed=observed)
 
 
-@checked
+@takes_model
 def two_level(
     data: Any,
     formula: str | None = None,
     *,
-    outcome: str | None = None,
-    groups: Sequence[str] | str | None = None,
-    se: str | Literal[False] | None = None,
-    variance: str | None = None,
-    covariates: Sequence[str] | str | None = None,
-    priors: Priors = None,
-    missing: Missing = "error",
     parameterization: Parameterization = "auto",
     observed: Observed = "means",
+    **model: Unpack[ModelArguments],
 ) -> pm.Model:
     """Build the PyMC model of two levels.
 
@@ -106,36 +100,20 @@ def two_level(
     >>> [variable.name for variable in model.free_RVs]
     ['tau', 'mu', 'theta_offset']
     """
-    spec, grouped = prepare(
-        data,
-        formula,
-        outcome=outcome,
-        groups=groups,
-        se=se,
-        variance=variance,
-        covariates=covariates,
-        priors=priors,
-        missing=missing,
-    )
+    spec, grouped = prepare(data, formula, **model)
     _require_columns("two_level", spec, "one column", 1)
     announce(grouped)
     return build_model(spec, grouped, parameterization, observed)
 
 
-@checked
+@takes_model
 def three_level(
     data: Any,
     formula: str | None = None,
     *,
-    outcome: str | None = None,
-    groups: Sequence[str] | None = None,
-    se: str | Literal[False] | None = None,
-    variance: str | None = None,
-    covariates: Sequence[str] | str | None = None,
-    priors: Priors = None,
-    missing: Missing = "error",
     parameterization: Parameterization = "auto",
     observed: Observed = "means",
+    **model: Unpack[ModelArguments],
 ) -> pm.Model:
     """Build the PyMC model of three levels.
 
@@ -163,17 +141,7 @@ def three_level(
     DataError, SpecError, ImproperPosteriorError
         All are ``HierModelsError``; the message says what to do.
     """
-    spec, grouped = prepare(
-        data,
-        formula,
-        outcome=outcome,
-        groups=groups,
-        se=se,
-        variance=variance,
-        covariates=covariates,
-        priors=priors,
-        missing=missing,
-    )
+    spec, grouped = prepare(data, formula, **model)
     _require_columns("three_level", spec, "two columns, the outer one first", 2)
     announce(grouped)
     return build_model(spec, grouped, parameterization, observed)

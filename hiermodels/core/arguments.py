@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Hashable, Mapping
 from functools import wraps
+from inspect import Parameter
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -89,6 +90,56 @@ def checked[**P, R](function: Callable[P, R]) -> Callable[P, R]:
             raise
 
     return call
+
+
+def checked_with[**P, R](
+    listed: type[Any], **defaults: Any
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make :func:`checked` of a function whose keyword arguments are partly listed elsewhere.
+
+    Of ``**names: Unpack[Listed]`` type checkers know which arguments these are.  Users are shown
+    the same: ``inspect.signature`` and ``help`` have each of them before the function's own.
+
+    Parameters
+    ----------
+    listed : TypedDict
+        Names and types of the arguments.
+    **defaults
+        Of these arguments; None where nothing is said.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = _spelt_out(inspect.signature(function), listed, defaults)
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            signature.bind(*args, **kwargs)  # a name that is not listed is a TypeError
+            return function(*args, **kwargs)
+
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        return checked(call)
+
+    return decorate
+
+
+def _spelt_out(
+    signature: inspect.Signature, listed: type[Any], defaults: Mapping[str, Any]
+) -> inspect.Signature:
+    """The signature with the listed arguments in place of ``**names``, or beside other options."""
+    *own, others = signature.parameters.values()
+    positional = [p for p in own if p.kind is Parameter.POSITIONAL_OR_KEYWORD]
+    names = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=defaults.get(name), annotation=kind)
+        for name, kind in _annotations(listed).items()
+    ]
+    is_all = others.annotation == f"Unpack[{listed.__name__}]"
+    options = [] if is_all else [others.replace(annotation="Any")]
+    return signature.replace(parameters=[*positional, *names, *own[len(positional) :], *options])
+
+
+def _annotations(listed: type[Any]) -> dict[str, str]:
+    """Annotations of a ``TypedDict`` as they are written."""
+    return {name: kind.__forward_arg__ for name, kind in listed.__annotations__.items()}
 
 
 def checked_methods[T: type](kind: T) -> T:

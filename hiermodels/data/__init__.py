@@ -6,6 +6,7 @@ or statistics.  A new kind of data is a class of its own with what ``grouped.Gro
 for, made in ``prepare``; a new back end is one that narwhals knows, and its errors in
 ``backend_errors``.
 
+- ``arguments``: those that say which model it is, listed once for all functions that take them
 - ``prepare``: from what a user gives to a specification and data
 - ``roles``: which column is what
 - ``frame``: what is read of a frame, column by column

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import compress
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from hiermodels.data.grouped import GroupedData, Missing, read, require_rows
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.errors import SpecError
-from hiermodels.model.formula.columns import stated
+from hiermodels.model.formula.columns import ColumnNames, stated
 from hiermodels.model.priors.base import Prior, Priors
 from hiermodels.model.priors.sets import LECTURE, WEAK, weak_priors, weak_scale
 from hiermodels.model.spec import Spec
@@ -25,13 +25,9 @@ def prepare(
     data: Any,
     formula: str | None = None,
     *,
-    outcome: str | None = None,
-    groups: Sequence[str] | str | None = None,
-    se: str | Literal[False] | None = None,
-    variance: str | None = None,
-    covariates: Sequence[str] | str | None = None,
     priors: Priors = None,
     missing: Missing = "error",
+    **columns: Unpack[ColumnNames],
 ) -> tuple[Spec, GroupedData]:
     """Read the data, infer the roles that are not given, and state the model.
 
@@ -52,13 +48,11 @@ def prepare(
     SpecError
         If a prior does not fit the model.
     """
-    errors = {"se": se, "variance": variance}
     grouped: GroupedData
     if isinstance(data, SufficientStatistics):
-        columns = {"outcome": outcome, "groups": groups, "covariates": covariates}
-        grouped = _checked(data, {"formula": formula, **columns, **errors})
+        grouped = _checked(data, {"formula": formula, **columns})
     else:
-        roles: Any = stated(formula, outcome, groups, covariates)._asdict() | errors
+        roles = stated(formula, **columns)._asdict()
         lazy = as_lazy(data)
         if lazy is None:
             grouped = read(data, **roles, missing=missing)

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hiermodels.core.arguments import checked
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.codec import storable
+from hiermodels.data.arguments import takes_columns
 from hiermodels.data.collinearity import check_products
 from hiermodels.data.design import Design
 from hiermodels.data.grouped import GroupedData, Missing, Observations, read_part, require_rows
@@ -23,7 +23,7 @@ from hiermodels.data.merge import Moments, laid_out, merged_groups, merged_momen
 from hiermodels.data.nesting import attributes_of, check_groups
 from hiermodels.data.roles import NO_GROUPS, Roles
 from hiermodels.errors import DataError, SpecError
-from hiermodels.model.formula.columns import stated
+from hiermodels.model.formula.columns import ColumnNames, stated
 from hiermodels.numerics.group_sums import group_means, symmetric, two_sum
 
 STATISTICS = "statistics"  # what a file of them holds
@@ -120,19 +120,15 @@ class SufficientStatistics(GroupedData):
             )
 
     @classmethod
-    @checked
+    @takes_columns
     def of(
         cls,
         data: Any,
         formula: str | None = None,
         *,
-        outcome: str | None = None,
-        groups: Sequence[str] | str | None = None,
-        se: str | Literal[False] | None = None,
-        variance: str | None = None,
-        covariates: Sequence[str] | str | None = None,
         levels: Mapping[str, Sequence[str]] | None = None,
         missing: Missing = "error",
+        **columns: Unpack[ColumnNames],
     ) -> SufficientStatistics:
         """Reduce a data frame, or a part of one, to its statistics.
 
@@ -156,18 +152,12 @@ class SufficientStatistics(GroupedData):
         DataError, SpecError
             As :func:`hiermodels.fit` does.
         """
-        columns: dict[str, Any] = stated(formula, outcome, groups, covariates)._asdict()
-        columns |= {
-            "se": se,
-            "variance": variance,
-            "levels": levels,
-            "missing": missing,
-        }
+        roles = {**stated(formula, **columns)._asdict(), "levels": levels, "missing": missing}
         lazy = as_lazy(data)
         statistics = (
-            statistics_of(read_part(data, **columns))
+            statistics_of(read_part(data, **roles))
             if lazy is None
-            else cls(**aggregate_lazily(lazy, **columns))
+            else cls(**aggregate_lazily(lazy, **roles))
         )
         statistics.roles.announce()
         return replace(statistics, roles=replace(statistics.roles, inferred=()))

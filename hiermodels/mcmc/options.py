@@ -4,31 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from hiermodels.errors import SpecError
 
+if TYPE_CHECKING:
+    from hiermodels.mcmc.parameterization import Observed, Parameterization
+
 SAMPLERS = ("nutpie", "pymc", "numpyro", "blackjax")
-OPTIONS = (
-    "tune",
-    "target_accept",
-    "max_treedepth",
-    "nuts",
-    "cores",
-    "initvals",
-    "init",
-    "n_init",
-    "jitter_max_retries",
-    "backend",
-    "compile_kwargs",
-    "blas_cores",
-    "mp_ctx",
-    "progressbar_theme",
-)
 TUNE = 1000  # the default of PyMC; nutpie's own is 400
 TARGET_ACCEPT = 0.95  # at the samplers' own 0.8 the eight schools diverge for most seeds
+
+
+class SamplingOptions(TypedDict, total=False):
+    """What is passed to ``pm.sample``."""
+
+    tune: int
+    target_accept: float
+    max_treedepth: int
+    nuts: Mapping[str, Any]
+    cores: int | None
+    initvals: Any
+    init: str
+    n_init: int
+    jitter_max_retries: int
+    backend: str
+    compile_kwargs: Mapping[str, Any]
+    blas_cores: int | str | None
+    mp_ctx: Any
+    progressbar_theme: Any
+
+
+class NutsOptions(SamplingOptions, total=False):
+    """What ``engine="nuts"`` takes beside what every engine does."""
+
+    parameterization: Parameterization
+    observed: Observed
+    nuts_sampler: str
+
+
+OPTIONS = tuple(SamplingOptions.__annotations__)
 
 
 def checked_options(nuts_sampler: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,9 +80,9 @@ def needed(frame: pd.DataFrame, case: dict) -> pd.DataFrame:
 
 def expected_statistics(frame: pd.DataFrame, case: dict) -> SufficientStatistics:
     """From rows in memory, whatever ``of`` does."""
-    columns = stated(case.get("formula"), case.get("outcome"), case.get("groups"), None)._asdict()
-    errors = {role: case.get(role) for role in ("se", "variance")}
-    return statistics_of(read_part(frame, **columns, **errors))
+    names = ("formula", "outcome", "groups", "se", "variance")
+    columns = stated(**{name: case.get(name) for name in names})._asdict()
+    return statistics_of(read_part(frame, **columns))
 
 
 def assert_same_statistics(found, expected, tolerance: float = 1e-12) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
 from hiermodels.core.messages import is_storable, short
 from hiermodels.core.options import names
@@ -12,36 +12,45 @@ from hiermodels.model.formula.parse import parse
 from hiermodels.model.formula.terms import quoted
 
 
+class ColumnNames(TypedDict, total=False):
+    """Which column is what, as a user says it: see :func:`hiermodels.fit`."""
+
+    outcome: str | None
+    groups: Sequence[str] | str | None
+    se: str | Literal[False] | None
+    variance: str | None
+    covariates: Sequence[str] | str | None
+
+
 class Stated(NamedTuple):
     """Columns by their roles, None where these are to be inferred, and whether there is a mean."""
 
     outcome: str | None
     groups: Sequence[str] | str | None
     covariates: tuple[str, ...]
+    se: str | Literal[False] | None = None
+    variance: str | None = None
     intercept: bool = True
 
 
-def stated(
-    formula: str | None,
-    outcome: str | None,
-    groups: Sequence[str] | str | None,
-    covariates: Sequence[str] | str | None,
-) -> Stated:
-    """Outcome, groups and terms of the covariates, from a formula or said one by one.
+def stated(formula: str | None, **columns: Unpack[ColumnNames]) -> Stated:
+    """Columns, the covariates as terms, from a formula or said one by one.
 
     Raises
     ------
     SpecError
         If the formula says what is also said beside it.
     """
+    errors = columns.get("se"), columns.get("variance")
     if formula is None:
-        return Stated(outcome, groups, quoted(column_names("covariates", covariates)))
-    given = {"outcome": outcome, "groups": groups, "covariates": covariates}
-    twice = [name for name, value in given.items() if value is not None]
+        terms = quoted(column_names("covariates", columns.get("covariates")))
+        return Stated(columns.get("outcome"), columns.get("groups"), terms, *errors)
+    said = {name: columns.get(name) for name in ("outcome", "groups", "covariates")}
+    twice = [name for name, column in said.items() if column is not None]
     if twice:
         raise SpecError(f"the formula says what {twice[0]} is; leave out {twice[0]}=…")
     parsed = parse(formula)
-    return Stated(parsed.outcome, parsed.groups, parsed.terms, parsed.intercept)
+    return Stated(parsed.outcome, parsed.groups, parsed.terms, *errors, parsed.intercept)
 
 
 def column_names(role: str, given: Any) -> list[str]:
