@@ -10,8 +10,8 @@ every engine returns (``posterior``) and all below it.
 - ``propriety``: whether the posterior exists; ``moments`` says which of its moments do
 - ``marginal``: the posterior of the sds; ``grid`` is its coarse lattice
 - ``sample``: draws; ``values`` draws all that is normal given the sds
-- ``noise_free``: the posterior without Monte Carlo error: ``quadrature`` with groups, ``conjugate``
-  and ``regression`` without
+- ``noise_free``: the posterior without Monte Carlo error: ``quadrature`` with groups; without,
+  ``conjugate`` and ``regression``, which have ``closed_form`` in common
 - ``lattice_mixture``: its components over the lattice, ``compressed`` where groups are very many;
   ``predictive`` predicts, ``precision`` says how well the lattice holds it
 - ``given_sd``: values given one sd

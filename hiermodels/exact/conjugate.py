@@ -19,7 +19,6 @@ Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., section 3.3.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,10 +27,10 @@ import numpy as np
 from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import ImproperPosteriorError
+from hiermodels.exact.closed_form import ClosedForm, Law, SigmaLaw
 from hiermodels.model.priors.coefficients import NormalInverseGamma
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.moments import PopulationMoments
-from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.target import Target
 
 
@@ -90,17 +89,9 @@ class NormalGammaLaw:
         return np.sqrt(variance / self.kappa)
 
     @property
-    def sigma_mean(self) -> float:
-        """``E σ = √β Γ(α − ½)/Γ(α)``."""
-        from scipy.special import gammaln
-
-        return float(np.sqrt(self.beta) * np.exp(gammaln(self.alpha - 0.5) - gammaln(self.alpha)))
-
-    @property
-    def sigma_sd(self) -> float:
-        """Sd of σ; nan where it does not exist."""
-        variance = self.beta / (self.alpha - 1) if self.alpha > 1 else np.nan
-        return float(np.sqrt(variance - self.sigma_mean**2))
+    def sigma(self) -> SigmaLaw:
+        """Distribution of σ by itself."""
+        return SigmaLaw(self.alpha, self.beta)
 
     def quantile(self, probabilities: Floats) -> Floats:
         """Quantiles of θ; (p,), or (p, r) of several values."""
@@ -124,47 +115,15 @@ class NormalGammaLaw:
         z = (values - self.mean) / self.scale
         return np.exp(log_top - half * np.log1p(z**2 / (2 * self.alpha))) / self.scale
 
-    def sigma_quantile(self, probabilities: Floats) -> Floats:
-        """Quantiles of σ; (p,)."""
-        from scipy.special import gammainccinv
-
-        return np.sqrt(self.beta / gammainccinv(self.alpha, probabilities))
-
-    def sigma_cdf(self, values: Floats) -> Floats:
-        """Distribution function of σ."""
-        from scipy.special import gammaincc
-
-        inside = np.where(values > 0, values / np.sqrt(self.beta), 1.0)
-        with np.errstate(over="ignore", divide="ignore", under="ignore"):
-            return np.where(values > 0, gammaincc(self.alpha, inside**-2.0), 0.0)
-
-    def sigma_density(self, values: Floats) -> Floats:
-        """Density of σ."""
-        from scipy.special import gammaln
-
-        log_sigma = np.log(np.where(values > 0, values, np.inf))
-        log_density = np.log(2.0) + self.alpha * np.log(self.beta) - gammaln(self.alpha)
-        log_density = log_density - (2 * self.alpha + 1) * log_sigma
-        with np.errstate(over="ignore"):
-            return np.exp(log_density - self.beta * np.exp(-2 * log_sigma))
-
 
 @dataclass(frozen=True, repr=False)
-class ConjugatePosterior(ReferencePosterior):
-    """The posterior in closed form.
-
-    Attributes
-    ----------
-    spec : Spec
-    data : GroupedData
-    prior, law : NormalGammaLaw
-        Before and after the data.
-    """
+class ConjugatePosterior(ClosedForm):
+    """The posterior of one population."""
 
     spec: Spec
     data: GroupedData
     prior: NormalGammaLaw
-    law: NormalGammaLaw
+    law: NormalGammaLaw  # after the data
 
     @classmethod
     def of(cls, spec: Spec, data: GroupedData) -> ConjugatePosterior:
@@ -186,35 +145,14 @@ class ConjugatePosterior(ReferencePosterior):
             )
         return cls(spec, data, prior, law)
 
-    @property
-    def certificate(self) -> float:
-        """0: nothing is approximated."""
-        return 0.0
-
-    def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
-        """Means and sds of predicted values, whether they exist or not; both (r,)."""
-        law = self._predicted(target)
-        return law.mean, law.sd
-
-    def predictive_cdf(self, target: Target, values: Floats) -> Floats:
-        """Distribution functions of predicted values at values (..., r)."""
-        return self._predicted(target).cdf(values)
-
-    def predictive_quantiles(self, target: Target, probabilities: Floats) -> Floats:
-        """Quantiles of predicted values; shape (p, r)."""
-        return self._predicted(target).quantile(probabilities)
+    def _law_of(self, name: str) -> Law:
+        return self.law.sigma if name == "sigma" else self.law
 
     def _predicted(self, target: Target) -> NormalGammaLaw:
         """Law of predicted values, with means and precisions (r,)."""
         law, size = self.law, len(target.units)
         kappa = 1 / (1 / law.kappa + float(target.outcome))
         return NormalGammaLaw(np.full(size, law.mean), np.full(size, kappa), law.alpha, law.beta)
-
-    def _means(self) -> Mapping[str, Any]:
-        return {"theta": self.law.mean, "sigma": self.law.sigma_mean}
-
-    def _sds(self) -> Mapping[str, Any]:
-        return {"theta": self.law.sd, "sigma": self.law.sigma_sd}
 
     @property
     def moments(self) -> PopulationMoments:
@@ -228,16 +166,6 @@ class ConjugatePosterior(ReferencePosterior):
         total = 0.5 * np.log(prior.kappa / law.kappa) - 0.5 * len(self.data.y) * LOG_2PI
         total += prior.alpha * np.log(prior.beta) - law.alpha * np.log(law.beta)
         return float(total + gammaln(law.alpha) - gammaln(prior.alpha))
-
-    def _quantiles(self, name: str, probabilities: Floats) -> Floats:
-        law = self.law
-        return (law.sigma_quantile if name == "sigma" else law.quantile)(probabilities)
-
-    def _cdf(self, name: str, values: Floats) -> Floats:
-        return (self.law.sigma_cdf if name == "sigma" else self.law.cdf)(values)
-
-    def _density(self, name: str, values: Floats) -> Floats:
-        return (self.law.sigma_density if name == "sigma" else self.law.density)(values)
 
     def how(self) -> list[str]:
         """How it was computed, for people to read."""

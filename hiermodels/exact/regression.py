@@ -23,7 +23,6 @@ Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., sections 14.2 and 14.8.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,43 +33,13 @@ from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
 from hiermodels.errors import ImproperPosteriorError
+from hiermodels.exact.closed_form import ClosedForm, Law, NormalLaw, SigmaLaw
 from hiermodels.exact.conjugate import NormalGammaLaw
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.moments import PopulationMoments
-from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.target import Target
 
 EXACT_FIT = 1e-26  # share of the sum of squares that is rounding error
-
-
-@dataclass(frozen=True)
-class NormalLaw:
-    """Normal distributions side by side, in the way of :class:`NormalGammaLaw`.
-
-    Attributes
-    ----------
-    mean, sd : float or (r,)
-    """
-
-    mean: Any
-    sd: Any
-
-    def quantile(self, probabilities: Floats) -> Floats:
-        """Quantiles; (p,) or (p, r)."""
-        from scipy.special import ndtri
-
-        return self.mean + np.multiply.outer(ndtri(probabilities), self.sd)
-
-    def cdf(self, values: Floats) -> Floats:
-        """Distribution function at values (...,) or (..., r)."""
-        from scipy.special import ndtr
-
-        return ndtr((values - self.mean) / self.sd)
-
-    def density(self, values: Floats) -> Floats:
-        """Density, at values as for :meth:`cdf`."""
-        z = (values - self.mean) / self.sd
-        return np.exp(-0.5 * (LOG_2PI + z**2)) / self.sd
 
 
 @dataclass(frozen=True)
@@ -154,24 +123,15 @@ class Coefficients:
 
 
 @dataclass(frozen=True, repr=False)
-class RegressionPosterior(ReferencePosterior):
-    """The posterior of a regression without groups, in closed form.
+class RegressionPosterior(ClosedForm):
+    """The posterior of a regression without groups.
 
-    Attributes
-    ----------
-    spec : Spec
-    data : GroupedData
-    fit : Coefficients
-        Of mu and β, given σ.
-    alpha, beta : float
-        ``σ² | y ~ InverseGamma(alpha, beta)``; infinite where the standard errors are known.
-    place : Place, optional
-        Values of the covariates that mu belongs to; without it x = 0.
+    ``σ² | y ~ InverseGamma(alpha, beta)``; infinite where the standard errors are known.
     """
 
     spec: Spec
     data: GroupedData
-    fit: Coefficients
+    fit: Coefficients  # of mu and β, given σ
     alpha: float
     beta: float
     place: Place | None = None
@@ -198,27 +158,9 @@ class RegressionPosterior(ReferencePosterior):
         return cls(spec, data, fit, alpha + freedom / 2, beta + fit.squares / 2)
 
     @property
-    def certificate(self) -> float:
-        """0: nothing is approximated."""
-        return 0.0
-
-    @property
     def moments(self) -> PopulationMoments:
         """Which moments exist: all of an order below 2α."""
         return PopulationMoments.of(self.spec, self.data.n_rows)
-
-    def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
-        """Means and sds of predicted values, whether they exist or not; both (r,)."""
-        law = self._predicted(target)
-        return law.mean, law.sd
-
-    def predictive_cdf(self, target: Target, values: Floats) -> Floats:
-        """Distribution functions of predicted values at values (..., r)."""
-        return self._predicted(target).cdf(values)
-
-    def predictive_quantiles(self, target: Target, probabilities: Floats) -> Floats:
-        """Quantiles of predicted values; shape (p, r)."""
-        return self._predicted(target).quantile(probabilities)
 
     def draw(self, size: int, rng: np.random.Generator) -> dict[str, Floats]:
         """Independent draws of all variables: scalars (size,), ``beta`` (q, size)."""
@@ -239,13 +181,18 @@ class RegressionPosterior(ReferencePosterior):
             f"sigma² ~ InverseGamma({self.alpha:g}, {self.beta:.6g})"
         ]
 
-    def _law(self, mean: Floats, variance: Floats) -> NormalLaw | NormalGammaLaw:
+    def _law_of(self, name: str) -> Law:
+        if name == "sigma":
+            return SigmaLaw(self.alpha, self.beta)
+        return self._coefficients(name)
+
+    def _law(self, mean: Floats, variance: Floats) -> Law:
         """Law of values with these means, and variances in units of σ²."""
         if self.spec.se:
             return NormalLaw(mean, np.sqrt(variance))
         return NormalGammaLaw(mean, 1 / variance, self.alpha, self.beta)
 
-    def _coefficients(self, name: str) -> NormalLaw | NormalGammaLaw:
+    def _coefficients(self, name: str) -> Law:
         """Law of mu where it is shown, or of β side by side."""
         if name == "beta" or self.place is None:
             mean, variance = self.fit.place(self.fit.to_own)
@@ -257,43 +204,12 @@ class RegressionPosterior(ReferencePosterior):
     def _at(self, place: Place) -> RegressionPosterior:
         return replace(self, place=place)
 
-    @property
-    def _sigma(self) -> NormalGammaLaw:
-        return NormalGammaLaw(0.0, 1.0, self.alpha, self.beta)
-
-    def _predicted(self, target: Target) -> NormalLaw | NormalGammaLaw:
+    def _predicted(self, target: Target) -> Law:
         """Law of predicted values, with means (r,)."""
         mean, variance = self.fit.at(target.x)
         if target.outcome:
             variance = variance + (1.0 if target.se is None else target.se**2)
         return self._law(mean, variance)
-
-    def _means(self) -> Mapping[str, Any]:
-        sds = {} if self.spec.se else {"sigma": self._sigma.sigma_mean}
-        return {name: self._coefficients(name).mean for name in self._values} | sds
-
-    def _sds(self) -> Mapping[str, Any]:
-        sds = {} if self.spec.se else {"sigma": self._sigma.sigma_sd}
-        return {name: self._coefficients(name).sd for name in self._values} | sds
-
-    @property
-    def _values(self) -> list[str]:
-        return [name for name in self.spec.variables if name != "sigma"]
-
-    def _quantiles(self, name: str, probabilities: Floats) -> Floats:
-        if name == "sigma":
-            return self._sigma.sigma_quantile(probabilities)
-        return self._coefficients(name).quantile(probabilities)
-
-    def _cdf(self, name: str, values: Floats) -> Floats:
-        if name == "sigma":
-            return self._sigma.sigma_cdf(values)
-        return self._coefficients(name).cdf(values)
-
-    def _density(self, name: str, values: Floats) -> Floats:
-        if name == "sigma":
-            return self._sigma.sigma_density(values)
-        return self._coefficients(name).density(values)
 
     def _log_evidence(self) -> float:
         """``log p(y)``: what the normal densities of rows and priors leave, then that of σ²."""
