@@ -48,24 +48,7 @@ def save(posterior: Posterior, path: str | os.PathLike[str]) -> Path:
     The file is made in memory, which takes as much as the draws do, and compared with what it
     shall hold before anything is written.
 
-    Parameters
-    ----------
-    posterior : Posterior
-    path : str or path
-        A file that is there already is replaced, in one step, at the end.
-
-    Returns
-    -------
-    Path
-        Of the file.
-
-    Raises
-    ------
-    SpecError
-        If something cannot be stored: a prior of a class of the user's own, or names that netCDF
-        has not.
-    DataError
-        If the file cannot be written; what was there before is as it was.
+    Path and errors are those of :meth:`hiermodels.Fit.to_netcdf`.
     """
     target(path)
     content = {

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.files import needing, replacing, target
 from hiermodels.core.progress import showing_progress
-from hiermodels.data.covariates import MEANS, At, Place, locate
+from hiermodels.data.covariates import At, Place, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.nesting import labels_above
 from hiermodels.data.statistics import level_means, statistics_of
@@ -22,9 +22,8 @@ from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.posterior.moments import of_variables
 from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
-from hiermodels.posterior.tables import CI_PROB, interval_label, interval_note, tails
+from hiermodels.posterior.tables import interval_label, interval_note, tails
 
-ROW_GROUP = 1 << 16  # units that are worked on at a time
 METADATA = b"hiermodels"  # key of the file's metadata
 
 
@@ -32,12 +31,12 @@ def write_parquet(
     posterior: Posterior,
     reference: ReferencePosterior,
     path: str | os.PathLike[str],
-    level: str | None = None,
+    level: str | None,
     *,
-    ci_prob: float = CI_PROB,
-    at: At = MEANS,
-    row_group_size: int = ROW_GROUP,
-    progressbar: bool | None = None,
+    ci_prob: float,
+    at: At,
+    row_group_size: int,
+    progressbar: bool | None,
 ) -> Path:
     """Write a row for each unit of a level, whole or not at all.
 

@@ -41,7 +41,6 @@ from hiermodels.errors import SpecError
 from hiermodels.model.standard_errors import from_se
 from hiermodels.posterior import memory
 from hiermodels.posterior.arviz_groups import attributes
-from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.posterior.moments import KINDS, MEAN, SD, Moment, of_new_unit
 from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.reference_posterior import ReferencePosterior
@@ -334,12 +333,12 @@ class Prediction:
 def predict(
     posterior: Posterior,
     reference: Callable[[], ReferencePosterior],
-    new_data: Any = None,
+    new_data: Any,
     *,
-    at: At = MEANS,
-    outcomes: bool = True,
-    random_seed: Seed = None,
-    memory_budget: float = MEMORY_BUDGET,
+    at: At,
+    outcomes: bool,
+    random_seed: Seed,
+    memory_budget: float,
 ) -> Prediction:
     """Predict rows.
 

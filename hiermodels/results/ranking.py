@@ -25,7 +25,7 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import short
 from hiermodels.core.options import real_number
 from hiermodels.core.threads import for_each
-from hiermodels.data.covariates import MEANS, At, locate
+from hiermodels.data.covariates import At, locate
 from hiermodels.data.labels import nearly, places_of
 from hiermodels.errors import DataError, SpecError
 from hiermodels.posterior.memory import MEMORY_BUDGET
@@ -34,7 +34,6 @@ from hiermodels.posterior.ranks import BLOCK, by_unit, rank_draws
 from hiermodels.posterior.record import Posterior, at_covariates, level_draws
 from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
 from hiermodels.posterior.tables import (
-    CI_PROB,
     Summary,
     interval_label,
     interval_note,
@@ -141,13 +140,13 @@ class Ranking:
 def rank_units(
     posterior: Posterior,
     reference: ReferencePosterior,
-    level: str | None = None,
+    level: str | None,
     *,
     threshold: float | None = None,
     top: float | None = None,
     highest_first: bool = True,
-    ci_prob: float = CI_PROB,
-    at: At = MEANS,
+    ci_prob: float,
+    at: At,
 ) -> Ranking:
     """Rank the units of a level within each joint draw.
 

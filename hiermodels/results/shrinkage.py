@@ -18,7 +18,7 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.messages import listed
 from hiermodels.core.names import ROOT
-from hiermodels.data.covariates import MEANS, At, Place, locate
+from hiermodels.data.covariates import At, Place, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.labels import nearly, spelled
 from hiermodels.errors import DataError, SpecError
@@ -32,7 +32,7 @@ from hiermodels.exact.point_estimates import estimate_sds
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.posterior.moments import SD, of_variables
 from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
-from hiermodels.posterior.tables import CI_PROB, Summary, interval_note, shown, tails, with_header
+from hiermodels.posterior.tables import Summary, interval_note, shown, tails, with_header
 
 ESTIMATORS = {"raw": "raw", "pooled": "pooled", "eb": "eb"}
 EVERY = "all but shrinkage"  # columns that depend on where they are shown
@@ -111,10 +111,10 @@ class Estimates:
 
 def estimate(
     reference: ReferencePosterior,
-    truth: Any = None,
-    method: str = "reml",
-    ci_prob: float = CI_PROB,
-    at: At = MEANS,
+    truth: Any,
+    method: str,
+    ci_prob: float,
+    at: At,
 ) -> Estimates:
     """Put the estimates of the groups side by side.
 

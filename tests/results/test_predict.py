@@ -91,6 +91,9 @@ DENSE = {
 }
 
 
+DRAWN = {"at": "means", "outcomes": True, "random_seed": None, "memory_budget": 2**31}
+
+
 @pytest.mark.parametrize("case", DENSE)
 def test_covariates_by_dense_linear_algebra(case):
     """At each node of a wide lattice, one large conditional normal; no recursion, no scaling."""
@@ -116,7 +119,7 @@ def test_covariates_by_dense_linear_algebra(case):
         }
     )
     new_data = new if known else new.drop(columns=["school", "se"])
-    found = predict(fit.posterior, lambda: exact, new_data)
+    found = predict(fit.posterior, lambda: exact, new_data, **DRAWN)
     sizes = [1, *([6] if known else []), len(rooms)]
     first = sum(sizes[:-1])  # of the rooms
     unit = [first + room, 1 + 1 if known else 0, 0, first + room]

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hiermodels.data.covariates import MEANS
 from hiermodels.data.grouped import GroupedRows, require_rows
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.model.standard_errors import KINDS, from_se
 from hiermodels.posterior.memory import MEMORY_BUDGET
-from hiermodels.posterior.tables import Summary, shown
+from hiermodels.posterior.tables import CI_PROB, Summary, shown
 from hiermodels.results.alternatives import compare_priors
 from hiermodels.results.checks import check
 from hiermodels.results.ranking import rank_units
@@ -190,7 +191,7 @@ def _shrinkage(subject: Subject) -> list[Html]:
 
 
 def _estimates(subject: Subject) -> list[Html]:
-    found = estimate(subject.reference).table
+    found = estimate(subject.reference, None, "reml", CI_PROB, MEANS).table
     frame, order = ordered(found, "eb")
     column = subject.posterior.spec.groups[-1]
     caption = f"Estimates of each {column}, without, with full and with partial pooling{order}"
@@ -226,7 +227,8 @@ def _league(subject: Subject) -> list[Html]:
 
 
 def _ranks(subject: Subject, name: str) -> Summary:
-    return rank_units(subject.posterior, subject.reference, name).table
+    posterior, reference = subject.posterior, subject.reference
+    return rank_units(posterior, reference, name, ci_prob=CI_PROB, at=MEANS).table
 
 
 def _trace(subject: Subject) -> list[Html]:
