@@ -22,15 +22,9 @@ from hiermodels.posterior.reference_posterior import TOLERANCE, ReferencePosteri
 @checked_methods
 @dataclass(frozen=True)
 class ResultBase:
-    """A posterior.
+    """A posterior."""
 
-    Attributes
-    ----------
-    posterior : Posterior
-        The record: specification, data, draws, engine and its certificate.
-    """
-
-    posterior: Posterior
+    posterior: Posterior  # the record: specification, data, draws, engine and its certificate
 
     @property
     def spec(self) -> Spec:

@@ -125,19 +125,13 @@ def _log_normal_sum(squares: Floats, count: int, sd: Floats | float) -> Floats:
 class _Rows:
     """The rows at draws of β: ``Σ_i ω_i (y_i − θ_c − x_i'β)² = Σ_c ω_c (r_c − θ_c)² + S(β)``.
 
-    Attributes
-    ----------
-    standard : Standardized
-    beta : (q, n)
-        Draws of the coefficients of the tree's columns less those of its preliminary fit, in the
-        outcome's unit.
-    at_centre : (n,) or (1,)
-        ``x'β`` where these columns are 0.
+    The draws ``beta`` (q, n) are those of the coefficients of the tree's columns less those of its
+    preliminary fit, in the outcome's unit.
     """
 
     standard: Standardized
     beta: Floats
-    at_centre: Floats
+    at_centre: Floats  # x'β where these columns are 0; (n,) or (1,)
 
     @classmethod
     def of(cls, standard: Standardized, beta: Floats | None) -> _Rows:

@@ -46,16 +46,8 @@ MOST_NUMBERS = 1 << 22  # of means of components that are held at a time: 32 MiB
 class LatticeMixture(ReferencePosterior):
     """A mixture over the nodes of a lattice: given the variances all else is normal.
 
-    Attributes
-    ----------
-    spec : Spec
-    data : GroupedData
-    marginal : Marginal
-        Posterior of the variances.
-    lattice : Lattice
-        On which it is integrated.
-    place : Place, optional
-        Values of the covariates that the values of all levels belong to; without it x = 0.
+    Beside what every reference posterior has there is the marginal posterior of the variances, and
+    the lattice on which it is integrated.
     """
 
     spec: Spec

@@ -89,17 +89,10 @@ class Values:
 
 @dataclass(frozen=True)
 class DrawsOnDemand:
-    """Draws of the groups' values, made when they are asked for, the same at every call.
-
-    Attributes
-    ----------
-    values : Values
-    chains : int
-        Into how many the draws are divided.
-    """
+    """Draws of the groups' values, made when they are asked for, the same at every call."""
 
     values: Values
-    chains: int
+    chains: int  # into how many the draws are divided
 
     def __call__(self, groups: Indices) -> Floats:
         """Draw the values of groups (g,); shape (chains, draws, g)."""

@@ -50,17 +50,12 @@ class LatticeError(ArithmeticError):
 class ModesAndScale:
     """Where a density lies, and how wide it is.
 
-    Attributes
-    ----------
-    modes : (m, d)
-        Its local maxima that matter, the highest first.
-    basis : (d, d)
-        Lower triangular: the Cholesky factor of the inverse curvature at the highest; in
-        directions in which another mode that matters is narrower, of that mode's.
+    The basis is the Cholesky factor of the inverse curvature at the highest mode; in directions in
+    which another mode that matters is narrower, of that mode's.
     """
 
-    modes: Floats
-    basis: Floats
+    modes: Floats  # local maxima that matter, the highest first; (m, d)
+    basis: Floats  # lower triangular; (d, d)
 
 
 @dataclass(frozen=True)

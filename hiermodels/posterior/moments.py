@@ -17,43 +17,21 @@ NO_MOMENT = "nan: this moment does not exist"
 
 @dataclass(frozen=True)
 class Shortage:
-    """Of what there is too little for a moment.
+    """Of what there is too little for a moment."""
 
-    Attributes
-    ----------
-    units : int
-        How many there are.
-    what : str
-        Such as "'batch' groups".
-    needed : int
-        How many the moment takes under the same priors.
-    """
-
-    units: int
-    what: str
-    needed: int
+    units: int  # how many there are
+    what: str  # such as "'batch' groups"
+    needed: int  # by the moment, under the same priors
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A moment that a table shows.
+    """A moment that a table shows."""
 
-    Attributes
-    ----------
-    kind : str
-        Such as "a mean of".
-    label : str
-        Of what, such as "tau".
-    order : int
-        The order of the moment that it needs,
-    names : tuple of str
-        of each of these variables, of which it is made up.
-    """
-
-    kind: str
-    label: str
-    order: int
-    names: tuple[str, ...]
+    kind: str  # such as "a mean of"
+    label: str  # of what, such as "tau"
+    order: int  # of the moment that it needs,
+    names: tuple[str, ...]  # of each of these variables, of which it is made up
 
 
 class ExistingMoments(ABC):

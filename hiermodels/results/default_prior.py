@@ -48,21 +48,12 @@ ONE_SD = (0.158655253931457, 0.5, 0.841344746068543)  # Φ(−1), Φ(0), Φ(1)
 
 @dataclass(frozen=True)
 class Move:
-    """What a quantity is under the default prior, and under the other one.
+    """What a quantity is under the default prior, and under the other one."""
 
-    Attributes
-    ----------
-    what : str
-        Such as "posterior mean of tau".
-    old, new : float
-    size : float
-        Of the move, in posterior sds under the default prior.
-    """
-
-    what: str
+    what: str  # such as "posterior mean of tau"
     old: float
     new: float
-    size: float
+    size: float  # of the move, in posterior sds under the default prior
 
     def __str__(self) -> str:
         old, new = (shown(float(f"{value:.3g}")) for value in (self.old, self.new))
@@ -135,19 +126,11 @@ def _notable(grid: Grid, known: HierarchyMoments, name: str) -> Iterator[Move]:
 
 @dataclass(frozen=True)
 class _Look:
-    """The posterior under both flat priors of one sd.
-
-    Attributes
-    ----------
-    grid : Grid
-    known : HierarchyMoments
-    weights : (2, n)
-        Of the lattice's points, under the default prior and under the other.
-    """
+    """The posterior under both flat priors of one sd."""
 
     grid: Grid
     known: HierarchyMoments
-    weights: Floats
+    weights: Floats  # of the lattice's points under the default prior and the other; (2, n)
 
     def sds(self, name: str, ratio: Floats) -> Iterator[Move]:
         """Yield the moves of the sds' means, or of the median of the one whose prior is another."""

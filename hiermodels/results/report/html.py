@@ -92,33 +92,18 @@ class Html(str):
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture in the format PNG.
-
-    Attributes
-    ----------
-    png : bytes
-    width, height : int
-        On the page, in CSS pixels.
-    """
+    """A picture in the format PNG."""
 
     png: bytes
-    width: int
+    width: int  # on the page, in CSS pixels
     height: int
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page.
+    """A part of a page."""
 
-    Attributes
-    ----------
-    name : str
-        To which the table of contents leads; the author's own, a word.
-    title : str
-    content : tuple of Html
-    """
-
-    name: str
+    name: str  # to which the table of contents leads; the author's own, a word
     title: str
     content: tuple[Html, ...]
 

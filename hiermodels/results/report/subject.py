@@ -19,23 +19,12 @@ LONGEST_LABEL = 32  # characters, in pictures
 
 @dataclass(frozen=True)
 class Subject:
-    """What a page is about.
-
-    Attributes
-    ----------
-    posterior : Posterior
-    make_reference : callable
-        Gives the reference posterior of the same model and data.
-    source : str or None
-        File that the data were read from.
-    sensitivity : bool or None
-        Whether to compare priors; None for: where it is quick.
-    """
+    """What a page is about."""
 
     posterior: Posterior
-    make_reference: Callable[[], ReferencePosterior]
-    source: str | None
-    sensitivity: bool | None
+    make_reference: Callable[[], ReferencePosterior]  # of the same model and data
+    source: str | None  # file that the data were read from
+    sensitivity: bool | None  # whether to compare priors; None for: where it is quick
 
     @property
     def reference(self) -> ReferencePosterior:

@@ -19,18 +19,10 @@ SMALLEST_SHARE = 1e-8  # of a direction in the information of the data that is n
 
 @dataclass(frozen=True)
 class Pooled:
-    """What all that lies below a unit says about the unit's own value.
+    """What all that lies below a unit says about the unit's own value."""
 
-    Attributes
-    ----------
-    mean : (n, u, q + 1)
-        Precision-weighted mean row.
-    error : (n, u)
-        Variance of ``mean`` around the unit's value.
-    """
-
-    mean: Floats
-    error: Floats
+    mean: Floats  # precision-weighted mean row; (n, u, q + 1)
+    error: Floats  # variance of the mean around the unit's value; (n, u)
 
 
 @dataclass(frozen=True)

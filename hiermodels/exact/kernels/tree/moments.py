@@ -148,23 +148,13 @@ def mixture_moments(
 
 @dataclass(frozen=True)
 class Joint:
-    """Means and covariances of some units' values at x = 0 together with β, at n nodes.
+    """Means and covariances of some units' values at x = 0 together with β, at n nodes."""
 
-    Attributes
-    ----------
-    mean : (n, u)
-    variance : (n, u)
-    covariance : (n, u, q)
-        Of each value with β.
-    beta : (n, q)
-    beta_covariance : (n, q, q)
-    """
-
-    mean: Floats
-    variance: Floats
-    covariance: Floats
-    beta: Floats
-    beta_covariance: Floats
+    mean: Floats  # (n, u)
+    variance: Floats  # (n, u)
+    covariance: Floats  # of each value with β; (n, u, q)
+    beta: Floats  # (n, q)
+    beta_covariance: Floats  # (n, q, q)
 
     def at(self, units: Indices, x: Floats) -> tuple[Floats, Floats]:
         """Mean and variance of ``v + x'β`` for values v of units (r,) and x (r, q); both (n, r).

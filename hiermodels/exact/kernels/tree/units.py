@@ -12,40 +12,20 @@ from hiermodels.exact.kernels.tree.tree import Tree
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows in the tree's coordinates.
+    """Rows in the tree's coordinates."""
 
-    Attributes
-    ----------
-    z : (N, q + 1)
-        Rows ``[x, y]``.
-    weight : (N,)
-        Their weights ω.
-    group : (N,)
-        Index of each row's group.
-    """
-
-    z: Floats
-    weight: Floats
-    group: Indices
+    z: Floats  # rows [x, y]; (N, q + 1)
+    weight: Floats  # their weights ω; (N,)
+    group: Indices  # index of each row's group; (N,)
 
 
 @dataclass(frozen=True)
 class Within:
-    """What the rows of each group say beside their mean.
+    """What the rows of each group say beside their mean."""
 
-    Attributes
-    ----------
-    scatter : (q + 1, q + 1, g)
-        Weighted cross-products of the rows around their group's mean.
-    count : (g,)
-        Number of rows.
-    log_weight : (g,)
-        Sum of ``log ω``.
-    """
-
-    scatter: Floats
-    count: Floats
-    log_weight: Floats
+    scatter: Floats  # weighted cross-products around the group's mean; (q + 1, q + 1, g)
+    count: Floats  # number of rows; (g,)
+    log_weight: Floats  # sum of log ω; (g,)
 
     @classmethod
     def of(cls, tree: Tree, rows: Rows) -> Within:
