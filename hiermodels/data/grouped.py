@@ -21,6 +21,7 @@ from hiermodels.data.frame import Frame
 from hiermodels.data.nesting import GroupLevel, attributes_of, check_groups, levels_of, nest
 from hiermodels.data.roles import Roles, infer_roles
 from hiermodels.errors import DataError, SpecError
+from hiermodels.model.formula.columns import Stated
 from hiermodels.model.standard_errors import from_se
 
 type Missing = Literal["error", "drop"]
@@ -217,17 +218,7 @@ def require_rows(data: GroupedData, purpose: str) -> GroupedRows:
     )
 
 
-def read(
-    data: Any,
-    *,
-    outcome: str | None = None,
-    groups: Sequence[str] | str | None = None,
-    se: str | Literal[False] | None = None,
-    variance: str | None = None,
-    covariates: Sequence[str] = (),
-    missing: Missing = "error",
-    intercept: bool = True,
-) -> GroupedRows:
+def read(data: Any, *, missing: Missing = "error", **said: Any) -> GroupedRows:
     """Read and check a data frame.
 
     Columns of interactions that are 0 in every row are left out: their cells are empty.  Whether
@@ -236,14 +227,10 @@ def read(
     Parameters
     ----------
     data : pandas.DataFrame or any eager frame that narwhals knows
-    outcome, groups, se, variance
-        Columns; inferred where they are not given, see :func:`hiermodels.data.roles.infer_roles`.
-    covariates : sequence of str
-        Terms of the design, as :func:`hiermodels.data.design.build` takes them.
     missing : {"error", "drop"}
         What to do with rows in which a value that is needed is missing.
-    intercept : bool
-        Whether the model has one beside the covariates.
+    **said
+        Columns by their roles, see :class:`hiermodels.model.formula.columns.Stated`.
 
     Returns
     -------
@@ -254,39 +241,36 @@ def read(
     DataError
         Naming the column, the rows, what was expected and what to do.
     """
-    roles: dict[str, Any] = {"outcome": outcome, "groups": groups, "se": se, "variance": variance}
-    result = read_part(data, **roles, covariates=covariates, missing=missing, intercept=intercept)
+    result = read_part(data, Stated(**said), missing=missing)
     check_groups(result.levels)
     return result.without_empty_cells()
 
 
 def read_part(
     data: Any,
+    said: Stated,
     *,
-    outcome: str | None = None,
-    groups: Sequence[str] | str | None = None,
-    se: str | Literal[False] | None = None,
-    variance: str | None = None,
-    covariates: Sequence[str] = (),
     levels: Mapping[str, Sequence[str]] | None = None,
     missing: Missing = "error",
-    intercept: bool = True,
 ) -> GroupedRows:
     """Read rows that may be a part of the data: one group is enough, a covariate may be constant.
 
     Parameters
     ----------
-    data, outcome, groups, se, variance, covariates, missing, intercept
+    data, missing
         As in :func:`read`.
+    said : Stated
+        Columns by their roles.
     levels : mapping of str to sequence of str, optional
         Levels of categorical covariates, which need not all occur; the first is the reference.
     """
     frame = Frame(data)
-    if outcome is None or groups is None or (se is None and variance is None):
+    errors_given = said.se is not None or said.variance is not None
+    if said.outcome is None or said.groups is None or not errors_given:
         frame.require_unique()
-    roles = infer_roles(frame, outcome, groups, se, term_columns(covariates), variance)
+    columns = term_columns(said.covariates)
+    roles = infer_roles(frame, said, columns)
     require_missing(missing)
-    columns = term_columns(covariates)
     used = [roles.outcome, *roles.groups, *([roles.se] if roles.se else []), *columns]
     dropped = 0
     if missing == "drop":
@@ -297,7 +281,7 @@ def read_part(
             raise DataError(f"no rows are left after dropping {dropped} with missing values")
     y = frame.numbers(roles.outcome)
     se_values = frame.errors(roles.se, roles.se_scale) if roles.se else None
-    design = build(frame.select(columns), covariates, levels, intercept)
+    design = build(frame.select(columns), said.covariates, levels, said.intercept)
     group, nested = nest({name: frame.labels(name) for name in roles.groups}, len(y))
     result = GroupedRows(
         roles, y, se_values, design, group, dropped=dropped, **attributes_of(nested)

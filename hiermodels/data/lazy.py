@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import narwhals as nw
 import numpy as np
@@ -38,6 +38,7 @@ from hiermodels.data.lazy_sums import (
 from hiermodels.data.nesting import attributes_of, nest
 from hiermodels.data.roles import NO_GROUPS, Roles, infer_roles
 from hiermodels.errors import DataError, SpecError
+from hiermodels.model.formula.columns import Stated
 from hiermodels.numerics.group_sums import two_sum
 
 
@@ -51,15 +52,10 @@ def as_lazy(data: Any) -> nw.LazyFrame[Any] | None:
 
 def aggregate_lazily(
     frame: nw.LazyFrame[Any],
+    said: Stated,
     *,
-    outcome: str | None = None,
-    groups: Sequence[str] | str | None = None,
-    se: str | Literal[False] | None = None,
-    variance: str | None = None,
-    covariates: Sequence[str] = (),
     levels: Mapping[str, Sequence[str]] | None = None,
     missing: Missing = "error",
-    intercept: bool = True,
 ) -> dict[str, Any]:
     """Let the engine that holds the rows reduce them to statistics.
 
@@ -83,7 +79,7 @@ def aggregate_lazily(
     Parameters
     ----------
     frame : narwhals.LazyFrame
-    outcome, groups, se, variance, covariates, levels, missing, intercept
+    said, levels, missing
         As in :func:`hiermodels.data.grouped.read_part`.  Groups are inferred where there is one
         column of text or categories only.
 
@@ -99,8 +95,7 @@ def aggregate_lazily(
         If the data cannot be used as they are, or the engine fails.
     """
     with told_as_data_errors(frame):
-        terms = Terms(tuple(covariates), intercept)
-        return _aggregated(frame, outcome, groups, se, variance, terms, levels, missing)
+        return _aggregated(frame, said, levels, missing)
 
 
 class Terms(NamedTuple):
@@ -121,17 +116,14 @@ class Terms(NamedTuple):
 
 def _aggregated(
     frame: nw.LazyFrame[Any],
-    outcome: str | None,
-    groups: Sequence[str] | str | None,
-    se: str | Literal[False] | None,
-    variance: str | None,
-    terms: Terms,
+    said: Stated,
     levels: Mapping[str, Sequence[str]] | None,
     missing: Missing,
 ) -> dict[str, Any]:
     """Check the rows, and reduce them: see :func:`aggregate_lazily`."""
-    columns, covariates = LazyColumns(frame), terms.written
-    roles = infer_roles(columns, outcome, groups, se, term_columns(covariates), variance)
+    columns, covariates = LazyColumns(frame), tuple(said.covariates)
+    terms = Terms(covariates, said.intercept)
+    roles = infer_roles(columns, said, term_columns(covariates))
     if not roles.groups:
         raise SpecError(NO_GROUPS)
     require_missing(missing)

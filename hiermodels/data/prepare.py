@@ -52,12 +52,12 @@ def prepare(
     if isinstance(data, SufficientStatistics):
         grouped = _checked(data, {"formula": formula, **columns})
     else:
-        roles = stated(formula, **columns)._asdict()
+        said = stated(formula, **columns)
         lazy = as_lazy(data)
         if lazy is None:
-            grouped = read(data, **roles, missing=missing)
+            grouped = read(data, missing=missing, **said._asdict())
         else:
-            sums = aggregate_lazily(lazy, **roles, missing=missing)
+            sums = aggregate_lazily(lazy, said, missing=missing)
             grouped = SufficientStatistics(**sums).without_empty_cells()
     found, names = grouped.roles, grouped.design.names
     intercept = grouped.design.intercept

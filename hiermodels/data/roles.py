@@ -15,7 +15,7 @@ import pandas as pd
 from hiermodels.core.codec import storable
 from hiermodels.core.messages import listed, printable
 from hiermodels.errors import DataError, DataWarning, SpecError, warn
-from hiermodels.model.formula.columns import column_names, require_name
+from hiermodels.model.formula.columns import Stated, column_names, require_name
 from hiermodels.model.standard_errors import KINDS, Scale, error_role
 
 type Meaning = Literal["se", "variance", "weights"]
@@ -146,26 +146,21 @@ class Columns(Protocol):
         """Return the values of a column, written out."""
 
 
-def infer_roles(
-    frame: Columns,
-    outcome: str | None,
-    groups: Sequence[str] | str | None,
-    se: str | Literal[False] | None,
-    covariates: Sequence[str] = (),
-    variance: str | None = None,
-) -> Roles:
+def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Roles:
     """Find the roles that were not given; where two readings are possible, refuse.
 
     The standard errors are the column ``sigma``, ``se``, ``std_err`` or ``sei``, or the variances
     ``vi``, unless ``se`` is False; the outcome is the column ``y`` or ``yi``, or else the only
     continuous one left; the groups are the label columns (text or categories), ordered by nesting.
+    Covariates are columns here, not terms.
 
     Warns
     -----
     DataWarning
         Where the name of a column that was given says that it holds errors on the other scale.
     """
-    given = column_names("groups", groups)
+    outcome, se, variance = said.outcome, said.se, said.variance
+    given = column_names("groups", said.groups)
     if se is not None and variance is not None:
         raise SpecError(
             f"se and variance: expected one of them at most; found se={se!r} and "
@@ -178,7 +173,7 @@ def infer_roles(
     used = [name for name in (outcome, *given, errors, *covariates) if name is not None]
     for name in used:
         frame.require(name)
-    if outcome is None or groups is None:
+    if outcome is None or said.groups is None:
         _require_text(frame.columns)
     taken = set(used)
     if len(taken) < len(used):
@@ -197,7 +192,7 @@ def infer_roles(
         outcome = _infer_outcome(frame, taken)
         taken.add(outcome)
         found.append("outcome")
-    if groups is None:
+    if said.groups is None:
         given = _infer_groups(frame, taken)
         found.append("groups")
     unused = (name for name in frame.columns if name_says(name) and name not in {*taken, *given})

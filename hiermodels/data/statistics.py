@@ -152,12 +152,12 @@ class SufficientStatistics(GroupedData):
         DataError, SpecError
             As :func:`hiermodels.fit` does.
         """
-        roles = {**stated(formula, **columns)._asdict(), "levels": levels, "missing": missing}
+        said = stated(formula, **columns)
         lazy = as_lazy(data)
         statistics = (
-            statistics_of(read_part(data, **roles))
+            statistics_of(read_part(data, said, levels=levels, missing=missing))
             if lazy is None
-            else cls(**aggregate_lazily(lazy, **roles))
+            else cls(**aggregate_lazily(lazy, said, levels=levels, missing=missing))
         )
         statistics.roles.announce()
         return replace(statistics, roles=replace(statistics.roles, inferred=()))

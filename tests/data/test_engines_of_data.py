@@ -81,8 +81,8 @@ def needed(frame: pd.DataFrame, case: dict) -> pd.DataFrame:
 def expected_statistics(frame: pd.DataFrame, case: dict) -> SufficientStatistics:
     """From rows in memory, whatever ``of`` does."""
     names = ("formula", "outcome", "groups", "se", "variance")
-    columns = stated(**{name: case.get(name) for name in names})._asdict()
-    return statistics_of(read_part(frame, **columns))
+    said = stated(**{name: case.get(name) for name in names})
+    return statistics_of(read_part(frame, said))
 
 
 def assert_same_statistics(found, expected, tolerance: float = 1e-12) -> None:

@@ -25,9 +25,9 @@ class ColumnNames(TypedDict, total=False):
 class Stated(NamedTuple):
     """Columns by their roles, None where these are to be inferred, and whether there is a mean."""
 
-    outcome: str | None
-    groups: Sequence[str] | str | None
-    covariates: tuple[str, ...]
+    outcome: str | None = None
+    groups: Sequence[str] | str | None = None
+    covariates: Sequence[str] = ()
     se: str | Literal[False] | None = None
     variance: str | None = None
     intercept: bool = True
