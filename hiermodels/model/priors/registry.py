@@ -7,28 +7,25 @@ import inspect
 from collections.abc import Mapping
 
 from hiermodels.errors import SpecError
+from hiermodels.model.priors import coefficients, variance
 from hiermodels.model.priors.base import Prior
-from hiermodels.model.priors.coefficients import Flat, Normal, NormalInverseGamma
-from hiermodels.model.priors.variance import (
-    Exponential,
-    Fixed,
-    FlatSD,
-    FlatVariance,
-    HalfCauchy,
-    HalfNormal,
-    HalfStudentT,
-    InverseGamma,
-    Jeffreys,
-    Uniform,
-)
 
-PRIORS: Mapping[str, type[Prior]] = {
-    kind.__name__: kind
-    for kind in (
-        *(FlatVariance, FlatSD, Jeffreys, HalfNormal, HalfCauchy, HalfStudentT, Exponential),
-        *(Uniform, InverseGamma, Fixed, Flat, Normal, NormalInverseGamma),
-    )
-}
+KINDS: tuple[type[Prior], ...] = (
+    variance.FlatVariance,
+    variance.FlatSD,
+    variance.Jeffreys,
+    variance.HalfNormal,
+    variance.HalfCauchy,
+    variance.HalfStudentT,
+    variance.Exponential,
+    variance.Uniform,
+    variance.InverseGamma,
+    variance.Fixed,
+    coefficients.Flat,
+    coefficients.Normal,
+    coefficients.NormalInverseGamma,
+)
+PRIORS: Mapping[str, type[Prior]] = {kind.__name__: kind for kind in KINDS}
 
 
 def parse_prior(text: str) -> Prior:
