@@ -75,10 +75,7 @@ def _add_fit(commands: Any) -> None:
         help="fit a model to a table in a file",
         description="Fit a normal hierarchical model, show it and its summary, and save it.",
     )
-    command.add_argument(
-        "data", type=Path, metavar="FILE", help="table, .csv or .parquet, or a folder of .parquet"
-    )
-    _add_model(command)
+    _add_model(command, "data")
     command.add_argument(
         "--engine",
         default="exact",
@@ -113,10 +110,7 @@ def _add_compare(commands: Any) -> None:
     command.add_argument(
         "exact", type=Path, nargs="?", metavar="FIT.nc", help="a saved fit of the same model"
     )
-    command.add_argument(
-        "--data", type=Path, metavar="FILE", help="table, .csv or .parquet, or a folder of .parquet"
-    )
-    _add_model(command)
+    _add_model(command, "--data")
     command.add_argument(
         "--rename",
         action="append",
@@ -131,8 +125,11 @@ def _add_compare(commands: Any) -> None:
     command.set_defaults(run=_compare)
 
 
-def _add_model(command: argparse.ArgumentParser) -> None:
-    """Add what says which model it is."""
+def _add_model(command: argparse.ArgumentParser, data: str) -> None:
+    """Add the data, under this name, and what says which model of them it is."""
+    command.add_argument(
+        data, type=Path, metavar="FILE", help="table, .csv or .parquet, or a folder of .parquet"
+    )
     model = command.add_argument_group(
         "model", "Columns that are not given are inferred where there is one reading only."
     )

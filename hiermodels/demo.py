@@ -73,9 +73,8 @@ def schools(folder: Path, random_seed: int = 1) -> None:
 
     Parameters
     ----------
-    folder : Path
-        Where the picture of shrinkage is saved.
-    random_seed : int
+    folder, random_seed
+        As in :func:`baseball`.
     """
     times: dict[str, float] = {}
     data = datasets.load_eight_schools()
@@ -101,9 +100,8 @@ def classrooms(folder: Path, random_seed: int = 1) -> None:
 
     Parameters
     ----------
-    folder : Path
-        Where the picture of shrinkage is saved.
-    random_seed : int
+    folder, random_seed
+        As in :func:`baseball`.
     """
     times: dict[str, float] = {}
     data = datasets.load_school_calendar()

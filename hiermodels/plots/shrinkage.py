@@ -47,12 +47,8 @@ def plot_shrinkage(
 
     Parameters
     ----------
-    posterior : Posterior
-    level : str
-        Which units: ``"theta"`` for the groups, ``"mu"`` for the outer units of three levels, or
-        the name of their column.
-    at : {"means", "own", "zero"} or mapping of str to value
-        Values of the covariates that effects are shown at, as in :meth:`hiermodels.Fit.summary`.
+    posterior, level, at
+        As in :func:`hiermodels.plots.plot_caterpillar`.
     order : {"raw", "data"}
         Sort the units by their raw mean, or leave them as they are in the data.
     ci_prob : float
@@ -67,6 +63,7 @@ def plot_shrinkage(
     Returns
     -------
     PlotCollection
+        With one panel, ``column="forest"``.
 
     References
     ----------

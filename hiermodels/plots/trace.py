@@ -50,12 +50,8 @@ def plot_trace_tau(
 
     Parameters
     ----------
-    posterior : Posterior
-    level : str
-        Which units: ``"theta"`` for the groups, ``"mu"`` for the outer units of three levels, or
-        the name of their column.
-    at : {"means", "own", "zero"} or mapping of str to value
-        Values of the covariates that effects are shown at, as in :meth:`hiermodels.Fit.summary`.
+    posterior, level, at
+        As in :func:`hiermodels.plots.plot_caterpillar`.
     moment : {"mean", "sd"}
         Conditional posterior means, or conditional posterior sds.
     units : sequence of labels, optional
@@ -69,7 +65,7 @@ def plot_trace_tau(
     Returns
     -------
     PlotCollection
-        With panels ``panel="value"`` and ``panel="density"``.
+        Its panels are ``panel="value"``, above, and ``panel="density"``.
 
     References
     ----------
