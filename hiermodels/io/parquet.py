@@ -40,20 +40,8 @@ def write_parquet(
 ) -> Path:
     """Write a row for each unit of a level, whole or not at all.
 
-    Parameters
-    ----------
-    posterior : Posterior
-    reference : ReferencePosterior
-        Of the same model and data.
-    path, level, ci_prob, at, row_group_size, progressbar
-        As in :meth:`hiermodels.Fit.to_parquet`.
-
-    Raises
-    ------
-    SpecError
-        If there is no such level, or an option is wrong.
-    DataError
-        If the file cannot be written, or pyarrow is not installed.
+    The reference is of the same model and data as the posterior; all else, errors included, is as
+    in :meth:`hiermodels.Fit.to_parquet`.
     """
     name = posterior.spec.values_of(level)
     ends = tails(ci_prob)

@@ -67,22 +67,8 @@ def group_draws(
 ) -> xr.DataArray:
     """Draws of theta for some groups, made now if they were not kept.
 
-    Parameters
-    ----------
-    posterior : Posterior
-    groups : label or sequence of labels, optional
-        All groups by default.
-    draws : slice
-        Which draws of each chain.
-    memory_budget : float
-        Bytes that draws which were not kept may take.
-
-    Raises
-    ------
-    DataError
-        If there is no group of that label.
-    SpecError
-        If the draws would take more than the budget.
+    Groups, budget and errors are those of :meth:`hiermodels.Fit.draws`; ``draws`` says which of
+    each chain.
     """
     (dim,) = posterior.spec.dims("theta") or ("",)
     if not dim:

@@ -118,18 +118,8 @@ def estimate(
 ) -> Estimates:
     """Put the estimates of the groups side by side.
 
-    Parameters
-    ----------
-    reference : ReferencePosterior
-    truth, method, ci_prob, at
-        As in :meth:`hiermodels.Fit.estimates`.
-
-    Raises
-    ------
-    SpecError
-        If the model has no groups, or the method is not for it.
-    DataError
-        If the truth is not that of the groups.
+    Arguments and errors are those of :meth:`hiermodels.Fit.estimates`; it is an error too if the
+    model has no groups.
     """
     if not isinstance(reference, IntegratedPosterior):
         raise SpecError("a model without groups has no estimates to compare; see .summary()")

@@ -155,12 +155,7 @@ def prior_predictive(
 def with_prior(posterior: Posterior, draws: int, random_seed: Seed = None) -> Posterior:
     """Add groups ``prior`` and ``prior_predictive``: draws from the priors, and of outcomes.
 
-    Parameters
-    ----------
-    posterior : Posterior
-    draws : int
-    random_seed : int, Generator, SeedSequence or None
-        May be the one that the posterior was drawn with: this stream is another.
+    The seed may be the one that the posterior was drawn with: this stream is another.
 
     Raises
     ------
