@@ -48,7 +48,7 @@ class AddedGroups:
         return bool(self.log_likelihood) and not _is_conditional(self.log_likelihood)
 
     def require_possible(self, spec: Spec, data: GroupedData, draws: int, budget: float) -> None:
-        """Refuse what model or data cannot give, or what takes too much memory.
+        """Raise an error if model or data cannot give this, or it takes too much memory.
 
         Parameters
         ----------
@@ -91,7 +91,7 @@ class AddedGroups:
 def require_memory_by_row(
     spec: Spec, data: GroupedData, by_row: Sequence[str], draws: int, budget: float
 ) -> None:
-    """Refuse a number for each draw and row, which takes draws of all groups, if it is too much."""
+    """Raise an error if a number for each draw and row, and draws of all groups, are too much."""
     needs = memory.of_variables(spec, data, draws)
     needs |= memory.of_numbers(by_row, data.n_rows, draws)
     remedy = f"Ask for fewer draws, raise memory_budget, or leave out {' and '.join(by_row)}"
@@ -99,7 +99,7 @@ def require_memory_by_row(
 
 
 def _require_memory_by_group(data: GroupedData, draws: int, budget: float) -> None:
-    """Refuse a number for each draw and outermost group, if it is too much."""
+    """Raise an error if a number for each draw and outermost group is too much."""
     needs = memory.of_numbers(["log_likelihood"], len(data.labels[0]), draws)
     memory.require(needs, draws, budget, "Ask for fewer draws, or leave out log_likelihood")
 

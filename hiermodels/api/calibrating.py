@@ -143,7 +143,7 @@ def _check(simulations: Any, alpha: float) -> None:
 
 
 def _check_fit(formula: str | None, model: ModelArguments) -> None:
-    """Refuse what a fit says already."""
+    """Raise SpecError if an argument is given that a fit says already."""
     given = {"formula": formula, **model}
     extra = [name for name, value in given.items() if value is not None and name != "missing"]
     if extra:

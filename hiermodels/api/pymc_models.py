@@ -148,7 +148,7 @@ def three_level(
 
 
 def _require_columns(builder: str, spec: Spec, expected: str, count: int) -> None:
-    """Refuse groups that do not make the levels that the builder's name promises."""
+    """Raise SpecError if the groups do not make the levels that the builder's name promises."""
     if len(spec.groups) != count:
         raise SpecError(
             f"{builder}: groups: expected {expected}; found {list(spec.groups)}. Name the columns "

@@ -116,7 +116,7 @@ def explaining(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def check_version(path: str | os.PathLike[str], own: xr.Dataset) -> None:
-    """Refuse a file of a format that this version does not read."""
+    """Raise DataError if this version does not read the file's format."""
     from hiermodels import __version__
 
     found = own.attrs["format_version"]
@@ -234,7 +234,7 @@ def _image(groups: Groups) -> bytes:
 
 
 def check_written(file: Path, checksums: Mapping[str, str]) -> None:
-    """Refuse a file that would not be read as it was written: netCDF reserves some names."""
+    """Raise SpecError if a file would not be read as it was written: netCDF reserves some names."""
     with _opened(file) as opened:
         found = _checksums(opened)
     differ = [name for name, checksum in checksums.items() if found.get(name) != checksum]

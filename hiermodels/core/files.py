@@ -146,7 +146,7 @@ def _target_folder(path: str | os.PathLike[str], may_replace: Callable[[Path], b
 
 
 def _require_writable(path: str | os.PathLike[str], folder: Path) -> None:
-    """Refuse a path in a folder that is missing or may not be written to."""
+    """Raise DataError if the folder is missing or may not be written to."""
     if not folder.is_dir():
         raise DataError(f"cannot write {str(path)!r}: there is no folder {str(folder)!r}")
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -27,7 +27,7 @@ def sealed(image: bytes) -> bytes:
 
 
 def screen(file: Path) -> None:
-    """Refuse a file that is not as it was sealed, or holds what no netCDF file needs.
+    """Raise ValueError if a file is not as it was sealed, or holds what no netCDF file needs.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def _declared(opened: h5py.File) -> int:
 
 
 def _require_plain(group: h5py.Group, name: str) -> None:
-    """Refuse links by name, which may lead anywhere."""
+    """Raise ValueError if there are links by name, which may lead anywhere."""
     link = group.get(name, getlink=True)
     if not isinstance(link, h5py.HardLink):
         raise ValueError(f"a link {name!r} to {link.path!r}, elsewhere")

@@ -63,7 +63,7 @@ def probabilities(name: str, given: Any) -> Floats:
 
 
 def require_probability(name: str, given: Any) -> None:
-    """Refuse what is no number strictly between 0 and 1.
+    """Raise SpecError if this is not a number strictly between 0 and 1.
 
     Raises
     ------

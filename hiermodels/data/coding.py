@@ -69,7 +69,7 @@ def constants_of(factor: Factor, mean: float, sd: float) -> tuple[float, float]:
 
 
 def refuse_moved(factor: Factor, found: str) -> NoReturn:
-    """Refuse to subtract the mean of what is not numbers."""
+    """Raise DataError if the mean is to be subtracted from what is not numbers."""
     raise DataError(
         f"column {factor.column!r}: {factor} needs numbers; found {found}. Write the column by "
         f"itself if it is categorical; of truth values make 0 and 1"
@@ -116,7 +116,7 @@ def kind_of_values(series: pd.Series[Any]) -> str:
 
 
 def check_column(frame: pd.DataFrame, name: str, remedy: str) -> None:
-    """Refuse a column that is missing, has gaps, or holds values that are not understood."""
+    """Raise DataError if a column is missing, has gaps, or holds values that are not understood."""
     found = list(frame.columns)
     if found.count(name) != 1:
         number = "more than one column" if name in found else "no column"

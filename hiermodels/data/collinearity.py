@@ -20,7 +20,7 @@ NEGLIGIBLE = 1e-6  # of the largest coefficient: rounding times MOST_CONDITION i
 
 
 def check_rank(names: Sequence[str], matrix: Floats, intercept: bool = True) -> None:
-    """Refuse columns whose coefficients, under flat priors, cannot be told apart.
+    """Raise an error if coefficients, under flat priors, cannot be told apart.
 
     Nor may they be such that they cannot be told from the intercept.
 
@@ -67,7 +67,7 @@ def check_products(
     rows: int,
     intercept: bool = True,
 ) -> None:
-    """Refuse what :func:`check_rank` refuses, from cross-products.
+    """Do as :func:`check_rank`, from cross-products.
 
     These have the square of the columns' condition number, which may be up to ``MOST_CONDITION``:
     of columns that are nearly dependent, cross-products say less than rows.
@@ -107,7 +107,7 @@ def _require_rows(names: Sequence[str], rows: int, intercept: bool) -> None:
 
 
 def refuse_constant(name: str, value: str, intercept: bool = True) -> NoReturn:
-    """Refuse a column that has one value in every row, whose coefficient has a flat prior."""
+    """Raise DataError: a column with a flat prior has one value in every row."""
     if not intercept:
         raise DataError(
             f"column {name!r} is {value} in every row, which says nothing of its coefficient. "
@@ -120,7 +120,7 @@ def refuse_constant(name: str, value: str, intercept: bool = True) -> NoReturn:
 
 
 def require_size(names: Sequence[str], largest: Floats) -> None:
-    """Refuse columns of numbers so small that their squares are no floating-point numbers.
+    """Raise DataError if numbers are so small that their squares are no floating-point numbers.
 
     Parameters
     ----------

@@ -184,7 +184,7 @@ def build(
 
 
 def _check_size(terms: Sequence[Term], levels: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a design that is so wide that a covariate must be a group."""
+    """Raise DataError if the design is so wide that a covariate must be a group."""
     counts = {name: len(values) for name, values in levels.items()}
     width = sum(prod(counts.get(f.column, 2) - 1 for f in term) for term in terms)
     if width > MOST_COLUMNS:

@@ -65,7 +65,7 @@ class Frame:
         return list(self._frame.columns)
 
     def require_unique(self) -> None:
-        """Refuse columns of one name, any of which might be inferred to have a role."""
+        """Raise DataError if columns that roles may be inferred from have one name."""
         for name in self._repeated:
             raise DataError(
                 f"there is more than one column {name!r}; rename one, or name all roles, with "
@@ -73,7 +73,7 @@ class Frame:
             )
 
     def require(self, name: str) -> None:
-        """Refuse a name that is no column, or of more than one."""
+        """Raise DataError if a name is that of no column, or of more than one."""
         if name in self._repeated:
             raise DataError(f"there is more than one column {name!r}; rename or leave out one")
         if name not in self.columns:
@@ -129,7 +129,7 @@ class Frame:
         return null
 
     def check_gaps(self, names: Sequence[str]) -> None:
-        """Refuse missing values."""
+        """Raise DataError if values are missing."""
         for name in names:
             rows = np.flatnonzero(self.gaps(name))
             if len(rows):
@@ -227,7 +227,7 @@ class Frame:
         return raw, [None if gap else next(kept) for gap in gaps]
 
     def _check_written(self, name: str, text: NDArray[Any]) -> None:
-        """Refuse labels that are empty, or text that arrays and files cannot hold."""
+        """Raise DataError if labels are empty, or text that arrays and files cannot hold."""
         for label in pd.unique(text):
             if is_storable(label):
                 continue
@@ -243,7 +243,7 @@ class Frame:
             )
 
     def _check_hashable(self, name: str, raw: list[Any]) -> None:
-        """Refuse lists, dictionaries, arrays and the like, which can change."""
+        """Raise DataError if labels are lists, dictionaries or the like, which can change."""
         for row, value in enumerate(raw):
             try:
                 hash(value)
@@ -254,7 +254,7 @@ class Frame:
                 ) from error
 
     def _check_spelling(self, name: str, raw: list[Any], text: NDArray[Any]) -> None:
-        """Refuse labels that differ but are written alike, or are equal but written differently."""
+        """Raise DataError if labels differ but are written alike, or the reverse."""
         spelled: dict[str, Any] = {}
         for value, written in zip(raw, text, strict=True):
             other = spelled.setdefault(written, value)

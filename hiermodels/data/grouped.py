@@ -291,13 +291,13 @@ def read_part(
 
 
 def require_missing(missing: str) -> None:
-    """Refuse another word than "error" and "drop"."""
+    """Raise DataError if this is another word than "error" and "drop"."""
     if missing not in ("error", "drop"):
         raise DataError(f"missing: expected 'error' or 'drop'; found {missing!r}")
 
 
 def _check_shared(frame: Frame, data: GroupedRows) -> None:
-    """Refuse groups of several rows that nobody named, where each row has a standard error."""
+    """Raise DataError if nobody named groups of several rows, and each row has a standard error."""
     sizes = np.bincount(data.group)
     if data.se is not None and "groups" in data.roles.inferred and sizes.max() > 1:
         shared = int(np.argmax(sizes > 1))

@@ -215,7 +215,7 @@ def _statistics(roles: Roles, sums: Sums, design: Design, dropped: int) -> dict[
 
 
 def _check_shared(roles: Roles, labels: NDArray[Any], count: NDArray[np.intp]) -> None:
-    """Refuse groups of several rows that nobody named, where each row has a standard error."""
+    """Raise DataError if nobody named groups of several rows, and each row has a standard error."""
     if roles.se and "groups" in roles.inferred and count.max() > 1:
         shared = int(np.argmax(count > 1))
         raise DataError(

@@ -53,7 +53,7 @@ class LazyColumns:
         return list(self.schema)
 
     def require(self, name: str) -> None:
-        """Refuse a name that is no column."""
+        """Raise DataError if a name is not that of a column."""
         if name not in self.schema:
             raise DataError(f"there is no column {name!r}; the data have {listed(self.columns)}")
 
@@ -69,7 +69,7 @@ class LazyColumns:
         """Do nothing: gaps are counted in one query, with all else that is to be checked."""
 
     def strings(self, name: str) -> NoReturn:
-        """Refuse to fetch a column of rows, which only the order of several levels would need."""
+        """Raise DataError if a column of rows has to be fetched, as for the order of levels."""
         raise DataError(
             f"groups: column {name!r} is not the only one with labels, and how they are nested "
             f"does not show without the rows. Say groups=[…], from the outer to the inner level"
@@ -121,7 +121,7 @@ def categorical_columns(
 
 
 def require_numbers(columns: LazyColumns, names: Sequence[str]) -> None:
-    """Refuse columns whose type is not one of numbers."""
+    """Raise DataError if a column's type is not one of numbers."""
     for name in names:
         if not columns.schema[name].is_numeric():
             raise DataError(
@@ -181,7 +181,7 @@ def _described(
 
 
 def _check_gaps(gaps: Mapping[str, int], rows: int, missing: Missing) -> None:
-    """Refuse missing values, unless their rows are to be left out."""
+    """Raise DataError if values are missing, unless their rows are to be left out."""
     if missing == "drop":
         return
     name, count = next((name, count) for name, count in gaps.items() if count)
@@ -192,7 +192,7 @@ def _check_gaps(gaps: Mapping[str, int], rows: int, missing: Missing) -> None:
 
 
 def _check_range(name: str, low: float, high: float, scale: Scale | None) -> None:
-    """Refuse numbers out of range; ``scale`` is that of known errors."""
+    """Raise DataError if numbers are out of range; ``scale`` is that of known errors."""
     if not max(abs(low), abs(high)) <= LARGEST:
         raise DataError(
             f"column {name!r}: expected finite numbers of size up to {LARGEST:g}; found values "

@@ -116,7 +116,7 @@ def with_all_digits(sums: Sums, rows: nw.LazyFrame[Any], roles: Roles) -> Sums:
 
 
 def check_unchanged(checked: int, added: int) -> None:
-    """Refuse sums over other rows than those that were checked, in a query before."""
+    """Raise DataError if these are not the rows that a query before has checked."""
     if added != checked:
         raise DataError(
             f"data: {checked} rows were checked, and then {added} were added up: they changed in "

@@ -99,7 +99,7 @@ def _units(data: GroupedData) -> dict[str, NDArray[Any]]:
 
 
 def require_alike(a: GroupedData, b: GroupedData) -> None:
-    """Refuse statistics of different columns, or of covariates that are coded differently.
+    """Raise SpecError if columns differ, or covariates are coded differently.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def require_alike(a: GroupedData, b: GroupedData) -> None:
 
 
 def _require_same_roles(a: Roles, b: Roles) -> None:
-    """Refuse columns that have other roles."""
+    """Raise SpecError if columns have other roles."""
     for role in ("outcome", "groups", "se", "se_scale"):
         mine, theirs = getattr(a, role), getattr(b, role)
         if mine != theirs:
@@ -129,7 +129,7 @@ def _require_same_roles(a: Roles, b: Roles) -> None:
 
 
 def _require_same_columns(a: Design, b: Design) -> None:
-    """Refuse designs of different terms, or of which one has left out other empty cells."""
+    """Raise SpecError if designs have different terms, or one has left out other empty cells."""
     if a.terms != b.terms:
         raise SpecError(
             f"statistics that are added must be of the same columns: the covariates are "
@@ -150,7 +150,7 @@ def _require_same_columns(a: Design, b: Design) -> None:
 
 
 def _require_same_coding(a: Design, b: Design) -> None:
-    """Refuse designs of other levels, or less other means."""
+    """Raise SpecError if designs have other levels, or were moved by other means."""
     for name in {*a.levels, *b.levels}:
         mine, theirs = a.levels.get(name), b.levels.get(name)
         if mine != theirs:

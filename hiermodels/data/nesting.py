@@ -123,7 +123,7 @@ def _plain_labels(labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _check_numbering(outer: GroupLevel, inner: GroupLevel) -> None:
-    """Refuse labels that repeat here and there: they are not numbered anew under each parent.
+    """Raise DataError if labels repeat under some parents: they are not numbered anew.
 
     Numbers or letters that begin anew have a first one, which stands under most parents.  A
     label that stands under a few is a group that was recorded under two parents.
@@ -150,7 +150,7 @@ def _check_distinct(name: str, labels: NDArray[Any]) -> None:
 
 
 def check_groups(levels: Sequence[GroupLevel]) -> None:
-    """Refuse labels that are not nested.
+    """Raise an error if labels are not nested.
 
     Parameters
     ----------

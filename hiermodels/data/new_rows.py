@@ -229,7 +229,7 @@ def _median_errors(data: GroupedData) -> Floats:
 
 
 def _check_columns(frame: Frame, data: GroupedData, covariates: Sequence[str]) -> None:
-    """Refuse a frame in which a group column is missing that may be there by another name."""
+    """Raise DataError if a group column is missing that may be there by another name."""
     groups = data.roles.groups
     for name in covariates:
         frame.require(name)
@@ -286,7 +286,7 @@ def _find(groups: GroupLevel, parent: Indices, labels: NDArray[np.str_]) -> Indi
 def _check_new_labels(
     frame: Frame, data: GroupedData, level: int, rows: Indices, labels: Mapping[str, _Labels]
 ) -> None:
-    """Refuse labels of new units that may be meant for known ones.
+    """Raise DataError if labels of new groups may be meant for known ones.
 
     These are labels of another kind, such as numbers where the data have text, and labels that
     the data have under another parent, unless labels there begin anew under each.

@@ -129,7 +129,7 @@ def _checked(data: SufficientStatistics, columns: Mapping[str, Any]) -> Sufficie
 
 
 def _check_coefficients(spec: Spec, data: GroupedData) -> None:
-    """Refuse covariates whose coefficients nothing tells apart: neither the data nor a prior."""
+    """Raise an error if nothing tells coefficients apart: neither the data nor a prior."""
     flat = np.array([not spec.priors[name].is_proper for name in spec.coefficients], dtype=bool)
     if isinstance(data, SufficientStatistics):
         data.check(flat)

@@ -131,7 +131,7 @@ class Columns(Protocol):
         """Names of the columns."""
 
     def require(self, name: str) -> None:
-        """Refuse a name that is no column."""
+        """Raise an error if a name is not that of a column."""
 
     def is_continuous(self, name: str) -> bool:
         """Whether a column holds floating-point numbers."""
@@ -140,7 +140,7 @@ class Columns(Protocol):
         """Whether a column holds text or categories."""
 
     def check_gaps(self, names: Sequence[str]) -> None:
-        """Refuse missing values."""
+        """Raise an error if values are missing."""
 
     def strings(self, name: str) -> list[str]:
         """Return the values of a column, written out."""
@@ -233,7 +233,7 @@ def _infer_errors(frame: Columns, taken: set[str]) -> str | None:
 
 
 def _require_text(columns: Sequence[Any]) -> None:
-    """Refuse to infer roles among columns that are not named by text."""
+    """Raise DataError if roles are to be inferred among columns that are not named by text."""
     others = [name for name in columns if not isinstance(name, str)]
     if others:
         raise DataError(

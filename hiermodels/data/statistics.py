@@ -94,7 +94,7 @@ class SufficientStatistics(GroupedData):
     has_rows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be the statistics of rows."""
+        """Raise SpecError if these cannot be the statistics of rows."""
         if not self.roles.groups:
             raise SpecError(NO_GROUPS)
         size, columns = len(self.labels[-1]), len(self.design.names) + 1
@@ -204,7 +204,7 @@ class SufficientStatistics(GroupedData):
         return Observations(dim, {self.roles.outcome: means}, {f"rows_of_{dim}": self.count})
 
     def __getattr__(self, name: str) -> Any:
-        """Refuse what statistics have not: the rows."""
+        """Raise DataError: statistics do not have the rows."""
         if name in ("y", "se", "group"):
             require_rows(self, f"data.{name}")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -262,7 +262,7 @@ class SufficientStatistics(GroupedData):
         )
 
     def check(self, flat: NDArray[np.bool_] | None = None) -> None:
-        """Refuse statistics that are a part of the data only, as far as that shows.
+        """Raise an error if the statistics are of a part of the data only, as far as that shows.
 
         Parameters
         ----------

@@ -30,7 +30,7 @@ def standardized_rows(data: GroupedData, standard: Standardized) -> Rows:
 
 
 def require_groups_of_rows(spec: Spec, data: GroupedData) -> None:
-    """Refuse models without groups, and statistics."""
+    """Raise SpecError if the model has no groups, or the data are statistics."""
     if not spec.groups:
         raise SpecError(
             "log_likelihood: 'marginal' integrates the values of groups out, and this model has no "

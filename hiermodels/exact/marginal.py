@@ -294,7 +294,7 @@ class Marginal:
         return laid
 
     def _require_range(self, laid: Lattice) -> None:
-        """Refuse a posterior that reaches variances beyond ``exp(±LARGEST_LOG)``."""
+        """Raise LatticeError if the posterior reaches variances beyond ``exp(±LARGEST_LOG)``."""
         bent = [self._bent(j, u) for j, u in zip(self.free, laid.points.T, strict=True)]
         beyond = (np.abs(bent) >= LARGEST_LOG).any(axis=0)
         if laid.weights[beyond].sum() > NEGLIGIBLE:

@@ -99,7 +99,7 @@ class Tails:
 
 
 def check(spec: Spec, data: Standardized) -> Tails:
-    """Refuse a posterior that does not exist.
+    """Raise ImproperPosteriorError if the posterior does not exist.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def _units(spec: Spec, tree: Tree, level: int) -> int:
 
 
 def _check_exact_fit(spec: Spec, data: Standardized) -> None:
-    """Refuse rows that are explained without a remainder, where priors let the sds go to 0.
+    """Raise ImproperPosteriorError if nothing is left of the rows, and sds may go to 0.
 
     If units of level ℓ and covariates explain all n rows, the likelihood grows as
     ``(σ²)^(−½ F_ℓ)`` when σ and the sds below level ℓ go to 0 together, with

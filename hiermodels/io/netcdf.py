@@ -135,7 +135,7 @@ def is_saved_fit(path: str | os.PathLike[str]) -> bool:
 
 
 def _require_draws(path: str | os.PathLike[str], groups: Groups) -> None:
-    """Refuse a file without draws."""
+    """Raise DataError if a file has no draws."""
     posterior = groups.get("/posterior", xr.Dataset())
     if not set(SAMPLE_DIMS) <= set(posterior.dims):
         raise DataError(

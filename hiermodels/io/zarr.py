@@ -116,7 +116,7 @@ def _in_parts(
 
 
 def _require_names(groups: dict[str, xr.Dataset]) -> None:
-    """Refuse names that would not be those of folders inside the store."""
+    """Raise SpecError if names would not be those of folders inside the store."""
     for dataset in groups.values():
         for name in map(str, dataset.variables):
             if not name or name.startswith(".") or any(sign in name for sign in "/\\\0"):

@@ -256,7 +256,7 @@ def _add_values(
 
 
 def _require_free_names(spec: Spec, observed: Observed) -> None:
-    """Refuse columns with the name of a variable that only PyMC's model has, or the outcome's."""
+    """Raise SpecError if a column has the name of the outcome, or of a variable of PyMC's."""
     taken = {*spec.variables, "log_likelihood", "within_groups", "__sample__"}
     taken |= {"_means", "_rows", "_scatter"}
     taken |= {name + more for name in spec.values for more in ("_offset", "_centre")}

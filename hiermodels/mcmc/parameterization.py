@@ -189,7 +189,7 @@ def _name(forms: Mapping[str, Form]) -> str:
 
 
 def _check(parameterization: Parameterization, spec: Spec, observed: Observed) -> None:
-    """Refuse what is not known, and what does not go together."""
+    """Raise SpecError if a choice is not known, or does not go with the others."""
     one_of("observed", observed, OBSERVED)
     given: Any = parameterization
     if isinstance(given, Mapping):

@@ -234,7 +234,7 @@ def prepare_refits(
 
 
 def _require_nutpie(nuts_sampler: str, arguments: Mapping[str, Any]) -> None:
-    """Refuse what only samplers take that compile anew for every outcome."""
+    """Raise SpecError if an option needs a sampler that compiles anew for every outcome."""
     unsuited = sorted(set(arguments) - {"tune", "cores", "nuts"})
     if nuts_sampler != "nutpie" or unsuited:
         what = unsuited[0] if unsuited else f"nuts_sampler={nuts_sampler!r}"

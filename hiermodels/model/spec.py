@@ -106,7 +106,7 @@ class Spec:
         object.__setattr__(self, "priors", MappingProxyType(self._complete(self.priors or {})))
 
     def _check_kinds(self) -> None:
-        """Refuse what are no names of columns, no mapping of priors, and no truth value."""
+        """Raise SpecError if a field is not of the kind that it should be."""
         for role in ("outcome", "se"):
             name = getattr(self, role)
             if not (isinstance(name, str) or (name is None and role == "se")):
@@ -380,7 +380,7 @@ def _default(name: str) -> Prior:
 
 
 def _check_kind(name: str, prior: Prior) -> None:
-    """Refuse a prior that is not of the parameter's kind."""
+    """Raise SpecError if a prior is not of the parameter's kind."""
     is_sd = name in ("tau", "kappa", "sigma")
     kind = VariancePrior if is_sd else CoefficientPrior
     if name == "sigma" and isinstance(prior, Fixed) and not prior.value:

@@ -94,7 +94,7 @@ def _outcomes(reference: ReferencePosterior) -> NDArray[Any]:
 
 
 def _check(references: Mapping[str, ReferencePosterior]) -> None:
-    """Refuse what is no comparison of priors."""
+    """Raise SpecError if this is not a comparison of priors."""
     if len(references) < 2:
         raise SpecError(
             f"references: expected a baseline and at least one other; found {len(references)}"

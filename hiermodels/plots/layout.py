@@ -81,7 +81,7 @@ def split(visuals: Visuals, own: Sequence[str]) -> dict[str, Any]:
 
 @contextmanager
 def layers_named() -> Iterator[None]:
-    """Refuse layers that a plot of ArviZ has not; a context or a decorator.
+    """Raise SpecError if ArviZ's plot does not have a layer; a context or a decorator.
 
     Raises
     ------

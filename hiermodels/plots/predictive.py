@@ -210,7 +210,7 @@ def _plot_loo_pit(options: _Options) -> PlotCollection:
 
 
 def _require_draws(options: _Options, fewest: int) -> None:
-    """Refuse a picture that so few draws cannot give."""
+    """Raise SpecError if there are too few draws for a picture."""
     sizes = options.posterior.datatree["posterior"].sizes
     size = sizes["chain"] * sizes["draw"]
     if size < fewest:

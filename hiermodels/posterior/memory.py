@@ -41,7 +41,7 @@ def fits(needs: Needs, budget: float) -> bool:
 
 
 def require(needs: Needs, draws: int, budget: float, remedy: str, always: float = ALWAYS) -> None:
-    """Refuse what would take too much, before any of it is made.
+    """Raise SpecError if something would take too much memory, before any of it is made.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class FitLike(Protocol):
 
 
 def require_sides(mcmc: Any, exact: Any) -> None:
-    """Refuse what has no draws on the one side, or no exact posterior on the other."""
+    """Raise SpecError if there are no draws on the one side, or no exact posterior on the other."""
     if not isinstance(mcmc, xr.DataTree) and not hasattr(mcmc, "datatree"):
         raise SpecError(
             f"mcmc: expected draws, a Fit or a DataTree; found {type(mcmc).__name__}. The exact "
@@ -57,7 +57,7 @@ def require_sides(mcmc: Any, exact: Any) -> None:
 
 
 def require_kept(fit: FitLike, var_names: Sequence[str] | None) -> None:
-    """Refuse a fit whose draws of a variable are made on demand, being too many to be kept."""
+    """Raise SpecError if draws of a variable are made on demand, being too many to be kept."""
     kept = fit.datatree["posterior"].data_vars
     for name in var_names or fit.spec.variables:
         if name in fit.spec.variables and name not in kept:
@@ -69,7 +69,7 @@ def require_kept(fit: FitLike, var_names: Sequence[str] | None) -> None:
 
 
 def require_same_model(found: Spec, exact: Spec) -> None:
-    """Refuse draws of a model with other levels, covariates or priors."""
+    """Raise SpecError if the draws are of a model with other levels, covariates or priors."""
     sides = [
         {"levels": spec.groups, "covariates": spec.covariates, "se": spec.se is not None}
         | dict(spec.priors)
@@ -86,7 +86,7 @@ def require_same_model(found: Spec, exact: Spec) -> None:
 
 
 def require_same_data(found: GroupedData, exact: GroupedData) -> None:
-    """Refuse draws given other rows, whatever their order."""
+    """Raise SpecError if the draws are given other rows, whatever their order."""
     for dim, labels in exact.coords.items():
         _require_same_labels(dim, found.coords[dim], labels)
     parents = zip(_parents(found), _parents(exact), strict=True)
@@ -110,7 +110,7 @@ def require_same_data(found: GroupedData, exact: GroupedData) -> None:
 
 
 def _require_same_statistics(found: SufficientStatistics, exact: SufficientStatistics) -> None:
-    """Refuse draws given other groups, whatever their order, where rows are not at hand."""
+    """Raise SpecError if the draws are given other groups, where rows are not at hand."""
     mine, theirs = (np.argsort(one.labels[-1]) for one in (found, exact))
     point, spread = exact.mean[0], np.sqrt(np.diag(exact.total[1] / exact.weight.sum()))
     pairs: dict[str, tuple[NDArray[Any], NDArray[Any], Floats | float]] = {
@@ -146,7 +146,7 @@ def _sorted_rows(data: GroupedData) -> tuple[Floats, Floats, Floats]:
 
 
 def require_same_outcomes(tree: xr.DataTree, exact: GroupedData) -> None:
-    """Refuse a DataTree whose observed data are others, where it has them by our name."""
+    """Raise SpecError if a DataTree has other observed data, where it has them by our name."""
     observed = tree.children.get("observed_data")
     name = exact.roles.outcome
     if observed is None or name not in observed:
@@ -259,7 +259,7 @@ def _require_same_labels(dim: str, found: Any, exact: Any) -> None:
 
 
 def _require_usable(draws: xr.Dataset) -> None:
-    """Refuse draws that are too few to judge, or not finite."""
+    """Raise SpecError if the draws are too few to test, or not finite."""
     size = draws.sizes["chain"] * draws.sizes["draw"]
     if size < FEWEST_DRAWS:
         raise SpecError(f"expected at least {FEWEST_DRAWS} draws in all chains; found {size}")

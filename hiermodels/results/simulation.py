@@ -23,7 +23,7 @@ from hiermodels.posterior.record import Posterior, rows_given
 
 
 def require_proper(spec: Spec, purpose: str) -> None:
-    """Refuse priors that cannot be drawn from.
+    """Raise SpecError if a prior cannot be drawn from.
 
     Raises
     ------

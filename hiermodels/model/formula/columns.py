@@ -68,7 +68,7 @@ def column_names(role: str, given: Any) -> list[str]:
 
 
 def require_name(role: str, name: Any) -> None:
-    """Refuse what cannot be the name of a column that is used.
+    """Raise SpecError if this cannot be the name of a column that is used.
 
     Raises
     ------

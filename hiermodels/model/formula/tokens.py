@@ -87,7 +87,7 @@ def tokenize(formula: str) -> list[Token]:
 
 
 def _check_call(token: Token, following: Token) -> None:
-    """Refuse calls of functions that are not understood."""
+    """Raise an error if a function is called that is not understood."""
     is_known = token.kind == "name" and token.text in FUNCTIONS
     if following.sign == "(" and token.is_column and not is_known:
         span([token, following]).refuse(
@@ -97,7 +97,7 @@ def _check_call(token: Token, following: Token) -> None:
 
 
 def _check_token(token: Token) -> None:
-    """Refuse signs that are not allowed, attributes, and numbers other than 0 and 1."""
+    """Raise an error if there are other signs, attributes, or numbers other than 0 and 1."""
     if token.kind == "other":
         token.refuse(_HINTS.get(token.text, _ALLOWED))
     if token.kind == "name" and "." in token.text:

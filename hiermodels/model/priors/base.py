@@ -200,7 +200,7 @@ class VariancePrior(Prior):
         )
 
     def _require_symbolic(self, pm: Any, name: str) -> None:
-        """Refuse a density whose code does not run on a variable of PyTensor."""
+        """Raise SpecError if the density's code does not run on a variable of PyTensor."""
         sd = pm.HalfFlat.dist()
         reason: Exception | None = None
         try:
