@@ -42,8 +42,8 @@ import hiermodels as hm
 
 ENGINES = ("polars", "duckdb")
 FORMULA = "y ~ {x}(1 | school/classroom)"
-MOST_OF_MEAN = 3.0  # times the engine's own group-by mean
-MOST_GIB = 4.0
+MAX_OF_MEAN = 3.0  # times the engine's own group-by mean
+MAX_GIB = 4.0
 DRAWS = 2.0**27  # bytes that draws may take: those of all classrooms would take more
 CHILD = """
 import sys
@@ -210,7 +210,7 @@ def bench_classrooms(
                 found.append(line)
     table(HEADER, [cells(line) for line in found])
     worst = max((line["whole"] / line["mean"] for line in found), default=0.0)
-    print(f"worst: {worst:.1f} times the engine's own mean ({goal(worst, MOST_OF_MEAN)})")
+    print(f"worst: {worst:.1f} times the engine's own mean ({goal(worst, MAX_OF_MEAN)})")
     return {"rows": rows, "classrooms": classrooms, "schools": schools, "found": found}
 
 
@@ -252,13 +252,13 @@ def bench_memory(
     table(HEADER_OF_MEMORY, [cells_of_memory(line) for line in found])
     worst = max((line["peak"] for line in found), default=0.0)
     print(f"files: {files / 1e6:,.0f} MB")
-    print(f"worst: {worst:.2f} GiB ({goal(worst, MOST_GIB, ' GiB')})")
+    print(f"worst: {worst:.2f} GiB ({goal(worst, MAX_GIB, ' GiB')})")
     return {"rows": rows, "classrooms": classrooms, "files": files, "found": found}
 
 
 HEADER_OF_MEMORY = (
     "engine", "covariates", "own mean", "statistics", "times own mean", "in all", "peak, GiB",
-    "own mean's", "read whole", f"in all, with {MOST_GIB:g} GiB allowed",
+    "own mean's", "read whole", f"in all, with {MAX_GIB:g} GiB allowed",
 )  # fmt: skip
 
 
@@ -277,7 +277,7 @@ def cells_of_memory(line: dict[str, Any]) -> list[str]:
 def within(run: Callable[[str], dict[str, Any]]) -> str:
     """Total time under the limit of memory, or what went wrong."""
     try:
-        return duration(run(f"{MOST_GIB:g}")["total"])
+        return duration(run(f"{MAX_GIB:g}")["total"])
     except Exceeded as error:
         return str(error)
 

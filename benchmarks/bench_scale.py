@@ -54,9 +54,9 @@ from hiermodels.numerics import lattice
 
 NESTED = ["area", "school"]
 MILLION = 1_000_000
-MOST_OF_LMER, MOST_OF_NORMALS = 2.0, 2.0
-MOST_SECONDS, MOST_GIB = 5.0, 2.0  # for a million groups
-MOST_EXPONENT = 1.1
+MAX_OF_LMER, MAX_OF_NORMALS = 2.0, 2.0
+MAX_SECONDS, MAX_GIB = 5.0, 2.0  # for a million groups
+MAX_EXPONENT = 1.1
 
 
 def estimates(groups: int, random_seed: int = 0, text: bool = False) -> pd.DataFrame:
@@ -110,7 +110,7 @@ def bench_lmer(rounds: int = 3, repeats: int = 3) -> None:
     if answer is not None:
         ratio = statistics.median(ours) / statistics.median(theirs)
         print(f"lmer, REML estimate of 4 quantities            {spread(theirs)}; {answer[1]}")
-        print(f"ratio of medians  {ratio:.2f} ({goal(ratio, MOST_OF_LMER)}; aim: below 1)")
+        print(f"ratio of medians  {ratio:.2f} ({goal(ratio, MAX_OF_LMER)}; aim: below 1)")
         print(f"sds: lmer {answer[2]}; posterior means {posterior_sds(frame)}")
     print_stages(frame)
 
@@ -192,7 +192,7 @@ def bench_draws(rounds: int = 9) -> None:
     ratio = min(times["effects"]) / min(times["normals"])
     print(f"Generator.standard_normal  {spread(times['normals'])}")
     print(f"areas and schools          {spread(times['effects'])}")
-    print(f"ratio                      {ratio:.2f} ({goal(ratio, MOST_OF_NORMALS)})")
+    print(f"ratio                      {ratio:.2f} ({goal(ratio, MAX_OF_NORMALS)})")
 
 
 # --- million ------------------------------------------------------------------------------------
@@ -219,13 +219,11 @@ def bench_million() -> None:
              duration(found["values"]), duration(total), f"{found['peak']:.2f} GiB",
              f"{found['before']:.2f} GiB"]
         )  # fmt: skip
-        reached = total <= MOST_SECONDS and found["peak"] <= MOST_GIB
+        reached = total <= MAX_SECONDS and found["peak"] <= MAX_GIB
         rows[-1].append("reached" if reached else "missed")
     header = ["", "read", "tau, mu", "all groups", "total", "peak memory", "before", "goal"]
     table(header, rows)
-    print(
-        f"goal: at most {MOST_SECONDS:g} s and {MOST_GIB:g} GiB; 'before' holds the frame already"
-    )
+    print(f"goal: at most {MAX_SECONDS:g} s and {MAX_GIB:g} GiB; 'before' holds the frame already")
 
 
 def measure_million(text: bool) -> None:
@@ -281,7 +279,7 @@ def bench_unknown() -> None:
             solved = in_step("solve_statistics", file)
             saved = in_step("write_summary", file)
         total = solved["fit"] + solved["values"]
-        reached = total <= most and solved["peak"] <= MOST_GIB
+        reached = total <= most and solved["peak"] <= MAX_GIB
         rows.append(
             [case, duration(added["aggregation"]), duration(solved["fit"]),
              duration(solved["values"]), duration(total), duration(solved["processor"]),
@@ -305,7 +303,7 @@ def bench_unknown() -> None:
         ],
         rows,
     )
-    print(f"total: of the fit and of all groups, without imports; at most {MOST_GIB:g} GiB")
+    print(f"total: of the fit and of all groups, without imports; at most {MAX_GIB:g} GiB")
     print("\nfiles: the summary of all groups with medians and intervals; 400 draws of each")
     table(["", "to_parquet", "size", "peak memory", "to_zarr", "a draw"], written)
 
@@ -418,7 +416,7 @@ def report_growth(what: str, sizes: Sequence[int], times: Sequence[float]) -> No
     )
     upper = [i for i, size in enumerate(sizes) if size >= sizes[-1] // 100]
     slope = exponent([sizes[i] for i in upper], [times[i] for i in upper])
-    verdict = goal(slope, MOST_EXPONENT)
+    verdict = goal(slope, MAX_EXPONENT)
     print(f"time ~ groups^{slope:.2f} from {sizes[upper[0]]:,} groups on ({verdict})")
 
 

@@ -36,8 +36,8 @@ start = time.perf_counter()
 hm.fit(data, outcome="y", groups="player", se="sigma", random_seed=1)
 print(time.perf_counter() - start)
 """
-MOST_IMPORT = 1.5  # of NumPy, pandas and xarray
-MOST_FIT, MOST_FIRST_FIT = 20.0, 500.0  # milliseconds
+MAX_IMPORT = 1.5  # of NumPy, pandas and xarray
+MAX_FIT, MAX_FIRST_FIT = 20.0, 500.0  # milliseconds
 VARIABLES = ("tau", "mu", "theta")
 TUNE = 1000
 
@@ -55,7 +55,7 @@ def bench_import(rounds: int = 10) -> None:
     print(f"numpy, pandas, xarray  {spread(times['needed'])}")
     print(f"hiermodels             {spread(times['hiermodels'])}")
     ratio = min(times["hiermodels"]) / min(times["needed"])
-    print(f"ratio                  {ratio:.2f} ({goal(ratio, MOST_IMPORT)})")
+    print(f"ratio                  {ratio:.2f} ({goal(ratio, MAX_IMPORT)})")
 
 
 def exact_fit(random_seed: int = 1) -> hm.Fit:
@@ -68,12 +68,10 @@ def bench_fit(rounds: int = 50, processes: int = 5) -> None:
     """Fit for the first time in a process, and again."""
     title("Exact fit of the baseball data, 18 players, 4 × 1,000 draws of everything")
     first = [float(in_fresh_process(FIRST_FIT)) for _ in range(processes)]
-    print(
-        f"first in a process     {spread(first)}; {goal(1e3 * min(first), MOST_FIRST_FIT, ' ms')}"
-    )
+    print(f"first in a process     {spread(first)}; {goal(1e3 * min(first), MAX_FIRST_FIT, ' ms')}")
     exact_fit()
     warm = in_turn({"fit": exact_fit}, rounds)["fit"]
-    print(f"later                  {spread(warm)}; {goal(1e3 * min(warm), MOST_FIT, ' ms')}")
+    print(f"later                  {spread(warm)}; {goal(1e3 * min(warm), MAX_FIT, ' ms')}")
 
 
 def bench_nuts() -> None:

@@ -14,7 +14,7 @@ import h5py
 
 MARK = b"\nhiermodels sha256 "  # what a seal begins with; a checksum and the end of a line follow
 SEAL = len(MARK) + 64 + 1  # bytes
-MOST_FOLD = 1100  # times smaller than its numbers a file may be: deflate reaches 1032
+MAX_FOLD = 1100  # times smaller than its numbers a file may be: deflate reaches 1032
 DEEPEST = 32  # groups within groups
 
 
@@ -41,7 +41,7 @@ def screen(file: Path) -> None:
     with h5py.File(file) as opened:
         declared = _declared(opened)
     size = file.stat().st_size
-    if declared > MOST_FOLD * size:
+    if declared > MAX_FOLD * size:
         raise ValueError(f"arrays of {declared:,} bytes declared in a file of {size:,}")
 
 

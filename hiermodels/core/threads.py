@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Lock
 
-MOST_THREADS = 8
+MAX_THREADS = 8
 
 
 def for_each[Part](function: Callable[[Part], None], parts: Sequence[Part]) -> None:
@@ -18,7 +18,7 @@ def for_each[Part](function: Callable[[Part], None], parts: Sequence[Part]) -> N
     number of threads.  It pays where NumPy is long in its own loops, without the interpreter's
     lock, as in drawing random numbers.
     """
-    threads = min(MOST_THREADS, os.cpu_count() or 1, len(parts))
+    threads = min(MAX_THREADS, os.cpu_count() or 1, len(parts))
     if threads < 2:
         for part in parts:
             function(part)

@@ -14,9 +14,9 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import listed
 from hiermodels.errors import DataError
 
-MOST_CONDITION = 1e8  # half the digits of a floating-point number
+MAX_CONDITION = 1e8  # half the digits of a floating-point number
 SMALLEST = 1e-140  # whose square keeps its digits where columns differ by rounding errors
-NEGLIGIBLE = 1e-6  # of the largest coefficient: rounding times MOST_CONDITION is less
+NEGLIGIBLE = 1e-6  # of the largest coefficient: rounding times MAX_CONDITION is less
 
 
 def check_rank(names: Sequence[str], matrix: Floats, intercept: bool = True) -> None:
@@ -25,7 +25,7 @@ def check_rank(names: Sequence[str], matrix: Floats, intercept: bool = True) -> 
     Nor may they be such that they cannot be told from the intercept.
 
     The condition number of the columns, centred and scaled to length 1, may be up to
-    ``MOST_CONDITION``.
+    ``MAX_CONDITION``.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def check_products(
 ) -> None:
     """Do as :func:`check_rank`, from cross-products.
 
-    These have the square of the columns' condition number, which may be up to ``MOST_CONDITION``:
+    These have the square of the columns' condition number, which may be up to ``MAX_CONDITION``:
     of columns that are nearly dependent, cross-products say less than rows.
 
     Parameters
@@ -93,8 +93,8 @@ def check_products(
     length = np.sqrt(np.diag(product))
     values, vectors = np.linalg.eigh(product / length / length[:, None])
     root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
-    if not _is_sound(root, MOST_CONDITION**0.5):
-        _explain_dependence(names, root, intercept, MOST_CONDITION**0.5)
+    if not _is_sound(root, MAX_CONDITION**0.5):
+        _explain_dependence(names, root, intercept, MAX_CONDITION**0.5)
 
 
 def _require_rows(names: Sequence[str], rows: int, intercept: bool) -> None:
@@ -141,12 +141,12 @@ def require_size(names: Sequence[str], largest: Floats) -> None:
             )
 
 
-def _is_sound(columns: Floats, most: float = MOST_CONDITION) -> bool:
+def _is_sound(columns: Floats, most: float = MAX_CONDITION) -> bool:
     return bool(np.linalg.cond(columns) <= most)
 
 
 def _explain_dependence(
-    names: Sequence[str], triangle: Floats, intercept: bool, most: float = MOST_CONDITION
+    names: Sequence[str], triangle: Floats, intercept: bool, most: float = MAX_CONDITION
 ) -> NoReturn:
     """Name the first column that depends on those before it, and which of them."""
     first = bisect_left(

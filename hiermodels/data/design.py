@@ -32,7 +32,7 @@ from hiermodels.data.collinearity import require_size
 from hiermodels.errors import DataError
 from hiermodels.model.formula.terms import factors, quote
 
-MOST_COLUMNS = 1000
+MAX_COLUMNS = 1000
 
 
 @storable
@@ -187,7 +187,7 @@ def _check_size(terms: Sequence[Term], levels: Mapping[str, Sequence[str]]) -> N
     """Raise DataError if the design is so wide that a covariate must be a group."""
     counts = {name: len(values) for name, values in levels.items()}
     width = sum(prod(counts.get(f.column, 2) - 1 for f in term) for term in terms)
-    if width > MOST_COLUMNS:
+    if width > MAX_COLUMNS:
         most = max(counts, key=counts.__getitem__, default=None)
         remedy = (
             f"Column {most!r} has {counts[most]} levels: if these are groups, write "
@@ -196,7 +196,7 @@ def _check_size(terms: Sequence[Term], levels: Mapping[str, Sequence[str]]) -> N
             else "Take some out"
         )
         raise DataError(
-            f"covariates: {width} columns are more than {MOST_COLUMNS}, the most that are "
+            f"covariates: {width} columns are more than {MAX_COLUMNS}, the most that are "
             f"supported. {remedy}"
         )
 

@@ -33,13 +33,13 @@ from hiermodels.posterior.reference_posterior import ReferencePosterior
 
 MANY, WIDE = 200, 0.6  # units of each level that make a density in 3 dimensions nearly normal
 THINNED = 1e-9  # posterior sds that part of a lattice may differ by from the whole
-MOST_UNITS = 256  # whose values are held at all nodes at a time
+MAX_UNITS = 256  # whose values are held at all nodes at a time
 NEGLIGIBLE = 1e-10  # share of the posterior that distribution functions of values leave out
-MOST_WORK = {1: 1e7, 2: 1e7, 3: 1e8}  # points times groups, beyond which few points are tried
+MAX_WORK = {1: 1e7, 2: 1e7, 3: 1e8}  # points times groups, beyond which few points are tried
 DEGREES = {1: range(4, 31, 4), 2: range(2, 15, 2), 3: range(4, 9, 2)}  # that are tried
 AGREE = 1e-10  # posterior sds, or probability, that two degrees may differ by
 AT = np.array([-3.0, -1.0, 1.0, 3.0])[:, None]  # sds from the mean, likewise
-MOST_NUMBERS = 1 << 22  # of means of components that are held at a time: 32 MiB
+MAX_NUMBERS = 1 << 22  # of means of components that are held at a time: 32 MiB
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,7 +60,7 @@ class LatticeMixture(ReferencePosterior):
     def _is_much(self) -> bool:
         """Whether there is so much work for the groups' values that few points are tried."""
         d = len(self.marginal.free)
-        return d > 0 and len(self.lattice) * self.marginal.data.tree.n_groups > MOST_WORK[d]
+        return d > 0 and len(self.lattice) * self.marginal.data.tree.n_groups > MAX_WORK[d]
 
     def _size(self, name: str) -> int:
         """Number of units of a level, or of coefficients."""
@@ -68,7 +68,7 @@ class LatticeMixture(ReferencePosterior):
 
     def _step(self, name: str) -> int:
         """Number of units whose components are held at a time."""
-        return max(MOST_UNITS, MOST_NUMBERS // len(self._nodes_of(name)[1]))
+        return max(MAX_UNITS, MAX_NUMBERS // len(self._nodes_of(name)[1]))
 
     @cached_property
     def _moments_of_sds(self) -> tuple[Floats, Floats]:

@@ -49,10 +49,10 @@ DROP = 32.0  # of the log density, at which a first sum ends
 COARSE = {0: 1.0, 1: 0.25, 2: 0.8, 3: 0.9}  # spacing of a first lattice, if it has far fewer points
 FEWEST = 16  # units that are worth a finer lattice
 FINER = 0.6  # its spacing, as a part of that of the posterior's own
-MOST_WORK = 1e9  # points times units
-MOST_REFITS = 1000
+MAX_WORK = 1e9  # points times units
+MAX_REFITS = 1000
 HEAVIEST = 1e-6  # share of its siblings in the weight, below which a unit is alone in what it says
-LEAST_KEPT = 1e-7  # of the information on the coefficients; below, it is lost in rounding
+MIN_KEPT = 1e-7  # of the information on the coefficients; below, it is lost in rounding
 UNIDENTIFIED = 1e-10
 WEIGHTY = 1e-12  # weight of a point on which rounding errors count
 ROUNDING = 1e-15
@@ -184,10 +184,10 @@ def _with_refits(reference: IntegratedPosterior, units: Units, found: Found) -> 
 
 
 def _require_few(bad: Indices, units: Units) -> None:
-    if len(bad) > MOST_REFITS:
+    if len(bad) > MAX_REFITS:
         raise SpecError(
             f"loo: {len(bad):,} of {len(units):,} units ({units.name}) change the posterior so "
-            f"much that each would need a fit of its own; {MOST_REFITS:,} such units are the most"
+            f"much that each would need a fit of its own; {MAX_REFITS:,} such units are the most"
         )
 
 
@@ -209,10 +209,10 @@ def _improved(reference: IntegratedPosterior, units: Units, found: Found, rule: 
     bad = np.flatnonzero(found.error > GOOD)
     if not len(bad):
         return found
-    if len(bad) * len(rule.points) > MOST_WORK:
+    if len(bad) * len(rule.points) > MAX_WORK:
         raise SpecError(
             f"loo: the densities of {len(bad):,} units ({units.name}) at {len(rule.points):,} "
-            f"points are more than {MOST_WORK:.0e} numbers, which would take long. Leave out "
+            f"points are more than {MAX_WORK:.0e} numbers, which would take long. Leave out "
             f"larger units, or cross-validate a part of the data"
         )
     new = _evaluate(reference, units, rule, bad)
@@ -247,7 +247,7 @@ def _evaluate(reference: IntegratedPosterior, units: Units, rule: Rule, some: In
         found = np.log(sums[0])
         rougher = np.abs(np.log(sums[1:-1]) - found) ** rule.powers[:, None]
         error = rougher.max(axis=0) + sums[-1] / sums[0] + ROUNDING / kept
-    bad = ~np.isfinite(error) | ~(kept > LEAST_KEPT) | _dominates(standard, of, level)[some]
+    bad = ~np.isfinite(error) | ~(kept > MIN_KEPT) | _dominates(standard, of, level)[some]
     jacobian = _sizes(reference.data, units)[some] * np.log(standard.scale)
     left_out, again = middle[0] - found - jacobian, middle[1] + np.log(again) - jacobian
     return Found(left_out, again, np.where(bad, np.inf, error))

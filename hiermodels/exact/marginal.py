@@ -40,10 +40,10 @@ from hiermodels.numerics.modes import LARGEST_LOG, bend_places, local_maxima, pe
 SPACING = {0: 1.0, 1: 0.25, 2: 0.75, 3: 1.0}  # draws are exact on any lattice; a wide one is quick
 SCAN_STEP = {1: 1.0, 2: 1.0, 3: 2.0}  # of the first look at the density
 BEYOND = 4.0  # how far the scan goes beyond the range in which the data speak
-MOST_CLIMBS = 16  # from peaks of the scan, the highest first
+MAX_CLIMBS = 16  # from peaks of the scan, the highest first
 NEGLIGIBLE = 1e-12  # share of the posterior
 FARTHEST = 6.4  # beyond the range in which the data speak: the logarithm of LARGEST_LOG
-MOST_BENDS = 8  # places of the scan where the prior bends beyond the range of the data
+MAX_BENDS = 8  # places of the scan where the prior bends beyond the range of the data
 PRIOR_PLACES = 801  # at which a prior is looked at for its maxima
 
 
@@ -235,7 +235,7 @@ class Marginal:
         first, last = self._prior_bends[axis]
         places = np.arange(low - BEYOND, high + BEYOND, step)
         if first < low or last > high:
-            more = np.linspace(first, last, MOST_BENDS)
+            more = np.linspace(first, last, MAX_BENDS)
             places = np.append(places, more[(more < low - BEYOND) | (more > high + BEYOND)])
         return np.union1d(places, self._prior_peaks(axis))
 
@@ -247,7 +247,7 @@ class Marginal:
         """
         grid, heights = self.scan
         places = np.flatnonzero(peaks(heights) & np.isfinite(heights))
-        highest = places[np.argsort(-heights.flat[places], kind="stable")][:MOST_CLIMBS]
+        highest = places[np.argsort(-heights.flat[places], kind="stable")][:MAX_CLIMBS]
         starts = grid.reshape(-1, grid.shape[-1])[highest]
         with self._within_range():
             return lattice.find_modes(self.log_density, starts)

@@ -10,7 +10,7 @@ from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.reference_posterior import (
-    LEAST_TOLERANCE,
+    MIN_TOLERANCE,
     TOLERANCE,
     WORST,
     ReferencePosterior,
@@ -40,9 +40,9 @@ def reference_posterior(
     PrecisionWarning
         If they differ by more than ``tol``.
     """
-    if not LEAST_TOLERANCE <= real_number("tol", tol) <= WORST:
+    if not MIN_TOLERANCE <= real_number("tol", tol) <= WORST:
         raise SpecError(
-            f"tol: expected posterior sds between {LEAST_TOLERANCE:g} and {WORST:g}; found {tol!r}"
+            f"tol: expected posterior sds between {MIN_TOLERANCE:g} and {WORST:g}; found {tol!r}"
         )
     if spec.groups:
         return IntegratedPosterior.of(spec, data, tol)

@@ -15,7 +15,7 @@ from hiermodels.exact.kernels.tree.moments import (
     mixture_joint,
 )
 from hiermodels.exact.kernels.tree.tree import Variances
-from hiermodels.exact.lattice_mixture import MOST_UNITS, LatticeMixture
+from hiermodels.exact.lattice_mixture import MAX_UNITS, LatticeMixture
 from hiermodels.numerics import normal_mixture as mixture
 from hiermodels.posterior.target import Target
 
@@ -65,8 +65,8 @@ class PredictiveMixture(LatticeMixture):
         variances = self.marginal.variances(points)
         below = self._variance_below(target, variances)
         x = self._standard_x(target)
-        for i in range(0, len(x), MOST_UNITS):
-            units, place = np.unique(target.units[i : i + MOST_UNITS], return_inverse=True)
+        for i in range(0, len(x), MAX_UNITS):
+            units, place = np.unique(target.units[i : i + MAX_UNITS], return_inverse=True)
             joint = level_joint(
                 standard.tree, variances, self.marginal.coefficients, target.level, units
             )

@@ -16,8 +16,8 @@ from hiermodels.exact.marginal import Marginal
 from hiermodels.numerics.modes import peaks
 
 SCAN_STEP = 1.0  # of the first look at the likelihood, in log variances
-MOST_CLIMBS = 8  # from peaks of the scan, the highest first
-MOST_STEPS = 200
+MAX_CLIMBS = 8  # from peaks of the scan, the highest first
+MAX_STEPS = 200
 LONGEST_STEP = 2.0  # in log variances
 SMALL_STEP = 1e-5  # from here on Newton's steps are taken as they are: the likelihood is rounded
 SMALL_STEPS = 4  # that are taken
@@ -179,7 +179,7 @@ def ascents(
         return
     grid, heights = likelihood.scan(free)
     highest = np.flatnonzero(peaks(heights))
-    highest = highest[np.argsort(-heights.flat[highest], kind="stable")][:MOST_CLIMBS]
+    highest = highest[np.argsort(-heights.flat[highest], kind="stable")][:MAX_CLIMBS]
     starts = likelihood.coordinates(grid.reshape(-1, grid.shape[-1])[highest], free)
 
     def height(w: Floats) -> Floats:
@@ -204,7 +204,7 @@ def climb(function: Callable[[Floats], Floats], start: Floats) -> Floats:
     start : (d,)
     """
     at, small = start, 0
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         value, gradient, curvature = _derivatives(function, at)
         sizes, axes = np.linalg.eigh(curvature)
         sizes = np.maximum(np.abs(sizes), np.finfo(float).tiny ** 0.25)

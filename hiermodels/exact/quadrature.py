@@ -42,8 +42,8 @@ from hiermodels.posterior.reference_posterior import TOLERANCE, reached
 SPACING = {0: 1.0, 1: 0.25, 2: 0.5, 3: 0.5}  # of the first lattice
 MANY, WIDE = 200, 0.6  # units of each level that make a density in 3 dimensions nearly normal
 SAFELY = 0.1  # of the tolerance, for means and sds of the unknown sds
-MOST_LATTICES = 8
-MOST_POINTS = 2_000_000  # of a lattice that is laid because the one before misses the tolerance
+MAX_LATTICES = 8
+MAX_POINTS = 2_000_000  # of a lattice that is laid because the one before misses the tolerance
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,12 +82,12 @@ class IntegratedPosterior(PredictiveMixture):
         spacing = np.full(d, WIDE if normal else SPACING[d])
         found = cls(spec, data, marginal, marginal.lattice(spacing))
         path: list[tuple[Floats, Floats]] = []
-        for _ in range(MOST_LATTICES - 1):
+        for _ in range(MAX_LATTICES - 1):
             if found._errors.max(initial=0.0) <= SAFELY * tol and found._reached <= tol:
                 break
             path.append((spacing, found._errors))
             finer = refinement(path, SAFELY * tol)
-            if len(found.lattice) > MOST_POINTS * finer.prod():
+            if len(found.lattice) > MAX_POINTS * finer.prod():
                 break
             spacing = spacing * finer
             try:

@@ -13,7 +13,7 @@ from hiermodels.exact.estimation import LIKELIHOOD, METHODS, PointEstimate
 from hiermodels.exact.marginal import Marginal
 from hiermodels.posterior.tables import shown
 
-MOST_STEPS = 200
+MAX_STEPS = 200
 WITHIN = 1e-12  # share of the covariates' sums of squares that is rounding error
 
 
@@ -88,7 +88,7 @@ def paule_mandel(studies: Studies) -> float:
     Paule & Mandel (1982), J. Res. Natl. Bur. Stand. 87:377.
     """
     tau2 = 0.0
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         shares, _ = studies.weighted(1 / (studies.v + tau2))
         step = float((studies.y @ shares - studies.freedom) / (shares @ shares))
         tau2 += step

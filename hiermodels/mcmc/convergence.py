@@ -12,10 +12,10 @@ import xarray as xr
 from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.mcmc.parameterization import Choice
 
-MOST_R_HAT = 1.01  # the limits of PyMC's own checks, here and below
-LEAST_ESS = 100  # per chain
-MOST_AT_DEPTH = 0.05
-MOST_UNITS = 500  # of a level whose chains are checked: ArviZ takes some milliseconds for each
+MAX_R_HAT = 1.01  # the limits of PyMC's own checks, here and below
+MIN_ESS = 100  # per chain
+MAX_AT_DEPTH = 0.05
+MAX_UNITS = 500  # of a level whose chains are checked: ArviZ takes some milliseconds for each
 
 
 class ConvergenceWarning(UserWarning):
@@ -63,9 +63,9 @@ class Convergence:
         draws = draws.drop_vars([name for name in fixed if name in draws])
         deep = stats.get("reached_max_treedepth")
         steps = {
-            dim: -(-size // MOST_UNITS)
+            dim: -(-size // MAX_UNITS)
             for dim, size in draws.sizes.items()
-            if dim not in SAMPLE_DIMS and size > MOST_UNITS
+            if dim not in SAMPLE_DIMS and size > MAX_UNITS
         }
         some = draws.isel({dim: slice(None, None, step) for dim, step in steps.items()})
         bulk, tail = (arviz_stats.ess(some, method=kind) for kind in ("bulk", "tail"))
@@ -97,19 +97,19 @@ class Convergence:
             found.append(
                 f"{self.divergences} divergence{'s' if self.divergences > 1 else ''} after tuning"
             )
-        if self.at_depth > MOST_AT_DEPTH:
+        if self.at_depth > MAX_AT_DEPTH:
             found.append(f"{self.at_depth:.0%} of a chain's trees reached the maximal depth")
         if np.isnan(self.r_hat):
             found.append(
                 "r_hat cannot be computed: it needs several chains and more than a few draws"
             )
-        elif self.r_hat > MOST_R_HAT:
-            found.append(f"r_hat is up to {self.r_hat:.4f}, and should be at most {MOST_R_HAT}")
+        elif self.r_hat > MAX_R_HAT:
+            found.append(f"r_hat is up to {self.r_hat:.4f}, and should be at most {MAX_R_HAT}")
         least = min(self.ess_bulk, self.ess_tail)
-        if not least >= LEAST_ESS * self.chains:
+        if not least >= MIN_ESS * self.chains:
             found.append(
                 f"the smallest effective sample size is {least:.0f}, and should be at least "
-                f"{LEAST_ESS * self.chains} ({LEAST_ESS} per chain)"
+                f"{MIN_ESS * self.chains} ({MIN_ESS} per chain)"
             )
         return found
 
@@ -120,7 +120,7 @@ def problem_of(convergence: Convergence, choice: Choice) -> str:
     if not problems:
         return ""
     remedies = ["raise target_accept (such as 0.99)"] if convergence.divergences else []
-    if convergence.at_depth > MOST_AT_DEPTH:
+    if convergence.at_depth > MAX_AT_DEPTH:
         remedies.append("raise max_treedepth (10)")
     remedies.append("take more chains (4), tune or draws")
     if choice.forms:

@@ -29,7 +29,7 @@ type LogDensity = Callable[[Floats], Floats]
 DROP = 36.0  # the lattice ends where the density is exp(−36) ≈ 2e-16 of its largest value
 FLATTEST = 0.25  # least curvature that is believed: a standard deviation of 2
 LONGEST_STEP = 4.0  # of the search for a mode
-MOST_STEPS = 400
+MAX_STEPS = 400
 FARTHEST = 100.0  # from the start, where a mode is looked for
 WIDEST = 0.02  # of differences; the density's logarithm should bend by about ``BEND`` over one
 BEND = 0.01
@@ -259,7 +259,7 @@ def _sharper(first: Floats, second: Floats) -> Floats:
 def _newton_ascent(log_density: LogDensity, start: Floats) -> _End:
     """Newton's method with differences."""
     point = np.array(start, dtype=float)
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         value, gradient, curvature = _expand(log_density, point)
         if not np.isfinite(curvature).all() or np.abs(point - start).max() > FARTHEST:
             break

@@ -6,7 +6,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 
-MOST_STEPS = 100
+MAX_STEPS = 100
 ROOT_2PI = np.sqrt(2 * np.pi)
 XTOL = 1e-13  # of a quantile, as a part of its bracket
 NEWTON_XTOL = 1e-8  # of a step of Newton's method, in the smallest component's sd
@@ -43,7 +43,7 @@ def quantile(weights: Floats, mean: Floats, sd: Floats, probability: float) -> F
     tolerance, newton_tolerance = XTOL * (high - low), NEWTON_XTOL * sd.min(axis=0)
     x = weights @ ends
     left = np.arange(len(x))  # columns that have not converged
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         all_left = len(left) == len(x)
         columns = (mean, sd) if all_left else (mean[:, left], sd[:, left])
         below, slope = _cdf_and_density(weights, *columns, x[left])

@@ -22,7 +22,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 
-MOST_POINTS = 100  # at which the distribution function is looked at
+MAX_POINTS = 100  # at which the distribution function is looked at
 ROUNDING = 1e-9  # relative; tails at z and at 1 − z are equal up to this
 STEPS = 40  # of a bisection, for the width of a band
 TAIL_MASS = 1e-18  # probability of an increment
@@ -86,7 +86,7 @@ def band(n: int, level: float) -> tuple[Floats, Floats, Floats]:
 
 def _points(n: int) -> Floats:
     """Where the distribution function is looked at: ``i/K`` for 0 < i < K."""
-    k = min(n, MOST_POINTS)
+    k = min(n, MAX_POINTS)
     return np.arange(1, k) / k
 
 

@@ -21,7 +21,7 @@ from hiermodels.posterior.tables import CI_PROB, tails
 
 LAYERS = ("interval", "point_estimate", "baseline")
 SHIFT_LAYERS = ("shift", "baseline")
-LEAST_REACH = 0.25  # of the axis to both sides of 0, in sds: less than that is no shift
+MIN_REACH = 0.25  # of the axis to both sides of 0, in sds: less than that is no shift
 SPREAD = 0.2  # half the height that the priors' dots of one unit take, in rows
 
 
@@ -192,7 +192,7 @@ def _plot_shifts(
     offsets = np.linspace(SPREAD, -SPREAD, size) if size > 1 else np.zeros(1)
     y = layout.heights(moved) + xr.DataArray(offsets, {"prior": moved["prior"]}, "prior")
     crowded = layout.is_crowded(moved.shape[-1])
-    reach = max(LEAST_REACH, 1.1 * float(np.abs(moved).max()))
+    reach = max(MIN_REACH, 1.1 * float(np.abs(moved).max()))
     layout.backend_of(plot).xlim([-reach, reach], plot.get_target(None, panel))
     looks = {"size": layout.dot_size(plot, 2.5 if crowded else 6.0)}
     points = layout.points(moved, y)

@@ -29,7 +29,7 @@ from hiermodels.posterior.moments import MEAN
 from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.tables import tails
 
-MOST_LABELS = 60  # units that get a label of their own; beyond, labels would overlap
+MAX_LABELS = 60  # units that get a label of their own; beyond, labels would overlap
 ROW = 22.0  # dots for a unit with a label
 MARGIN = 130.0  # dots above and below the rows together
 CROWDED_HEIGHT = 900.0  # dots for any number of units without labels
@@ -48,7 +48,7 @@ type Panel = Mapping[str, str]
 
 def is_crowded(size: int) -> bool:
     """Whether there are too many units to label each."""
-    return size > MOST_LABELS
+    return size > MAX_LABELS
 
 
 def shortened(labels: Iterable[Any]) -> list[str]:

@@ -26,7 +26,7 @@ from hiermodels.posterior.tables import CI_PROB, tails
 CURVES = 100  # replicated data sets that are drawn over each other
 SIZE = (800.0, 450.0)  # dots
 TITLE = 30  # characters in a line of a title
-MOST_NUMBERS = 5e6  # draws times rows, for leave-one-out probabilities
+MAX_NUMBERS = 5e6  # draws times rows, for leave-one-out probabilities
 FEWEST_FOR_LOO = 25  # draws: a fifth of them are the tail that is smoothed, and 5 are needed there
 GROUP_LAYERS = ("interval", "observed")
 
@@ -196,7 +196,7 @@ def _plot_loo_pit(options: _Options) -> PlotCollection:
             f"replicate: {options.kind!r} is of the same units, 'rows'; found {options.replicate!r}"
         )
     _require_draws(options, FEWEST_FOR_LOO)
-    most = max(int(MOST_NUMBERS // len(options.posterior.data.y)), FEWEST_FOR_LOO)
+    most = max(int(MAX_NUMBERS // len(options.posterior.data.y)), FEWEST_FOR_LOO)
     some = with_replicates(thin(options.posterior, most), random_seed=options.random_seed)
     figure = layout.with_figure(options.backend, options.pc_kwargs, figsize=SIZE)
     plot = azp.plot_loo_pit(

@@ -20,9 +20,9 @@ from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.posterior.record import Posterior
 
 LAYERS = ("lines", "labels", "density")
-MOST_LINE_LABELS = 20  # lines that get a label of their own
-MOST_COLORS = 10  # lines that get a colour of their own
-LEAST_GAP = 0.045  # between labels, as a part of the panel's height
+MAX_LINE_LABELS = 20  # lines that get a label of their own
+MAX_COLORS = 10  # lines that get a colour of their own
+MIN_GAP = 0.045  # between labels, as a part of the panel's height
 SIZE = (800.0, 650.0)  # dots
 HEIGHT_RATIOS = [3.0, 1.0]
 
@@ -82,7 +82,7 @@ def plot_trace_tau(
     moments = moments_given_sd(spec, posterior.data, sd, name, where)
     found = _chosen(moments[moment], units)
     plot = _panels(found.rename(name), backend, pc_kwargs)
-    few, crowded = found.shape[1] <= MOST_COLORS, layout.is_crowded(found.shape[1])
+    few, crowded = found.shape[1] <= MAX_COLORS, layout.is_crowded(found.shape[1])
     looks = {
         "color": "C0",
         "alpha": 0.9 if few else 0.5,
@@ -90,7 +90,7 @@ def plot_trace_tau(
     }
     lines = layout.curves(found["at"], found)
     layout.add(plot, "lines", layout.segments, lines, {"panel": "value"}, looks, visuals)
-    if found.shape[1] <= MOST_LINE_LABELS and visuals.get("labels") is not False:
+    if found.shape[1] <= MAX_LINE_LABELS and visuals.get("labels") is not False:
         _label_lines(plot, found, dict(visuals.get("labels", {})))
     density = reference_posterior(spec, posterior.data).density(sd, found["at"].to_numpy())
     _draw_density(plot, found["at"], density, visuals)
@@ -118,7 +118,7 @@ def _chosen(values: xr.DataArray, units: Sequence[Any] | None) -> xr.DataArray:
 def _panels(values: xr.DataArray, backend: str | None, pc_kwargs: dict[str, Any]) -> PlotCollection:
     """Two panels above each other, over the same values of the sd."""
     dim = str(values.dims[1])
-    if values.sizes[dim] <= MOST_COLORS:
+    if values.sizes[dim] <= MAX_COLORS:
         pc_kwargs = pc_kwargs | {"aes": {"color": [dim]} | pc_kwargs.get("aes", {})}
     figure = layout.with_figure(
         backend, pc_kwargs, figsize=SIZE, sharex=True, height_ratios=HEIGHT_RATIOS
@@ -129,7 +129,7 @@ def _panels(values: xr.DataArray, backend: str | None, pc_kwargs: dict[str, Any]
     layout.tidy(plot, list(panels.values()), figure["figure_kwargs"])
     low, high = values["at"].values[[0, -1]]
     low = 0.0 if low < 0.1 * high else low
-    room = 0.12 if values.sizes[dim] <= MOST_LINE_LABELS else 0.02
+    room = 0.12 if values.sizes[dim] <= MAX_LINE_LABELS else 0.02
     for target in panels.values():
         layout.backend_of(plot).xlim([low, high + room * (high - low)], target)
     return plot
@@ -138,7 +138,7 @@ def _panels(values: xr.DataArray, backend: str | None, pc_kwargs: dict[str, Any]
 def _label_lines(plot: PlotCollection, values: xr.DataArray, looks: dict[str, Any]) -> None:
     """Write each unit's label at the end of its line, moved where two would overlap."""
     ends = values.isel(at=-1)
-    gap = LEAST_GAP * float(values.max() - values.min())
+    gap = MIN_GAP * float(values.max() - values.min())
     target = plot.get_target(None, {"panel": "value"})
     looks = {"horizontal_align": "left", "size": 11} | looks
     labels = layout.shortened(ends[ends.dims[0]].values)

@@ -40,7 +40,7 @@ from hiermodels.posterior.target import Target
 
 NO_ERROR = "no Monte Carlo error"
 TOLERANCE = 1e-8  # posterior sds that two spacings of a quadrature may differ by,
-LEAST_TOLERANCE, WORST = 1e-13, 1e-3  # the least that can be asked for, and the largest of all
+MIN_TOLERANCE, WORST = 1e-13, 1e-3  # the least that can be asked for, and the largest of all
 
 
 class ReferencePosterior(ABC):

@@ -15,7 +15,7 @@ from hiermodels.model.spec import Spec
 CI_PROB = 0.89  # of intervals, unless another is asked for
 CI_KINDS = {"eti": "equal-tailed", "hdi": "highest-density"}
 DIGITS = 5  # of a number in a table
-MOST_ROWS = 60  # that a table shows; of a longer one
+MAX_ROWS = 60  # that a table shows; of a longer one
 FEW_ROWS = 20  # it shows as many
 
 
@@ -37,11 +37,11 @@ class Summary(pd.DataFrame):
         return shown(value, self.attrs.get("digits", DIGITS))
 
     def __repr__(self) -> str:
-        rows: Any = {"max_rows": MOST_ROWS, "min_rows": FEW_ROWS}
+        rows: Any = {"max_rows": MAX_ROWS, "min_rows": FEW_ROWS}
         return f"{self._header}\n{self.to_string(float_format=self._shown, **rows)}"
 
     def _repr_html_(self) -> str:
-        table = self.to_html(float_format=self._shown, max_rows=MOST_ROWS)
+        table = self.to_html(float_format=self._shown, max_rows=MAX_ROWS)
         return f"<pre>{escape(self._header)}</pre>{table}"
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WORST = 3  # quantities that a verdict names
 CLEAR = 3.0  # standard errors from which on a mean or a spread counts as a deviation of its own
-MOST_R_HAT = 1.05  # in one of many runs, few of which are looked at
+MAX_R_HAT = 1.05  # in one of many runs, few of which are looked at
 SHOWN: Any = {"float_format": "{:.4g}".format, "max_rows": 40}
 
 
@@ -139,8 +139,8 @@ class Calibration:
         size, found = stats.sizes["draw"], []
         if "divergences" in stats and (count := int((stats["divergences"] > 0).sum())):
             found.append(f"Draws diverged in {count} of {size} simulations.")
-        if "r_hat" in stats and (count := int((stats["r_hat"] > MOST_R_HAT).sum())):
-            found.append(f"R-hat was above {MOST_R_HAT} in {count} of {size} simulations.")
+        if "r_hat" in stats and (count := int((stats["r_hat"] > MAX_R_HAT).sum())):
+            found.append(f"R-hat was above {MAX_R_HAT} in {count} of {size} simulations.")
         return found
 
     def __repr__(self) -> str:

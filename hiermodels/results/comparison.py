@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SLOPE = np.sqrt(3 / np.pi)  # of the first component's mean, at a shift by 1 sd
 SEEN = 0.9  # probability with which a bias is called seen
 WORST = 3  # quantities that a verdict names
-MOST_ROWS = 48  # of it that are shown
+MAX_ROWS = 48  # of it that are shown
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Comparison:
     def _format(self) -> Any:
         """How the table is shown: with no more digits than the quadrature reached."""
         digits = self.table.attrs.get("digits", DIGITS)
-        return {"float_format": f"{{:.{digits}g}}".format, "max_rows": MOST_ROWS}
+        return {"float_format": f"{{:.{digits}g}}".format, "max_rows": MAX_ROWS}
 
 
 SHAPES = (  # the same for each component of uniformity

@@ -42,7 +42,7 @@ from hiermodels.posterior.tables import shown
 
 NOTABLE = 0.25  # posterior sds by which another flat prior may move a quantity
 NEGLIGIBLE = 1e-6  # weight of a point, as a part of the largest
-MOST_GROUPS = 200  # of which all are looked at; of more, some that stand for them
+MAX_GROUPS = 200  # of which all are looked at; of more, some that stand for them
 ONE_SD = (0.158655253931457, 0.5, 0.841344746068543)  # Φ(−1), Φ(0), Φ(1)
 
 
@@ -214,7 +214,7 @@ class _Look:
     @cached_property
     def _groups(self) -> Indices:
         tree = self.grid.marginal.data.tree
-        return np.arange(tree.n_groups) if tree.n_groups <= MOST_GROUPS else panel_of(tree)
+        return np.arange(tree.n_groups) if tree.n_groups <= MAX_GROUPS else panel_of(tree)
 
     def _label(self, name: str, place: int) -> str:
         """How a unit is called, in brackets; nothing for the intercept."""

@@ -30,7 +30,7 @@ from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 
-LEAST_KEPT = 1e-3  # of what is known without a row; below, it is formed anew from the other rows
+MIN_KEPT = 1e-3  # of what is known without a row; below, it is formed anew from the other rows
 
 
 @dataclass(kw_only=True, repr=False)
@@ -118,7 +118,7 @@ def _conjugate(reference: ConjugatePosterior) -> Found:
         beta = law.beta - 0.5 * law.kappa / kappa * away**2
         rest = NormalGammaLaw(law.mean - away / kappa, kappa, law.alpha - 0.5, beta)
     left_out = _log_predictive(rest, y)
-    for i in np.flatnonzero(~(beta > LEAST_KEPT * law.beta)):
+    for i in np.flatnonzero(~(beta > MIN_KEPT * law.beta)):
         others = np.delete(y, i)
         new = reference.prior.given(others) if len(others) else reference.prior
         left_out[i] = _log_predictive(new, y[[i]])[0]
@@ -153,8 +153,8 @@ def _regression(reference: RegressionPosterior, units: Units) -> Found:
     lost = unidentified(reference.spec, rows, units) | only
     text = "without it a coefficient is not identified"
     reasons = dict.fromkeys(np.flatnonzero(lost).tolist(), text)
-    enough = (beta > LEAST_KEPT * reference.beta) | np.isinf(reference.beta)
-    bad = np.flatnonzero(~lost & ~((kept > LEAST_KEPT) & enough & (rest[0] > 0)))
+    enough = (beta > MIN_KEPT * reference.beta) | np.isinf(reference.beta)
+    bad = np.flatnonzero(~lost & ~((kept > MIN_KEPT) & enough & (rest[0] > 0)))
     for i in bad.tolist():
         try:
             left_out[i] = _refitted(reference, units.index != i, i)

@@ -42,7 +42,7 @@ from hiermodels.posterior.tables import (
 )
 
 BYTES = 12  # for a unit and draw: its value and its rank
-MOST_PAIRED = 500  # units of a matrix of pairs
+MAX_PAIRED = 500  # units of a matrix of pairs
 
 
 @checked_methods
@@ -109,9 +109,9 @@ class Ranking:
         )
         if not asked:
             raise SpecError(f"units: expected labels of {self._dim}; found none")
-        if len(asked) > MOST_PAIRED:
+        if len(asked) > MAX_PAIRED:
             raise SpecError(
-                f"units: a matrix of pairs takes at most {MOST_PAIRED} units; there are "
+                f"units: a matrix of pairs takes at most {MAX_PAIRED} units; there are "
                 f"{len(asked):,}. Name some, or ask for pairs with prob_greater(first, second)"
             )
         known = self.ranks[self._dim].to_numpy()

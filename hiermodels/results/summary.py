@@ -31,7 +31,7 @@ STATISTICS = {  # of a variable that take its moments: what they are, and up to 
     "min_ss": ("min_ss of", SD),
     "mcse_sd": ("mcse_sd of", FOURTH),
 }
-MOST_SCALARS = 500  # that are summarised unasked: ArviZ takes some milliseconds for each
+MAX_SCALARS = 500  # that are summarised unasked: ArviZ takes some milliseconds for each
 
 
 def summarize(
@@ -169,7 +169,7 @@ def _too_many(posterior: Posterior) -> list[str]:
     return [
         name
         for name in posterior.spec.variables
-        if name not in draws or draws[name][0, 0].size > MOST_SCALARS
+        if name not in draws or draws[name][0, 0].size > MAX_SCALARS
     ]
 
 

@@ -285,7 +285,7 @@ def coarse(monkeypatch):
 
     def set_spacing(spacing):
         monkeypatch.setattr(integrated, "SPACING", dict.fromkeys((1, 2, 3), spacing))
-        monkeypatch.setattr(integrated, "MOST_LATTICES", 1)
+        monkeypatch.setattr(integrated, "MAX_LATTICES", 1)
 
     return set_spacing
 

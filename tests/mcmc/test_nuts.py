@@ -365,7 +365,7 @@ def test_convergence_tells_good_chains_from_bad():
 
 
 def test_convergence_looks_at_some_units_of_very_many():
-    draws = np.random.default_rng(0).normal(size=(4, 50, 2 * convergence.MOST_UNITS + 1))
+    draws = np.random.default_rng(0).normal(size=(4, 50, 2 * convergence.MAX_UNITS + 1))
     stats = {"diverging": np.zeros((4, 50), dtype=bool)}
     tree = from_dict({"posterior": {"theta": draws}, "sample_stats": stats}, dims={"theta": ["g"]})
     assert convergence.Convergence.of(tree).describe()["r_hat"].endswith(", one g in 3 looked at")

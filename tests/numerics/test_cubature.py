@@ -61,13 +61,13 @@ CASES = {
 def test_few_points_take_the_place_of_the_lattice(make, formula, agree, monkeypatch):
     """In three dimensions hundreds of schools would be needed for the usual agreement."""
     data = make()
-    monkeypatch.setattr(integrated, "MOST_WORK", dict.fromkeys((1, 2, 3), 0))
+    monkeypatch.setattr(integrated, "MAX_WORK", dict.fromkeys((1, 2, 3), 0))
     monkeypatch.setattr(integrated, "AGREE", agree)
     few = hm.reference(data, formula)
     assert few._few is not None
     assert 3 * len(few._few.whole[1]) < len(few.lattice)
     assert few._few.error <= few.certificate < max(agree, 1e-8)
-    monkeypatch.setattr(integrated, "MOST_WORK", dict.fromkeys((1, 2, 3), np.inf))
+    monkeypatch.setattr(integrated, "MAX_WORK", dict.fromkeys((1, 2, 3), np.inf))
     whole = hm.reference(data, formula)
     assert whole._few is None
     sd = whole.sd["theta"]
@@ -86,7 +86,7 @@ def test_where_degrees_do_not_agree_the_lattice_stays(monkeypatch):
     schools = hm.datasets.load_eight_schools()
     roles = {"outcome": "y", "groups": "school", "se": "sigma", "priors": {"tau": hm.FlatSD()}}
     usual = hm.reference(schools, **roles)
-    monkeypatch.setattr(integrated, "MOST_WORK", dict.fromkeys((1, 2, 3), 0))
+    monkeypatch.setattr(integrated, "MAX_WORK", dict.fromkeys((1, 2, 3), 0))
     found = hm.reference(schools, **roles)
     assert found._few is None
     assert found.mean.identical(usual.mean)
@@ -97,8 +97,8 @@ def test_units_are_taken_in_parts(monkeypatch):
     data = pupils()
     whole = hm.reference(data, "score ~ ses + (1 | classroom)")
     parts = hm.reference(data, "score ~ ses + (1 | classroom)")
-    monkeypatch.setattr(integrated, "MOST_NUMBERS", 1)
-    monkeypatch.setattr(integrated, "MOST_UNITS", 7)
+    monkeypatch.setattr(integrated, "MAX_NUMBERS", 1)
+    monkeypatch.setattr(integrated, "MAX_UNITS", 7)
     for name in ("theta", "beta", "mu"):
         expected, found = (one.quantile([0.1, 0.5], name)[name] for one in (whole, parts))
         np.testing.assert_allclose(found, expected, rtol=1e-13)

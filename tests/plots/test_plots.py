@@ -17,7 +17,7 @@ from hiermodels.exact.replicates import replicated_means
 from hiermodels.plots.alternatives import hyperparameters, plot_sensitivity
 from hiermodels.plots.layout import shortened
 from hiermodels.plots.shrinkage import raw_means
-from hiermodels.plots.trace import LEAST_GAP, spread_out
+from hiermodels.plots.trace import MIN_GAP, spread_out
 from hiermodels.results.checks import check
 
 mpl.use("Agg")
@@ -389,7 +389,7 @@ def test_labels_stand_at_the_ends_of_lines_and_apart(fit):
     plot = fit.plot_trace_tau()
     axes = plot.get_target(None, {"panel": "value"})
     ends = {label: line[:, -1] for label, line in curves(plot, "ABCDEFGH").items()}
-    gap = LEAST_GAP * np.ptp([line[1] for line in curves(plot, "ABCDEFGH").values()])
+    gap = MIN_GAP * np.ptp([line[1] for line in curves(plot, "ABCDEFGH").values()])
     texts = {text.get_text().strip(): text.get_position() for text in axes.texts}
     assert set(texts) == set(ends)
     for label, (x, y) in texts.items():

@@ -230,7 +230,7 @@ def test_what_cannot_be_left_out_is_refused():
 
 
 def test_what_would_take_long_is_refused_with_its_size(monkeypatch):
-    monkeypatch.setattr("hiermodels.exact.left_out.MOST_WORK", 100)
+    monkeypatch.setattr("hiermodels.exact.left_out.MAX_WORK", 100)
     with pytest.raises(hm.SpecError, match=r"densities of 13 units \(row\) at \d+ points"):
         fit_bcg(draws=10, random_seed=1).loo()
 

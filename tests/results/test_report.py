@@ -277,8 +277,8 @@ def test_many_groups_are_cut_to_both_ends(tmp_path, monkeypatch):
     frame = pd.DataFrame({"g": [f"g{i}" for i in range(300)], "y": rng.normal(size=300)})
     frame["se"] = rng.uniform(0.3, 2, 300)
     fit = hm.fit(frame, random_seed=1, draws=100)
-    monkeypatch.setattr(parts, "MOST_PICTURED", 200)
-    monkeypatch.setattr(report, "MOST_WORK", 100)
+    monkeypatch.setattr(parts, "MAX_PICTURED", 200)
+    monkeypatch.setattr(report, "MAX_WORK", 100)
     parsed = write(fit, tmp_path)
     check_structure(parsed)
     text = "".join(parsed.text)
@@ -352,7 +352,7 @@ def test_a_part_that_fails_is_replaced_by_its_reason(eight, tmp_path, monkeypatc
 
 def test_a_page_without_a_reference_has_what_the_draws_say(eight, tmp_path, monkeypatch):
     monkeypatch.setattr(integrated, "SPACING", {1: 4.0})
-    monkeypatch.setattr(integrated, "MOST_LATTICES", 1)
+    monkeypatch.setattr(integrated, "MAX_LATTICES", 1)
     parsed = write(hm.Fit(eight.posterior), tmp_path)
     check_structure(parsed)
     text = "".join(parsed.text)

@@ -63,7 +63,7 @@ def test_variables_that_are_not_there_are_refused(fit):
 
 
 def test_very_many_groups_are_left_out_with_a_note(monkeypatch):
-    monkeypatch.setattr(summary, "MOST_SCALARS", 30)
+    monkeypatch.setattr(summary, "MAX_SCALARS", 30)
     data = frame(np.random.default_rng(1).normal(size=31), 0.7)
     fit = hm.fit(data, draws=50, random_seed=1)
     assert list(fit.summary().index) == ["mu", "tau"]

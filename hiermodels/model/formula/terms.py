@@ -20,7 +20,7 @@ from hiermodels.model.formula.tokens import (
     tokenize,
 )
 
-MOST_TERMS = 1000  # a*b*c*… doubles with each factor
+MAX_TERMS = 1000  # a*b*c*… doubles with each factor
 _BARE = re.compile(r"[^\W\d]\w*")
 
 
@@ -167,8 +167,8 @@ def _cross(left: Terms, right: Terms) -> Terms:
 
 def _distinct(terms: Terms, where: Token | None) -> Terms:
     """Leave out what stands twice: ``b:a`` is ``a:b``."""
-    if where and len(terms) > MOST_TERMS:
-        where.refuse(f"this has more than {MOST_TERMS} terms when written out. Take some out")
+    if where and len(terms) > MAX_TERMS:
+        where.refuse(f"this has more than {MAX_TERMS} terms when written out. Take some out")
     found: dict[frozenset[Factor], tuple[Factor, ...]] = {}
     for term in terms:
         found.setdefault(frozenset(term), term)

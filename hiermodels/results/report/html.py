@@ -18,7 +18,7 @@ import pandas as pd
 from hiermodels.posterior.tables import shown
 
 VOID = ("img", "meta")  # elements without content, and without an end
-MOST_ROWS = 60  # of a table; of a longer one
+MAX_ROWS = 60  # of a table; of a longer one
 END_ROWS = 20  # the first and the last so many are shown
 DIGITS = 4  # of numbers in tables, which are to fit the page
 NO_NUMBER = "–"  # where a moment does not exist
@@ -164,7 +164,7 @@ def table(frame: pd.DataFrame, caption: str) -> Html:
     head = [_head(str(name or ""), "col", text=True) for name in frame.index.names]
     head += [_head(str(name), "col", text=_is_text(frame[name])) for name in frame.columns]
     places = range(len(frame))
-    if len(frame) <= MOST_ROWS:
+    if len(frame) <= MAX_ROWS:
         body = [_row(frame, i) for i in places]
     else:
         gap = f"… {len(frame) - 2 * END_ROWS:,} rows between are not shown …"

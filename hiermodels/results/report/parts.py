@@ -13,7 +13,7 @@ from hiermodels.errors import HierModelsError
 from hiermodels.posterior.moments import MEAN
 from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.tables import Summary
-from hiermodels.results.report.html import MOST_ROWS, Html, Picture, element, figure, table
+from hiermodels.results.report.html import MAX_ROWS, Html, Picture, element, figure, table
 from hiermodels.results.report.subject import Subject
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DOTS_PER_INCH = 150  # of pictures,
 PIXELS_PER_INCH = 100  # shown smaller, for screens that are finer
-MOST_PICTURED = 1000  # units that a picture can tell anything of
+MAX_PICTURED = 1000  # units that a picture can tell anything of
 
 
 def part(make: Callable[..., list[Html]], *arguments: Any) -> list[Html]:
@@ -67,7 +67,7 @@ def summary_table(make: Callable[[], Summary], caption: str) -> list[Html]:
 
 def ordered(frame: pd.DataFrame, column: str) -> tuple[pd.DataFrame, str]:
     """Sort a table of which only the ends are shown, and say so."""
-    if len(frame) <= MOST_ROWS:
+    if len(frame) <= MAX_ROWS:
         return frame, ""
     return frame.sort_values(
         column, ascending=False, kind="stable"
@@ -82,7 +82,7 @@ def pictures(
     for name, column in subject.levels.items():
         units = len(subject.posterior.data.coords[column])
         content.append(heading(name, column))
-        if units > MOST_PICTURED:
+        if units > MAX_PICTURED:
             content.append(left_out(f"a picture of {units:,} units would tell nothing"))
         else:
             centre = "mean" if subject.reference.moment_exists(name, MEAN) else "median"

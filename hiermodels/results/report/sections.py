@@ -40,7 +40,7 @@ from hiermodels.results.summary import summarize
 from hiermodels.results.variance_components import variance_components
 
 CHECK_SEED = 1  # of replicated data: the same for the table and the picture
-MOST_WORK = 5e6  # points of the lattice times units: about five seconds for all other priors
+MAX_WORK = 5e6  # points of the lattice times units: about five seconds for all other priors
 CHECKED_COPIES = 4  # of the replicated values that are held at the same time
 PACKAGES = (
     *("hiermodels", "numpy", "scipy", "pandas", "xarray", "arviz-base", "arviz-stats"),
@@ -306,7 +306,7 @@ def _is_wanted(subject: Subject) -> bool:
         return subject.sensitivity
     reference = subject.reference
     assert isinstance(reference, IntegratedPosterior)
-    return len(reference.lattice) * sum(reference.data.sizes) <= MOST_WORK
+    return len(reference.lattice) * sum(reference.data.sizes) <= MAX_WORK
 
 
 def _code(subject: Subject) -> list[Html]:

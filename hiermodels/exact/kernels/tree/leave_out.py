@@ -43,7 +43,7 @@ from hiermodels.exact.kernels.tree.units import Densities, Rows, Within
 from hiermodels.numerics.group_sums import starts
 
 BLOCK = 1 << 17  # numbers in a temporary array
-MOST_NODES = 256  # that are worked on at a time
+MAX_NODES = 256  # that are worked on at a time
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def log_densities(
         Which, ascending.
     """
     c = tree.mean.shape[1]
-    for first in range(0, len(variances), MOST_NODES):
-        nodes = slice(first, min(first + MOST_NODES, len(variances)))
+    for first in range(0, len(variances), MAX_NODES):
+        nodes = slice(first, min(first + MAX_NODES, len(variances)))
         part = variances[nodes]
         up = upward(tree, part, prior)
         step = max(1, BLOCK // (len(part) * (c if isinstance(of, Rows) else c * c)))

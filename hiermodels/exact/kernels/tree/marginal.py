@@ -12,7 +12,7 @@ from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
 from hiermodels.numerics.group_sums import starts
 
 UPWARD = 1 << 17  # likewise of those in the upward pass
-MOST_NODES = 1024  # nodes that are worked on at a time
+MAX_NODES = 1024  # nodes that are worked on at a time
 ROUNDED_ROWS = 8  # rounding errors of a row that its residual takes part in
 SMALLEST_SHARE = 1e-8  # of a direction in the information of the data that is not rounding, a root
 
@@ -285,5 +285,5 @@ def batches(tree: Tree, variances: Variances) -> list[slice]:
     """Cut the nodes so that temporary arrays stay within ``UPWARD``."""
     above = (1, *tree.sizes[:-1])
     width = max(len(tree.by_weight.weight), *(size * (tree.n_covariates + 2) for size in above))
-    step = min(max(1, UPWARD // width), MOST_NODES)
+    step = min(max(1, UPWARD // width), MAX_NODES)
     return [slice(i, i + step) for i in range(0, len(variances), step)]
