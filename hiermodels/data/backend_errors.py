@@ -22,7 +22,7 @@ LONGEST = 300  # characters of a cause
 
 
 @contextmanager
-def told_as_data_errors(frame: nw.LazyFrame[Any]) -> Iterator[None]:
+def translate_errors(frame: nw.LazyFrame[Any]) -> Iterator[None]:
     """Raise a DataError in place of what the engine raises in the block, and chained to it.
 
     An engine fails where it wants to: when a frame is described, when a query is planned, or half

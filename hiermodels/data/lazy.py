@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hiermodels.core.messages import short
-from hiermodels.data.backend_errors import told_as_data_errors
+from hiermodels.data.backend_errors import translate_errors
 from hiermodels.data.coding import Constants, Part, declared_levels, moved, term_columns
 from hiermodels.data.design import Design, layout
 from hiermodels.data.frame import Frame
@@ -94,7 +94,7 @@ def aggregate_lazily(
     DataError
         If the data cannot be used as they are, or the engine fails.
     """
-    with told_as_data_errors(frame):
+    with translate_errors(frame):
         return _aggregated(frame, said, levels, missing)
 
 
