@@ -151,11 +151,11 @@ class RegressionPosterior(ClosedForm):
             return cls(spec, data, fit, np.inf, np.inf)
         prior = spec.residual_prior
         flat = sum(spec.scaled_prior(name) is None for name in spec.means)
-        freedom = len(rows.y) - flat
+        df = len(rows.y) - flat
         if prior is None:
-            _check_residual(rows, flat, freedom, fit.squares)
+            _check_residual(rows, flat, df, fit.squares)
         alpha, beta = (prior.alpha, prior.beta) if prior else (0.0, 0.0)
-        return cls(spec, data, fit, alpha + freedom / 2, beta + fit.squares / 2)
+        return cls(spec, data, fit, alpha + df / 2, beta + fit.squares / 2)
 
     @property
     def moments(self) -> PopulationMoments:
@@ -228,10 +228,10 @@ class RegressionPosterior(ClosedForm):
         return float(total + gammaln(self.alpha) - gammaln(prior.alpha))
 
 
-def _check_residual(data: GroupedRows, flat: int, freedom: int, squares: float) -> None:
+def _check_residual(data: GroupedRows, flat: int, df: int, squares: float) -> None:
     """Under ``1/σ²``, refuse rows that leave nothing to learn σ from."""
     remedy = "Name the column of standard errors (se=…), give sigma a prior such as InverseGamma(…)"
-    if freedom <= 0:
+    if df <= 0:
         raise ImproperPosteriorError(
             f"the posterior does not exist: {len(data.y)} rows less {flat} flat coefficients leave "
             f"no degree of freedom for sigma, whose prior is Jeffreys(). {remedy}, or add data."

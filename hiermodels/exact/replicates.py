@@ -128,7 +128,7 @@ def _replicate(
     sigma = np.ones(n) if spec.se else draws["sigma"].to_numpy().ravel() / standard.scale
     noise = rng.standard_normal(values.shape) / np.sqrt(tree.weight)
     means = values + standard.scale * sigma[:, None] * noise
-    freedom, squares = tree.n_rows - tree.n_groups, np.zeros(n)
+    df, squares = tree.n_rows - tree.n_groups, np.zeros(n)
     if spec.covariates:
         beta = draws["beta"].to_numpy().reshape(n, -1)
         beta = np.linalg.solve(standard.basis, beta.T).T / standard.scale
@@ -137,8 +137,8 @@ def _replicate(
         varies = size > NEGLIGIBLE * tree.weight.sum()
         along = beta @ axes[:, varies] * np.sqrt(size[varies])
         along += sigma[:, None] * rng.standard_normal(along.shape)
-        freedom, squares = freedom - int(varies.sum()), (along**2).sum(axis=1)
-    rest = rng.chisquare(freedom, n) if freedom else np.zeros(n)
+        df, squares = df - int(varies.sum()), (along**2).sum(axis=1)
+    rest = rng.chisquare(df, n) if df else np.zeros(n)
     return means, squares + sigma**2 * rest
 
 
@@ -153,18 +153,18 @@ def _statistics(
         found |= _spread(inner, means)
     for name in outer:
         parent = tree.group_parent
-        first, freedom = starts(parent), len(parent) - int(parent[-1]) - 1
-        if freedom:
+        first, df = starts(parent), len(parent) - int(parent[-1]) - 1
+        if df:
             centre = np.add.reduceat(means, first, axis=-1) / np.bincount(parent)
             squares = ((means - centre[..., parent]) ** 2).sum(axis=-1)
-            found[f"sd of {inner} means within {name}"] = np.sqrt(squares / freedom)
+            found[f"sd of {inner} means within {name}"] = np.sqrt(squares / df)
         total = np.add.reduceat(means * tree.weight, first, axis=-1)
         upper = total / np.add.reduceat(tree.weight, first)
         found |= _extremes(name, upper) | _spread(name, upper)
-    freedom = tree.n_rows - tree.n_groups
-    if freedom:
+    df = tree.n_rows - tree.n_groups
+    if df:
         unit, text = (1.0, ", in se") if spec.se else (standard.scale, "")
-        found[f"sd of rows within {inner}{text}"] = unit * np.sqrt(scatter / freedom)
+        found[f"sd of rows within {inner}{text}"] = unit * np.sqrt(scatter / df)
     return found
 
 

@@ -29,7 +29,7 @@ class Studies:
     x: Floats
 
     @property
-    def freedom(self) -> int:
+    def df(self) -> int:
         """``k − p``."""
         return self.x.shape[0] - self.x.shape[1]
 
@@ -56,7 +56,7 @@ def hedges(studies: Studies) -> float:
     Cooper et al., The Handbook of Research Synthesis, 2nd ed., p. 295.
     """
     ones = np.ones_like(studies.v)
-    return (studies.square(ones) - studies.trace(ones, studies.v)) / studies.freedom
+    return (studies.square(ones) - studies.trace(ones, studies.v)) / studies.df
 
 
 def dersimonian_laird(studies: Studies) -> float:
@@ -66,7 +66,7 @@ def dersimonian_laird(studies: Studies) -> float:
     (2009).
     """
     w = 1 / studies.v
-    return (studies.square(w) - studies.freedom) / studies.trace(w, np.ones_like(w))
+    return (studies.square(w) - studies.df) / studies.trace(w, np.ones_like(w))
 
 
 def sidik_jonkman(studies: Studies) -> float:
@@ -75,7 +75,7 @@ def sidik_jonkman(studies: Studies) -> float:
     Sidik & Jonkman (2005), JRSS C 54:367.
     """
     first = float(np.var(studies.y))
-    return first * studies.square(1 / (studies.v + first)) / studies.freedom
+    return first * studies.square(1 / (studies.v + first)) / studies.df
 
 
 def paule_mandel(studies: Studies) -> float:
@@ -90,7 +90,7 @@ def paule_mandel(studies: Studies) -> float:
     tau2 = 0.0
     for _ in range(MAX_STEPS):
         shares, _ = studies.weighted(1 / (studies.v + tau2))
-        step = float((studies.y @ shares - studies.freedom) / (shares @ shares))
+        step = float((studies.y @ shares - studies.df) / (shares @ shares))
         tau2 += step
         if step <= 1e-15 * tau2:
             break
@@ -123,7 +123,7 @@ def by_moments(marginal: Marginal, method: str) -> PointEstimate:
         )
     x = np.hstack([np.ones((tree.n_groups, int(spec.has_intercept))), tree.mean[:, :-1]])
     studies = Studies(tree.mean[:, -1], 1 / tree.weight, x)
-    if studies.freedom < 1:
+    if studies.df < 1:
         raise SpecError(
             f"{name} needs more {spec.groups[0]} groups than coefficients; there are "
             f"{x.shape[0]}, and {x.shape[1]} coefficients"

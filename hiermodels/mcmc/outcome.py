@@ -99,5 +99,5 @@ def row_variance(standard: Standardized, sds: Sds) -> TensorVariable:
 def log_normalizer(standard: Standardized, sigma2: TensorVariable) -> TensorVariable:
     """What stands before the exponential in the density of rows around their group's mean."""
     tree = standard.tree
-    freedom = tree.n_rows - tree.n_groups
-    return tree.log_constant - freedom * (0.5 * (LOG_2PI + pt.log(sigma2)) + np.log(standard.scale))
+    df = tree.n_rows - tree.n_groups
+    return tree.log_constant - df * (0.5 * (LOG_2PI + pt.log(sigma2)) + np.log(standard.scale))

@@ -38,13 +38,13 @@ class Means:
     mean : (u,)
     error : (u,)
         Monte Carlo standard error of the mean.
-    freedom : (u,)
+    df : (u,)
         Degrees of freedom of the error.
     """
 
     mean: Floats
     error: Floats
-    freedom: Floats
+    df: Floats
 
     @property
     def t(self) -> Floats:
@@ -57,7 +57,7 @@ class Means:
         """Probability of a larger ``|t|`` if the expectation is 0."""
         from scipy.special import stdtr
 
-        return 2 * stdtr(self.freedom, -np.abs(self.t))
+        return 2 * stdtr(self.df, -np.abs(self.t))
 
     def at_least(self, factor: Floats | float, other: Means) -> Means:
         """With an error of at least ``factor`` times another mean's.
@@ -69,7 +69,7 @@ class Means:
         return Means(
             self.mean,
             np.maximum(self.error, least),
-            np.where(self.error < least, other.freedom, self.freedom),
+            np.where(self.error < least, other.df, self.df),
         )
 
     def ess(self, variance: Floats) -> Floats:
@@ -86,7 +86,7 @@ def batch_means(draws: Floats) -> Means:
     batches = np.add.reduceat(draws, edges[:-1], axis=1) / np.diff(edges)[:, None]
     variance = draws.var(axis=(0, 1))
     variance[variance <= ROUNDING * np.abs(draws[0, 0]) ** 2] = np.inf  # all draws are the same
-    error, freedom = np.zeros((2, columns))
+    error, df = np.zeros((2, columns))
     state = np.full(columns, 2)  # doublings to go: 2 until a batch is long enough, then 1, 0
     while True:
         length = size / count
@@ -95,13 +95,13 @@ def batch_means(draws: Floats) -> Means:
         spread = spread * _inflation(time, length)
         open_ = state > 0
         error[open_] = np.sqrt(spread[open_] / (chains * count))
-        freedom[open_] = chains * count - 1
+        df[open_] = chains * count - 1
         state[(state == 1) | ((state == 2) & (length >= LONG_ENOUGH * time))] -= 1
         if not (state > 0).any() or count == 1 or chains * count // 2 < FEWEST_BATCHES:
             break
         batches = batches.reshape(chains, count // 2, 2, columns).mean(axis=2)
         count //= 2
-    return Means(draws.mean(axis=(0, 1)), error, freedom)
+    return Means(draws.mean(axis=(0, 1)), error, df)
 
 
 def excess(events: NDArray[np.bool_], probability: Floats | float) -> Means:
@@ -120,7 +120,7 @@ def excess(events: NDArray[np.bool_], probability: Floats | float) -> Means:
     ratio = np.zeros_like(seen)  # of variances; with no event, or nothing else, there is no error
     expected = np.broadcast_to(probability * (1 - probability), seen.shape)
     np.divide(expected, seen * (1 - seen), out=ratio, where=(seen > 0) & (seen < 1))
-    return Means(means.mean, means.error * np.sqrt(ratio), means.freedom)
+    return Means(means.mean, means.error * np.sqrt(ratio), means.df)
 
 
 def combine(p: Floats) -> float:

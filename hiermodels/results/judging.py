@@ -147,7 +147,7 @@ def _row(
         "z": means.t,
         "p": means.p,
         "ess": means.ess(variance),
-        "df": means.freedom,
+        "df": means.df,
         "direction": np.select([means.t > 0, means.t < 0], DIRECTIONS[statistic], ""),
     }
 
@@ -173,7 +173,7 @@ def _uniformity_row(u: Floats, components: Sequence[Means]) -> _Columns:
         "z": z,
         "p": np.array([combine(column) for column in p.T]),
         "ess": components[0].ess(np.ones(len(z))),
-        "df": components[0].freedom,
+        "df": components[0].df,
         "direction": np.array(directions),
     }
 

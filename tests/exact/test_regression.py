@@ -60,18 +60,18 @@ def test_flat_priors_give_the_classical_table():
     data = frame().drop(columns="se")
     x, y = matrix(data), data["y"].to_numpy()
     estimate = np.linalg.solve(x.T @ x, x.T @ y)
-    freedom = len(y) - 4
-    s2 = ((y - x @ estimate) ** 2).sum() / freedom
+    df = len(y) - 4
+    s2 = ((y - x @ estimate) ** 2).sum() / df
     scale = np.sqrt(s2 * np.diag(np.linalg.inv(x.T @ x)))
     exact = hm.reference(data, FORMULA)
     q = np.array([0.001, 0.5, 0.975])
-    expected = stats.t(freedom, estimate, scale).ppf(q[:, None])
+    expected = stats.t(df, estimate, scale).ppf(q[:, None])
     found = exact.quantile(q)
     np.testing.assert_allclose(found["mu"], expected[:, 0], rtol=1e-9)
     np.testing.assert_allclose(found["beta"], expected[:, 1:], rtol=1e-9)
     np.testing.assert_allclose(exact.cdf("beta", found["beta"]), np.tile(q[:, None], 3), rtol=1e-9)
     points = found["beta"].to_numpy()
-    density = stats.t(freedom, estimate[1:], scale[1:]).pdf(points)
+    density = stats.t(df, estimate[1:], scale[1:]).pdf(points)
     np.testing.assert_allclose(exact.density("beta", points), density, rtol=1e-9)
 
 

@@ -15,7 +15,7 @@ def test_independent_draws_have_the_textbook_error():
     means = batch_means(draws)
     assert means.mean == pytest.approx(draws.mean(axis=(0, 1)), abs=1e-14)
     assert np.mean(means.error**2) == pytest.approx(1 / 4000, rel=0.02)
-    assert (means.freedom == 127).all()
+    assert (means.df == 127).all()
     assert np.median(means.ess(np.ones(300))) == pytest.approx(4000, rel=0.05)
 
 
@@ -99,7 +99,7 @@ def test_an_error_can_have_a_floor():
     sure, rare = rng.standard_normal((4, 1000, 1)), np.full((4, 1000, 1), 0.05)
     bounded = batch_means(rare).at_least(0.2, batch_means(sure))
     assert bounded.error == pytest.approx(0.2 * batch_means(sure).error)
-    assert bounded.freedom == batch_means(sure).freedom
+    assert bounded.df == batch_means(sure).df
     assert batch_means(sure).at_least(0.5, batch_means(sure)).error == batch_means(sure).error
 
 

@@ -51,15 +51,15 @@ def by_hand(frame, outcomes):
     parent = frame.groupby("classroom", sort=False)["school"].first()
     away = rooms - rooms.groupby(parent).transform("mean")
     within = scores - scores.groupby(frame["classroom"]).transform("mean")
-    freedom = {"rooms": len(rooms) - len(schools), "rows": len(frame) - len(rooms)}
+    df = {"rooms": len(rooms) - len(schools), "rows": len(frame) - len(rooms)}
     found = {
         "largest classroom mean": rooms.max(),
         "smallest classroom mean": rooms.min(),
-        "sd of classroom means within school": np.sqrt((away**2).sum() / freedom["rooms"]),
+        "sd of classroom means within school": np.sqrt((away**2).sum() / df["rooms"]),
         "largest school mean": schools.max(),
         "smallest school mean": schools.min(),
         "sd of school means": schools.std(),
-        "sd of rows within classroom": np.sqrt((within**2).sum() / freedom["rows"]),
+        "sd of rows within classroom": np.sqrt((within**2).sum() / df["rows"]),
     }
     return pd.DataFrame(found)
 

@@ -375,8 +375,8 @@ def test_errors_of_means_and_sds_are_those_of_batches(fit, table, name, label):
         ),
     ):
         found = row[["mcse", "z", "p", "ess", "df"]].to_numpy(float)
-        p = 2 * stats.t.sf(np.abs(truth.t), truth.freedom)
-        expected = np.ravel([error, truth.t, p, ess, truth.freedom])
+        p = 2 * stats.t.sf(np.abs(truth.t), truth.df)
+        expected = np.ravel([error, truth.t, p, ess, truth.df])
         np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
@@ -401,15 +401,15 @@ def test_errors_of_quantiles_are_those_of_shares(fit, thin, in_order):
         error = max(own, least)
         ends = np.quantile(x, np.clip([q - error, q + error], 0, 1))
         z = share.mean.item() / error
-        freedom = (floor if own < least else share).freedom.item()
+        df = (floor if own < least else share).df.item()
         expected = {
             "mcmc": np.quantile(x, q),
             "exact": fit.reference().quantile(q, "tau")["tau"].item(),
             "mcse": np.diff(ends).item() / 2,
             "z": z,
-            "p": 2 * stats.t.sf(abs(z), freedom),
+            "p": 2 * stats.t.sf(abs(z), df),
             "ess": q * (1 - q) / error**2,
-            "df": freedom,
+            "df": df,
         }
         assert row[list(expected)].to_dict() == pytest.approx(expected, rel=1e-9)
         assert row["direction"] == ("too high" if z > 0 else "too low")
@@ -421,7 +421,7 @@ def test_errors_of_quantiles_are_those_of_shares(fit, thin, in_order):
 def test_uniformity_is_neyman_s_test_with_both_ends(fit, thin, tail, slow):
     """Legendre's polynomials written out; a tail expects 20 effective draws, or 5 % of them.
 
-    In draws in the order of a slow autoregression their errors have different freedom.
+    In draws in the order of a slow autoregression their errors have different degrees of freedom.
     """
     draws = fit.datatree["posterior"].to_dataset()[["mu"]].isel(draw=slice(None, None, thin))
     if slow:
@@ -437,7 +437,7 @@ def test_uniformity_is_neyman_s_test_with_both_ends(fit, thin, tail, slow):
         3 * (70 * u**4 - 140 * u**3 + 90 * u**2 - 20 * u + 1),
     ]
     parts = [batch_means(h) for h in smooth]
-    assert (parts[0].freedom.item() != parts[1].freedom.item()) == slow
+    assert (parts[0].df.item() != parts[1].df.item()) == slow
     size = 1 / parts[0].error.item() ** 2
     tail = tail or 20 / size
     least = np.sqrt(tail * (1 - tail))
@@ -450,7 +450,7 @@ def test_uniformity_is_neyman_s_test_with_both_ends(fit, thin, tail, slow):
         "z": worst.t.item(),
         "p": combine([means.p.item() for means in parts]),
         "ess": size,
-        "df": parts[0].freedom.item(),
+        "df": parts[0].df.item(),
     }
     assert row[list(expected)].to_dict() == pytest.approx(expected, rel=1e-9)
     assert np.isnan(row["mcse"])
@@ -586,8 +586,8 @@ def test_the_bias_that_would_be_seen():
     comparison.table.loc[("theta[B]", "uniformity"), "ess"] = 9.0
     found = comparison.detectable
     assert found.name == "detectable"
-    for name, ess, freedom in (("mu", 100, 30), ("tau", 64, 15), ("theta[B]", 9, 30)):
-        limit = stats.t(freedom).isf(0.01 / (2 * 6 * 7))
+    for name, ess, df in (("mu", 100, 30), ("tau", 64, 15), ("theta[B]", 9, 30)):
+        limit = stats.t(df).isf(0.01 / (2 * 6 * 7))
         expected = (limit + norm.ppf(0.9)) / (slope * np.sqrt(ess))
         assert found[name] == pytest.approx(expected, rel=1e-7)
     # the hardest of mu and tau; of theta only where there is nothing else
