@@ -18,7 +18,7 @@ class ResultFiles(ResultBase):
     """Files of a posterior."""
 
     def to_netcdf(self, path: str | os.PathLike[str]) -> Path:
-        """Save the fit, whole or not at all; :func:`hiermodels.load` reads it, bit for bit.
+        """Save the fit atomically; :func:`hiermodels.load` reads it, bit for bit.
 
         The file is netCDF with the groups of ``datatree``, which ArviZ reads as any other, and a
         group ``hiermodels`` with what else belongs to the fit.
@@ -58,7 +58,7 @@ class ResultFiles(ResultBase):
         """Write a row for each unit of a level, without Monte Carlo error, to a Parquet file.
 
         Units are worked on and written some at a time, so that a million take little more memory
-        than their statistics.  The file is written whole or not at all.
+        than their statistics.  The file is written atomically.
 
         Columns are the labels of the unit and of what it is in, as they stand in the data
         (integers, else text); ``n``, its number of rows, and ``raw_mean``, their mean outcome,
@@ -128,7 +128,7 @@ class ResultFiles(ResultBase):
         )
 
     def to_zarr(self, folder: str | os.PathLike[str], *, progressbar: bool | None = None) -> Path:
-        """Write ``datatree`` as a Zarr store, with the draws of all groups, whole or not at all.
+        """Write ``datatree`` atomically as a Zarr store, with the draws of all groups.
 
         Draws that were not kept, being too many for the memory, are made and written some groups
         at a time: the same, bit for bit, as :meth:`draws` makes.  They are read lazily with
@@ -185,7 +185,7 @@ class ResultFiles(ResultBase):
         sensitivity: bool | None = None,
         progress: Callable[[str], object] | None = None,
     ) -> Path:
-        """Write a page that says all there is to say of the fit, whole or not at all.
+        """Write atomically a page that says all there is to say of the fit.
 
         One file in HTML, to read on any screen or on paper, which loads nothing and runs nothing:
         model, priors, data, certificate of the draws; tables and pictures of every level;

@@ -13,7 +13,7 @@ is about, becomes a module here, named after what it does.
 - ``threads``: independent pieces of work in several threads
 - ``blas``: the same bits whatever the number of threads
 - ``progress``: a bar for those who wait
-- ``files``: files that are written whole or not at all
+- ``files``: files that are written atomically
 - ``codec``: objects as JSON and arrays, and back; a class that is to be stored is ``storable``
 - ``container``: a netCDF file of these and of groups of draws
 - ``hdf5``: whether such a file is damaged, before it is read

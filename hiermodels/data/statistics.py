@@ -299,7 +299,7 @@ class SufficientStatistics(GroupedData):
         return np.diag(self.scatter) > 0
 
     def to_netcdf(self, path: str | os.PathLike[str]) -> Path:
-        """Save the statistics, whole or not at all; :func:`hiermodels.load_statistics` reads them.
+        """Save the statistics atomically; :func:`hiermodels.load_statistics` reads them.
 
         Parameters
         ----------

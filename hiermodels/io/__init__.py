@@ -1,4 +1,4 @@
-"""Files, each written whole or not at all.
+"""Files, each written atomically.
 
 It may import ``plots`` and what is below it; of a fit it is given the posterior.  A new kind of
 file is a module that writes through :mod:`hiermodels.core.files`, which replaces what was there in

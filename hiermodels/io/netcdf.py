@@ -43,7 +43,7 @@ from hiermodels.posterior.record import Posterior
 
 
 def save(posterior: Posterior, path: str | os.PathLike[str]) -> Path:
-    """Write a posterior to a file, whole or not at all.
+    """Write a posterior to a file, atomically.
 
     The file is made in memory, which takes as much as the draws do, and compared with what it
     shall hold before anything is written.

@@ -38,7 +38,7 @@ def write_parquet(
     row_group_size: int,
     progressbar: bool | None,
 ) -> Path:
-    """Write a row for each unit of a level, whole or not at all.
+    """Write a row for each unit of a level, atomically.
 
     The reference is of the same model and data as the posterior; all else, errors included, is as
     in :meth:`hiermodels.Fit.to_parquet`.

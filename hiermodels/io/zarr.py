@@ -33,7 +33,7 @@ ATTRIBUTES = ".zattrs"  # where it is
 def write_zarr(
     posterior: Posterior, folder: str | os.PathLike[str], progressbar: bool | None = None
 ) -> Path:
-    """Write a posterior's DataTree, draws of all groups included, whole or not at all.
+    """Write a posterior's DataTree atomically, draws of all groups included.
 
     Parameters
     ----------

@@ -124,7 +124,7 @@ class Record:
             self.save()
 
     def save(self) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file atomically."""
         if self.path is None or not self.results:
             return
         from hiermodels.core.container import groups_of, write

@@ -1,6 +1,6 @@
 """A fit as one page of HTML that needs nothing but itself.
 
-- ``write``: the page, whole or not at all
+- ``write``: the page, atomically
 - ``sections``: what stands on it
 - ``parts``: tables and pictures of a section, or why there is none
 - ``subject``: the fit that it is about

@@ -32,7 +32,7 @@ def write(
     sensitivity: bool | None = None,
     progress: Callable[[str], object] | None = None,
 ) -> Path:
-    """Write the page of a fit, whole or not at all.
+    """Write the page of a fit atomically.
 
     Parameters
     ----------
