@@ -10,7 +10,6 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
-from hiermodels.exact.kernels.tree.moments import mixture_moments
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.model.spec import Spec
@@ -65,9 +64,8 @@ def moments_given_sd(
     points, layer, weights = _layers(marginal, marginal.free.index(column))
     share = np.zeros((layer.max() + 1, len(points)))
     share[layer, np.arange(len(points))] = weights
-    variances, prior = marginal.variances(points), marginal.coefficients
     at = [standard.origin_at(x) for x in place.x] if place else standard.origin
-    moments = mixture_moments(standard.tree, variances, share, prior, at)
+    moments = marginal.given(points).mixture(share, at)
     dims = ("at", *spec.dims(value))
     first = np.unique(layer, return_index=True)[1]
     coords = {"at": marginal.sds(points[first])[:, column], dims[-1]: data.coords[dims[-1]]}

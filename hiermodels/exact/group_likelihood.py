@@ -9,8 +9,7 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import SpecError
-from hiermodels.exact.kernels.tree.leave_out import log_densities_given, residual_tree
-from hiermodels.exact.kernels.tree.units import Rows, Within
+from hiermodels.exact.kernels.records import Rows
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized
@@ -56,7 +55,7 @@ def with_group_log_likelihood(posterior: Posterior) -> Posterior:
     spec, data = posterior.spec, posterior.data
     require_groups_of_rows(spec, data)
     marginal = Marginal.of(spec, standardize(data))
-    standard, tree = marginal.data, residual_tree(marginal.data.tree)
+    standard = marginal.data
     draws = posterior.datatree["posterior"].to_dataset().stack(all_=SAMPLE_DIMS, create_index=False)
     beta = np.empty((0, draws.sizes["all_"]))
     if spec.covariates:
@@ -64,9 +63,9 @@ def with_group_log_likelihood(posterior: Posterior) -> Posterior:
     top = draws[spec.intercept].to_numpy() if spec.intercept else np.zeros(draws.sizes["all_"])
     root = (top - standard.location) / standard.scale
     root = root + standard.origin @ beta
-    variances = marginal.variances_of(np.stack([draws[name].to_numpy() for name in spec.sds], 1))
-    within = Within.of(tree, standardized_rows(data, standard))
-    found = log_densities_given(tree, within, variances, root, beta.T - standard.tree.left.anchor)
+    given = marginal.given_sds(np.stack([draws[name].to_numpy() for name in spec.sds], 1))
+    within = marginal.kernel.within(standardized_rows(data, standard))
+    found = given.densities_of_outermost(within, root, beta.T)
     found -= _rows_of_outermost(data) * np.log(standard.scale)
     sizes = posterior.datatree["posterior"].sizes
     values = found.reshape(*(sizes[dim] for dim in SAMPLE_DIMS), -1)

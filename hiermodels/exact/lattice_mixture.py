@@ -12,12 +12,7 @@ from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.compressed import Few, panel_of, with_half
-from hiermodels.exact.kernels.tree.marginal import beta_moments
-from hiermodels.exact.kernels.tree.moments import (
-    Moments,
-    level_moments,
-    mixture_moments,
-)
+from hiermodels.exact.kernels.records import Moments
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.moments import HierarchyMoments
 from hiermodels.exact.precision import (
@@ -93,16 +88,10 @@ class LatticeMixture(ReferencePosterior):
         self, points: Floats, weights: Floats, groups: Indices | None = None
     ) -> Moments:
         """Moments over points (n, d) with weights (m, n), of all groups or of some."""
-        marginal, innermost = self.marginal, self.marginal.data.tree.innermost
+        innermost = self.marginal.data.tree.innermost
         above = [self._origin(level) for level in range(ROOT, innermost)]
-        return mixture_moments(
-            marginal.data.tree,
-            marginal.variances(points),
-            weights,
-            marginal.coefficients,
-            [*above, self._origin(innermost, groups)],
-            groups,
-        )
+        origins = [*above, self._origin(innermost, groups)]
+        return self.marginal.given(points).mixture(weights, origins, groups)
 
     def _origin(self, level: int, units: Indices | None = None) -> Floats:
         """What values of a level are taken at, in the tree's coordinates; (q,) or (u, q)."""
@@ -180,11 +169,10 @@ class LatticeMixture(ReferencePosterior):
 
     def _components(self, name: str, units: Indices | None = None) -> tuple[Floats, Floats, Floats]:
         """Weights (n,), means and sds (n, u) of the mixtures of a value, in the outcome's unit."""
-        standard, prior = self.marginal.data, self.marginal.coefficients
+        standard = self.marginal.data
         points, weights = self._nodes_of(name)
         if name == "beta":
-            variances = self.marginal.variances(points)
-            beta, covariance = beta_moments(standard.tree, variances, prior)
+            beta, covariance = self.marginal.given(points).coefficients()
             covariance = standard.basis @ covariance @ standard.basis.T
             sd = standard.scale * np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
             some = slice(None) if units is None else units
@@ -196,15 +184,8 @@ class LatticeMixture(ReferencePosterior):
         self, level: int, points: Floats, units: Indices | None = None
     ) -> tuple[Floats, Floats]:
         """Standardised means and sds of a level's values at points; both (n, u)."""
-        marginal = self.marginal
-        mean, variance = level_moments(
-            marginal.data.tree,
-            marginal.variances(points),
-            marginal.coefficients,
-            self._origin(level, units),
-            level,
-            units,
-        )
+        origin = self._origin(level, units)
+        mean, variance = self.marginal.given(points).moments(level, origin, units)
         return mean, np.sqrt(variance)
 
     def _axis(self, name: str) -> tuple[int, int]:

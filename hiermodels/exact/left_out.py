@@ -34,9 +34,7 @@ from hiermodels.data.nesting import GroupLevel, attributes_of
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.errors import HierModelsError, SpecError
 from hiermodels.exact.group_likelihood import standardized_rows
-from hiermodels.exact.kernels.tree import leave_out
-from hiermodels.exact.kernels.tree.tree import Tree
-from hiermodels.exact.kernels.tree.units import Densities, Rows, Within
+from hiermodels.exact.kernels.records import Densities, Rows
 from hiermodels.exact.precision import sd_certificate
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.standardized import Standardized
@@ -224,14 +222,11 @@ def _improved(reference: IntegratedPosterior, units: Units, found: Found, rule: 
 def _evaluate(reference: IntegratedPosterior, units: Units, rule: Rule, some: Indices) -> Found:
     """Sum over the points of a rule, for some units."""
     standard = reference.marginal.data
-    tree = leave_out.residual_tree(standard.tree)
-    prior = reference.marginal.coefficients.less(standard.tree.left.anchor)
-    of, level = _rows_or_within(reference, units, tree), units.level
+    of, level = _rows_or_within(reference, units), units.level
     heaviest = rule.points[[np.argmax(rule.weights[0])]]
 
     def densities(points: Floats) -> Iterator[tuple[slice, slice, Densities]]:
-        variances = reference.marginal.variances(points)
-        return leave_out.log_densities(tree, variances, prior, of, level, some)
+        return reference.marginal.given(points).left_out(of, level, some)
 
     middle, again = np.empty((2, len(some))), np.zeros(len(some))
     share = np.vstack([rule.weights, rule.weights[0] * rule.edge])
@@ -253,12 +248,14 @@ def _evaluate(reference: IntegratedPosterior, units: Units, rule: Rule, some: In
     return Found(left_out, again, np.where(bad, np.inf, error))
 
 
-def _rows_or_within(reference: IntegratedPosterior, units: Units, tree: Tree) -> Rows | Within:
-    """What the densities need, in the coordinates of the tree of residuals."""
+def _rows_or_within(reference: IntegratedPosterior, units: Units) -> Any:
+    """What the densities need: rows, or what the kernel makes of them."""
+    marginal = reference.marginal
     if not reference.data.has_rows:
-        return Within.of_single_rows(tree)
-    rows = standardized_rows(reference.data, reference.marginal.data)
-    return rows if units.level > tree.innermost else Within.of(tree, rows)
+        return marginal.kernel.within(None)
+    rows = standardized_rows(reference.data, marginal.data)
+    are_rows = units.level > marginal.data.tree.innermost
+    return rows if are_rows else marginal.kernel.within(rows)
 
 
 def _sizes(data: GroupedData, units: Units) -> Floats:
@@ -266,7 +263,7 @@ def _sizes(data: GroupedData, units: Units) -> Floats:
     return np.bincount(units.index, minlength=len(units)).astype(float)
 
 
-def _dominates(standard: Standardized, of: Rows | Within, level: int) -> NDArray[np.bool_]:
+def _dominates(standard: Standardized, of: Any, level: int) -> NDArray[np.bool_]:
     """Units that have nearly all the weight among their siblings, or are in one that has.
 
     What is left without them is lost in rounding when it is formed as a difference.
@@ -281,7 +278,7 @@ def _dominates(standard: Standardized, of: Rows | Within, level: int) -> NDArray
         several = np.bincount(parent)[parent] > 1
         alone = several & (total[parent] - weight < HEAVIEST * weight)
         found = found[parent] | alone
-    if isinstance(of, Within):
+    if not isinstance(of, Rows):
         return found
     total = tree.weight[of.group]
     alone = (total > of.weight) & (total - of.weight < HEAVIEST * of.weight)

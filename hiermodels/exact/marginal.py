@@ -1,8 +1,8 @@
 """The marginal posterior of the variances, from a specification and data.
 
-All values and coefficients are integrated out by :mod:`hiermodels.exact.kernels.tree.tree`; what is
-left is a density in one to three dimensions.  It is taken in coordinates u that suit a lattice.  In
-the log variance x (or in ``log(v/(b² − v))`` for a variance v that its prior bounds by b²) it is
+All values and coefficients are integrated out by a kernel (:mod:`hiermodels.exact.kernels`); what
+is left is a density in one to three dimensions.  It is taken in coordinates u that suit a lattice.
+In the log variance x (or in ``log(v/(b² − v))`` for a variance v that its prior bounds by b²) it is
 smooth, but its tails may fall as slowly as ``exp(−|x|/2)``; so x is bent outside the range (low,
 high) in which the data speak,
 
@@ -28,7 +28,8 @@ from hiermodels.core.arrays import LOG_2, LOG_2PI, Floats
 from hiermodels.core.messages import listed
 from hiermodels.errors import PrecisionError
 from hiermodels.exact import propriety
-from hiermodels.exact.kernels.tree.marginal import log_likelihood
+from hiermodels.exact.kernels.kernel import Given, Kernel
+from hiermodels.exact.kernels.registry import KERNELS
 from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
 from hiermodels.exact.propriety import Tails
 from hiermodels.exact.standardized import Standardized
@@ -181,15 +182,32 @@ class Marginal:
 
     def variances_from(self, columns: Floats) -> Variances:
         """Standardised variances level by level, from columns (n, c) in the order of ``names``."""
+        return Variances.of(self._by_level(columns), len(self.spec.levels))
+
+    def _by_level(self, columns: Floats) -> list[Floats]:
+        """Variances (n,) of the levels, the outermost first, and σ² if it is unknown."""
         by_name = dict(zip(self.names, columns.T, strict=True))
-        sigma2 = by_name.get("sigma", np.ones(len(columns)))
-        return Variances(tuple(by_name[level.sd] for level in self.spec.levels), sigma2)
+        sigma2 = [by_name["sigma"]] if "sigma" in by_name else []
+        return [*(by_name[level.sd] for level in self.spec.levels), *sigma2]
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """What integrates the values and the coefficients out."""
+        kind = KERNELS[self.spec.family.name, self.spec.structure]
+        return kind(self.data.tree, self.coefficients)
+
+    def given(self, u: Floats) -> Given:
+        """The law of all else given the sds at points u."""
+        return self.kernel.given(self._by_level(np.exp(2 * self.log_sds(u))))
+
+    def given_sds(self, sds: Floats) -> Given:
+        """The law of all else given all sds, in the outcome's unit (n, c)."""
+        return self.kernel.given(self._by_level((sds / self.data.scale) ** 2))
 
     def log_density(self, u: Floats) -> Floats:
         """``log p(y, u)`` at points u (n, d): with proper priors, normalised; shape (n,)."""
         log_sds = self.log_sds(u)
-        variances = self.variances_from(np.exp(2 * log_sds))
-        likelihood = log_likelihood(self.data.tree, variances, self.coefficients)
+        likelihood = self.kernel.given(self._by_level(np.exp(2 * log_sds))).log_likelihood()
         return self._log_prior(u, log_sds) + likelihood
 
     def _log_prior(self, u: Floats, log_sds: Floats) -> Floats:

@@ -9,12 +9,8 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
+from hiermodels.exact.kernels.kernel import Given
 from hiermodels.exact.kernels.tree.conditional import BLOCK
-from hiermodels.exact.kernels.tree.moments import (
-    level_joint,
-    mixture_joint,
-)
-from hiermodels.exact.kernels.tree.tree import Variances
 from hiermodels.exact.lattice_mixture import MAX_UNITS, LatticeMixture
 from hiermodels.numerics import normal_mixture as mixture
 from hiermodels.posterior.target import Target
@@ -30,13 +26,11 @@ class PredictiveMixture(LatticeMixture):
     def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
         """Means and sds of predicted values, whether they exist or not; both (r,)."""
         standard, weights = self.marginal.data, self.lattice.weights
-        variances = self.marginal.variances(self.lattice.points)
+        given = self.marginal.given(self.lattice.points)
         units, place = np.unique(target.units, return_inverse=True)
-        joint = mixture_joint(
-            standard.tree, variances, weights, self.marginal.coefficients, target.level, units
-        )
+        joint = given.mixture_joint(weights, target.level, units)
         mean, variance = joint.at(place, self._standard_x(target))
-        variance = variance + weights @ self._variance_below(target, variances)
+        variance = variance + weights @ self._variance_below(target, given)
         return standard.location + standard.scale * mean[0], standard.scale * np.sqrt(variance[0])
 
     @one_blas_thread()
@@ -61,15 +55,13 @@ class PredictiveMixture(LatticeMixture):
 
     def _predictive(self, target: Target) -> Iterator[tuple[slice, Floats, Floats]]:
         """Yield standardised means and sds (n, r) of predicted values at the nodes, in blocks."""
-        standard, points = self.marginal.data, self._nodes[0]
-        variances = self.marginal.variances(points)
-        below = self._variance_below(target, variances)
+        points = self._nodes[0]
+        given = self.marginal.given(points)
+        below = self._variance_below(target, given)
         x = self._standard_x(target)
         for i in range(0, len(x), MAX_UNITS):
             units, place = np.unique(target.units[i : i + MAX_UNITS], return_inverse=True)
-            joint = level_joint(
-                standard.tree, variances, self.marginal.coefficients, target.level, units
-            )
+            joint = given.joint(target.level, units)
             step = max(1, BLOCK // len(points))
             for j in range(0, len(place), step):
                 part = slice(i + j, min(i + j + step, i + len(place)))
@@ -81,13 +73,11 @@ class PredictiveMixture(LatticeMixture):
         """Covariates in the tree's coordinates."""
         return (target.x - self.marginal.data.centre) @ self.marginal.data.basis
 
-    def _variance_below(self, target: Target, variances: Variances) -> Floats:
+    def _variance_below(self, target: Target, given: Given) -> Floats:
         """Standardised variance that new units and a row add; (n, 1), or (n, r) by row."""
-        total = np.zeros(len(variances))
-        for variance in reversed(variances.between[target.level + 1 :]):
-            total = total + variance
+        total = given.variance_below(target.level)
         if not target.outcome:
             return total[:, None]
         if target.se is None:
-            return (total + variances.sigma2)[:, None]
+            return (total + given.variance_of_row())[:, None]
         return total[:, None] + (target.se / self.marginal.data.scale) ** 2

@@ -9,8 +9,8 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.exact.kernels.tree.draws import UpperDraws, draw_groups, draw_upper
-from hiermodels.exact.kernels.tree.tree import Variances
+from hiermodels.exact.kernels.kernel import Given
+from hiermodels.exact.kernels.records import UpperDraws
 from hiermodels.exact.marginal import Marginal
 from hiermodels.posterior.record import by_chain
 
@@ -49,9 +49,7 @@ class Values:
             Seeds the streams.
         """
         upper_seed, seed = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
-        variances = marginal.variances_of(sds)
-        tree, prior = marginal.data.tree, marginal.coefficients
-        upper = draw_upper(tree, variances, prior, upper_seed)
+        upper = marginal.given_sds(sds).draw_upper(upper_seed)
         return cls(marginal, sds, upper, seed)
 
     def above_groups(self) -> dict[str, Floats]:
@@ -72,19 +70,18 @@ class Values:
     @one_blas_thread()
     def of_groups(self, groups: Indices | None = None) -> Floats:
         """Values of all groups, or of some, the same whichever others are drawn; (g, n)."""
-        tree = self.marginal.data.tree
-        return draw_groups(tree, self._variances, self.upper, self.seed, self._unit, groups)
+        return self._given.draw_groups(self.upper, self.seed, self._unit, groups)
 
     @cached_property
-    def _variances(self) -> Variances:
-        return self.marginal.variances_of(self.sds)
+    def _given(self) -> Given:
+        return self.marginal.given_sds(self.sds)
 
     @property
     def _unit(self) -> tuple[float, Floats]:
         """From standardised values at the covariates' means to the outcome's unit at x = 0."""
         standard = self.marginal.data
         at_zero = standard.location - standard.scale * (standard.origin @ self.upper.beta)
-        return standard.scale, np.broadcast_to(at_zero, len(self._variances))
+        return standard.scale, np.broadcast_to(at_zero, len(self.sds))
 
 
 @dataclass(frozen=True)

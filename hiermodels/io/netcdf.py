@@ -34,7 +34,7 @@ from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.statistics import STATISTICS, SufficientStatistics
 from hiermodels.errors import DataError, SpecError
-from hiermodels.exact.kernels.tree.draws import UpperDraws
+from hiermodels.exact.kernels.records import UpperDraws
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.values import DrawsOnDemand, Values

@@ -130,6 +130,11 @@ class Spec:
         return FAMILIES["normal"]()
 
     @property
+    def structure(self) -> str:
+        """How the groups hang together."""
+        return "nested"
+
+    @property
     def is_regression(self) -> bool:
         """Whether there are no groups, but covariates or known standard errors."""
         return not self.groups and bool(self.se or self.covariates)

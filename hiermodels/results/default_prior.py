@@ -29,7 +29,7 @@ from hiermodels.data.covariates import MEANS, locate
 from hiermodels.errors import PriorWarning, warn
 from hiermodels.exact.compressed import panel_of
 from hiermodels.exact.grid import Grid
-from hiermodels.exact.kernels.tree.moments import Moments, mixture_moments
+from hiermodels.exact.kernels.records import Moments
 from hiermodels.exact.moments import HierarchyMoments
 from hiermodels.exact.propriety import units_of
 from hiermodels.exact.quadrature import IntegratedPosterior
@@ -199,14 +199,11 @@ class _Look:
         Of all values; of many groups, those of some.
         """
         marginal = self.grid.marginal
-        tree, largest = marginal.data.tree, self.weights.max(axis=1, keepdims=True)
+        largest = self.weights.max(axis=1, keepdims=True)
         kept = (self.weights > NEGLIGIBLE * largest).any(axis=0)
         weights = self.weights[:, kept]
-        return mixture_moments(
-            tree,
-            marginal.variances(self.grid.lattice.points[kept]),
+        return marginal.given(self.grid.lattice.points[kept]).mixture(
             weights / weights.sum(axis=1, keepdims=True),
-            marginal.coefficients,
             marginal.data.origin_at(locate(self.grid.data, MEANS).of(ROOT)),
             self._groups,
         )

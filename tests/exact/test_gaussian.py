@@ -10,8 +10,9 @@ from scipy import stats
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.names import ROOT
+from hiermodels.exact.kernels.records import UpperDraws
 from hiermodels.exact.kernels.tree import marginal as recursion
-from hiermodels.exact.kernels.tree.draws import UpperDraws, draw_groups, draw_upper
+from hiermodels.exact.kernels.tree.draws import draw_groups, draw_upper
 from hiermodels.exact.kernels.tree.marginal import beta_moments, upward
 from hiermodels.exact.kernels.tree.moments import (
     level_joint,

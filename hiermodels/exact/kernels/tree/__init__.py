@@ -1,5 +1,6 @@
 """Nested groups with one normal effect each.
 
+- ``kernel``: all of it as a kernel
 - ``tree``: what the rows say of their groups, and how these hang together; the model's equations
 - ``marginal``: the marginal likelihood, from the rows upwards
 - ``conditional``: values given those above them, from the root downwards

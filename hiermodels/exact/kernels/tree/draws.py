@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.core.codec import storable
 from hiermodels.core.threads import for_each
+from hiermodels.exact.kernels.records import UpperDraws
 from hiermodels.exact.kernels.tree.conditional import own_share, root_conditional, shrinkage
 from hiermodels.exact.kernels.tree.marginal import batches, to_children, upward
 from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
 
 GROUPS_PER_STREAM = 16  # groups that share a random stream
-
-
-@storable
-@dataclass(frozen=True)
-class UpperDraws:
-    """Draws of β and of all values above the groups, one for each node.
-
-    Attributes
-    ----------
-    levels : tuple of (u, n)
-        The root, then the levels above the groups, the outermost first; a unit's draws are side
-        by side in memory.
-    beta : (q, n)
-    """
-
-    levels: tuple[Floats, ...]
-    beta: Floats
 
 
 def draw_upper(

@@ -36,10 +36,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats, Indices
+from hiermodels.exact.kernels.records import Densities, Rows
 from hiermodels.exact.kernels.tree.conditional import shrinkage
 from hiermodels.exact.kernels.tree.marginal import Pooled, Upward, upward
 from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
-from hiermodels.exact.kernels.tree.units import Densities, Rows, Within
+from hiermodels.exact.kernels.tree.units import Within
 from hiermodels.numerics.group_sums import starts
 
 BLOCK = 1 << 17  # numbers in a temporary array

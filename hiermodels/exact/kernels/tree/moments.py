@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.names import ROOT
+from hiermodels.exact.kernels.records import Joint, Moments
 from hiermodels.exact.kernels.tree.conditional import Conditional, downward
 from hiermodels.exact.kernels.tree.marginal import Upward, batches, upward
 from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
@@ -44,26 +44,6 @@ def level_moments(
         own = origin if origin.ndim == 1 else origin[part]
         mean[nodes, part], variance[nodes, part] = values.moments(up, own)
     return mean, variance
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Means and variances of mixtures over the nodes, one for each row of weights.
-
-    Attributes
-    ----------
-    means, variances : tuple of (m, u)
-        Of the root's value, then of the units' at each level, the outermost first.
-    beta : (m, q)
-        Mean of β.
-    beta_covariance : (m, q, q)
-        Covariance of β.
-    """
-
-    means: tuple[Floats, ...]
-    variances: tuple[Floats, ...]
-    beta: Floats
-    beta_covariance: Floats
 
 
 class _Mixture:
@@ -144,28 +124,6 @@ def mixture_moments(
         for level, units, values in downward(tree, nodes, up, prior, groups):
             total.add(level - ROOT, units, share, *values.moments(up, origin_of(level, units)))
     return total.moments()
-
-
-@dataclass(frozen=True)
-class Joint:
-    """Means and covariances of some units' values at x = 0 together with β, at n nodes."""
-
-    mean: Floats  # (n, u)
-    variance: Floats  # (n, u)
-    covariance: Floats  # of each value with β; (n, u, q)
-    beta: Floats  # (n, q)
-    beta_covariance: Floats  # (n, q, q)
-
-    def at(self, units: Indices, x: Floats) -> tuple[Floats, Floats]:
-        """Mean and variance of ``v + x'β`` for values v of units (r,) and x (r, q); both (n, r).
-
-        ``Var(v + x'β) = Var v + 2 x'Cov(β, v) + x'Var(β) x``.
-        """
-        mean, variance = self.mean[:, units], self.variance[:, units]
-        if not x.shape[1]:
-            return mean, variance
-        both = 2 * self.covariance[:, units] + x @ self.beta_covariance
-        return mean + self.beta @ x.T, variance + np.einsum("nrq,rq->nr", both, x)
 
 
 def level_joint(

@@ -25,6 +25,7 @@ Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., section 5.4 (two levels).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -253,6 +254,12 @@ class Variances:
 
     between: tuple[Floats, ...]
     sigma2: Floats
+
+    @classmethod
+    def of(cls, values: Sequence[Floats], levels: int) -> Variances:
+        """Of each level, the outermost first, and last σ² unless it is known; (n,) each."""
+        sigma2 = values[levels] if len(values) > levels else np.ones(len(values[0]))
+        return cls(tuple(values[:levels]), sigma2)
 
     def __len__(self) -> int:
         return len(self.sigma2)

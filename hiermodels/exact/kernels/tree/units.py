@@ -6,17 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.arrays import Floats
+from hiermodels.exact.kernels.records import Rows
 from hiermodels.exact.kernels.tree.tree import Tree
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows in the tree's coordinates."""
-
-    z: Floats  # rows [x, y]; (N, q + 1)
-    weight: Floats  # their weights ω; (N,)
-    group: Indices  # index of each row's group; (N,)
 
 
 @dataclass(frozen=True)
@@ -46,23 +38,3 @@ class Within:
         """Groups of one row each: their mean is all there is to know."""
         size, c = tree.mean.shape
         return cls(np.zeros((c, c, size)), np.ones(size), np.log(tree.weight))
-
-
-@dataclass(frozen=True)
-class Densities:
-    """Log densities of units' rows at the nodes.
-
-    Attributes
-    ----------
-    left_out : (n, u)
-        Given all other rows.
-    again : (n, u)
-        Given all rows, of other rows with the same outcomes: of a row's group, of a new unit under
-        the same parent.
-    kept : (n, u)
-        What is left of the data's information on β, as a ratio of determinants, without the unit.
-    """
-
-    left_out: Floats
-    again: Floats
-    kept: Floats

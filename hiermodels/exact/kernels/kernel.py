@@ -1,0 +1,112 @@
+"""What every kernel does: effects and coefficients integrated out given the hyperparameters.
+
+All values are standardised, and none is the outcome's unit.  ``n`` counts nodes, which are settings
+of the hyperparameters, ``u`` units of a level, ``q`` covariates.  Level 0 is the outermost; above
+it stands the intercept, ``ROOT``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.exact.kernels.records import Densities, Joint, Moments, Rows, UpperDraws
+
+
+class Given(Protocol):
+    """The law of rows, effects and coefficients given the hyperparameters, at n nodes."""
+
+    def log_likelihood(self) -> Floats:
+        """``log p(y | hyperparameters)``, effects and coefficients integrated out; (n,)."""
+
+    def coefficients(self) -> tuple[Floats, Floats]:
+        """Mean (n, q) and covariance (n, q, q) of β."""
+
+    def moments(
+        self, level: int, origin: Floats, units: Indices | None = None
+    ) -> tuple[Floats, Floats]:
+        """Mean and variance of a level's values at ``x = −origin``, (q,) or (u, q); both (n, u).
+
+        Of all its units, or of some.
+        """
+
+    def mixture(
+        self, weights: Floats, origin: Floats | Sequence[Floats], groups: Indices | None = None
+    ) -> Moments:
+        """Moments of every value and of β over weighted nodes.
+
+        Parameters
+        ----------
+        weights : (m, n)
+            Of sum 1 in each row: m mixtures are taken at once.
+        origin : (q,), or a sequence of (q,) or (u, q)
+            Values are taken at ``x = −origin``: one for all, or one for each level.
+        groups : (g',), optional
+            Which groups; all by default.
+        """
+
+    def joint(self, level: int, units: Indices) -> Joint:
+        """Some units' values at x = 0 together with β, at each node."""
+
+    def mixture_joint(self, weights: Floats, level: int, units: Indices) -> Joint:
+        """The same over nodes with weights (n,) of sum 1: a single node for all of them."""
+
+    def variance_below(self, level: int) -> Floats:
+        """Variance of a new group's value around that of a unit of this level; (n,)."""
+
+    def variance_of_row(self) -> Floats:
+        """Variance of a row of weight 1 around its group; (n,)."""
+
+    def draw_upper(self, seed: np.random.SeedSequence) -> UpperDraws:
+        """Draw β and all values above the groups, once for each node."""
+
+    def draw_groups(
+        self,
+        upper: UpperDraws,
+        seed: np.random.SeedSequence,
+        unit: tuple[float, Floats],
+        groups: Indices | None = None,
+    ) -> Floats:
+        """Draw the values of groups given all above them, once for each node; (g', n).
+
+        They come out as ``location + scale·value`` with ``unit = (scale, location)``.  A group's
+        draws are the same whichever others are drawn.
+        """
+
+    def left_out(
+        self, of: Any, level: int, units: Indices
+    ) -> Iterator[tuple[slice, slice, Densities]]:
+        """Yield log densities of units' rows given all others, in blocks of nodes and of units.
+
+        Parameters
+        ----------
+        of : Rows or what :meth:`Kernel.within` returns
+            Rows, each of which is a unit; or the units' rows.
+        level : int
+            Of the units, where they are not rows.
+        units : (u,)
+            Which, ascending.
+        """
+
+    def densities_of_outermost(self, within: Any, root: Floats, beta: Floats) -> Floats:
+        """Log densities of the rows of each outermost unit given intercept (n,) and β (n, q).
+
+        Values of the units, and of all below them, are integrated out; (n, u).
+        """
+
+
+class Kernel(Protocol):
+    """What the rows say, and the priors of the intercept and of β, for one structure of groups.
+
+    What is above a kernel lays out the posterior of the hyperparameters, and asks for the rest
+    given these; it does not ask which kernel it is.
+    """
+
+    def given(self, values: Sequence[Floats]) -> Given:
+        """Set the hyperparameters, in the kernel's own order, at n nodes; (n,) each."""
+
+    def within(self, rows: Rows | None) -> Any:
+        """What the rows of each group say beside their mean; of groups of one row without any."""
