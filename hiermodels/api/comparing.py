@@ -14,7 +14,12 @@ from hiermodels.data.covariates import ZERO
 from hiermodels.posterior.moments import of_variables
 from hiermodels.posterior.reference_posterior import ReferencePosterior, flatten
 from hiermodels.results.comparison import DIGITS, Comparison
-from hiermodels.results.judging import STATISTICS, judge, other_evidence, probability_transform
+from hiermodels.results.draw_tests import (
+    STATISTICS,
+    other_evidence,
+    probability_transform,
+    tests_of,
+)
 from hiermodels.results.matching import (
     FitLike,
     matching_draws,
@@ -39,7 +44,7 @@ def compare(
 
     Each scalar's mean, quantiles and whole distribution function are tested against the exact
     ones, with Monte Carlo errors that allow for autocorrelation; all tests together give one
-    verdict, which right draws fail with probability ``alpha``.  Sds are shown, not judged: their
+    verdict, which right draws fail with probability ``alpha``.  Sds are shown, not tested: their
     own error depends on moments that may not exist, and the uniformity sees a wrong spread.  So
     are means without a fourth moment.
 
@@ -70,7 +75,7 @@ def compare(
 
     References
     ----------
-    See :mod:`hiermodels.results.judging` and :mod:`hiermodels.numerics.monte_carlo_error`.
+    See :mod:`hiermodels.results.draw_tests` and :mod:`hiermodels.numerics.monte_carlo_error`.
 
     Examples
     --------
@@ -99,7 +104,7 @@ def compare(
     pit = xr.Dataset(
         {name: probability_transform(reference, str(name), draws[name]) for name in draws}
     )
-    parts = [judge(reference, str(name), draws[name], pit[name]) for name in draws]
+    parts = [tests_of(reference, str(name), draws[name], pit[name]) for name in draws]
     labels = flatten(reference.mean[list(draws)]).index
     table = pd.DataFrame(
         {column: np.concatenate([part[column] for part in parts]) for column in parts[0]},

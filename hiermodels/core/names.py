@@ -6,4 +6,4 @@ COEFFICIENT_DIM = "coef"  # of the coefficients of the covariates
 SAMPLE_DIMS = ("chain", "draw")
 ROOT = -1  # above the outermost level, 0; the rows stand below the innermost
 QUANTILES = {"5%": 0.05, "50%": 0.5, "95%": 0.95}
-JUDGED = ("mean", *QUANTILES, "uniformity")
+TESTED = ("mean", *QUANTILES, "uniformity")

@@ -22,7 +22,7 @@ from arviz_plots.visuals import (
 import hiermodels.plots.layout as layout
 from hiermodels.core.arguments import checked
 from hiermodels.core.arrays import Floats
-from hiermodels.core.names import JUDGED, QUANTILES, SAMPLE_DIMS
+from hiermodels.core.names import QUANTILES, SAMPLE_DIMS, TESTED
 
 PLACES = np.linspace(0.005, 0.995, 100)  # at which the distribution functions are compared
 PANELS = ("difference", "z")
@@ -66,7 +66,7 @@ def plot_compare(
     exact quantile, less what it should be: a line above 0 on the left says that there are too many
     small values; a line that goes up, through 0 and down says that the draws are too wide.  The
     shaded band holds what right draws of this variable's smallest effective sample size may
-    do at one place.  Below, the z-scores of all judged statistics (normal scores of their
+    do at one place.  Below, the z-scores of all tested statistics (normal scores of their
     p-values), ``all`` being uniformity; dashed, where one of them alone fails the comparison.
 
     Parameters
@@ -128,7 +128,7 @@ def _label(plot: PlotCollection, comparison: Comparison, frame: xr.Dataset) -> N
         title = f"{name}: {units} {values.dims[-1]}" if values.ndim > 2 else str(name)
         plot.map(labelled_title, data=one, coords=upper, text=layout.literal(title, plot.backend))
     plot.map(labelled_x, data=frame, coords=upper, text="exact distribution function")
-    ticks = {"values": np.arange(len(JUDGED)), "labels": [SHORT[key] for key in JUDGED]}
+    ticks = {"values": np.arange(len(TESTED)), "labels": [SHORT[key] for key in TESTED]}
     plot.map(set_xticks, data=frame, coords=lower, store_artist=False, **ticks)
     first = frame[[next(iter(comparison.pit))]]
     plot.map(labelled_y, data=first, coords=upper, text="share of draws, less exact")
@@ -165,7 +165,7 @@ def _scores(comparison: Comparison, name: Any) -> xr.DataArray:
 
     rows = _rows_of(comparison, name)
     x, y = [], []
-    for place, statistic in enumerate(JUDGED):
+    for place, statistic in enumerate(TESTED):
         some = rows[rows.index.get_level_values("statistic") == statistic]
         half = np.maximum(some["p"].to_numpy() / 2, np.finfo(float).tiny)
         y.append(-np.sign(some["z"].to_numpy()) * ndtri(half))
@@ -188,7 +188,7 @@ def _limit(comparison: Comparison) -> float:
 
 def _limits(comparison: Comparison) -> xr.DataArray:
     """Two lines with a gap between them.  Unlike lines without ends they widen the axis."""
-    ends, limit = [-0.5, len(JUDGED) - 0.5], _limit(comparison)
+    ends, limit = [-0.5, len(TESTED) - 0.5], _limit(comparison)
     x, y = [*ends, np.nan, *ends], [-limit, -limit, np.nan, limit, limit]
     return _pairs(np.array(x), np.array(y))
 

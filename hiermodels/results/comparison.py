@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from hiermodels.core.names import JUDGED, SAMPLE_DIMS
+from hiermodels.core.names import SAMPLE_DIMS, TESTED
 from hiermodels.numerics.monte_carlo_error import combine
 
 if TYPE_CHECKING:
@@ -58,11 +58,11 @@ class Comparison:
     def judged(self) -> pd.DataFrame:
         """The rows of the table that make the verdict: all but sds and means with heavy tails."""
         kinds = self.table.index.get_level_values("statistic")
-        return self.table[kinds.isin(JUDGED) & self.table["p"].notna().to_numpy()]
+        return self.table[kinds.isin(TESTED) & self.table["p"].notna().to_numpy()]
 
     @property
     def p_value(self) -> float:
-        """Probability of so large a disagreement if the draws are right, over all judged rows."""
+        """Probability of so large a disagreement if the draws are right, over all tested rows."""
         return combine(self.judged["p"].to_numpy())
 
     @property

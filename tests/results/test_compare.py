@@ -98,7 +98,7 @@ def test_draws_far_beyond_all_others_have_their_transforms(fit, far):
 
 def test_many_units_are_judged_in_pieces(fit, monkeypatch):
     whole = hm.compare(fit, fit).table
-    monkeypatch.setattr("hiermodels.results.judging.CHUNK", 3)
+    monkeypatch.setattr("hiermodels.results.draw_tests.CHUNK", 3)
     pd.testing.assert_frame_equal(hm.compare(fit, fit).table, whole, rtol=1e-10)
 
 
@@ -527,7 +527,7 @@ ROWS = [
 
 
 def test_a_verdict_names_the_three_worst():
-    """By p, then by the size of z, each quantity once; sds and empty rows are not judged."""
+    """By p, then by the size of z, each quantity once; sds and empty rows are not tested."""
     comparison = by_hand(ROWS, warnings=("It diverged.",))
     p = np.array([row[3] for row in ROWS if row[1] != "sd" and row[3] == row[3]])
     expected = np.arctan2(1, np.mean(1 / np.tan(np.pi * p))) / np.pi

@@ -1,6 +1,6 @@
-"""Statistics of draws that are judged against the exact posterior.
+"""Statistics of draws that are tested against the exact posterior.
 
-Everything that is judged is the mean of a function h of the draws whose posterior mean is known to
+Everything that is tested is the mean of a function h of the draws whose posterior mean is known to
 be 0, so that one method gives every standard error (:mod:`hiermodels.numerics.monte_carlo_error`)::
 
     mean          h = x − E x
@@ -81,7 +81,7 @@ def probability_transform(
     return draws.copy(data=result.reshape(values.shape))
 
 
-def judge(
+def tests_of(
     reference: ReferencePosterior, name: str, draws: xr.DataArray, pit: xr.DataArray
 ) -> _Columns:
     """Columns of the table for one variable: all statistics of its first unit, and so on."""
