@@ -9,6 +9,9 @@ BENCH := .venv-bench
 BENCH_STAMP := $(BENCH)/.installed
 RUN := $(VENV)/bin/python -m
 
+# Each process of the tests would compile the package and the tests anew without its bytecode.
+unexport PYTHONDONTWRITEBYTECODE
+
 # What each room promises, without NUTS, other processes and searches at random.
 QUICK := tests/test_layout.py tests/test_lecture.py $(addsuffix .py, \
 	$(addprefix tests/model/test_, spec priors) \
