@@ -8,6 +8,7 @@ rounding error in its place is a posterior of its own.
 from __future__ import annotations
 
 import itertools
+from functools import cache
 
 import mpmath as mp
 import numpy as np
@@ -80,6 +81,14 @@ CASES = [
 ]
 
 
+@cache
+def truth_of(levels, left):
+    """Sds (σ first), log likelihoods and sums of squares at five places."""
+    frame = design([*left, levels], levels, left)
+    sds = np.random.default_rng(7).choice(SIZES, (5, levels))
+    return sds, *np.transpose([log_likelihood_in_many_digits(frame, levels, s) for s in sds])
+
+
 @pytest.mark.parametrize("rows", [True, False], ids=["rows", "statistics"])
 @pytest.mark.parametrize(("levels", "left"), CASES)
 def test_the_likelihood_has_its_digits_whatever_the_sds(levels, left, rows):
@@ -88,11 +97,9 @@ def test_the_likelihood_has_its_digits_whatever_the_sds(levels, left, rows):
     data = frame if rows else hm.SufficientStatistics.of(frame, **taken)
     spec, grouped = prepare(data, priors=priors(levels), **(taken if rows else {}))
     marginal = Marginal.of(spec, standardize(grouped))
-    rng = np.random.default_rng(7)
-    sds = rng.choice(SIZES, (5, levels))  # σ first, as in the dense matrices
+    sds, truth, squares = truth_of(levels, left)
     variances = marginal.variances_of(np.roll(sds, -1, axis=1))
     found = log_likelihood(marginal.data.tree, variances, marginal.coefficients)
-    truth, squares = np.transpose([log_likelihood_in_many_digits(frame, levels, s) for s in sds])
     order = np.argsort(squares)
     seen = order[squares[order] < max(1e3, 2 * squares.min())]  # elsewhere the density is nothing
     np.testing.assert_allclose(

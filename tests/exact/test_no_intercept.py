@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from functools import cache
 
 import mpmath as mp
 import numpy as np
@@ -27,6 +28,7 @@ from hiermodels.mcmc import model as models
 TWO, THREE = "y ~ 0 + x + (1 | g)", "y ~ 0 + x + (1 | s/g)"
 HALF = {"tau": hm.HalfNormal(2), "sigma": hm.HalfNormal(2)}
 QUIET = {"progressbar": False, "random_seed": 1}
+PLAIN = {"mode": "FAST_COMPILE"}  # a few evaluations are not worth compiling for
 
 
 def rows(seed=0, schools=3, x_mean=2.0):
@@ -161,6 +163,14 @@ def in_many_digits(frame, levels, sds):
     return float(-(log_det + square) / 2), float(square)
 
 
+@cache
+def truth_of(levels, left, constant):
+    """Sds (σ first), log likelihoods and sums of squares at four places."""
+    frame = crowded(levels, left, constant)
+    sds = np.random.default_rng(7).choice(SIZES, (4, levels))
+    return sds, *np.transpose([in_many_digits(frame, levels, s) for s in sds])
+
+
 @pytest.mark.parametrize("from_rows", [True, False], ids=["rows", "statistics"])
 @pytest.mark.parametrize("constant", [True, False])
 @pytest.mark.parametrize(("levels", "left"), LEFT)
@@ -173,10 +183,9 @@ def test_the_likelihood_has_its_digits_whatever_the_df(levels, left, constant, f
     data = frame if from_rows else hm.SufficientStatistics.of(frame, formula)
     spec, grouped = prepare(data, formula if from_rows else None, priors=priors)
     marginal = Marginal.of(spec, standardize(grouped))
-    sds = np.random.default_rng(7).choice(SIZES, (4, levels))  # σ first
+    sds, truth, squares = truth_of(levels, left, constant)
     variances = marginal.variances_of(np.roll(sds, -1, axis=1))
     found = recursion.log_likelihood(marginal.data.tree, variances, marginal.coefficients)
-    truth, squares = np.transpose([in_many_digits(frame, levels, s) for s in sds])
     order = np.argsort(squares)
     seen = order[squares[order] < max(1e3, 2 * squares.min())]
     np.testing.assert_allclose(
@@ -450,7 +459,9 @@ def test_every_coding_is_full_where_no_column_stands_for_the_mean():
 
 def forward(transform, value):
     """What is sampled in a value's place."""
-    return pt.as_tensor(transform.forward(pt.as_tensor(value))).eval() if transform else value
+    return (
+        pt.as_tensor(transform.forward(pt.as_tensor(value))).eval(**PLAIN) if transform else value
+    )
 
 
 def plain(draws, i):
@@ -468,7 +479,7 @@ def test_pymc_states_the_joint_density(formula, form, observed):
     fit = hm.fit(frame, formula, priors=priors, se=False, draws=5, **QUIET)
     spec, draws = fit.spec, fit.datatree["posterior"].to_dataset()
     model = models.build_model(spec, fit.data, form, observed)
-    logp = model.compile_logp(jacobian=False)
+    logp = model.compile_logp(jacobian=False, **PLAIN)
     for i in range(3):
         values, point, jacobian = plain(draws, i), {}, 0.0
         parent = {
@@ -495,7 +506,7 @@ def test_pymc_integrates_as_the_exact_engine():
     spec, data = prepare(frame, THREE, se=False)
     marginal = Marginal.of(spec, standardize(data))
     model = models.build_model(spec, data, "marginal")
-    logp = model.compile_logp(vars=model.potentials)
+    logp = model.compile_logp(vars=model.potentials, **PLAIN)
     for sds in ([0.5, 1.0, 2.0], [3.0, 0.1, 0.7]):
         point = {f"{n}_log__": np.log(v) for n, v in zip(spec.sds, sds, strict=True)}
         variances = marginal.variances_of(np.array([sds]))
@@ -513,11 +524,12 @@ def test_pymc_states_a_regression(observed):
     with model:
         point = model.initial_point()
         beta = model.replace_rvs_by_values([model["beta"]])[0].eval(
-            {v: point[v.name] for v in model.value_vars if v.name in point and "beta" in v.name}
+            {v: point[v.name] for v in model.value_vars if v.name in point and "beta" in v.name},
+            **PLAIN,
         )
     sigma = np.exp(point["sigma_log__"])
     values = {"beta": beta, "sigma": np.asarray(sigma)}
-    found = model.compile_logp(jacobian=False)(point)
+    found = model.compile_logp(jacobian=False, **PLAIN)(point)
     assert found == pytest.approx(float(log_joint(spec, data, values)), rel=1e-9)
 
 
@@ -699,5 +711,5 @@ def test_pymc_starts_near_the_coefficients():
     model = models.build_model(spec, data)
     values = model.initial_point()
     (value,) = model.replace_rvs_by_values([model["beta"]])
-    beta = value.eval({v: values[v.name] for v in pm.inputvars(value)})
+    beta = value.eval({v: values[v.name] for v in pm.inputvars(value)}, **PLAIN)
     np.testing.assert_allclose(beta, 1e5, rtol=1e-3)
