@@ -69,7 +69,7 @@ class Marginal:
         """Check that the posterior exists, and set it up."""
         return cls(spec, data, propriety.check(spec, data))
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of all sds, the columns of ``sds`` and ``log_sds``."""
         return self.spec.sds
