@@ -119,11 +119,11 @@ def check_version(path: str | os.PathLike[str], own: xr.Dataset) -> None:
     """Raise DataError if this version does not read the file's format."""
     from hiermodels import __version__
 
-    found = own.attrs["format_version"]
-    if found != FORMAT:
+    version = own.attrs["format_version"]
+    if version != FORMAT:
         raise DataError(
             f"{str(path)!r} was written by hiermodels {own.attrs.get('hiermodels_version')} in "
-            f"format {found}; this version, {__version__}, reads format {FORMAT}. Install that "
+            f"format {version}; this version, {__version__}, reads format {FORMAT}. Install that "
             f"version or a later one"
         )
 
@@ -236,8 +236,8 @@ def _image(groups: Groups) -> bytes:
 def check_written(file: Path, checksums: Mapping[str, str]) -> None:
     """Raise SpecError if a file would not be read as it was written: netCDF reserves some names."""
     with _opened(file) as opened:
-        found = _checksums(opened)
-    differ = [name for name, checksum in checksums.items() if found.get(name) != checksum]
+        stored = _checksums(opened)
+    differ = [name for name, checksum in checksums.items() if stored.get(name) != checksum]
     if differ:
         raise SpecError(
             f"this fit cannot be stored as netCDF: {listed(differ)} would not be read as it is "

@@ -26,13 +26,13 @@ def as_path(path: str | os.PathLike[str]) -> Path:
         If it is no path, or one that no file can have.
     """
     try:
-        found = Path(path)
-        found.exists()
+        place = Path(path)
+        place.exists()
     except (TypeError, ValueError) as error:
         raise DataError(f"expected a path; found {short(path)}") from error
     except OSError as error:
         raise DataError(f"{short(str(path))}: {error.strerror or error}") from error
-    return found
+    return place
 
 
 def target(path: str | os.PathLike[str]) -> Path:
@@ -44,12 +44,12 @@ def target(path: str | os.PathLike[str]) -> Path:
         If the folder is missing or may not be written to, or the path is a folder or something
         else that is no file.
     """
-    found = Path(os.path.realpath(as_path(path)))
-    if found.exists() and not found.is_file():
-        what = "a folder" if found.is_dir() else "not a regular file"
+    place = Path(os.path.realpath(as_path(path)))
+    if place.exists() and not place.is_file():
+        what = "a folder" if place.is_dir() else "not a regular file"
         raise DataError(f"cannot write {str(path)!r}: it is {what}; name a file")
-    _require_writable(path, found.parent)
-    return found
+    _require_writable(path, place.parent)
+    return place
 
 
 @contextmanager
@@ -133,16 +133,16 @@ def replacing_folder(
 
 def _target_folder(path: str | os.PathLike[str], may_replace: Callable[[Path], bool]) -> Path:
     """Return the folder that a path stands for, links followed, if it can be written there."""
-    found = Path(os.path.realpath(as_path(path)))
-    if found.exists() and not found.is_dir():
+    folder = Path(os.path.realpath(as_path(path)))
+    if folder.exists() and not folder.is_dir():
         raise DataError(f"cannot write {str(path)!r}: it is a file; name a folder")
-    if found.is_dir() and any(found.iterdir()) and not may_replace(found):
+    if folder.is_dir() and any(folder.iterdir()) and not may_replace(folder):
         raise DataError(
             f"cannot write {str(path)!r}: this folder holds something else, which would be lost. "
             f"Name another folder, or remove this one"
         )
-    _require_writable(path, found.parent)
-    return found
+    _require_writable(path, folder.parent)
+    return folder
 
 
 def _require_writable(path: str | os.PathLike[str], folder: Path) -> None:

@@ -56,14 +56,14 @@ def variable_names(names: Iterable[str], taken: Iterable[str]) -> list[str]:
     What they cannot hold becomes ``_``, what is very long is cut, and a name that is taken gets a
     ``_`` at its end.
     """
-    used, found = set(taken), []
+    used, variables = set(taken), []
     for name in names:
         new = NOT_IN_NAMES.sub("_", name).encode()[:LONGEST_NAME].decode(errors="ignore")
         while new in used:
             new += "_"
         used.add(new)
-        found.append(new)
-    return found
+        variables.append(new)
+    return variables
 
 
 def printable(text: str) -> str:

@@ -22,9 +22,9 @@ def real_numbers(name: str, given: Any) -> Floats:
         If there is something else: text, complex numbers, None or nan.
     """
     try:
-        found = np.asarray(given)
-        is_real = found.dtype.kind in "iufO" and not any(map(np.iscomplexobj, found.flat))
-        numbers = found.astype(float) if is_real else np.full(1, np.nan)
+        array = np.asarray(given)
+        is_real = array.dtype.kind in "iufO" and not any(map(np.iscomplexobj, array.flat))
+        numbers = array.astype(float) if is_real else np.full(1, np.nan)
     except (TypeError, ValueError, OverflowError):
         numbers = np.full(1, np.nan)
     if np.isnan(numbers).any():
@@ -40,10 +40,10 @@ def real_number(name: str, given: Any) -> float:
     SpecError
         If it is something else.
     """
-    found = real_numbers(name, given)
-    if found.ndim:
+    number = real_numbers(name, given)
+    if number.ndim:
         raise SpecError(f"{name}: expected one number; found {short(given)}")
-    return float(found)
+    return float(number)
 
 
 def probabilities(name: str, given: Any) -> Floats:
@@ -54,12 +54,12 @@ def probabilities(name: str, given: Any) -> Floats:
     SpecError
         If there is none, or another number.
     """
-    found = np.atleast_1d(real_numbers(name, given))
-    if found.ndim > 1 or not len(found) or not ((found > 0) & (found < 1)).all():
+    values = np.atleast_1d(real_numbers(name, given))
+    if values.ndim > 1 or not len(values) or not ((values > 0) & (values < 1)).all():
         raise SpecError(
             f"{name}: expected probabilities strictly between 0 and 1; found {short(given)}"
         )
-    return found
+    return values
 
 
 def require_probability(name: str, given: Any) -> None:
@@ -141,10 +141,10 @@ def names(what: str, kind: str, given: Any) -> list[str]:
     SpecError
         If something else was given, such as a set, which has no order.
     """
-    found = [given] if isinstance(given, str) else [] if given is None else given
-    found = found.tolist() if hasattr(found, "tolist") else found  # arrays, an Index
-    if not isinstance(found, (list, tuple)):
+    listing = [given] if isinstance(given, str) else [] if given is None else given
+    listing = listing.tolist() if hasattr(listing, "tolist") else listing  # arrays, an Index
+    if not isinstance(listing, (list, tuple)):
         raise SpecError(
             f"{what}: expected the name of a {kind}, or a list of names; found {short(given)}"
         )
-    return list(found)
+    return list(listing)

@@ -18,16 +18,16 @@ def generator(random_seed: Seed) -> np.random.Generator:
     SpecError
         If it is no seed.
     """
-    found: Exception | None = None
+    cause: Exception | None = None
     try:
         rng = np.random.default_rng(random_seed)
     except (TypeError, ValueError) as error:
-        found = error
-    if found or isinstance(random_seed, np.random.RandomState):  # which cannot be spawned from
+        cause = error
+    if cause or isinstance(random_seed, np.random.RandomState):  # which cannot be spawned from
         raise SpecError(
             f"random_seed: expected a non-negative integer, a numpy Generator or SeedSequence, or "
             f"None; found {short(random_seed)}"
-        ) from found
+        ) from cause
     return rng
 
 
