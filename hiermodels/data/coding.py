@@ -43,10 +43,10 @@ def constants_of_rows(
         refuse_moved(factor, f"{series.tolist()[0]!r} in {rows_named(series.index[:1].tolist())}")
     values = _floats(series)
     middle = float(values[0])
-    away = values - middle
-    mean = float(away.mean())
-    size = float(np.abs(away).max()) or 1.0  # squares of small numbers would be 0
-    sd = size * float(np.std(away / size, ddof=1)) if len(away) > 1 else 0.0
+    deviations = values - middle
+    mean = float(deviations.mean())
+    size = float(np.abs(deviations).max()) or 1.0  # squares of small numbers would be 0
+    sd = size * float(np.std(deviations / size, ddof=1)) if len(deviations) > 1 else 0.0
     return constants_of(factor, middle + mean, sd)
 
 
@@ -68,18 +68,18 @@ def constants_of(factor: Factor, mean: float, sd: float) -> tuple[float, float]:
     return mean, sd
 
 
-def refuse_moved(factor: Factor, found: str) -> NoReturn:
+def refuse_moved(factor: Factor, given: str) -> NoReturn:
     """Raise DataError if the mean is to be subtracted from what is not numbers."""
     raise DataError(
-        f"column {factor.column!r}: {factor} needs numbers; found {found}. Write the column by "
+        f"column {factor.column!r}: {factor} needs numbers; found {given}. Write the column by "
         f"itself if it is categorical; of truth values make 0 and 1"
     )
 
 
 def moved(terms: Sequence[str]) -> dict[str, Factor]:
     """Columns of which the mean is subtracted, each as it is written."""
-    found = distinct_factors([factors(term) for term in terms])
-    return {factor.column: factor for factor in found if factor.is_moved}
+    parts = distinct_factors([factors(term) for term in terms])
+    return {factor.column: factor for factor in parts if factor.is_moved}
 
 
 def declared_levels(
@@ -117,10 +117,10 @@ def kind_of_values(series: pd.Series[Any]) -> str:
 
 def check_column(frame: pd.DataFrame, name: str, remedy: str) -> None:
     """Raise DataError if a column is missing, has gaps, or holds values that are not understood."""
-    found = list(frame.columns)
-    if found.count(name) != 1:
-        number = "more than one column" if name in found else "no column"
-        raise DataError(f"covariates: there is {number} {name!r}; the data have {listed(found)}")
+    columns = list(frame.columns)
+    if columns.count(name) != 1:
+        number = "more than one column" if name in columns else "no column"
+        raise DataError(f"covariates: there is {number} {name!r}; the data have {listed(columns)}")
     series = frame[name]
     gaps = np.asarray(series.isna(), dtype=bool)
     if gaps.any():
@@ -274,13 +274,13 @@ def _factors_of_label(
     label: str, columns: Sequence[str], levels: Mapping[str, Sequence[str]]
 ) -> tuple[Part, ...]:
     """Users' names for the factors of one of formulaic's columns: x1[T.2] is M of sex."""
-    found: list[Part] = []
+    parts: list[Part] = []
     for factor in label.split(":"):
         match = _CODED.fullmatch(factor)
         assert match
         column, level = columns[int(match["column"])], match["level"]
-        found.append((column, None if level is None else levels[column][int(level)]))
-    return tuple(found)
+        parts.append((column, None if level is None else levels[column][int(level)]))
+    return tuple(parts)
 
 
 def _moved_by(constants: tuple[float, float] | None, values: Floats) -> Floats:

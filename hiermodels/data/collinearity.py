@@ -16,7 +16,7 @@ from hiermodels.errors import DataError
 
 MAX_CONDITION = 1e8  # half the digits of a floating-point number
 SMALLEST = 1e-140  # whose square keeps its digits where columns differ by rounding errors
-NEGLIGIBLE = 1e-6  # of the largest coefficient: rounding times MAX_CONDITION is less
+MIN_COEFFICIENT = 1e-6  # of the largest coefficient: rounding times MAX_CONDITION is less
 
 
 def check_rank(names: Sequence[str], matrix: Floats, intercept: bool = True) -> None:
@@ -153,7 +153,7 @@ def _explain_dependence(
         range(len(names)), True, key=lambda i: not _is_sound(triangle[:, : i + 1], most)
     )
     weights = np.linalg.lstsq(triangle[:, :first], triangle[:, first])[0]
-    others = list(compress(names, np.abs(weights) > NEGLIGIBLE * np.abs(weights).max()))
+    others = list(compress(names, np.abs(weights) > MIN_COEFFICIENT * np.abs(weights).max()))
     also = "the intercept and " if intercept else ""
     raise DataError(
         f"column {names[first]!r} is a linear combination of {also}{listed(others)}, exactly or "

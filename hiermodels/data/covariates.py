@@ -131,33 +131,33 @@ def _own(data: GroupedData) -> Place:
 def _checked(design: Design, given: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers of numeric columns, and levels of categorical ones as text."""
     columns = term_columns(design.terms)
-    found: dict[str, Any] = {}
+    checked: dict[str, Any] = {}
     for name, value in given.items():
         if name not in columns:
             known = f"these are {listed(columns)}" if columns else "this model has none"
             raise SpecError(f"at: {short(name)} is no column of a covariate; {known}")
         if name not in design.levels:
-            found[name] = real_number(f"at: column {name!r}", value)
-            if not abs(found[name]) <= LARGEST:
+            checked[name] = real_number(f"at: column {name!r}", value)
+            if not abs(checked[name]) <= LARGEST:
                 raise SpecError(
                     f"at: column {name!r}: expected a finite number of size up to {LARGEST:g}; "
                     f"found {value!r}"
                 )
         elif level_text(value) in design.levels[name]:
-            found[name] = level_text(value)
+            checked[name] = level_text(value)
         else:
             raise SpecError(
                 f"at: column {name!r} has the levels {listed(design.levels[name])}; found "
                 f"{short(value)}"
             )
-    return found
+    return checked
 
 
 def _with(design: Design, means: Floats, given: Mapping[str, Any]) -> Floats:
     """Means of the design's columns over rows in which some columns of the data are as given."""
     names, products = design.layout
-    found = dict.fromkeys(design.empty, 0.0) | dict(zip(design.names, means, strict=True))
-    known = {frozenset(p): float(found[name]) for name, p in zip(names, products, strict=True)}
+    by_column = dict.fromkeys(design.empty, 0.0) | dict(zip(design.names, means, strict=True))
+    known = {frozenset(p): float(by_column[name]) for name, p in zip(names, products, strict=True)}
     x = []
     for name, product in zip(names, products, strict=True):
         fixed = prod(_value(design, part, given[part[0]]) for part in product if part[0] in given)
@@ -208,7 +208,7 @@ def _mean(design: Design, rest: frozenset[Part], known: Mapping[frozenset[Part],
 def _words(design: Design, means: Floats, given: Mapping[str, Any], how: str) -> str:
     """Say where effects are shown."""
     others = {n: text for n, text in _shown_means(design, means).items() if n not in given}
-    texts = list(dict.fromkeys(text for found in others.values() for text in found))
+    texts = list(dict.fromkeys(text for shown in others.values() for text in shown))
     listing = ", ".join(texts[:SHOWN]) + (", …" if len(texts) > SHOWN else "")
     if not given:
         return f"at the covariates' means{how}: {listing}" if texts else "at the covariates' means"
@@ -232,7 +232,7 @@ def _words_at_zero(design: Design) -> str:
 def _shown_means(design: Design, means: Floats) -> dict[str, list[str]]:
     """Means of columns that stand in the formula by themselves, in their own units."""
     by_name = dict(zip(design.names, means.tolist(), strict=True))
-    found: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {}
     for term in design.terms:
         (factor, *others) = factors(term)
         if others:
@@ -240,9 +240,9 @@ def _shown_means(design: Design, means: Floats) -> dict[str, list[str]]:
         column = factor.column
         if column in design.levels:
             names = [f"{column}[{level}]" for level in design.levels[column]]
-            found[column] = [f"{n} = {by_name[n]:.5g}" for n in names if n in by_name]
+            texts[column] = [f"{n} = {by_name[n]:.5g}" for n in names if n in by_name]
         else:
             mean, unit = design.constants.get(column, (0.0, 1.0))
             name = f"{factor.function}({column})" if factor.is_moved else column
-            found[column] = [f"{column} = {mean + unit * by_name[name]:.5g}"]
-    return found
+            texts[column] = [f"{column} = {mean + unit * by_name[name]:.5g}"]
+    return texts

@@ -55,9 +55,9 @@ def spelled(known: Iterable[Any], asked: Sequence[Any]) -> list[str | None]:
     }
     if not any(values.values()):
         return written
-    found = [(value_of_text(text), text) for text in texts]
-    counts = Counter(value for value, _ in found)
-    by_value = {value: text for value, text in found if value and counts[value] == 1}
+    pairs = [(value_of_text(text), text) for text in texts]
+    counts = Counter(value for value, _ in pairs)
+    by_value = {value: text for value, text in pairs if value and counts[value] == 1}
     other = {text: by_value.get(value, text) for text, value in values.items() if value}
     return [text if text is None else other.get(text, text) for text in written]
 
@@ -66,9 +66,9 @@ def places_of(known: NDArray[Any], asked: Sequence[Any]) -> Indices:
     """Index of each label among those that are known; −1 where it is none of them."""
     kind = (int, np.integer) if known.dtype.kind == "i" else str
     if all(isinstance(label, kind) and not isinstance(label, bool) for label in asked):
-        found = pd.Index(known).get_indexer(pd.Index(asked, dtype=pd.Index(known).dtype))
-        if (found >= 0).all():
-            return found
+        places = pd.Index(known).get_indexer(pd.Index(asked, dtype=pd.Index(known).dtype))
+        if (places >= 0).all():
+            return places
     index = {str(label): place for place, label in enumerate(known)}
     return np.array([index.get(text or "", -1) for text in spelled(known, asked)], dtype=np.intp)
 

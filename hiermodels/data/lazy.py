@@ -132,11 +132,11 @@ def _aggregated(
     numbers = [roles.outcome, *([roles.se] if roles.se else []), *numbers]
     require_numbers(columns, numbers)
     simple = not categorical and not roles.se and not moved(covariates)
-    found = _at_first_sight(columns, roles, numbers, terms) if simple else None
-    if found is None:
+    sums = _at_first_sight(columns, roles, numbers, terms) if simple else None
+    if sums is None:
         declared = declared_levels(levels, term_columns(covariates))
-        found = _after_checks(columns, roles, numbers, categorical, terms, declared, missing)
-    return _statistics(roles, *found)
+        sums = _after_checks(columns, roles, numbers, categorical, terms, declared, missing)
+    return _statistics(roles, *sums)
 
 
 type _Found = tuple[Sums, Design, int]

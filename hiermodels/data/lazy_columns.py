@@ -143,23 +143,23 @@ def without_gaps(
     used and that are not.
     """
     used = [*roles.groups, *numbers, *categorical]
-    frame, found = columns.frame, _described(columns, columns.frame, used, numbers)
-    rows = kept = int(found["rows"])
+    frame, described = columns.frame, _described(columns, columns.frame, used, numbers)
+    rows = kept = int(described["rows"])
     if not rows:
         raise DataError("data: expected rows; the frame is empty")
-    gaps = {name: int(found[f"gap{i}"]) for i, name in enumerate(used)}
+    gaps = {name: int(described[f"gap{i}"]) for i, name in enumerate(used)}
     if any(gaps.values()):
         _check_gaps(gaps, rows, missing)
         frame = frame.filter(~reduce(or_, map(columns.is_gap, used)))
-        found = _described(columns, frame, used, numbers)
-        kept = int(found["rows"])
+        described = _described(columns, frame, used, numbers)
+        kept = int(described["rows"])
         if not kept:
             raise DataError(f"no rows are left after dropping {rows} with missing values")
     middles = {}
     for i, name in enumerate(numbers):
-        low, high = found[f"low{i}"], found[f"high{i}"]
+        low, high = described[f"low{i}"], described[f"high{i}"]
         _check_range(name, low, high, roles.se_scale if name == roles.se else None)
-        middles[name] = _rounded(found[f"mean{i}"], high - low)
+        middles[name] = _rounded(described[f"mean{i}"], high - low)
     return frame, middles, kept, rows - kept
 
 
@@ -208,7 +208,7 @@ def values_of_levels(
     frame: nw.LazyFrame[Any], categorical: Sequence[str], declared: Mapping[str, tuple[str, ...]]
 ) -> dict[str, dict[str, list[Any]]]:
     """Values of each categorical covariate by the level that they are, a query for each."""
-    found = {}
+    by_name = {}
     for name in categorical:
         values = Frame(collected(frame.select(name).unique()))
         series = values.select([name])[name]
@@ -220,8 +220,8 @@ def values_of_levels(
                     f"column {name!r}: found {value!r}; the levels declared are {listed(known)}"
                 )
             by_level[level_text(value)].append(value)
-        found[name] = by_level
-    return found
+        by_name[name] = by_level
+    return by_name
 
 
 def constants_of_columns(
@@ -231,16 +231,16 @@ def constants_of_columns(
     written = moved(terms)
     if not written:
         return {}
-    away = {f"d{i}": as_number(name) - middles[name] for i, name in enumerate(written)}
+    deviations = {f"d{i}": as_number(name) - middles[name] for i, name in enumerate(written)}
     squares = {f"s{i}": nw.col(f"d{i}") * nw.col(f"d{i}") for i in range(len(written))}
-    sums = frame.select(**away).with_columns(**squares)
-    total = [nw.col(name).sum() for name in (*away, *squares)]
-    (found,) = collected(sums.select(nw.len().alias("rows"), *total)).iter_rows(named=True)
-    rows = int(found["rows"])
+    sums = frame.select(**deviations).with_columns(**squares)
+    total = [nw.col(name).sum() for name in (*deviations, *squares)]
+    (totals,) = collected(sums.select(nw.len().alias("rows"), *total)).iter_rows(named=True)
+    rows = int(totals["rows"])
     constants = {}
     for i, (name, factor) in enumerate(written.items()):
-        shift = found[f"d{i}"] / rows
-        around = max(found[f"s{i}"] - rows * shift**2, 0.0)
+        shift = totals[f"d{i}"] / rows
+        around = max(totals[f"s{i}"] - rows * shift**2, 0.0)
         sd = float(np.sqrt(around / max(rows - 1, 1)))
         constants[name] = constants_of(factor, middles[name] + shift, sd)
     return constants

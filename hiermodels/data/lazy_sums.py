@@ -130,13 +130,13 @@ def sums_around_point(rows: nw.LazyFrame[Any], roles: Roles, point: Sequence[flo
     A covariate that is constant in each group has its value for its mean, and no deviations.
     """
     q = len(point) - 1
-    away = rows.with_columns(**{f"d{j}": nw.col(f"z{j}") - c for j, c in enumerate(point)})
+    deviations = rows.with_columns(**{f"d{j}": nw.col(f"z{j}") - c for j, c in enumerate(point)})
     ends = [
         end
         for j in range(q)
         for end in (nw.col(f"z{j}").min().alias(f"low{j}"), nw.col(f"z{j}").max().alias(f"high{j}"))
     ]
-    sums = _added(away, roles, q + 1, ends)
+    sums = _added(deviations, roles, q + 1, ends)
     low, high = _stack(sums, "low", q), _stack(sums, "high", q)
     constant = np.append((low == high).all(axis=0), False)
     varies = np.append(~constant[:-1], sums["n"].max() > 1)
@@ -170,17 +170,19 @@ def _sums_around_means(rows: nw.LazyFrame[Any], roles: Roles, size: int) -> Sums
         },
     )
     joined = rows.join(means, on=keys, how="inner")
-    away = joined.with_columns(**{f"d{j}": nw.col(f"z{j}") - nw.col(f"m{j}") for j in range(size)})
-    sums = _added(away, roles, size, [nw.col(f"m{j}").min() for j in range(size)])
+    deviations = joined.with_columns(
+        **{f"d{j}": nw.col(f"z{j}") - nw.col(f"m{j}") for j in range(size)}
+    )
+    sums = _added(deviations, roles, size, [nw.col(f"m{j}").min() for j in range(size)])
     varies = np.array([max(sums[f"p{j}_{j}"]) > 0 for j in range(size)])
     return _gathered(sums, roles, _stack(sums, "m", size), varies)
 
 
 def _added(
-    away: nw.LazyFrame[Any], roles: Roles, size: int, more: Sequence[nw.Expr]
+    deviations: nw.LazyFrame[Any], roles: Roles, size: int, more: Sequence[nw.Expr]
 ) -> nw.DataFrame[Any]:
     """Add up deviations ``d``, their products and more over each innermost group."""
-    weighted = away.with_columns(**{f"e{j}": _weighted(roles, f"d{j}") for j in range(size)})
+    weighted = deviations.with_columns(**{f"e{j}": _weighted(roles, f"d{j}") for j in range(size)})
     products = {f"p{j}_{k}": nw.col(f"e{j}") * nw.col(f"d{k}") for j, k in _pairs(size)}
     names = [*(f"e{j}" for j in range(size)), *products]
     if roles.se:

@@ -91,10 +91,10 @@ def laid_out(part: Moments, place: Indices, size: int) -> Moments:
 
 def _units(data: GroupedData) -> dict[str, NDArray[Any]]:
     """Own labels of each innermost group and of those above it, the outermost first."""
-    found = labels_above(data.levels, np.arange(data.n_groups))
+    columns = labels_above(data.levels, np.arange(data.n_groups))
     return {
         name: labels if labels.dtype.kind in "iu" else labels.astype(object)
-        for name, labels in found.items()
+        for name, labels in columns.items()
     }
 
 

@@ -73,11 +73,11 @@ def labels_above(levels: Sequence[GroupLevel], unit: Indices) -> dict[str, NDArr
         The outermost first.
     unit : (r,)
     """
-    found = {}
+    columns = {}
     for level in reversed(levels):
-        found[level.column] = level.own_labels[unit]
+        columns[level.column] = level.own_labels[unit]
         unit = level.parent[unit]
-    return dict(reversed(found.items()))
+    return dict(reversed(columns.items()))
 
 
 def nest(

@@ -221,11 +221,11 @@ def _median_errors(data: GroupedData) -> Floats:
     member, scale = rows.group, data.roles.se_scale
     assert rows.se is not None
     known = pd.Series(from_se(rows.se, scale))
-    found = [known.groupby(member).median().to_numpy()]
+    errors = [known.groupby(member).median().to_numpy()]
     for level in reversed(data.levels):
         member = level.parent[member]
-        found.append(known.groupby(member).median().to_numpy())
-    return to_se(np.concatenate(found), scale)
+        errors.append(known.groupby(member).median().to_numpy())
+    return to_se(np.concatenate(errors), scale)
 
 
 def _check_columns(frame: Frame, data: GroupedData, covariates: Sequence[str]) -> None:
@@ -327,15 +327,15 @@ def _warn_of_near_ones(
         for above, label in zip(groups.parent.tolist(), own, strict=True)
     }
     pairs = pd.MultiIndex.from_arrays([parent[rows], given.code[rows]]).factorize()[0]
-    found = []
+    near = []
     for row in _firsts(rows, pairs):
         folded = fold(given.text[row])
         other = like.get((int(parent[row]), folded), like.get(folded))
         if other is not None:
-            found.append((row, other))
-    if found:
-        row, other = found[0]
-        more = f" (so are {len(found) - 1} more labels)" if len(found) > 1 else ""
+            near.append((row, other))
+    if near:
+        row, other = near[0]
+        more = f" (so are {len(near) - 1} more labels)" if len(near) > 1 else ""
         warn(
             f"column {name!r}: {short(given.raw[row])} in {frame.show_rows(np.array([row]))} is "
             f"taken for a new {name}, and nearly a known one{more}. If it is {short(other)}, write "

@@ -59,9 +59,9 @@ def prepare(
         else:
             sums = aggregate_lazily(lazy, said, missing=missing)
             grouped = SufficientStatistics(**sums).without_empty_cells()
-    found, names = grouped.roles, grouped.design.names
+    roles, names = grouped.roles, grouped.design.names
     intercept = grouped.design.intercept
-    spec = Spec(found.outcome, found.groups, found.se, names, {}, found.se_scale, intercept)
+    spec = Spec(roles.outcome, roles.groups, roles.se, names, {}, roles.se_scale, intercept)
     spec = replace(spec, priors=stated_priors(priors, spec, grouped))
     _check_coefficients(spec, grouped)
     return spec, grouped

@@ -47,7 +47,7 @@ class Roles:
     se : str or None
         Column that says the known standard errors of the rows.
     inferred : tuple of str
-        The roles that were not given but found.
+        The roles that were not given but inferred.
     se_scale : {"sd", "variance"}
         Whether that column holds standard errors or their squares, variances.
     unused : tuple of str
@@ -91,8 +91,8 @@ class Roles:
         return notes
 
     def __str__(self) -> str:
-        found = {"outcome": self.outcome, "groups": "/".join(self.groups), self.se_role: self.se}
-        return ", ".join(f"{role} = {column}" for role, column in found.items() if column)
+        columns = {"outcome": self.outcome, "groups": "/".join(self.groups), self.se_role: self.se}
+        return ", ".join(f"{role} = {column}" for role, column in columns.items() if column)
 
 
 def name_says(name: Any) -> Meaning | None:
@@ -181,22 +181,22 @@ def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Role
         raise DataError(f"column {twice!r} was given more than one role; give each its own")
     if errors is not None:
         _check_name(errors, scale)
-    found = []
+    inferred = []
     if errors is None and se is not False:
         errors = _infer_errors(frame, taken)
         if errors is not None:
             scale = ERROR_NAMES[errors]
             taken.add(errors)
-            found.append(error_role(scale))
+            inferred.append(error_role(scale))
     if outcome is None:
         outcome = _infer_outcome(frame, taken)
         taken.add(outcome)
-        found.append("outcome")
+        inferred.append("outcome")
     if said.groups is None:
         given = _infer_groups(frame, taken)
-        found.append("groups")
+        inferred.append("groups")
     unused = (name for name in frame.columns if name_says(name) and name not in {*taken, *given})
-    return Roles(outcome, tuple(given), errors, tuple(found), scale, tuple(unused))
+    return Roles(outcome, tuple(given), errors, tuple(inferred), scale, tuple(unused))
 
 
 def _given_errors(
@@ -248,16 +248,16 @@ def _infer_outcome(frame: Columns, taken: set[str]) -> str:
         return called[0]
     candidates = [name for name in frame.columns if name not in taken and frame.is_continuous(name)]
     if called:
-        found = f"both {listed(called)} are there"
+        reason = f"both {listed(called)} are there"
     elif len(candidates) == 1:
         (only,) = candidates
         if name_says(only) not in ("se", "variance"):
             return only
-        found = f"the only one left, {only!r}, has the name of known errors"
+        reason = f"the only one left, {only!r}, has the name of known errors"
     else:
-        found = f"several are: {listed(candidates)}" if candidates else "none is"
+        reason = f"several are: {listed(candidates)}" if candidates else "none is"
     raise DataError(
-        f"outcome: expected a column 'y' or 'yi', or a single continuous one; {found}. "
+        f"outcome: expected a column 'y' or 'yi', or a single continuous one; {reason}. "
         f"Say outcome=…"
     )
 

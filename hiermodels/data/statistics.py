@@ -173,10 +173,10 @@ class SufficientStatistics(GroupedData):
 
         The mean is seen from the first group's ``mean``.
         """
-        away = self.away(self.mean[0])
-        centre = self.weight / self.weight.sum() @ away
-        away = away - centre
-        return centre, self.scatter + (self.weight[:, None] * away).T @ away
+        deviations = self.away(self.mean[0])
+        centre = self.weight / self.weight.sum() @ deviations
+        deviations = deviations - centre
+        return centre, self.scatter + (self.weight[:, None] * deviations).T @ deviations
 
     def away(self, point: Floats) -> Floats:
         """Means of the groups as seen from a point among them; (g, q + 1)."""
@@ -341,7 +341,7 @@ def statistics_of(data: GroupedData) -> SufficientStatistics:
     weight = np.ones(len(z)) if rows.se is None else rows.se**-2.0
     total, some, shift = group_means(z, weight, rows.group, rows.n_groups)
     mean, rest = two_sum(some, shift)
-    away = (z - mean[rows.group]) - rest[rows.group]
+    deviations = (z - mean[rows.group]) - rest[rows.group]
     return SufficientStatistics(
         roles=rows.roles,
         design=replace(rows.design, matrix=np.empty((0, len(rows.design.names)))),
@@ -352,7 +352,7 @@ def statistics_of(data: GroupedData) -> SufficientStatistics:
         weight=total,
         mean=mean,
         rest=rest,
-        scatter=symmetric((weight[:, None] * away).T @ away),
+        scatter=symmetric((weight[:, None] * deviations).T @ deviations),
         log_weight=float(np.log(weight).sum()),
         dropped=rows.dropped,
     )
