@@ -43,8 +43,8 @@ def attributes(sample_dims: Sequence[str] = SAMPLE_DIMS, **more: Any) -> dict[st
     from hiermodels import __version__
 
     own = {"inference_library": "hiermodels", "inference_library_version": __version__}
-    found: dict[str, Any] = make_attrs({**own, **more}, sample_dims=sample_dims)
-    return found
+    attrs: dict[str, Any] = make_attrs({**own, **more}, sample_dims=sample_dims)
+    return attrs
 
 
 def build_datatree(
@@ -170,7 +170,7 @@ def with_log_prior(posterior: Posterior) -> Posterior:
     One number for each draw, and for each coefficient in ``beta``, for
     ``arviz_stats.psense_summary``.  Densities are of the posterior's variables: of the sd also
     where the prior is stated on the variance.  An improper prior has no density and is left out,
-    so that what is found of sensitivity speaks of the proper ones only.  Distributions of groups
+    so that what is said of sensitivity speaks of the proper ones only.  Distributions of groups
     given tau belong to the model and are not among the priors.
 
     Raises
@@ -193,13 +193,13 @@ def with_log_prior(posterior: Posterior) -> Posterior:
             f"priors={{…}}, such as HalfNormal(sd=…) for an sd, or leave out log_prior"
         )
     variables = {name: draws[name].to_numpy() for name in spec.variables if name in draws}
-    found = prior_log_densities(spec, variables)
-    group = {name: found[name] for name in spec.variables if name in proper}
+    densities = prior_log_densities(spec, variables)
+    group = {name: densities[name] for name in spec.variables if name in proper}
     if any(isinstance(prior, NormalInverseGamma) for prior in proper.values()):
-        group["sigma"] = found["sigma"]
+        group["sigma"] = densities["sigma"]
     names = [name for name in spec.covariates if f"beta[{name}]" in proper]
     if names:
-        group["beta"] = found["beta"][..., [spec.covariates.index(name) for name in names]]
+        group["beta"] = densities["beta"][..., [spec.covariates.index(name) for name in names]]
     return with_group(posterior, "log_prior", group, {COEFFICIENT_DIM: names} if names else {})
 
 

@@ -52,16 +52,16 @@ class ExistingMoments(ABC):
 
     def counts(self, shown: Iterable[Moment]) -> str | None:
         """What there is too little of for some moments, and how much it would take."""
-        found: dict[tuple[int, str], dict[tuple[str, int], list[str]]] = {}
+        shortages: dict[tuple[int, str], dict[tuple[str, int], list[str]]] = {}
         for moment in shown:
             lacks = [self.shortage(name, moment.order) for name in moment.names]
             worst = max(filter(None, lacks), key=lambda s: s.needed - s.units, default=None)
             if worst:
-                needs = found.setdefault((worst.units, worst.what), {})
+                needs = shortages.setdefault((worst.units, worst.what), {})
                 labels = needs.setdefault((moment.kind, worst.needed), [])
                 labels.extend([moment.label] if moment.label not in labels else [])
         sentences = []
-        for (units, what), needs in found.items():
+        for (units, what), needs in shortages.items():
             texts = [f"{kind} {', '.join(of)} (needs {n})" for (kind, n), of in needs.items()]
             sentences.append(f"{units:,} {what} are too few for {', '.join(texts)}")
         return "; ".join(sentences) or None

@@ -163,8 +163,8 @@ class ReferencePosterior(ABC):
         """
         (name,) = self._names([var_name])
         points = self._points(name, values)
-        found = self._cdf(name, points).clip(0.0, 1.0)  # sums swing around 1 in the last digits
-        return np.where(points == np.inf, 1.0, found)
+        probability = self._cdf(name, points).clip(0.0, 1.0)  # sums swing around 1 in the last digits
+        return np.where(points == np.inf, 1.0, probability)
 
     @checked
     def density(self, var_name: str, values: ArrayLike) -> Floats:
@@ -192,8 +192,8 @@ class ReferencePosterior(ABC):
         >>> exact.at({"year": 1990}).mean["lam"].round(3).item()
         0.18
         """
-        found = locate(self.data, at)
-        return self._at(found) if found.words else self
+        place = locate(self.data, at)
+        return self._at(place) if place.words else self
 
     @checked
     def summary(
@@ -309,15 +309,15 @@ class ReferencePosterior(ABC):
 
     def _points(self, name: str, values: ArrayLike) -> Floats:
         """Numbers at which to evaluate a variable; their last axis runs over its units."""
-        found = real_numbers("values", values)
+        points = real_numbers("values", values)
         for dim in self.spec.dims(name):
             units = len(self.data.coords[dim])
-            if found.ndim and found.shape[-1] not in (1, units):
+            if points.ndim and points.shape[-1] not in (1, units):
                 raise SpecError(
                     f"values: expected 1 or {units} along the last axis, which runs over {dim}; "
-                    f"found {found.shape[-1]}"
+                    f"found {points.shape[-1]}"
                 )
-        return found
+        return points
 
     def _names(self, var_names: Sequence[str] | str | None) -> list[str]:
         """All variables, from the top downwards, or the ones that were asked for."""
@@ -330,12 +330,12 @@ class ReferencePosterior(ABC):
             )
         return asked or list(known)
 
-    def _dataset(self, found: Mapping[str, Any], order: int) -> xr.Dataset:
+    def _dataset(self, moments: Mapping[str, Any], order: int) -> xr.Dataset:
         """Put moments of all variables into a Dataset; those that do not exist as nan."""
         variables: dict[str, Any] = {}
         for name in self.spec.variables:
             dims = self.spec.dims(name)
-            values = np.asarray(found[name], dtype=float)
+            values = np.asarray(moments[name], dtype=float)
             values = values if dims else values.reshape(())
             lacking = self.moments.why([Moment(KINDS[order], name, order, (name,))])
             note = {"note": lacking} if lacking else {}
