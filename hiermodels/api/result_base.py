@@ -97,8 +97,8 @@ class ResultBase:
         SpecError
             If the draws would take more than the budget.
         """
-        found = group_draws(self.posterior, groups, memory_budget=memory_budget)
-        return with_parents(self.posterior, found)
+        draws = group_draws(self.posterior, groups, memory_budget=memory_budget)
+        return with_parents(self.posterior, draws)
 
     @cached_property
     def _reference(self) -> ReferencePosterior:
