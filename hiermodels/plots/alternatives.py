@@ -116,19 +116,19 @@ def _plot_hyperparameters(
 ) -> PlotCollection:
     """A panel for each hyperparameter, a row for each prior."""
     visuals = layout.split(visuals, LAYERS)
-    found = most_moved(hyperparameters(references, ci_prob))
-    middle, names = found.sel(end="median"), found["prior"].values.astype(str)
-    options = layout.wrapped(backend, pc_kwargs, len(found), sharey=True)
+    quantiles = most_moved(hyperparameters(references, ci_prob))
+    middle, names = quantiles.sel(end="median"), quantiles["prior"].values.astype(str)
+    options = layout.wrapped(backend, pc_kwargs, len(quantiles), sharey=True)
     plot = PlotCollection.wrap(middle, cols=["__variable__"], backend=backend, **options)
-    targets = [plot.get_target(str(name), {}) for name in found]
+    targets = [plot.get_target(str(name), {}) for name in quantiles]
     layout.tidy(plot)
-    y = layout.heights(middle[next(iter(found))])
+    y = layout.heights(middle[next(iter(quantiles))])
     for target in targets:
         layout.backend_of(plot).yticks(y.values.tolist(), names.tolist(), target)
         layout.backend_of(plot).ylim([-0.7, len(names) - 0.3], target)
-    low, high = found.sel(end="low"), found.sel(end="high")
-    ends = xr.Dataset({str(v): layout.spans(low[v], high[v], y) for v in found})
-    points = xr.Dataset({str(v): layout.points(middle[v], y) for v in found})
+    low, high = quantiles.sel(end="low"), quantiles.sel(end="high")
+    ends = xr.Dataset({str(v): layout.spans(low[v], high[v], y) for v in quantiles})
+    points = xr.Dataset({str(v): layout.points(middle[v], y) for v in quantiles})
     looks: dict[str, Any] = {"color": "C0", "width": 1.5, "alpha": 0.6}
     layout.add(plot, "interval", layout.segments, ends, {}, looks, visuals)
     looks = {"color": "C0", "size": layout.dot_size(plot, 6.0)}
@@ -150,9 +150,9 @@ def hyperparameters(references: Mapping[str, ReferencePosterior], ci_prob: float
     low, high = tails(ci_prob)
     tables = []
     for reference in references.values():
-        found = reference.quantile([low, 0.5, high], names)
-        tables.append(np.array([flatten(found.isel(quantile=i, drop=True)) for i in range(3)]))
-    labels = flatten(found.isel(quantile=0, drop=True)).index
+        quantiles = reference.quantile([low, 0.5, high], names)
+        tables.append(np.array([flatten(quantiles.isel(quantile=i, drop=True)) for i in range(3)]))
+    labels = flatten(quantiles.isel(quantile=0, drop=True)).index
     coords = {"prior": list(references), "end": ["low", "median", "high"]}
     values = np.array(tables)
     return xr.Dataset(
@@ -160,14 +160,14 @@ def hyperparameters(references: Mapping[str, ReferencePosterior], ci_prob: float
     )
 
 
-def most_moved(found: xr.Dataset) -> xr.Dataset:
+def most_moved(quantiles: xr.Dataset) -> xr.Dataset:
     """The hyperparameters whose median moves furthest, in lengths of the baseline's interval."""
     most = rcParams["plot.max_subplots"]
-    if most is None or len(found) <= most:
-        return found
-    furthest = sorted(found, key=lambda name: -_moved(found[name]))
+    if most is None or len(quantiles) <= most:
+        return quantiles
+    furthest = sorted(quantiles, key=lambda name: -_moved(quantiles[name]))
     kept = set(furthest[:most])
-    return found[[name for name in found if name in kept]]
+    return quantiles[[name for name in quantiles if name in kept]]
 
 
 def _moved(ends: xr.DataArray) -> float:

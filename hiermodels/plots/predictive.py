@@ -118,10 +118,10 @@ class _Options:
 def _plot_statistics(options: _Options) -> PlotCollection:
     """A panel for each statistic."""
     _require_draws(options, 2)
-    found = statistics_of(
+    statistics = statistics_of(
         options.posterior, replicate=options.replicate, random_seed=options.random_seed
     )
-    replicated, p = found.replicated, found.tail_probability
+    replicated, p = statistics.replicated, statistics.tail_probability
     titles: dict[Any, Any] = {
         name: layout.literal(
             f"{textwrap.fill(str(name), TITLE)}\np = {float(p[name]):.3f}", options.backend
@@ -143,7 +143,7 @@ def _plot_statistics(options: _Options) -> PlotCollection:
         **figure,
     )
     if options.visuals.get("observed") is not False:
-        plot.map(azp.visuals.vline, "observed", data=found.observed, **looks)
+        plot.map(azp.visuals.vline, "observed", data=statistics.observed, **looks)
     layout.tidy(plot)
     return plot
 

@@ -80,20 +80,20 @@ def plot_trace_tau(
     sd = spec.levels[spec.level_of(name)].sd
     where = locate(posterior.data, at)
     moments = moments_given_sd(spec, posterior.data, sd, name, where)
-    found = _chosen(moments[moment], units)
-    plot = _panels(found.rename(name), backend, pc_kwargs)
-    few, crowded = found.shape[1] <= MAX_COLORS, layout.is_crowded(found.shape[1])
+    chosen = _chosen(moments[moment], units)
+    plot = _panels(chosen.rename(name), backend, pc_kwargs)
+    few, crowded = chosen.shape[1] <= MAX_COLORS, layout.is_crowded(chosen.shape[1])
     looks = {
         "color": "C0",
         "alpha": 0.9 if few else 0.5,
         "width": 0.4 if crowded else 1.0,
     }
-    lines = layout.curves(found["at"], found)
+    lines = layout.curves(chosen["at"], chosen)
     layout.add(plot, "lines", layout.segments, lines, {"panel": "value"}, looks, visuals)
-    if found.shape[1] <= MAX_LINE_LABELS and visuals.get("labels") is not False:
-        _label_lines(plot, found, dict(visuals.get("labels", {})))
-    density = reference_posterior(spec, posterior.data).density(sd, found["at"].to_numpy())
-    _draw_density(plot, found["at"], density, visuals)
+    if chosen.shape[1] <= MAX_LINE_LABELS and visuals.get("labels") is not False:
+        _label_lines(plot, chosen, dict(visuals.get("labels", {})))
+    density = reference_posterior(spec, posterior.data).density(sd, chosen["at"].to_numpy())
+    _draw_density(plot, chosen["at"], density, visuals)
     layout.label_x(plot, {"panel": "density"}, sd)
     layout.label_y(
         plot, {"panel": "value"}, layout.placed(f"{moment} of {name} given {sd}", where.words)

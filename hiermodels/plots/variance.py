@@ -24,7 +24,7 @@ from hiermodels.posterior.tables import CI_PROB, tails
 LOWEST, HIGHEST = 1e-4, 0.995  # quantiles between which densities are shown
 POINTS = 512  # of a density
 EDGE = 0.05  # a share nearer than this to 0 or 1 is shown from there
-NEAR = 0.2  # a lower end, as a part of the upper one, that is moved to 0
+NEAR_ZERO = 0.2  # a lower end, as a part of the upper one, that is moved to 0
 
 
 @checked
@@ -79,7 +79,7 @@ def plot_variance(
     draws = draws[free]
     if shares and parts:
         more = _of_shares(parts, ci_prob)
-        stats = {kind: found.merge(more[kind]) for kind, found in stats.items()}
+        stats = {kind: dataset.merge(more[kind]) for kind, dataset in stats.items()}
         draws = draws.assign(parts)
     labels: dict[Any, Any] = {
         f"share_{name}": text for name, text in _formulas(posterior.spec).items()
@@ -122,15 +122,15 @@ def _of_sds(posterior: Posterior, ci_prob: float) -> dict[str, xr.Dataset]:
     """Density, interval and median of each sd, without Monte Carlo error."""
     exact = reference_posterior(posterior.spec, posterior.data)
     names = [name for name in posterior.spec.sds if name not in posterior.spec.fixed]
-    found = exact.quantile(_probabilities(ci_prob), names).drop_vars("quantile")
-    places = {name: _places(found[name].to_numpy()) for name in names}
+    quantiles = exact.quantile(_probabilities(ci_prob), names).drop_vars("quantile")
+    places = {name: _places(quantiles[name].to_numpy()) for name in names}
     density = {name: _curve(x, exact.density(name, x)) for name, x in places.items()}
-    return _stats(found, density)
+    return _stats(quantiles, density)
 
 
 def _of_shares(parts: xr.Dataset, ci_prob: float) -> dict[str, xr.Dataset]:
     """Density, interval and median of each share, from draws."""
-    found = parts.quantile(_probabilities(ci_prob), SAMPLE_DIMS).drop_vars("quantile")
+    quantiles = parts.quantile(_probabilities(ci_prob), SAMPLE_DIMS).drop_vars("quantile")
     density = {}
     for name, draws in parts.items():
         x, y, _ = array_stats.kde(
@@ -139,7 +139,7 @@ def _of_shares(parts: xr.Dataset, ci_prob: float) -> dict[str, xr.Dataset]:
         low, high = float(draws.min()), float(draws.max())
         at = np.linspace(low if low > EDGE else 0.0, high if high < 1 - EDGE else 1.0, POINTS)
         density[str(name)] = _curve(at, np.interp(at, x, y))
-    return _stats(found, density)
+    return _stats(quantiles, density)
 
 
 def _probabilities(ci_prob: float) -> list[float]:
@@ -151,15 +151,15 @@ def _probabilities(ci_prob: float) -> list[float]:
 def _places(quantiles: Floats) -> Floats:
     """Where a density is shown: between its ends, or from 0 if that is near."""
     low, high = quantiles[[0, -1]]
-    return np.linspace(low if low > NEAR * high else 0.0, high, POINTS)
+    return np.linspace(low if low > NEAR_ZERO * high else 0.0, high, POINTS)
 
 
-def _stats(found: xr.Dataset, density: dict[str, xr.DataArray]) -> dict[str, xr.Dataset]:
+def _stats(quantiles: xr.Dataset, density: dict[str, xr.DataArray]) -> dict[str, xr.Dataset]:
     """Put densities and quantiles as ``plot_dist`` takes them."""
     return {
         "dist": xr.Dataset(density),
-        "credible_interval": found.isel(quantile=[1, 3]).rename(quantile="ci_bound"),
-        "point_estimate": found.isel(quantile=2),
+        "credible_interval": quantiles.isel(quantile=[1, 3]).rename(quantile="ci_bound"),
+        "point_estimate": quantiles.isel(quantile=2),
     }
 
 
