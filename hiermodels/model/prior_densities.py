@@ -26,17 +26,17 @@ def prior_log_densities(spec: Spec, variables: Mapping[str, Floats]) -> dict[str
     dict of str to array
         Of the shape of each variable that has a prior; none for an sd that is fixed.
     """
-    found: dict[str, Floats] = {}
+    densities: dict[str, Floats] = {}
     sigma = variables.get("sigma")
     for name in (n for n in spec.variables if n in spec.priors and n not in spec.fixed):
-        found[name] = _log_density(spec.priors[name], variables[name], sigma)
-    if sigma is not None and "sigma" not in found and spec.residual_prior:
-        found["sigma"] = spec.residual_prior.log_density_sd(sigma)
+        densities[name] = _log_density(spec.priors[name], variables[name], sigma)
+    if sigma is not None and "sigma" not in densities and spec.residual_prior:
+        densities["sigma"] = spec.residual_prior.log_density_sd(sigma)
     if spec.covariates:
         beta = zip(spec.coefficients, np.moveaxis(variables["beta"], -1, 0), strict=True)
         columns = [_log_density(spec.priors[name], v, sigma) for name, v in beta]
-        found["beta"] = np.stack(columns, axis=-1)
-    return found
+        densities["beta"] = np.stack(columns, axis=-1)
+    return densities
 
 
 def _log_density(prior: Prior, values: Floats, sigma: Floats | None) -> Floats:

@@ -61,10 +61,10 @@ def column_names(role: str, given: Any) -> list[str]:
     SpecError
         If what was given is not text; a set has no order.
     """
-    found = names(role, "column", given)
-    for name in found:
+    columns = names(role, "column", given)
+    for name in columns:
         require_name(role, name)
-    return found
+    return columns
 
 
 def require_name(role: str, name: Any) -> None:

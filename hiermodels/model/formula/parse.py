@@ -50,8 +50,8 @@ class Formula:
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the covariates, each once, in the order of the terms."""
-        found = [factor.column for term in self.terms for factor in factors(term)]
-        return tuple(dict.fromkeys(found))
+        columns = [factor.column for term in self.terms for factor in factors(term)]
+        return tuple(dict.fromkeys(columns))
 
     def __str__(self) -> str:
         groups = [f"(1 | {'/'.join(map(quote, self.groups))})"] if self.groups else []

@@ -169,10 +169,10 @@ def _distinct(terms: Terms, where: Token | None) -> Terms:
     """Leave out what stands twice: ``b:a`` is ``a:b``."""
     if where and len(terms) > MAX_TERMS:
         where.refuse(f"this has more than {MAX_TERMS} terms when written out. Take some out")
-    found: dict[frozenset[Factor], tuple[Factor, ...]] = {}
+    distinct: dict[frozenset[Factor], tuple[Factor, ...]] = {}
     for term in terms:
-        found.setdefault(frozenset(term), term)
-    return list(found.values())
+        distinct.setdefault(frozenset(term), term)
+    return list(distinct.values())
 
 
 def write(term: tuple[Factor, ...]) -> str:

@@ -63,9 +63,9 @@ class Token(NamedTuple):
 
     def refuse(self, remedy: str) -> NoReturn:
         """Say what was found, where, and what to do."""
-        found = cut(self.formula[self.start : self.end])
+        text = cut(self.formula[self.start : self.end])
         place = f"at character {self.start + 1} of {cut(self.formula)}"
-        raise SpecError(f"formula: found {found} {place}: {remedy}")
+        raise SpecError(f"formula: found {text} {place}: {remedy}")
 
 
 def tokenize(formula: str) -> list[Token]:

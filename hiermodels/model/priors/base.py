@@ -204,9 +204,9 @@ class VariancePrior(Prior):
         sd = pm.HalfFlat.dist()
         reason: Exception | None = None
         try:
-            found: Any = self.log_density_sd(sd)
-            if not isinstance(found, type(sd)):
-                reason = TypeError(f"expected an expression of PyTensor; found {short(found)}")
+            density: Any = self.log_density_sd(sd)
+            if not isinstance(density, type(sd)):
+                reason = TypeError(f"expected an expression of PyTensor; found {short(density)}")
         except Exception as error:  # whatever code of the user's own may raise
             reason = error
         if reason:
