@@ -92,26 +92,26 @@ class Convergence:
 
     def problems(self) -> list[str]:
         """Return what is wrong, a sentence for each; nothing if all is well."""
-        found = []
+        problems = []
         if self.divergences:
-            found.append(
+            problems.append(
                 f"{self.divergences} divergence{'s' if self.divergences > 1 else ''} after tuning"
             )
         if self.at_depth > MAX_AT_DEPTH:
-            found.append(f"{self.at_depth:.0%} of a chain's trees reached the maximal depth")
+            problems.append(f"{self.at_depth:.0%} of a chain's trees reached the maximal depth")
         if np.isnan(self.r_hat):
-            found.append(
+            problems.append(
                 "r_hat cannot be computed: it needs several chains and more than a few draws"
             )
         elif self.r_hat > MAX_R_HAT:
-            found.append(f"r_hat is up to {self.r_hat:.4f}, and should be at most {MAX_R_HAT}")
+            problems.append(f"r_hat is up to {self.r_hat:.4f}, and should be at most {MAX_R_HAT}")
         least = min(self.ess_bulk, self.ess_tail)
         if not least >= MIN_ESS * self.chains:
-            found.append(
+            problems.append(
                 f"the smallest effective sample size is {least:.0f}, and should be at least "
                 f"{MIN_ESS * self.chains} ({MIN_ESS} per chain)"
             )
-        return found
+        return problems
 
 
 def problem_of(convergence: Convergence, choice: Choice) -> str:

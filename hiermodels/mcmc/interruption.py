@@ -49,9 +49,9 @@ def require_whole(raw: xr.DataTree, draws: int, chains: int) -> None:
 
     A fit of fewer draws or chains than were asked for would look like one that is complete.
     """
-    found = raw["posterior"].sizes
-    if (found["chain"], found["draw"]) != (chains, draws):
+    sizes = raw["posterior"].sizes
+    if (sizes["chain"], sizes["draw"]) != (chains, draws):
         raise KeyboardInterrupt(
-            f"sampling was interrupted: {found['chain']} chains × {found['draw']} draws of "
+            f"sampling was interrupted: {sizes['chain']} chains × {sizes['draw']} draws of "
             f"{chains} × {draws}"
         )

@@ -63,8 +63,8 @@ def _pool(
     weight = 1 / variance
     precision = add_up(weight)
     pooled = add_up(weight[:, None] * mean) / precision[:, None]
-    away = mean - pooled[parent]
-    product = (weight[:, None, None] * away[:, :, None] * away[:, None, :]).sum(axis=0)
+    deviations = mean - pooled[parent]
+    product = (weight[:, None, None] * deviations[:, :, None] * deviations[:, None, :]).sum(axis=0)
     log_factor = -0.5 * (LOG_2PI + pt.log(variance)).sum()
     log_factor += 0.5 * (LOG_2PI - pt.log(precision)).sum()
     return pooled, 1 / precision, product, log_factor
@@ -77,8 +77,8 @@ def _integrate_coefficients(
     total = pt.as_tensor(np.float64(prior.log_normalizer))
     if prior.root_precision > 0:
         variance = error + prior.root_spread
-        away = mean - prior.root_row
-        quadratic += pt.outer(away, away) / variance
+        deviation = mean - prior.root_row
+        quadratic += pt.outer(deviation, deviation) / variance
         total -= 0.5 * (LOG_2PI + pt.log(variance))
     q = len(prior.mean)
     if not q:
