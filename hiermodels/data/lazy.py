@@ -139,13 +139,13 @@ def _aggregated(
     return _statistics(roles, *sums)
 
 
-type _Found = tuple[Sums, Design, int]
+type _Aggregated = tuple[Sums, Design, int]
 """Sums of the groups, columns of the design, and the number of rows that were left out."""
 
 
 def _at_first_sight(
     columns: LazyColumns, roles: Roles, numbers: Sequence[str], terms: Terms
-) -> _Found | None:
+) -> _Aggregated | None:
     """Sums in one read of the rows, around a point among the first of them.
 
     None where they do not show that every value is there and in range.
@@ -173,7 +173,7 @@ def _after_checks(
     terms: Terms,
     declared: Mapping[str, tuple[str, ...]],
     missing: Missing,
-) -> _Found:
+) -> _Aggregated:
     """Sums over rows whose gaps, ranges and levels were looked at in queries before."""
     frame, middles, kept, dropped = without_gaps(columns, roles, numbers, categorical, missing)
     levels = values_of_levels(frame, categorical, declared)
