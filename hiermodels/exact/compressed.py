@@ -47,16 +47,16 @@ def with_half(lattice: Lattice, rule: tuple[Indices, Floats], degree: int) -> tu
     rules = [rule, compress(lattice.points, both_weights(lattice)[1], degree)]
     chosen = np.unique(np.concatenate([places for places, _ in rules]))
     weights = np.zeros((2, len(chosen)))
-    for row, (places, found) in zip(weights, rules, strict=True):
-        row[np.searchsorted(chosen, places)] = found
+    for row, (places, part) in zip(weights, rules, strict=True):
+        row[np.searchsorted(chosen, places)] = part
     return lattice.points[chosen], weights
 
 
 def panel_of(tree: Tree) -> Indices:
     """Groups that stand for all: from the least to the largest in each respect that matters."""
     parent = tree.group_parent
-    away = tree.residual_mean - tree.by_weight.centre[parent]
+    deviation = tree.residual_mean - tree.by_weight.centre[parent]
     siblings = np.bincount(parent)[parent]
-    respects = (tree.weight, siblings, *away.T, np.sqrt(tree.weight) * away[:, -1])
+    respects = (tree.weight, siblings, *deviation.T, np.sqrt(tree.weight) * deviation[:, -1])
     ranks = np.linspace(0, len(parent) - 1, min(PANEL, len(parent))).astype(np.intp)
     return np.unique([np.argpartition(values, ranks)[ranks] for values in respects])

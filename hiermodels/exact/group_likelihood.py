@@ -65,10 +65,10 @@ def with_group_log_likelihood(posterior: Posterior) -> Posterior:
     root = root + standard.origin @ beta
     given = marginal.given_sds(np.stack([draws[name].to_numpy() for name in spec.sds], 1))
     within = marginal.kernel.within(standardized_rows(data, standard))
-    found = given.densities_of_outermost(within, root, beta.T)
-    found -= _rows_of_outermost(data) * np.log(standard.scale)
+    log_likelihood = given.densities_of_outermost(within, root, beta.T)
+    log_likelihood -= _rows_of_outermost(data) * np.log(standard.scale)
     sizes = posterior.datatree["posterior"].sizes
-    values = found.reshape(*(sizes[dim] for dim in SAMPLE_DIMS), -1)
+    values = log_likelihood.reshape(*(sizes[dim] for dim in SAMPLE_DIMS), -1)
     labels = {data.levels[0].column: data.levels[0].labels}
     return with_group(posterior, "log_likelihood", {spec.outcome: values}, labels)
 

@@ -144,8 +144,8 @@ class _Rows:
     def residuals(self, part: slice) -> Floats:
         """``r_c = ȳ_c − x̄_c'β`` of some groups; (part, n) or (part, 1)."""
         mean = self.standard.tree.residual_mean[part]
-        found = self.standard.location + self.standard.scale * mean[:, -1:] - self.at_centre
-        return found - mean[:, :-1] @ self.beta if len(self.beta) else found
+        residual = self.standard.location + self.standard.scale * mean[:, -1:] - self.at_centre
+        return residual - mean[:, :-1] @ self.beta if len(self.beta) else residual
 
     def log_likelihood(self, squares: Floats, sigma: Floats | None) -> Floats:
         """``log p(y | θ, β, σ)`` given ``Σ_c ω_c (r_c − θ_c)²``; (n,)."""
@@ -172,16 +172,16 @@ def _sums_of_squares(
     size = above.shape[-1]
     step = max(1, BLOCK // size)
     parts = [slice(first, first + step) for first in range(0, len(weight), step)]
-    found = np.empty((2, len(parts), size))
+    sums = np.empty((2, len(parts), size))
 
     def add(number: int) -> None:
         part = parts[number]
         values = np.moveaxis(theta[..., part], -1, 0).reshape(-1, size)
-        away = values - rows.residuals(part)
-        found[0, number] = weight[part] @ np.square(away, out=away)
-        np.subtract(values, above if len(above) == 1 else above[parent[part]], out=away)
-        found[1, number] = np.ones(len(away)) @ np.square(away, out=away)
+        deviations = values - rows.residuals(part)
+        sums[0, number] = weight[part] @ np.square(deviations, out=deviations)
+        np.subtract(values, above if len(above) == 1 else above[parent[part]], out=deviations)
+        sums[1, number] = np.ones(len(deviations)) @ np.square(deviations, out=deviations)
 
     for_each(add, range(len(parts)))
-    around_theta, around_parent = found.sum(axis=1)
+    around_theta, around_parent = sums.sum(axis=1)
     return around_theta, around_parent

@@ -29,7 +29,7 @@ from hiermodels.posterior.reference_posterior import ReferencePosterior
 MANY, WIDE = 200, 0.6  # units of each level that make a density in 3 dimensions nearly normal
 THINNED = 1e-9  # posterior sds that part of a lattice may differ by from the whole
 MAX_UNITS = 256  # whose values are held at all nodes at a time
-NEGLIGIBLE = 1e-10  # share of the posterior that distribution functions of values leave out
+TAIL_MASS = 1e-10  # share of the posterior that distribution functions of values leave out
 MAX_WORK = {1: 1e7, 2: 1e7, 3: 1e8}  # points times groups, beyond which few points are tried
 DEGREES = {1: range(4, 31, 4), 2: range(2, 15, 2), 3: range(4, 9, 2)}  # that are tried
 AGREE = 1e-10  # posterior sds, or probability, that two degrees may differ by
@@ -113,14 +113,14 @@ class LatticeMixture(ReferencePosterior):
             return None
         panel, degrees = panel_of(tree), DEGREES[d]
         whole = self.lattice.points, self.lattice.weights
-        found: list[Floats] = []
+        moments: list[Floats] = []
         errors: list[float] = []
         for left, degree in zip(reversed(range(len(degrees))), degrees, strict=True):
             rule = compress(*whole, degree)
-            found.append(self._on_panel(*rule, panel))
-            if len(found) < 2:
+            moments.append(self._on_panel(*rule, panel))
+            if len(moments) < 2:
                 continue
-            errors.append(float(np.abs(found[-1] - found[-2]).max()))
+            errors.append(float(np.abs(moments[-1] - moments[-2]).max()))
             if errors[-1] <= AGREE:
                 return Few(*with_half(self.lattice, rule, degree), errors[-1])
             if len(errors) > 1 and errors[-1] * (errors[-1] / errors[-2]) ** left > AGREE:
@@ -159,7 +159,7 @@ class LatticeMixture(ReferencePosterior):
             some = next(thin, slice(None))
             points, weights = points[some], weights[some] / weights[some].sum()
         order = np.argsort(-weights, kind="stable")
-        enough = np.searchsorted(np.cumsum(weights[order]), 1 - NEGLIGIBLE) + 1
+        enough = np.searchsorted(np.cumsum(weights[order]), 1 - TAIL_MASS) + 1
         kept = np.sort(order[:enough])
         return points[kept], weights[kept] / weights[kept].sum()
 

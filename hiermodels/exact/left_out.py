@@ -81,8 +81,8 @@ class Units:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found of the units.
+class LogDensities:
+    """Log densities of the units that are left out, and what they cost.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class Found:
     n_points: int = 1
     reasons: dict[int, str] = field(default_factory=dict)
 
-    def updated(self, units: Indices, other: Found) -> Found:
+    def updated(self, units: Indices, other: LogDensities) -> LogDensities:
         """The same with other numbers for some units."""
         whole = np.array([self.left_out, self.again, self.error])
         whole[:, units] = other.left_out, other.again, other.error
@@ -151,34 +151,36 @@ class Rule:
 
 
 @one_blas_thread()
-def leave_out_by_quadrature(reference: IntegratedPosterior, units: Units) -> Found:
+def leave_out_by_quadrature(reference: IntegratedPosterior, units: Units) -> LogDensities:
     """On the lattice of the posterior; where that does not do, on a finer one or one of its own."""
     every = np.full(len(units), np.inf)
-    found = Found(every, every, every)
+    densities = LogDensities(every, every, every)
     for rule in _rules(reference):
-        found = _improved(reference, units, found, rule)
-    if (found.error > GOOD).sum() >= FEWEST:
+        densities = _improved(reference, units, densities, rule)
+    if (densities.error > GOOD).sum() >= FEWEST:
         finer = reference.marginal.lattice(FINER * reference.lattice.spacing)
-        found = _improved(reference, units, found, Rule.of(finer))
-    return _with_refits(reference, units, found)
+        densities = _improved(reference, units, densities, Rule.of(finer))
+    return _with_refits(reference, units, densities)
 
 
-def _with_refits(reference: IntegratedPosterior, units: Units, found: Found) -> Found:
+def _with_refits(
+    reference: IntegratedPosterior, units: Units, densities: LogDensities
+) -> LogDensities:
     """Give the units that are not good enough a posterior of their own."""
     lost = unidentified(reference.spec, reference.data, units)
     text = "without it a coefficient of the covariates is not identified"
     reasons = dict.fromkeys(np.flatnonzero(lost).tolist(), text)
-    bad = np.flatnonzero((found.error > GOOD) & ~lost)
+    bad = np.flatnonzero((densities.error > GOOD) & ~lost)
     _require_few(bad, units)
     for u in bad.tolist():
         try:
-            found = found.updated(np.array([u]), _refitted(reference, units, found, u))
+            densities = densities.updated(np.array([u]), _refitted(reference, units, densities, u))
         except HierModelsError as error:
             reasons[u] = str(error)
     nothing = np.full(len(reasons), np.nan)
     some = np.fromiter(reasons, dtype=np.intp, count=len(reasons))
-    found = found.updated(some, Found(nothing, nothing, nothing))
-    return replace(found, n_refits=len(bad), n_points=len(reference.lattice), reasons=reasons)
+    densities = densities.updated(some, LogDensities(nothing, nothing, nothing))
+    return replace(densities, n_refits=len(bad), n_points=len(reference.lattice), reasons=reasons)
 
 
 def _require_few(bad: Indices, units: Units) -> None:
@@ -202,11 +204,13 @@ def _rules(reference: IntegratedPosterior) -> Iterator[Rule]:
     yield Rule.of(lattice)
 
 
-def _improved(reference: IntegratedPosterior, units: Units, found: Found, rule: Rule) -> Found:
+def _improved(
+    reference: IntegratedPosterior, units: Units, densities: LogDensities, rule: Rule
+) -> LogDensities:
     """Evaluate those units anew that are not good enough, and keep what is better."""
-    bad = np.flatnonzero(found.error > GOOD)
+    bad = np.flatnonzero(densities.error > GOOD)
     if not len(bad):
-        return found
+        return densities
     if len(bad) * len(rule.points) > MAX_WORK:
         raise SpecError(
             f"loo: the densities of {len(bad):,} units ({units.name}) at {len(rule.points):,} "
@@ -214,12 +218,14 @@ def _improved(reference: IntegratedPosterior, units: Units, found: Found, rule: 
             f"larger units, or cross-validate a part of the data"
         )
     new = _evaluate(reference, units, rule, bad)
-    better = new.error <= found.error[bad]
-    some = Found(new.left_out[better], new.again[better], new.error[better])
-    return found.updated(bad[better], some)
+    better = new.error <= densities.error[bad]
+    some = LogDensities(new.left_out[better], new.again[better], new.error[better])
+    return densities.updated(bad[better], some)
 
 
-def _evaluate(reference: IntegratedPosterior, units: Units, rule: Rule, some: Indices) -> Found:
+def _evaluate(
+    reference: IntegratedPosterior, units: Units, rule: Rule, some: Indices
+) -> LogDensities:
     """Sum over the points of a rule, for some units."""
     standard = reference.marginal.data
     of, level = _rows_or_within(reference, units), units.level
@@ -239,13 +245,13 @@ def _evaluate(reference: IntegratedPosterior, units: Units, rule: Rule, some: In
             again[part] += share[0, nodes] @ np.exp(values.again - middle[1, part])
             weighty = share[0, nodes] > WEIGHTY
             kept[part] = np.minimum(kept[part], values.kept[weighty].min(axis=0, initial=np.inf))
-        found = np.log(sums[0])
-        rougher = np.abs(np.log(sums[1:-1]) - found) ** rule.powers[:, None]
+        log_mean = np.log(sums[0])
+        rougher = np.abs(np.log(sums[1:-1]) - log_mean) ** rule.powers[:, None]
         error = rougher.max(axis=0) + sums[-1] / sums[0] + ROUNDING / kept
     bad = ~np.isfinite(error) | ~(kept > MIN_KEPT) | _dominates(standard, of, level)[some]
     jacobian = _sizes(reference.data, units)[some] * np.log(standard.scale)
-    left_out, again = middle[0] - found - jacobian, middle[1] + np.log(again) - jacobian
-    return Found(left_out, again, np.where(bad, np.inf, error))
+    left_out, again = middle[0] - log_mean - jacobian, middle[1] + np.log(again) - jacobian
+    return LogDensities(left_out, again, np.where(bad, np.inf, error))
 
 
 def _rows_or_within(reference: IntegratedPosterior, units: Units) -> Any:
@@ -272,17 +278,17 @@ def _dominates(standard: Standardized, of: Any, level: int) -> NDArray[np.bool_]
     weights = [tree.weight]  # of the root and of each level, the outermost first
     for current in range(tree.innermost, ROOT, -1):
         weights.insert(0, np.add.reduceat(weights[0], starts(tree.parent(current))))
-    found = np.zeros(1, dtype=bool)
+    dominates = np.zeros(1, dtype=bool)
     for current, (total, weight) in enumerate(pairwise(weights[: level - ROOT + 1])):
         parent = tree.parent(current)
         several = np.bincount(parent)[parent] > 1
         alone = several & (total[parent] - weight < HEAVIEST * weight)
-        found = found[parent] | alone
+        dominates = dominates[parent] | alone
     if not isinstance(of, Rows):
-        return found
+        return dominates
     total = tree.weight[of.group]
     alone = (total > of.weight) & (total - of.weight < HEAVIEST * of.weight)
-    return found[of.group] | alone
+    return dominates[of.group] | alone
 
 
 def _edge(index: Indices) -> NDArray[np.bool_]:
@@ -294,17 +300,19 @@ def _edge(index: Indices) -> NDArray[np.bool_]:
     return ~np.all([there[tuple((index + e).T)] for e in (*ahead, *-ahead)], axis=0)
 
 
-def _refitted(reference: IntegratedPosterior, units: Units, found: Found, u: int) -> Found:
+def _refitted(
+    reference: IntegratedPosterior, units: Units, densities: LogDensities, u: int
+) -> LogDensities:
     """Integrate the posterior without a unit on a lattice of its own."""
     if len(units) == 1:  # without the only one there is the prior
         alone = np.array([reference.log_marginal_likelihood])
         own = sd_certificate(reference.marginal, reference.lattice)
-        return Found(alone, found.again[[u]], np.array([own]))
+        return LogDensities(alone, densities.again[[u]], np.array([own]))
     rest = IntegratedPosterior.of(reference.spec, without(reference.data, units.index != u))
     left_out = reference.lattice.log_integral - rest.lattice.log_integral
     both = (reference, rest)
     error = max(sd_certificate(one.marginal, one.lattice) for one in both)
-    return Found(np.array([left_out]), found.again[[u]], np.array([error]))
+    return LogDensities(np.array([left_out]), densities.again[[u]], np.array([error]))
 
 
 def without(data: GroupedData, keep: NDArray[np.bool_]) -> GroupedData:

@@ -42,7 +42,7 @@ SPACING = {0: 1.0, 1: 0.25, 2: 0.75, 3: 1.0}  # draws are exact on any lattice; 
 SCAN_STEP = {1: 1.0, 2: 1.0, 3: 2.0}  # of the first look at the density
 BEYOND = 4.0  # how far the scan goes beyond the range in which the data speak
 MAX_CLIMBS = 16  # from peaks of the scan, the highest first
-NEGLIGIBLE = 1e-12  # share of the posterior
+TAIL_MASS = 1e-12  # share of the posterior
 FARTHEST = 6.4  # beyond the range in which the data speak: the logarithm of LARGEST_LOG
 MAX_BENDS = 8  # places of the scan where the prior bends beyond the range of the data
 PRIOR_PLACES = 801  # at which a prior is looked at for its maxima
@@ -134,29 +134,29 @@ class Marginal:
     @cached_property
     def _prior_bends(self) -> list[tuple[float, float]]:
         """Between which x the log prior density of x is not straight, of each sd; else nan."""
-        found = [(np.nan, np.nan)] * len(self.names)
+        ends = [(np.nan, np.nan)] * len(self.names)
         with np.errstate(over="ignore", invalid="ignore"):
             for axis in self.free:
                 bends = bend_places(partial(self._log_prior_of_bent, axis))
                 if len(bends):
-                    found[axis] = (float(bends.min()), float(bends.max()))
-        return found
+                    ends[axis] = (float(bends.min()), float(bends.max()))
+        return ends
 
     def log_sds(self, u: Floats) -> Floats:
         """Logarithms of all standardised sds (n, c) at points u (n, d)."""
-        found = np.empty((len(u), len(self.names)))
+        log_sds = np.empty((len(u), len(self.names)))
         for j, column in zip(self.free, u.T, strict=True):
-            found[:, j] = self._log_sd(j, column)
+            log_sds[:, j] = self._log_sd(j, column)
         for j, value in self.fixed.items():
-            found[:, j] = np.log(value / self.data.scale) if value else -np.inf
-        return found
+            log_sds[:, j] = np.log(value / self.data.scale) if value else -np.inf
+        return log_sds
 
     def sds(self, u: Floats) -> Floats:
         """All sds (n, c), in the outcome's unit, at points u (n, d)."""
-        found = np.exp(self.log_sds(u)) * self.data.scale
+        sds = np.exp(self.log_sds(u)) * self.data.scale
         for j, value in self.fixed.items():
-            found[:, j] = value
-        return found
+            sds[:, j] = value
+        return sds
 
     def coordinate(self, axis: int, sd: Floats) -> Floats:
         """The coordinate at which an sd of this column, in the outcome's unit, stands.
@@ -315,7 +315,7 @@ class Marginal:
         """Raise LatticeError if the posterior reaches variances beyond ``exp(±LARGEST_LOG)``."""
         bent = [self._bent(j, u) for j, u in zip(self.free, laid.points.T, strict=True)]
         beyond = (np.abs(bent) >= LARGEST_LOG).any(axis=0)
-        if laid.weights[beyond].sum() > NEGLIGIBLE:
+        if laid.weights[beyond].sum() > TAIL_MASS:
             raise LatticeError(
                 f"it reaches sds beyond exp(±{LARGEST_LOG / 2:g}) times the size of the data"
             )

@@ -306,11 +306,11 @@ def _least_squares(columns: Floats, outcome: Floats, own: NDArray[np.bool_]) -> 
 
 def _explained(x: Sequence[Floats], y: Sequence[Floats]) -> tuple[bool, ...]:
     """Whether, at each level, the units and the covariates leave only rounding errors."""
-    found = []
+    explained = []
     for count in range(1, len(y) + 1):
         columns, outcome = np.vstack(list(x[:count])), np.concatenate(y[:count])
         orthonormal = np.linalg.qr(columns[:, columns.any(axis=0)])[0]
         rest = outcome - orthonormal @ (orthonormal.T @ outcome)
         least = SMALLEST_RESIDUAL * max(float(outcome @ outcome), SMALLEST_RESIDUAL)
-        found.append(bool(rest @ rest <= least))
-    return tuple(found)
+        explained.append(bool(rest @ rest <= least))
+    return tuple(explained)

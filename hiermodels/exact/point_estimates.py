@@ -50,8 +50,8 @@ def _by_likelihood(likelihood: ProfileLikelihood, method: str) -> PointEstimate:
     free = [names[j] for j in marginal.free]
     rows, middle = _determined(likelihood)
     pivots = tuple(int(np.flatnonzero(row)[-1]) for row in rows)
-    found = maximum(likelihood, pivots) if len(pivots) else np.zeros(len(names))
-    if found is None:
+    variances = maximum(likelihood, pivots) if len(pivots) else np.zeros(len(names))
+    if variances is None:
         points = np.stack([middle, middle * np.arange(2, 2 + len(names))])
         note = (
             f"{method}: the likelihood has no maximum, it rises as sds go to 0 or to infinity; "
@@ -62,19 +62,19 @@ def _by_likelihood(likelihood: ProfileLikelihood, method: str) -> PointEstimate:
     alone = [j for j, row in zip(pivots, rows, strict=True) if np.count_nonzero(row) == 1]
     scale = marginal.data.scale
     sds = {
-        name: scale * float(np.sqrt(found[j])) if j in alone else float("nan")
+        name: scale * float(np.sqrt(variances[j])) if j in alone else float("nan")
         for j, name in enumerate(names)
     }
     sds |= marginal.spec.fixed
     if len(alone) == len(free):
-        return PointEstimate(sds, _in_unit(marginal, found[None]))
+        return PointEstimate(sds, _in_unit(marginal, variances[None]))
     sums = {
-        _sum_of(names, row): scale**2 * float(found[j])
+        _sum_of(names, row): scale**2 * float(variances[j])
         for j, row in zip(pivots, rows, strict=True)
         if j not in alone
     }
-    points = np.stack([found, _elsewhere(found, rows, pivots, middle)])
-    points[0] = np.where(_in(rows), found, middle)
+    points = np.stack([variances, _elsewhere(variances, rows, pivots, middle)])
+    points[0] = np.where(_in(rows), variances, middle)
     return PointEstimate(sds, _in_unit(marginal, points), sums, _undetermined(sds, sums))
 
 
@@ -167,12 +167,12 @@ def _echelon(rows: Floats) -> Floats:
     return np.where(np.abs(rows) < np.sqrt(SAME), 0.0, rows)
 
 
-def _elsewhere(found: Floats, rows: Floats, pivots: tuple[int, ...], middle: Floats) -> Floats:
+def _elsewhere(variances: Floats, rows: Floats, pivots: tuple[int, ...], middle: Floats) -> Floats:
     """Other variances with the same sums: half of each is given to the others in it."""
-    other = found.copy()
+    other = variances.copy()
     for row, pivot in zip(rows, pivots, strict=True):
         others = [j for j in np.flatnonzero(row) if j != pivot]
         for j in others:
-            other[j] = 0.5 * found[pivot] / len(others) / row[j]
+            other[j] = 0.5 * variances[pivot] / len(others) / row[j]
             other[pivot] -= row[j] * other[j]
     return np.where(_in(rows), other, 2 * middle)

@@ -38,20 +38,20 @@ class PredictiveMixture(LatticeMixture):
         """Distribution functions of predicted values at values (..., r)."""
         standard, weights = self.marginal.data, self._nodes[1]
         standardized = (values - standard.location) / standard.scale
-        found = np.empty(values.shape)
+        probabilities = np.empty(values.shape)
         for part, mean, sd in self._predictive(target):
-            found[..., part] = mixture.cdf(weights, mean, sd, standardized[..., part])
-        return found
+            probabilities[..., part] = mixture.cdf(weights, mean, sd, standardized[..., part])
+        return probabilities
 
     @one_blas_thread()
     def predictive_quantiles(self, target: Target, probabilities: Floats) -> Floats:
         """Quantiles of predicted values; shape (p, r)."""
         standard, weights = self.marginal.data, self._nodes[1]
-        found = np.empty((len(probabilities), len(target.units)))
+        quantiles = np.empty((len(probabilities), len(target.units)))
         for part, mean, sd in self._predictive(target):
             for i, p in enumerate(probabilities):
-                found[i, part] = mixture.quantile(weights, mean, sd, p)
-        return standard.location + standard.scale * found
+                quantiles[i, part] = mixture.quantile(weights, mean, sd, p)
+        return standard.location + standard.scale * quantiles
 
     def _predictive(self, target: Target) -> Iterator[tuple[slice, Floats, Floats]]:
         """Yield standardised means and sds (n, r) of predicted values at the nodes, in blocks."""

@@ -99,27 +99,27 @@ class ProfileLikelihood:
 
         They may be negative, as long as the variances of all means are not.
         """
-        found = np.zeros((len(w), len(self.names)))
+        variances = np.zeros((len(w), len(self.names)))
         coordinates = dict(zip(free, np.exp(w).T, strict=True))
         total = np.ones(len(w))
         for j, value in self.fixed.items():
-            found[:, j] = value
+            variances[:, j] = value
         if len(self.names) > self.n_spreads:
-            total = found[:, -1] = coordinates.get(self.n_spreads, found[:, -1])
+            total = variances[:, -1] = coordinates.get(self.n_spreads, variances[:, -1])
         for j in range(self.n_spreads):
             error = total * self._shares[j]
-            total = coordinates.get(j, error + found[:, j])
-            found[:, j] = total - error if j in coordinates else found[:, j]
-        return found
+            total = coordinates.get(j, error + variances[:, j])
+            variances[:, j] = total - error if j in coordinates else variances[:, j]
+        return variances
 
     def coordinates(self, columns: Floats, free: tuple[int, ...]) -> Floats:
         """Coordinates (n, f) of variances (n, d)."""
         total = self.marginal.variances_from(columns).sigma2
-        found = {self.n_spreads: total}
+        totals = {self.n_spreads: total}
         for j in range(self.n_spreads):
             total = columns[:, j] + total * self._shares[j]
-            found[j] = total
-        return np.log(np.stack([found[j] for j in free], axis=1))
+            totals[j] = total
+        return np.log(np.stack([totals[j] for j in free], axis=1))
 
     def scan(self, free: tuple[int, ...]) -> tuple[Floats, Floats]:
         """Variances of a coarse grid (…, d), and the log likelihood at each.

@@ -80,23 +80,23 @@ class IntegratedPosterior(PredictiveMixture):
         d = len(marginal.free)
         normal = d == 3 and min(marginal.data.tree.sizes) >= MANY
         spacing = np.full(d, WIDE if normal else SPACING[d])
-        found = cls(spec, data, marginal, marginal.lattice(spacing))
+        posterior = cls(spec, data, marginal, marginal.lattice(spacing))
         path: list[tuple[Floats, Floats]] = []
         for _ in range(MAX_LATTICES - 1):
-            if found._errors.max(initial=0.0) <= SAFELY * tol and found._reached <= tol:
+            if posterior._errors.max(initial=0.0) <= SAFELY * tol and posterior._reached <= tol:
                 break
-            path.append((spacing, found._errors))
+            path.append((spacing, posterior._errors))
             finer = refinement(path, SAFELY * tol)
-            if len(found.lattice) > MAX_POINTS * finer.prod():
+            if len(posterior.lattice) > MAX_POINTS * finer.prod():
                 break
             spacing = spacing * finer
             try:
-                found = cls(spec, data, marginal, marginal.lattice(spacing))
+                posterior = cls(spec, data, marginal, marginal.lattice(spacing))
             except PrecisionError:  # too many points along an axis: as fine as it gets
                 break
-        require_digits(found._rounding, tol)
-        require_precision(found._reached, tol)
-        return found
+        require_digits(posterior._rounding, tol)
+        require_precision(posterior._reached, tol)
+        return posterior
 
     @cached_property
     def _errors(self) -> Floats:
@@ -199,12 +199,12 @@ class IntegratedPosterior(PredictiveMixture):
     @one_blas_thread()
     def unit_quantiles(self, name: str, probabilities: Floats, units: Indices) -> Floats:
         """Quantiles of some units' values, or of some coefficients; shape (p, u)."""
-        found = np.empty((len(probabilities), len(units)))
+        quantiles = np.empty((len(probabilities), len(units)))
         for first in range(0, len(units), self._step(name)):
             part = slice(first, first + self._step(name))
             weights, mean, sd = self._components(name, units[part])
             step = max(1, BLOCK // len(weights))
-            out = found[:, part]
+            out = quantiles[:, part]
 
             def solve(i: int) -> None:
                 some = slice(i, i + step)  # noqa: B023
@@ -212,7 +212,7 @@ class IntegratedPosterior(PredictiveMixture):
                     row[some] = mixture.quantile(weights, mean[:, some], sd[:, some], p)  # noqa: B023
 
             for_each(solve, range(0, mean.shape[1], step))
-        return found
+        return quantiles
 
     @one_blas_thread()
     def _cdf(self, name: str, values: Floats) -> Floats:
@@ -222,8 +222,8 @@ class IntegratedPosterior(PredictiveMixture):
             column, axis = self._axis(name)
             inside = np.maximum(values, np.finfo(float).tiny)
             x = self.marginal.coordinate(column, inside.ravel())
-            found = self.lattice.cdf(axis, x).reshape(values.shape)
-            return np.where(values > 0, found, 0.0)
+            probability = self.lattice.cdf(axis, x).reshape(values.shape)
+            return np.where(values > 0, probability, 0.0)
         weights, mean, sd = self._components(name)
         if not self.spec.dims(name):
             return mixture.cdf(weights, mean, sd, values[..., None])[..., 0]
@@ -259,5 +259,5 @@ class IntegratedPosterior(PredictiveMixture):
         inside = np.maximum(values.ravel(), np.finfo(float).tiny)
         u = self.marginal.coordinate(column, inside)
         log_slope = self.marginal.log_slope_along(column, u) + np.log(inside)
-        found = self.lattice.density(axis, u) * np.exp(-log_slope)
-        return np.where(values > 0, found.reshape(values.shape), 0.0)
+        density = self.lattice.density(axis, u) * np.exp(-log_slope)
+        return np.where(values > 0, density.reshape(values.shape), 0.0)

@@ -107,10 +107,10 @@ class Coefficients:
         means, sds = np.array([known[i] for i in priors], dtype=float).reshape(-1, 2).T
         place = np.zeros(len(known))
         place[: len(spec.top)] = location
-        found = cls(centre, size, place, np.eye(len(known)), 0.0)
+        unsolved = cls(centre, size, place, np.eye(len(known)), 0.0)
         means = means - place[priors]
         columns = np.vstack(
-            [np.sqrt(weight)[:, None] * found.rows(x), found.to_own[priors] / sds[:, None]]
+            [np.sqrt(weight)[:, None] * unsolved.rows(x), unsolved.to_own[priors] / sds[:, None]]
         )
         outcome = np.concatenate([np.sqrt(weight) * (data.y - location), means / sds])
         orthonormal, triangle = np.linalg.qr(columns)
@@ -119,7 +119,9 @@ class Coefficients:
         correction = np.linalg.solve(triangle, orthonormal.T @ rest)
         rest = rest - columns @ correction
         mean = mean + correction + place
-        return replace(found, mean=mean, root=np.linalg.inv(triangle), squares=float(rest @ rest))
+        return replace(
+            unsolved, mean=mean, root=np.linalg.inv(triangle), squares=float(rest @ rest)
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -217,7 +219,7 @@ class RegressionPosterior(ClosedForm):
 
         rows = require_rows(self.data, "a regression without groups")
         spec = self.spec
-        sds = [found[1] for name in spec.means if (found := spec.scaled_prior(name))]
+        sds = [scaled[1] for name in spec.means if (scaled := spec.scaled_prior(name))]
         total = np.linalg.slogdet(self.fit.to_own @ self.fit.root)[1] - np.log(sds).sum()
         total -= 0.5 * len(rows.y) * LOG_2PI
         if rows.se is not None:

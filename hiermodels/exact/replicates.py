@@ -18,7 +18,7 @@ from hiermodels.posterior.arviz_groups import with_posterior_predictive
 from hiermodels.posterior.record import Posterior, group_draws
 
 NEW, SAME = "groups", "rows"
-NEGLIGIBLE = 1e-12  # scatter of a covariate within groups that is rounding, as a part of all
+RTOL = 1e-12  # scatter of a covariate within groups that is rounding, as a part of all
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _replicate(
         beta = np.linalg.solve(standard.basis, beta.T).T / standard.scale
         means += standard.scale * beta @ (tree.mean[:, :-1] + standard.origin).T
         size, axes = np.linalg.eigh(tree.scatter[:-1, :-1])
-        varies = size > NEGLIGIBLE * tree.weight.sum()
+        varies = size > RTOL * tree.weight.sum()
         along = beta @ axes[:, varies] * np.sqrt(size[varies])
         along += sigma[:, None] * rng.standard_normal(along.shape)
         df, squares = df - int(varies.sum()), (along**2).sum(axis=1)
@@ -148,24 +148,24 @@ def _statistics(
     """Statistics from groups' means (..., g) and standardised scatter (...)."""
     spec, tree = posterior.spec, standard.tree
     *outer, inner = spec.groups
-    found = _extremes(inner, means)
+    statistics = _extremes(inner, means)
     if not outer:
-        found |= _spread(inner, means)
+        statistics |= _spread(inner, means)
     for name in outer:
         parent = tree.group_parent
         first, df = starts(parent), len(parent) - int(parent[-1]) - 1
         if df:
             centre = np.add.reduceat(means, first, axis=-1) / np.bincount(parent)
             squares = ((means - centre[..., parent]) ** 2).sum(axis=-1)
-            found[f"sd of {inner} means within {name}"] = np.sqrt(squares / df)
+            statistics[f"sd of {inner} means within {name}"] = np.sqrt(squares / df)
         total = np.add.reduceat(means * tree.weight, first, axis=-1)
         upper = total / np.add.reduceat(tree.weight, first)
-        found |= _extremes(name, upper) | _spread(name, upper)
+        statistics |= _extremes(name, upper) | _spread(name, upper)
     df = tree.n_rows - tree.n_groups
     if df:
         unit, text = (1.0, ", in se") if spec.se else (standard.scale, "")
-        found[f"sd of rows within {inner}{text}"] = unit * np.sqrt(scatter / df)
-    return found
+        statistics[f"sd of rows within {inner}{text}"] = unit * np.sqrt(scatter / df)
+    return statistics
 
 
 def _extremes(name: str, means: Floats) -> dict[str, Floats]:

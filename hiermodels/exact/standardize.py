@@ -3,7 +3,7 @@
 Covariates are made orthonormal level by level.  A direction in their space *belongs* to the lowest
 level at which it varies: to the rows, if it varies within groups; to the groups, if it is constant
 within groups but varies between groups of one parent; and so on.  Which directions these are is
-found from the singular values of the deviations at each level, so that a difference of two columns
+read off the singular values of the deviations at each level, so that a difference of two columns
 that is constant within groups counts as constant although neither column is.  Without an intercept,
 the root is one level more, with the deviation of its mean from 0.
 

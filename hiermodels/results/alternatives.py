@@ -168,13 +168,13 @@ def compare_priors(
 
 def _precision(references: Mapping[str, ReferencePosterior]) -> tuple[int | None, list[str]]:
     """Digits that the worst quadrature reached, and a note of each that reached few."""
-    found = {name: one.digits for name, one in references.items() if one.digits is not None}
+    digits = {name: one.digits for name, one in references.items() if one.digits is not None}
     notes = [
         f"{f'{name}: ' if name else ''}{text}"
-        for name in found
+        for name in digits
         for text in references[name].precision
     ]
-    return min(found.values(), default=None), notes
+    return min(digits.values(), default=None), notes
 
 
 def _with_refused(

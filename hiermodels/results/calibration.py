@@ -87,7 +87,7 @@ class Calibration:
         table = self.table.sort_values("p_adjusted", kind="stable")
         several = f"{len(self._pits)} simulations"
         if self.passed:
-            found = (
+            sentence = (
                 f"The posterior is calibrated, as far as {several} show: the smallest of "
                 f"{len(table)} adjusted p-values is {table['p_adjusted'].iloc[0]:.2g}, and "
                 f"{self.alpha:g} is the limit."
@@ -98,11 +98,11 @@ class Calibration:
                 f"that of {name} is {row['posterior']} (adjusted p = {row['p_adjusted']:.1g})"
                 for name, row in wrong.head(WORST).iterrows()
             ]
-            found = (
+            sentence = (
                 f"The posterior is NOT calibrated: {'; '.join(worst)}; {len(wrong)} of "
                 f"{len(table)} quantities deviate in {several} at alpha = {self.alpha:g}."
             )
-        return " ".join([found, *self._troubles()])
+        return " ".join([sentence, *self._troubles()])
 
     def plot(self, *, backend: str | None = None, **pc_kwargs: Any) -> PlotCollection:
         """Show how far the distribution of the PIT values is from uniform.
@@ -134,14 +134,14 @@ class Calibration:
         return pd.DataFrame(columns)
 
     def _troubles(self) -> list[str]:
-        """What the engine itself found wrong, a sentence for each."""
+        """What the engine itself says is wrong, a sentence for each."""
         stats = self.datatree["sample_stats"].to_dataset()
-        size, found = stats.sizes["draw"], []
+        size, troubles = stats.sizes["draw"], []
         if "divergences" in stats and (count := int((stats["divergences"] > 0).sum())):
-            found.append(f"Draws diverged in {count} of {size} simulations.")
+            troubles.append(f"Draws diverged in {count} of {size} simulations.")
         if "r_hat" in stats and (count := int((stats["r_hat"] > MAX_R_HAT).sum())):
-            found.append(f"R-hat was above {MAX_R_HAT} in {count} of {size} simulations.")
-        return found
+            troubles.append(f"R-hat was above {MAX_R_HAT} in {count} of {size} simulations.")
+        return troubles
 
     def __repr__(self) -> str:
         return f"{self.verdict}\n{self.table.to_string(**SHOWN)}"
@@ -159,12 +159,12 @@ def _deviation(pits: Floats) -> str:
     n = len(pits)
     shift = (pits.mean() - 1 / 2) * np.sqrt(12 * n)
     spread = (((pits - 1 / 2) ** 2).mean() - 1 / 12) * np.sqrt(180 * n)
-    found = {
+    sizes = {
         "too low" if shift > 0 else "too high": abs(shift),
         "too narrow" if spread > 0 else "too wide": abs(spread),
     }
-    least = max(CLEAR, max(found.values()) / 2)
-    clear = [text for text in sorted(found, key=lambda t: -found[t]) if found[text] >= least]
+    least = max(CLEAR, max(sizes.values()) / 2)
+    clear = [text for text in sorted(sizes, key=lambda t: -sizes[t]) if sizes[text] >= least]
     return " and ".join(clear) or "of another shape"
 
 

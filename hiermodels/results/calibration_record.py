@@ -152,24 +152,24 @@ def _load(path: Path, identity: Mapping[str, str], random_seed: Seed) -> tuple[i
         ) from error
     if CALIBRATION not in content:
         raise SpecError(f"path: {str(path)!r} does not hold a calibration. {remedy}")
-    found = content[CALIBRATION]
+    stored = content[CALIBRATION]
     groups = {name: whole[f"/{name}"].isel(chain=0) for name in GROUPS}
     wanted: dict[str, Any] = dict(identity)
     if random_seed is not None:
         wanted["random_seed"] = integer_seed(random_seed)
-    other = [name for name, value in wanted.items() if found.get(name) != value]
+    other = [name for name, value in wanted.items() if stored.get(name) != value]
     if other:
         name = other[0]
         raise SpecError(
             f"path: {str(path)!r} holds a calibration of another {', '.join(other)}: expected "
-            f"{str(wanted[name])!r}, found {str(found.get(name))!r}. {remedy}"
+            f"{str(wanted[name])!r}, found {str(stored.get(name))!r}. {remedy}"
         )
     arrays = {
         group: {str(name): values.to_numpy() for name, values in dataset.items()}
         for group, dataset in groups.items()
     }
     size = groups["prior_sbc"].sizes["draw"]
-    return found["random_seed"], [
+    return stored["random_seed"], [
         {group: {name: v[i] for name, v in values.items()} for group, values in arrays.items()}
         for i in range(size)
     ]

@@ -72,22 +72,22 @@ def check(posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = Non
     >>> fit.check(random_seed=1).index.tolist()
     ['largest school mean', 'smallest school mean', 'sd of school means']
     """
-    found = statistics_of(posterior, replicate=replicate, random_seed=random_seed)
+    statistics = statistics_of(posterior, replicate=replicate, random_seed=random_seed)
     columns = {
-        "observed": found.observed,
-        "mean": found.replicated.mean(),
-        "sd": found.replicated.std(ddof=1),
-        "p": found.tail_probability,
+        "observed": statistics.observed,
+        "mean": statistics.replicated.mean(),
+        "sd": statistics.replicated.std(ddof=1),
+        "p": statistics.tail_probability,
     }
     table = pd.DataFrame({name: _numbers(values) for name, values in columns.items()})
-    sizes = found.replicated.sizes
+    sizes = statistics.replicated.sizes
     notes = [f"{sizes['chain'] * sizes['draw']} replicates: {describe(posterior, replicate)}"]
     known = moments_of(posterior.spec, posterior.data)
     shown = list(_moments(posterior.spec, top_level(posterior, replicate), table.index))
     why = known.why(shown)
     if why:
         table.insert(
-            list(table.columns).index("sd") + 1, "median", _numbers(found.replicated.median())
+            list(table.columns).index("sd") + 1, "median", _numbers(statistics.replicated.median())
         )
         for moment in shown:
             if not known.exist(moment.names, moment.order):

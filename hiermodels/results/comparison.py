@@ -76,10 +76,12 @@ class Comparison:
         rows = self.judged
         result = f"p = {self.p_value:.2g} over {len(rows)} statistics, alpha = {self.alpha:g}"
         if self.passed:
-            found = f"The draws agree with the exact posterior ({result})."
+            sentence = f"The draws agree with the exact posterior ({result})."
         else:
-            found = f"The draws do NOT agree with the exact posterior ({result}): {self._worst()}."
-        return " ".join([found, self._power(), *self.warnings])
+            sentence = (
+                f"The draws do NOT agree with the exact posterior ({result}): {self._worst()}."
+            )
+        return " ".join([sentence, self._power(), *self.warnings])
 
     @property
     def detectable(self) -> pd.Series:

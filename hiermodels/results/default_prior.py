@@ -41,7 +41,7 @@ from hiermodels.posterior.moments import SD, of_variables
 from hiermodels.posterior.tables import shown
 
 NOTABLE = 0.25  # posterior sds by which another flat prior may move a quantity
-NEGLIGIBLE = 1e-6  # weight of a point, as a part of the largest
+TAIL_MASS = 1e-6  # weight of a point, as a part of the largest
 MAX_GROUPS = 200  # of which all are looked at; of more, some that stand for them
 ONE_SD = (0.158655253931457, 0.5, 0.841344746068543)  # Φ(−1), Φ(0), Φ(1)
 
@@ -82,13 +82,13 @@ def warn_of_default_prior(grid: Grid, given: Priors) -> None:
         return
     known = HierarchyMoments(spec, grid.marginal.tails)
     lacking = known.counts(of_variables(spec.variables))
-    found = {name: list(_notable(grid, known, name)) for name in open_to_doubt}
-    driving = [name for name, moves in found.items() if moves] or open_to_doubt[: bool(lacking)]
+    notable = {name: list(_notable(grid, known, name)) for name in open_to_doubt}
+    driving = [name for name, moves in notable.items() if moves] or open_to_doubt[: bool(lacking)]
     if not driving:
         return
     said = [_counted(grid, name) for name in driving]
     said += [f"Under these priors {lacking}."] if lacking else []
-    said += [_compared(name, found[name]) for name in driving if found[name]]
+    said += [_compared(name, notable[name]) for name in driving if notable[name]]
     proper = ", ".join(f"{name!r}: hm.HalfNormal(…)" for name in driving)
     said.append(
         f"State the prior that you mean, such as priors={{{proper}}} or priors='weak'; "
@@ -200,7 +200,7 @@ class _Look:
         """
         marginal = self.grid.marginal
         largest = self.weights.max(axis=1, keepdims=True)
-        kept = (self.weights > NEGLIGIBLE * largest).any(axis=0)
+        kept = (self.weights > TAIL_MASS * largest).any(axis=0)
         weights = self.weights[:, kept]
         return marginal.given(self.grid.lattice.points[kept]).mixture(
             weights / weights.sum(axis=1, keepdims=True),

@@ -113,13 +113,13 @@ def _statistics(
 ) -> dict[str, _Columns]:
     """Every statistic of draws x (c, n, k) with transforms u: columns (k,) for each."""
     components = _components(u)
-    away = x - exact["mean"]
-    centre = batch_means(away)
+    deviation = x - exact["mean"]
+    centre = batch_means(deviation)
     mean = x.mean(axis=(0, 1))
     rows = {"mean": _row("mean", mean, exact["mean"], centre, centre.error, exact["sd"] ** 2)}
     if not light:
         rows["mean"]["p"] = np.full_like(mean, np.nan)
-    rows["sd"] = _sd_row(x, away, exact["sd"])
+    rows["sd"] = _sd_row(x, deviation, exact["sd"])
     # Draws have a mean and an sd even where the posterior has none.
     for label, column, needed in NEEDED:
         rows[label][column] = np.where(np.isnan(exact[needed]), np.nan, rows[label][column])
@@ -130,18 +130,18 @@ def _statistics(
         above = excess(u > q, 1 - q).at_least(np.sqrt(0.5 * variance), components[0])
         width = _order_statistic(in_order, q + above.error)
         width -= _order_statistic(in_order, q - above.error)
-        found = _order_statistic(in_order, np.full(len(width), q))
-        rows[label] = _row(label, found, exact[label], above, width / 2, variance)
+        quantiles = _order_statistic(in_order, np.full(len(width), q))
+        rows[label] = _row(label, quantiles, exact[label], above, width / 2, variance)
     rows["uniformity"] = _uniformity_row(u, components)
     return rows
 
 
 def _row(
-    statistic: str, found: Floats, exact: Floats, means: Means, error: Floats, variance: Any
+    statistic: str, values: Floats, exact: Floats, means: Means, error: Floats, variance: Any
 ) -> _Columns:
     """Columns of a statistic whose deviation from the exact one is a mean."""
     return {
-        "mcmc": found,
+        "mcmc": values,
         "exact": exact,
         "mcse": error,
         "z": means.t,
@@ -152,9 +152,9 @@ def _row(
     }
 
 
-def _sd_row(x: Floats, away: Floats, exact: Floats) -> _Columns:
+def _sd_row(x: Floats, deviation: Floats, exact: Floats) -> _Columns:
     """The sd, whose error follows from that of the variance: ``se(s) = se(s²)/(2s)``."""
-    squares = away**2 - exact**2
+    squares = deviation**2 - exact**2
     means = batch_means(squares)
     row = _row("sd", x.std(axis=(0, 1), ddof=1), exact, means, means.error / (2 * exact), np.nan)
     return row | {"ess": means.ess(squares.var(axis=(0, 1)))}

@@ -24,7 +24,13 @@ from hiermodels.core.messages import listed
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import HierModelsError, ImproperPosteriorError, SpecError, warn
 from hiermodels.exact.conjugate import ConjugatePosterior, NormalGammaLaw
-from hiermodels.exact.left_out import Found, Units, leave_out_by_quadrature, unidentified, without
+from hiermodels.exact.left_out import (
+    LogDensities,
+    Units,
+    leave_out_by_quadrature,
+    unidentified,
+    without,
+)
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.model.spec import Spec
@@ -106,17 +112,17 @@ def _units(spec: Spec, data: GroupedData, unit: str) -> Units:
     return Units(groups.column, level, groups.labels, index)
 
 
-def _conjugate(reference: ConjugatePosterior) -> Found:
+def _conjugate(reference: ConjugatePosterior) -> LogDensities:
     """Student-t densities of each row given the others, in closed form.
 
     Without row i, ``κ' = κ − 1``, ``m' = m − (y_i − m)/κ'``, ``α' = α − ½`` and
     ``β' = β − ½ (κ/κ') (y_i − m)²``; a row that has nearly all of β takes it from the others anew.
     """
     y, law = reference.data.y, reference.law
-    kappa, away = law.kappa - 1, y - law.mean
+    kappa, deviation = law.kappa - 1, y - law.mean
     with np.errstate(all="ignore"):
-        beta = law.beta - 0.5 * law.kappa / kappa * away**2
-        rest = NormalGammaLaw(law.mean - away / kappa, kappa, law.alpha - 0.5, beta)
+        beta = law.beta - 0.5 * law.kappa / kappa * deviation**2
+        rest = NormalGammaLaw(law.mean - deviation / kappa, kappa, law.alpha - 0.5, beta)
     left_out = _log_predictive(rest, y)
     for i in np.flatnonzero(~(beta > MIN_KEPT * law.beta)):
         others = np.delete(y, i)
@@ -128,10 +134,10 @@ def _conjugate(reference: ConjugatePosterior) -> Found:
     text = "without it there are no two rows that differ, which Jeffreys() on sigma needs"
     reasons = dict.fromkeys(np.flatnonzero(lost).tolist(), text)
     again = np.where(lost, np.nan, _log_predictive(law, y))
-    return Found(left_out, again, np.where(lost, np.nan, 0.0), reasons=reasons)
+    return LogDensities(left_out, again, np.where(lost, np.nan, 0.0), reasons=reasons)
 
 
-def _regression(reference: RegressionPosterior, units: Units) -> Found:
+def _regression(reference: RegressionPosterior, units: Units) -> LogDensities:
     """Student-t or normal densities of each row given the others, in closed form.
 
     With the row's residual e at the posterior mean and its leverage h, both in its own sd, the
@@ -162,7 +168,7 @@ def _regression(reference: RegressionPosterior, units: Units) -> Found:
             reasons[i] = str(problem)
     nothing = np.isin(np.arange(rows.n_rows), list(reasons))
     left_out, again = np.where(nothing, np.nan, [left_out, again])
-    return Found(left_out, again, np.where(nothing, np.nan, 0.0), len(bad), reasons=reasons)
+    return LogDensities(left_out, again, np.where(nothing, np.nan, 0.0), len(bad), reasons=reasons)
 
 
 def _refitted(reference: RegressionPosterior, others: NDArray[np.bool_], i: int) -> float:
@@ -193,14 +199,14 @@ def _log_density(error: Floats, variance: Any, alpha: float, beta: Any) -> Float
     square = variance * beta
     with np.errstate(all="ignore"):
         log_top = gammaln(alpha + 0.5) - gammaln(alpha) - 0.5 * np.log(2 * np.pi * square)
-        found = log_top - (alpha + 0.5) * np.log1p(error**2 / (2 * square))
-    return np.where(square > 0, found, np.nan)
+        log_density = log_top - (alpha + 0.5) * np.log1p(error**2 / (2 * square))
+    return np.where(square > 0, log_density, np.nan)
 
 
-def _result(data: GroupedData, units: Units, found: Found) -> ExactLOO:
+def _result(data: GroupedData, units: Units, densities: LogDensities) -> ExactLOO:
     """Put it together as ArviZ does."""
-    reasons = {str(units.labels[u]): found.reasons[u] for u in sorted(found.reasons)}
-    if len(found.reasons) == len(units):
+    reasons = {str(units.labels[u]): densities.reasons[u] for u in sorted(densities.reasons)}
+    if len(densities.reasons) == len(units):
         raise ImproperPosteriorError(
             f"loo: none of the {len(units)} units ({units.name}) can be left out: "
             f"{next(iter(reasons.values()))}"
@@ -208,13 +214,13 @@ def _result(data: GroupedData, units: Units, found: Found) -> ExactLOO:
     if reasons:
         _warn(units, reasons)
     coords = _coords(data, units)
-    elpd_i = xr.DataArray(found.left_out, coords, [units.name], name="elpd_i")
-    p_i = xr.DataArray(found.again - found.left_out, coords, [units.name], name="p_loo_i")
+    elpd_i = xr.DataArray(densities.left_out, coords, [units.name], name="elpd_i")
+    p_i = xr.DataArray(densities.again - densities.left_out, coords, [units.name], name="p_loo_i")
     return ExactLOO(
-        elpd=float(found.left_out.sum()),
-        se=float(np.sqrt(len(units) * np.var(found.left_out))),
+        elpd=float(densities.left_out.sum()),
+        se=float(np.sqrt(len(units) * np.var(densities.left_out))),
         p=float(p_i.sum(skipna=False)),
-        n_samples=found.n_points,
+        n_samples=densities.n_points,
         n_data_points=len(units),
         scale="log",
         warning=bool(reasons),
@@ -222,8 +228,8 @@ def _result(data: GroupedData, units: Units, found: Found) -> ExactLOO:
         elpd_i=elpd_i,
         p_loo_i=p_i,
         unit=units.name,
-        certificate=float(np.nanmax(found.error)),
-        n_refits=found.n_refits,
+        certificate=float(np.nanmax(densities.error)),
+        n_refits=densities.n_refits,
         reasons=reasons,
     )
 

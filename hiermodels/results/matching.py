@@ -68,56 +68,56 @@ def require_kept(fit: FitLike, var_names: Sequence[str] | None) -> None:
             )
 
 
-def require_same_model(found: Spec, exact: Spec) -> None:
+def require_same_model(mcmc: Spec, exact: Spec) -> None:
     """Raise SpecError if the draws are of a model with other levels, covariates or priors."""
     sides = [
         {"levels": spec.groups, "covariates": spec.covariates, "se": spec.se is not None}
         | dict(spec.priors)
-        for spec in (found, exact)
+        for spec in (mcmc, exact)
     ]
     for name in {**sides[0], **sides[1]}:
         mine, theirs = (side.get(name) for side in sides)
         if mine != theirs:
-            what = f"the prior of {name}" if name in found.priors else name
+            what = f"the prior of {name}" if name in mcmc.priors else name
             raise SpecError(
                 f"the draws and the exact posterior are of different models: {what} is {mine} for "
                 f"the draws, and {theirs} for the exact posterior"
             )
 
 
-def require_same_data(found: GroupedData, exact: GroupedData) -> None:
+def require_same_data(mcmc: GroupedData, exact: GroupedData) -> None:
     """Raise SpecError if the draws are given other rows, whatever their order."""
     for dim, labels in exact.coords.items():
-        _require_same_labels(dim, found.coords[dim], labels)
-    parents = zip(_parents(found), _parents(exact), strict=True)
+        _require_same_labels(dim, mcmc.coords[dim], labels)
+    parents = zip(_parents(mcmc), _parents(exact), strict=True)
     if any((mine != theirs).any() for mine, theirs in parents):
         raise SpecError(
             f"the draws and the exact posterior are of different data: the groups of "
             f"{exact.roles.groups[0]!r} that those of {exact.roles.groups[-1]!r} belong to differ"
         )
-    if found.n_rows != exact.n_rows:
+    if mcmc.n_rows != exact.n_rows:
         raise SpecError(
-            f"the draws and the exact posterior are of different data: {found.n_rows} and "
+            f"the draws and the exact posterior are of different data: {mcmc.n_rows} and "
             f"{exact.n_rows} rows"
         )
-    if not (found.has_rows and exact.has_rows):
-        return _require_same_statistics(statistics_of(found), statistics_of(exact))
-    for name, mine, theirs in zip(COLUMNS, _sorted_rows(found), _sorted_rows(exact), strict=True):
+    if not (mcmc.has_rows and exact.has_rows):
+        return _require_same_statistics(statistics_of(mcmc), statistics_of(exact))
+    for name, mine, theirs in zip(COLUMNS, _sorted_rows(mcmc), _sorted_rows(exact), strict=True):
         if not np.allclose(mine, theirs, rtol=1e-12, atol=0.0):
             raise SpecError(
                 f"the draws and the exact posterior are of different data: the {name} differ"
             )
 
 
-def _require_same_statistics(found: SufficientStatistics, exact: SufficientStatistics) -> None:
+def _require_same_statistics(mcmc: SufficientStatistics, exact: SufficientStatistics) -> None:
     """Raise SpecError if the draws are given other groups, where rows are not at hand."""
-    mine, theirs = (np.argsort(one.labels[-1]) for one in (found, exact))
+    mine, theirs = (np.argsort(one.labels[-1]) for one in (mcmc, exact))
     point, spread = exact.mean[0], np.sqrt(np.diag(exact.total[1] / exact.weight.sum()))
     pairs: dict[str, tuple[NDArray[Any], NDArray[Any], Floats | float]] = {
-        "numbers of rows": (found.count[mine], exact.count[theirs], 0.0),
-        "weights": (found.weight[mine], exact.weight[theirs], exact.weight[theirs]),
-        "means": (found.away(point)[mine], exact.away(point)[theirs], spread),
-        "scatter": (np.diag(found.scatter), np.diag(exact.scatter), np.diag(exact.total[1])),
+        "numbers of rows": (mcmc.count[mine], exact.count[theirs], 0.0),
+        "weights": (mcmc.weight[mine], exact.weight[theirs], exact.weight[theirs]),
+        "means": (mcmc.away(point)[mine], exact.away(point)[theirs], spread),
+        "scatter": (np.diag(mcmc.scatter), np.diag(exact.scatter), np.diag(exact.total[1])),
     }
     for name, (a, b, size) in pairs.items():
         if not (np.abs(a - b) <= SAME_STATISTICS * size).all():
@@ -249,11 +249,11 @@ def _aligned(draws: xr.Dataset, dim: str, labels: Any) -> xr.Dataset:
     return draws.sel({dim: labels})
 
 
-def _require_same_labels(dim: str, found: Any, exact: Any) -> None:
-    if len(found) != len(exact) or set(found.tolist()) != set(exact.tolist()):
+def _require_same_labels(dim: str, labels: Any, exact: Any) -> None:
+    if len(labels) != len(exact) or set(labels.tolist()) != set(exact.tolist()):
         raise SpecError(
             f"the draws and the exact posterior have different {dim!r} labels: they are not of "
-            f"the same data. The draws have {found[:3].tolist()} …, the exact posterior "
+            f"the same data. The draws have {labels[:3].tolist()} …, the exact posterior "
             f"{exact[:3].tolist()} …"
         )
 

@@ -118,10 +118,10 @@ class Prediction:
         exact = self._reference()
         variables = {}
         for name in self._known(var_names):
-            found = np.empty((len(p), len(self)))
+            quantiles = np.empty((len(p), len(self)))
             for rows, target, place in self._targets(name):
-                found[:, rows] = exact.predictive_quantiles(target, p)[:, place]
-            variables[name] = (("quantile", "row"), found)
+                quantiles[:, rows] = exact.predictive_quantiles(target, p)[:, place]
+            variables[name] = (("quantile", "row"), quantiles)
         return xr.Dataset(variables, {"quantile": p, "row": self._row_labels})
 
     def cdf(self, var_name: str, values: ArrayLike) -> Floats:
@@ -147,11 +147,11 @@ class Prediction:
                 f"found {values.shape[-1]}"
             )
         shape = (*values.shape[:-1], len(self))
-        values, found = np.broadcast_to(values, shape), np.empty(shape)
+        values, probabilities = np.broadcast_to(values, shape), np.empty(shape)
         exact = self._reference()
         for rows, target, _ in self._targets(name, distinct=False):
-            found[..., rows] = exact.predictive_cdf(target, values[..., rows])
-        return found
+            probabilities[..., rows] = exact.predictive_cdf(target, values[..., rows])
+        return probabilities
 
     def to_frame(self, ci_prob: float = CI_PROB) -> pd.DataFrame:
         """A row for each predicted one: labels, kind, mean, sds and equal-tailed intervals.
@@ -256,15 +256,15 @@ class Prediction:
         exact, coords = self._reference(), {"row": self._row_labels}
         variables: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
         for name in self.names:
-            found = np.full((2, len(self)), np.nan)
+            columns = np.full((2, len(self)), np.nan)
             for rows, target, place in self._targets(name):
                 moments = exact.predictive_moments(target)
                 for i in (0, 1):
                     if exact.predictive_moment_exists(target, order=i + 1):
-                        found[i, rows] = moments[i][place]
+                        columns[i, rows] = moments[i][place]
             for i in (0, 1):
                 lacking = self._lacking([name], [i + 1])
-                variables[i][name] = ("row", found[i], {"note": lacking[0]} if lacking else {})
+                variables[i][name] = ("row", columns[i], {"note": lacking[0]} if lacking else {})
         return xr.Dataset(variables[0], coords), xr.Dataset(variables[1], coords)
 
     def _lacking(self, names: Iterable[str], orders: Sequence[int] = (MEAN, SD)) -> tuple[str, ...]:

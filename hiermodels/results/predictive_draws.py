@@ -46,10 +46,10 @@ def _known_values(posterior: Posterior, rows: NewRows, draws: xr.Dataset) -> Flo
             continue
         units, place = np.unique(rows.unit[here], return_inverse=True)
         known = spec.levels[level]
-        found = (
+        effects = (
             group_draws(posterior, posterior.data.levels[level].labels[units])
             if known is spec.levels[-1]
             else draws[known.effect].isel({known.column: units})
         )
-        values[..., here] = found.to_numpy()[..., place]
+        values[..., here] = effects.to_numpy()[..., place]
     return values

@@ -132,13 +132,13 @@ def estimate(
         )
     probabilities = tails(ci_prob)
     known = None if truth is None else _truth(truth, data)
-    found = estimate_sds(reference.marginal, method)
+    point_estimate = estimate_sds(reference.marginal, method)
     place, shown_at = locate(data, at), reference.at(at)
     assert isinstance(shown_at, IntegratedPosterior)
-    notes = _notes(reference, found, method, place)
+    notes = _notes(reference, point_estimate, method, place)
     tables = []
     for level in spec.levels:
-        columns = _columns(shown_at, found, level.effect, place)
+        columns = _columns(shown_at, point_estimate, level.effect, place)
         if level is spec.levels[-1] and known is not None:
             columns["truth"] = known
         table = pd.DataFrame(columns, pd.Index(data.coords[level.column], name=level.column))
@@ -146,7 +146,7 @@ def estimate(
         more = [*shown_at.precision, *([lacking] if lacking else [])]
         tables.append(with_header(table, spec, *notes, *more, digits=shown_at.digits))
     coefficients = with_header(
-        _coefficient_table(reference.marginal, found, probabilities, place),
+        _coefficient_table(reference.marginal, point_estimate, probabilities, place),
         spec,
         *(note for note in notes if not note.startswith(("mean", "raw", EVERY))),
         *place.note(spec.top),
@@ -157,18 +157,20 @@ def estimate(
         outer=tables[-2] if len(tables) > 1 else None,
         coefficients=coefficients,
         errors=None if known is None else _errors(tables[-1]),
-        sds=found.sds,
-        sums=found.sums,
+        sds=point_estimate.sds,
+        sums=point_estimate.sums,
         method=method,
     )
 
 
 def _notes(
-    reference: IntegratedPosterior, found: PointEstimate, method: str, place: Place
+    reference: IntegratedPosterior, point_estimate: PointEstimate, method: str, place: Place
 ) -> list[str]:
     """What a table says of its columns."""
-    given = ", ".join(f"{name} = {shown(sd)}" for name, sd in found.sds.items() if sd == sd)
-    notes = list(found.notes)
+    given = ", ".join(
+        f"{name} = {shown(sd)}" for name, sd in point_estimate.sds.items() if sd == sd
+    )
+    notes = list(point_estimate.notes)
     if given:
         notes = [f"eb: given {given} ({METHODS[method]}) as if known", *notes]
     notes.append(f"mean, sd, shrinkage: of the posterior, {NO_ERROR}")
@@ -178,11 +180,11 @@ def _notes(
 
 
 def _columns(
-    reference: IntegratedPosterior, found: PointEstimate, name: str, place: Place
+    reference: IntegratedPosterior, point_estimate: PointEstimate, name: str, place: Place
 ) -> dict[str, Floats]:
     """Columns of the table of the level with the effects of this name."""
     level = reference.spec.level_of(name)
-    columns = _plug_in(reference.marginal, found.points, level, place.of(level))
+    columns = _plug_in(reference.marginal, point_estimate.points, level, place.of(level))
     at_estimate = columns.pop("shrinkage_eb")
     median = {}
     if not reference.moment_exists(name, SD):
@@ -205,7 +207,10 @@ def _determined(values: Floats) -> Floats:
 
 @one_blas_thread()
 def _coefficient_table(
-    marginal: Marginal, found: PointEstimate, probabilities: tuple[float, float], place: Place
+    marginal: Marginal,
+    point_estimate: PointEstimate,
+    probabilities: tuple[float, float],
+    place: Place,
 ) -> pd.DataFrame:
     """Coefficients by generalised least squares, ``(X'V⁻¹X)⁻¹ X'V⁻¹y``, given the sds."""
     from scipy.special import ndtri
@@ -213,7 +218,7 @@ def _coefficient_table(
     standard, spec = marginal.data, marginal.spec
     tree = standard.tree
     prior = Coefficients.flat(tree.n_covariates, spec.has_intercept)
-    variances = marginal.variances_of(found.points)
+    variances = marginal.variances_of(point_estimate.points)
     origin = standard.origin_at(place.of(ROOT))
     mean, variance = level_moments(tree, variances, prior, origin, ROOT)
     own = slice(int(not spec.has_intercept), None)
@@ -262,12 +267,12 @@ def _plug_in(marginal: Marginal, points: Floats, level: int, at: Floats) -> dict
         "eb_sd": variance,
         "shrinkage_eb": shrinkage(error, variances.between[level][:, None]),
     }
-    found = {name: _determined(values) for name, values in columns.items()}
+    determined = {name: _determined(values) for name, values in columns.items()}
     for name in ("raw", "pooled", "eb"):
-        found[name] = standard.location + standard.scale * found[name]
+        determined[name] = standard.location + standard.scale * determined[name]
     for name in ("raw_se", "eb_sd"):
-        found[name] = standard.scale * np.sqrt(found[name])
-    return found
+        determined[name] = standard.scale * np.sqrt(determined[name])
+    return determined
 
 
 def _mean_shrinkage(exact: IntegratedPosterior, level: int) -> Floats:

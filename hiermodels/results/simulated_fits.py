@@ -62,8 +62,8 @@ def scalar_draws(posterior: Posterior) -> dict[str, Floats]:
     dataset = posterior.datatree["posterior"].to_dataset()
     if posterior.draw_groups is not None:
         dataset = dataset.assign(theta=group_draws(posterior))
-    found = {name: dataset[name].to_numpy() for name in posterior.spec.variables}
-    return {name: values.reshape(-1, *values.shape[2:]) for name, values in found.items()}
+    draws = {name: dataset[name].to_numpy() for name in posterior.spec.variables}
+    return {name: values.reshape(-1, *values.shape[2:]) for name, values in draws.items()}
 
 
 def sum_log_likelihood(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) -> Floats:

@@ -84,12 +84,16 @@ def _draw_regression(spec: Spec, size: int, rng: np.random.Generator) -> dict[st
         prior = spec.residual_prior
         assert prior is not None
         sigma = prior.draw(size, rng)
-    found = []
+    coefficients = []
     for name in spec.means:
         place = spec.scaled_prior(name)
         assert place is not None
-        found.append(place[0] + place[1] * sigma * rng.standard_normal(size))
-    drawn = {"mu": found[0], "beta": np.array(found[len(spec.top) :]).T, "sigma": sigma}
+        coefficients.append(place[0] + place[1] * sigma * rng.standard_normal(size))
+    drawn = {
+        "mu": coefficients[0],
+        "beta": np.array(coefficients[len(spec.top) :]).T,
+        "sigma": sigma,
+    }
     return {name: drawn[name] for name in spec.variables}
 
 

@@ -1,7 +1,7 @@
 """Variance components: how much of the outcome's variance lies at each level.
 
 Over the lattice of the variances every share of the total variance is a smooth function: its
-mean and sd are sums like any other, and its distribution function is found line by line.
+mean and sd are sums like any other, and its distribution function is summed line by line.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from hiermodels.posterior.tables import (
 )
 
 SPACING = {0: 1.0, 1: 0.25, 2: 0.35, 3: 0.5}  # of lattices for distribution functions of shares
-NEGLIGIBLE = 1e-14  # weight of a point, as a part of the largest
-CLOSE = 1e-10  # of the logit of a share that is a quantile
+TAIL_MASS = 1e-14  # weight of a point, as a part of the largest
+XTOL = 1e-10  # of the logit of a share that is a quantile
 
 
 def variance_components(reference: ReferencePosterior, ci_prob: float = CI_PROB) -> Summary:
@@ -110,20 +110,20 @@ def _variance_moments(exact: IntegratedPosterior, names: list[str]) -> list[tupl
     log_weights = lattice.log_density - lattice.log_sum
     log_weights -= np.log(np.exp(log_weights).sum())  # digits that a huge ``log_sum`` has lost
     log_sds, unit = marginal.log_sds(lattice.points), marginal.data.scale**2
-    found = []
+    moments = []
     for name in names:
         column, mean, sd = log_sds[:, marginal.names.index(name)], np.nan, np.nan
         if name in exact.spec.fixed:
-            found.append((exact.spec.fixed[name] ** 2, 0.0))
+            moments.append((exact.spec.fixed[name] ** 2, 0.0))
             continue
         if marginal.tails.sd_moment_exists(name, 2):
             mean = float(np.exp(2 * column + log_weights).sum())
         if marginal.tails.sd_moment_exists(name, FOURTH):
             with np.errstate(divide="ignore"):
-                log_away = np.log(np.abs(np.expm1(2 * column - np.log(mean))))
-            sd = mean * float(np.sqrt(np.exp(2 * log_away + log_weights).sum()))
-        found.append((unit * mean, unit * sd))
-    return found
+                log_deviation = np.log(np.abs(np.expm1(2 * column - np.log(mean))))
+            sd = mean * float(np.sqrt(np.exp(2 * log_deviation + log_weights).sum()))
+        moments.append((unit * mean, unit * sd))
+    return moments
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ class Lines:
         marginal = exact.marginal
         axis = int(np.argmax((marginal.mode_and_scale.basis**2).sum(axis=1)))
         lattice, back = _lattice_along(marginal, axis, SPACING[len(marginal.free)])
-        kept = lattice.weights > NEGLIGIBLE * lattice.weights.max()
+        kept = lattice.weights > TAIL_MASS * lattice.weights.max()
         weights = lattice.weights[kept] / lattice.weights[kept].sum()
         _, first, line = np.unique(
             lattice.index[kept, :-1], axis=0, return_index=True, return_inverse=True
@@ -275,7 +275,7 @@ class Lines:
             low, width = low - width, 2 * width
         while self.cdf(j, high) < probability:
             high, width = high + width, 2 * width
-        return float(expit(brentq(lambda z: self.cdf(j, z) - probability, low, high, xtol=CLOSE)))
+        return float(expit(brentq(lambda z: self.cdf(j, z) - probability, low, high, xtol=XTOL)))
 
 
 def _lattice_along(marginal: Marginal, axis: int, spacing: float) -> tuple[Lattice, list[int]]:

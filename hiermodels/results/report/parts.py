@@ -59,8 +59,8 @@ def summary_table(make: Callable[[], Summary], caption: str) -> list[Html]:
     """A table and what it says of itself, or why there is none."""
 
     def made() -> list[Html]:
-        found = make()
-        return [table(found, caption), footnotes(found.attrs["notes"])]
+        summary = make()
+        return [table(summary, caption), footnotes(summary.attrs["notes"])]
 
     return part(made)
 

@@ -164,8 +164,8 @@ def _others(posterior: Posterior) -> list[str]:
 def _sizes(posterior: Posterior) -> dict[str, int]:
     """Numbers of draws and chains that are not the defaults."""
     sizes, usual = posterior.datatree["posterior"].sizes, {"draws": 1000, "chains": 4}
-    found = {name: int(sizes[name.removesuffix("s")]) for name in usual}
-    return {name: size for name, size in found.items() if size != usual[name]}
+    given = {name: int(sizes[name.removesuffix("s")]) for name in usual}
+    return {name: size for name, size in given.items() if size != usual[name]}
 
 
 def _is_own(prior: Prior) -> bool:

@@ -167,10 +167,10 @@ def _units(subject: Subject) -> list[Html]:
 
 
 def _units_of(subject: Subject, name: str, column: str) -> list[Html]:
-    found = subject.reference.summary([name])
-    notes = found.attrs["notes"]
-    found.index = pd.Index(subject.posterior.data.coords[column], name=column)
-    frame, order = ordered(found, "median")
+    summary = subject.reference.summary([name])
+    notes = summary.attrs["notes"]
+    summary.index = pd.Index(subject.posterior.data.coords[column], name=column)
+    frame, order = ordered(summary, "median")
     caption = f"Posterior of {name}, the value of each {column}{order}"
     return [table(frame, caption), footnotes(notes)]
 
@@ -191,8 +191,8 @@ def _shrinkage(subject: Subject) -> list[Html]:
 
 
 def _estimates(subject: Subject) -> list[Html]:
-    found = estimate(subject.reference, None, "reml", CI_PROB, MEANS).table
-    frame, order = ordered(found, "eb")
+    estimates = estimate(subject.reference, None, "reml", CI_PROB, MEANS).table
+    frame, order = ordered(estimates, "eb")
     column = subject.posterior.spec.groups[-1]
     caption = f"Estimates of each {column}, without, with full and with partial pooling{order}"
     return [
@@ -202,7 +202,7 @@ def _estimates(subject: Subject) -> list[Html]:
             "the posterior. shrinkage: the weight of the parent, from 0 (none) to 1 (full).",
         ),
         table(frame, caption),
-        footnotes(found.attrs["notes"]),
+        footnotes(estimates.attrs["notes"]),
     ]
 
 
@@ -280,19 +280,19 @@ def _sensitivity(subject: Subject) -> list[Html]:
                 "it, and .sensitivity() computes it"
             )
         ]
-    found = compare_priors(subject.reference)
+    comparison = compare_priors(subject.reference)
     return [
-        listing(found.verdict.splitlines()),
+        listing(comparison.verdict.splitlines()),
         *summary_table(
-            lambda: found.table, "What moves, and how far, under other priors of the sds"
+            lambda: comparison.table, "What moves, and how far, under other priors of the sds"
         ),
         *(
-            [listing([f"{name}: {reason}" for name, reason in found.refused.items()])]
-            if found.refused
+            [listing([f"{name}: {reason}" for name, reason in comparison.refused.items()])]
+            if comparison.refused
             else []
         ),
         draw(
-            found.plot,
+            comparison.plot,
             "Posterior median and interval of each hyperparameter under each prior",
             "Hyperparameters under other priors: median and interval; dashed: under the priors of "
             "this fit.",

@@ -65,10 +65,10 @@ def _short(labels: Any) -> Any:
     if labels.dtype.kind != "U":
         return labels
     seen: dict[str, int] = {}
-    found = []
+    texts = []
     for label in labels.tolist():
         text = " ".join(label.split()) or "·"
         text = text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"
         seen[text] = seen.get(text, 0) + 1
-        found.append(text if seen[text] == 1 else f"{text} ({seen[text]})")
-    return np.array(found)
+        texts.append(text if seen[text] == 1 else f"{text} ({seen[text]})")
+    return np.array(texts)

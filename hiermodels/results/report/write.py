@@ -66,13 +66,13 @@ def _lead(subject: Subject) -> list[Html]:
 def _warnings(subject: Subject) -> list[str]:
     """What there is to warn of: draws that cannot be trusted, a default prior that matters."""
     posterior, spec = subject.posterior, subject.posterior.spec
-    found = [posterior.certificate[WARNING]] if WARNING in posterior.certificate else []
+    messages = [posterior.certificate[WARNING]] if WARNING in posterior.certificate else []
     stated = {name: spec.priors[name] for name in spec.spreads if not _is_default(spec, name)}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PriorWarning)
         warn_of_default_prior(Grid(spec, posterior.data), stated)
-    found += [str(each.message) for each in caught]
-    return found
+    messages += [str(each.message) for each in caught]
+    return messages
 
 
 def _is_default(spec: Spec, name: str) -> bool:

@@ -92,12 +92,12 @@ def log_densities(
         step = max(1, BLOCK // (len(part) * (c if isinstance(of, Rows) else c * c)))
         for i in range(0, len(units), step):
             some = units[i : i + step]
-            found = (
+            densities = (
                 _of_rows(tree, part, up, prior, of, some)
                 if isinstance(of, Rows)
                 else _of_units(tree, part, up, prior, of, level, some)
             )
-            yield nodes, slice(i, i + len(some)), found
+            yield nodes, slice(i, i + len(some)), densities
 
 
 def log_densities_given(
@@ -119,11 +119,11 @@ def log_densities_given(
     (n, u)
     """
     level, units = 0, np.arange(tree.sizes[0])
-    found = np.empty((len(variances), len(units)))
+    log_density = np.empty((len(variances), len(units)))
     q = tree.n_covariates
     any_prior = Coefficients(np.zeros(q + 1), 0.0, np.zeros(q), np.eye(q))  # pooling needs none
     step = max(1, BLOCK // (tree.n_groups * tree.mean.shape[1] ** 2))
-    for i in range(0, len(found), step):
+    for i in range(0, len(log_density), step):
         part = slice(i, i + step)
         some = variances[part]
         pooled = upward(tree, some, any_prior).pooled
@@ -132,8 +132,8 @@ def log_densities_given(
         variance = error + some.between[level][:, None]
         residual = _residual(mean, beta[part]) - root[part, None]
         square = _square(product, beta[part])[1] + residual**2 / variance
-        found[part] = log_factor - 0.5 * (LOG_2PI + np.log(variance) + square)
-    return found
+        log_density[part] = log_factor - 0.5 * (LOG_2PI + np.log(variance) + square)
+    return log_density
 
 
 def _of_rows(

@@ -88,8 +88,8 @@ def upward(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
     log_density -= 0.5 * (tree.n_rows - tree.n_groups) * np.log(2 * np.pi * variances.sigma2)
     log_density += tree.log_constant
     anchor = tree.left.anchor
-    found = _integrate_coefficients(tuple(pooled), quadratic, log_density, prior.less(anchor))
-    return found.plus(anchor)
+    integrated = _integrate_coefficients(tuple(pooled), quadratic, log_density, prior.less(anchor))
+    return integrated.plus(anchor)
 
 
 def _pool_groups(tree: Tree, variances: Variances) -> tuple[Pooled, Floats, Floats]:
@@ -114,10 +114,13 @@ def _pool(below: Pooled, spread: Floats, parent: Indices) -> tuple[Pooled, Float
     weight = 1 / variance
     precision = np.add.reduceat(weight, first, axis=1)
     some = below.mean[:, first]
-    away = below.mean - to_children(some, parent)
-    mean = some + np.add.reduceat(weight[:, :, None] * away, first, axis=1) / precision[:, :, None]
-    away = below.mean - to_children(mean, parent)
-    product = _weighted_products(weight, away)
+    deviation = below.mean - to_children(some, parent)
+    mean = (
+        some
+        + np.add.reduceat(weight[:, :, None] * deviation, first, axis=1) / precision[:, :, None]
+    )
+    deviation = below.mean - to_children(mean, parent)
+    product = _weighted_products(weight, deviation)
     log_factor = -0.5 * (LOG_2PI + np.log(variance)).sum(axis=1)
     log_factor += 0.5 * (LOG_2PI - np.log(precision)).sum(axis=1)
     return Pooled(mean, 1 / precision), product, log_factor
@@ -149,8 +152,10 @@ def _integrate_coefficients(
     root = pooled[0]
     if prior.root_precision > 0:
         variance = root.error[:, 0] + prior.root_spread
-        away = root.mean[:, 0] - prior.root_row
-        quadratic = quadratic + away[:, :, None] * away[:, None, :] / variance[:, None, None]
+        deviation = root.mean[:, 0] - prior.root_row
+        quadratic = (
+            quadratic + deviation[:, :, None] * deviation[:, None, :] / variance[:, None, None]
+        )
         log_density = log_density - 0.5 * (LOG_2PI + np.log(variance))
     if q == 0:
         return Upward(
@@ -261,15 +266,15 @@ def profile_log_likelihood(tree: Tree, variances: Variances, intercept: bool = T
     With flat priors their integral is ``(2π)^(p/2) |X'V⁻¹X|^(−½)`` times that, p counting the
     intercept; the determinant is that of the intercept's precision times that of β's.
     """
-    prior, found = Coefficients.flat(tree.n_covariates, intercept), []
+    prior, profile = Coefficients.flat(tree.n_covariates, intercept), []
     for part in batches(tree, variances):
         up = upward(tree, variances[part], prior)
         log_det = -np.linalg.slogdet(up.beta_covariance)[1]
         if intercept:
             log_det = -np.log(up.pooled[0].error[:, 0]) + log_det
         p = tree.n_covariates + intercept
-        found.append(up.log_likelihood - 0.5 * (p * LOG_2PI - log_det))
-    return np.concatenate(found)
+        profile.append(up.log_likelihood - 0.5 * (p * LOG_2PI - log_det))
+    return np.concatenate(profile)
 
 
 def beta_moments(tree: Tree, variances: Variances, prior: Coefficients) -> tuple[Floats, Floats]:

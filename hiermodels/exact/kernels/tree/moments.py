@@ -63,18 +63,18 @@ class _Mixture:
 
     def add(self, number: int, units: slice, share: Floats, mean: Floats, variance: Floats) -> None:
         """Add values around one of the anchors, at nodes with weights ``share`` (m, n)."""
-        away = mean - self.anchors[number][units]
-        self.first[number][:, units] += share @ away
-        away *= away
-        away += variance
-        self.second[number][:, units] += share @ away
+        deviation = mean - self.anchors[number][units]
+        self.first[number][:, units] += share @ deviation
+        deviation *= deviation
+        deviation += variance
+        self.second[number][:, units] += share @ deviation
 
     def add_coefficients(self, share: Floats, up: Upward) -> None:
         """Add β at nodes with weights ``share`` (m, n)."""
-        away = up.beta - self.beta
-        self.beta_first += share @ away
+        deviation = up.beta - self.beta
+        self.beta_first += share @ deviation
         self.beta_second += np.einsum("mn,nij->mij", share, up.beta_covariance)
-        self.beta_second += np.einsum("mn,ni,nj->mij", share, away, away)
+        self.beta_second += np.einsum("mn,ni,nj->mij", share, deviation, deviation)
 
     def moments(self) -> Moments:
         """Put the sums together."""
@@ -169,9 +169,11 @@ def mixture_joint(
         cross[part] += np.einsum("n,nuq->uq", share[0], values.covariance(up))
         if part.start == 0:
             total.add_coefficients(share, up)
-    found = total.moments()
-    cross -= np.outer(found.means[0][0] - anchor, found.beta[0] - anchor_beta)
-    return Joint(found.means[0], found.variances[0], cross[None], found.beta, found.beta_covariance)
+    moments = total.moments()
+    cross -= np.outer(moments.means[0][0] - anchor, moments.beta[0] - anchor_beta)
+    return Joint(
+        moments.means[0], moments.variances[0], cross[None], moments.beta, moments.beta_covariance
+    )
 
 
 def chosen_units(

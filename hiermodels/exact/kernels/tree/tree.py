@@ -276,10 +276,10 @@ def weight_classes(tree: Tree) -> WeightClasses:
     mean = tree.residual_mean
     some = mean[first]
     centre = some + np.add.reduceat(share[:, None] * (mean - some[parent]), first)
-    away = mean - centre[parent]
-    products = (away[:, :, None] * away[:, None, :]).reshape(len(away), -1)
+    deviation = mean - centre[parent]
+    products = (deviation[:, :, None] * deviation[:, None, :]).reshape(len(deviation), -1)
     weight, kind = np.unique(tree.weight, return_inverse=True)
-    columns = np.column_stack([np.ones(len(away)), away])
+    columns = np.column_stack([np.ones(len(deviation)), deviation])
     sizes = WeightClasses(
         weight=weight,
         groups=np.bincount(kind).astype(float),

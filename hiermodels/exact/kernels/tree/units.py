@@ -23,11 +23,11 @@ class Within:
     def of(cls, tree: Tree, rows: Rows) -> Within:
         """Gather the rows by group."""
         size, c = tree.mean.shape
-        away = rows.z - tree.mean[rows.group]
+        deviation = rows.z - tree.mean[rows.group]
         count = np.bincount(rows.group, minlength=size)
         scatter = np.empty((c, c, size))
         for i, j in np.ndindex(c, c):
-            products = rows.weight * away[:, i] * away[:, j]
+            products = rows.weight * deviation[:, i] * deviation[:, j]
             scatter[i, j] = np.bincount(rows.group, weights=products, minlength=size)
         scatter[:, :, count == 1] = 0.0
         log_weight = np.bincount(rows.group, weights=np.log(rows.weight), minlength=size)
