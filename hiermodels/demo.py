@@ -58,8 +58,8 @@ def baseball(folder: Path, draws: int = 1000, random_seed: int = 1) -> None:
     print("Sampling the same model with NUTS; PyMC compiles it first …", flush=True)
     with _timed(times, f"NUTS, compilation and 4 × {draws:,} draws"):
         nuts = fit(players, engine="nuts", draws=draws, progressbar=False, **roles)
-    found = nuts.datatree["posterior"]["theta"].quantile(QUANTILES, ["chain", "draw"]).to_numpy()
-    _print_players(players, quantiles, found, lecture_quantiles(exact, QUANTILES))
+    sampled = nuts.datatree["posterior"]["theta"].quantile(QUANTILES, ["chain", "draw"]).to_numpy()
+    _print_players(players, quantiles, sampled, lecture_quantiles(exact, QUANTILES))
     print(f"\n{WHY_THE_LECTURE_DIFFERS}\n")
     _print_errors(players, exact)
     with _timed(times, "comparison"):
@@ -84,9 +84,11 @@ def schools(folder: Path, random_seed: int = 1) -> None:
     for prior in (FlatSD(), FlatVariance(), HalfCauchy(5)):
         with _timed(times, f"exact fit and reference, {prior}"):
             exact = fit(data, priors={"tau": prior}, **roles)
-            found = exact.reference()
-            middle = float(found.quantile(0.5, ["tau"])["tau"].item())
-            means[str(prior)] = pd.Series({"median tau": middle, **flatten(found.mean[["theta"]])})
+            reference = exact.reference()
+            middle = float(reference.quantile(0.5, ["tau"])["tau"].item())
+            means[str(prior)] = pd.Series(
+                {"median tau": middle, **flatten(reference.mean[["theta"]])}
+            )
     print(pd.DataFrame(means).to_string(float_format="{:.2f}".format))
     print(
         "\n'Flat' speaks of tau in one package and of tau² in another: the mean effect in school A "
@@ -113,9 +115,9 @@ def classrooms(folder: Path, random_seed: int = 1) -> None:
         exact = fit(data, random_seed=random_seed)
     print(f"{exact!r}\n")
     with _timed(times, "noise-free summary"):
-        found = exact.reference()
-        table = found.summary(["lam", "kappa", "tau", "mu"])
-    print(f"{found!r}\n\n{table.to_string(float_format='{:.3f}'.format)}\n")
+        reference = exact.reference()
+        table = reference.summary(["lam", "kappa", "tau", "mu"])
+    print(f"{reference!r}\n\n{table.to_string(float_format='{:.3f}'.format)}\n")
     _finish(times, exact, folder / "classrooms_shrinkage.png")
 
 

@@ -203,31 +203,31 @@ def draw_one_population(
 def _numbers(given: Any) -> Floats | None:
     """Finite real numbers as an array of floats, or None if they are something else."""
     try:
-        found = np.asarray(given)
+        numbers = np.asarray(given)
     except (TypeError, ValueError):  # lists of different lengths
         return None
-    if found.dtype.kind not in "iuf" or not found.size:
+    if numbers.dtype.kind not in "iuf" or not numbers.size:
         return None
-    found = found.astype(float)
-    return found if (np.abs(found) <= LARGEST).all() else None
+    numbers = numbers.astype(float)
+    return numbers if (np.abs(numbers) <= LARGEST).all() else None
 
 
 def _checked_sample(y: Any) -> Floats:
     """The observations as an array, (n,), or an error that says what they are instead."""
-    found = _numbers(y)
-    if found is None or found.ndim != 1:
+    sample = _numbers(y)
+    if sample is None or sample.ndim != 1:
         raise DataError(
             f"y: expected a list of numbers between ±{LARGEST:g}, none missing; found {short(y)}"
         )
-    return found
+    return sample
 
 
 def _number(name: str, given: Any) -> float:
     """One number, or an error that says what it is instead."""
-    found = _numbers(given)
-    if found is None or found.ndim:
+    number = _numbers(given)
+    if number is None or number.ndim:
         raise SpecError(f"{name}: expected a number between ±{LARGEST:g}; found {short(given)}")
-    return float(found)
+    return float(number)
 
 
 def _positive(name: str, given: Any) -> float:

@@ -26,7 +26,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats
 
 LONGEST = math.log(10)  # interval of one interpolant
-BOUND = 1e-14  # of the relative error of an interpolant: what is found is below 1e-16
+BOUND = 1e-14  # of the relative error of an interpolant: measured ones are below 1e-16
 PART = 0.9  # of the way to the nearest singularity, in which the function is bounded
 ROWS = 1 << 13  # places whose polynomials are held at a time
 

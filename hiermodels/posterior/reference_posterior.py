@@ -163,8 +163,8 @@ class ReferencePosterior(ABC):
         """
         (name,) = self._names([var_name])
         points = self._points(name, values)
-        probability = self._cdf(name, points).clip(0.0, 1.0)  # sums swing around 1 in the last digits
-        return np.where(points == np.inf, 1.0, probability)
+        cdf = self._cdf(name, points).clip(0.0, 1.0)  # sums swing around 1 in the last digits
+        return np.where(points == np.inf, 1.0, cdf)
 
     @checked
     def density(self, var_name: str, values: ArrayLike) -> Floats:
