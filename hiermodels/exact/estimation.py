@@ -28,7 +28,7 @@ class PointEstimate:
     sums : dict of str to float
         What they determine in its place, such as ``{"tau² + sigma²": 2.5}``.
     notes : tuple of str
-        How they were found, and what could not be.
+        How they were estimated, and what could not be.
     points : (m, d)
         Sds at which estimates of all else may be taken.  Where the sds are not determined there
         are two that the data cannot tell apart: what differs between them is not determined.

@@ -139,7 +139,7 @@ def log_densities_given(
 def _of_rows(
     tree: Tree, variances: Variances, up: Upward, prior: Coefficients, rows: Rows, which: Indices
 ) -> Densities:
-    """Rows: their δ and Γ are those of their groups, and what they are away from these.
+    """Rows: their δ and Γ are those of their groups, and their deviations from these.
 
     With D = Γ − d'C d and e the residual, at β̂, of δ = (d, ·), a row of variance s² has
 
