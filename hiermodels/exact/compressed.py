@@ -12,7 +12,7 @@ from hiermodels.exact.precision import both_weights
 from hiermodels.numerics.cubature import compress
 from hiermodels.numerics.lattice import Lattice
 
-PANEL = 32  # groups on whom they are compared, by each of several orders
+PROBE_GROUPS = 32  # groups on whom they are compared, by each of several orders
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ def with_half(lattice: Lattice, rule: tuple[Indices, Floats], degree: int) -> tu
     return lattice.points[chosen], weights
 
 
-def panel_of(tree: Tree) -> Indices:
+def probe_groups(tree: Tree) -> Indices:
     """Groups that stand for all: from the least to the largest in each respect that matters."""
     parent = tree.group_parent
     deviation = tree.residual_mean - tree.by_weight.centre[parent]
     siblings = np.bincount(parent)[parent]
     respects = (tree.weight, siblings, *deviation.T, np.sqrt(tree.weight) * deviation[:, -1])
-    ranks = np.linspace(0, len(parent) - 1, min(PANEL, len(parent))).astype(np.intp)
+    ranks = np.linspace(0, len(parent) - 1, min(PROBE_GROUPS, len(parent))).astype(np.intp)
     return np.unique([np.argpartition(values, ranks)[ranks] for values in respects])

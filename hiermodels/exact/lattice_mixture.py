@@ -11,7 +11,7 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
-from hiermodels.exact.compressed import Few, panel_of, with_half
+from hiermodels.exact.compressed import Few, probe_groups, with_half
 from hiermodels.exact.kernels.records import Moments
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.moments import HierarchyMoments
@@ -111,13 +111,13 @@ class LatticeMixture(ReferencePosterior):
         d = len(self.marginal.free)
         if not self._is_much:
             return None
-        panel, degrees = panel_of(tree), DEGREES[d]
+        groups, degrees = probe_groups(tree), DEGREES[d]
         whole = self.lattice.points, self.lattice.weights
         moments: list[Floats] = []
         errors: list[float] = []
         for left, degree in zip(reversed(range(len(degrees))), degrees, strict=True):
             rule = compress(*whole, degree)
-            moments.append(self._on_panel(*rule, panel))
+            moments.append(self._on_probe_groups(*rule, groups))
             if len(moments) < 2:
                 continue
             errors.append(float(np.abs(moments[-1] - moments[-2]).max()))
@@ -127,21 +127,21 @@ class LatticeMixture(ReferencePosterior):
                 return None
         return None
 
-    def _on_panel(self, chosen: Indices, weights: Floats, panel: Indices) -> Floats:
-        """Means, log sds and distribution functions of a panel's values, in their posterior sds."""
+    def _on_probe_groups(self, chosen: Indices, weights: Floats, groups: Indices) -> Floats:
+        """Means, log sds and distribution functions of some groups' effects, in posterior sds."""
         points, (middle, unit) = self.lattice.points[chosen], self._place_of_panel
-        moments = self._moments_over(points, weights[None], panel)
+        moments = self._moments_over(points, weights[None], groups)
         mean, sd = moments.means[-1], np.sqrt(moments.variances[-1])
-        components = self._standard_components(self.marginal.data.tree.innermost, points, panel)
+        components = self._standard_components(self.marginal.data.tree.innermost, points, groups)
         below = mixture.cdf(weights, *components, middle + AT * unit)
         return np.concatenate([(mean - middle) / unit, np.log(sd / unit), below])
 
     @cached_property
     def _place_of_panel(self) -> tuple[Floats, Floats]:
-        """Standardised means and sds of the panel's values at the lattice's heaviest point."""
+        """Standardised means and sds of the probe groups at the lattice's heaviest point."""
         best = self.lattice.points[[np.argmax(self.lattice.weights)]]
         tree = self.marginal.data.tree
-        mean, sd = self._standard_components(tree.innermost, best, panel_of(tree))
+        mean, sd = self._standard_components(tree.innermost, best, probe_groups(tree))
         return mean[0], sd[0]
 
     @cached_property

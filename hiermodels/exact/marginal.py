@@ -3,8 +3,8 @@
 All values and coefficients are integrated out by a kernel (:mod:`hiermodels.exact.kernels`); what
 is left is a density in one to three dimensions.  It is taken in coordinates u that suit a lattice.
 In the log variance x (or in ``log(v/(b² − v))`` for a variance v that its prior bounds by b²) it is
-smooth, but its tails may fall as slowly as ``exp(−|x|/2)``; so x is bent outside the range (low,
-high) in which the data speak,
+smooth, but its tails may fall as slowly as ``exp(−|x|/2)``; so outside the range (low, high) in
+which the data speak x is transformed,
 
     x = u − exp(low − u) + exp(u − high),
 
@@ -40,11 +40,11 @@ from hiermodels.numerics.modes import LARGEST_LOG, bend_places, local_maxima, pe
 
 SPACING = {0: 1.0, 1: 0.25, 2: 0.75, 3: 1.0}  # draws are exact on any lattice; a wide one is quick
 SCAN_STEP = {1: 1.0, 2: 1.0, 3: 2.0}  # of the first look at the density
-BEYOND = 4.0  # how far the scan goes beyond the range in which the data speak
-MAX_CLIMBS = 16  # from peaks of the scan, the highest first
+BEYOND = 4.0  # how far the pilot grid goes beyond the range in which the data speak
+MAX_ASCENTS = 16  # from peaks of the pilot grid, the highest first
 TAIL_MASS = 1e-12  # share of the posterior
 FARTHEST = 6.4  # beyond the range in which the data speak: the logarithm of LARGEST_LOG
-MAX_BENDS = 8  # places of the scan where the prior bends beyond the range of the data
+MAX_BENDS = 8  # places of the pilot grid where the prior bends beyond the range of the data
 PRIOR_PLACES = 801  # at which a prior is looked at for its maxima
 
 
@@ -127,8 +127,8 @@ class Marginal:
         A prior may end far from where the data speak, as ``InverseGamma(0.001, 0.001)`` does at
         small variances.  In a coordinate that is compressed there its end would be a cliff.
         """
-        bent = np.array(self._prior_bends)
-        low, high = np.fmin(self.informed, bent)[:, 0], np.fmax(self.informed, bent)[:, 1]
+        bends = np.array(self._prior_bends)
+        low, high = np.fmin(self.informed, bends)[:, 0], np.fmax(self.informed, bends)[:, 1]
         return np.stack([low, high], axis=1)
 
     @cached_property
@@ -137,7 +137,7 @@ class Marginal:
         ends = [(np.nan, np.nan)] * len(self.names)
         with np.errstate(over="ignore", invalid="ignore"):
             for axis in self.free:
-                bends = bend_places(partial(self._log_prior_of_bent, axis))
+                bends = bend_places(partial(self._log_prior_of_x, axis))
                 if len(bends):
                     ends[axis] = (float(bends.min()), float(bends.max()))
         return ends
@@ -236,7 +236,7 @@ class Marginal:
             return prior.log_density_log_sd(log_sd + np.log(self.data.scale))
 
     @cached_property
-    def scan(self) -> tuple[Floats, Floats]:
+    def pilot_grid(self) -> tuple[Floats, Floats]:
         """A first look: points u of a coarse grid (…, d), and the log density at each.
 
         In a log variance the likelihood changes over distances of about 1, however many groups
@@ -248,7 +248,7 @@ class Marginal:
         return grid, self.log_density(grid.reshape(-1, len(axes))).reshape(grid.shape[:-1])
 
     def _scan_places(self, axis: int) -> Floats:
-        """Places of the scan on one axis: where the data speak, and where the prior bends."""
+        """Places of the pilot grid on one axis: where the data speak, and where the prior bends."""
         step, (low, high) = SCAN_STEP[len(self.free)], self.informed[axis]
         first, last = self._prior_bends[axis]
         places = np.arange(low - BEYOND, high + BEYOND, step)
@@ -263,9 +263,9 @@ class Marginal:
 
         A peak's density says little where a prior is narrow, so low ones are taken as well.
         """
-        grid, heights = self.scan
-        places = np.flatnonzero(peaks(heights) & np.isfinite(heights))
-        highest = places[np.argsort(-heights.flat[places], kind="stable")][:MAX_CLIMBS]
+        grid, log_densities = self.pilot_grid
+        places = np.flatnonzero(peaks(log_densities) & np.isfinite(log_densities))
+        highest = places[np.argsort(-log_densities.flat[places], kind="stable")][:MAX_ASCENTS]
         starts = grid.reshape(-1, grid.shape[-1])[highest]
         with self._within_range():
             return lattice.find_modes(self.log_density, starts)
@@ -313,8 +313,8 @@ class Marginal:
 
     def _require_range(self, laid: Lattice) -> None:
         """Raise LatticeError if the posterior reaches variances beyond ``exp(±LARGEST_LOG)``."""
-        bent = [self._bent(j, u) for j, u in zip(self.free, laid.points.T, strict=True)]
-        beyond = (np.abs(bent) >= LARGEST_LOG).any(axis=0)
+        x = [self._x(j, u) for j, u in zip(self.free, laid.points.T, strict=True)]
+        beyond = (np.abs(x) >= LARGEST_LOG).any(axis=0)
         if laid.weights[beyond].sum() > TAIL_MASS:
             raise LatticeError(
                 f"it reaches sds beyond exp(±{LARGEST_LOG / 2:g}) times the size of the data"
@@ -363,7 +363,7 @@ class Marginal:
         """Logarithm of the largest standardised sd that the prior allows."""
         return float(np.log(self.spec.variance_prior(self.names[axis]).upper / self.data.scale))
 
-    def _bent(self, axis: int, u: Floats) -> Floats:
+    def _x(self, axis: int, u: Floats) -> Floats:
         """The coordinate x of the module's text."""
         low, high = self.ranges[axis]
         with np.errstate(over="ignore"):
@@ -371,9 +371,9 @@ class Marginal:
 
     def _log_sd(self, axis: int, u: Floats) -> Floats:
         """Logarithm of a standardised sd at its own u."""
-        return self._log_sd_of_bent(axis, self._bent(axis, u))
+        return self._log_sd_of_x(axis, self._x(axis, u))
 
-    def _log_sd_of_bent(self, axis: int, x: Floats) -> Floats:
+    def _log_sd_of_x(self, axis: int, x: Floats) -> Floats:
         """``x/2``, or ``log b − ½ log(1 + b² e^{−x})`` with an upper bound b."""
         upper = self._log_upper(axis)
         return x / 2 if upper == np.inf else upper - np.logaddexp(0, 2 * upper - x) / 2
@@ -384,16 +384,16 @@ class Marginal:
         slope = np.logaddexp(0, np.logaddexp(low - u, u - high))
         if self._log_upper(axis) == np.inf:
             return slope - LOG_2
-        return slope + self._log_slope_of_bent(axis, self._bent(axis, u))
+        return slope + self._log_slope_of_x(axis, self._x(axis, u))
 
-    def _log_slope_of_bent(self, axis: int, x: Floats) -> Floats:
+    def _log_slope_of_x(self, axis: int, x: Floats) -> Floats:
         """Logarithm of the derivative of a log sd with respect to its own x."""
         upper = self._log_upper(axis)
         slope = np.full(np.shape(x), -LOG_2)
         return slope if upper == np.inf else slope - np.logaddexp(0, x - 2 * upper)
 
-    def _log_prior_of_bent(self, axis: int, x: Floats) -> Floats:
+    def _log_prior_of_x(self, axis: int, x: Floats) -> Floats:
         """Log prior density of one coordinate x."""
-        log_sd = self._log_sd_of_bent(axis, x) + np.log(self.data.scale)
+        log_sd = self._log_sd_of_x(axis, x) + np.log(self.data.scale)
         prior = self.spec.variance_prior(self.names[axis])
-        return prior.log_density_log_sd(log_sd) + self._log_slope_of_bent(axis, x)
+        return prior.log_density_log_sd(log_sd) + self._log_slope_of_x(axis, x)

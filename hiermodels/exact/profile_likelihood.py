@@ -16,12 +16,12 @@ from hiermodels.exact.marginal import Marginal
 from hiermodels.numerics.modes import peaks
 
 SCAN_STEP = 1.0  # of the first look at the likelihood, in log variances
-MAX_CLIMBS = 8  # from peaks of the scan, the highest first
+MAX_ASCENTS = 8  # from peaks of the pilot grid, the highest first
 MAX_STEPS = 200
 LONGEST_STEP = 2.0  # in log variances
 SMALL_STEP = 1e-5  # from here on Newton's steps are taken as they are: the likelihood is rounded
 SMALL_STEPS = 4  # that are taken
-ESCAPED = 30.0  # log variances beyond the scan at which a climb is given up
+ESCAPED = 30.0  # log variances beyond the pilot grid at which an ascent is given up
 AT_ZERO = 1e-10  # of the log likelihood: what a variance must gain to be larger than 0
 STEP = 0.05  # of difference quotients, in log variances
 PLACES = np.array([-5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5])
@@ -121,7 +121,7 @@ class ProfileLikelihood:
             totals[j] = total
         return np.log(np.stack([totals[j] for j in free], axis=1))
 
-    def scan(self, free: tuple[int, ...]) -> tuple[Floats, Floats]:
+    def pilot_grid(self, free: tuple[int, ...]) -> tuple[Floats, Floats]:
         """Variances of a coarse grid (…, d), and the log likelihood at each.
 
         Those not in ``free`` are fixed, or 0.
@@ -150,9 +150,9 @@ def maximum(likelihood: ProfileLikelihood, variable: tuple[int, ...]) -> Floats 
     """Standardised variances (d,) at which a likelihood is highest; those not variable are 0.
 
     The highest place has a slope of 0 in the variances that are not 0 there.  So each set of
-    group-level variances is held at 0 in turn, from the largest, and what is left is climbed.
+    group-level variances is held at 0 in turn, from the largest, and the others are maximised over.
     """
-    best, height = None, -np.inf
+    best, highest = None, -np.inf
     spreads = [j for j in variable if j < likelihood.n_spreads]
     residual = tuple(j for j in variable if j >= likelihood.n_spreads)
     escaped = -np.inf
@@ -161,15 +161,15 @@ def maximum(likelihood: ProfileLikelihood, variable: tuple[int, ...]) -> Floats 
             for columns, value, is_peak in ascents(likelihood, (*some, *residual)):
                 if not is_peak:
                     escaped = max(escaped, value)
-                elif value > height + AT_ZERO:
-                    best, height = columns, value
-    return best if height >= escaped else None
+                elif value > highest + AT_ZERO:
+                    best, highest = columns, value
+    return best if highest >= escaped else None
 
 
 def ascents(
     likelihood: ProfileLikelihood, free: tuple[int, ...]
 ) -> Iterator[tuple[Floats, float, bool]]:
-    """Yield places where a climb ends: variances, the height there, and whether it is a peak.
+    """Yield where ascents end: variances, the log likelihood there, and whether it is a peak.
 
     Those with a negative variance are left out: the highest place is then one with fewer.
     """
@@ -177,24 +177,24 @@ def ascents(
         columns = likelihood.columns(np.empty((1, 0)), ())
         yield columns[0], float(likelihood(columns)[0]), True
         return
-    grid, heights = likelihood.scan(free)
-    highest = np.flatnonzero(peaks(heights))
-    highest = highest[np.argsort(-heights.flat[highest], kind="stable")][:MAX_CLIMBS]
+    grid, log_likelihoods = likelihood.pilot_grid(free)
+    highest = np.flatnonzero(peaks(log_likelihoods))
+    highest = highest[np.argsort(-log_likelihoods.flat[highest], kind="stable")][:MAX_ASCENTS]
     starts = likelihood.coordinates(grid.reshape(-1, grid.shape[-1])[highest], free)
 
-    def height(w: Floats) -> Floats:
+    def value(w: Floats) -> Floats:
         return likelihood(likelihood.columns(w, free))
 
     for start in starts:
-        end = climb(height, start)
+        end = newton_ascent(value, start)
         columns = likelihood.columns(end[None], free)[0]
         is_peak = bool((np.abs(end - start) < ESCAPED).all())
         if (columns[list(free)] <= 0).any():
             continue
-        yield np.maximum(columns, 0.0), float(height(end[None])[0]), is_peak
+        yield np.maximum(columns, 0.0), float(value(end[None])[0]), is_peak
 
 
-def climb(function: Callable[[Floats], Floats], start: Floats) -> Floats:
+def newton_ascent(function: Callable[[Floats], Floats], start: Floats) -> Floats:
     """Climb to a peak of a smooth function by Newton's method with damped steps.
 
     Parameters

@@ -148,7 +148,7 @@ def weights_of_data(marginal: Marginal, sds: Floats) -> list[Floats]:
 def _automatic(spec: Spec, data: GroupedData) -> Choice:
     """Choose by the weight that the data are expected to have in a level's median unit.
 
-    The expectation is over the posterior of the sds, on the coarse grid of its first scan, whose
+    The expectation is over the posterior of the sds, on the pilot grid, whose
     places are not evenly spaced.
     """
     marginal = Marginal.of(spec, standardize(data))
@@ -170,13 +170,13 @@ def _automatic(spec: Spec, data: GroupedData) -> Choice:
 
 
 def _likely(marginal: Marginal) -> tuple[Floats, Floats]:
-    """Places of the first scan (n, d) that matter, and their probabilities (n,) up to a factor."""
+    """Places of the pilot grid (n, d) that matter, and their probabilities (n,) up to a factor."""
     if not marginal.free:
         return np.empty((1, 0)), np.ones(1)
-    grid, heights = marginal.scan
+    grid, log_densities = marginal.pilot_grid
     axes = (np.unique(grid[..., axis]) for axis in range(grid.shape[-1]))
     cells = reduce(np.multiply.outer, map(np.gradient, axes))
-    probability = cells * np.exp(heights - heights.max())
+    probability = cells * np.exp(log_densities - log_densities.max())
     likely = probability > UNLIKELY * probability.max()
     return grid[likely], probability[likely]
 

@@ -27,7 +27,7 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import MEANS, locate
 from hiermodels.errors import PriorWarning, warn
-from hiermodels.exact.compressed import panel_of
+from hiermodels.exact.compressed import probe_groups
 from hiermodels.exact.grid import Grid
 from hiermodels.exact.kernels.records import Moments
 from hiermodels.exact.moments import HierarchyMoments
@@ -211,7 +211,7 @@ class _Look:
     @cached_property
     def _groups(self) -> Indices:
         tree = self.grid.marginal.data.tree
-        return np.arange(tree.n_groups) if tree.n_groups <= MAX_GROUPS else panel_of(tree)
+        return np.arange(tree.n_groups) if tree.n_groups <= MAX_GROUPS else probe_groups(tree)
 
     def _label(self, name: str, place: int) -> str:
         """How a unit is called, in brackets; nothing for the intercept."""

@@ -69,8 +69,8 @@ def probability_transform(
     flat = values.reshape(values.shape[0] * values.shape[1], -1)
     levels = np.concatenate([[0.0], ndtr(np.linspace(-3.7, 3.7, KNOTS)), [1.0]])
     knots = np.quantile(flat, levels, axis=0)
-    heights = reference.cdf(name, knots if reference.spec.dims(name) else knots[:, 0])
-    scores = ndtri(np.clip(heights.reshape(knots.shape), *INSIDE))
+    probabilities = reference.cdf(name, knots if reference.spec.dims(name) else knots[:, 0])
+    scores = ndtri(np.clip(probabilities.reshape(knots.shape), *INSIDE))
     result = np.empty_like(flat)
     for j, column in enumerate(flat.T):
         places, first = np.unique(knots[:, j], return_index=True)

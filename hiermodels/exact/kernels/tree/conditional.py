@@ -15,17 +15,17 @@ from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
 BLOCK = 1 << 15  # numbers in the largest temporary array: 256 KiB stay in the cache
 
 
-def shrinkage(error: Floats, spread: Floats | float) -> Floats:
-    """Weight of the parent in a unit's conditional mean: ``B = error / (error + spread)``.
+def shrinkage(error: Floats, between: Floats | float) -> Floats:
+    """Weight of the parent in a unit's conditional mean: ``B = error / (error + between)``.
 
-    1 at a spread of 0 (complete pooling), 0 for an infinite one (no pooling).
+    1 where the variance between is 0 (complete pooling), 0 where it is infinite (no pooling).
     """
-    return error / (error + spread)
+    return error / (error + between)
 
 
-def own_share(error: Floats, spread: Floats) -> Floats:
+def data_weight(error: Floats, between: Floats) -> Floats:
     """Weight of a unit's own mean: ``1 − B``, with all its digits where B is nearly 1."""
-    return spread / (error + spread)
+    return between / (error + between)
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ def root_conditional(up: Upward, prior: Coefficients) -> Conditional:
 
 
 def child_conditional(
-    parent: Conditional, mean: Floats, error: Floats, spread: Floats, index: Indices
+    parent: Conditional, mean: Floats, error: Floats, between: Floats, index: Indices
 ) -> Conditional:
     """One level down: from parents' values to their children's.
 
-    With ``B = error / (error + spread)`` a child's value given its parent's value φ is
+    With ``B = error / (error + between)`` a child's value given its parent's value φ is
     N(B·φ + (1 − B)·mean, (1 − B)·error), and the variance of φ comes down as B² of it.
 
     Parameters
@@ -92,12 +92,12 @@ def child_conditional(
         What lies below each child says of it.
     error : (n, u)
         Variance of ``mean``.
-    spread : (n,)
+    between : (n,)
         Variance of the children around their parent.
     index : (u,)
         Each child's parent.
     """
-    shrink, keep = shrinkage(error, spread[:, None]), own_share(error, spread[:, None])
+    shrink, keep = shrinkage(error, between[:, None]), data_weight(error, between[:, None])
     row = parent.row[:, index] * shrink[:, :, None]
     row += keep[:, :, None] * mean
     own = shrink**2
@@ -132,10 +132,10 @@ def downward(
     values = root_conditional(up, prior)
     yield ROOT, slice(0, 1), values
     for level in range(tree.innermost):
-        below, spread = up.below(level), variances.between[level]
-        values = child_conditional(values, below.mean, below.error, spread, tree.parent(level))
+        below, between = up.below(level), variances.between[level]
+        values = child_conditional(values, below.mean, below.error, between, tree.parent(level))
         yield level, slice(0, tree.sizes[level]), values
-    parent, spread = tree.group_parent, variances.between[-1]
+    parent, between = tree.group_parent, variances.between[-1]
     size = tree.n_groups if groups is None else len(groups)
     step = max(1, BLOCK // (len(variances) * tree.mean.shape[1]))
     for i in range(0, size, step):
@@ -143,4 +143,4 @@ def downward(
         own = part if groups is None else groups[part]
         error = variances.sigma2[:, None] / tree.weight[own]
         mean = tree.mean[None, own]
-        yield tree.innermost, part, child_conditional(values, mean, error, spread, parent[own])
+        yield tree.innermost, part, child_conditional(values, mean, error, between, parent[own])

@@ -10,7 +10,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.threads import for_each
 from hiermodels.exact.kernels.records import UpperDraws
-from hiermodels.exact.kernels.tree.conditional import own_share, root_conditional, shrinkage
+from hiermodels.exact.kernels.tree.conditional import data_weight, root_conditional, shrinkage
 from hiermodels.exact.kernels.tree.marginal import batches, to_children, upward
 from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
 
@@ -54,9 +54,9 @@ def _turn_into_draws(
     top = root_conditional(up, prior)
     levels[0][:] = (_residual(top.row, beta) + np.sqrt(top.own) * levels[0].T).T
     for level, (above, values) in enumerate(pairwise(levels)):
-        below, spread = up.below(level), variances.between[level][:, None]
-        keep = own_share(below.error, spread)
-        mean = shrinkage(below.error, spread) * to_children(above.T, tree.parent(level))
+        below, between = up.below(level), variances.between[level][:, None]
+        keep = data_weight(below.error, between)
+        mean = shrinkage(below.error, between) * to_children(above.T, tree.parent(level))
         mean += keep * _residual(below.mean, beta)
         values *= np.sqrt(keep * below.error).T
         values += mean.T
@@ -131,9 +131,9 @@ class _GroupDraws:
 
     def _shares_and_scale(self, weight: Floats) -> tuple[Floats, Floats, Floats]:
         """``B``, ``1 − B`` and ``√((1 − B)·error)`` for groups with these weights, all (b, n)."""
-        error, spread = self._variances.sigma2 / weight[:, None], self._variances.between[-1]
-        keep = own_share(error, spread)
-        return shrinkage(error, spread), keep, np.sqrt(keep * error)
+        error, between = self._variances.sigma2 / weight[:, None], self._variances.between[-1]
+        keep = data_weight(error, between)
+        return shrinkage(error, between), keep, np.sqrt(keep * error)
 
     def draw(self, number: int, out: Floats) -> None:
         """Draw the block with this number into (b, n)."""

@@ -107,10 +107,10 @@ def _pool_groups(tree: Tree, variances: Variances) -> tuple[Pooled, Floats, Floa
     return Pooled(sizes.centre + shift, 1 / precision), product, log_factor
 
 
-def _pool(below: Pooled, spread: Floats, parent: Indices) -> tuple[Pooled, Floats, Floats]:
+def _pool(below: Pooled, between: Floats, parent: Indices) -> tuple[Pooled, Floats, Floats]:
     """Pool the units of one level under their parents."""
     first = starts(parent)
-    variance = below.error + spread[:, None]
+    variance = below.error + between[:, None]
     weight = 1 / variance
     precision = np.add.reduceat(weight, first, axis=1)
     some = below.mean[:, first]

@@ -5,8 +5,8 @@ parents (schools), the last of them under one root whose value is the intercept,
 
     root (intercept)  →  [schools]  →  groups  →  rows
 
-A unit's value is its parent's value plus normal noise, with one variance a level (the
-*spread*).  A row is its group's value plus ``x'β`` plus noise of variance ``σ²/ω``: an
+A unit's value is its parent's value plus normal noise, with one variance a level (the variance
+*between* them).  A row is its group's value plus ``x'β`` plus noise of variance ``σ²/ω``: an
 unknown σ² has ``ω = 1``; a known standard error is the weight ``ω = 1/se²`` with ``σ² = 1``.
 
 Covariates need no second derivation.  All formulas are linear or quadratic in the residual
@@ -15,7 +15,7 @@ row of ``q + 1`` numbers, a sum of squares a ``(q + 1, q + 1)`` matrix, and β i
 end.  Shapes below: ``n`` nodes (settings of the variances), ``g`` groups, ``u`` units of a
 level, ``q`` covariates (the intercept is the root, not a column).
 
-Nothing here divides by a spread: a spread of exactly 0 is an ordinary value.
+Nothing here divides by a variance between units: exactly 0 is an ordinary value.
 
 References
 ----------
@@ -151,7 +151,7 @@ class Residuals:
 class WeightClasses:
     """The groups put together by weight.
 
-    The variance ``spread + σ²/ω`` of a group mean depends on ω alone.  So all that the
+    The variance ``between + σ²/ω`` of a group mean depends on ω alone.  So all that the
     likelihood takes from the groups are sums over those with equal weight, for each of the
     ``k`` distinct weights: with group sizes for weights, far fewer than the groups.
 
@@ -186,7 +186,7 @@ class WeightClasses:
 class Coefficients:
     """Normal priors of the intercept and of β; precision 0 is a flat prior.
 
-    Without an intercept the root's value is known: its precision is infinite, its spread 0.
+    Without an intercept the root's value is known: its precision is infinite, its variance 0.
 
     Attributes
     ----------
