@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats
 from hiermodels.errors import PrecisionError, PrecisionWarning, warn
-from hiermodels.exact.kernels.tree.marginal import rounding_error
 from hiermodels.exact.marginal import Marginal
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.reference_posterior import WORST, reached
@@ -46,8 +45,7 @@ def rounding(marginal: Marginal, lattice: Lattice) -> float:
     if not marginal.free or (marginal.spec.se and not marginal.spec.covariates):
         return 0.0
     heaviest = np.argsort(lattice.weights)[-HEAVIEST:]
-    variances = marginal.variances(lattice.points[heaviest])
-    errors = rounding_error(marginal.data.tree, variances, marginal.coefficients)
+    errors = marginal.given(lattice.points[heaviest]).rounding_error()
     weights = lattice.weights[heaviest]
     return float(weights @ errors / weights.sum())
 

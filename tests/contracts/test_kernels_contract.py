@@ -118,6 +118,12 @@ def test_the_likelihood_is_the_truth(case):
     np.testing.assert_allclose(case.given.log_likelihood(), case.log_likelihood, **CLOSE)
 
 
+def test_the_rounding_error_is_small_where_nothing_lies_far_apart(case):
+    error = case.given.rounding_error()
+    assert error.shape == (NODES,)
+    assert ((error > 0) & (error < 1e-12)).all()
+
+
 def test_a_node_does_not_depend_on_the_others(case):
     some = case.kernel.given([value[2:4] for value in case.values])
     np.testing.assert_allclose(

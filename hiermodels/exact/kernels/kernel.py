@@ -22,6 +22,9 @@ class Given(Protocol):
     def log_likelihood(self) -> Floats:
         """``log p(y | hyperparameters)``, effects and coefficients integrated out; (n,)."""
 
+    def rounding_error(self) -> Floats:
+        """Rounding error of the log likelihood, in order of magnitude; (n,)."""
+
     def coefficients(self) -> tuple[Floats, Floats]:
         """Mean (n, q) and covariance (n, q, q) of β."""
 

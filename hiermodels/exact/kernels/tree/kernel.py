@@ -16,7 +16,7 @@ from hiermodels.exact.kernels.tree.leave_out import (
     log_densities_given,
     residual_tree,
 )
-from hiermodels.exact.kernels.tree.marginal import beta_moments, log_likelihood
+from hiermodels.exact.kernels.tree.marginal import beta_moments, log_likelihood, rounding_error
 from hiermodels.exact.kernels.tree.moments import (
     level_joint,
     level_moments,
@@ -76,6 +76,10 @@ class TreeGiven:
     def log_likelihood(self) -> Floats:
         """See :func:`~hiermodels.exact.kernels.tree.marginal.log_likelihood`."""
         return log_likelihood(self.kernel.tree, self.variances, self.kernel.prior)
+
+    def rounding_error(self) -> Floats:
+        """See :func:`~hiermodels.exact.kernels.tree.marginal.rounding_error`."""
+        return rounding_error(self.kernel.tree, self.variances, self.kernel.prior)
 
     def coefficients(self) -> tuple[Floats, Floats]:
         """See :func:`~hiermodels.exact.kernels.tree.marginal.beta_moments`."""
