@@ -166,9 +166,8 @@ def orthonormalized(
         keep = np.column_stack([varies[1:], np.arange(1, len(df)) >= full])
         residual = deviations.rebuilt(basis, anchor, keep[::-1])
         tree = _with_residuals(tree, residual, anchor, unit * np.column_stack([x[0], rest]))
-    n_levels = len(deviations.units)
-    explained = _explained(x, y)[:n_levels] + _explained(x, y)[-1:]
-    level, explained = n_levels - step, explained[::-1]
+    n_levels, explained = len(deviations.units), _explained(x, y)
+    level, explained = n_levels - step, (*explained[:n_levels], explained[-1])[::-1]
     return Standardized(tree, location, scale, centre, divided(basis.T, size).T, level, explained)
 
 
