@@ -32,12 +32,12 @@ def reference(
     DataError, SpecError, ImproperPosteriorError
         As in :func:`hiermodels.fit`.
     PrecisionError
-        If two spacings still differ by more than 1e-3 posterior sds.
+        If two spacings still differ by more than 1e-3 posterior sds, or rounding errors exceed it.
 
     Warns
     -----
     PrecisionWarning
-        If they still differ by more than ``tol``: tables then show only the digits that are right.
+        If either is more than ``tol``: tables then show only the digits that are right.
 
     Examples
     --------

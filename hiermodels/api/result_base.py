@@ -57,13 +57,13 @@ class ResultBase:
         Raises
         ------
         PrecisionError
-            If two spacings still differ by more than 1e-3 posterior sds.
+            If two spacings still differ by more than 1e-3 posterior sds, or rounding errors exceed
+            it.
 
         Warns
         -----
         PrecisionWarning
-            If they still differ by more than ``tol``: tables then show only the digits that are
-            right.
+            If either is more than ``tol``: tables then show only the digits that are right.
         """
         if tol == TOLERANCE:
             return self._reference

@@ -33,12 +33,13 @@ def reference_posterior(
     ImproperPosteriorError
         If the posterior does not exist.
     PrecisionError
-        If two spacings of the quadrature differ by more than 1e-3 posterior sds.
+        If two spacings of the quadrature differ by more than 1e-3 posterior sds, or rounding errors
+        exceed it.
 
     Warns
     -----
     PrecisionWarning
-        If they differ by more than ``tol``.
+        If either is more than ``tol``.
     """
     if not MIN_TOLERANCE <= real_number("tol", tol) <= WORST:
         raise SpecError(

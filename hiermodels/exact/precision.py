@@ -20,13 +20,13 @@ WARY = 0.7  # bound of the next spacing, where two lattices tell the rate
 
 
 def sd_certificate(marginal: Marginal, lattice: Lattice) -> float:
-    """Largest difference between two spacings in the moments of the unknown sds.
+    """Error of the moments of the unknown sds: two spacings' difference, or by rounding.
 
-    In posterior sds; the mass, and the moments of the coordinates x (which always exist), count
-    as well.
+    In posterior sds, the larger of both; the mass, and the moments of the coordinates x (which
+    always exist), count as well.
 
     A lattice of spacing h errs by the density's Fourier transform at the multiples of 2π/h along
-    each axis.  Every second point as on a chessboard adds (π/h, π/h, …), and may agree with the
+    each axis.  Every second point as on a checkerboard adds (π/h, π/h, …), and may agree with the
     whole although a skewed density has a transform that falls slowly along one axis alone.  So
     every second plane across each axis counts too, which adds π/h along it: by the square of its
     difference, as a transform that falls exponentially is at 2π/h the square of that at π/h.

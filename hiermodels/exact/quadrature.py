@@ -69,12 +69,12 @@ class IntegratedPosterior(PredictiveMixture):
         ImproperPosteriorError
             If the posterior does not exist.
         PrecisionError
-            If two spacings differ by more than 1e-3.
+            If two spacings differ by more than 1e-3, or rounding errors exceed it.
 
         Warns
         -----
         PrecisionWarning
-            If they differ by more than ``tol``.
+            If either is more than ``tol``.
         """
         marginal = Marginal.of(spec, standardize(data))
         d = len(marginal.free)
@@ -171,10 +171,16 @@ class IntegratedPosterior(PredictiveMixture):
         return [
             f"quadrature: {len(self.lattice)} points in {d} dimension{'s' if d > 1 else ''}, "
             f"spacing {self.lattice.spacing.min():.3g} sd",
-            f"precision: {reached(self.certificate)} digits; two spacings differ by "
-            f"{self.certificate:.1e} posterior sd",
+            f"precision: {reached(self.certificate)} digits; {self._cause} {self.certificate:.1e} "
+            f"posterior sd",
             *([self._few_points] if self._few else []),
         ]
+
+    @property
+    def _cause(self) -> str:
+        """What the certificate is: the larger of two errors."""
+        is_rounding = self._rounding > self._differences
+        return "rounding errors are about" if is_rounding else "two spacings differ by"
 
     @property
     def _few_points(self) -> str:

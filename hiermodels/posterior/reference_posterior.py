@@ -349,7 +349,7 @@ class ReferencePosterior(ABC):
 
 
 def reached(error: float) -> int:
-    """Digits of the posterior sd that a quadrature reached, from what two spacings differ by.
+    """Digits of the posterior sd that a quadrature reached, from its error.
 
     Raises
     ------

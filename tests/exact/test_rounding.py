@@ -109,3 +109,4 @@ def test_an_outcome_that_leaves_few_digits_for_the_rows_is_named() -> None:
     with pytest.warns(PrecisionWarning, match="rounding errors are of the order of .* 7 digits"):
         reference = hm.reference(rows(apart=1e7), "y ~ x + (1 | g)")
     assert 1e-8 < reference.certificate < 1e-6
+    assert "7 digits; rounding errors are about" in " ".join(reference.how())
