@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hiermodels.core.arrays import LOG_2PI, Floats
+from hiermodels.core.arrays import Floats
+from hiermodels.families.normal import log_normal
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.target import Target
 
@@ -61,8 +62,7 @@ class NormalLaw:
 
     def density(self, values: Floats) -> Floats:
         """Density, at values as for :meth:`cdf`."""
-        z = (values - self.mean) / self.sd
-        return np.exp(-0.5 * (LOG_2PI + z**2)) / self.sd
+        return np.exp(log_normal(values, self.mean, self.sd))
 
 
 @dataclass(frozen=True)

@@ -92,12 +92,11 @@ def _lattice(marginal: Marginal, axis: int) -> tuple[Lattice, Indices]:
     """Lay a lattice with one axis first; returns it and the order of the axes."""
     d = len(marginal.free)
     order = np.array([axis, *(j for j in range(d) if j != axis)])
-    covariance = (marginal.mode_and_scale.basis @ marginal.mode_and_scale.basis.T)[
-        np.ix_(order, order)
-    ]
+    posterior = marginal.mode_and_scale
+    covariance = (posterior.basis @ posterior.basis.T)[np.ix_(order, order)]
     basis = np.linalg.cholesky(covariance)
     basis[:, 0] *= FINE[d] / COARSE
-    scale = ModesAndScale(marginal.mode_and_scale.modes[:, order], basis)
+    scale = ModesAndScale(posterior.modes[:, order], basis)
     back = np.argsort(order)
 
     low, high = _range(marginal, axis)
