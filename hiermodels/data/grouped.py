@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
@@ -286,7 +286,11 @@ def read_part(
     result = GroupedRows(
         roles, y, se_values, design, group, dropped=dropped, **attributes_of(nested)
     )
-    _check_shared(frame, result)
+
+    def show_rows(shared: int) -> str:
+        return frame.show_rows(np.flatnonzero(group == shared))
+
+    check_shared(roles, nested, np.bincount(group), show_rows)
     return result
 
 
@@ -296,16 +300,26 @@ def require_missing(missing: str) -> None:
         raise DataError(f"missing: expected 'error' or 'drop'; found {missing!r}")
 
 
-def _check_shared(frame: Frame, data: GroupedRows) -> None:
-    """Raise DataError if nobody named groups of several rows, and each row has a standard error."""
-    sizes = np.bincount(data.group)
-    if data.se is not None and "groups" in data.roles.inferred and sizes.max() > 1:
+def check_shared(
+    roles: Roles, levels: Sequence[GroupLevel], sizes: Indices, show_rows: Callable[[int], str]
+) -> None:
+    """Raise DataError if nobody named groups of several rows, and each row has a standard error.
+
+    Parameters
+    ----------
+    roles : Roles
+    levels : sequence of GroupLevel
+        The outermost first.
+    sizes : (g,)
+        Number of rows of each innermost group.
+    show_rows : callable
+        Writes out the rows of a group.
+    """
+    if roles.se and "groups" in roles.inferred and sizes.max() > 1:
         shared = int(np.argmax(sizes > 1))
-        rows = np.flatnonzero(data.group == shared)
-        label = short(data.labels[-1][shared])
         raise DataError(
-            f"column {data.roles.groups[-1]!r}: label {label} stands in "
-            f"{frame.show_rows(rows)}, and each row has a standard error of its own. If these are "
-            f"several measurements of one group, say groups={list(data.roles.groups)}; if not, "
+            f"column {roles.groups[-1]!r}: label {short(levels[-1].labels[shared])} stands in "
+            f"{show_rows(shared)}, and each row has a standard error of its own. If these are "
+            f"several measurements of one group, say groups={list(roles.groups)}; if not, "
             f"give each its own label"
         )

@@ -8,14 +8,12 @@ from typing import Any, NamedTuple
 import narwhals as nw
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from hiermodels.core.messages import short
 from hiermodels.data.backend_errors import translate_errors
 from hiermodels.data.coding import Constants, Part, declared_levels, moved, term_columns
 from hiermodels.data.design import Design, layout
 from hiermodels.data.frame import Frame
-from hiermodels.data.grouped import Missing, require_missing
+from hiermodels.data.grouped import Missing, check_shared, require_missing
 from hiermodels.data.lazy_columns import (
     LazyColumns,
     as_number,
@@ -37,7 +35,7 @@ from hiermodels.data.lazy_sums import (
 )
 from hiermodels.data.nesting import attributes_of, nest
 from hiermodels.data.roles import NO_GROUPS, Roles, infer_roles
-from hiermodels.errors import DataError, SpecError
+from hiermodels.errors import SpecError
 from hiermodels.model.formula.columns import Stated
 from hiermodels.numerics.group_sums import two_sum
 
@@ -198,7 +196,7 @@ def _statistics(roles: Roles, sums: Sums, design: Design, dropped: int) -> dict[
     group, levels = nest({name: column[order] for name, column in labels.items()}, len(order))
     order = order[np.argsort(group)]
     count, weight = sums.count[order], sums.weight[order]
-    _check_shared(roles, levels[-1].labels, count)
+    check_shared(roles, levels, count, lambda shared: f"{count[shared]} rows")
     mean, rest = two_sum(sums.centre[order], sums.deviation[order] / weight[:, None])
     return {
         "roles": roles,
@@ -212,15 +210,3 @@ def _statistics(roles: Roles, sums: Sums, design: Design, dropped: int) -> dict[
         "log_weight": sums.log_weight,
         "dropped": dropped,
     }
-
-
-def _check_shared(roles: Roles, labels: NDArray[Any], count: NDArray[np.intp]) -> None:
-    """Raise DataError if nobody named groups of several rows, and each row has a standard error."""
-    if roles.se and "groups" in roles.inferred and count.max() > 1:
-        shared = int(np.argmax(count > 1))
-        raise DataError(
-            f"column {roles.groups[-1]!r}: label {short(labels[shared])} stands in {count[shared]} "
-            f"rows, and each row has a standard error of its own. If these are several "
-            f"measurements of one group, say groups={list(roles.groups)}; if not, give each its "
-            f"own label"
-        )
