@@ -230,8 +230,9 @@ def test_only_statistics_can_be_added():
 def fits():
     frame = pupils().drop(columns="se")
     formula = CASES["covariates"]["formula"]
-    rows = hm.fit(frame, formula, draws=300, random_seed=1)
-    return rows, hm.fit(SufficientStatistics.of(frame, formula), draws=300, random_seed=1)
+    options = {"priors": {"sigma": hm.Fixed(2.0)}, "draws": 300, "random_seed": 1}
+    statistics = SufficientStatistics.of(frame, formula)
+    return hm.fit(frame, formula, **options), hm.fit(statistics, **options)
 
 
 def test_a_fit_of_statistics_does_what_needs_no_rows(fits):

@@ -199,10 +199,8 @@ calibration_record.SAVE_EVERY = 0.2  # seconds
 schools, path = hm.datasets.load_eight_schools(), sys.argv[1]
 case = {"priors": {"mu": hm.Normal(0, 10), "tau": hm.HalfNormal(10)}, "random_seed": 1}
 case |= {"engine": sys.argv[2], "draws": 50, "chains": 2}
-hm.calibrate(schools, simulations=10, path=path, **case)
-before = os.stat(path).st_mtime_ns
 def interrupt():
-    while os.stat(path).st_mtime_ns == before:  # it is compiling, or has not saved yet
+    while not os.path.exists(path):  # it is compiling, or has not saved yet
         time.sleep(0.05)
     os.kill(os.getpid(), signal.SIGINT)
 threading.Thread(target=interrupt).start()
@@ -212,9 +210,9 @@ except KeyboardInterrupt:
     print("interrupted", multiprocessing.active_children(), threading.active_count())
 with xr.open_datatree(path) as tree:
     finished = tree["prior_sbc"].sizes["draw"]
-continued = hm.calibrate(schools, simulations=finished + 2, path=path, **case)
-whole = hm.calibrate(schools, simulations=finished + 2, **case)
-print(finished > 10, continued.datatree["prior_sbc"].equals(whole.datatree["prior_sbc"]))
+continued = hm.calibrate(schools, simulations=finished + 10, path=path, **case)
+whole = hm.calibrate(schools, simulations=finished + 10, **case)
+print(finished > 0, continued.datatree["prior_sbc"].equals(whole.datatree["prior_sbc"]))
 """
 
 

@@ -91,9 +91,9 @@ REFITTED = {
         {"mu": hm.Normal(0, 50), "tau": hm.HalfNormal(30)},
     ),
     "all else": (
-        "score ~ ses + (1 | school/room)",
-        {"lam": hm.Normal(0, 50), "beta": hm.Normal(0, 3)}
-        | dict.fromkeys(["tau", "kappa", "sigma"], hm.HalfNormal(10.0)),
+        "score ~ ses + (1 | school)",
+        {"mu": hm.Normal(0, 50), "beta": hm.Normal(0, 3)}
+        | dict.fromkeys(["tau", "sigma"], hm.HalfNormal(10.0)),
     ),
 }
 
@@ -196,10 +196,11 @@ def assert_lp_is_that_of_the_stored_variables(posterior, schools):
     np.testing.assert_allclose(posterior.datatree["sample_stats"]["lp"], expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("parameterization", ["noncentered", "marginal"])
-def test_the_same_seed_gives_the_same_bits(schools, parameterization):
+def test_the_same_seed_gives_the_same_bits(schools):
+    """Those of the sampler, and those of theta, which are drawn afterwards."""
+
     def draw(seed, **options):
-        options |= {"draws": 50, "tune": 100, "parameterization": parameterization}
+        options |= {"draws": 50, "tune": 100, "parameterization": "marginal"}
         return sample(schools, random_seed=seed, **options).datatree["posterior"].to_dataset()
 
     first = draw(7)

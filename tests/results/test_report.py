@@ -130,7 +130,11 @@ def models(schools):
                 pastes,
                 9,
             ),
-            "covariates": (hm.fit(pupils, formula, missing="drop", **small), pupils, 8),
+            "covariates": (
+                hm.fit(pupils, formula, missing="drop", priors={"sigma": hm.Fixed(4.3)}, **small),
+                pupils,
+                8,
+            ),
             "one population": (hm.fit(dyestuff, groups=[], **small), dyestuff, 0),
             "conjugate": (hm.fit(dyestuff, groups=[], priors=conjugate, **small), dyestuff, 0),
             "odd names": (
