@@ -28,8 +28,15 @@ from hiermodels.families.family import Family
 from hiermodels.families.registry import FAMILIES
 from hiermodels.model.level import MAX_LEVELS, Level, names_of
 from hiermodels.model.priors.base import Prior, VariancePrior
-from hiermodels.model.priors.coefficients import CoefficientPrior, Flat, NormalInverseGamma
-from hiermodels.model.priors.variance import Fixed, FlatVariance, InverseGamma, Jeffreys
+from hiermodels.model.priors.coefficients import CoefficientPrior, NormalInverseGamma
+from hiermodels.model.priors.defaults import (
+    check_kind,
+    complete_one_population,
+    complete_regression,
+    default_prior,
+    describe_prior,
+)
+from hiermodels.model.priors.variance import Fixed, InverseGamma
 from hiermodels.model.standard_errors import Scale, error_role
 
 # Dimensions that are there already.
@@ -311,7 +318,7 @@ class Spec:
         """Check the priors that were given and add the defaults."""
         given = dict(given)
         if not self.groups and not self.is_regression:
-            return _complete_one_population(given)
+            return complete_one_population(given)
         if self.covariates and "beta" in given:
             every = given.pop("beta")
             given = dict.fromkeys(self.coefficients, every) | given
@@ -322,79 +329,8 @@ class Spec:
                 f"{', '.join(self.parameters)}"
             )
         if self.is_regression:
-            return _complete_regression(self, given)
-        priors = {name: given.get(name, _default(name)) for name in self.parameters}
+            return complete_regression(self.parameters, given, known_errors=bool(self.se))
+        priors = {name: given.get(name, default_prior(name)) for name in self.parameters}
         for name, prior in priors.items():
-            _check_kind(name, prior)
+            check_kind(name, prior)
         return priors
-
-
-def describe_prior(name: str, prior: Prior) -> str:
-    """Return a prior with the scale that it is stated on, as every summary shows it."""
-    if isinstance(prior, VariancePrior):
-        on = f"on the sd {name}" if prior.scale == "sd" else f"on the variance {name}²"
-        return f"{prior}, {on}"
-    return f"{prior}, with sigma²" if isinstance(prior, NormalInverseGamma) else str(prior)
-
-
-def _complete_one_population(given: Mapping[str, Prior]) -> dict[str, Prior]:
-    """Priors of a model without groups: the conjugate one, or its flat limit."""
-    priors = {"theta": Flat(), "sigma": Jeffreys()} | dict(given)
-    if set(given) == {"theta"} and isinstance(given["theta"], NormalInverseGamma):
-        return dict(given)
-    if priors != {"theta": Flat(), "sigma": Jeffreys()}:
-        raise SpecError(
-            f"priors: a model without groups takes {{'theta': NormalInverseGamma(m=…, s=…, "
-            f"alpha=…, beta=…)}}, which is a prior of theta and sigma² together, or its flat limit "
-            f"Flat() and Jeffreys(); found {given!r}"
-        )
-    return priors
-
-
-def _complete_regression(spec: Spec, given: Mapping[str, Prior]) -> dict[str, Prior]:
-    """Priors of a regression: those with which the posterior has a closed form."""
-    conjugate = [prior for prior in given.values() if isinstance(prior, NormalInverseGamma)]
-    names = [name for name in spec.parameters if name != "sigma" or not conjugate]
-    priors = {name: given.get(name, _default(name)) for name in names}
-    if spec.se:
-        for name, prior in priors.items():
-            _check_kind(name, prior)
-        return priors
-    laws = {(prior.alpha, prior.beta) for prior in conjugate}
-    sigma = priors.get("sigma", Jeffreys())
-    others = [prior for name, prior in priors.items() if name != "sigma"]
-    if (
-        len(laws) > 1
-        or (conjugate and "sigma" in given)
-        or not isinstance(sigma, (Jeffreys, InverseGamma))
-        or not all(isinstance(prior, (Flat, NormalInverseGamma)) for prior in others)
-    ):
-        raise SpecError(
-            f"priors: a regression without groups and with unknown sigma takes Flat() or "
-            f"NormalInverseGamma(m=…, s=…, alpha=…, beta=…) for mu and for each coefficient, with "
-            f"s in units of sigma, and with one alpha and beta, which are sigma²'s; where all are "
-            f"flat, Jeffreys() or InverseGamma(alpha=…, beta=…) for sigma; found {given!r}"
-        )
-    return priors
-
-
-def _default(name: str) -> Prior:
-    if name == "sigma":
-        return Jeffreys()
-    return FlatVariance() if name in ("tau", "kappa") else Flat()
-
-
-def _check_kind(name: str, prior: Prior) -> None:
-    """Raise SpecError if a prior is not of the parameter's kind."""
-    is_sd = name in ("tau", "kappa", "sigma")
-    kind = VariancePrior if is_sd else CoefficientPrior
-    if name == "sigma" and isinstance(prior, Fixed) and not prior.value:
-        raise SpecError("priors: sigma = Fixed(0) leaves no density of the rows; fix it above 0")
-    if isinstance(prior, kind):
-        return
-    expected = (
-        "a prior of an sd or a variance, such as FlatSD() or HalfNormal(sd=…)"
-        if is_sd
-        else "Flat() or Normal(mean=…, sd=…)"
-    )
-    raise SpecError(f"priors: {name!r} needs {expected}; found {prior!r}")

@@ -34,8 +34,8 @@ from hiermodels.exact.moments import HierarchyMoments
 from hiermodels.exact.propriety import units_of
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.model.priors.base import Priors
+from hiermodels.model.priors.defaults import describe_prior
 from hiermodels.model.priors.variance import FlatSD, FlatVariance
-from hiermodels.model.spec import describe_prior
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.moments import SD, of_variables
 from hiermodels.posterior.tables import shown
