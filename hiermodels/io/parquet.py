@@ -43,7 +43,7 @@ def write_parquet(
     The reference is of the same model and data as the posterior; all else, errors included, is as
     in :meth:`hiermodels.Fit.to_parquet`.
     """
-    name = posterior.spec.values_of(level)
+    name = posterior.spec.effect_of(level)
     ends = tails(ci_prob)
     where, reference = locate(posterior.data, at), reference.at(at)
     assert isinstance(reference, IntegratedPosterior)

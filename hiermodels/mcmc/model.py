@@ -259,7 +259,7 @@ def _require_free_names(spec: Spec, observed: Observed) -> None:
     """Raise SpecError if a column has the name of the outcome, or of a variable of PyMC's."""
     taken = {*spec.variables, "log_likelihood", "within_groups", "__sample__"}
     taken |= {"_means", "_rows", "_scatter"}
-    taken |= {name + more for name in spec.values for more in ("_offset", "_centre")}
+    taken |= {name + more for name in spec.locations for more in ("_offset", "_centre")}
     columns = [("outcome", spec.outcome), *(("groups", name) for name in spec.groups)]
     if observed == "rows":
         taken |= {f"{name}_of_{unit}" for name in spec.groups for unit in (*spec.groups, "row")}

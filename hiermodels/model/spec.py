@@ -188,13 +188,13 @@ class Spec:
         return {name: float(p.value) for name, p in priors.items() if isinstance(p, Fixed)}
 
     @property
-    def values(self) -> tuple[str, ...]:
-        """Names of the units' values, from the groups to the top."""
+    def locations(self) -> tuple[str, ...]:
+        """Names of the effects, from the innermost level upwards, and of the intercept."""
         return (*self.effects, *self.top)
 
     @property
     def effects(self) -> tuple[str, ...]:
-        """Names of the values of groups and of their parents, from the groups upwards."""
+        """Names of the effects of groups and of their parents, from the groups upwards."""
         return tuple(effect for effect, _ in reversed(names_of(len(self.groups))))
 
     @property
@@ -229,15 +229,15 @@ class Spec:
         return ROOT if name in self.top else [level.effect for level in self.levels].index(name)
 
     def named[Item](self, items: Sequence[Item]) -> dict[str, Item]:
-        """Give items of the root and of each level, in this order, the names of the values.
+        """Give items of the root and of each level, in this order, the names of the locations.
 
         Where there is no intercept the root's is left out.
         """
         names = (self.intercept, *(level.effect for level in self.levels))
         return {name: item for name, item in zip(names, items, strict=True) if name}
 
-    def values_of(self, level: str | None = None) -> str:
-        """Name of the values of a level, given by this name or by its column.
+    def effect_of(self, level: str | None = None) -> str:
+        """Name of the effects of a level, given by this name or by its column.
 
         By default the innermost level's.
 

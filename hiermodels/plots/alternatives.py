@@ -81,7 +81,7 @@ def plot_sensitivity(
     _check(references)
     if level is None:
         return _plot_hyperparameters(references, ci_prob, backend, visuals, pc_kwargs)
-    name = _baseline(references).spec.values_of(level)
+    name = _baseline(references).spec.effect_of(level)
     return _plot_shifts(references, name, backend, visuals, pc_kwargs)
 
 

@@ -69,7 +69,7 @@ def plot_caterpillar(
     """
     tails(ci_prob)
     visuals = layout.split(visuals, LAYERS)
-    name = posterior.spec.values_of(level)
+    name = posterior.spec.effect_of(level)
     where = locate(posterior.data, at)
     posterior = at_covariates(posterior, where, [name, *posterior.spec.top])
     draws = level_draws(posterior, name)

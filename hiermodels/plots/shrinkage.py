@@ -73,7 +73,7 @@ def plot_shrinkage(
         raise SpecError(f"order: expected 'raw' or 'data'; found {order!r}")
     tails(ci_prob)
     visuals = layout.split(visuals, LAYERS)
-    name = posterior.spec.values_of(level)
+    name = posterior.spec.effect_of(level)
     where = locate(posterior.data, at)
     raw = raw_means(posterior, name, where)
     posterior = at_covariates(posterior, where, [name, *posterior.spec.top])

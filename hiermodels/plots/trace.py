@@ -76,7 +76,7 @@ def plot_trace_tau(
         raise SpecError(f"moment: expected 'mean' or 'sd'; found {moment!r}")
     visuals = layout.split(visuals, LAYERS)
     spec = posterior.spec
-    name = spec.values_of(level)
+    name = spec.effect_of(level)
     sd = spec.levels[spec.level_of(name)].sd
     where = locate(posterior.data, at)
     moments = moments_given_sd(spec, posterior.data, sd, name, where)

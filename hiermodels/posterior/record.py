@@ -134,7 +134,7 @@ def at_covariates(
     draws = tree["posterior"].to_dataset()
     beta = draws["beta"].to_numpy()
     moved = {}
-    for name in posterior.spec.values:
+    for name in posterior.spec.locations:
         if name in draws and (names is None or name in names):
             shift = place.shift(posterior.spec.level_of(name), beta)
             moved[name] = draws[name] + (

@@ -250,7 +250,7 @@ class ReferencePosterior(ABC):
         }
         table = pd.DataFrame({column: flatten(values) for column, values in columns.items()})
         lacking = self.moments.why(of_variables(names))
-        effects = [name for name in names if name in self.spec.values]
+        effects = [name for name in names if name in self.spec.locations]
         notes = [NO_ERROR, interval_note(ci_prob), *place.note(effects)]
         notes += [*shown.precision, *([lacking] if lacking else [])]
         return with_header(table, self.spec, *notes, digits=shown.digits)

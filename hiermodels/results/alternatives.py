@@ -158,7 +158,7 @@ def compare_priors(
     table, shifts = _distances(first, others) if others else (None, xr.Dataset())
     everything = _with_refused(table, list(given), reasons)
     notes = [NO_ERROR, "shifts: in sds of the posterior under the priors above"]
-    notes += locate(data, MEANS).note(list(spec.values[::-1]))
+    notes += locate(data, MEANS).note(list(spec.locations[::-1]))
     if (everything["by"] == "median").any():
         notes.append("by median: under one of the priors a mean or an sd does not exist")
     digits, more = _precision({"": first, **others})

@@ -151,7 +151,7 @@ class _Look:
     def values(self) -> Iterator[Move]:
         """Yield the moves of the means of units' values, of the intercept and of coefficients."""
         spec, standard = self.grid.spec, self.grid.marginal.data
-        for name in spec.values:
+        for name in spec.locations:
             if self.known.exist([name], SD):
                 means = standard.location + standard.scale * spec.named(self._moments.means)[name]
                 variance = spec.named(self._moments.variances)[name][0]

@@ -166,7 +166,7 @@ def rank_units(
     SpecError
         If there is no such level, or an option is wrong.
     """
-    name = posterior.spec.values_of(level)
+    name = posterior.spec.effect_of(level)
     (dim,) = posterior.spec.dims(name)
     where, reference = locate(posterior.data, at), reference.at(at)
     ranks = rank_draws(_draws(at_covariates(posterior, where, [name]), name), highest_first)

@@ -97,7 +97,7 @@ def summarize(
         notes.append(interval_note(prob, kind or rcParams["stats.ci_kind"]))
     rows = {str(row).split("[")[0] for row in table.index}
     if options.get("group") in OF_POSTERIOR:
-        notes += where.note([name for name in posterior.spec.values[::-1] if name in rows])
+        notes += where.note([name for name in posterior.spec.locations[::-1] if name in rows])
     notes += [_explain(posterior, name) for name in left_out]
     if lacking:
         notes.append(str(moments_of(posterior.spec, posterior.data).why(lacking)))

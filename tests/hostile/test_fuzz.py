@@ -410,7 +410,7 @@ def test_order_place_and_scale_of_rows_do_not_matter(data, case, shift, scale):
         dims = plain.spec.dims(name)
         mean, sd = plain.mean[name], plain.sd[name]
         other = found.mean[name].sel({dim: mean[dim] for dim in dims})
-        is_value = name in plain.spec.values
+        is_value = name in plain.spec.locations
         expected = shift + scale * mean if is_value else (scale if name == "beta" else size) * mean
         np.testing.assert_allclose((other - expected) / (size * sd), 0, atol=2e-8)
 

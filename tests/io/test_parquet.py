@@ -38,7 +38,7 @@ def fit(request):
 
 @pytest.mark.parametrize("size", [3, 1000])
 def test_the_file_is_the_summary_whatever_its_parts(fit, size, tmp_path):
-    for level in fit.spec.values[:-1]:
+    for level in fit.spec.locations[:-1]:
         path = fit.to_parquet(tmp_path / "x.parquet", level, ci_prob=0.5, row_group_size=size)
         table = pd.read_parquet(path)
         expected = fit.reference().summary(level, ci_prob=0.5)

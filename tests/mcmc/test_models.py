@@ -82,7 +82,7 @@ class Point:
         frame = pupils() if se else pupils().drop(columns="se")
         spec, data = prepare(frame, formula, se=se, priors=priors)
         rng = np.random.default_rng(seed)
-        sizes = dict(zip(spec.values, (*data.sizes, 1), strict=True))
+        sizes = dict(zip(spec.locations, (*data.sizes, 1), strict=True))
         return cls(
             spec,
             data,
@@ -94,16 +94,16 @@ class Point:
     @property
     def values(self):
         """Units' values, each its parent's plus its sd times its offset."""
-        names, spec = list(reversed(self.spec.values)), self.spec
+        names, spec = list(reversed(self.spec.locations)), self.spec
         values = {names[0]: 50 + 5 * self.offsets[names[0]]}
         for above, name in pairwise(names):
             values[name] = self.parents(name, values[above]) + (
-                self.sds[spec.spreads[spec.values.index(name)]] * self.offsets[name]
+                self.sds[spec.spreads[spec.locations.index(name)]] * self.offsets[name]
             )
         return values
 
     def parents(self, name, above):
-        level = self.spec.values.index(name)
+        level = self.spec.locations.index(name)
         return above[self.data.parents[level]] if level < len(self.data.parents) else above[0]
 
     def log_prior_of_tops(self):
@@ -117,7 +117,7 @@ class Point:
         return total + norm(0.5, 2.0).logpdf(self.beta).sum()
 
     def log_density_of_values(self):
-        values, names = self.values, self.spec.values
+        values, names = self.values, self.spec.locations
         pairs = zip(names, names[1:], self.spec.spreads, strict=False)
         return sum(
             norm(self.parents(name, values[above]), self.sds[sd]).logpdf(values[name]).sum()
@@ -194,7 +194,7 @@ def test_the_joint_density_of_stored_variables_is_pymc_s(name):
 def test_noncentered_is_the_joint_density_of_rows_and_offsets(name):
     point = Point.random(name, 2)
     model = models.build_model(point.spec, point.data, "noncentered")
-    offsets = [point.offsets[value] for value in point.spec.values[:-1]]
+    offsets = [point.offsets[value] for value in point.spec.locations[:-1]]
     expected = point.log_prior_of_tops() + sum(norm.logpdf(offset).sum() for offset in offsets)
     expected += point.log_density_of_rows() + point.log_jacobian(model)
     found = model.compile_logp(**PLAIN)(point.sampled(model))
@@ -247,7 +247,7 @@ def test_a_mapping_states_each_level():
 def test_reported_values_belong_to_the_point(name, parameterization):
     point = Point.random(name, 3)
     model = models.build_model(point.spec, point.data, parameterization)
-    names = [*point.spec.values, *point.spec.sds]
+    names = [*point.spec.locations, *point.spec.sds]
     evaluate = model.compile_fn(
         model.replace_rvs_by_values([model[name] for name in names]),
         inputs=model.value_vars,
