@@ -35,7 +35,7 @@ from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.errors import HierModelsError, SpecError
 from hiermodels.exact.group_likelihood import standardized_rows
 from hiermodels.exact.kernels.records import Densities, Rows
-from hiermodels.exact.precision import sd_certificate
+from hiermodels.exact.precision import sd_quadrature_error
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.standardized import Standardized
 from hiermodels.model.spec import Spec
@@ -306,12 +306,12 @@ def _refitted(
     """Integrate the posterior without a unit on a lattice of its own."""
     if len(units) == 1:  # without the only one there is the prior
         alone = np.array([reference.log_marginal_likelihood])
-        own = sd_certificate(reference.marginal, reference.lattice)
+        own = sd_quadrature_error(reference.marginal, reference.lattice)
         return LogDensities(alone, densities.again[[u]], np.array([own]))
     rest = IntegratedPosterior.of(reference.spec, without(reference.data, units.index != u))
     left_out = reference.lattice.log_integral - rest.lattice.log_integral
     both = (reference, rest)
-    error = max(sd_certificate(one.marginal, one.lattice) for one in both)
+    error = max(sd_quadrature_error(one.marginal, one.lattice) for one in both)
     return LogDensities(np.array([left_out]), densities.again[[u]], np.array([error]))
 
 

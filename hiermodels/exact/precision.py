@@ -19,7 +19,7 @@ HEAVIEST = 64  # points of a lattice that stand for it where the error varies li
 WARY = 0.7  # bound of the next spacing, where two lattices tell the rate
 
 
-def sd_certificate(marginal: Marginal, lattice: Lattice) -> float:
+def sd_quadrature_error(marginal: Marginal, lattice: Lattice) -> float:
     """Error of the moments of the unknown sds: two spacings' difference, or by rounding.
 
     In posterior sds, the larger of both; the mass, and the moments of the coordinates x (which
@@ -100,7 +100,7 @@ def require_digits(error: float, tol: float) -> None:
 
 
 def errors_by_axis(marginal: Marginal, lattice: Lattice) -> Floats:
-    """What each axis adds to :func:`sd_certificate`; (d,)."""
+    """What each axis adds to :func:`sd_quadrature_error`; (d,)."""
     if not marginal.free:
         return np.zeros(0)
     planes = [e == 0 for e in lattice.index.T % 2]

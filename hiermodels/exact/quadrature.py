@@ -178,7 +178,7 @@ class IntegratedPosterior(PredictiveMixture):
 
     @property
     def _cause(self) -> str:
-        """What the certificate is: the larger of two errors."""
+        """What the quadrature error is: the larger of two errors."""
         is_rounding = self._rounding > self._differences
         return "rounding errors are about" if is_rounding else "two spacings differ by"
 

@@ -22,7 +22,7 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.conjugate import ConjugatePosterior
 from hiermodels.exact.grid import Grid
 from hiermodels.exact.joint import lp
-from hiermodels.exact.precision import sd_certificate
+from hiermodels.exact.precision import sd_quadrature_error
 from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.exact.values import DrawsOnDemand, Values
 from hiermodels.model.spec import Spec
@@ -172,9 +172,9 @@ def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool)
     """Draw the variances from a lattice, and all else given them."""
     marginal, laid = grid.marginal, grid.lattice
     drawn = rejection.draw(laid, marginal.log_density, size, rng)
-    quality = sd_certificate(marginal, laid)
+    quadrature_error = sd_quadrature_error(marginal, laid)
     attrs = {
-        "certificate": quality,
+        "certificate": quadrature_error,
         "largest_ratio": drawn.largest_ratio,
         "ratio_bound": drawn.bound,
         "acceptance": drawn.acceptance,
