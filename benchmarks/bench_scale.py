@@ -47,9 +47,9 @@ from systems import AREAS, SCHOOLS, school_system
 import hiermodels as hm
 from hiermodels.data.prepare import prepare
 from hiermodels.exact import sample as exact
+from hiermodels.exact.effects import Effects
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
-from hiermodels.exact.values import Values
 from hiermodels.numerics import lattice
 
 NESTED = ["area", "school"]
@@ -150,7 +150,7 @@ def print_stages(frame: pd.DataFrame, rounds: int = 7) -> None:
         "sufficient statistics": (exact, "standardize"),
         "lattice over the variances": (Marginal, "lattice"),
         "draws of the variances": (lattice, "draw"),
-        "draws of the values": (Values, "__init__", "above_groups", "of_groups"),
+        "draws of the values": (Effects, "__init__", "above_groups", "of_groups"),
         "DataTree": (exact, "build_datatree"),
     }
     totals, parts = [], []
@@ -181,8 +181,8 @@ def bench_draws(rounds: int = 9) -> None:
     sds = marginal.sds(drawn.points)
 
     def effects() -> Any:
-        values = Values.draw(marginal, sds, np.random.default_rng(2))
-        return values.above_groups(), values.of_groups()
+        drawn = Effects.draw(marginal, sds, np.random.default_rng(2))
+        return drawn.above_groups(), drawn.of_groups()
 
     def normals() -> Any:
         return np.random.default_rng(2).standard_normal((SCHOOLS, 4000))

@@ -9,7 +9,7 @@ every engine returns (``posterior``) and all below it.
   (``orthonormal``)
 - ``propriety``: whether the posterior exists; ``moments`` says which of its moments do
 - ``marginal``: the posterior of the sds; ``grid`` is its coarse lattice
-- ``sample``: draws; ``values`` draws all that is normal given the sds
+- ``sample``: draws; ``effects`` draws all that is normal given the sds
 - ``noise_free``: the posterior without Monte Carlo error: ``quadrature`` with groups; without,
   ``conjugate`` and ``regression``, which have ``closed_form`` in common
 - ``lattice_mixture``: its components over the lattice, ``compressed`` where groups are very many;

@@ -43,9 +43,9 @@ def moments_given_sd(
     sd : str
         Name of the sd, such as ``"tau"``.
     value : str
-        Name of the values, such as ``"theta"``.
+        Name of the effects, such as ``"theta"``.
     place : Place, optional
-        Values of the covariates that the values belong to; without it x = 0.
+        Values of the covariates that the effects belong to; without it x = 0.
 
     Returns
     -------

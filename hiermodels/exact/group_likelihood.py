@@ -1,4 +1,4 @@
-"""Densities of all rows of a group, its value and those below it integrated out."""
+"""Densities of all rows of a group, its effect and those below it integrated out."""
 
 from __future__ import annotations
 

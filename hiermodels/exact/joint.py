@@ -28,11 +28,11 @@ from hiermodels.model.prior_densities import prior_log_densities
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.record import rows_given
 
-BLOCK = 1 << 17  # draws of values that are worked on at a time: 1 MiB stays near the processor
+BLOCK = 1 << 17  # draws of effects that are worked on at a time: 1 MiB stays near the processor
 
 
 def lp(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) -> dict[str, Floats]:
-    """``lp``, as it stands in ``sample_stats``; nothing if the groups' values were left out."""
+    """``lp``, as it stands in ``sample_stats``; nothing if the groups' effects were left out."""
     complete = variables.keys() >= set(spec.variables)
     return {"lp": log_joint(spec, data, variables)} if complete else {}
 
@@ -46,7 +46,7 @@ def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) ->
     spec : Spec
     data : GroupedData
     variables : mapping of str to array
-        Draws of all variables: scalars (...,), values and coefficients (..., units).
+        Draws of all variables: scalars (...,), effects and coefficients (..., u).
 
     Returns
     -------
@@ -89,14 +89,14 @@ def _log_likelihood_of_regression(
 def _log_density_of_groups(
     spec: Spec, data: GroupedData, draws: Mapping[str, Floats], theta: Floats
 ) -> Floats:
-    """Log density of the rows and of all values below the top; shape (n,).
+    """Log density of the rows and of all effects; shape (n,).
 
-    Values whose sd is fixed at 0 are their parents', and have no density of their own.
+    Effects whose sd is fixed at 0 are their parents', and have no density of their own.
 
     Parameters
     ----------
     draws : mapping of str to array
-        Scalars (n,), values and coefficients (units, n).
+        Scalars (n,), effects and coefficients (u, n).
     theta : (..., g)
     """
     rows = _Rows.of(standardize(data), draws.get("beta"))

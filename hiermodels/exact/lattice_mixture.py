@@ -53,7 +53,7 @@ class LatticeMixture(ReferencePosterior):
 
     @property
     def _is_much(self) -> bool:
-        """Whether there is so much work for the groups' values that few points are tried."""
+        """Whether there is so much work for the groups' effects that few points are tried."""
         d = len(self.marginal.free)
         return d > 0 and len(self.lattice) * self.marginal.data.tree.n_groups > MAX_WORK[d]
 
@@ -72,7 +72,7 @@ class LatticeMixture(ReferencePosterior):
 
     @cached_property
     def _moments(self) -> Moments:
-        """Moments of the values over the whole lattice, and over half of it."""
+        """Moments of the intercept and the effects over the whole lattice, and over half of it."""
         every, few = (self.lattice.points, both_weights(self.lattice)), self._few
         if few is None:
             return self._moments_over(*every)
@@ -94,7 +94,7 @@ class LatticeMixture(ReferencePosterior):
         return self.marginal.given(points).mixture(weights, origins, groups)
 
     def _origin(self, level: int, units: Indices | None = None) -> Floats:
-        """What values of a level are taken at, in the tree's coordinates; (q,) or (u, q)."""
+        """What effects of a level are taken at, in the tree's coordinates; (q,) or (u, q)."""
         standard = self.marginal.data
         if self.place is None:
             return standard.origin
@@ -103,7 +103,7 @@ class LatticeMixture(ReferencePosterior):
 
     @cached_property
     def _few(self) -> Few | None:
-        """Few points for the groups' values, if there is much work and two degrees agree.
+        """Few points for the groups' effects, if there is much work and two degrees agree.
 
         The difference falls geometrically: where it falls too slowly, no degree is good enough.
         """
@@ -164,11 +164,11 @@ class LatticeMixture(ReferencePosterior):
         return points[kept], weights[kept] / weights[kept].sum()
 
     def _nodes_of(self, name: str) -> tuple[Floats, Floats]:
-        """Points and weights over which the distribution of a value is summed."""
+        """Points and weights over which a variable's distribution is summed."""
         return self._few.whole if name == "theta" and self._few else self._nodes
 
     def _components(self, name: str, units: Indices | None = None) -> tuple[Floats, Floats, Floats]:
-        """Weights (n,), means and sds (n, u) of the mixtures of a value, in the outcome's unit."""
+        """Weights (n,), means and sds (n, u) of the mixtures of effects, in the outcome's unit."""
         standard = self.marginal.data
         points, weights = self._nodes_of(name)
         if name == "beta":
@@ -183,7 +183,7 @@ class LatticeMixture(ReferencePosterior):
     def _standard_components(
         self, level: int, points: Floats, units: Indices | None = None
     ) -> tuple[Floats, Floats]:
-        """Standardised means and sds of a level's values at points; both (n, u)."""
+        """Standardised means and sds of a level's effects at points; both (n, u)."""
         origin = self._origin(level, units)
         mean, variance = self.marginal.given(points).moments(level, origin, units)
         return mean, np.sqrt(variance)

@@ -4,7 +4,7 @@ With weights W_j of the posterior on a lattice of the variances φ,
 
     1/p(y_u | the rest) = E[1/p(y_u | the rest, φ) | y] = Σ_j W_j / p(y_u | the rest, φ_j),
 
-where all values and coefficients are integrated out
+where all effects and coefficients are integrated out
 (:mod:`hiermodels.exact.kernels.tree.leave_out`).
 
 Sums over parts of the lattice, and what lies at its edge, say how well it holds the posterior

@@ -1,6 +1,6 @@
 """The marginal posterior of the variances, from a specification and data.
 
-All values and coefficients are integrated out by a kernel (:mod:`hiermodels.exact.kernels`); what
+All effects and coefficients are integrated out by a kernel (:mod:`hiermodels.exact.kernels`); what
 is left is a density in one to three dimensions.  It is taken in coordinates u that suit a lattice.
 In the log variance x (or in ``log(v/(b² − v))`` for a variance v that its prior bounds by b²) it is
 smooth, but its tails may fall as slowly as ``exp(−|x|/2)``; so outside the range (low, high) in

@@ -15,8 +15,8 @@ because all ``D_ℓ`` contrasts between units of level ℓ get that variance; th
 and every prior's ``lower_tail`` is positive: a variance of 0 has a finite likelihood.  An
 unknown residual variance is the lowest level; there the likelihood falls at 0 as well, if the
 rows of a group differ.  The m-th moment of an sd exists if ``tail + m/2 < 0`` on every ray on which
-it grows, its own level's and those of the levels below; that of a value, if those of all sds below
-it do.
+it grows, its own level's and those of the levels below; that of an effect, if those of all sds
+below it do.
 
 References
 ----------

@@ -4,7 +4,7 @@ Given the variances, every value is normal; so over the lattice of the variances
 finite mixture of normals for its posterior.  The sds themselves are integrated on the lattice.
 
 Where there are very many groups they say nearly all there is to say of the variances, so that
-the moments of a group's value hardly bend over the lattice.  Then a few of its points, with
+the moments of a group's effect hardly bend over the lattice.  Then a few of its points, with
 weights that integrate polynomials up to some degree as the lattice does, take its place in what
 is computed group by group: :mod:`hiermodels.numerics.cubature`.
 """
@@ -124,8 +124,9 @@ class IntegratedPosterior(PredictiveMixture):
     def _differences(self) -> float:
         """Largest difference between two spacings, in posterior sds.
 
-        Over the means and sds of all unknown sds and of all values: see ``Lattice.checkerboard``.
-        Where few points stand for the lattice, it includes what that may change.
+        Over the means and sds of all unknown sds, of the intercept, of all effects and of the
+        coefficients: see ``Lattice.checkerboard``.  Where few points stand for the lattice, it
+        includes what that may change.
         """
         moments = self._moments
         worst = [self._errors.max(initial=0.0), self._few.error if self._few else 0.0]
@@ -204,7 +205,7 @@ class IntegratedPosterior(PredictiveMixture):
 
     @one_blas_thread()
     def unit_quantiles(self, name: str, probabilities: Floats, units: Indices) -> Floats:
-        """Quantiles of some units' values, or of some coefficients; shape (p, u)."""
+        """Quantiles of effects of some members of a level, or of some coefficients; (p, u)."""
         quantiles = np.empty((len(probabilities), len(units)))
         for first in range(0, len(units), self._step(name)):
             part = slice(first, first + self._step(name))

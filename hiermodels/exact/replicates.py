@@ -48,11 +48,11 @@ def statistics_of(
 ) -> Statistics:
     """Compute the statistics of :func:`check` for the data and for each replicate."""
     rng = np.random.default_rng(named_seed(random_seed, "check"))
-    values = _values(posterior, replicate, rng)
+    effects = _effects(posterior, replicate, rng)
     standard = standardize(posterior.data)
     draws = posterior.datatree["posterior"].to_dataset()
     shape = tuple(draws.sizes[name] for name in SAMPLE_DIMS)
-    means, scatter = _replicate(posterior, standard, values, rng)
+    means, scatter = _replicate(posterior, standard, effects, rng)
     replicated = _statistics(posterior, standard, means, scatter)
     observed = _statistics(posterior, standard, standard.group_means, standard.tree.scatter[-1, -1])
     coords = {name: draws[name] for name in SAMPLE_DIMS}
@@ -72,7 +72,7 @@ def replicated_means(
     rng = np.random.default_rng(named_seed(random_seed, "check"))
     standard = standardize(posterior.data)
     draws = posterior.datatree["posterior"].to_dataset()
-    means, _ = _replicate(posterior, standard, _values(posterior, replicate, rng), rng)
+    means, _ = _replicate(posterior, standard, _effects(posterior, replicate, rng), rng)
     dim, coords = posterior.spec.groups[-1], {name: draws[name] for name in SAMPLE_DIMS}
     means = means.reshape(*(draws.sizes[name] for name in SAMPLE_DIMS), -1)
     coords[dim] = xr.DataArray(posterior.data.labels[-1], dims=dim)
@@ -87,7 +87,7 @@ def describe(posterior: Posterior, replicate: str) -> str:
 
 
 def top_level(posterior: Posterior, replicate: str) -> int:
-    """The outermost level whose values are drawn anew; for none, that of the rows."""
+    """The outermost level whose effects are drawn anew; for none, that of the rows."""
     groups = posterior.spec.groups
     if not groups:
         raise SpecError("these checks need groups, and this model has none")
@@ -98,8 +98,8 @@ def top_level(posterior: Posterior, replicate: str) -> int:
     return levels[replicate]
 
 
-def _values(posterior: Posterior, replicate: str, rng: np.random.Generator) -> Floats:
-    """The groups' values theta, as they were drawn or drawn anew from above; (n, g)."""
+def _effects(posterior: Posterior, replicate: str, rng: np.random.Generator) -> Floats:
+    """The groups' effects theta, as they were drawn or drawn anew from above; (n, g)."""
     spec, data = posterior.spec, posterior.data
     top = top_level(posterior, replicate)
     if top == len(spec.levels):
@@ -107,15 +107,15 @@ def _values(posterior: Posterior, replicate: str, rng: np.random.Generator) -> F
     draws = posterior.datatree["posterior"].to_dataset()
     n = draws.sizes["chain"] * draws.sizes["draw"]
     above = spec.levels[top - 1].effect if top else spec.intercept
-    values = draws[above].to_numpy().reshape(n, -1) if above else np.zeros((n, 1))
+    effects = draws[above].to_numpy().reshape(n, -1) if above else np.zeros((n, 1))
     for level, groups in zip(spec.levels[top:], data.levels[top:], strict=True):
         sd = draws[level.sd].to_numpy().reshape(n, 1)
-        values = values[:, groups.parent] + sd * rng.standard_normal((n, len(groups)))
-    return values
+        effects = effects[:, groups.parent] + sd * rng.standard_normal((n, len(groups)))
+    return effects
 
 
 def _replicate(
-    posterior: Posterior, standard: Standardized, values: Floats, rng: np.random.Generator
+    posterior: Posterior, standard: Standardized, effects: Floats, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
     """Means of the groups' rows (n, g), and the standardised scatter around them (n,).
 
@@ -124,10 +124,10 @@ def _replicate(
     normal, across them ``σ² χ²`` with the degrees of freedom that are left.
     """
     spec, tree = posterior.spec, standard.tree
-    draws, n = posterior.datatree["posterior"].to_dataset(), len(values)
+    draws, n = posterior.datatree["posterior"].to_dataset(), len(effects)
     sigma = np.ones(n) if spec.se else draws["sigma"].to_numpy().ravel() / standard.scale
-    noise = rng.standard_normal(values.shape) / np.sqrt(tree.weight)
-    means = values + standard.scale * sigma[:, None] * noise
+    noise = rng.standard_normal(effects.shape) / np.sqrt(tree.weight)
+    means = effects + standard.scale * sigma[:, None] * noise
     df, squares = tree.n_rows - tree.n_groups, np.zeros(n)
     if spec.covariates:
         beta = draws["beta"].to_numpy().reshape(n, -1)
@@ -203,7 +203,7 @@ def with_replicates(
     rng = np.random.default_rng(named_seed(random_seed, "check"))
     draws = posterior.datatree["posterior"].to_dataset()
     shape = (draws.sizes["chain"], draws.sizes["draw"], -1)
-    theta = _values(posterior, replicate, rng).reshape(shape)
+    theta = _effects(posterior, replicate, rng).reshape(shape)
     anew, tree = posterior.datatree.copy(), posterior.datatree.copy()
     dims = (*SAMPLE_DIMS, posterior.spec.groups[-1])
     anew["posterior"] = xr.DataTree(draws.assign(theta=(dims, theta)))

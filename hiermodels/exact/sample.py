@@ -1,7 +1,7 @@
 """Independent draws from the exact posterior.
 
 The unknown variances, one to three of them, are drawn by rejection from a lattice
-(:mod:`hiermodels.numerics.lattice`); given these, all values are drawn from their normal
+(:mod:`hiermodels.numerics.lattice`); given these, all else is drawn from its normal
 distributions (:mod:`hiermodels.exact.kernels.tree.tree`).  No chain, no tuning, no convergence:
 ``chain`` is a label that ArviZ expects.
 """
@@ -20,11 +20,11 @@ from hiermodels.core.seeds import Seed, generator
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.conjugate import ConjugatePosterior
+from hiermodels.exact.effects import DrawsOnDemand, Effects
 from hiermodels.exact.grid import Grid
 from hiermodels.exact.joint import lp
 from hiermodels.exact.precision import sd_quadrature_error
 from hiermodels.exact.regression import RegressionPosterior
-from hiermodels.exact.values import DrawsOnDemand, Values
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import rejection
 from hiermodels.numerics.lattice import Lattice
@@ -69,7 +69,7 @@ def sample(
         Not needed: there is nothing to wait for.
     memory_budget : float
         Bytes that the draws may take, 2 GiB by default.  Where they would take more, those of the
-        groups' values are left out and drawn on demand, by ``Fit.draws``.
+        groups' effects are left out and drawn on demand, by ``Fit.draws``.
     grid : Grid, optional
         Of the same specification and data, which others look at too.
 
@@ -103,7 +103,7 @@ def sample(
         lp(spec, data, variables),
         {"engine": "exact", "sampling_time": perf_counter() - start, **drawn.attrs},
     )
-    on_demand = None if drawn.values is None else DrawsOnDemand(drawn.values, chains)
+    on_demand = None if drawn.effects is None else DrawsOnDemand(drawn.effects, chains)
     certificate = {**drawn.certificate, **_memory(needs if keep else above)}
     if not keep:
         certificate["theta"] = (
@@ -141,15 +141,15 @@ def prepare_refits(
 
 @dataclass(frozen=True)
 class _Drawn:
-    """Draws of all variables, scalars (n,) and values (u, n), and how they were made.
+    """Draws of all variables, scalars (n,) and effects (u, n), and how they were made.
 
-    Where the groups' values are too many to be kept, ``values`` draws them on demand.
+    Where the groups' effects are too many to be kept, ``effects`` draws them on demand.
     """
 
     variables: dict[str, Floats]
     attrs: dict[str, float]
     certificate: dict[str, str]
-    values: Values | None = None
+    effects: Effects | None = None
 
 
 def _draw_population(spec: Spec, data: GroupedData, size: int, rng: np.random.Generator) -> _Drawn:
@@ -180,11 +180,11 @@ def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool)
         "acceptance": drawn.acceptance,
     }
     certificate = _describe(laid, drawn)
-    values = Values.draw(marginal, marginal.sds(drawn.points), rng)
-    variables = values.above_groups()
+    effects = Effects.draw(marginal, marginal.sds(drawn.points), rng)
+    variables = effects.above_groups()
     if keep:
-        variables["theta"] = values.of_groups()
-    return _Drawn(variables, attrs, certificate, None if keep else values)
+        variables["theta"] = effects.of_groups()
+    return _Drawn(variables, attrs, certificate, None if keep else effects)
 
 
 def _describe(laid: Lattice, drawn: Draws) -> dict[str, str]:

@@ -34,10 +34,10 @@ from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.statistics import STATISTICS, SufficientStatistics
 from hiermodels.errors import DataError, SpecError
+from hiermodels.exact.effects import DrawsOnDemand, Effects
 from hiermodels.exact.kernels.records import UpperDraws
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
-from hiermodels.exact.values import DrawsOnDemand, Values
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.record import Posterior
 
@@ -155,13 +155,13 @@ def _on_demand(posterior: Posterior) -> dict[str, Any] | None:
             f"draws of the groups that are made on demand by {draw!r} cannot be stored; raise "
             f"memory_budget, so that they are kept"
         )
-    values = draw.values
+    effects = draw.effects
     return {
         "chains": draw.chains,
-        "sds": values.sds,
-        "upper": _turned(values.upper),
-        "entropy": values.seed.entropy,
-        "spawn_key": values.seed.spawn_key,
+        "sds": effects.sds,
+        "upper": _turned(effects.upper),
+        "entropy": effects.seed.entropy,
+        "spawn_key": effects.seed.spawn_key,
     }
 
 
@@ -174,7 +174,7 @@ def _draw_groups(
     seed = np.random.SeedSequence(stored["entropy"], spawn_key=stored["spawn_key"])
     marginal = Marginal.of(spec, standardize(data))
     upper = _turned(stored["upper"])
-    return DrawsOnDemand(Values(marginal, stored["sds"], upper, seed), stored["chains"])
+    return DrawsOnDemand(Effects(marginal, stored["sds"], upper, seed), stored["chains"])
 
 
 def _turned(upper: UpperDraws) -> UpperDraws:

@@ -10,8 +10,8 @@ engine.
 - ``options``: its options, checked before anything is compiled.
 - ``convergence``: whether chains have converged.
 - ``interruption``: sampling that is interrupted is no shorter fit.
-- ``model``: ``build_model``: coefficients and the values of all levels, stated or integrated out.
-- ``marginal``: the likelihood with values and coefficients integrated out.
+- ``model``: ``build_model``: coefficients and the effects of all levels, stated or integrated out.
+- ``marginal``: the likelihood with effects and coefficients integrated out.
 - ``outcome``: the outcome, as rows or as means and the scatter around them.
 - ``transforms``: coordinates in which NUTS finds its way, whatever the outcome's unit.
 - ``parameterization``: how a model states its levels, and why so.

@@ -1,4 +1,4 @@
-"""The likelihood in PyTensor with values of all units and coefficients integrated out."""
+"""The likelihood in PyTensor with all effects and coefficients integrated out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hiermodels.mcmc.outcome import Sds, log_normalizer, row_variance, statistic
 
 
 def log_likelihood(marginal: Marginal, sds: Sds) -> TensorVariable:
-    """``log p(y | sds)`` in PyTensor, values of all units and coefficients integrated out.
+    """``log p(y | sds)`` in PyTensor, all effects and coefficients integrated out.
 
     The recursion of :func:`hiermodels.exact.kernels.tree.marginal.upward`, where its steps are
     derived, for one setting of the variances and with a gradient.

@@ -121,7 +121,7 @@ def build_model(
             return model
         beta = _add_coefficients(spec, marginal.data)
         parents = _add_parents(spec, data, observed)
-        theta = _add_values(spec, parents, marginal.data, sds, beta, choice.forms)
+        theta = _add_effects(spec, parents, marginal.data, sds, beta, choice.forms)
         if observed == "rows":
             add_rows(spec, data, sds)
         else:
@@ -162,7 +162,7 @@ def _build_regression(
         if not spec.se:
             sds["sigma"] = _residual_prior(spec).to_pymc(pm, "sigma", standard.scale)
         beta = _add_coefficients(spec, standard, sds.get("sigma"))
-        mu = _add_values(spec, (), standard, sds, beta, {})
+        mu = _add_effects(spec, (), standard, sds, beta, {})
         if observed == "rows":
             add_rows(spec, data, sds)
         else:
@@ -213,7 +213,7 @@ def _add_parents(
     return tuple(parents)
 
 
-def _add_values(
+def _add_effects(
     spec: Spec,
     parents: Sequence[Indices | TensorVariable],
     standard: Standardized,
@@ -221,38 +221,38 @@ def _add_values(
     beta: TensorVariable,
     forms: Mapping[str, Form],
 ) -> TensorVariable:
-    """Add the values of all units, from the top downwards; return the groups'.
+    """Add the intercept and all effects, from the top downwards; return the groups'.
 
-    The groups' values that are returned (g,), and those that are sampled, belong to the
+    The groups' effects that are returned (g,), and those that are sampled, belong to the
     covariates' means; those that are reported belong to x = 0, less by ``centre'β``.  Without an
-    intercept, all belong to x = 0, and the value at the top is 0.
+    intercept, all belong to x = 0, and 0 stands at the top.
     """
     own_unit = UnitScale(standard.location, standard.scale)
     is_moved = bool(spec.covariates and spec.intercept)
     shift = standard.scale * matrix_times(standard.origin, beta) if is_moved else 0.0
     centre = "_centre" if is_moved else ""
 
-    def report(name: str, value: TensorVariable) -> TensorVariable:
+    def report(name: str, location: TensorVariable) -> TensorVariable:
         if name in pm.modelcontext(None):
-            return value
-        reported = pm.Deterministic(name, value - shift, dims=spec.dims(name))
-        return value if is_moved else reported
+            return location
+        reported = pm.Deterministic(name, location - shift, dims=spec.dims(name))
+        return location if is_moved else reported
 
-    value = pt.zeros(())
+    location = pt.zeros(())
     for name in spec.top:
         prior = spec.priors[name]
         how = _scaled_by(sds.get("sigma"), prior) | {"shift": shift, "transform": own_unit}
-        value = prior.to_pymc(pm, name + centre, standard.location, **how)
-        value = report(name, value)
+        location = prior.to_pymc(pm, name + centre, standard.location, **how)
+        location = report(name, location)
     for number, level in enumerate(spec.levels):
         name, sd, dims = level.effect, sds[level.sd], (level.column,)
-        parent = value[parents[number]] if number else value
+        parent = location[parents[number]] if number else location
         if forms[name] == "noncentered":
-            value = parent + sd * pm.Normal(f"{name}_offset", dims=dims)
+            location = parent + sd * pm.Normal(f"{name}_offset", dims=dims)
         else:
-            value = pm.Normal(name + centre, parent, sd, dims=dims, transform=own_unit)
-        value = report(name, value)
-    return value
+            location = pm.Normal(name + centre, parent, sd, dims=dims, transform=own_unit)
+        location = report(name, location)
+    return location
 
 
 def _require_free_names(spec: Spec, observed: Observed) -> None:

@@ -1,19 +1,19 @@
 """How a PyMC model states its levels, and why so.
 
-The values of a level are sampled themselves (centred), or through their offsets from their
+The effects of a level are sampled themselves (centred), or through their offsets from their
 parents in units of the level's sd (non-centred)::
 
     centered      theta ~ N(mu, tau²)
     noncentered   theta = mu + tau·theta_offset     theta_offset ~ N(0, 1)
 
 Whichever depends less on tau and mu once the data are known is the easier to sample.  Let e² be
-the variance of what lies below a unit as a measurement of its value.  Given mu and tau, the
-value's posterior mean gives the data the weight ``1 − B``, and its parent the weight
+the variance of what lies below a group as a measurement of its effect.  Given mu and tau, the
+effect's posterior mean gives the data the weight ``1 − B``, and its parent the weight
 
     B = e² / (e² + tau²).
 
-Where B is near 0 the data fix the values, and offsets would have to follow tau; where it is near 1
-the data leave the offsets alone, and values would have to follow mu and tau.
+Where B is near 0 the data fix the effects, and offsets would have to follow tau; where it is near 1
+the data leave the offsets alone, and effects would have to follow mu and tau.
 
 References
 ----------
@@ -45,7 +45,7 @@ type Observed = Literal["means", "rows"]
 FORMS = ("noncentered", "centered")
 PARAMETERIZATIONS = (*FORMS, "marginal")
 OBSERVED = ("means", "rows")
-HALF = 0.5  # of a value's posterior mean: from there on its own data outweigh its parent
+HALF = 0.5  # of an effect's posterior mean: from there on its own data outweigh its parent
 UNLIKELY = 1e-3  # of the highest probability: what lies below has no say in an expectation
 
 
@@ -120,7 +120,7 @@ def choose(
 
 
 def weights_of_data(marginal: Marginal, sds: Floats) -> list[Floats]:
-    """The weight ``1 − B`` of the data in the posterior mean of each unit's value, given the sds.
+    """The weight ``1 − B`` of the data in the posterior mean of each effect, given the sds.
 
     A unit measures its parent with the variance ``e² + tau²``; the precisions of siblings add up.
 

@@ -21,11 +21,11 @@ from hiermodels.core.seeds import Seed, integer_seed, named_seed
 from hiermodels.core.threads import Shared
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError, warn
+from hiermodels.exact.effects import Effects
 from hiermodels.exact.grid import Grid
 from hiermodels.exact.joint import lp
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
-from hiermodels.exact.values import Values
 from hiermodels.mcmc.convergence import Convergence, ConvergenceWarning, problem_of
 from hiermodels.mcmc.interruption import EndsAll, interruption_told, require_whole
 from hiermodels.mcmc.model import as_one_group, build_model
@@ -90,7 +90,7 @@ def sample(
         By default each level is centred or not, as suits the data: see
         :func:`hiermodels.mcmc.parameterization.choose`.  The certificate says what was chosen, and
         why. ``"marginal"`` takes fewer steps and diverges least, where there are few groups above
-        all.  It is not the default since groups' values are then drawn by the algebra of the exact
+        all.  It is not the default since groups' effects are then drawn by the algebra of the exact
         engine, and a comparison with that engine is to be more than one with itself.
     observed : {"means", "rows"}
         What the likelihood takes, see :func:`hiermodels.mcmc.model.build_model`.
@@ -313,8 +313,8 @@ def _variables(spec: Spec, data: GroupedData, raw: xr.DataTree, seed: int) -> di
         return variables
     sds = np.stack([variables[name].ravel() for name in spec.sds], axis=1)
     marginal = Marginal.of(spec, standardize(data))
-    values = Values.draw(marginal, sds, np.random.default_rng(named_seed(seed, "values")))
-    drawn = {**values.above_groups(), "theta": values.of_groups()}
+    effects = Effects.draw(marginal, sds, np.random.default_rng(named_seed(seed, "values")))
+    drawn = {**effects.above_groups(), "theta": effects.of_groups()}
     by_chain = (*posterior[spec.sds[0]].shape, -1)
     return {
         name: draws.T.reshape(by_chain if spec.dims(name) else by_chain[:2])

@@ -31,7 +31,7 @@ class Given(Protocol):
     def moments(
         self, level: int, origin: Floats, units: Indices | None = None
     ) -> tuple[Floats, Floats]:
-        """Mean and variance of a level's values at ``x = −origin``, (q,) or (u, q); both (n, u).
+        """Mean and variance of a level's effects at ``x = −origin``, (q,) or (u, q); both (n, u).
 
         Of all its units, or of some.
         """
@@ -39,32 +39,33 @@ class Given(Protocol):
     def mixture(
         self, weights: Floats, origin: Floats | Sequence[Floats], groups: Indices | None = None
     ) -> Moments:
-        """Moments of every value and of β over weighted nodes.
+        """Moments of the intercept, of every effect and of β over weighted nodes.
 
         Parameters
         ----------
         weights : (m, n)
             Of sum 1 in each row: m mixtures are taken at once.
         origin : (q,), or a sequence of (q,) or (u, q)
-            Values are taken at ``x = −origin``: one for all, or one for each level.
+            Where the intercept and the effects are taken, ``x = −origin``: one for all, or one for
+            each level.
         groups : (g',), optional
             Which groups; all by default.
         """
 
     def joint(self, level: int, units: Indices) -> Joint:
-        """Some units' values at x = 0 together with β, at each node."""
+        """Effects of some members of a level at x = 0 together with β, at each node."""
 
     def mixture_joint(self, weights: Floats, level: int, units: Indices) -> Joint:
         """The same over nodes with weights (n,) of sum 1: a single node for all of them."""
 
     def variance_below(self, level: int) -> Floats:
-        """Variance of a new group's value around that of a unit of this level; (n,)."""
+        """Variance of a new group's effect around that of a member of this level; (n,)."""
 
     def variance_of_row(self) -> Floats:
         """Variance of a row of weight 1 around its group; (n,)."""
 
     def draw_upper(self, seed: np.random.SeedSequence) -> UpperDraws:
-        """Draw β and all values above the groups, once for each node."""
+        """Draw β, the intercept and all effects above the groups, once for each node."""
 
     def draw_groups(
         self,
@@ -73,9 +74,9 @@ class Given(Protocol):
         unit: tuple[float, Floats],
         groups: Indices | None = None,
     ) -> Floats:
-        """Draw the values of groups given all above them, once for each node; (g', n).
+        """Draw the effects of groups given all above them, once for each node; (g', n).
 
-        They come out as ``location + scale·value`` with ``unit = (scale, location)``.  A group's
+        They come out as ``location + scale·effect`` with ``unit = (scale, location)``.  A group's
         draws are the same whichever others are drawn.
         """
 
@@ -97,7 +98,7 @@ class Given(Protocol):
     def densities_of_outermost(self, within: Any, root: Floats, beta: Floats) -> Floats:
         """Log densities of the rows of each outermost unit given intercept (n,) and β (n, q).
 
-        Values of the units, and of all below them, are integrated out; (n, u).
+        Effects of these, and of all below them, are integrated out; (n, u).
         """
 
 

@@ -17,7 +17,7 @@ class Moments:
     Attributes
     ----------
     means, variances : tuple of (m, u)
-        Of the root's value, then of the units' at each level, the outermost first.
+        Of the intercept, then of the effects at each level, the outermost first.
     beta : (m, q)
         Mean of β.
     beta_covariance : (m, q, q)
@@ -32,16 +32,16 @@ class Moments:
 
 @dataclass(frozen=True)
 class Joint:
-    """Means and covariances of some units' values at x = 0 together with β, at n nodes."""
+    """Means and covariances of some effects at x = 0 together with β, at n nodes."""
 
     mean: Floats  # (n, u)
     variance: Floats  # (n, u)
-    covariance: Floats  # of each value with β; (n, u, q)
+    covariance: Floats  # of each effect with β; (n, u, q)
     beta: Floats  # (n, q)
     beta_covariance: Floats  # (n, q, q)
 
     def at(self, units: Indices, x: Floats) -> tuple[Floats, Floats]:
-        """Mean and variance of ``v + x'β`` for values v of units (r,) and x (r, q); both (n, r).
+        """Mean and variance of ``v + x'β`` for effects v of members (r,) and x (r, q); both (n, r).
 
         ``Var(v + x'β) = Var v + 2 x'Cov(β, v) + x'Var(β) x``.
         """
@@ -55,7 +55,7 @@ class Joint:
 @storable
 @dataclass(frozen=True)
 class UpperDraws:
-    """Draws of β and of all values above the groups, one for each node.
+    """Draws of β, of the intercept and of all effects above the groups, one for each node.
 
     Attributes
     ----------

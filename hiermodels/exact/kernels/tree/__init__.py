@@ -3,8 +3,8 @@
 - ``kernel``: all of it as a kernel
 - ``tree``: what the rows say of their groups, and how these hang together; the model's equations
 - ``marginal``: the marginal likelihood, from the rows upwards
-- ``conditional``: values given those above them, from the root downwards
-- ``moments``: moments of values, given the sds and averaged over nodes of these
-- ``draws``: draws of all values
+- ``conditional``: effects given those above them, from the root downwards
+- ``moments``: moments of effects, given the sds and averaged over nodes of these
+- ``draws``: draws of all effects
 - ``leave_out``: densities of a unit's rows given all others; ``units`` says what a unit is
 """

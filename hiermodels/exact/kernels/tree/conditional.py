@@ -1,4 +1,4 @@
-"""Values given those above them: from the root downwards."""
+"""The intercept, and effects given those above them: from the root downwards."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def data_weight(error: Floats, between: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Conditional:
-    """Values of some units given the variances, as functions of β.
+    """The intercept, or effects of a level, given the variances, as functions of β.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Conditional:
     def moments(self, up: Upward, origin: Floats) -> tuple[Floats, Floats]:
         """Mean and variance at ``x = −origin``, (q,) or (u, q), with β integrated out; (n, u).
 
-        Values belong to x = 0 in the tree's coordinates, which may have been centred.
+        Both belong to x = 0 in the tree's coordinates, which may have been centred.
         """
         if not origin.shape[-1]:
             return self.row[:, :, 0], self.own
@@ -59,7 +59,7 @@ class Conditional:
         return mean, self.own + ((x @ up.beta_covariance) * x).sum(axis=2)
 
     def covariance(self, up: Upward) -> Floats:
-        """Covariance with β of the values at x = 0; (n, u, q)."""
+        """Covariance of the same with β, at x = 0; (n, u, q)."""
         return -self.row[:, :, :-1] @ up.beta_covariance
 
 
@@ -79,9 +79,9 @@ def root_conditional(up: Upward, prior: Coefficients) -> Conditional:
 def child_conditional(
     parent: Conditional, mean: Floats, error: Floats, between: Floats, index: Indices
 ) -> Conditional:
-    """One level down: from parents' values to their children's.
+    """One level down: from parents' effects to their children's.
 
-    With ``B = error / (error + between)`` a child's value given its parent's value φ is
+    With ``B = error / (error + between)`` a child's effect given its parent's effect φ is
     N(B·φ + (1 − B)·mean, (1 − B)·error), and the variance of φ comes down as B² of it.
 
     Parameters
@@ -114,7 +114,7 @@ def downward(
     prior: Coefficients,
     groups: Indices | None = None,
 ) -> Iterator[tuple[int, slice, Conditional]]:
-    """Yield every level's values given the variances, the root first.
+    """Yield the intercept, then every level's effects, given the variances.
 
     Parameters
     ----------
@@ -127,14 +127,14 @@ def downward(
         ``ROOT`` first; then 0, the outermost, and those below it.
     units : slice
         The units that this part holds: the groups come in blocks.
-    values : Conditional
+    conditional : Conditional
     """
-    values = root_conditional(up, prior)
-    yield ROOT, slice(0, 1), values
+    above = root_conditional(up, prior)
+    yield ROOT, slice(0, 1), above
     for level in range(tree.innermost):
         below, between = up.below(level), variances.between[level]
-        values = child_conditional(values, below.mean, below.error, between, tree.parent(level))
-        yield level, slice(0, tree.sizes[level]), values
+        above = child_conditional(above, below.mean, below.error, between, tree.parent(level))
+        yield level, slice(0, tree.sizes[level]), above
     parent, between = tree.group_parent, variances.between[-1]
     size = tree.n_groups if groups is None else len(groups)
     step = max(1, BLOCK // (len(variances) * tree.mean.shape[1]))
@@ -143,4 +143,4 @@ def downward(
         own = part if groups is None else groups[part]
         error = variances.sigma2[:, None] / tree.weight[own]
         mean = tree.mean[None, own]
-        yield tree.innermost, part, child_conditional(values, mean, error, between, parent[own])
+        yield tree.innermost, part, child_conditional(above, mean, error, between, parent[own])

@@ -1,4 +1,4 @@
-"""Draws of the values of all units, given the hyperparameters."""
+"""Draws of the intercept and of all effects, given the hyperparameters."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def draw_upper(
     prior: Coefficients,
     seed: np.random.SeedSequence,
 ) -> UpperDraws:
-    """Draw β and the values above the groups once for each node, from the top downwards.
+    """Draw β, the intercept and the effects above the groups, from the top downwards.
 
-    Each level has a random stream of its own.  The upward pass is computed in blocks of nodes: for
-    all of them together it would take several times the draws' memory.
+    Once for each node.  Each level has a random stream of its own.  The upward pass is computed in
+    blocks of nodes: for all of them together it would take several times the draws' memory.
     """
     streams = [np.random.default_rng(child) for child in seed.spawn(len(tree.sizes) + 1)]
     n = len(variances)
@@ -35,7 +35,7 @@ def draw_upper(
     for stream, size in zip(streams[2:], tree.sizes[:-1], strict=True):
         levels.append(stream.standard_normal((size, n)))
     for part in batches(tree, variances):
-        block = [values[:, part] for values in levels]
+        block = [level[:, part] for level in levels]
         _turn_into_draws(beta[:, part], block, tree, variances[part], prior)
     return UpperDraws(tuple(levels), beta)
 
@@ -53,13 +53,13 @@ def _turn_into_draws(
     beta[:] = (up.beta + np.einsum("nij,nj->ni", factor, beta.T)).T
     top = root_conditional(up, prior)
     levels[0][:] = (_residual(top.row, beta) + np.sqrt(top.own) * levels[0].T).T
-    for level, (above, values) in enumerate(pairwise(levels)):
+    for level, (above, effects) in enumerate(pairwise(levels)):
         below, between = up.below(level), variances.between[level][:, None]
         keep = data_weight(below.error, between)
         mean = shrinkage(below.error, between) * to_children(above.T, tree.parent(level))
         mean += keep * _residual(below.mean, beta)
-        values *= np.sqrt(keep * below.error).T
-        values += mean.T
+        effects *= np.sqrt(keep * below.error).T
+        effects += mean.T
 
 
 def _residual(row: Floats, beta: Floats) -> Floats:
@@ -77,12 +77,12 @@ def draw_groups(
     unit: tuple[float, Floats],
     groups: Indices | None = None,
 ) -> Floats:
-    """Draw the values of groups given all above them, one for each node.
+    """Draw the effects of groups given all above them, one for each node.
 
     Parameters
     ----------
     unit : (float, (n,))
-        Scale and location of each draw: values come out as ``location + scale·value``.
+        Scale and location of each draw: effects come out as ``location + scale·effect``.
     groups : (g',), optional
         Which groups; all by default.  Blocks of groups have random streams of their own, so
         that a group's draws are the same whichever others are drawn.

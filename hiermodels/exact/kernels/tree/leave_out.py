@@ -1,12 +1,12 @@
 """Densities of one unit's rows given all other rows and the variances.
 
-Values of all units and β are integrated out.  Given β first: let m_P be what all that lies below a
-parent P says of its value, with error e_P, and row_P its conditional mean.  A child c with mean m_c
-and variance v_c around P is predicted from all the *other* rows with
+Effects of all groups and β are integrated out.  Given β first: let m_P be what all that lies below
+a parent P says of its effect, with error e_P, and row_P its conditional mean.  A child c with mean
+m_c and variance v_c around P is predicted from all the *other* rows with
 
     deviation  v_c δ_c/Γ_c  and variance  v_c²/Γ_c,  where
     δ_c = m_c − row_P = (m_c − m_P) + B_P δ_P  and
-    Γ_c = v_c − Var(value of P) = (v_c − e_P) + B_P² Γ_P.
+    Γ_c = v_c − Var(effect of P) = (v_c − e_P) + B_P² Γ_P.
 
 B_P = e_P/v_P is the weight of P's own parent in its conditional mean.  This is the leverage
 ``1 − Γ/v`` of leave-one-out residuals, telescoped from the root downwards so that nothing cancels
@@ -103,9 +103,9 @@ def log_densities(
 def log_densities_given(
     tree: Tree, within: Within, variances: Variances, root: Floats, beta: Floats
 ) -> Floats:
-    """Log densities of the rows of each unit below the root, given the root's value and β.
+    """Log densities of the rows of each outermost member, given the intercept and β.
 
-    Values of the units, and of all below them, are integrated out.
+    Effects of these, and of all below them, are integrated out.
 
     Parameters
     ----------
@@ -277,7 +277,7 @@ def _mean_and_error(
     level: int,
     units: Indices | slice = slice(None),
 ) -> tuple[Floats, Floats]:
-    """What lies below some units of a level says of their values; (n or 1, u, c) and (n, u)."""
+    """What lies below some members of a level says of their effects; (n or 1, u, c) and (n, u)."""
     if level < tree.innermost:
         return pooled[level + 1].mean[:, units], pooled[level + 1].error[:, units]
     return tree.mean[None, units], variances.sigma2[:, None] / tree.weight[units]

@@ -19,10 +19,10 @@ SMALLEST_SHARE = 1e-8  # of a direction in the information of the data that is n
 
 @dataclass(frozen=True)
 class Pooled:
-    """What all that lies below a unit says about the unit's own value."""
+    """What all that lies below a member of a level, or below the root, says of its location."""
 
     mean: Floats  # precision-weighted mean row; (n, u, q + 1)
-    error: Floats  # variance of the mean around the unit's value; (n, u)
+    error: Floats  # variance of the mean around that effect; (n, u)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Upward:
     Attributes
     ----------
     log_likelihood : (n,)
-        ``log p(y | variances)``, values of all units and coefficients integrated out; under a
+        ``log p(y | variances)``, all effects and coefficients integrated out; under a
         flat prior, which integrates to no number, up to the constant 1 in its place.
     pooled : tuple of Pooled
         For each level, the outermost first, what its units say of their parents: so the first is
@@ -66,14 +66,14 @@ class Upward:
 
 
 def upward(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
-    """Integrate out all values and coefficients, from the rows to the root.
+    """Integrate out all effects and coefficients, from the rows to the root.
 
     With ``v`` the variance of a unit's mean around its parent and ``w = 1/v``, the units of
     one parent, ``A = Σ w`` and ``m = Σ w·mean / A``, have density
 
         Π N(mean; φ, v) = Π N(mean; m, v) · (2π/A)^½ · N(m; φ, 1/A),
 
-    where φ is the parent's value: a factor that is free of φ, and one observation of φ, which
+    where φ is the parent's effect: a factor that is free of φ, and one observation of φ, which
     is carried to the next level.  Arithmetic: O(n·k·(u·q + q²)) for the groups and O(n·u·q²) for
     each level above them, whatever the number of rows.
     """

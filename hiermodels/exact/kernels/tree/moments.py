@@ -1,4 +1,4 @@
-"""Moments of the values given the hyperparameters, and averaged over nodes of these."""
+"""Moments of the intercept and of effects given the hyperparameters, and over nodes of these."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def level_moments(
     level: int,
     units: Indices | None = None,
 ) -> tuple[Floats, Floats]:
-    """Mean and variance of one level's values at each node, with β integrated out.
+    """Mean and variance of one level's effects at each node, with β integrated out.
 
     Parameters
     ----------
     origin : (q,) or (u, q)
-        Values are taken at ``x = −origin``: see :meth:`Conditional.moments`.
+        They are taken at ``x = −origin``: see :meth:`Conditional.moments`.
     level : int
         Or ``ROOT``.
     units : (u,), optional
@@ -40,9 +40,9 @@ def level_moments(
     if units is None:
         units = np.arange(1 if level == ROOT else tree.sizes[level])
     mean, variance = (np.empty((len(variances), len(units))) for _ in range(2))
-    for nodes, up, part, values in chosen_units(tree, variances, prior, level, units):
+    for nodes, up, part, conditional in chosen_units(tree, variances, prior, level, units):
         own = origin if origin.ndim == 1 else origin[part]
-        mean[nodes, part], variance[nodes, part] = values.moments(up, own)
+        mean[nodes, part], variance[nodes, part] = conditional.moments(up, own)
     return mean, variance
 
 
@@ -62,7 +62,7 @@ class _Mixture:
         self.beta_second = np.zeros((n_mixtures, q, q))
 
     def add(self, number: int, units: slice, share: Floats, mean: Floats, variance: Floats) -> None:
-        """Add values around one of the anchors, at nodes with weights ``share`` (m, n)."""
+        """Add effects around one of the anchors, at nodes with weights ``share`` (m, n)."""
         deviation = mean - self.anchors[number][units]
         self.first[number][:, units] += share @ deviation
         deviation *= deviation
@@ -92,14 +92,14 @@ def mixture_moments(
     origin: Floats | Sequence[Floats],
     groups: Indices | None = None,
 ) -> Moments:
-    """Mean and variance of every value and of β, over weighted nodes.
+    """Mean and variance of the intercept, of every effect and of β, over weighted nodes.
 
     Parameters
     ----------
     weights : (m, n)
         Weights of the nodes, of sum 1 in each row: m mixtures are taken at once.
     origin : (q,), or a sequence of (q,) or (u, q)
-        Values are taken at ``x = −origin``, see :meth:`Conditional.moments`: one for all, or one
+        They are taken at ``x = −origin``, see :meth:`Conditional.moments`: one for all, or one
         for the root and for each level, down to the groups (those that are asked for).
     groups : (g',), optional
         Which groups; all by default.
@@ -114,22 +114,22 @@ def mixture_moments(
         return own if own.ndim == 1 else own[units]
 
     up = upward(tree, one, prior)
-    for level, units, values in downward(tree, one, up, prior, groups):
-        anchors[level - ROOT][units] = values.moments(up, origin_of(level, units))[0][0]
+    for level, units, conditional in downward(tree, one, up, prior, groups):
+        anchors[level - ROOT][units] = conditional.moments(up, origin_of(level, units))[0][0]
     total = _Mixture(anchors, up.beta[0], len(weights))
     for part in batches(tree, variances):
         nodes, share = variances[part], weights[:, part]
         up = upward(tree, nodes, prior)
         total.add_coefficients(share, up)
-        for level, units, values in downward(tree, nodes, up, prior, groups):
-            total.add(level - ROOT, units, share, *values.moments(up, origin_of(level, units)))
+        for level, units, conditional in downward(tree, nodes, up, prior, groups):
+            total.add(level - ROOT, units, share, *conditional.moments(up, origin_of(level, units)))
     return total.moments()
 
 
 def level_joint(
     tree: Tree, variances: Variances, prior: Coefficients, level: int, units: Indices
 ) -> Joint:
-    """Values of some units of a level together with β, given the variances.
+    """Effects of some members of a level together with β, given the variances.
 
     Parameters
     ----------
@@ -140,9 +140,9 @@ def level_joint(
     n, u, q = len(variances), len(units), tree.n_covariates
     mean, variance, covariance = np.empty((n, u)), np.empty((n, u)), np.empty((n, u, q))
     beta, beta_covariance = np.empty((n, q)), np.empty((n, q, q))
-    for nodes, up, part, values in chosen_units(tree, variances, prior, level, units):
-        mean[nodes, part], variance[nodes, part] = values.moments(up, np.zeros(q))
-        covariance[nodes, part] = values.covariance(up)
+    for nodes, up, part, conditional in chosen_units(tree, variances, prior, level, units):
+        mean[nodes, part], variance[nodes, part] = conditional.moments(up, np.zeros(q))
+        covariance[nodes, part] = conditional.covariance(up)
         beta[nodes], beta_covariance[nodes] = up.beta, up.beta_covariance
     return Joint(mean, variance, covariance, beta, beta_covariance)
 
@@ -161,12 +161,12 @@ def mixture_joint(
     anchor, anchor_beta, origin = one.mean[0], one.beta[0], np.zeros(tree.n_covariates)
     total = _Mixture([anchor], anchor_beta, 1)
     cross = np.zeros((len(units), tree.n_covariates))
-    for nodes, up, part, values in chosen_units(tree, variances, prior, level, units):
+    for nodes, up, part, conditional in chosen_units(tree, variances, prior, level, units):
         share = weights[None, nodes]
-        mean, variance = values.moments(up, origin)
+        mean, variance = conditional.moments(up, origin)
         total.add(0, part, share, mean, variance)
         cross[part] += (share * (mean - anchor[part]).T) @ (up.beta - anchor_beta)
-        cross[part] += np.einsum("n,nuq->uq", share[0], values.covariance(up))
+        cross[part] += np.einsum("n,nuq->uq", share[0], conditional.covariance(up))
         if part.start == 0:
             total.add_coefficients(share, up)
     moments = total.moments()
@@ -182,9 +182,9 @@ def chosen_units(
     """Yield blocks of nodes, and for each of them blocks of the units."""
     for nodes in batches(tree, variances):
         up = upward(tree, variances[nodes], prior)
-        for current, part, values in downward(tree, variances[nodes], up, prior, units):
+        for current, part, conditional in downward(tree, variances[nodes], up, prior, units):
             if current == level == tree.innermost:
-                yield nodes, up, part, values
+                yield nodes, up, part, conditional
             elif current == level:
-                yield nodes, up, slice(0, len(units)), values.of(units)
+                yield nodes, up, slice(0, len(units)), conditional.of(units)
                 break

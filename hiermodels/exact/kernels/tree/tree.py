@@ -5,9 +5,10 @@ parents (schools), the last of them under one root whose value is the intercept,
 
     root (intercept)  →  [schools]  →  groups  →  rows
 
-A unit's value is its parent's value plus normal noise, with one variance a level (the variance
-*between* them).  A row is its group's value plus ``x'β`` plus noise of variance ``σ²/ω``: an
-unknown σ² has ``ω = 1``; a known standard error is the weight ``ω = 1/se²`` with ``σ² = 1``.
+A member's effect is its parent's effect, or at the outermost level the root's value, plus normal
+noise, with one variance a level (the variance *between* its members).  A row is its group's effect
+plus ``x'β`` plus noise of variance ``σ²/ω``: an unknown σ² has ``ω = 1``; a known standard error is
+the weight ``ω = 1/se²`` with ``σ² = 1``.
 
 Covariates need no second derivation.  All formulas are linear or quadratic in the residual
 ``r = y − x'β``, so they are carried out once on the columns ``z = [x, y]``: a mean becomes a

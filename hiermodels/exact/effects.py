@@ -1,4 +1,4 @@
-"""Values of all units, drawn given the sds."""
+"""Effects of all groups, and all that stands above them, drawn given the sds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hiermodels.posterior.record import by_chain
 
 
 @dataclass(frozen=True)
-class Values:
+class Effects:
     """Exact draws of all variables given draws of the unknown sds, in the outcome's unit.
 
     Attributes
@@ -27,7 +27,7 @@ class Values:
     upper : UpperDraws
         What stands above the groups, on the standardised scale.
     seed : numpy.random.SeedSequence
-        Of the groups' values: these are drawn when asked for, the same at every call.
+        Of the groups' effects: these are drawn when asked for, the same at every call.
     """
 
     marginal: Marginal
@@ -37,7 +37,7 @@ class Values:
 
     @classmethod
     @one_blas_thread()
-    def draw(cls, marginal: Marginal, sds: Floats, rng: np.random.Generator) -> Values:
+    def draw(cls, marginal: Marginal, sds: Floats, rng: np.random.Generator) -> Effects:
         """Draw what stands above the groups.
 
         Parameters
@@ -53,23 +53,23 @@ class Values:
         return cls(marginal, sds, upper, seed)
 
     def above_groups(self) -> dict[str, Floats]:
-        """All variables but the groups' values: scalars (n,), values (u, n)."""
+        """All variables but the groups' effects: scalars (n,), effects (u, n)."""
         spec, standard = self.marginal.spec, self.marginal.data
         variables = dict(zip(self.marginal.names, self.sds.T, strict=True))
         scale, location = self._unit
         above = (spec.intercept, *(level.effect for level in spec.levels[:-1]))
         for name, drawn in zip(above, self.upper.levels, strict=True):
             if name:
-                values = scale * drawn
-                values += location
-                variables[name] = values if spec.dims(name) else values[0]
+                moved = scale * drawn
+                moved += location
+                variables[name] = moved if spec.dims(name) else moved[0]
         if spec.covariates:
             variables["beta"] = standard.scale * (standard.basis @ self.upper.beta)
         return variables
 
     @one_blas_thread()
     def of_groups(self, groups: Indices | None = None) -> Floats:
-        """Values of all groups, or of some, the same whichever others are drawn; (g, n)."""
+        """Effects of all groups, or of some, the same whichever others are drawn; (g, n)."""
         return self._given.draw_groups(self.upper, self.seed, self._unit, groups)
 
     @cached_property
@@ -86,11 +86,11 @@ class Values:
 
 @dataclass(frozen=True)
 class DrawsOnDemand:
-    """Draws of the groups' values, made when they are asked for, the same at every call."""
+    """Draws of the groups' effects, made when they are asked for, the same at every call."""
 
-    values: Values
+    effects: Effects
     chains: int  # into how many the draws are divided
 
     def __call__(self, groups: Indices) -> Floats:
-        """Draw the values of groups (g,); shape (chains, draws, g)."""
-        return by_chain(self.values.of_groups(groups), self.chains)
+        """Draw the effects of groups (g,); shape (chains, draws, g)."""
+        return by_chain(self.effects.of_groups(groups), self.chains)
