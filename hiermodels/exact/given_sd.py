@@ -50,7 +50,7 @@ def moments_given_sd(
     Returns
     -------
     Dataset
-        ``mean`` and ``sd``, both (at, units).  The coordinate ``at`` is the sd in the outcome's
+        ``mean`` and ``sd``, both (at, members).  The coordinate ``at`` is the sd in the outcome's
         unit, between the quantiles ``ENDS`` of its posterior.
 
     References

@@ -26,9 +26,9 @@ from hiermodels.numerics.cubature import compress
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 
-MANY, WIDE = 200, 0.6  # units of each level that make a density in 3 dimensions nearly normal
+MANY, WIDE = 200, 0.6  # members of each level that make a density in 3 dimensions nearly normal
 THINNED = 1e-9  # posterior sds that part of a lattice may differ by from the whole
-MAX_UNITS = 256  # whose values are held at all nodes at a time
+MAX_MEMBERS = 256  # of a level whose components are held at all nodes at a time
 TAIL_MASS = 1e-10  # share of the posterior that distribution functions of values leave out
 MAX_WORK = {1: 1e7, 2: 1e7, 3: 1e8}  # points times groups, beyond which few points are tried
 DEGREES = {1: range(4, 31, 4), 2: range(2, 15, 2), 3: range(4, 9, 2)}  # that are tried
@@ -58,12 +58,12 @@ class LatticeMixture(ReferencePosterior):
         return d > 0 and len(self.lattice) * self.marginal.data.tree.n_groups > MAX_WORK[d]
 
     def _size(self, name: str) -> int:
-        """Number of units of a level, or of coefficients."""
+        """Number of members of a level, or of coefficients."""
         return len(self.data.coords[self.spec.dims(name)[0]])
 
     def _step(self, name: str) -> int:
-        """Number of units whose components are held at a time."""
-        return max(MAX_UNITS, MAX_NUMBERS // len(self._nodes_of(name)[1]))
+        """Number of members whose components are held at a time."""
+        return max(MAX_MEMBERS, MAX_NUMBERS // len(self._nodes_of(name)[1]))
 
     @cached_property
     def _moments_of_sds(self) -> tuple[Floats, Floats]:
@@ -93,13 +93,13 @@ class LatticeMixture(ReferencePosterior):
         origins = [*above, self._origin(innermost, groups)]
         return self.marginal.given(points).mixture(weights, origins, groups)
 
-    def _origin(self, level: int, units: Indices | None = None) -> Floats:
+    def _origin(self, level: int, members: Indices | None = None) -> Floats:
         """What effects of a level are taken at, in the tree's coordinates; (q,) or (u, q)."""
         standard = self.marginal.data
         if self.place is None:
             return standard.origin
         x = self.place.of(level)
-        return standard.origin_at(x if units is None or x.ndim == 1 else x[units])
+        return standard.origin_at(x if members is None or x.ndim == 1 else x[members])
 
     @cached_property
     def _few(self) -> Few | None:
@@ -167,7 +167,9 @@ class LatticeMixture(ReferencePosterior):
         """Points and weights over which a variable's distribution is summed."""
         return self._few.whole if name == "theta" and self._few else self._nodes
 
-    def _components(self, name: str, units: Indices | None = None) -> tuple[Floats, Floats, Floats]:
+    def _components(
+        self, name: str, members: Indices | None = None
+    ) -> tuple[Floats, Floats, Floats]:
         """Weights (n,), means and sds (n, u) of the mixtures of effects, in the outcome's unit."""
         standard = self.marginal.data
         points, weights = self._nodes_of(name)
@@ -175,17 +177,17 @@ class LatticeMixture(ReferencePosterior):
             beta, covariance = self.marginal.given(points).coefficients()
             covariance = standard.basis @ covariance @ standard.basis.T
             sd = standard.scale * np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
-            some = slice(None) if units is None else units
+            some = slice(None) if members is None else members
             return weights, (standard.scale * beta @ standard.basis.T)[:, some], sd[:, some]
-        mean, sd = self._standard_components(self.spec.level_of(name), points, units)
+        mean, sd = self._standard_components(self.spec.level_of(name), points, members)
         return weights, standard.location + standard.scale * mean, standard.scale * sd
 
     def _standard_components(
-        self, level: int, points: Floats, units: Indices | None = None
+        self, level: int, points: Floats, members: Indices | None = None
     ) -> tuple[Floats, Floats]:
         """Standardised means and sds of a level's effects at points; both (n, u)."""
-        origin = self._origin(level, units)
-        mean, variance = self.marginal.given(points).moments(level, origin, units)
+        origin = self._origin(level, members)
+        mean, variance = self.marginal.given(points).moments(level, origin, members)
         return mean, np.sqrt(variance)
 
     def _axis(self, name: str) -> tuple[int, int]:

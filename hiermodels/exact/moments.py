@@ -35,7 +35,7 @@ class HierarchyMoments(ExistingMoments):
     def shortage(self, name: str, order: int) -> Shortage | None:
         """What a variable's moment of this order lacks, of the sds that it depends on."""
         lacks = [
-            Shortage(self.tails.units[lowest], propriety.units_of(self.spec, lowest), needed)
+            Shortage(self.tails.sizes[lowest], propriety.members_of(self.spec, lowest), needed)
             for sd in self._sds(name)
             for lowest, needed in self.tails.lacking(sd, order).items()
         ]

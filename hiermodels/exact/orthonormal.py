@@ -54,32 +54,32 @@ class GroupSums:
 
     @property
     def chain(self) -> tuple[Indices, ...]:
-        """Parent of each unit at each level, from the units below the root to the groups."""
+        """Parent of each member of each level, from the outermost level to the groups."""
         outermost = int(self.parents[0][-1]) + 1 if self.parents else len(self.weight)
         return (np.zeros(outermost, dtype=np.intp), *self.parents)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Number of units at each level, from the root, and of rows."""
+        """Number of members at each level, from the root, and of rows."""
         return (1, *map(len, self.chain), self.n_rows)
 
 
 @dataclass(frozen=True)
 class Deviations:
-    """Means of groups as a sum: the root's, and at each level the units' deviations from it.
+    """Means of groups as a sum: the root's, and at each level the members' deviations from it.
 
     Attributes
     ----------
     root : (c,)
-    units : tuple of (u, c)
-        Weighted means of the units of a level less those of their parents, the outermost level
+    members : tuple of (u, c)
+        Weighted means of the members of a level less those of their parents, the outermost level
         first.
     weights : tuple of (u,)
     chain : tuple of (u,)
     """
 
     root: Floats
-    units: tuple[Floats, ...]
+    members: tuple[Floats, ...]
     weights: tuple[Floats, ...]
     chain: tuple[Indices, ...]
 
@@ -87,21 +87,21 @@ class Deviations:
     def of(cls, groups: GroupSums) -> Deviations:
         """Take the groups' means apart."""
         mean, weight = groups.mean, groups.weight
-        units, weights = [], []
+        members, weights = [], []
         for parent in reversed(groups.chain):  # means are taken of what lies below
             first = starts(parent)
             total = np.add.reduceat(weight, first)
             some = mean[first]
             share = (weight / total[parent])[:, None]
             centre = some + sum_by(parent, share * (mean - some[parent]), len(total))
-            units.append(mean - centre[parent])
+            members.append(mean - centre[parent])
             weights.append(weight)
             mean, weight = centre, total
-        return cls(mean[0], tuple(units[::-1]), tuple(weights[::-1]), groups.chain)
+        return cls(mean[0], tuple(members[::-1]), tuple(weights[::-1]), groups.chain)
 
     def factors(self) -> list[Floats]:
         """For each level a matrix (u, c) whose cross-products are those of the deviations."""
-        return [np.sqrt(w)[:, None] * d for w, d in zip(self.weights, self.units, strict=True)]
+        return [np.sqrt(w)[:, None] * d for w, d in zip(self.weights, self.members, strict=True)]
 
     def rebuilt(self, basis: Floats, anchor: Floats, keep: NDArray[np.bool_]) -> Floats:
         """Means of the groups in the columns ``[x @ basis, y − x @ basis @ anchor]``; (g, q + 1).
@@ -114,10 +114,10 @@ class Deviations:
             Whether a new column has deviations at a level; where not, they are 0 exactly.  The
             first is the root's, if its mean is a deviation from 0.
         """
-        mean, n_roots = _transformed(self.root[None], basis, anchor), len(keep) - len(self.units)
+        mean, n_roots = _transformed(self.root[None], basis, anchor), len(keep) - len(self.members)
         for kept in keep[:n_roots]:
             mean = np.where(kept, mean, 0.0)
-        for deviation, parent, kept in zip(self.units, self.chain, keep[n_roots:], strict=True):
+        for deviation, parent, kept in zip(self.members, self.chain, keep[n_roots:], strict=True):
             mean = mean[parent] + np.where(kept, _transformed(deviation, basis, anchor), 0.0)
         return mean
 
@@ -166,7 +166,7 @@ def orthonormalized(
         keep = np.column_stack([varies[1:], np.arange(1, len(df)) >= full])
         residual = deviations.rebuilt(basis, anchor, keep[::-1])
         tree = _with_residuals(tree, residual, anchor, unit * np.column_stack([x[0], rest]))
-    n_levels, explained = len(deviations.units), _explained(x, y)
+    n_levels, explained = len(deviations.members), _explained(x, y)
     level, explained = n_levels - step, (*explained[:n_levels], explained[-1])[::-1]
     return Standardized(tree, location, scale, centre, divided(basis.T, size).T, level, explained)
 
@@ -304,7 +304,7 @@ def _least_squares(columns: Floats, outcome: Floats, own: NDArray[np.bool_]) -> 
 
 
 def _explained(x: Sequence[Floats], y: Sequence[Floats]) -> tuple[bool, ...]:
-    """Whether, at each level, the units and the covariates leave only rounding errors."""
+    """Whether, at each level, the members and the covariates leave only rounding errors."""
     explained = []
     for count in range(1, len(y) + 1):
         columns, outcome = np.vstack(list(x[:count])), np.concatenate(y[:count])

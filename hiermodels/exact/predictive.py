@@ -11,11 +11,11 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.kernels.kernel import Given
 from hiermodels.exact.kernels.tree.conditional import BLOCK
-from hiermodels.exact.lattice_mixture import MAX_UNITS, LatticeMixture
+from hiermodels.exact.lattice_mixture import MAX_MEMBERS, LatticeMixture
 from hiermodels.numerics import normal_mixture as mixture
 from hiermodels.posterior.target import Target
 
-MANY, WIDE = 200, 0.6  # units of each level that make a density in 3 dimensions nearly normal
+MANY, WIDE = 200, 0.6  # members of each level that make a density in 3 dimensions nearly normal
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,8 +27,8 @@ class PredictiveMixture(LatticeMixture):
         """Means and sds of predicted values, whether they exist or not; both (r,)."""
         standard, weights = self.marginal.data, self.lattice.weights
         given = self.marginal.given(self.lattice.points)
-        units, place = np.unique(target.units, return_inverse=True)
-        joint = given.mixture_joint(weights, target.level, units)
+        members, place = np.unique(target.units, return_inverse=True)
+        joint = given.mixture_joint(weights, target.level, members)
         mean, variance = joint.at(place, self._standard_x(target))
         variance = variance + weights @ self._variance_below(target, given)
         return standard.location + standard.scale * mean[0], standard.scale * np.sqrt(variance[0])
@@ -59,9 +59,9 @@ class PredictiveMixture(LatticeMixture):
         given = self.marginal.given(points)
         below = self._variance_below(target, given)
         x = self._standard_x(target)
-        for i in range(0, len(x), MAX_UNITS):
-            units, place = np.unique(target.units[i : i + MAX_UNITS], return_inverse=True)
-            joint = given.joint(target.level, units)
+        for i in range(0, len(x), MAX_MEMBERS):
+            members, place = np.unique(target.units[i : i + MAX_MEMBERS], return_inverse=True)
+            joint = given.joint(target.level, members)
             step = max(1, BLOCK // len(points))
             for j in range(0, len(place), step):
                 part = slice(i + j, min(i + j + step, i + len(place)))
@@ -74,7 +74,7 @@ class PredictiveMixture(LatticeMixture):
         return (target.x - self.marginal.data.centre) @ self.marginal.data.basis
 
     def _variance_below(self, target: Target, given: Given) -> Floats:
-        """Standardised variance that new units and a row add; (n, 1), or (n, r) by row."""
+        """Standardised variance that new groups and a row add; (n, 1), or (n, r) by row."""
         total = given.variance_below(target.level)
         if not target.outcome:
             return total[:, None]

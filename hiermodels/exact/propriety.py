@@ -3,11 +3,11 @@
 Let x be the logarithms of the variances.  Along a ray on which some of them go to +∞ together,
 the lowest being that of level ℓ, the likelihood falls as ``exp(−½ D_ℓ x)`` with
 
-    D_ℓ = units of level ℓ − coefficients identified between them under flat priors,
+    D_ℓ = members of level ℓ − coefficients identified between them under flat priors,
 
 (the intercept, where there is one, among these,)
 
-because all ``D_ℓ`` contrasts between units of level ℓ get that variance; the priors add their
+because all ``D_ℓ`` contrasts between members of level ℓ get that variance; the priors add their
 ``upper_tail``.  So the posterior exists if, at each level ℓ,
 
     tail_ℓ = upper_tail_ℓ + Σ_{levels above} max(0, upper_tail) − ½ D_ℓ  <  0,
@@ -52,8 +52,8 @@ class Tails:
         ``upper_tail`` of each sd's prior by its name, from the outermost level to the rows.
     contrasts : dict of str to int
         ``D_ℓ`` of the module's text.
-    units : dict of str to int
-        Of each sd's level: groups, their parents, or rows.
+    sizes : dict of str to int
+        Of each sd's level: number of groups, of their parents, or of rows.
     intercept_is_flat : bool
         Whether the intercept has a flat prior.
     loose : tuple of str
@@ -63,7 +63,7 @@ class Tails:
 
     prior: dict[str, float]
     contrasts: dict[str, int]
-    units: dict[str, int]
+    sizes: dict[str, int]
     intercept_is_flat: bool
     loose: tuple[str, ...]
 
@@ -84,9 +84,9 @@ class Tails:
         return not self.lacking(name, order)
 
     def lacking(self, name: str, order: int) -> dict[str, int]:
-        """Levels, by their sds, that have too few units for ``E[sd^order]``, and what it takes.
+        """Levels, by their sds, that have too few members for ``E[sd^order]``, and what it takes.
 
-        The lowest comes first.  With the coefficients that are there, each unit more is one
+        The lowest comes first.  With the coefficients that are there, each member more is one
         contrast more, and lowers the exponent by ½.
         """
         names = list(self.prior)
@@ -94,7 +94,7 @@ class Tails:
         for lowest in reversed(names[names.index(name) :]):
             excess = self.tail(lowest, name) + order / 2 + SLOWEST_FALL
             if excess >= 0:
-                needed[lowest] = self.units[lowest] + int(np.floor(2 * excess)) + 1
+                needed[lowest] = self.sizes[lowest] + int(np.floor(2 * excess)) + 1
         return needed
 
 
@@ -114,7 +114,7 @@ def check(spec: Spec, data: Standardized) -> Tails:
     names = _names(spec)
     flat = _flat_directions(spec, data)
     intercept_is_flat = any(not spec.coefficient_prior(name).is_proper for name in spec.top)
-    _check_single_units(spec, data.tree, int(intercept_is_flat))
+    _check_single_members(spec, data.tree, int(intercept_is_flat))
     if not spec.se:
         _check_residual(spec, data)
     sizes = (*data.tree.sizes, data.tree.n_rows)
@@ -131,12 +131,12 @@ def check(spec: Spec, data: Standardized) -> Tails:
         counts[name] = sizes[level] - between - int(intercept_is_flat)
         above = sum(max(0.0, spec.variance_prior(other).upper_tail) for other in names[:level])
         if prior.upper_tail + above - counts[name] / 2 >= 0:
-            _refuse(name, prior, above, sizes[level], counts[name], units_of(spec, name))
+            _refuse(name, prior, above, sizes[level], counts[name], members_of(spec, name))
         if between:
             loose.append(name)
     prior_tails = {name: spec.variance_prior(name).upper_tail for name in names}
-    units = dict(zip(names, sizes, strict=False))
-    return Tails(prior_tails, counts, units, intercept_is_flat, tuple(loose))
+    by_sd = dict(zip(names, sizes, strict=False))
+    return Tails(prior_tails, counts, by_sd, intercept_is_flat, tuple(loose))
 
 
 def _names(spec: Spec) -> tuple[str, ...]:
@@ -144,7 +144,7 @@ def _names(spec: Spec) -> tuple[str, ...]:
     return (*(level.sd for level in spec.levels), *(() if spec.se else ("sigma",)))
 
 
-def units_of(spec: Spec, sd: str) -> str:
+def members_of(spec: Spec, sd: str) -> str:
     """What has this sd: rows, or the groups of a column."""
     columns = {level.sd: level.column for level in spec.levels}
     return f"{columns[sd]!r} groups" if sd in columns else "rows"
@@ -161,10 +161,10 @@ def _rank(matrix: Floats) -> int:
     return int(np.linalg.matrix_rank(matrix, tol=RANK_TOLERANCE)) if matrix.size else 0
 
 
-def _check_single_units(spec: Spec, tree: Tree, spent: int) -> None:
-    """A level with a single unit, which is compared with nothing, needs a proper prior."""
-    for level, units in reversed(list(zip(spec.levels, tree.sizes, strict=True))):
-        if units == 1 and level.prior.upper_tail >= (1 - spent) / 2:
+def _check_single_members(spec: Spec, tree: Tree, spent: int) -> None:
+    """A level with a single member, which is compared with nothing, needs a proper prior."""
+    for level, size in reversed(list(zip(spec.levels, tree.sizes, strict=True))):
+        if size == 1 and level.prior.upper_tail >= (1 - spent) / 2:
             raise ImproperPosteriorError(
                 f"the posterior does not exist: column {level.column!r} has one group only, which "
                 f"says nothing of {level.sd}, and {level.prior} on {level.sd} is not proper. Give "
@@ -179,9 +179,9 @@ def _check_residual(spec: Spec, data: Standardized) -> None:
     if isinstance(prior, Fixed):
         return
     bottom = _lowest_level(spec, len(spec.levels) - 1)
-    units = _units(spec, tree, bottom)
+    n_members = _n_members(spec, tree, bottom)
     lowest = None if bottom == ROOT else spec.levels[bottom].sd
-    if lowest and tree.n_rows == units and lowest not in spec.fixed:
+    if lowest and tree.n_rows == n_members and lowest not in spec.fixed:
         if prior.is_proper and all(level.prior.is_proper for level in spec.levels):
             _check_exact_fit(spec, data)
             return
@@ -195,9 +195,9 @@ def _check_residual(spec: Spec, data: Standardized) -> None:
         _check_exact_fit(spec, data)
         return
     coefficients = _coefficients_below(spec, data, bottom)
-    if tree.n_rows - units - coefficients <= 0:
+    if tree.n_rows - n_members - coefficients <= 0:
         raise ImproperPosteriorError(
-            f"the posterior does not exist: {tree.n_rows} rows less {units} groups and "
+            f"the posterior does not exist: {tree.n_rows} rows less {n_members} groups and "
             f"{coefficients} coefficients leave no degree of freedom for sigma. Give sigma a "
             f"proper prior, use fewer covariates, or add data."
         )
@@ -211,31 +211,31 @@ def _check_residual(spec: Spec, data: Standardized) -> None:
 
 
 def _coefficients_below(spec: Spec, data: Standardized, level: int) -> int:
-    """Number of coefficients identified within units of a level, or at the top within all rows."""
+    """Number of coefficients identified within a level's members, or at the top within all rows."""
     is_zero = level == ROOT and not spec.has_intercept  # a root that is 0 tells one more
     return int((data.level > level - is_zero).sum())
 
 
 def _lowest_level(spec: Spec, level: int) -> int:
-    """The lowest level whose units may differ, from a level upwards: their sd is not fixed at 0."""
+    """The lowest level, from one upwards, whose members may differ: its sd is not fixed at 0."""
     free = (own for own in range(level, ROOT, -1) if spec.fixed.get(spec.levels[own].sd) != 0)
     return next(free, ROOT)
 
 
-def _units(spec: Spec, tree: Tree, level: int) -> int:
-    """Number of units of a level; of the root 1, or 0 where its value is known."""
+def _n_members(spec: Spec, tree: Tree, level: int) -> int:
+    """Number of members of a level; of the root 1, or 0 where its value is known."""
     return int(spec.has_intercept) if level == ROOT else tree.sizes[level]
 
 
 def _check_exact_fit(spec: Spec, data: Standardized) -> None:
     """Raise ImproperPosteriorError if nothing is left of the rows, and sds may go to 0.
 
-    If units of level ℓ and covariates explain all n rows, the likelihood grows as
+    If members of level ℓ and covariates explain all n rows, the likelihood grows as
     ``(σ²)^(−½ F_ℓ)`` when σ and the sds below level ℓ go to 0 together, with
 
-        F_ℓ = n − units of level ℓ − coefficients identified within them,
+        F_ℓ = n − members of level ℓ − coefficients identified within them,
 
-    and the priors fall as ``(σ²)^(Σ lower_tail)``: the sum must be more than ``½ F_ℓ``.  Units
+    and the priors fall as ``(σ²)^(Σ lower_tail)``: the sum must be more than ``½ F_ℓ``.  Members
     whose sd is fixed at 0 explain nothing.
     """
     lower, tree = 0.0, data.tree
@@ -246,7 +246,7 @@ def _check_exact_fit(spec: Spec, data: Standardized) -> None:
         level = _lowest_level(spec, own - 1)
         if not data.explained[level - ROOT]:
             return
-        df = tree.n_rows - _units(spec, tree, level) - _coefficients_below(spec, data, level)
+        df = tree.n_rows - _n_members(spec, tree, level) - _coefficients_below(spec, data, level)
         if df > 0 and lower <= df / 2:
             who = "the mean and " if spec.has_intercept else ""
             if level != ROOT:
@@ -262,16 +262,16 @@ def _check_exact_fit(spec: Spec, data: Standardized) -> None:
 
 
 def _refuse(
-    name: str, prior: VariancePrior, above: float, units: int, contrasts: int, what: str
+    name: str, prior: VariancePrior, above: float, size: int, contrasts: int, what: str
 ) -> None:
     """Raise the error that tells the count, what was needed and what to do."""
-    spent = units - contrasts
+    spent = size - contrasts
     needed = int(np.floor(2 * (prior.upper_tail + above))) + 1
     remedy = "HalfNormal(sd=…) or HalfCauchy(beta=…)"
     if prior.upper_tail > 0.5 and 2 * (0.5 + above) < contrasts:
         remedy = f"FlatSD() (which needs {spent + int(2 * above) + 2} groups), {remedy}"
     raise ImproperPosteriorError(
-        f"the posterior does not exist: {units} {what} less {spent} flat coefficient"
+        f"the posterior does not exist: {size} {what} less {spent} flat coefficient"
         f"{'' if spent == 1 else 's'} leave {contrasts} contrasts, and {prior} on {name} needs at "
         f"least {needed}, so {spent + needed} {what}. Give {name} a proper prior, such as "
         f"priors={{{name!r}: …}} with {remedy}, or add data."

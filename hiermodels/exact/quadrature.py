@@ -40,7 +40,7 @@ from hiermodels.numerics import normal_mixture as mixture
 from hiermodels.posterior.reference_posterior import TOLERANCE, reached
 
 SPACING = {0: 1.0, 1: 0.25, 2: 0.5, 3: 0.5}  # of the first lattice
-MANY, WIDE = 200, 0.6  # units of each level that make a density in 3 dimensions nearly normal
+MANY, WIDE = 200, 0.6  # members of each level that make a density in 3 dimensions nearly normal
 SAFELY = 0.1  # of the tolerance, for means and sds of the unknown sds
 MAX_LATTICES = 8
 MAX_POINTS = 2_000_000  # of a lattice that is laid because the one before misses the tolerance
@@ -201,15 +201,15 @@ class IntegratedPosterior(PredictiveMixture):
         if not self.spec.dims(name):
             weights, mean, sd = self._components(name)
             return np.array([mixture.quantile(weights, mean, sd, p)[0] for p in probabilities])
-        return self.unit_quantiles(name, probabilities, np.arange(self._size(name)))
+        return self.member_quantiles(name, probabilities, np.arange(self._size(name)))
 
     @one_blas_thread()
-    def unit_quantiles(self, name: str, probabilities: Floats, units: Indices) -> Floats:
+    def member_quantiles(self, name: str, probabilities: Floats, members: Indices) -> Floats:
         """Quantiles of effects of some members of a level, or of some coefficients; (p, u)."""
-        quantiles = np.empty((len(probabilities), len(units)))
-        for first in range(0, len(units), self._step(name)):
+        quantiles = np.empty((len(probabilities), len(members)))
+        for first in range(0, len(members), self._step(name)):
             part = slice(first, first + self._step(name))
-            weights, mean, sd = self._components(name, units[part])
+            weights, mean, sd = self._components(name, members[part])
             step = max(1, BLOCK // len(weights))
             out = quantiles[:, part]
 

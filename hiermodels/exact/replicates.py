@@ -188,7 +188,7 @@ def with_replicates(
 ) -> Posterior:
     """Add a group ``posterior_predictive``: replicated outcomes of each row, (chain, draw, row).
 
-    Of the same units, those that are there already are kept.
+    Of the same groups, those that are there already are kept.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def with_replicates(
     anew, tree = posterior.datatree.copy(), posterior.datatree.copy()
     dims = (*SAMPLE_DIMS, posterior.spec.groups[-1])
     anew["posterior"] = xr.DataTree(draws.assign(theta=(dims, theta)))
-    units = replace(posterior, datatree=anew, draw_groups=None)
-    drawn = with_posterior_predictive(units, random_seed)
+    fresh = replace(posterior, datatree=anew, draw_groups=None)
+    drawn = with_posterior_predictive(fresh, random_seed)
     tree["posterior_predictive"] = drawn.datatree["posterior_predictive"]
     return replace(posterior, datatree=tree)

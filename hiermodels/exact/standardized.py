@@ -38,7 +38,7 @@ class Standardized:
         ``ROOT`` if it does not vary, or one less if, without an intercept, it is 0 in every row.
     explained : tuple of bool
         Of the root and of each level, the outermost first: whether the mean at the top, or the
-        level's units, and the covariates leave nothing of the outcome but rounding errors.
+        level's members, and the covariates leave nothing of the outcome but rounding errors.
     """
 
     tree: Tree

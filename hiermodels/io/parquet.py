@@ -119,7 +119,7 @@ class _Rows:
         low, middle, high = self._quantiles
         for first in range(0, self.size, size):
             units = np.arange(first, min(first + size, self.size))
-            quantiles = self._exact.unit_quantiles(self._name, self._probabilities, units)
+            quantiles = self._exact.member_quantiles(self._name, self._probabilities, units)
             values = dict(zip(self._quantiles, quantiles, strict=True))
             ordered = {name: values[name] for name in (middle, low, high)}
             columns = {name: column[units] for name, column in self._labels.items()}

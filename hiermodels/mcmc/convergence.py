@@ -15,7 +15,7 @@ from hiermodels.mcmc.parameterization import Choice
 MAX_R_HAT = 1.01  # the limits of PyMC's own checks, here and below
 MIN_ESS = 100  # per chain
 MAX_AT_DEPTH = 0.05
-MAX_UNITS = 500  # of a level whose chains are checked: ArviZ takes some milliseconds for each
+MAX_MEMBERS = 500  # of a level whose chains are checked: ArviZ takes some milliseconds for each
 
 
 class ConvergenceWarning(UserWarning):
@@ -41,7 +41,7 @@ class Convergence:
     ess_bulk, ess_tail : float
         Smallest effective sample sizes.
     left_out : str
-        Of which units not all were looked at, for people to read.
+        Of which members of a level not all were looked at, for people to read.
 
     References
     ----------
@@ -63,9 +63,9 @@ class Convergence:
         draws = draws.drop_vars([name for name in fixed if name in draws])
         deep = stats.get("reached_max_treedepth")
         steps = {
-            dim: -(-size // MAX_UNITS)
+            dim: -(-size // MAX_MEMBERS)
             for dim, size in draws.sizes.items()
-            if dim not in SAMPLE_DIMS and size > MAX_UNITS
+            if dim not in SAMPLE_DIMS and size > MAX_MEMBERS
         }
         some = draws.isel({dim: slice(None, None, step) for dim, step in steps.items()})
         bulk, tail = (arviz_stats.ess(some, method=kind) for kind in ("bulk", "tail"))

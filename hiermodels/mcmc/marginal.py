@@ -44,16 +44,16 @@ def log_likelihood(marginal: Marginal, sds: Sds) -> TensorVariable:
 def _pool(
     mean: TensorVariable, variance: TensorVariable, parent: Indices
 ) -> tuple[TensorVariable, TensorVariable, TensorVariable, TensorVariable]:
-    """Pool units (b,) with mean rows (b, q + 1) under their parents (u,).
+    """Pool members (b,) of a level with mean rows (b, q + 1) under their parents (u,).
 
     Returns
     -------
     mean (u, q + 1), error (u,)
-        What the units say of their parents.
+        What the members say of their parents.
     product (q + 1, q + 1)
-        Weighted cross-products of the units around their parents' means.
+        Weighted cross-products of the members around their parents' means.
     log factor
-        What is left of the units' densities.
+        What is left of the members' densities.
     """
 
     def add_up(values: TensorVariable) -> TensorVariable:

@@ -61,7 +61,7 @@ def build_model(
     spec : Spec
     data : GroupedData
     parameterization : {"auto", "noncentered", "centered", "marginal"} or mapping
-        ``"noncentered"`` suits levels of which the data say little of each unit, ``"centered"``
+        ``"noncentered"`` suits levels of which the data say little of each member, ``"centered"``
         those of which they say much.  ``"auto"`` chooses between the two for each level, see
         :func:`hiermodels.mcmc.parameterization.choose`; a mapping, such as
         ``{"theta": "centered", "mu": "noncentered"}``, states a choice.  ``"marginal"`` suits
@@ -205,7 +205,7 @@ def _add_coefficients(
 def _add_parents(
     spec: Spec, data: GroupedData, observed: Observed
 ) -> tuple[Indices | TensorVariable, ...]:
-    """Index of each unit's parent, level by level from the outermost; to be seen, beside rows."""
+    """Index of each member's parent, level by level from the outermost; to be seen, beside rows."""
     parents: list[Indices | TensorVariable] = [level.parent for level in data.levels]
     if observed == "rows":
         for number, (outer, inner) in enumerate(pairwise(spec.groups), start=1):
@@ -262,7 +262,7 @@ def _require_free_names(spec: Spec, observed: Observed) -> None:
     taken |= {name + more for name in spec.locations for more in ("_offset", "_centre")}
     columns = [("outcome", spec.outcome), *(("groups", name) for name in spec.groups)]
     if observed == "rows":
-        taken |= {f"{name}_of_{unit}" for name in spec.groups for unit in (*spec.groups, "row")}
+        taken |= {f"{name}_of_{inner}" for name in spec.groups for inner in (*spec.groups, "row")}
         taken |= {"x"} if spec.covariates else set()
         columns += [(error_role(spec.se_scale), spec.se)] if spec.se else []
     else:

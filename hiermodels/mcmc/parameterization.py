@@ -85,8 +85,8 @@ def choose(
     Parameters
     ----------
     parameterization : {"auto", "noncentered", "centered", "marginal"} or mapping
-        ``"auto"`` chooses for each level by how much the data say of its units; a mapping, such as
-        ``{"theta": "centered", "mu": "noncentered"}``, names the form of each.
+        ``"auto"`` chooses for each level by how much the data say of its members; a mapping, such
+        as ``{"theta": "centered", "mu": "noncentered"}``, names the form of each.
     spec : Spec
     data : GroupedData
     observed : {"means", "rows"}
@@ -122,7 +122,7 @@ def choose(
 def weights_of_data(marginal: Marginal, sds: Floats) -> list[Floats]:
     """The weight ``1 − B`` of the data in the posterior mean of each effect, given the sds.
 
-    A unit measures its parent with the variance ``e² + tau²``; the precisions of siblings add up.
+    A member measures its parent with the variance ``e² + tau²``; the precisions of siblings add up.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def weights_of_data(marginal: Marginal, sds: Floats) -> list[Floats]:
 
 
 def _automatic(spec: Spec, data: GroupedData) -> Choice:
-    """Choose by the weight that the data are expected to have in a level's median unit.
+    """Choose by the weight that the data are expected to have in a level's median member.
 
     The expectation is over the posterior of the sds, on the pilot grid, whose
     places are not evenly spaced.

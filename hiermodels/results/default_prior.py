@@ -31,7 +31,7 @@ from hiermodels.exact.compressed import probe_groups
 from hiermodels.exact.grid import Grid
 from hiermodels.exact.kernels.records import Moments
 from hiermodels.exact.moments import HierarchyMoments
-from hiermodels.exact.propriety import units_of
+from hiermodels.exact.propriety import members_of
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.model.priors.base import Priors
 from hiermodels.model.priors.defaults import describe_prior
@@ -98,7 +98,7 @@ def warn_of_default_prior(grid: Grid, given: Priors) -> None:
 
 
 def _counted(grid: Grid, name: str) -> str:
-    units, what = grid.marginal.tails.units[name], units_of(grid.spec, name)
+    units, what = grid.marginal.tails.sizes[name], members_of(grid.spec, name)
     return f"{units:,} {what} say little of {name}: its default prior matters."
 
 

@@ -37,7 +37,7 @@ class Case:
 
     kernel: Kernel
     values: tuple[Floats, ...]
-    sizes: tuple[int, ...]  # of the intercept, 1, then units of each level
+    sizes: tuple[int, ...]  # of the intercept, 1, then members of each level
     rows: Rows
     log_likelihood: Floats
     mean: Floats
@@ -153,11 +153,11 @@ def test_values_with_coefficients_are_the_truth(case):
     """``v + x'β`` jointly, and the same as values taken at ``x``, whose origin is ``−x``."""
     x = np.linspace(-1, 2, case.q)
     for level, here, size in case.levels:
-        units = np.arange(size)
+        members = np.arange(size)
         lift = np.zeros((size, case.mean.shape[1]))
         lift[:, here] = np.eye(size)
         lift[:, sum(case.sizes) :] = x
-        mean, variance = case.given.joint(level, units).at(units, np.tile(x, (size, 1)))
+        mean, variance = case.given.joint(level, members).at(members, np.tile(x, (size, 1)))
         np.testing.assert_allclose(mean, case.mean @ lift.T, **CLOSE)
         truth = np.einsum("ui,nij,uj->nu", lift, case.covariance, lift)
         np.testing.assert_allclose(variance, truth, **CLOSE)
@@ -187,9 +187,9 @@ def test_mixtures_average_the_nodes(case):
 def test_joint_mixtures_average_the_nodes(case):
     weights = np.random.default_rng(5).dirichlet(np.ones(NODES))
     for level, _, size in case.levels:
-        units, x = np.arange(size), np.tile(np.linspace(-1, 2, case.q), (size, 1))
-        expected = averaged(weights, *case.given.joint(level, units).at(units, x))
-        found = case.given.mixture_joint(weights, level, units).at(units, x)
+        members, x = np.arange(size), np.tile(np.linspace(-1, 2, case.q), (size, 1))
+        expected = averaged(weights, *case.given.joint(level, members).at(members, x))
+        found = case.given.mixture_joint(weights, level, members).at(members, x)
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one[0], other, **CLOSE)
 
@@ -242,7 +242,7 @@ def test_groups_are_left_out(case):
         np.testing.assert_allclose(found[:, group], truth, **CLOSE)
 
 
-def test_outermost_units_are_independent_given_what_is_above_them(case):
+def test_outermost_members_are_independent_given_what_is_above_them(case):
     """Averaged over the posterior of intercept and β, ``1/p(all rows | these)`` is ``1/p(y)``.
 
     Without an average: ``p(y) = p(y | these) p(these) / p(these | y)`` at any value of these.
@@ -263,7 +263,7 @@ def test_outermost_units_are_independent_given_what_is_above_them(case):
 
 
 def test_variances_of_what_is_new(case):
-    """Of a row's mean given the unit above it: levels add up, from 0 at the groups themselves."""
+    """Of a row's mean given the member above it: levels add up, from 0 at the groups themselves."""
     below = [case.given.variance_below(level) for level, _, _ in reversed(list(case.levels))]
     assert (below[0] == 0).all()
     assert (np.diff(below, axis=0) >= 0).all()

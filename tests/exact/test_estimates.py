@@ -322,8 +322,8 @@ def information(data, exact, sds, restricted):
     ``½(y'PVⱼPy − tr(PVⱼ))`` and ``½ tr(PVᵢPVⱼ)``; without restriction the traces have V⁻¹ for P.
     """
     group, known, n = exact.data.group, exact.spec.se, len(data)
-    units = [group, *(parent[group] for parent in exact.data.parents)]
-    parts = [mp.matrix(np.equal.outer(u, u).astype(int).tolist()) for u in units]
+    members = [group, *(parent[group] for parent in exact.data.parents)]
+    parts = [mp.matrix(np.equal.outer(u, u).astype(int).tolist()) for u in members]
     parts += [] if known else [mp.eye(n)]
     v = mp.diag([mpf(s) ** 2 for s in data[known]]) if known else mp.zeros(n)
     for part, sd in zip(parts, sds.values(), strict=True):
@@ -389,7 +389,7 @@ def test_the_slopes_of_the_likelihood_are_0_to_many_digits(name, method):
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("method", ["reml", "ml"])
 def test_the_highest_of_all_places_is_found_with_zeros_among_them(seed, method):
-    """Of a grid, zeros included, none is higher: three levels, few units, ragged."""
+    """Of a grid, zeros included, none is higher: three levels, few groups, ragged."""
     rng = np.random.default_rng(seed)
     data = three_levels(seed + 20).iloc[: rng.integers(12, 25)].reset_index(drop=True)
     data["y"] = rng.normal(size=len(data)) * rng.choice([0.1, 1, 5], len(data))

@@ -115,7 +115,7 @@ class Several:
         )
 
     def place(self, level):
-        """Where the root, the units of a level, or β after the groups, stand among all values."""
+        """Where the root, the members of a level, or β after the groups, stand among all."""
         sizes = [1, *self.tree.sizes, self.tree.n_covariates]
         return slice(sum(sizes[: level - ROOT]), sum(sizes[: level - ROOT + 1]))
 
@@ -205,19 +205,19 @@ def test_draws_have_the_joint_distribution_of_all_values(levels, q):
 
 @pytest.mark.parametrize("several", SEVERAL, indirect=True)
 def test_values_together_with_coefficients(several):
-    """At each node and over weighted nodes, for some units of each level, at some x."""
+    """At each node and over weighted nodes, for some members of each level, at some x."""
     rng = np.random.default_rng(29)
     case = several.tree, several.variances
     weights = rng.dirichlet(np.ones(6))
     beta = several.place(len(several.tree.sizes))
     for level, size in enumerate((1, *several.tree.sizes), start=ROOT):
-        units = rng.permutation(size)[:3]
-        rows = several.place(level).start + units
-        each = level_joint(*case, several.prior, level, units)
-        mixed = mixture_joint(*case, weights, several.prior, level, units)
+        members = rng.permutation(size)[:3]
+        rows = several.place(level).start + members
+        each = level_joint(*case, several.prior, level, members)
+        mixed = mixture_joint(*case, weights, several.prior, level, members)
         mean, covariance = several.mixed(weights)
         truths = [(each, several.mean, several.covariance), (mixed, mean[None], covariance[None])]
-        asked = rng.integers(len(units), size=5)
+        asked = rng.integers(len(members), size=5)
         x = rng.normal(size=(5, several.tree.n_covariates))
         for found, mean, covariance in truths:
             np.testing.assert_allclose(found.beta, mean[:, beta], rtol=0, atol=1e-10)
@@ -446,11 +446,11 @@ def test_four_levels_are_one_large_normal_distribution():
         cover = (load * noise) @ loads[-1].T
         mean = 0.7 + cover @ np.linalg.solve(covariance, y - 0.7)
         variance = np.diag((load * noise) @ load.T - cover @ np.linalg.solve(covariance, cover.T))
-        units = np.arange(len(load))[::-2]
+        members = np.arange(len(load))[::-2]
         case = tree, variances, prior, np.zeros(0), level
         np.testing.assert_allclose(level_moments(*case), [[mean], [variance]], atol=1e-11)
-        some = level_moments(*case, units)
-        np.testing.assert_allclose(some, [[mean[units]], [variance[units]]], atol=1e-11)
+        some = level_moments(*case, members)
+        np.testing.assert_allclose(some, [[mean[members]], [variance[members]]], atol=1e-11)
     n = 20_000
     many = variances[np.zeros(n, dtype=np.intp)]
     upper = draw_upper(tree, many, prior, np.random.SeedSequence(1))
@@ -471,8 +471,8 @@ def test_a_mixture_keeps_the_digits_of_its_heaviest_node():
     weights = np.array([[1e-30, 1.0, 1e-30]])
     case = tree, variances, weights, Coefficients.flat()
     moments = mixture_moments(*case, np.zeros(0))
-    units = np.arange(3)
-    joint = mixture_joint(tree, variances, weights[0], case[3], 0, units)
+    members = np.arange(3)
+    joint = mixture_joint(tree, variances, weights[0], case[3], 0, members)
     shrink = 1e-2 / tree.weight / (1e-2 / tree.weight + 1e14)
     precision = (1 / (1e-2 / tree.weight + 1e14)).sum()
     expected = (1 - shrink) * 1e-2 / tree.weight + shrink**2 / precision

@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal
 from hiermodels.exact.kernels.records import Rows
 from hiermodels.exact.kernels.tree.leave_out import log_densities, log_densities_given
 from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
-from hiermodels.exact.kernels.tree.units import Within
+from hiermodels.exact.kernels.tree.within import Within
 from tests.oracles.dense import joint, random_design
 
 CLOSE = {"rtol": 0, "atol": 1e-9}

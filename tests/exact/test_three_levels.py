@@ -305,8 +305,8 @@ def test_one_school_only():
 def test_summary_has_a_row_for_each_scalar():
     df = hm.datasets.load_school_calendar()
     fit = hm.fit(df, outcome="y", groups=["district", "school"], draws=50, random_seed=1)
-    units = df["district"].nunique() + df["school"].nunique()
-    assert len(fit.summary()) == units + 3  # lam, kappa and tau
+    groups = df["district"].nunique() + df["school"].nunique()
+    assert len(fit.summary()) == groups + 3  # lam, kappa and tau
 
 
 def test_an_inverse_gamma_that_is_flat_over_many_orders_of_magnitude():

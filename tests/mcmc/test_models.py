@@ -93,7 +93,7 @@ class Point:
 
     @property
     def values(self):
-        """Units' values, each its parent's plus its sd times its offset."""
+        """The intercept and the effects, each its parent's plus its sd times its offset."""
         names, spec = list(reversed(self.spec.locations)), self.spec
         values = {names[0]: 50 + 5 * self.offsets[names[0]]}
         for above, name in pairwise(names):

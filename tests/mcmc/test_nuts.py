@@ -361,8 +361,8 @@ def test_a_single_chain_cannot_be_checked():
     assert found.describe()["r_hat"].startswith("unknown: it needs several chains")
 
 
-def test_convergence_looks_at_some_units_of_very_many():
-    draws = np.random.default_rng(0).normal(size=(4, 50, 2 * convergence.MAX_UNITS + 1))
+def test_convergence_looks_at_some_groups_of_very_many():
+    draws = np.random.default_rng(0).normal(size=(4, 50, 2 * convergence.MAX_MEMBERS + 1))
     stats = {"diverging": np.zeros((4, 50), dtype=bool)}
     tree = from_dict({"posterior": {"theta": draws}, "sample_stats": stats}, dims={"theta": ["g"]})
     assert convergence.Convergence.of(tree).describe()["r_hat"].endswith(", one g in 3 looked at")

@@ -93,12 +93,12 @@ def test_where_degrees_do_not_agree_the_lattice_stays(monkeypatch):
     assert found.sd.identical(usual.sd)
 
 
-def test_units_are_taken_in_parts(monkeypatch):
+def test_members_are_taken_in_parts(monkeypatch):
     data = pupils()
     whole = hm.reference(data, "score ~ ses + (1 | classroom)")
     parts = hm.reference(data, "score ~ ses + (1 | classroom)")
     monkeypatch.setattr(integrated, "MAX_NUMBERS", 1)
-    monkeypatch.setattr(integrated, "MAX_UNITS", 7)
+    monkeypatch.setattr(integrated, "MAX_MEMBERS", 7)
     for name in ("theta", "beta", "mu"):
         expected, found = (one.quantile([0.1, 0.5], name)[name] for one in (whole, parts))
         np.testing.assert_allclose(found, expected, rtol=1e-13)

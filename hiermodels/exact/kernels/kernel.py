@@ -1,7 +1,7 @@
 """What every kernel does: effects and coefficients integrated out given the hyperparameters.
 
 All values are standardised, and none is the outcome's unit.  ``n`` counts nodes, which are settings
-of the hyperparameters, ``u`` units of a level, ``q`` covariates.  Level 0 is the outermost; above
+of the hyperparameters, ``u`` members of a level, ``q`` covariates.  Level 0 is the outermost; above
 it stands the intercept, ``ROOT``.
 """
 
@@ -29,11 +29,11 @@ class Given(Protocol):
         """Mean (n, q) and covariance (n, q, q) of β."""
 
     def moments(
-        self, level: int, origin: Floats, units: Indices | None = None
+        self, level: int, origin: Floats, members: Indices | None = None
     ) -> tuple[Floats, Floats]:
         """Mean and variance of a level's effects at ``x = −origin``, (q,) or (u, q); both (n, u).
 
-        Of all its units, or of some.
+        Of all its members, or of some.
         """
 
     def mixture(
@@ -52,10 +52,10 @@ class Given(Protocol):
             Which groups; all by default.
         """
 
-    def joint(self, level: int, units: Indices) -> Joint:
+    def joint(self, level: int, members: Indices) -> Joint:
         """Effects of some members of a level at x = 0 together with β, at each node."""
 
-    def mixture_joint(self, weights: Floats, level: int, units: Indices) -> Joint:
+    def mixture_joint(self, weights: Floats, level: int, members: Indices) -> Joint:
         """The same over nodes with weights (n,) of sum 1: a single node for all of them."""
 
     def variance_below(self, level: int) -> Floats:
@@ -85,6 +85,8 @@ class Given(Protocol):
     ) -> Iterator[tuple[slice, slice, Densities]]:
         """Yield log densities of units' rows given all others, in blocks of nodes and of units.
 
+        A unit is what is left out: a row, or a member of a level with all rows below it.
+
         Parameters
         ----------
         of : Rows or what :meth:`Kernel.within` returns
@@ -96,7 +98,7 @@ class Given(Protocol):
         """
 
     def densities_of_outermost(self, within: Any, root: Floats, beta: Floats) -> Floats:
-        """Log densities of the rows of each outermost unit given intercept (n,) and β (n, q).
+        """Log densities of the rows of each outermost member given intercept (n,) and β (n, q).
 
         Effects of these, and of all below them, are integrated out; (n, u).
         """

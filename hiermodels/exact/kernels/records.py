@@ -40,15 +40,15 @@ class Joint:
     beta: Floats  # (n, q)
     beta_covariance: Floats  # (n, q, q)
 
-    def at(self, units: Indices, x: Floats) -> tuple[Floats, Floats]:
+    def at(self, members: Indices, x: Floats) -> tuple[Floats, Floats]:
         """Mean and variance of ``v + x'β`` for effects v of members (r,) and x (r, q); both (n, r).
 
         ``Var(v + x'β) = Var v + 2 x'Cov(β, v) + x'Var(β) x``.
         """
-        mean, variance = self.mean[:, units], self.variance[:, units]
+        mean, variance = self.mean[:, members], self.variance[:, members]
         if not x.shape[1]:
             return mean, variance
-        both = 2 * self.covariance[:, units] + x @ self.beta_covariance
+        both = 2 * self.covariance[:, members] + x @ self.beta_covariance
         return mean + self.beta @ x.T, variance + np.einsum("nrq,rq->nr", both, x)
 
 
@@ -60,7 +60,7 @@ class UpperDraws:
     Attributes
     ----------
     levels : tuple of (u, n)
-        The root, then the levels above the groups, the outermost first; a unit's draws are side
+        The root, then the levels above the groups, the outermost first; a member's draws are side
         by side in memory.
     beta : (q, n)
     """
@@ -87,8 +87,8 @@ class Densities:
     left_out : (n, u)
         Given all other rows.
     again : (n, u)
-        Given all rows, of other rows with the same outcomes: of a row's group, of a new unit under
-        the same parent.
+        Given all rows, of other rows with the same outcomes: of a row's group, of a new member
+        under the same parent.
     kept : (n, u)
         What is left of the data's information on β, as a ratio of determinants, without the unit.
     """

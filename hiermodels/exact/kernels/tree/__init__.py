@@ -6,5 +6,6 @@
 - ``conditional``: effects given those above them, from the root downwards
 - ``moments``: moments of effects, given the sds and averaged over nodes of these
 - ``draws``: draws of all effects
-- ``leave_out``: densities of a unit's rows given all others; ``units`` says what a unit is
+- ``leave_out``: densities of rows, or of all rows of a group, given all others
+- ``within``: what the rows of each group say beside their mean
 """

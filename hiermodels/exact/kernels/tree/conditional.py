@@ -16,7 +16,7 @@ BLOCK = 1 << 15  # numbers in the largest temporary array: 256 KiB stay in the c
 
 
 def shrinkage(error: Floats, between: Floats | float) -> Floats:
-    """Weight of the parent in a unit's conditional mean: ``B = error / (error + between)``.
+    """Weight of the parent in a member's conditional mean: ``B = error / (error + between)``.
 
     1 where the variance between is 0 (complete pooling), 0 where it is infinite (no pooling).
     """
@@ -24,7 +24,7 @@ def shrinkage(error: Floats, between: Floats | float) -> Floats:
 
 
 def data_weight(error: Floats, between: Floats) -> Floats:
-    """Weight of a unit's own mean: ``1 − B``, with all its digits where B is nearly 1."""
+    """Weight of a member's own mean: ``1 − B``, with all its digits where B is nearly 1."""
     return between / (error + between)
 
 
@@ -43,9 +43,9 @@ class Conditional:
     row: Floats
     own: Floats
 
-    def of(self, units: Indices) -> Conditional:
-        """The same for some of the units."""
-        return Conditional(self.row[:, units], self.own[:, units])
+    def of(self, members: Indices) -> Conditional:
+        """The same for some of the members."""
+        return Conditional(self.row[:, members], self.own[:, members])
 
     def moments(self, up: Upward, origin: Floats) -> tuple[Floats, Floats]:
         """Mean and variance at ``x = −origin``, (q,) or (u, q), with β integrated out; (n, u).
@@ -125,8 +125,8 @@ def downward(
     ------
     level : int
         ``ROOT`` first; then 0, the outermost, and those below it.
-    units : slice
-        The units that this part holds: the groups come in blocks.
+    members : slice
+        The members that this part holds: the groups come in blocks.
     conditional : Conditional
     """
     above = root_conditional(up, prior)

@@ -24,7 +24,7 @@ from hiermodels.exact.kernels.tree.moments import (
     mixture_moments,
 )
 from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
-from hiermodels.exact.kernels.tree.units import Within
+from hiermodels.exact.kernels.tree.within import Within
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ class TreeGiven:
         return beta_moments(self.kernel.tree, self.variances, self.kernel.prior)
 
     def moments(
-        self, level: int, origin: Floats, units: Indices | None = None
+        self, level: int, origin: Floats, members: Indices | None = None
     ) -> tuple[Floats, Floats]:
         """See :func:`~hiermodels.exact.kernels.tree.moments.level_moments`."""
         tree, prior = self.kernel.tree, self.kernel.prior
-        return level_moments(tree, self.variances, prior, origin, level, units)
+        return level_moments(tree, self.variances, prior, origin, level, members)
 
     def mixture(
         self, weights: Floats, origin: Floats | Sequence[Floats], groups: Indices | None = None
@@ -99,14 +99,14 @@ class TreeGiven:
         tree, prior = self.kernel.tree, self.kernel.prior
         return mixture_moments(tree, self.variances, weights, prior, origin, groups)
 
-    def joint(self, level: int, units: Indices) -> Joint:
+    def joint(self, level: int, members: Indices) -> Joint:
         """See :func:`~hiermodels.exact.kernels.tree.moments.level_joint`."""
-        return level_joint(self.kernel.tree, self.variances, self.kernel.prior, level, units)
+        return level_joint(self.kernel.tree, self.variances, self.kernel.prior, level, members)
 
-    def mixture_joint(self, weights: Floats, level: int, units: Indices) -> Joint:
+    def mixture_joint(self, weights: Floats, level: int, members: Indices) -> Joint:
         """See :func:`~hiermodels.exact.kernels.tree.moments.mixture_joint`."""
         tree, prior = self.kernel.tree, self.kernel.prior
-        return mixture_joint(tree, self.variances, weights, prior, level, units)
+        return mixture_joint(tree, self.variances, weights, prior, level, members)
 
     def variance_below(self, level: int) -> Floats:
         """Sum of the variances of the levels below."""

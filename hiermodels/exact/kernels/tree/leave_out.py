@@ -1,5 +1,7 @@
 """Densities of one unit's rows given all other rows and the variances.
 
+A unit is what is left out: a row, or a member of a level with all rows below it.
+
 Effects of all groups and β are integrated out.  Given β first: let m_P be what all that lies below
 a parent P says of its effect, with error e_P, and row_P its conditional mean.  A child c with mean
 m_c and variance v_c around P is predicted from all the *other* rows with
@@ -18,10 +20,10 @@ So ``log p(y_u | the rest, β) = a − ½ Q(β)`` with a quadratic form Q, and s
     log p(y_u | the rest) = a − ½ Q(β̂) + ½ log|I − C K| − ½ g'(C⁻¹ − K)⁻¹ g,
 
 where ``Q(β̂ + t) = Q(β̂) − 2 g't + t'K t``.  With all signs of K turned, the same holds of the
-density of other rows, with the same outcomes, of a new unit under the same parent.
+density of other rows, with the same outcomes, of a new member under the same parent.
 
-Shapes: ``n`` nodes (settings of the variances), ``u`` units, ``q`` covariates; rows ``z = [x, y]``
-have q + 1 numbers, a residual is ``z_y − z_x'β``.
+Shapes: ``n`` nodes (settings of the variances), ``u`` units or members of a level, ``q``
+covariates; rows ``z = [x, y]`` have q + 1 numbers, a residual is ``z_y − z_x'β``.
 
 References
 ----------
@@ -40,7 +42,7 @@ from hiermodels.exact.kernels.records import Densities, Rows
 from hiermodels.exact.kernels.tree.conditional import shrinkage
 from hiermodels.exact.kernels.tree.marginal import Pooled, Upward, upward
 from hiermodels.exact.kernels.tree.tree import Coefficients, Tree, Variances
-from hiermodels.exact.kernels.tree.units import Within
+from hiermodels.exact.kernels.tree.within import Within
 from hiermodels.numerics.group_sums import starts
 
 BLOCK = 1 << 17  # numbers in a temporary array
@@ -49,7 +51,7 @@ MAX_NODES = 256  # that are worked on at a time
 
 @dataclass(frozen=True)
 class _Away:
-    """Units as seen from their parents, given β: δ, Γ and v of the module's text."""
+    """Members of a level as seen from their parents, given β: δ, Γ and v of the module's text."""
 
     row: Floats
     left: Floats
@@ -95,7 +97,7 @@ def log_densities(
             densities = (
                 _of_rows(tree, part, up, prior, of, some)
                 if isinstance(of, Rows)
-                else _of_units(tree, part, up, prior, of, level, some)
+                else _of_members(tree, part, up, prior, of, level, some)
             )
             yield nodes, slice(i, i + len(some)), densities
 
@@ -118,8 +120,8 @@ def log_densities_given(
     -------
     (n, u)
     """
-    level, units = 0, np.arange(tree.sizes[0])
-    log_density = np.empty((len(variances), len(units)))
+    level, members = 0, np.arange(tree.sizes[0])
+    log_density = np.empty((len(variances), len(members)))
     q = tree.n_covariates
     any_prior = Coefficients(np.zeros(q + 1), 0.0, np.zeros(q), np.eye(q))  # pooling needs none
     step = max(1, BLOCK // (tree.n_groups * tree.mean.shape[1] ** 2))
@@ -128,7 +130,7 @@ def log_densities_given(
         some = variances[part]
         pooled = upward(tree, some, any_prior).pooled
         mean, error = _mean_and_error(tree, some, pooled, level)
-        log_factor, product = _inner(tree, some, pooled, within, level, units)
+        log_factor, product = _inner(tree, some, pooled, within, level, members)
         variance = error + some.between[level][:, None]
         residual = _residual(mean, beta[part]) - root[part, None]
         square = _square(product, beta[part])[1] + residual**2 / variance
@@ -171,21 +173,21 @@ def _of_rows(
     )
 
 
-def _of_units(
+def _of_members(
     tree: Tree,
     variances: Variances,
     up: Upward,
     prior: Coefficients,
     within: Within,
     level: int,
-    units: Indices,
+    members: Indices,
 ) -> Densities:
-    """Units with all rows below them.
+    """Members of a level, with all rows below them.
 
-    K is ``δδ'/Γ``, of the unit's mean, and the products of all that lies below around it.
+    K is ``δδ'/Γ``, of the member's mean, and the products of all that lies below around it.
     """
-    above = _away(tree, variances, up, prior, level, units)
-    log_factor, product = _inner(tree, variances, up.pooled, within, level, units)
+    above = _away(tree, variances, up, prior, level, members)
+    log_factor, product = _inner(tree, variances, up.pooled, within, level, members)
     outer = _outer(above.row)
     left, more = above.left, 2 * above.variance - above.left
     log_left = 0.5 * (np.log(left) - LOG_2PI) - np.log(above.variance) + log_factor
@@ -244,9 +246,9 @@ def _outer(rows: Floats) -> Floats:
 
 
 def _away(
-    tree: Tree, variances: Variances, up: Upward, prior: Coefficients, level: int, units: Indices
+    tree: Tree, variances: Variances, up: Upward, prior: Coefficients, level: int, members: Indices
 ) -> _Away:
-    """Some units of a level as seen from their parents, from the root downwards.
+    """Some members of a level as seen from their parents, from the root downwards.
 
     ``B_P δ_P`` and ``B_P² Γ_P`` of the root are what the prior of the intercept pulls it by: 0, if
     that is flat.
@@ -255,7 +257,7 @@ def _away(
     shrink = shrinkage(root.error, prior.root_spread)
     row, left = shrink[:, :, None] * (root.mean - prior.root_row), shrink * root.error
     for current in range(level + 1):
-        some = units if current == level else np.arange(tree.sizes[current])
+        some = members if current == level else np.arange(tree.sizes[current])
         mean, error = _mean_and_error(tree, variances, up.pooled, current, some)
         parent, above = tree.parent(current), up.pooled[current]
         several = (np.bincount(parent)[parent] > 1)[some]
@@ -275,12 +277,12 @@ def _mean_and_error(
     variances: Variances,
     pooled: tuple[Pooled, ...],
     level: int,
-    units: Indices | slice = slice(None),
+    members: Indices | slice = slice(None),
 ) -> tuple[Floats, Floats]:
     """What lies below some members of a level says of their effects; (n or 1, u, c) and (n, u)."""
     if level < tree.innermost:
-        return pooled[level + 1].mean[:, units], pooled[level + 1].error[:, units]
-    return tree.mean[None, units], variances.sigma2[:, None] / tree.weight[units]
+        return pooled[level + 1].mean[:, members], pooled[level + 1].error[:, members]
+    return tree.mean[None, members], variances.sigma2[:, None] / tree.weight[members]
 
 
 def _inner(
@@ -289,29 +291,29 @@ def _inner(
     pooled: tuple[Pooled, ...],
     within: Within,
     level: int,
-    units: Indices,
+    members: Indices,
 ) -> tuple[Floats, Floats]:
-    """What the rows below some units say beside these units' means.
+    """What the rows below some members of a level say beside these members' means.
 
     Returns
     -------
     log factor : (n, u)
     product : (c, c, n, u)
         The log density of the rows given β is ``log factor − ½ (−β, 1) product (−β, 1)'``, plus
-        that of the unit's mean.
+        that of the member's mean.
     """
     if level == tree.innermost:
         sigma2 = variances.sigma2[:, None]
-        log_factor = -0.5 * (within.count[units] - 1) * np.log(2 * np.pi * sigma2)
-        log_factor = log_factor + 0.5 * (within.log_weight - np.log(tree.weight))[units]
-        return log_factor, within.scatter[:, :, None, units] / sigma2
+        log_factor = -0.5 * (within.count[members] - 1) * np.log(2 * np.pi * sigma2)
+        log_factor = log_factor + 0.5 * (within.log_weight - np.log(tree.weight))[members]
+        return log_factor, within.scatter[:, :, None, members] / sigma2
     parent = tree.parent(level + 1)
-    children = np.flatnonzero(np.isin(parent, units))
-    of = np.searchsorted(units, parent[children])
+    children = np.flatnonzero(np.isin(parent, members))
+    of = np.searchsorted(members, parent[children])
     log_factor, product = _inner(tree, variances, pooled, within, level + 1, children)
     mean, error = _mean_and_error(tree, variances, pooled, level + 1, children)
     variance = error + variances.between[level + 1][:, None]
-    centre, above = _mean_and_error(tree, variances, pooled, level, units)
+    centre, above = _mean_and_error(tree, variances, pooled, level, members)
     product = product + _outer(mean - centre[:, of]) / variance
     log_factor = log_factor - 0.5 * (LOG_2PI + np.log(variance))
     first = starts(of)

@@ -35,7 +35,7 @@ class Upward:
         ``log p(y | variances)``, all effects and coefficients integrated out; under a
         flat prior, which integrates to no number, up to the constant 1 in its place.
     pooled : tuple of Pooled
-        For each level, the outermost first, what its units say of their parents: so the first is
+        For each level, the outermost first, what its members say of their parents: so the first is
         of the root.
     beta : (n, q)
         Mean of ``β | variances, y``.
@@ -53,7 +53,7 @@ class Upward:
     explained: Floats
 
     def below(self, level: int) -> Pooled:
-        """What lies below the units of a level above the groups says of them."""
+        """What lies below the members of a level above the groups says of them."""
         return self.pooled[level + 1]
 
     def plus(self, anchor: Floats) -> Upward:
@@ -68,7 +68,7 @@ class Upward:
 def upward(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
     """Integrate out all effects and coefficients, from the rows to the root.
 
-    With ``v`` the variance of a unit's mean around its parent and ``w = 1/v``, the units of
+    With ``v`` the variance of a member's mean around its parent and ``w = 1/v``, the members of
     one parent, ``A = Σ w`` and ``m = Σ w·mean / A``, have density
 
         Π N(mean; φ, v) = Π N(mean; m, v) · (2π/A)^½ · N(m; φ, 1/A),
@@ -108,7 +108,7 @@ def _pool_groups(tree: Tree, variances: Variances) -> tuple[Pooled, Floats, Floa
 
 
 def _pool(below: Pooled, between: Floats, parent: Indices) -> tuple[Pooled, Floats, Floats]:
-    """Pool the units of one level under their parents."""
+    """Pool the members of one level under their parents."""
     first = starts(parent)
     variance = below.error + between[:, None]
     weight = 1 / variance

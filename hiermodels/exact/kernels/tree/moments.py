@@ -20,7 +20,7 @@ def level_moments(
     prior: Coefficients,
     origin: Floats,
     level: int,
-    units: Indices | None = None,
+    members: Indices | None = None,
 ) -> tuple[Floats, Floats]:
     """Mean and variance of one level's effects at each node, with β integrated out.
 
@@ -30,17 +30,17 @@ def level_moments(
         They are taken at ``x = −origin``: see :meth:`Conditional.moments`.
     level : int
         Or ``ROOT``.
-    units : (u,), optional
-        Which of its units; all by default.
+    members : (u,), optional
+        Which of its members; all by default.
 
     Returns
     -------
     mean, variance : (n, u)
     """
-    if units is None:
-        units = np.arange(1 if level == ROOT else tree.sizes[level])
-    mean, variance = (np.empty((len(variances), len(units))) for _ in range(2))
-    for nodes, up, part, conditional in chosen_units(tree, variances, prior, level, units):
+    if members is None:
+        members = np.arange(1 if level == ROOT else tree.sizes[level])
+    mean, variance = (np.empty((len(variances), len(members))) for _ in range(2))
+    for nodes, up, part, conditional in chosen_members(tree, variances, prior, level, members):
         own = origin if origin.ndim == 1 else origin[part]
         mean[nodes, part], variance[nodes, part] = conditional.moments(up, own)
     return mean, variance
@@ -61,13 +61,15 @@ class _Mixture:
         self.beta_first = np.zeros((n_mixtures, q))
         self.beta_second = np.zeros((n_mixtures, q, q))
 
-    def add(self, number: int, units: slice, share: Floats, mean: Floats, variance: Floats) -> None:
+    def add(
+        self, number: int, members: slice, share: Floats, mean: Floats, variance: Floats
+    ) -> None:
         """Add effects around one of the anchors, at nodes with weights ``share`` (m, n)."""
-        deviation = mean - self.anchors[number][units]
-        self.first[number][:, units] += share @ deviation
+        deviation = mean - self.anchors[number][members]
+        self.first[number][:, members] += share @ deviation
         deviation *= deviation
         deviation += variance
-        self.second[number][:, units] += share @ deviation
+        self.second[number][:, members] += share @ deviation
 
     def add_coefficients(self, share: Floats, up: Upward) -> None:
         """Add β at nodes with weights ``share`` (m, n)."""
@@ -109,25 +111,27 @@ def mixture_moments(
     n_groups = tree.n_groups if groups is None else len(groups)
     anchors = [np.empty(size) for size in (1, *tree.sizes[:-1], n_groups)]
 
-    def origin_of(level: int, units: slice) -> Floats:
+    def origin_of(level: int, members: slice) -> Floats:
         own = origin if isinstance(origin, np.ndarray) else origin[level - ROOT]
-        return own if own.ndim == 1 else own[units]
+        return own if own.ndim == 1 else own[members]
 
     up = upward(tree, one, prior)
-    for level, units, conditional in downward(tree, one, up, prior, groups):
-        anchors[level - ROOT][units] = conditional.moments(up, origin_of(level, units))[0][0]
+    for level, members, conditional in downward(tree, one, up, prior, groups):
+        anchors[level - ROOT][members] = conditional.moments(up, origin_of(level, members))[0][0]
     total = _Mixture(anchors, up.beta[0], len(weights))
     for part in batches(tree, variances):
         nodes, share = variances[part], weights[:, part]
         up = upward(tree, nodes, prior)
         total.add_coefficients(share, up)
-        for level, units, conditional in downward(tree, nodes, up, prior, groups):
-            total.add(level - ROOT, units, share, *conditional.moments(up, origin_of(level, units)))
+        for level, members, conditional in downward(tree, nodes, up, prior, groups):
+            total.add(
+                level - ROOT, members, share, *conditional.moments(up, origin_of(level, members))
+            )
     return total.moments()
 
 
 def level_joint(
-    tree: Tree, variances: Variances, prior: Coefficients, level: int, units: Indices
+    tree: Tree, variances: Variances, prior: Coefficients, level: int, members: Indices
 ) -> Joint:
     """Effects of some members of a level together with β, given the variances.
 
@@ -135,12 +139,12 @@ def level_joint(
     ----------
     level : int
         Or ``ROOT``.
-    units : (u,)
+    members : (u,)
     """
-    n, u, q = len(variances), len(units), tree.n_covariates
+    n, u, q = len(variances), len(members), tree.n_covariates
     mean, variance, covariance = np.empty((n, u)), np.empty((n, u)), np.empty((n, u, q))
     beta, beta_covariance = np.empty((n, q)), np.empty((n, q, q))
-    for nodes, up, part, conditional in chosen_units(tree, variances, prior, level, units):
+    for nodes, up, part, conditional in chosen_members(tree, variances, prior, level, members):
         mean[nodes, part], variance[nodes, part] = conditional.moments(up, np.zeros(q))
         covariance[nodes, part] = conditional.covariance(up)
         beta[nodes], beta_covariance[nodes] = up.beta, up.beta_covariance
@@ -153,15 +157,15 @@ def mixture_joint(
     weights: Floats,
     prior: Coefficients,
     level: int,
-    units: Indices,
+    members: Indices,
 ) -> Joint:
     """The same over weighted nodes (n,), of weights with sum 1: a single node for all of them."""
     heaviest = int(np.argmax(weights))
-    one = level_joint(tree, variances[slice(heaviest, heaviest + 1)], prior, level, units)
+    one = level_joint(tree, variances[slice(heaviest, heaviest + 1)], prior, level, members)
     anchor, anchor_beta, origin = one.mean[0], one.beta[0], np.zeros(tree.n_covariates)
     total = _Mixture([anchor], anchor_beta, 1)
-    cross = np.zeros((len(units), tree.n_covariates))
-    for nodes, up, part, conditional in chosen_units(tree, variances, prior, level, units):
+    cross = np.zeros((len(members), tree.n_covariates))
+    for nodes, up, part, conditional in chosen_members(tree, variances, prior, level, members):
         share = weights[None, nodes]
         mean, variance = conditional.moments(up, origin)
         total.add(0, part, share, mean, variance)
@@ -176,15 +180,15 @@ def mixture_joint(
     )
 
 
-def chosen_units(
-    tree: Tree, variances: Variances, prior: Coefficients, level: int, units: Indices
+def chosen_members(
+    tree: Tree, variances: Variances, prior: Coefficients, level: int, members: Indices
 ) -> Iterator[tuple[slice, Upward, slice, Conditional]]:
-    """Yield blocks of nodes, and for each of them blocks of the units."""
+    """Yield blocks of nodes, and for each of them blocks of the members."""
     for nodes in batches(tree, variances):
         up = upward(tree, variances[nodes], prior)
-        for current, part, conditional in downward(tree, variances[nodes], up, prior, units):
+        for current, part, conditional in downward(tree, variances[nodes], up, prior, members):
             if current == level == tree.innermost:
                 yield nodes, up, part, conditional
             elif current == level:
-                yield nodes, up, slice(0, len(units)), conditional.of(units)
+                yield nodes, up, slice(0, len(members)), conditional.of(members)
                 break

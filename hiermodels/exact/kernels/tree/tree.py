@@ -13,10 +13,10 @@ the weight ``ω = 1/se²`` with ``σ² = 1``.
 Covariates need no second derivation.  All formulas are linear or quadratic in the residual
 ``r = y − x'β``, so they are carried out once on the columns ``z = [x, y]``: a mean becomes a
 row of ``q + 1`` numbers, a sum of squares a ``(q + 1, q + 1)`` matrix, and β is put in at the
-end.  Shapes below: ``n`` nodes (settings of the variances), ``g`` groups, ``u`` units of a
+end.  Shapes below: ``n`` nodes (settings of the variances), ``g`` groups, ``u`` members of a
 level, ``q`` covariates (the intercept is the root, not a column).
 
-Nothing here divides by a variance between units: exactly 0 is an ordinary value.
+Nothing here divides by a variance between members: exactly 0 is an ordinary value.
 
 References
 ----------
@@ -59,8 +59,8 @@ class Tree:
     log_weight : float
         Sum of ``log ω`` over the rows.
     parents : tuple of (u,)
-        For each level but the outermost, from there downwards: the index of every unit's parent in
-        the level above, ascending, with no parent left out.
+        For each level but the outermost, from there downwards: the index of every member's parent
+        in the level above, ascending, with no parent left out.
     residuals : Residuals, optional
         What a preliminary fit leaves of the outcome; by default, all of it.
     """
@@ -80,12 +80,12 @@ class Tree:
 
     @property
     def n_groups(self) -> int:
-        """Number of groups (g), the units of the innermost level."""
+        """Number of groups (g), the members of the innermost level."""
         return len(self.weight)
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """Number of units at each level, from the outermost to the groups."""
+        """Number of members at each level, from the outermost to the groups."""
         return (*(int(parent[-1]) + 1 for parent in self.parents), self.n_groups)
 
     @property
@@ -99,7 +99,7 @@ class Tree:
         return 0.5 * (self.log_weight - float(np.log(self.weight).sum()))
 
     def parent(self, level: int) -> Indices:
-        """Index of the parent of each unit of a level; the root's, 0, above the outermost."""
+        """Index of the parent of each member of a level; the root's, 0, above the outermost."""
         return self.parents[level - 1] if level else np.zeros(self.sizes[0], dtype=np.intp)
 
     @property
@@ -248,7 +248,7 @@ class Variances:
     Attributes
     ----------
     between : tuple of (n,)
-        Variance of the units of each level around their parent, the outermost level first.
+        Variance of the members of each level around their parent, the outermost level first.
     sigma2 : (n,)
         Variance of a row of weight 1 around its group.
     """
@@ -297,8 +297,8 @@ def _by_few_weights(sizes: WeightClasses) -> WeightClasses:
     x = np.log(sizes.weight / least)
     if x[-1] == 0:
         return sizes
-    few, units = Interpolation(x), len(sizes.centre)
-    if FEW * len(few) > len(x) or len(few) * units > DENSE * sizes.groups.sum():
+    few, n_parents = Interpolation(x), len(sizes.centre)
+    if FEW * len(few) > len(x) or len(few) * n_parents > DENSE * sizes.groups.sum():
         return sizes
     return WeightClasses(
         weight=least * np.exp(few.points),

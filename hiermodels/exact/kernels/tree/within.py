@@ -1,4 +1,4 @@
-"""Units that are left out: rows, and groups within a level."""
+"""What the rows of each group say beside their mean."""
 
 from __future__ import annotations
 
