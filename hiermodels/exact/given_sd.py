@@ -24,9 +24,9 @@ WIDE, BEYOND = 0.75, 1e-3  # spacing of a first lattice, and how far into the ta
 
 @one_blas_thread()
 def moments_given_sd(
-    spec: Spec, data: GroupedData, sd: str, value: str, place: Place | None = None
+    spec: Spec, data: GroupedData, sd: str, effect: str, place: Place | None = None
 ) -> xr.Dataset:
-    """Conditional means and sds of a level's values given one sd, over the posterior of that sd.
+    """Conditional means and sds of a level's effects given one sd, over the posterior of that sd.
 
     The lattice is laid with the sd's coordinate first.  As its steps are triangular, all points
     with the same first index have the same value of the sd: they are a lattice of the other
@@ -42,7 +42,7 @@ def moments_given_sd(
     data : GroupedData
     sd : str
         Name of the sd, such as ``"tau"``.
-    value : str
+    effect : str
         Name of the effects, such as ``"theta"``.
     place : Place, optional
         Values of the covariates that the effects belong to; without it x = 0.
@@ -66,11 +66,11 @@ def moments_given_sd(
     share[layer, np.arange(len(points))] = weights
     at = [standard.origin_at(x) for x in place.x] if place else standard.origin
     moments = marginal.given(points).mixture(share, at)
-    dims = ("at", *spec.dims(value))
+    dims = ("at", *spec.dims(effect))
     first = np.unique(layer, return_index=True)[1]
     coords = {"at": marginal.sds(points[first])[:, column], dims[-1]: data.coords[dims[-1]]}
-    mean = standard.location + standard.scale * spec.named(moments.means)[value]
-    sds = standard.scale * np.sqrt(spec.named(moments.variances)[value])
+    mean = standard.location + standard.scale * spec.named(moments.means)[effect]
+    sds = standard.scale * np.sqrt(spec.named(moments.variances)[effect])
     return xr.Dataset({"mean": (dims, mean), "sd": (dims, sds)}, coords)
 
 

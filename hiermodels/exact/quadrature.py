@@ -1,6 +1,6 @@
 """The posterior by quadrature over the variances.
 
-Given the variances, every value is normal; so over the lattice of the variances each has a
+Given the variances, every effect is normal; so over the lattice of the variances each has a
 finite mixture of normals for its posterior.  The sds themselves are integrated on the lattice.
 
 Where there are very many groups they say nearly all there is to say of the variances, so that

@@ -30,7 +30,7 @@ CLOSE = {"rtol": 0, "atol": 1e-9}
 class Case:
     """An example of a kernel, with the truth at each node.
 
-    ``mean`` and ``covariance`` are those of all values, from the intercept to the groups, then of
+    ``mean`` and ``covariance`` are those of the intercept and of all effects, downwards, then of
     β: (n, v) and (n, v, v).  ``without`` gives the log likelihood without the rows that are marked,
     ``log_prior`` the log prior density of intercept and β, (n, 1 + q); both (n,).
     """
@@ -195,7 +195,7 @@ def test_joint_mixtures_average_the_nodes(case):
 
 
 def test_draws_follow_the_law(case):
-    """Means and covariances of all values and β at one node, within Monte Carlo error."""
+    """Means and covariances of intercept, effects and β at one node, within Monte Carlo error."""
     n, node = 40_000, 1
     given = case.kernel.given([np.full(n, value[node]) for value in case.values])
     one, two = np.random.SeedSequence(1).spawn(2)

@@ -25,7 +25,7 @@ def pupils(seed=0):
     return data
 
 
-def values_by_algebra(data, tau, kappa, sigma):
+def effects_by_algebra(data, tau, kappa, sigma):
     """Means and sds of theta, mu and the coefficients under flat priors of these, densely."""
     y = data["y"].to_numpy()
     classes, schools = (pd.factorize(data[c])[0] for c in ("class_", "school"))
@@ -61,7 +61,7 @@ def test_all_sds_fixed_is_plain_normal_algebra(tau, kappa, sigma):
     data = pupils()
     priors = {"tau": hm.Fixed(tau), "kappa": hm.Fixed(kappa), "sigma": hm.Fixed(sigma)}
     exact = hm.reference(data, "y ~ x + (1 | school/class_)", priors=priors)
-    found = values_by_algebra(data, tau, kappa, sigma)
+    found = effects_by_algebra(data, tau, kappa, sigma)
     beta, errors = found.pop("beta")
     for name, mean, sd in (("lam", beta[0], errors[0]), ("beta", beta[1:], errors[1:])):
         np.testing.assert_allclose(exact.mean[name], mean, rtol=1e-8)

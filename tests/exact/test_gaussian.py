@@ -120,7 +120,7 @@ class Several:
         return slice(sum(sizes[: level - ROOT]), sum(sizes[: level - ROOT + 1]))
 
     def mixed(self, weights):
-        """Mean and covariance of all values over nodes with these weights."""
+        """Mean and covariance of all of these over nodes with these weights."""
         mean = weights @ self.mean
         away = self.mean - mean
         within = np.einsum("n,nij->ij", weights, self.covariance)
@@ -223,7 +223,7 @@ def test_values_together_with_coefficients(several):
             np.testing.assert_allclose(found.beta, mean[:, beta], rtol=0, atol=1e-10)
             spread = covariance[:, beta, beta]
             np.testing.assert_allclose(found.beta_covariance, spread, rtol=0, atol=1e-10)
-            lift = np.zeros((5, covariance.shape[1]))  # v + x'β, of all values
+            lift = np.zeros((5, covariance.shape[1]))  # v + x'β, of all
             lift[np.arange(5), rows[asked]] = 1
             lift[:, beta] = x
             located, variance = found.at(asked, x - several.origin)

@@ -92,15 +92,15 @@ class Point:
         )
 
     @property
-    def values(self):
+    def locations(self):
         """The intercept and the effects, each its parent's plus its sd times its offset."""
         names, spec = list(reversed(self.spec.locations)), self.spec
-        values = {names[0]: 50 + 5 * self.offsets[names[0]]}
+        locations = {names[0]: 50 + 5 * self.offsets[names[0]]}
         for above, name in pairwise(names):
-            values[name] = self.parents(name, values[above]) + (
+            locations[name] = self.parents(name, locations[above]) + (
                 self.sds[spec.spreads[spec.locations.index(name)]] * self.offsets[name]
             )
-        return values
+        return locations
 
     def parents(self, name, above):
         level = self.spec.locations.index(name)
@@ -113,19 +113,19 @@ class Point:
             for name, sd in self.sds.items()
         )
         top = self.spec.priors[self.spec.intercept]
-        total += norm(top.mean, top.sd).logpdf(self.values[self.spec.intercept]).sum()
+        total += norm(top.mean, top.sd).logpdf(self.locations[self.spec.intercept]).sum()
         return total + norm(0.5, 2.0).logpdf(self.beta).sum()
 
-    def log_density_of_values(self):
-        values, names = self.values, self.spec.locations
+    def log_density_of_effects(self):
+        locations, names = self.locations, self.spec.locations
         pairs = zip(names, names[1:], self.spec.spreads, strict=False)
         return sum(
-            norm(self.parents(name, values[above]), self.sds[sd]).logpdf(values[name]).sum()
+            norm(self.parents(name, locations[above]), self.sds[sd]).logpdf(locations[name]).sum()
             for name, above, sd in pairs
         )
 
     def log_density_of_rows(self):
-        mean = self.values["theta"][self.data.group] + self.data.design.matrix @ self.beta
+        mean = self.locations["theta"][self.data.group] + self.data.design.matrix @ self.beta
         sigma = self.data.se if self.data.se is not None else self.sds["sigma"]
         return norm(mean, sigma).logpdf(self.data.y).sum()
 
@@ -148,7 +148,7 @@ class Point:
             elif known == "beta":
                 point[name] = np.linalg.solve(standard.scale * standard.basis, self.beta)
             else:
-                values = (self.values[known] + shift - standard.location) / standard.scale
+                values = (self.locations[known] + shift - standard.location) / standard.scale
                 point[name] = values if variable.ndim else values[0]
         return point
 
@@ -168,7 +168,7 @@ class Point:
 def test_centered_is_the_joint_density_of_rows_and_parameters(name):
     point = Point.random(name, 1)
     model = models.build_model(point.spec, point.data, "centered")
-    expected = point.log_prior_of_tops() + point.log_density_of_values()
+    expected = point.log_prior_of_tops() + point.log_density_of_effects()
     expected += point.log_density_of_rows() + point.log_jacobian(model)
     found = model.compile_logp(**PLAIN)(point.sampled(model))
     assert found == pytest.approx(expected, **CLOSE)
@@ -182,7 +182,7 @@ def test_the_joint_density_of_stored_variables_is_pymc_s(name):
     expected = model.compile_logp(jacobian=False, **PLAIN)(point.sampled(model))
     variables = {name: np.array([sd]) for name, sd in point.sds.items()} | {
         name: values[None] if point.spec.dims(name) else values
-        for name, values in point.values.items()
+        for name, values in point.locations.items()
     }
     if point.spec.covariates:
         variables["beta"] = point.beta[None]
@@ -235,7 +235,7 @@ def test_a_mapping_states_each_level():
     names = [variable.name for variable in mixed.free_RVs]
     assert names == ["tau", "kappa", "sigma", "lam", "mu_offset", "theta"]
     expected = point.log_prior_of_tops() + norm.logpdf(point.offsets["mu"]).sum()
-    theta, mu = point.values["theta"], point.values["mu"]
+    theta, mu = point.locations["theta"], point.locations["mu"]
     expected += norm(point.parents("theta", mu), point.sds["tau"]).logpdf(theta).sum()
     expected += point.log_density_of_rows() + point.log_jacobian(mixed)
     found = mixed.compile_logp(**PLAIN)(point.sampled(mixed))
@@ -254,7 +254,7 @@ def test_reported_values_belong_to_the_point(name, parameterization):
         on_unused_input="ignore",
         **PLAIN,
     )
-    expected = {**point.values, **point.sds}
+    expected = {**point.locations, **point.sds}
     for name, found in zip(names, evaluate(point.sampled(model)), strict=True):
         np.testing.assert_allclose(np.ravel(found), np.ravel(expected[name]), rtol=1e-9)
 

@@ -59,7 +59,7 @@ def random_design(rng: np.random.Generator, levels: int, q: int, known: bool) ->
 def joint(
     design: Design, variances: Variances, prior: Coefficients
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Joint prior mean and covariance of all values (root, schools, groups, β), and of y.
+    """Joint prior mean and covariance of the intercept, of all effects and of β, and of y.
 
     Returns
     -------
