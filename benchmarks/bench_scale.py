@@ -146,7 +146,7 @@ def posterior_sds(frame: pd.DataFrame) -> str:
 def print_stages(frame: pd.DataFrame, rounds: int = 7) -> None:
     """Split the time of a fit."""
     watched = {
-        "read the frame": (importlib.import_module("hiermodels.fit"), "prepare"),
+        "read the frame": (importlib.import_module("hiermodels.api.fitting"), "prepare"),
         "sufficient statistics": (exact, "standardize"),
         "lattice over the variances": (Marginal, "lattice"),
         "draws of the variances": (lattice, "draw"),
