@@ -14,7 +14,6 @@ growth   time against the number of groups, from 100 to 1,000,000
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import shutil
 import statistics
@@ -45,12 +44,14 @@ from measure import (
 from systems import AREAS, SCHOOLS, school_system
 
 import hiermodels as hm
+from hiermodels.api import fitting, noise_free
 from hiermodels.data.prepare import prepare
+from hiermodels.exact import grid
 from hiermodels.exact import sample as exact
 from hiermodels.exact.effects import Effects
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
-from hiermodels.numerics import lattice
+from hiermodels.numerics import rejection
 
 NESTED = ["area", "school"]
 MILLION = 1_000_000
@@ -146,11 +147,11 @@ def posterior_sds(frame: pd.DataFrame) -> str:
 def print_stages(frame: pd.DataFrame, rounds: int = 7) -> None:
     """Split the time of a fit."""
     watched = {
-        "read the frame": (importlib.import_module("hiermodels.api.fitting"), "prepare"),
-        "sufficient statistics": (exact, "standardize"),
+        "read the frame": (fitting, "prepare"),
+        "sufficient statistics": (grid, "standardize"),
         "lattice over the variances": (Marginal, "lattice"),
-        "draws of the variances": (lattice, "draw"),
-        "draws of the values": (Effects, "__init__", "above_groups", "of_groups"),
+        "draws of the variances": (rejection, "draw"),
+        "draws of the effects": (Effects, "__init__", "above_groups", "of_groups"),
         "DataTree": (exact, "build_datatree"),
     }
     totals, parts = [], []
@@ -175,7 +176,7 @@ def bench_draws(rounds: int = 9) -> None:
     title("4,000 × 2,410 school effects given the variances, against bare normal numbers")
     spec, grouped = prepare(school_system(), outcome="y", groups=NESTED)
     marginal = Marginal.of(spec, standardize(grouped))
-    drawn = lattice.draw(
+    drawn = rejection.draw(
         marginal.lattice(1.0), marginal.log_density, 4000, np.random.default_rng(1)
     )
     sds = marginal.sds(drawn.points)
@@ -231,7 +232,7 @@ def measure_million(text: bool) -> None:
     frame = estimates(MILLION, text=text)
     before = peak_memory()
     stages = Stages()
-    with stages.watch("read", importlib.import_module("hiermodels.reference"), "prepare"):
+    with stages.watch("read", noise_free, "prepare"):
         start = time.perf_counter()
         posterior = hm.reference(frame, outcome="y", groups="group", se="se")
         middle = time.perf_counter()
