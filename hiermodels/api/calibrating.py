@@ -94,7 +94,7 @@ def calibrate(
     Notes
     -----
     Ranked are all scalars, and the log likelihood of all rows; of a level with more than 50
-    units, 50 that are evenly spaced.
+    groups, 50 that are evenly spaced.
 
     References
     ----------

@@ -55,12 +55,12 @@ class ResultFiles(ResultBase):
         row_group_size: int = 65_536,
         progressbar: bool | None = None,
     ) -> Path:
-        """Write a row for each unit of a level, without Monte Carlo error, to a Parquet file.
+        """Write a row for each group of a level, without Monte Carlo error, to a Parquet file.
 
-        Units are worked on and written some at a time, so that a million take little more memory
+        Groups are worked on and written some at a time, so that a million take little more memory
         than their statistics.  The file is written atomically.
 
-        Columns are the labels of the unit and of what it is in, as they stand in the data
+        Columns are the labels of the group and of what it is in, as they stand in the data
         (integers, else text); ``n``, its number of rows, and ``raw_mean``, their mean outcome,
         weighted with ``1/se²`` where standard errors are known; then those of
         ``reference().summary()``: ``mean``, ``sd``, ``median``, ``eti89_lb``, ``eti89_ub``.  A
@@ -80,7 +80,7 @@ class ResultFiles(ResultBase):
         at : {"means", "own", "zero"} or mapping of str to value
             Values of the covariates that effects are shown at, as in :meth:`summary`.
         row_group_size : int
-            Units that are worked on at a time.
+            Groups that are worked on at a time.
         progressbar : bool, optional
             Whether to show progress; by default on a terminal.
 

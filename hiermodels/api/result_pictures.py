@@ -16,7 +16,7 @@ class ResultPictures(ResultBase):
     """Pictures of a posterior."""
 
     def plot_caterpillar(self, **options: Any) -> PlotCollection:
-        """Show units from the highest posterior mean to the lowest, and how sure their ranks are.
+        """Show groups from the highest posterior mean to the lowest, and how sure their ranks are.
 
         Parameters
         ----------
@@ -28,7 +28,7 @@ class ResultPictures(ResultBase):
         return plot_caterpillar(self.posterior, **options)
 
     def plot_shrinkage(self, **options: Any) -> PlotCollection:
-        """Show how each unit's raw mean is pulled towards the others.
+        """Show how each group's raw mean is pulled towards the others.
 
         Parameters
         ----------
@@ -40,7 +40,7 @@ class ResultPictures(ResultBase):
         return plot_shrinkage(self.posterior, **options)
 
     def plot_trace_tau(self, **options: Any) -> PlotCollection:
-        """Show how each unit's estimate depends on the sd of the units.
+        """Show how each group's estimate depends on the sd of the groups.
 
         Parameters
         ----------

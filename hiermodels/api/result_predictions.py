@@ -54,11 +54,11 @@ class ResultPredictions(ResultBase):
             their value: 3.0 is group 3.  A row whose label is missing (None, NaN) has a new group
             of its own; so has each row without the column of the innermost groups, or of all.
             Without ``new_data``: a row for each group and, at each level above, for a new group in
-            each known unit; at the covariates that ``at`` says, and with the median of the known
-            standard errors of that unit's rows.
+            each known group; at the covariates that ``at`` says, and with the median of the known
+            standard errors of that group's rows.
         at : {"means", "own", "zero"} or mapping of str to value
             Without ``new_data``: values of the covariates, as in :meth:`summary`.  ``"own"`` are
-            those of the row's lowest known unit.
+            those of the row's lowest known group.
         outcomes : bool
             Whether to predict outcomes beside their means ``theta + x'beta``.  Means alone need
             no standard errors.

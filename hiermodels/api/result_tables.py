@@ -32,7 +32,7 @@ class ResultTables(ResultBase):
         as ``theta + x'beta`` at an x that the header names.  The posterior that is kept, in
         ``datatree`` and ``reference()``, stays at x = 0.
 
-        Values of more than 500 units are left out unless they are asked for, as the header then
+        Values of more than 500 groups are left out unless they are asked for, as the header then
         says: ArviZ takes some milliseconds for each.
 
         Parameters
@@ -40,7 +40,7 @@ class ResultTables(ResultBase):
         var_names : str or sequence of str, optional
             Which variables.
         at : {"means", "own", "zero"} or mapping of str to value
-            x: the covariates' means over the rows (default); each unit's own, the mean of its rows
+            x: the covariates' means over the rows (default); each group's own, the mean of its rows
             (weighted with ``1/se²`` where standard errors are known) and that of all rows for the
             intercept; 0; or some columns of the data at these values, numbers or levels, in the
             data's own unit, and the others at their means.  Products such as ``x:sex`` are averaged
@@ -160,7 +160,7 @@ class ResultTables(ResultBase):
         ci_prob: float = CI_PROB,
         at: At = MEANS,
     ) -> Ranking:
-        """Return the league table of a level: the posterior of each unit's rank.
+        """Return the league table of a level: the posterior of each group's rank.
 
         Parameters
         ----------
@@ -168,11 +168,11 @@ class ResultTables(ResultBase):
             Column of the groups, or the variable of their values (``theta``, ``mu``); the
             innermost by default.
         threshold : float, optional
-            Adds the probability that a unit's value exceeds this number, without Monte Carlo
+            Adds the probability that a group's value exceeds this number, without Monte Carlo
             error.
         top : int or float, optional
             Adds the probability of being among the first: this many (an int), or this share of
-            all (a float below 1, rounded to a number of units, at least one).
+            all (a float below 1, rounded to a number of groups, at least one).
         highest_first : bool
             Whether rank 1, the best, is the highest value or the lowest.
         ci_prob : float
@@ -193,9 +193,9 @@ class ResultTables(ResultBase):
         >>> league.table.index[0], league.prob_greater("A", "C") > 0.7
         ('A', True)
         """
-        from hiermodels.results.ranking import rank_units
+        from hiermodels.results.ranking import rank_members
 
-        return rank_units(
+        return rank_members(
             self.posterior,
             self.reference(),
             level,
@@ -212,8 +212,8 @@ class ResultTables(ResultBase):
         Parameters
         ----------
         replicate : str
-            ``"groups"``: new units at every level.  ``"rows"``: the same units, new rows.  The
-            name of a column: new units at this level and below.
+            ``"groups"``: new groups at every level.  ``"rows"``: the same groups, new rows.  The
+            name of a column: new groups at this level and below.
         random_seed : int or numpy.random.Generator, optional
             May be the one of the fit: the streams are different.
 

@@ -59,10 +59,10 @@ class Place:
         """Those of a level, or of ``ROOT``; (q,) or (u, q)."""
         return self.x[level - ROOT]
 
-    def shift(self, level: int, beta: Floats, units: Any = slice(None)) -> Floats:
-        """What is added to values of a level's units, from draws of β (..., q); (..., u or 1)."""
+    def shift(self, level: int, beta: Floats, members: Any = slice(None)) -> Floats:
+        """What is added to values of a level's groups, from draws of β (..., q); (..., u or 1)."""
         x = np.atleast_2d(self.of(level))
-        return beta @ (x if len(x) == 1 else x[units]).T
+        return beta @ (x if len(x) == 1 else x[members]).T
 
     def note(self, names: Sequence[str]) -> list[str]:
         """What a table of these values says of them: a line, or none without covariates."""
@@ -76,7 +76,7 @@ def locate(data: GroupedData, at: Any = MEANS) -> Place:
     ----------
     data : GroupedData
     at : {"means", "own", "zero"} or mapping of str to value
-        The covariates' means over the rows; each unit's own, the mean of its rows (weighted with
+        The covariates' means over the rows; each group's own, the mean of its rows (weighted with
         ``1/se²`` where standard errors are known), with that of all rows for the intercept; 0; or
         some columns of the data at these values, numbers or levels, and the others at their means.
         A term such as ``x:sex`` has the mean of its product, with what is given in place.
@@ -118,7 +118,7 @@ def _means(data: GroupedData) -> tuple[Floats, str]:
 
 
 def _own(data: GroupedData) -> Place:
-    """Each unit at the mean of its rows."""
+    """Each group at the mean of its rows."""
     if not data.roles.groups:
         return Place((_means(data)[0],), "at the covariates' means over all rows")
     statistics = statistics_of(data)

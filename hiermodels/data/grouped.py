@@ -39,12 +39,12 @@ class GroupedData(ABC):
     design : Design
         Covariates, without a column for the intercept.
     labels : tuple of arrays
-        Labels of the units at each level, from the outermost to the innermost, in the order in
+        Labels of the groups at each level, from the outermost to the innermost, in the order in
         which they appear in the data (within their parent); integers, or else strings.
     own_labels : tuple of arrays
         The same as they stand in the column, which may hold them under several parents.
     parents : tuple of (u,)
-        Index of each unit's parent, from the innermost level to the outermost but one.
+        Index of each group's parent, from the innermost level to the outermost but one.
     dropped : int
         Number of rows left out because a value was missing, where that was asked for.
     y, se, group
@@ -98,7 +98,7 @@ class GroupedData(ABC):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Number of units at each level, from the innermost to the outermost."""
+        """Number of groups at each level, from the innermost to the outermost."""
         return tuple(len(labels) for labels in reversed(self.labels))
 
     @property
@@ -116,7 +116,7 @@ class GroupedData(ABC):
 
     @property
     def parent_name(self) -> str:
-        """What each inner unit's parent is called, such as ``classroom_school``."""
+        """What each inner group's parent is called, such as ``classroom_school``."""
         return "_".join(reversed(self.roles.groups))
 
     def __str__(self) -> str:

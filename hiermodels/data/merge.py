@@ -46,7 +46,7 @@ def merged_groups(
     levels : tuple of GroupLevel
         The outermost first.
     """
-    size, mine, theirs = a.n_groups, _units(a), _units(b)
+    size, mine, theirs = a.n_groups, _members(a), _members(b)
     both = {name: np.concatenate([mine[name], theirs[name]]) for name in mine}
     group, levels = nest(both, size + b.n_groups)
     return (group[:size], group[size:]), levels
@@ -89,7 +89,7 @@ def laid_out(part: Moments, place: Indices, size: int) -> Moments:
     return Moments(*arrays)
 
 
-def _units(data: GroupedData) -> dict[str, NDArray[Any]]:
+def _members(data: GroupedData) -> dict[str, NDArray[Any]]:
     """Own labels of each innermost group and of those above it, the outermost first."""
     columns = labels_above(data.levels, np.arange(data.n_groups))
     return {

@@ -1,4 +1,4 @@
-"""Groups within groups: the units of each level, numbered, and whether their labels are nested."""
+"""Groups within groups: those of each level, numbered, and whether their labels are nested."""
 
 from __future__ import annotations
 
@@ -64,28 +64,28 @@ def attributes_of(levels: Sequence[GroupLevel]) -> Mapping[str, Any]:
     }
 
 
-def labels_above(levels: Sequence[GroupLevel], unit: Indices) -> dict[str, NDArray[Any]]:
-    """Own labels of some units of the last of some levels, and of what these are in, by column.
+def labels_above(levels: Sequence[GroupLevel], member: Indices) -> dict[str, NDArray[Any]]:
+    """Own labels of some groups of the last of some levels, and of what these are in, by column.
 
     Parameters
     ----------
     levels : sequence of GroupLevel
         The outermost first.
-    unit : (r,)
+    member : (r,)
     """
     columns = {}
     for level in reversed(levels):
-        columns[level.column] = level.own_labels[unit]
-        unit = level.parent[unit]
+        columns[level.column] = level.own_labels[member]
+        member = level.parent[member]
     return dict(reversed(columns.items()))
 
 
 def nest(
     columns: Mapping[str, NDArray[Any]], n_rows: int
 ) -> tuple[Indices, tuple[GroupLevel, ...]]:
-    """Number the units of each level, children of one parent side by side.
+    """Number the groups of each level, children of one parent side by side.
 
-    Labels that repeat under several parents are different units; they are then written
+    Labels that repeat under several parents are different groups; they are then written
     ``parent/label``.
 
     Parameters
@@ -102,19 +102,19 @@ def nest(
         The outermost first.
     """
     levels: list[GroupLevel] = []
-    unit = np.zeros(n_rows, dtype=np.intp)
+    member = np.zeros(n_rows, dtype=np.intp)
     for name, column in columns.items():
         codes, values = pd.factorize(column)
-        place, keys = pd.factorize(unit * len(values) + codes)
+        place, keys = pd.factorize(member * len(values) + codes)
         order = np.argsort(keys // len(values), kind="stable")
-        unit, keys = np.argsort(order)[place], keys[order]
+        member, keys = np.argsort(order)[place], keys[order]
         parent, own = keys // len(values), values[keys % len(values)]
         full = own
         if len(keys) > len(values):
             above = levels[-1].labels
             full = np.array([f"{above[p]}/{label}" for p, label in zip(parent, own, strict=True)])
         levels.append(GroupLevel(name, _plain_labels(full), _plain_labels(own), parent))
-    return unit, tuple(levels)
+    return member, tuple(levels)
 
 
 def _plain_labels(labels: NDArray[Any]) -> NDArray[Any]:
@@ -160,7 +160,7 @@ def check_groups(levels: Sequence[GroupLevel]) -> None:
     Raises
     ------
     DataError
-        If labels stand under some parents as if by mistake, or if two units would have one name.
+        If labels stand under some parents as if by mistake, or if two groups would have one name.
     """
     for outer, inner in pairwise(levels):
         if len(np.unique(inner.own_labels)) < len(inner):

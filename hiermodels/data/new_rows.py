@@ -1,4 +1,4 @@
-"""Rows to predict: which of their units are known from the data, and which are new."""
+"""Rows to predict: which of their groups are known from the data, and which are new."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hiermodels.data.nesting import GroupLevel, labels_above
 from hiermodels.errors import DataError, DataWarning, warn
 from hiermodels.model.standard_errors import KINDS, from_se, to_se
 
-NEW = "(new)"  # written for the label of a unit that has none
+NEW = "(new)"  # written for the label of a group that has none
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class NewRows:
     index : pandas.Index
         Labels of the r rows.
     labels : mapping of str to (r,)
-        Labels of the units that were named, by column.
+        Labels of the groups that were named, by column.
     level : (r,)
-        Innermost level at which the row's unit is known; ``ROOT`` where none is.
+        Innermost level at which the row's group is known; ``ROOT`` where none is.
     unit : (r,)
-        Index of that unit.
+        Index of that group.
     fresh : tuple of (r,)
-        For each level, the outermost first, a number for each row's new unit there, the same for
-        rows that share it; −1 where the unit is known.
+        For each level, the outermost first, a number for each row's new group there, the same for
+        rows that share it; −1 where the group is known.
     x : (r, q)
         Covariates.
     se : (r,) or None
@@ -73,7 +73,7 @@ class NewRows:
 
 
 def kinds(groups: Sequence[str]) -> tuple[str, ...]:
-    """What a row is called whose innermost known unit is the root, or of level 0, 1, …."""
+    """What a row is called whose innermost known group is the root, or of level 0, 1, …."""
     if not groups:
         return ("same population",)
     new = (f"new {inner} in known {outer}" for outer, inner in pairwise(groups))
@@ -81,14 +81,14 @@ def kinds(groups: Sequence[str]) -> tuple[str, ...]:
 
 
 def read_new_rows(new_data: Any, data: GroupedData, *, outcomes: bool) -> NewRows:
-    """Sort rows by what is known of their units.
+    """Sort rows by what is known of their groups.
 
     Parameters
     ----------
     new_data : data frame
         Columns of the group labels, of the covariates, and of the known standard errors if
         outcomes are asked for.  Labels are compared as they are written, numbers and dates by
-        their value.  A row whose label is missing has a new unit of its own; so has each row
+        their value.  A row whose label is missing has a new group of its own; so has each row
         without the column of the innermost groups, or of all groups.
     data : GroupedData
         What was fitted.
@@ -104,7 +104,7 @@ def read_new_rows(new_data: Any, data: GroupedData, *, outcomes: bool) -> NewRow
     Warns
     -----
     DataWarning
-        Where a label of a new unit is nearly that of a known one.
+        Where a label of a new group is nearly that of a known one.
     """
     frame = Frame(new_data, LEAVE_OUT)
     se_column, covariates = data.roles.se, term_columns(data.design.terms)
@@ -124,9 +124,9 @@ def read_new_rows(new_data: Any, data: GroupedData, *, outcomes: bool) -> NewRow
         for level in data.levels
         if level.column in frame.columns
     }
-    level, unit, fresh = _place(frame, data, labels)
+    level, member, fresh = _place(frame, data, labels)
     shown = {name: given.shown for name, given in labels.items()}
-    return NewRows(frame.index, shown, level, unit, fresh, x, se)
+    return NewRows(frame.index, shown, level, member, fresh, x, se)
 
 
 @dataclass(frozen=True)
@@ -177,11 +177,11 @@ def _read_labels(frame: Frame, name: str, own: NDArray[Any]) -> _Labels:
     return _Labels(raw, text.astype(str), numbers, kind)
 
 
-def every_unit(data: GroupedData, place: Place, *, outcomes: bool) -> NewRows:
+def every_member(data: GroupedData, place: Place, *, outcomes: bool) -> NewRows:
     """A row for each group, for a new one in each of the groups' parents, and in a new parent.
 
-    Rows are at the covariates of their lowest known unit; where the standard errors are known, each
-    has the median of those in that unit.
+    Rows are at the covariates of their lowest known group; where the standard errors are known,
+    each has the median of those in that group.
     """
     known = range(len(data.levels) - 1, ROOT - 1, -1)  # the innermost level first
     sizes = [1 if own == ROOT else len(data.levels[own]) for own in known]
@@ -205,15 +205,15 @@ def every_unit(data: GroupedData, place: Place, *, outcomes: bool) -> NewRows:
 
 
 def _labels_from(data: GroupedData, level: int) -> dict[str, NDArray[Any]]:
-    """Labels of the units of a level and of those above them; below stand new ones."""
+    """Labels of the groups of a level and of those above them; below stand new ones."""
     above, below = data.levels[: level + 1], data.levels[level + 1 :]
-    unit = np.arange(len(above[-1]) if above else 1)
-    known = {name: own.astype(str) for name, own in labels_above(above, unit).items()}
-    return known | {new.column: np.repeat(NEW, len(unit)) for new in below}
+    member = np.arange(len(above[-1]) if above else 1)
+    known = {name: own.astype(str) for name, own in labels_above(above, member).items()}
+    return known | {new.column: np.repeat(NEW, len(member)) for new in below}
 
 
 def _median_errors(data: GroupedData) -> Floats:
-    """Median of the known errors of the rows of each unit, from the groups to the root.
+    """Median of the known errors of the rows of each group, from the groups to the root.
 
     It is taken on the scale that they were given on, and returned as a standard error.
     """
@@ -255,9 +255,9 @@ def _check_columns(frame: Frame, data: GroupedData, covariates: Sequence[str]) -
 def _place(
     frame: Frame, data: GroupedData, labels: Mapping[str, _Labels]
 ) -> tuple[Indices, Indices, tuple[Indices, ...]]:
-    """Find each row's lowest known unit, and number the new ones below it."""
-    level, unit = np.full(len(frame), ROOT), np.zeros(len(frame), dtype=np.intp)
-    above = np.zeros(len(frame), dtype=np.intp)  # tells all units of the level above apart
+    """Find each row's lowest known group, and number the new ones below it."""
+    level, member = np.full(len(frame), ROOT), np.zeros(len(frame), dtype=np.intp)
+    above = np.zeros(len(frame), dtype=np.intp)  # tells all groups of the level above apart
     fresh = []
     for own, groups in enumerate(data.levels):
         place = np.full(len(frame), -1)
@@ -265,20 +265,20 @@ def _place(
         if groups.column in labels:
             given = labels[groups.column]
             may_be_known = (level == own - 1) & (given.code >= 0)
-            place = np.where(may_be_known, _find(groups, unit, given.text), -1)
+            place = np.where(may_be_known, _find(groups, member, given.text), -1)
             new = np.flatnonzero((place < 0) & (given.code >= 0))
             _check_new_labels(frame, data, own, new, labels)
-            _warn_of_near_ones(frame, groups, new, np.where(level == own - 1, unit, -1), given)
+            _warn_of_near_ones(frame, groups, new, np.where(level == own - 1, member, -1), given)
             number = pd.MultiIndex.from_arrays([above, given.code]).factorize()[0]
         is_known = place >= 0
-        level, unit = np.where(is_known, own, level), np.where(is_known, place, unit)
+        level, member = np.where(is_known, own, level), np.where(is_known, place, member)
         fresh.append(np.where(is_known, -1, number))
         above = number
-    return level, unit, tuple(fresh)
+    return level, member, tuple(fresh)
 
 
 def _find(groups: GroupLevel, parent: Indices, labels: NDArray[np.str_]) -> Indices:
-    """Index of the unit of a known parent that has this label, as it is written; −1 if none."""
+    """Index of the group of a known parent that has this label, as it is written; −1 if none."""
     known = pd.MultiIndex.from_arrays([groups.parent, groups.own_labels.astype(str)])
     return known.get_indexer(pd.MultiIndex.from_arrays([parent, labels]))
 
@@ -303,14 +303,14 @@ def _check_new_labels(
     place = pd.Index(groups.labels.astype(str)).get_indexer(pd.Index(given.text[rows]))
     twice = np.flatnonzero(place >= 0)
     if len(twice):
-        row, unit = rows[twice[0]], place[twice[0]]
+        row, member = rows[twice[0]], place[twice[0]]
         above = data.levels[level - 1]
-        outer, parent = above.column, above.labels[groups.parent[unit]]
+        outer, parent = above.column, above.labels[groups.parent[member]]
         raise DataError(
             f"column {name!r}: {short(given.text[row])} stands under {outer} "
             f"{short(labels[outer].raw[row])} in {frame.show_rows(rows[twice])}; in the data that "
-            f"were fitted it is {name} {short(own[unit])} of {outer} {short(parent)}. Write known "
-            f"groups as they stand there, and give new ones labels of their own"
+            f"were fitted it is {name} {short(own[member])} of {outer} {short(parent)}. Write "
+            f"known groups as they stand there, and give new ones labels of their own"
         )
 
 

@@ -263,7 +263,7 @@ def _infer_outcome(frame: Columns, taken: set[str]) -> str:
 
 
 def _infer_groups(frame: Columns, taken: set[str]) -> list[str]:
-    """Order the label columns from the fewest units to the most, each nested in the one before."""
+    """Order the label columns from the fewest groups to the most, each nested in the one before."""
     candidates = [name for name in frame.columns if name not in taken and frame.is_label(name)]
     if not candidates:
         rest = [name for name in frame.columns if name not in taken]

@@ -359,7 +359,7 @@ def statistics_of(data: GroupedData) -> SufficientStatistics:
 
 
 def level_means(statistics: SufficientStatistics, level: int) -> tuple[Indices, Floats]:
-    """Number of rows of each unit of a level (u,), and weighted means of their columns (u, q + 1).
+    """Number of rows of each group of a level (u,), and weighted means of their columns (u, q + 1).
 
     Level 0 is the outermost.
     """

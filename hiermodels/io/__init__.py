@@ -6,6 +6,6 @@ one step, at the end, and explains what fails; and a method in ``api.result_file
 file is ever executed.
 
 - ``netcdf``: posteriors and statistics as files, and back, bit for bit.
-- ``parquet``: the noise-free summary of a level, written some units at a time.
+- ``parquet``: the noise-free summary of a level, written some groups at a time.
 - ``zarr``: ``datatree`` as a Zarr store, with the draws of all groups.
 """

@@ -1,4 +1,4 @@
-"""The noise-free summary of a level as a Parquet file, written some units at a time."""
+"""The noise-free summary of a level as a Parquet file, written some groups at a time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write_parquet(
     row_group_size: int,
     progressbar: bool | None,
 ) -> Path:
-    """Write a row for each unit of a level, atomically.
+    """Write a row for each group of a level, atomically.
 
     The reference is of the same model and data as the posterior; all else, errors included, is as
     in :meth:`hiermodels.Fit.to_parquet`.
@@ -115,18 +115,18 @@ class _Rows:
         self._quantiles = (f"{interval}_lb", "median", f"{interval}_ub")
 
     def in_parts(self, size: int) -> Iterator[dict[str, NDArray[Any]]]:
-        """Yield columns of so many units at a time."""
+        """Yield columns of so many groups at a time."""
         low, middle, high = self._quantiles
         for first in range(0, self.size, size):
-            units = np.arange(first, min(first + size, self.size))
-            quantiles = self._exact.member_quantiles(self._name, self._probabilities, units)
+            members = np.arange(first, min(first + size, self.size))
+            quantiles = self._exact.member_quantiles(self._name, self._probabilities, members)
             values = dict(zip(self._quantiles, quantiles, strict=True))
             ordered = {name: values[name] for name in (middle, low, high)}
-            columns = {name: column[units] for name, column in self._labels.items()}
+            columns = {name: column[members] for name, column in self._labels.items()}
             columns |= {
                 name if name not in self._labels else f"{name}_": column
                 for name, column in (
-                    *((name, known[units]) for name, known in self._known.items()),
+                    *((name, known[members]) for name, known in self._known.items()),
                     *ordered.items(),
                 )
             }
@@ -134,13 +134,13 @@ class _Rows:
 
 
 def _label_columns(exact: IntegratedPosterior, name: str) -> dict[str, NDArray[Any]]:
-    """Labels of each unit of a level, and of what it is in, as they stood in the data."""
+    """Labels of each group of a level, and of what it is in, as they stood in the data."""
     levels = exact.data.levels[: exact.spec.level_of(name) + 1]
     return labels_above(levels, np.arange(len(levels[-1])))
 
 
 def observed(data: GroupedData, level: int) -> tuple[Indices, Floats]:
-    """Number of rows of each unit of a level, and their mean outcome; both (u,).
+    """Number of rows of each group of a level, and their mean outcome; both (u,).
 
     The mean is weighted with ``1/se²`` where the standard errors are known.
     """

@@ -4,11 +4,11 @@ Users import this room.  A picture is a file with a function ``plot_…``, named
 ``__all__``; what it shows is computed in ``exact`` or ``posterior``, or comes in as a result.
 
 - ``alternatives``: one posterior under several priors
-- ``caterpillar``: units in the order of their posterior means, with their ranks
+- ``caterpillar``: groups in the order of their posterior means, with their ranks
 - ``comparison``: where draws depart from the exact posterior
 - ``predictive``: replicated data beside the observed
-- ``shrinkage``: how estimates of units are pulled together
-- ``trace``: how estimates depend on the sd of their units
+- ``shrinkage``: how estimates of groups are pulled together
+- ``trace``: how estimates depend on the sd of their groups
 - ``variance``: how large the variance is at each level
 - ``layout``: what the pictures share
 """

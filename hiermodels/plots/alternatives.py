@@ -22,7 +22,7 @@ from hiermodels.posterior.tables import CI_PROB, tails
 LAYERS = ("interval", "point_estimate", "baseline")
 SHIFT_LAYERS = ("shift", "baseline")
 MIN_REACH = 0.25  # of the axis to both sides of 0, in sds: less than that is no shift
-SPREAD = 0.2  # half the height that the priors' dots of one unit take, in rows
+SPREAD = 0.2  # half the height that the priors' dots of one group take, in rows
 
 
 @checked
@@ -40,8 +40,8 @@ def plot_sensitivity(
     Without a level: a panel for each hyperparameter (the intercept, the sds, the coefficients; of
     more than 40, which is ``plot.max_subplots`` of ArviZ's ``rcParams``, those whose median moves
     furthest), with the posterior median and an equal-tailed interval under each prior, and the
-    baseline's median (dashed).  With a level: how far the posterior mean of each unit moves
-    from the baseline's, in posterior sds of the baseline, for each other prior; units in the order
+    baseline's median (dashed).  With a level: how far the posterior mean of each group moves
+    from the baseline's, in posterior sds of the baseline, for each other prior; groups in the order
     of their baseline means, the highest first.  There is no Monte Carlo error.
 
     Parameters
@@ -49,7 +49,7 @@ def plot_sensitivity(
     references : mapping of str to ReferencePosterior
         Posteriors of the same data under different priors, by name; the first is the baseline.
     level : str, optional
-        Which units: ``"theta"`` for the groups, ``"mu"`` for the outer units of three levels, or
+        Which groups: ``"theta"`` for the groups, ``"mu"`` for the outer groups of three levels, or
         the name of their column.
     ci_prob : float
         Probability of the intervals.
@@ -183,7 +183,7 @@ def _plot_shifts(
     visuals: layout.Visuals,
     pc_kwargs: dict[str, Any],
 ) -> PlotCollection:
-    """A row for each unit, a dot for each prior but the baseline."""
+    """A row for each group, a dot for each prior but the baseline."""
     visuals = layout.split(visuals, SHIFT_LAYERS)
     moved = shifts(references, name)
     pc_kwargs = pc_kwargs | {"aes": {"color": ["prior"]} | pc_kwargs.get("aes", {})}
@@ -206,7 +206,7 @@ def _plot_shifts(
 
 
 def shifts(references: Mapping[str, ReferencePosterior], name: str) -> xr.DataArray:
-    """``(mean − baseline mean)/baseline sd`` of each unit; dims (prior, unit), sorted.
+    """``(mean − baseline mean)/baseline sd`` of each group; dims (prior, group), sorted.
 
     Raises
     ------

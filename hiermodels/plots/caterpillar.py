@@ -1,4 +1,4 @@
-"""Units in the order of their posterior means, with their ranks."""
+"""Groups in the order of their posterior means, with their ranks."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def plot_caterpillar(
     visuals: dict[str, Any] | None = None,
     **pc_kwargs: Any,
 ) -> PlotCollection:
-    """Show units from the highest posterior mean to the lowest, and how sure their ranks are.
+    """Show groups from the highest posterior mean to the lowest, and how sure their ranks are.
 
     Left: posterior means with equal-tailed intervals, and the posterior mean of the grand mean
-    (dashed).  Right: the posterior mean of each unit's rank, 1 for the highest, with the
+    (dashed).  Right: the posterior mean of each group's rank, 1 for the highest, with the
     equal-tailed interval of the rank.  The order of posterior means is not the order of the
-    units: intervals of ranks say what is known of that.  Where a posterior mean does not exist the
+    groups: intervals of ranks say what is known of that.  Where a posterior mean does not exist the
     median stands in its place, as the label says.
 
     Parameters
     ----------
     posterior : Posterior
     level : str
-        Which units: ``"theta"`` for the groups, ``"mu"`` for the outer units of three levels, or
+        Which groups: ``"theta"`` for the groups, ``"mu"`` for the outer groups of three levels, or
         the name of their column.
     at : {"means", "own", "zero"} or mapping of str to value
         Values of the covariates that effects are shown at, as in :meth:`hiermodels.Fit.summary`.

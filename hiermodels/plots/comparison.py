@@ -28,7 +28,7 @@ PLACES = np.linspace(0.005, 0.995, 100)  # at which the distribution functions a
 PANELS = ("difference", "z")
 LAYERS = ("band", "ecdf", "scores", "zero", "limits")
 SHORT = {"mean": "mean", **{label: label for label in QUANTILES}, "uniformity": "all"}
-JITTER = 0.3  # half the width over which the units of a variable are spread out
+JITTER = 0.3  # half the width over which the members of a variable are spread out
 WIDTH, HEIGHT = 270.0, 520.0  # dots of a column, and of the figure
 
 
@@ -62,7 +62,7 @@ def plot_compare(
 ) -> PlotCollection:
     """Show where draws depart from the exact posterior.
 
-    A column for each variable, with all its units.  Above, the share of draws below each
+    A column for each variable, with all its members.  Above, the share of draws below each
     exact quantile, less what it should be: a line above 0 on the left says that there are too many
     small values; a line that goes up, through 0 and down says that the draws are too wide.  The
     shaded band holds what right draws of this variable's smallest effective sample size may
@@ -109,7 +109,7 @@ def _draw(plot: PlotCollection, comparison: Comparison, name: Any, visuals: dict
     """Draw the column of a variable."""
     pit = comparison.pit[name]
     upper, lower = ({"panel": panel} for panel in PANELS)
-    strength = 0.35 if layout.is_crowded(_units(pit)) else 1.0
+    strength = 0.35 if layout.is_crowded(_members(pit)) else 1.0
     looks: dict[str, Any] = {"color": "gray", "alpha": 0.25}
     band = xr.Dataset({name: _band(comparison, name)})
     layout.add(plot, "band", fill_between_y, band, upper, looks, visuals)
@@ -123,9 +123,9 @@ def _label(plot: PlotCollection, comparison: Comparison, frame: xr.Dataset) -> N
     """Write titles above the columns, and what the axes show."""
     upper, lower = ({"panel": panel} for panel in PANELS)
     for name, values in comparison.pit.items():
-        units = _units(values)
+        members = _members(values)
         one = frame[[name]]
-        title = f"{name}: {units} {values.dims[-1]}" if values.ndim > 2 else str(name)
+        title = f"{name}: {members} {values.dims[-1]}" if values.ndim > 2 else str(name)
         plot.map(labelled_title, data=one, coords=upper, text=layout.literal(title, plot.backend))
     plot.map(labelled_x, data=frame, coords=upper, text="exact distribution function")
     ticks = {"values": np.arange(len(TESTED)), "labels": [SHORT[key] for key in TESTED]}
@@ -135,13 +135,13 @@ def _label(plot: PlotCollection, comparison: Comparison, frame: xr.Dataset) -> N
     plot.map(labelled_y, data=first, coords=lower, text="z-score")
 
 
-def _units(values: xr.DataArray) -> int:
+def _members(values: xr.DataArray) -> int:
     return int(np.prod([values.sizes[dim] for dim in values.dims if dim not in SAMPLE_DIMS]))
 
 
 def _differences(pit: xr.DataArray) -> xr.DataArray:
-    """One line through all units' differences, with gaps between them."""
-    values = pit.to_numpy().reshape(-1, _units(pit))
+    """One line through all members' differences, with gaps between them."""
+    values = pit.to_numpy().reshape(-1, _members(pit))
     shares = np.stack([np.searchsorted(np.sort(u), PLACES, side="right") for u in values.T])
     lines = np.column_stack([shares / len(values) - PLACES, np.full(len(shares), np.nan)])
     x = np.tile(np.append(PLACES, np.nan), len(shares))
@@ -149,7 +149,7 @@ def _differences(pit: xr.DataArray) -> xr.DataArray:
 
 
 def _band(comparison: Comparison, name: Any) -> xr.DataArray:
-    """What the share of the unit with the fewest effective draws may differ from 0 by."""
+    """What the share of the member with the fewest effective draws may differ from 0 by."""
     rows = _rows_of(comparison, name)
     size = rows[rows.index.get_level_values("statistic") == "uniformity"]["ess"].min()
     error = _limit(comparison) * np.sqrt(PLACES * (1 - PLACES) / size)
@@ -160,7 +160,7 @@ def _band(comparison: Comparison, name: Any) -> xr.DataArray:
 
 
 def _scores(comparison: Comparison, name: Any) -> xr.DataArray:
-    """The z-scores of a variable, the units side by side within each statistic."""
+    """The z-scores of a variable, the members side by side within each statistic."""
     from scipy.special import ndtri
 
     rows = _rows_of(comparison, name)

@@ -1,8 +1,8 @@
-"""What the pictures share: panels with a row for each unit, and what is drawn into them.
+"""What the pictures share: panels with a row for each group, and what is drawn into them.
 
-A layer of a picture (all points, all intervals) is one artist, so that three hundred units take
-no longer than eight.  Where an aesthetic is mapped to the units, as with
-``aes={"color": ["school"]}``, arviz-plots calls the same functions for one unit at a time.
+A layer of a picture (all points, all intervals) is one artist, so that three hundred groups take
+no longer than eight.  Where an aesthetic is mapped to the groups, as with
+``aes={"color": ["school"]}``, arviz-plots calls the same functions for one group at a time.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from hiermodels.posterior.moments import MEAN
 from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.tables import tails
 
-MAX_LABELS = 60  # units that get a label of their own; beyond, labels would overlap
-ROW = 22.0  # dots for a unit with a label
+MAX_LABELS = 60  # groups that get a label of their own; beyond, labels would overlap
+ROW = 22.0  # dots for a group with a label
 MARGIN = 130.0  # dots above and below the rows together
-CROWDED_HEIGHT = 900.0  # dots for any number of units without labels
+CROWDED_HEIGHT = 900.0  # dots for any number of groups without labels
 WIDTH = 800.0  # dots
 PANEL = (330.0, 260.0)  # dots, for panels in rows of
 PANELS_PER_ROW = 3
-LONGEST_LABEL = 32  # characters of a unit's label, which leave room for the panels
+LONGEST_LABEL = 32  # characters of a group's label, which leave room for the panels
 LINE = 70  # characters in a line of what a label says of covariates
 DOTS_PER_INCH = 100  # of bokeh
 BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
@@ -47,7 +47,7 @@ type Panel = Mapping[str, str]
 
 
 def is_crowded(size: int) -> bool:
-    """Whether there are too many units to label each."""
+    """Whether there are too many groups to label each."""
     return size > MAX_LABELS
 
 
@@ -103,12 +103,12 @@ def rows(
     pc_kwargs: Mapping[str, Any],
     **figure: Any,
 ) -> PlotCollection:
-    """Panels side by side that share their heights, with a row for each unit, labelled.
+    """Panels side by side that share their heights, with a row for each group, labelled.
 
     Parameters
     ----------
     values : DataArray
-        Its last dimension runs over the units, from the top row downwards.
+        Its last dimension runs over the groups, from the top row downwards.
     columns : sequence of str
         Names of the panels.
     **figure
@@ -214,7 +214,7 @@ def wrapped(
 
 
 def heights(values: xr.DataArray) -> xr.DataArray:
-    """Heights of the rows of units, the first at the top."""
+    """Heights of the rows of groups, the first at the top."""
     dim = str(values.dims[-1])
     places = np.arange(values.sizes[dim])[::-1].astype(float)
     return xr.DataArray(places, coords={dim: values[dim]}, dims=dim)
@@ -346,7 +346,7 @@ def vertical(
 
 
 def curves(x: xr.DataArray, y: xr.DataArray) -> xr.DataArray:
-    """Points of lines, one for each unit, with a gap after each, for :func:`segments`."""
+    """Points of lines, one for each group, with a gap after each, for :func:`segments`."""
     along = str(x.dims[0])
     lines = points(x, y).transpose("plot_axis", ..., along).drop_vars(along)
     return lines.rename({along: "vertex"}).pad(vertex=(0, 1))

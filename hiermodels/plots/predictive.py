@@ -58,9 +58,9 @@ def plot_ppc(
         ``"loo_pit"``: probabilities of each row under the posterior without it, as deviations of
         their distribution function from the uniform one.
     replicate : str, optional
-        ``"groups"``: new units at every level, the default of ``"stat"`` and ``"group"``.
-        ``"rows"``: the same units, new rows, the default of the others and the only choice for
-        ``"loo_pit"``.  The name of a column: new units at this level and below.
+        ``"groups"``: new groups at every level, the default of ``"stat"`` and ``"group"``.
+        ``"rows"``: the same groups, new rows, the default of the others and the only choice for
+        ``"loo_pit"``.  The name of a column: new groups at this level and below.
     ci_prob : float
         Probability of intervals.
     random_seed : int or numpy.random.Generator, optional
@@ -193,7 +193,8 @@ def _plot_loo_pit(options: _Options) -> PlotCollection:
     """Leave-one-out probabilities, through ArviZ."""
     if options.replicate != SAME:
         raise SpecError(
-            f"replicate: {options.kind!r} is of the same units, 'rows'; found {options.replicate!r}"
+            f"replicate: {options.kind!r} is of the same groups, 'rows'; "
+            f"found {options.replicate!r}"
         )
     _require_draws(options, FEWEST_FOR_LOO)
     most = max(int(MAX_NUMBERS // len(options.posterior.data.y)), FEWEST_FOR_LOO)

@@ -1,4 +1,4 @@
-"""How estimates of units are pulled together."""
+"""How estimates of groups are pulled together."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def plot_shrinkage(
     visuals: dict[str, Any] | None = None,
     **pc_kwargs: Any,
 ) -> PlotCollection:
-    """Show how each unit's raw mean is pulled towards the others.
+    """Show how each group's raw mean is pulled towards the others.
 
-    For each unit: the raw mean (open circle), the posterior mean (dot) with an equal-tailed
+    For each group: the raw mean (open circle), the posterior mean (dot) with an equal-tailed
     interval, and a line from the one to the other; for all: the posterior mean of the grand
     mean (dashed).  Where a posterior mean does not exist the median stands in its place, as the
     label says.
 
     The raw mean of a group is the mean of its rows, weighted by ``1/se²`` where standard errors
-    are known.  The raw mean of an outer unit is the mean of its groups' raw means, weighted by
-    ``1/(tau² + σ²/n)`` at the posterior medians of the sds: what the unit's own groups say of it.
+    are known.  The raw mean of an outer group is the mean of its groups' raw means, weighted by
+    ``1/(tau² + σ²/n)`` at the posterior medians of the sds: what its own groups say of it.
     With covariates both are adjusted to the same x by the posterior mean of beta, as theta is.
 
     Parameters
@@ -50,7 +50,7 @@ def plot_shrinkage(
     posterior, level, at
         As in :func:`hiermodels.plots.plot_caterpillar`.
     order : {"raw", "data"}
-        Sort the units by their raw mean, or leave them as they are in the data.
+        Sort the groups by their raw mean, or leave them as they are in the data.
     ci_prob : float
         Probability of the intervals.
     backend : {"matplotlib", "plotly", "bokeh"}, optional
@@ -127,7 +127,7 @@ def _draw(
 
 
 def raw_means(posterior: Posterior, name: str, where: Place) -> xr.DataArray:
-    """What the data below each unit say of it, nothing borrowed from other units.
+    """What the data below each group say of it, nothing borrowed from other groups.
 
     The ``m`` of :func:`hiermodels.exact.kernels.tree.marginal.upward`, at the posterior medians of
     the sds and the posterior mean of beta.

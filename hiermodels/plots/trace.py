@@ -1,4 +1,4 @@
-"""How estimates depend on the sd of their units."""
+"""How estimates depend on the sd of their groups."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def plot_trace_tau(
     visuals: dict[str, Any] | None = None,
     **pc_kwargs: Any,
 ) -> PlotCollection:
-    """Show how each unit's estimate depends on the sd of the units.
+    """Show how each group's estimate depends on the sd of the groups.
 
-    Above: the conditional posterior mean of each unit's value given the sd of its level, tau for
-    theta and kappa for mu, as a line over that sd.  At 0 all units of one parent agree; the larger
+    Above: the conditional posterior mean of each group's value given the sd of its level, tau for
+    theta and kappa for mu, as a line over that sd.  At 0 all groups of one parent agree; the larger
     the sd, the closer each is to its own raw mean.  Below: the posterior density of the sd, which
     says which part of the picture matters.  There is no Monte Carlo error: other unknown sds are
     integrated out given this one, and both are computed anew from the data, whatever the
@@ -55,7 +55,7 @@ def plot_trace_tau(
     moment : {"mean", "sd"}
         Conditional posterior means, or conditional posterior sds.
     units : sequence of labels, optional
-        Which units; all by default.  Up to 20 lines have labels.
+        Which groups; all by default.  Up to 20 lines have labels.
     backend : {"matplotlib", "plotly", "bokeh"}, optional
     visuals : dict, optional
         For each layer, ``lines``, ``labels`` and ``density``: a dict of properties, or False.
@@ -103,13 +103,13 @@ def plot_trace_tau(
 
 
 def _chosen(values: xr.DataArray, units: Sequence[Any] | None) -> xr.DataArray:
-    """Values of the units that were asked for."""
+    """Values of the groups that were asked for."""
     if units is None:
         return values
     dim, asked = values.dims[1], list(units)
     if not asked:
         raise SpecError("units: expected labels; found none")
-    unknown = [unit for unit in asked if unit not in values[dim].values]
+    unknown = [member for member in asked if member not in values[dim].values]
     if unknown:
         raise SpecError(f"units: there is no {dim} {unknown[0]!r} in the data")
     return values.sel({dim: asked})
@@ -136,7 +136,7 @@ def _panels(values: xr.DataArray, backend: str | None, pc_kwargs: dict[str, Any]
 
 
 def _label_lines(plot: PlotCollection, values: xr.DataArray, looks: dict[str, Any]) -> None:
-    """Write each unit's label at the end of its line, moved where two would overlap."""
+    """Write each group's label at the end of its line, moved where two would overlap."""
     ends = values.isel(at=-1)
     gap = MIN_GAP * float(values.max() - values.min())
     target = plot.get_target(None, {"panel": "value"})

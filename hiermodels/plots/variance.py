@@ -44,7 +44,7 @@ def plot_variance(
     error, computed anew from the data whatever the engine of the posterior.
 
     Shares (intraclass correlations): what part of the variance of a row lies between groups,
-    between outer units and within groups: ``tau²/(tau² + kappa² + sigma²)`` and so on.  Where the
+    between outer groups and within groups: ``tau²/(tau² + kappa² + sigma²)`` and so on.  Where the
     rows' standard errors are known, what is shared out is the variance of the groups' values,
     ``tau²/(tau² + kappa²)``; in models of two levels there is then nothing to share out.  Shares
     are estimated from the draws.

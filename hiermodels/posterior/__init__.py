@@ -9,7 +9,7 @@ numerics and core.
 - ``reference_posterior``: the base of posteriors without Monte Carlo error
 - ``target``: of what a predictive distribution is asked
 - ``moments``: which moments exist, and in words why one does not
-- ``ranks``: ranks of units, draw by draw
+- ``ranks``: ranks of groups, draw by draw
 - ``tables``: tables that say what they speak of
 - ``memory``: what draws take of memory
 """

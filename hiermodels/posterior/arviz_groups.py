@@ -59,7 +59,7 @@ def build_datatree(
     Parameters
     ----------
     variables : mapping of str to array
-        Draws of each variable of :meth:`Spec.dims`, with shape (chains, draws, *units).
+        Draws of each variable of :meth:`Spec.dims`, with shape (chains, draws, *members).
     sample_stats : mapping of str to array
         Of shape (chains, draws).
     attrs : mapping
@@ -92,7 +92,7 @@ def build_datatree(
 
 
 def _parents(data: GroupedData, taken: Iterable[str]) -> dict[str, NDArray[Any]]:
-    """Each inner unit's parent, such as ``classroom_school``.
+    """Each inner group's parent, such as ``classroom_school``.
 
     Not as a coordinate of the draws: beside variables without that dimension, ``mu`` and ``tau``,
     it would keep ArviZ's tables of all variables (``arviz_stats.summary``, ``psense_summary``) from

@@ -61,9 +61,9 @@ class ExistingMoments(ABC):
                 labels = needs.setdefault((moment.kind, worst.needed), [])
                 labels.extend([moment.label] if moment.label not in labels else [])
         sentences = []
-        for (units, what), needs in shortages.items():
+        for (members, what), needs in shortages.items():
             texts = [f"{kind} {', '.join(of)} (needs {n})" for (kind, n), of in needs.items()]
-            sentences.append(f"{units:,} {what} are too few for {', '.join(texts)}")
+            sentences.append(f"{members:,} {what} are too few for {', '.join(texts)}")
         return "; ".join(sentences) or None
 
 
@@ -108,14 +108,14 @@ def of_variables(names: Iterable[str], orders: Iterable[int] = KINDS) -> Iterato
             yield Moment(KINDS[order], name, order, (name,))
 
 
-def of_new_unit(spec: Spec, level: int, outcome: bool) -> tuple[str, ...]:
-    """Variables that make up the value of a new group below a unit of a level, or a row of it.
+def of_new_member(spec: Spec, level: int, outcome: bool) -> tuple[str, ...]:
+    """Variables that make up the value of a new group below a group of a level, or a row of it.
 
     Parameters
     ----------
     spec : Spec
     level : int
-        Of the innermost known unit; or ``ROOT``.
+        Of the innermost known group; or ``ROOT``.
     outcome : bool
         Whether the noise of a row is part of it.
     """

@@ -1,4 +1,4 @@
-"""Ranks of units, draw by draw."""
+"""Ranks of groups, draw by draw."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hiermodels.core.threads import for_each
 
 
 def rank_draws(values: xr.DataArray, highest_first: bool = True) -> xr.DataArray:
-    """Ranks within each draw, from 1; a unit's ranks are side by side in memory."""
-    flat = by_unit(values)
-    units, n = flat.shape
-    ranks = np.empty((units, n), dtype=np.int32)
-    counting = np.arange(1, units + 1, dtype=np.int32)
-    step = max(1, BLOCK // units)
+    """Ranks within each draw, from 1; a group's ranks are side by side in memory."""
+    flat = by_member(values)
+    members, n = flat.shape
+    ranks = np.empty((members, n), dtype=np.int32)
+    counting = np.arange(1, members + 1, dtype=np.int32)
+    step = max(1, BLOCK // members)
 
     def count(first: int) -> None:
         part = flat[:, first : first + step].T.copy()
@@ -28,12 +28,12 @@ def rank_draws(values: xr.DataArray, highest_first: bool = True) -> xr.DataArray
         ranks[:, first : first + step] = places.T
 
     for_each(count, range(0, n, step))
-    by_draw = np.moveaxis(ranks.reshape(units, *values.shape[:-1]), 0, -1)
+    by_draw = np.moveaxis(ranks.reshape(members, *values.shape[:-1]), 0, -1)
     return values.copy(data=by_draw).rename("rank")
 
 
-def by_unit(values: xr.DataArray) -> NDArray[Any]:
-    """From (chain, draw, unit) to (unit, draws of all chains), a view."""
+def by_member(values: xr.DataArray) -> NDArray[Any]:
+    """From (chain, draw, group) to (group, draws of all chains), a view."""
     return np.moveaxis(values.to_numpy(), -1, 0).reshape(values.shape[-1], -1)
 
 

@@ -109,7 +109,7 @@ def _places(dim: str, labels: NDArray[Any], groups: Any) -> Indices:
 
 
 def level_draws(posterior: Posterior, name: str, draws: slice = slice(None)) -> xr.DataArray:
-    """Draws of the values of a level (chain, draw, unit), made now if they were not kept."""
+    """Draws of the values of a level (chain, draw, group), made now if they were not kept."""
     if name == "theta":
         return group_draws(posterior, draws=draws)
     return posterior.datatree["posterior"].to_dataset()[name].isel(draw=draws)

@@ -25,7 +25,7 @@ from hiermodels.posterior.moments import (
     SD,
     ExistingMoments,
     Moment,
-    of_new_unit,
+    of_new_member,
     of_variables,
 )
 from hiermodels.posterior.tables import (
@@ -260,8 +260,8 @@ class ReferencePosterior(ABC):
         """Means and sds of predicted values, whether they exist or not; both (r,)."""
 
     def predictive_moment_exists(self, target: Target, order: int) -> bool:
-        """Whether a moment of predicted values exists: of the unit's and of all noise below it."""
-        return self.moments.exist(of_new_unit(self.spec, target.level, target.outcome), order)
+        """Whether a moment of predicted values exists: of the group's and of all noise below it."""
+        return self.moments.exist(of_new_member(self.spec, target.level, target.outcome), order)
 
     @abstractmethod
     def predictive_cdf(self, target: Target, values: Floats) -> Floats:
@@ -308,13 +308,13 @@ class ReferencePosterior(ABC):
         """How it was computed, for people to read."""
 
     def _points(self, name: str, values: ArrayLike) -> Floats:
-        """Numbers at which to evaluate a variable; their last axis runs over its units."""
+        """Numbers at which to evaluate a variable; their last axis runs over its members."""
         points = real_numbers("values", values)
         for dim in self.spec.dims(name):
-            units = len(self.data.coords[dim])
-            if points.ndim and points.shape[-1] not in (1, units):
+            members = len(self.data.coords[dim])
+            if points.ndim and points.shape[-1] not in (1, members):
                 raise SpecError(
-                    f"values: expected 1 or {units} along the last axis, which runs over {dim}; "
+                    f"values: expected 1 or {members} along the last axis, which runs over {dim}; "
                     f"found {points.shape[-1]}"
                 )
         return points

@@ -11,16 +11,16 @@ from hiermodels.core.arrays import Floats, Indices
 class Target:
     """What is to be predicted: r values of the same kind.
 
-    Each is ``value of a unit + x'β``, plus ``N(0, spread²)`` for each level below the unit, plus
+    Each is ``value of a group + x'β``, plus ``N(0, spread²)`` for each level below the group, plus
     ``N(0, σ²)`` or ``N(0, se²)`` if it is an outcome.
 
     Attributes
     ----------
     level : int
-        Level of the units, or ``ROOT`` for the intercept.  Below a unit that is no group stand new
-        ones, down to a new group.
+        Level of the groups, or ``ROOT`` for the intercept.  Below a group of an outer
+        level stand new ones, down to a new group.
     units : (r,)
-        Index of each unit.
+        Index of each group.
     x : (r, q)
         Covariates.
     outcome : bool

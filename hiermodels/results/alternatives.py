@@ -43,9 +43,9 @@ class Sensitivity:
     table : DataFrame
         A row for each alternative and each variable of the model:
 
-        - ``shift_max``, ``shift_rms``: of the shifts of its units' means, in their sds under the
-          first priors, the largest and the root mean square; ``where``: the unit that moves most;
-        - ``sd_ratio``: new sd over old, the geometric mean over the units;
+        - ``shift_max``, ``shift_rms``: of the shifts of its groups' means, in their sds under the
+          first priors, the largest and the root mean square; ``where``: the group that moves most;
+        - ``sd_ratio``: new sd over old, the geometric mean over the groups;
         - ``kolmogorov``: largest difference of the distribution functions, for sds;
         - ``by``: ``mean`` and sd, or ``median`` and half the central 68 % interval, where under
           one of the priors the moments do not exist.
@@ -88,7 +88,7 @@ class Sensitivity:
         return "\n".join(sentences)
 
     def plot(self, **options: Any) -> PlotCollection:
-        """Show the posteriors side by side, or with ``level`` how far each unit moves.
+        """Show the posteriors side by side, or with ``level`` how far each group moves.
 
         Parameters
         ----------

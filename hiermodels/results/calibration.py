@@ -108,7 +108,7 @@ class Calibration:
         """Show how far the distribution of the PIT values is from uniform.
 
         For each variable the difference of their distribution function from that of uniform
-        values, a line for each unit, and the band that uniform values leave anywhere, in any of
+        values, a line for each group, and the band that uniform values leave anywhere, in any of
         the quantities, with at most probability ``alpha``.  Lines run below 0 where the posterior
         is too low, and above where it is too high; first above and then below where it is too
         narrow, and the other way round where it is too wide.
@@ -178,8 +178,8 @@ def _plot(
     pits = calibration.datatree["prior_sbc"].to_dataset()
     quantities = len(calibration.table)
     points, lower, upper = uniformity.band(pits.sizes["draw"], calibration.alpha / quantities)
-    units = [dim for dim in pits.dims if dim not in SAMPLE_DIMS]
-    overlays = {f"overlay_{dim}": [dim] for dim in units}
+    members = [dim for dim in pits.dims if dim not in SAMPLE_DIMS]
+    overlays = {f"overlay_{dim}": [dim] for dim in members}
     options: dict[str, Any] = {"cols": ["__variable__"], "aes": overlays} | pc_kwargs
     if (backend or rcParams["plot.backend"]) == "matplotlib":
         options["figure_kwargs"] = {"layout": "constrained"} | options.get("figure_kwargs", {})

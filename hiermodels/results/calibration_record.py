@@ -20,7 +20,7 @@ from hiermodels.core.seeds import Seed, integer_seed
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import DataError, SpecError
 from hiermodels.model.spec import Spec
-from hiermodels.results.simulated_fits import Result, ranked_units
+from hiermodels.results.simulated_fits import Result, ranked_members
 
 CALIBRATION = "calibration"  # what a file holds beside the groups
 GROUPS = ("prior_sbc", "sample_stats")  # of the DataTree; ArviZ looks for the first
@@ -78,7 +78,7 @@ class Record:
     ) -> Record:
         """Begin, or go on from what the file holds."""
         place = None if path is None else Path(path)
-        coords = {name: labels[ranked_units(len(labels))] for name, labels in data.coords.items()}
+        coords = {name: labels[ranked_members(len(labels))] for name, labels in data.coords.items()}
         dims = {name: list(spec.dims(name)) for name in spec.variables}
         if place is None or not place.exists():
             if place is not None:

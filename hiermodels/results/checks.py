@@ -1,12 +1,12 @@
 """Predictive checks: whether these data look like data from the model.
 
 Replicated data are drawn from the posterior, for the same design.  Two kinds of replicates ask two
-questions.  With the *same* units, their values are kept and the rows drawn anew: is each unit's
-value, and the noise around it, right?  With *new* units, the values are drawn anew from their
-parents too: do the units look like draws from one normal distribution?  The second is the check
-of the hierarchy; the first hardly tests it, because each value was fitted to the unit's own data.
+questions.  With the *same* groups, their values are kept and the rows drawn anew: is each group's
+value, and the noise around it, right?  With *new* groups, the values are drawn anew from their
+parents too: do the groups look like draws from one normal distribution?  The second is the check
+of the hierarchy; the first hardly tests it, because each value was fitted to the group's own data.
 
-Statistics are functions of the units' weighted means and of the scatter of the rows around these,
+Statistics are functions of the groups' weighted means and of the scatter of the rows around these,
 which are drawn directly; the rows are not.
 
 References
@@ -35,8 +35,8 @@ from hiermodels.posterior.tables import Summary, with_header
 def check(posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = None) -> Summary:
     """Compare test statistics of the data with their posterior predictive distributions.
 
-    At each level: the largest and the smallest of the units' means, and their sd (for inner
-    groups around their outer unit's mean), or the mean of a single unit; and the sd of the rows
+    At each level: the largest and the smallest of the groups' means, and their sd (for inner
+    groups around their outer group's mean), or the mean of a single group; and the sd of the rows
     within groups, in units of their standard errors where these are known.  Means are weighted by
     ``1/se²`` where standard errors are known.
 
@@ -44,8 +44,8 @@ def check(posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = Non
     ----------
     posterior : Posterior
     replicate : str
-        ``"groups"``: new units at every level.  ``"rows"``: the same units, new rows.  The name
-        of a column: new units at this level and below.
+        ``"groups"``: new groups at every level.  ``"rows"``: the same groups, new rows.  The name
+        of a column: new groups at this level and below.
     random_seed : int or numpy.random.Generator, optional
 
     Returns
@@ -104,7 +104,7 @@ def _numbers(values: xr.Dataset) -> pd.Series[float]:
 def _moments(spec: Spec, top: int, statistics: Iterable[str]) -> Iterator[Moment]:
     """Means and sds of statistics of replicates, and the sds of which each is made up.
 
-    What is drawn anew is as wide as the sds of the levels up to the top one; sds of units that
+    What is drawn anew is as wide as the sds of the levels up to the top one; sds of groups that
     share a parent do not see those above.  Where covariates leave a value at x = 0 unbounded, the
     means of rows at their own x are not.
     """

@@ -98,8 +98,8 @@ def warn_of_default_prior(grid: Grid, given: Priors) -> None:
 
 
 def _counted(grid: Grid, name: str) -> str:
-    units, what = grid.marginal.tails.sizes[name], members_of(grid.spec, name)
-    return f"{units:,} {what} say little of {name}: its default prior matters."
+    size, what = grid.marginal.tails.sizes[name], members_of(grid.spec, name)
+    return f"{size:,} {what} say little of {name}: its default prior matters."
 
 
 def _compared(name: str, moves: list[Move]) -> str:
@@ -118,7 +118,7 @@ def _notable(grid: Grid, known: HierarchyMoments, name: str) -> Iterator[Move]:
     if relative_variance < NOTABLE**2 and known.exist([name], SD):
         return
     look = _Look(grid, known, both)
-    for moves in (look.sds(name, ratio), look.values(), look.new_units()):
+    for moves in (look.sds(name, ratio), look.values(), look.new_members()):
         worst = max(moves, key=lambda move: move.size, default=None)
         if worst and worst.size >= NOTABLE:
             yield worst
@@ -149,7 +149,7 @@ class _Look:
             yield _moved(f"posterior median of {name}", np.array([old, new]), (high - low) / 2)
 
     def values(self) -> Iterator[Move]:
-        """Yield the moves of the means of units' values, of the intercept and of coefficients."""
+        """Yield the moves of the means of groups' values, of the intercept and of coefficients."""
         spec, standard = self.grid.spec, self.grid.marginal.data
         for name in spec.locations:
             if self.known.exist([name], SD):
@@ -173,8 +173,8 @@ class _Look:
         for name, both, spread in zip(self.grid.spec.coefficients, means.T, spreads, strict=True):
             yield _moved(f"posterior mean of {name}", both, spread)
 
-    def new_units(self) -> Iterator[Move]:
-        """Yield by how much the sd of a new unit's value changes, at each level."""
+    def new_members(self) -> Iterator[Move]:
+        """Yield by how much the sd of a new group's value changes, at each level."""
         spec, marginal = self.grid.spec, self.grid.marginal
         squares = self.weights @ marginal.sds(self.grid.lattice.points) ** 2
         parents = (spec.intercept, *(level.effect for level in spec.levels[:-1]))
@@ -214,12 +214,12 @@ class _Look:
         return np.arange(tree.n_groups) if tree.n_groups <= MAX_GROUPS else probe_groups(tree)
 
     def _label(self, name: str, place: int) -> str:
-        """How a unit is called, in brackets; nothing for the intercept."""
+        """How a group is called, in brackets; nothing for the intercept."""
         level, levels = self.grid.spec.level_of(name), self.grid.data.levels
         if level == ROOT:
             return ""
-        unit = self._groups[place] if level == len(levels) - 1 else place
-        return f"[{levels[level].labels[unit]}]"
+        member = self._groups[place] if level == len(levels) - 1 else place
+        return f"[{levels[level].labels[member]}]"
 
     def _quantiles(self, laid: Lattice, name: str) -> Floats:
         """Median of an sd, between the ends of its central 68 % interval."""

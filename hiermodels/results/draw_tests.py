@@ -48,7 +48,7 @@ NEEDED = (
 LIGHT_TAIL = 4  # the moment that must exist for a mean's z to be normal
 KNOTS = 39  # at which the exact distribution function is computed, and interpolated between
 INSIDE = (1e-300, 1 - 1e-16)  # probabilities whose normal score is finite
-CHUNK = 256  # units of a variable at a time: what they need stays within tens of megabytes
+CHUNK = 256  # members of a variable at a time: what they need stays within tens of megabytes
 
 
 type _Columns = dict[str, Any]  # by the names of the table, each an array
@@ -84,7 +84,7 @@ def probability_transform(
 def tests_of(
     reference: ReferencePosterior, name: str, draws: xr.DataArray, pit: xr.DataArray
 ) -> _Columns:
-    """Columns of the table for one variable: all statistics of its first unit, and so on."""
+    """Columns of the table for one variable: all statistics of its first member, and so on."""
     exact = {
         "mean": reference.mean[name].to_numpy().ravel(),
         "sd": reference.sd[name].to_numpy().ravel(),
@@ -98,13 +98,15 @@ def tests_of(
     for chunk in _chunks(x.shape[2]):
         truth = {key: values[chunk] for key, values in exact.items()}
         rows = _statistics(x[..., chunk], u[..., chunk], truth, light)
-        by_unit = {c: np.stack([rows[key][c] for key in STATISTICS], axis=1) for c in rows["mean"]}
-        parts.append({column: values.ravel() for column, values in by_unit.items()})
+        by_member = {
+            c: np.stack([rows[key][c] for key in STATISTICS], axis=1) for c in rows["mean"]
+        }
+        parts.append({column: values.ravel() for column, values in by_member.items()})
     return {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
 
 
 def _chunks(size: int) -> Iterator[slice]:
-    """Cut the units of a variable into pieces."""
+    """Cut the members of a variable into pieces."""
     return (slice(start, start + CHUNK) for start in range(0, size, CHUNK))
 
 

@@ -128,7 +128,7 @@ def _require_same_statistics(mcmc: SufficientStatistics, exact: SufficientStatis
 
 
 def _parents(data: GroupedData) -> list[np.ndarray]:
-    """Labels of the inner units' parents, the inner units in the order of their labels."""
+    """Labels of the inner groups' parents, the inner groups in the order of their labels."""
     return [
         outer.labels[inner.parent][np.argsort(inner.labels)]
         for outer, inner in pairwise(data.levels)
@@ -234,7 +234,7 @@ def _named(draws: xr.Dataset) -> str:
 
 
 def _aligned(draws: xr.Dataset, dim: str, labels: Any) -> xr.Dataset:
-    """Put the units of a dimension into the reference's order, by their labels."""
+    """Put the members of a dimension into the reference's order, by their labels."""
     if dim not in draws.dims:
         raise SpecError(
             f"the draws have no dimension {dim!r}; found {_named(draws)}. Say with rename={{…}} "
@@ -242,7 +242,7 @@ def _aligned(draws: xr.Dataset, dim: str, labels: Any) -> xr.Dataset:
         )
     if dim not in draws.coords:
         raise SpecError(
-            f"the draws have no labels on dimension {dim!r}, so that it is not known which unit "
+            f"the draws have no labels on dimension {dim!r}, so that it is not known which group "
             f"is which. Add them: posterior.assign_coords({dim}=[…])"
         )
     _require_same_labels(dim, draws[dim].values, labels)

@@ -1,6 +1,6 @@
 """Prediction: of what has not been observed, at every level.
 
-A row to predict belongs to a unit that is known from the data, or to a new one::
+A row to predict belongs to a group that is known from the data, or to a new one::
 
     known classroom                  theta_c
     new classroom, known school      theta ~ Normal(mu_s, tau)
@@ -9,7 +9,7 @@ A row to predict belongs to a unit that is known from the data, or to a new one:
 
 Given the variances all of these are normal, so that means, sds, quantiles and distribution
 functions are mixtures over the lattice of the variances, without Monte Carlo error.  Draws are
-joint: rows that share a new unit share its value.
+joint: rows that share a new group share its value.
 
 References
 ----------
@@ -36,12 +36,12 @@ from hiermodels.core.names import ROOT, SAMPLE_DIMS
 from hiermodels.core.options import names, probabilities, real_number, real_numbers
 from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.data.covariates import MEANS, At, locate
-from hiermodels.data.new_rows import NewRows, every_unit, kinds, read_new_rows
+from hiermodels.data.new_rows import NewRows, every_member, kinds, read_new_rows
 from hiermodels.errors import SpecError
 from hiermodels.model.standard_errors import from_se
 from hiermodels.posterior import memory
 from hiermodels.posterior.arviz_groups import attributes
-from hiermodels.posterior.moments import KINDS, MEAN, SD, Moment, of_new_unit
+from hiermodels.posterior.moments import KINDS, MEAN, SD, Moment, of_new_member
 from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.tables import CI_PROB, interval_label, tails
@@ -65,7 +65,7 @@ class Prediction:
     ----------
     posterior : Posterior
     rows : NewRows
-        The rows, and which of their units are new.
+        The rows, and which of their groups are new.
     outcomes : bool
         Whether outcomes are predicted beside their means.
     notes : tuple of str
@@ -85,7 +85,7 @@ class Prediction:
 
     @property
     def kind(self) -> np.ndarray:
-        """What is known of each row's units, such as "new school"; shape (rows,)."""
+        """What is known of each row's groups, such as "new school"; shape (rows,)."""
         return np.array(kinds(self.posterior.spec.groups))[self.rows.level - ROOT]
 
     @property
@@ -274,7 +274,7 @@ class Prediction:
             Moment(KINDS[order], kinds(spec.groups)[level - ROOT], order, names_of)
             for name in names
             for level in reversed(np.unique(self.rows.level).tolist())
-            for names_of in [of_new_unit(spec, level, outcome=name == spec.outcome)]
+            for names_of in [of_new_member(spec, level, outcome=name == spec.outcome)]
             for order in orders
         ]
         why = self._reference().moments.why(shown)
@@ -353,10 +353,10 @@ def predict(
     data = posterior.data
     notes, where = [], locate(data, at)
     if new_data is None:
-        rows = every_unit(data, where, outcomes=outcomes)
+        rows = every_member(data, where, outcomes=outcomes)
         notes += [where.words] if where.words else []
         if rows.se is not None:
-            notes.append(f"{data.roles.se}: the median of those of the known unit's rows")
+            notes.append(f"{data.roles.se}: the median of those of the known group's rows")
     elif at != MEANS:
         raise SpecError(
             f"at: new_data have covariates of their own, so that nothing is shown at {short(at)}. "

@@ -23,8 +23,8 @@ def draw_values(
     mean = _known_values(posterior, rows, draws)
     for level, numbers in reversed(list(zip(spec.levels, rows.fresh, strict=True))):
         new = np.flatnonzero(numbers >= 0)
-        place, units = pd.factorize(numbers[new])
-        noise = draws[level.sd].to_numpy()[..., None] * rng.standard_normal((*shape, len(units)))
+        place, members = pd.factorize(numbers[new])
+        noise = draws[level.sd].to_numpy()[..., None] * rng.standard_normal((*shape, len(members)))
         mean[..., new] += noise[..., place]
     if spec.covariates:
         mean += draws["beta"].to_numpy() @ rows.x.T
@@ -34,7 +34,7 @@ def draw_values(
 
 
 def _known_values(posterior: Posterior, rows: NewRows, draws: xr.Dataset) -> Floats:
-    """Draws of the value of each row's lowest known unit; (chain, draw, row)."""
+    """Draws of the value of each row's lowest known group; (chain, draw, row)."""
     spec = posterior.spec
     values = np.empty((draws.sizes["chain"], draws.sizes["draw"], len(rows)))
     for level in np.unique(rows.level):
@@ -44,12 +44,12 @@ def _known_values(posterior: Posterior, rows: NewRows, draws: xr.Dataset) -> Flo
                 draws[spec.intercept].to_numpy()[..., None] if spec.intercept else 0.0
             )
             continue
-        units, place = np.unique(rows.unit[here], return_inverse=True)
+        members, place = np.unique(rows.unit[here], return_inverse=True)
         known = spec.levels[level]
         effects = (
-            group_draws(posterior, posterior.data.levels[level].labels[units])
+            group_draws(posterior, posterior.data.levels[level].labels[members])
             if known is spec.levels[-1]
-            else draws[known.effect].isel({known.column: units})
+            else draws[known.effect].isel({known.column: members})
         )
         values[..., here] = effects.to_numpy()[..., place]
     return values

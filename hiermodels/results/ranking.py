@@ -1,6 +1,6 @@
-"""League tables: the posterior of each unit's rank among all of its level.
+"""League tables: the posterior of each group's rank among all of its level.
 
-Ranks belong to the units jointly: they are counted within each joint draw.  A table of ranks
+Ranks belong to the groups jointly: they are counted within each joint draw.  A table of ranks
 of the posterior means would hide how little the data often say of them.
 
 References
@@ -30,7 +30,7 @@ from hiermodels.data.labels import nearly, places_of
 from hiermodels.errors import DataError, SpecError
 from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.posterior.moments import of_variables
-from hiermodels.posterior.ranks import BLOCK, by_unit, rank_draws
+from hiermodels.posterior.ranks import BLOCK, by_member, rank_draws
 from hiermodels.posterior.record import Posterior, at_covariates, level_draws
 from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
 from hiermodels.posterior.tables import (
@@ -41,25 +41,25 @@ from hiermodels.posterior.tables import (
     with_header,
 )
 
-BYTES = 12  # for a unit and draw: its value and its rank
-MAX_PAIRED = 500  # units of a matrix of pairs
+BYTES = 12  # for a group and draw: its value and its rank
+MAX_PAIRED = 500  # groups of a matrix of pairs
 
 
 @checked_methods
 @dataclass(frozen=True, repr=False)
 class Ranking:
-    """Posterior of the ranks of all units of a level; rank 1 is the best.
+    """Posterior of the ranks of all groups of a level; rank 1 is the best.
 
     Attributes
     ----------
     table : DataFrame
-        A row for each unit, the best expected rank first: posterior ``mean`` and ``sd`` of its
+        A row for each group, the best expected rank first: posterior ``mean`` and ``sd`` of its
         value (nan where they do not exist, and the ``median`` besides); ``rank_mean``,
         ``rank_sd``, ``rank_median`` and an equal-tailed interval of its rank; ``p_best``, the
         probability of rank 1; ``p_top3`` of the first three and ``p_above_c`` of a value above c,
         where these were asked for.
     ranks : DataArray
-        Ranks (chain, draw, unit), the units in the order of the data.
+        Ranks (chain, draw, group), the groups in the order of the data.
     highest_first : bool
         Whether rank 1 is the highest value.
     """
@@ -74,7 +74,7 @@ class Ranking:
         return xr.DataTree.from_dict({"posterior": xr.Dataset({"rank": self.ranks})})
 
     def prob_greater(self, first: Any, second: Any) -> float:
-        """Posterior probability that one unit's value exceeds another's.
+        """Posterior probability that one group's value exceeds another's.
 
         Parameters
         ----------
@@ -83,7 +83,7 @@ class Ranking:
         Raises
         ------
         DataError
-            If there is no unit of that label.
+            If there is no group of that label.
         """
         return float(self.prob_greater_matrix([first, second]).to_numpy()[0, 1])
 
@@ -98,7 +98,7 @@ class Ranking:
         Raises
         ------
         DataError
-            If there is no unit of that label.
+            If there is no group of that label.
         SpecError
             If the matrix would be too large.
         """
@@ -111,7 +111,7 @@ class Ranking:
             raise SpecError(f"units: expected labels of {self._dim}; found none")
         if len(asked) > MAX_PAIRED:
             raise SpecError(
-                f"units: a matrix of pairs takes at most {MAX_PAIRED} units; there are "
+                f"units: a matrix of pairs takes at most {MAX_PAIRED} groups; there are "
                 f"{len(asked):,}. Name some, or ask for pairs with prob_greater(first, second)"
             )
         known = self.ranks[self._dim].to_numpy()
@@ -120,7 +120,7 @@ class Ranking:
             unknown = asked[int(np.argmax(places < 0))]
             raise DataError(f"there is no {self._dim} {short(unknown)}{nearly(known, unknown)}")
         labels = pd.Index(known[places], name=self._dim)
-        ranks = by_unit(self.ranks)[places]
+        ranks = by_member(self.ranks)[places]
         lower = np.array([(own < ranks).mean(axis=1) for own in ranks])
         greater = lower if self.highest_first else 1 - lower
         np.fill_diagonal(greater, np.nan)
@@ -137,7 +137,7 @@ class Ranking:
         return self.table._repr_html_()
 
 
-def rank_units(
+def rank_members(
     posterior: Posterior,
     reference: ReferencePosterior,
     level: str | None,
@@ -148,9 +148,9 @@ def rank_units(
     ci_prob: float,
     at: At,
 ) -> Ranking:
-    """Rank the units of a level within each joint draw.
+    """Rank the groups of a level within each joint draw.
 
-    What depends on one unit alone, its mean, sd and probability of exceeding the threshold, is
+    What depends on one group alone, its mean, sd and probability of exceeding the threshold, is
     taken from the reference and has no Monte Carlo error; ranks are counted over the draws.
 
     Parameters
@@ -200,34 +200,34 @@ def rank_units(
     return Ranking(shown, ranks, highest_first)
 
 
-def _count(top: float, units: int) -> int:
-    """How many units ``top`` stands for: a count, or a share of them, at least one."""
+def _count(top: float, members: int) -> int:
+    """How many groups ``top`` stands for: a count, or a share of them, at least one."""
     is_count = isinstance(top, (int, np.integer)) or real_number("top", top).is_integer()
-    if is_count and 1 <= top <= units:
+    if is_count and 1 <= top <= members:
         return int(top)
     if 0 < top < 1:
-        return max(1, round(top * units))
+        return max(1, round(top * members))
     raise SpecError(
-        f"top: expected a count from 1 to {units}, or a share between 0 and 1; found {top!r}"
+        f"top: expected a count from 1 to {members}, or a share between 0 and 1; found {top!r}"
     )
 
 
 def _draws(posterior: Posterior, name: str) -> xr.DataArray:
-    """Draws of a level's values (chain, draw, unit); fewer of each chain if memory is short."""
+    """Draws of a level's values (chain, draw, group); fewer of each chain if memory is short."""
     sizes = posterior.datatree["posterior"].sizes
-    units = len(posterior.data.levels[posterior.spec.level_of(name)])
-    few = int(np.clip(MEMORY_BUDGET // (BYTES * units * sizes["chain"]), 1, sizes["draw"]))
+    members = len(posterior.data.levels[posterior.spec.level_of(name)])
+    few = int(np.clip(MEMORY_BUDGET // (BYTES * members * sizes["chain"]), 1, sizes["draw"]))
     return level_draws(posterior, name, slice(few))
 
 
 def _describe(ranks: xr.DataArray, ci_prob: float) -> dict[str, NDArray[Any]]:
-    """Mean, sd, median and equal-tailed interval of each unit's rank.
+    """Mean, sd, median and equal-tailed interval of each group's rank.
 
     Quantiles are ranks themselves: the smallest rank up to which there is at least that
     probability.
     """
     low, high = tails(ci_prob)
-    flat = by_unit(ranks)
+    flat = by_member(ranks)
     mean, sd = np.empty(len(flat)), np.empty(len(flat))
     ends = np.empty((3, len(flat)), dtype=np.int32)
     step = max(1, BLOCK // flat.shape[1])
@@ -249,5 +249,5 @@ def _describe(ranks: xr.DataArray, ci_prob: float) -> dict[str, NDArray[Any]]:
 
 
 def _share_at_most(ranks: xr.DataArray, count: int) -> Floats:
-    """Probability of each unit of being among the first."""
-    return (by_unit(ranks) <= count).mean(axis=1)
+    """Probability of each group of being among the first."""
+    return (by_member(ranks) <= count).mean(axis=1)

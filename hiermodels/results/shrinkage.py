@@ -276,7 +276,7 @@ def _plug_in(marginal: Marginal, points: Floats, level: int, at: Floats) -> dict
 
 
 def _mean_shrinkage(exact: IntegratedPosterior, level: int) -> Floats:
-    """Posterior mean of the weight B of each unit's parent; shape (u,)."""
+    """Posterior mean of the weight B of each group's parent; shape (u,)."""
     if level < exact.marginal.data.tree.innermost:
         return _mean_shrinkage_above(exact, level)
     weight, place = np.unique(exact.marginal.data.tree.weight, return_inverse=True)
@@ -292,7 +292,7 @@ def _mean_shrinkage(exact: IntegratedPosterior, level: int) -> Floats:
 
 @one_blas_thread()
 def _mean_shrinkage_above(exact: IntegratedPosterior, level: int) -> Floats:
-    """The same above the groups, where a unit's error depends on all variances below."""
+    """The same above the groups, where a member's error depends on all variances below."""
     marginal, lattice = exact.marginal, exact.lattice
     tree, prior = marginal.data.tree, marginal.coefficients
     variances = marginal.variances(lattice.points)

@@ -48,7 +48,9 @@ def simulate(spec: Spec, data: GroupedRows, refit: Refit, seed: int, i: int) -> 
         variables[LOG_LIKELIHOOD] = sum_log_likelihood(spec, simulated, variables)
     rng = np.random.default_rng(streams[2])
     pits = {name: continuous_ranks(truth[name][0], draws[name], rng) for name in truth}
-    ranked = {name: pit[ranked_units(len(pit))] if pit.ndim else pit for name, pit in pits.items()}
+    ranked = {
+        name: pit[ranked_members(len(pit))] if pit.ndim else pit for name, pit in pits.items()
+    }
     attrs = posterior.datatree["posterior"].attrs
     quality = {name: np.asarray(attrs[name]) for name in QUALITY if name in attrs}
     return {
@@ -58,7 +60,7 @@ def simulate(spec: Spec, data: GroupedRows, refit: Refit, seed: int, i: int) -> 
 
 
 def scalar_draws(posterior: Posterior) -> dict[str, Floats]:
-    """Draws of all variables, scalars (L,) and values (L, units), whatever chain they are from."""
+    """Draws of all variables, scalars (L,) and values (L, groups), whatever chain they are from."""
     dataset = posterior.datatree["posterior"].to_dataset()
     if posterior.draw_groups is not None:
         dataset = dataset.assign(theta=group_draws(posterior))
@@ -89,6 +91,6 @@ def continuous_ranks(truth: Floats, draws: Floats, rng: np.random.Generator) -> 
     return (below + rng.random(below.shape) * (ties + 1)) / (len(draws) + 1)
 
 
-def ranked_units(size: int) -> Indices:
-    """Units of a level that are ranked: all, or as many as there may be, evenly spaced."""
+def ranked_members(size: int) -> Indices:
+    """Groups of a level that are ranked: all, or as many as there may be, evenly spaced."""
     return np.arange(size)[:: -(-size // MAX_UNITS)]

@@ -57,7 +57,7 @@ def draw_variables(
     Returns
     -------
     dict of str to array
-        Scalars (size,), units' values and coefficients (size, units).
+        Scalars (size,), groups' values and coefficients (size, members).
     """
     if spec.is_regression:
         return _draw_regression(spec, size, rng)

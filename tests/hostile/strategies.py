@@ -52,7 +52,7 @@ class Case:
         Units of each level, from the outermost to the innermost, numbered over all parents in the
         order in which they appear.
     own : tuple of (n,)
-        Numbers of the units within their parent, which begin anew under each, or the same as
+        Numbers of the groups within their parent, which begin anew under each, or the same as
         ``codes``: what stands in the column.
     y, se, x : (n,)
         Outcome, standard errors or None, and a covariate or None.
@@ -145,7 +145,7 @@ NUMBERS: dict[str, Dress] = {
     ),
 }
 
-# Clothes of labels: from the numbers of the units to as many different labels.
+# Clothes of labels: from the numbers of the groups to as many different labels.
 LABELS: dict[str, Dress] = {
     "int64": lambda c: c,
     "negative": lambda c: -1 - c,

@@ -103,10 +103,10 @@ def test_rows_are_read_whatever_clothes_they_are_in(given_data):
     plain = read(case.frame, **{**case.roles, "covariates": case.roles["covariates"] or []})
     assert_same_rows(found, plain, case)
     for level, labels in enumerate(given_data.labels):
-        unit = found.group
+        member = found.group
         for parent in found.parents[: len(found.parents) - level]:
-            unit = parent[unit]
-        own = found.own_labels[level][unit]
+            member = parent[member]
+        own = found.own_labels[level][member]
         assert own.tolist() in (list(labels), list(map(str, labels)))
         assert len(set(found.labels[level].tolist())) == len(found.labels[level])
 

@@ -519,7 +519,7 @@ def test_predictive_checks_refuse_what_they_do_not_know(fit):
         fit.plot_ppc("bar")
     with pytest.raises(hm.SpecError, match=r"replicate: expected .*; found 'teams'"):
         fit.plot_ppc("group", replicate="teams")
-    with pytest.raises(hm.SpecError, match="'loo_pit' is of the same units"):
+    with pytest.raises(hm.SpecError, match="'loo_pit' is of the same groups"):
         fit.plot_ppc("loo_pit", replicate="groups")
 
 

@@ -355,7 +355,7 @@ def test_the_two_cases_of_the_lecture(eight, schools):
     total = np.sqrt(exact.sd["theta"].to_numpy() ** 2 + schools["sigma"] ** 2)
     np.testing.assert_allclose(table["y_sd"][:8], total, rtol=1e-12)
     assert found.rows.se[-1] == np.median(schools["sigma"])
-    assert "sigma: the median of those of the known unit's rows" in repr(found)
+    assert "sigma: the median of those of the known group's rows" in repr(found)
 
 
 def test_every_level_of_three(calendar):

@@ -160,7 +160,7 @@ def test_long_tables_are_cut_and_say_what_they_are():
     assert "intervals: 89 % equal-tailed" in text
     assert text.startswith("y ~ Normal(theta[group], sigma)")
     assert "<table" in ranking._repr_html_()
-    with pytest.raises(hm.SpecError, match="at most 500 units; there are 2,000"):
+    with pytest.raises(hm.SpecError, match="at most 500 groups; there are 2,000"):
         ranking.prob_greater_matrix()
 
 

@@ -287,7 +287,7 @@ def test_many_groups_are_cut_to_both_ends(tmp_path, monkeypatch):
     check_structure(parsed)
     text = "".join(parsed.text)
     assert text.count("260 rows between are not shown") == 3
-    assert text.count("Left out: a picture of 300 units would tell nothing.") == 3
+    assert text.count("Left out: a picture of 300 groups would tell nothing.") == 3
     assert text.count("Left out: it would take more than a few seconds here") == 1
     assert len(parsed.all("img")) == 2
     order = fit.reference().quantile(0.5)["theta"].isel(quantile=0).to_series().sort_values()
@@ -342,7 +342,7 @@ def test_a_part_that_fails_is_replaced_by_its_reason(eight, tmp_path, monkeypatc
         raise hm.PrecisionError("two spacings differ.")
 
     monkeypatch.setattr(report, "variance_components", fails)
-    monkeypatch.setattr(report, "rank_units", no_precision)
+    monkeypatch.setattr(report, "rank_members", no_precision)
     monkeypatch.setattr(report, "compare_priors", fails)
     monkeypatch.setattr("hiermodels.plots.shrinkage.plot_shrinkage", fails)
     parsed = write(eight, tmp_path)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DOTS_PER_INCH = 150  # of pictures,
 PIXELS_PER_INCH = 100  # shown smaller, for screens that are finer
-MAX_PICTURED = 1000  # units that a picture can tell anything of
+MAX_PICTURED = 1000  # groups that a picture can tell anything of
 
 
 def part(make: Callable[..., list[Html]], *arguments: Any) -> list[Html]:
@@ -80,10 +80,10 @@ def pictures(
     """A picture of each level, where it is not too crowded to tell anything."""
     content = []
     for name, column in subject.levels.items():
-        units = len(subject.posterior.data.coords[column])
+        members = len(subject.posterior.data.coords[column])
         content.append(heading(name, column))
-        if units > MAX_PICTURED:
-            content.append(left_out(f"a picture of {units:,} units would tell nothing"))
+        if members > MAX_PICTURED:
+            content.append(left_out(f"a picture of {members:,} groups would tell nothing"))
         else:
             centre = "mean" if subject.reference.moment_exists(name, MEAN) else "median"
             words = {"name": name, "column": column, "centre": centre}

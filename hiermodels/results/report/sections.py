@@ -19,7 +19,7 @@ from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.posterior.tables import CI_PROB, Summary, shown
 from hiermodels.results.alternatives import compare_priors
 from hiermodels.results.checks import check
-from hiermodels.results.ranking import rank_units
+from hiermodels.results.ranking import rank_members
 from hiermodels.results.report.html import Html, Section, definitions, element, listing, table
 from hiermodels.results.report.parts import (
     draw,
@@ -40,7 +40,7 @@ from hiermodels.results.summary import summarize
 from hiermodels.results.variance_components import variance_components
 
 CHECK_SEED = 1  # of replicated data: the same for the table and the picture
-MAX_WORK = 5e6  # points of the lattice times units: about five seconds for all other priors
+MAX_WORK = 5e6  # points of the lattice times groups: about five seconds for all other priors
 CHECKED_COPIES = 4  # of the replicated values that are held at the same time
 PACKAGES = (
     *("hiermodels", "numpy", "scipy", "pandas", "xarray", "arviz-base", "arviz-stats"),
@@ -59,7 +59,7 @@ def sections(subject: Subject, progress: Callable[[str], object]) -> Iterator[Se
     if subject.levels:
         parts |= {
             "variance": ("Variance components", _variance),
-            "units": ("Groups", _units),
+            "units": ("Groups", _members),
             "shrinkage": ("Shrinkage", _shrinkage),
             "league": ("League tables", _league),
             "trace": ("Estimates given the sds", _trace),
@@ -159,14 +159,14 @@ def _variance(subject: Subject) -> list[Html]:
     ]
 
 
-def _units(subject: Subject) -> list[Html]:
+def _members(subject: Subject) -> list[Html]:
     content: list[Html] = []
     for name, column in subject.levels.items():
-        content += [heading(name, column), *part(_units_of, subject, name, column)]
+        content += [heading(name, column), *part(_members_of, subject, name, column)]
     return content
 
 
-def _units_of(subject: Subject, name: str, column: str) -> list[Html]:
+def _members_of(subject: Subject, name: str, column: str) -> list[Html]:
     summary = subject.reference.summary([name])
     notes = summary.attrs["notes"]
     summary.index = pd.Index(subject.posterior.data.coords[column], name=column)
@@ -212,7 +212,7 @@ def _league(subject: Subject) -> list[Html]:
     content = [
         element(
             "p",
-            "The rank of a unit is a parameter like any other, and often uncertain: intervals of "
+            "The rank of a group is a parameter like any other, and often uncertain: intervals of "
             "ranks that overlap are no order.",
         )
     ]
@@ -228,7 +228,7 @@ def _league(subject: Subject) -> list[Html]:
 
 def _ranks(subject: Subject, name: str) -> Summary:
     posterior, reference = subject.posterior, subject.reference
-    return rank_units(posterior, reference, name, ci_prob=CI_PROB, at=MEANS).table
+    return rank_members(posterior, reference, name, ci_prob=CI_PROB, at=MEANS).table
 
 
 def _trace(subject: Subject) -> list[Html]:

@@ -33,13 +33,13 @@ class Subject:
 
     @property
     def levels(self) -> dict[str, str]:
-        """Names of the units' values and their columns, from the top downwards."""
+        """Names of the groups' values and their columns, from the top downwards."""
         spec = self.posterior.spec
         return {level.effect: level.column for level in spec.levels}
 
     @property
     def hyperparameters(self) -> list[str]:
-        """Names of the variables that are not of units."""
+        """Names of the variables that are not of groups."""
         return [name for name in self.posterior.spec.variables if name not in self.levels]
 
     @cached_property
@@ -49,7 +49,7 @@ class Subject:
 
 
 def with_short_labels(posterior: Posterior) -> Posterior:
-    """Cut long labels of units, and number those that are then alike; for pictures."""
+    """Cut long labels of groups, and number those that are then alike; for pictures."""
     data, columns = require_rows(posterior.data, "report"), posterior.spec.groups
     labels = tuple(map(_short, data.labels))
     tree = posterior.datatree.copy()
