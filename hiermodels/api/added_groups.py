@@ -109,8 +109,8 @@ def _is_conditional(log_likelihood: Any) -> bool:
     known = (True, False, "conditional", "marginal")
     if not isinstance(log_likelihood, (bool, np.bool_, str)) or log_likelihood not in known:
         raise SpecError(
-            f"log_likelihood: expected True or 'conditional' (each row given its group's value), "
-            f"'marginal' (all rows of an outermost group, values of groups integrated out) or "
+            f"log_likelihood: expected True or 'conditional' (each row given its group's effect), "
+            f"'marginal' (all rows of an outermost group, effects of groups integrated out) or "
             f"False; found {log_likelihood!r}"
         )
     return log_likelihood in (True, "conditional")

@@ -95,15 +95,15 @@ def fit(
         and in a notebook with ipywidgets.
     memory_budget : float
         Bytes that what is kept of draws may take, 2 GiB by default; estimated before anything is
-        computed.  The exact engine leaves draws of the groups' values out where all would take
+        computed.  The exact engine leaves draws of the groups' effects out where all would take
         more, and makes them on demand, see :meth:`Fit.draws`.  What cannot be left out is
         refused: draws of NUTS, those of outer groups (beyond 64 MiB), and a number for each draw
         and row.
     log_likelihood : bool or {"conditional", "marginal"}
         What to add to ``datatree`` for ArviZ: with ``"conditional"``, or True, the log likelihood
-        of each row given its group's value, on which ``arviz_stats.loo`` fails where groups have
+        of each row given its group's effect, on which ``arviz_stats.loo`` fails where groups have
         few rows (:meth:`Fit.loo` does not); with ``"marginal"`` that of all rows of each outermost
-        group given the hyperparameters, values of groups integrated out.
+        group given the hyperparameters, effects of groups integrated out.
     log_prior : bool
         Whether to add the log densities of the proper priors, for ``arviz_stats.psense_summary``.
     posterior_predictive : bool
@@ -131,7 +131,7 @@ def fit(
     PriorWarning
         Where the data leave a group-level variance so uncertain that its default prior drives the
         answer: a hyperparameter has no mean or no sd; or with a prior that is flat on the sd, in
-        place of the variance, a hyperparameter, a group's value or the sd of a new group, at any
+        place of the variance, a hyperparameter, a group's effect or the sd of a new group, at any
         level, is more than a quarter of a posterior sd away.
     DataWarning
         Where a column given as ``se`` has the name of variances, or the other way round.

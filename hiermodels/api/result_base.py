@@ -72,7 +72,7 @@ class ResultBase:
     def draws(
         self, groups: Sequence[Any] | None = None, memory_budget: float = MEMORY_BUDGET
     ) -> xr.DataArray:
-        """Return draws of the groups' values ``theta``.
+        """Return draws of the groups' effects ``theta``.
 
         Where all groups' draws would not fit into the memory budget they are not kept in
         ``datatree``; this makes those of the groups that are asked for, the same at every call.

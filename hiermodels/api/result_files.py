@@ -73,7 +73,7 @@ class ResultFiles(ResultBase):
         path : str or path
             A file that is there already is replaced, in one step, at the end.
         level : str, optional
-            Column of the groups, or the variable of their values (``theta``, ``mu``); the
+            Column of the groups, or the variable of their effects (``theta``, ``mu``); the
             innermost by default.
         ci_prob : float
             Probability of the equal-tailed interval.

@@ -38,7 +38,7 @@ class ResultPredictions(ResultBase):
         """Predict rows: of known groups, of new groups in known ones, and of new ones altogether.
 
         A row's group is looked up by its labels, inner ones within outer ones.  A new group's
-        value is drawn from the distribution of the groups around its parent, known or new::
+        effect is drawn from the distribution of the groups around its parent, known or new::
 
             known classroom                  theta_c
             new classroom, known school      theta ~ Normal(mu_s, tau)
@@ -144,8 +144,8 @@ class ResultPredictions(ResultBase):
     def loo(self, unit: str = "row") -> ExactLOO:
         """Cross-validate: log densities of units given all others, without Monte Carlo error.
 
-        All values and coefficients are integrated out in closed form, the sds by quadrature on the
-        lattice of :meth:`reference`, whatever the engine was::
+        The intercept, all effects and coefficients are integrated out in closed form, the sds by
+        quadrature on the lattice of :meth:`reference`, whatever the engine was::
 
             1/p(y_u | the rest) = E[1/p(y_u | the rest, sds) | y]
 
@@ -153,7 +153,7 @@ class ResultPredictions(ResultBase):
         population, and of a regression without groups, densities are in closed form.
 
         Importance sampling as in ``arviz_stats.loo``, from the log likelihood of each row given its
-        own group's value, fails where groups have few rows: without its only row a group's value
+        own group's effect, fails where groups have few rows: without its only row a group's effect
         goes back to its parent, where hardly any draws are.
 
         Parameters

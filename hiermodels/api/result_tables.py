@@ -27,12 +27,12 @@ class ResultTables(ResultBase):
     ) -> Summary:
         """Return ArviZ's summary of the draws, below the model and its priors.
 
-        A group's value is an intercept: its ``theta`` belongs to x = 0, which may be far from the
+        A group's effect is an intercept: its ``theta`` belongs to x = 0, which may be far from the
         data.  So with covariates effects of every level, and the intercept among them, are shown
         as ``theta + x'beta`` at an x that the header names.  The posterior that is kept, in
         ``datatree`` and ``reference()``, stays at x = 0.
 
-        Values of more than 500 groups are left out unless they are asked for, as the header then
+        Effects of more than 500 groups are left out unless they are asked for, as the header then
         says: ArviZ takes some milliseconds for each.
 
         Parameters
@@ -97,9 +97,9 @@ class ResultTables(ResultBase):
         Parameters
         ----------
         truth : Series, mapping or sequence, optional
-            Known true values: by group label, or else (a Series numbered 0, 1, … counts as a
+            Known true effects: by group label, or else (a Series numbered 0, 1, … counts as a
             sequence) in the order of the groups in the data.  Adds a table of errors.  With
-            covariates, true values at the same x.
+            covariates, true effects at the same x.
         method : str
             How the sds are estimated that empirical Bayes takes for known.  No prior plays a part
             in them, nor in what is estimated given them.
@@ -165,10 +165,10 @@ class ResultTables(ResultBase):
         Parameters
         ----------
         level : str, optional
-            Column of the groups, or the variable of their values (``theta``, ``mu``); the
+            Column of the groups, or the variable of their effects (``theta``, ``mu``); the
             innermost by default.
         threshold : float, optional
-            Adds the probability that a group's value exceeds this number, without Monte Carlo
+            Adds the probability that a group's effect exceeds this number, without Monte Carlo
             error.
         top : int or float, optional
             Adds the probability of being among the first: this many (an int), or this share of

@@ -1,8 +1,8 @@
 """Where effects are shown: at which values of the covariates.
 
-A group's value is an intercept, ``y = theta + x'beta``, and belongs to x = 0.  Where that is far
+A group's effect is an intercept, ``y = theta + x'beta``, and belongs to x = 0.  Where that is far
 from the rows, as with years around 2000, nobody asks for it, and it is hardly known.  What is shown
-of the values v of any level is ``v + x'beta`` at an x that is said; the posterior that is kept
+of the effects v of any level is ``v + x'beta`` at an x that is said; the posterior that is kept
 stays at x = 0.
 """
 
@@ -60,7 +60,7 @@ class Place:
         return self.x[level - ROOT]
 
     def shift(self, level: int, beta: Floats, members: Any = slice(None)) -> Floats:
-        """What is added to values of a level's groups, from draws of β (..., q); (..., u or 1)."""
+        """What is added to effects of a level's groups, from draws of β (..., q); (..., u or 1)."""
         x = np.atleast_2d(self.of(level))
         return beta @ (x if len(x) == 1 else x[members]).T
 

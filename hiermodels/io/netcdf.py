@@ -146,7 +146,7 @@ def _require_draws(path: str | os.PathLike[str], groups: Groups) -> None:
 
 
 def _on_demand(posterior: Posterior) -> dict[str, Any] | None:
-    """What draws the groups' values, where that is done on demand."""
+    """What draws the groups' effects, where that is done on demand."""
     draw = posterior.draw_groups
     if draw is None:
         return None

@@ -73,7 +73,7 @@ def write_zarr(
 def _write_groups(
     posterior: Posterior, draws: xr.Dataset, node: Any, progressbar: bool | None
 ) -> None:
-    """Write draws of the groups' values."""
+    """Write draws of the groups' effects."""
     (dim,) = posterior.spec.dims("theta")
     shape = (draws.sizes["chain"], draws.sizes["draw"], posterior.data.n_groups)
     step = _groups_in_a_chunk(shape)

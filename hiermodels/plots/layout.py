@@ -322,7 +322,7 @@ def label_x(plot: PlotCollection, panel: Panel, text: str) -> None:
 
 
 def placed(text: str, words: str) -> str:
-    """A label, and on lines of their own the covariates that values belong to."""
+    """A label, and on lines of their own the covariates that effects belong to."""
     return "\n".join([text, *wrap(words, LINE)])
 
 

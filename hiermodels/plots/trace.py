@@ -41,7 +41,7 @@ def plot_trace_tau(
 ) -> PlotCollection:
     """Show how each group's estimate depends on the sd of the groups.
 
-    Above: the conditional posterior mean of each group's value given the sd of its level, tau for
+    Above: the conditional posterior mean of each group's effect given the sd of its level, tau for
     theta and kappa for mu, as a line over that sd.  At 0 all groups of one parent agree; the larger
     the sd, the closer each is to its own raw mean.  Below: the posterior density of the sd, which
     says which part of the picture matters.  There is no Monte Carlo error: other unknown sds are
@@ -103,7 +103,7 @@ def plot_trace_tau(
 
 
 def _chosen(values: xr.DataArray, units: Sequence[Any] | None) -> xr.DataArray:
-    """Values of the groups that were asked for."""
+    """Conditional moments of the groups that were asked for."""
     if units is None:
         return values
     dim, asked = values.dims[1], list(units)

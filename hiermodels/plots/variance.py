@@ -45,7 +45,7 @@ def plot_variance(
 
     Shares (intraclass correlations): what part of the variance of a row lies between groups,
     between outer groups and within groups: ``tau²/(tau² + kappa² + sigma²)`` and so on.  Where the
-    rows' standard errors are known, what is shared out is the variance of the groups' values,
+    rows' standard errors are known, what is shared out is the variance of the groups' effects,
     ``tau²/(tau² + kappa²)``; in models of two levels there is then nothing to share out.  Shares
     are estimated from the draws.
 

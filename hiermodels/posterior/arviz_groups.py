@@ -106,7 +106,7 @@ def _parents(data: GroupedData, taken: Iterable[str]) -> dict[str, NDArray[Any]]
 
 
 def with_parents(posterior: Posterior, draws: xr.DataArray) -> xr.DataArray:
-    """Add each group's parent to draws of the groups' values alone, as a coordinate."""
+    """Add each group's parent to draws of the groups' effects alone, as a coordinate."""
     data = posterior.data
     if len(data.levels) < 2:
         return draws

@@ -1,7 +1,7 @@
 """What draws take of memory, estimated before they are made, and what to do where it is too much.
 
 All arrays are of 8-byte numbers.  The estimates are of what is kept; while they are made, draws of
-values above the groups take a few times as much.
+effects above the groups take a few times as much.
 """
 
 from __future__ import annotations

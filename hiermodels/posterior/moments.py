@@ -109,7 +109,7 @@ def of_variables(names: Iterable[str], orders: Iterable[int] = KINDS) -> Iterato
 
 
 def of_new_member(spec: Spec, level: int, outcome: bool) -> tuple[str, ...]:
-    """Variables that make up the value of a new group below a group of a level, or a row of it.
+    """Variables that make up the effect of a new group below a group of a level, or a row of it.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ class Posterior:
     certificate : mapping of str to str
         What the engine says of the quality of its draws, for people to read.
     draw_groups : callable, optional
-        Where the groups' values are not in ``datatree``, being too many: from indices of groups
+        Where the groups' effects are not in ``datatree``, being too many: from indices of groups
         (g,) to their draws (chains, draws, g).
     """
 
@@ -109,7 +109,7 @@ def _places(dim: str, labels: NDArray[Any], groups: Any) -> Indices:
 
 
 def level_draws(posterior: Posterior, name: str, draws: slice = slice(None)) -> xr.DataArray:
-    """Draws of the values of a level (chain, draw, group), made now if they were not kept."""
+    """Draws of the effects of a level (chain, draw, group), made now if they were not kept."""
     if name == "theta":
         return group_draws(posterior, draws=draws)
     return posterior.datatree["posterior"].to_dataset()[name].isel(draw=draws)
@@ -118,7 +118,7 @@ def level_draws(posterior: Posterior, name: str, draws: slice = slice(None)) -> 
 def at_covariates(
     posterior: Posterior, place: Place, names: Sequence[str] | None = None
 ) -> Posterior:
-    """The same posterior with draws of ``v + x'beta`` for the values v of all levels.
+    """The same posterior with draws of ``v + x'beta`` for the effects v of all levels.
 
     Parameters
     ----------

@@ -53,7 +53,7 @@ class ReferencePosterior(ABC):
     data : GroupedData
         What was observed.
     place : Place or None
-        Values of the covariates that :meth:`at` was given; without it, the values of all levels
+        Values of the covariates that :meth:`at` was given; without it, the effects of all levels
         belong to x = 0.
     """
 
@@ -174,9 +174,9 @@ class ReferencePosterior(ABC):
 
     @checked
     def at(self, at: At) -> ReferencePosterior:
-        """Return the same posterior with the values of all levels at other covariates.
+        """Return the same posterior with the effects of all levels at other covariates.
 
-        A group's value is an intercept, at x = 0.  Of what this returns, ``theta``, ``mu`` and
+        A group's effect is an intercept, at x = 0.  Of what this returns, ``theta``, ``mu`` and
         ``lam`` are ``theta + x'beta`` and so on; all else is as it was.
 
         Parameters

@@ -11,7 +11,7 @@ from hiermodels.core.arrays import Floats, Indices
 class Target:
     """What is to be predicted: r values of the same kind.
 
-    Each is ``value of a group + x'β``, plus ``N(0, spread²)`` for each level below the group, plus
+    Each is ``effect of a group + x'β``, plus ``N(0, spread²)`` for each level below the group, plus
     ``N(0, σ²)`` or ``N(0, se²)`` if it is an outcome.
 
     Attributes

@@ -51,7 +51,7 @@ class Sensitivity:
           one of the priors the moments do not exist.
 
         An alternative that cannot be computed has one row, ``by`` says why not in a few words,
-        and ``refused`` in many.  Values of all levels are those at the covariates' means.
+        and ``refused`` in many.  Effects of all levels are those at the covariates' means.
     shifts : Dataset
         Each scalar's shift, with its sign, along a dimension ``alternative``.
     baseline : ReferencePosterior

@@ -1,10 +1,10 @@
 """Predictive checks: whether these data look like data from the model.
 
 Replicated data are drawn from the posterior, for the same design.  Two kinds of replicates ask two
-questions.  With the *same* groups, their values are kept and the rows drawn anew: is each group's
-value, and the noise around it, right?  With *new* groups, the values are drawn anew from their
+questions.  With the *same* groups, their effects are kept and the rows drawn anew: is each group's
+effect, and the noise around it, right?  With *new* groups, the effects are drawn anew from their
 parents too: do the groups look like draws from one normal distribution?  The second is the check
-of the hierarchy; the first hardly tests it, because each value was fitted to the group's own data.
+of the hierarchy; the first hardly tests it, because each effect was fitted to the group's own data.
 
 Statistics are functions of the groups' weighted means and of the scatter of the rows around these,
 which are drawn directly; the rows are not.
@@ -105,7 +105,7 @@ def _moments(spec: Spec, top: int, statistics: Iterable[str]) -> Iterator[Moment
     """Means and sds of statistics of replicates, and the sds of which each is made up.
 
     What is drawn anew is as wide as the sds of the levels up to the top one; sds of groups that
-    share a parent do not see those above.  Where covariates leave a value at x = 0 unbounded, the
+    share a parent do not see those above.  Where covariates leave an effect at x = 0 unbounded, the
     means of rows at their own x are not.
     """
     rows = () if spec.se else ("sigma",)

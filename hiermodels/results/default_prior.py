@@ -63,7 +63,7 @@ class Move:
 def warn_of_default_prior(grid: Grid, given: Priors) -> None:
     """Warn where the default prior of a group-level variance drives the answer, with figures.
 
-    That is where, under the other flat prior, a hyperparameter, a group's value or the spread of
+    That is where, under the other flat prior, a hyperparameter, a group's effect or the spread of
     new groups moves by more than a quarter of a posterior sd; or where a hyperparameter has no
     mean or no sd, so that one cannot tell.
 
@@ -118,7 +118,7 @@ def _notable(grid: Grid, known: HierarchyMoments, name: str) -> Iterator[Move]:
     if relative_variance < NOTABLE**2 and known.exist([name], SD):
         return
     look = _Look(grid, known, both)
-    for moves in (look.sds(name, ratio), look.values(), look.new_members()):
+    for moves in (look.sds(name, ratio), look.effects(), look.new_members()):
         worst = max(moves, key=lambda move: move.size, default=None)
         if worst and worst.size >= NOTABLE:
             yield worst
@@ -148,8 +148,8 @@ class _Look:
             _, new, _ = self._quantiles(other, name)
             yield _moved(f"posterior median of {name}", np.array([old, new]), (high - low) / 2)
 
-    def values(self) -> Iterator[Move]:
-        """Yield the moves of the means of groups' values, of the intercept and of coefficients."""
+    def effects(self) -> Iterator[Move]:
+        """Yield the moves of the means of groups' effects, of the intercept and of coefficients."""
         spec, standard = self.grid.spec, self.grid.marginal.data
         for name in spec.locations:
             if self.known.exist([name], SD):
@@ -174,7 +174,7 @@ class _Look:
             yield _moved(f"posterior mean of {name}", both, spread)
 
     def new_members(self) -> Iterator[Move]:
-        """Yield by how much the sd of a new group's value changes, at each level."""
+        """Yield by how much the sd of a new group's effect changes, at each level."""
         spec, marginal = self.grid.spec, self.grid.marginal
         squares = self.weights @ marginal.sds(self.grid.lattice.points) ** 2
         parents = (spec.intercept, *(level.effect for level in spec.levels[:-1]))
@@ -189,14 +189,14 @@ class _Look:
 
     @property
     def _where(self) -> str:
-        """Which values are looked at; nothing without covariates."""
+        """Where effects are looked at; nothing without covariates."""
         return " at the covariates' means" if self.grid.spec.covariates else ""
 
     @cached_property
     def _moments(self) -> Moments:
-        """Moments of values at the covariates' means, over the points that matter.
+        """Moments of effects at the covariates' means, over the points that matter.
 
-        Of all values; of many groups, those of some.
+        Of all effects; of many groups, those of some.
         """
         marginal = self.grid.marginal
         largest = self.weights.max(axis=1, keepdims=True)

@@ -1,8 +1,8 @@
 """Leave-one-out cross-validation of rows, groups or outer groups, without Monte Carlo error.
 
-The log density of each unit given all others, with all values, coefficients and variances
-integrated out: no draws, and no division by the density of a row given its own group's value, which
-each row pulls towards itself.
+The log density of each unit given all others, with the intercept, all effects, coefficients and
+variances integrated out: no draws, and no division by the density of a row given its own group's
+effect, which each row pulls towards itself.
 
 References
 ----------

@@ -9,7 +9,7 @@ A row to predict belongs to a group that is known from the data, or to a new one
 
 Given the variances all of these are normal, so that means, sds, quantiles and distribution
 functions are mixtures over the lattice of the variances, without Monte Carlo error.  Draws are
-joint: rows that share a new group share its value.
+joint: rows that share a new group share its effect.
 
 References
 ----------

@@ -20,7 +20,7 @@ def draw_values(
     """Yield joint draws of the rows' means, then of their outcomes; (chain, draw, row) each."""
     spec = posterior.spec
     shape = (draws.sizes["chain"], draws.sizes["draw"])
-    mean = _known_values(posterior, rows, draws)
+    mean = _known_effects(posterior, rows, draws)
     for level, numbers in reversed(list(zip(spec.levels, rows.fresh, strict=True))):
         new = np.flatnonzero(numbers >= 0)
         place, members = pd.factorize(numbers[new])
@@ -33,23 +33,23 @@ def draw_values(
     yield spec.family.draw(mean, {"sd": sd}, rng)
 
 
-def _known_values(posterior: Posterior, rows: NewRows, draws: xr.Dataset) -> Floats:
-    """Draws of the value of each row's lowest known group; (chain, draw, row)."""
+def _known_effects(posterior: Posterior, rows: NewRows, draws: xr.Dataset) -> Floats:
+    """Draws of the effect of each row's lowest known group; (chain, draw, row)."""
     spec = posterior.spec
-    values = np.empty((draws.sizes["chain"], draws.sizes["draw"], len(rows)))
+    effects = np.empty((draws.sizes["chain"], draws.sizes["draw"], len(rows)))
     for level in np.unique(rows.level):
         here = np.flatnonzero(rows.level == level)
         if level == ROOT:
-            values[..., here] = (
+            effects[..., here] = (
                 draws[spec.intercept].to_numpy()[..., None] if spec.intercept else 0.0
             )
             continue
         members, place = np.unique(rows.unit[here], return_inverse=True)
         known = spec.levels[level]
-        effects = (
+        own = (
             group_draws(posterior, posterior.data.levels[level].labels[members])
             if known is spec.levels[-1]
             else draws[known.effect].isel({known.column: members})
         )
-        values[..., here] = effects.to_numpy()[..., place]
-    return values
+        effects[..., here] = own.to_numpy()[..., place]
+    return effects

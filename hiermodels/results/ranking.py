@@ -41,7 +41,7 @@ from hiermodels.posterior.tables import (
     with_header,
 )
 
-BYTES = 12  # for a group and draw: its value and its rank
+BYTES = 12  # for a group and draw: its effect and its rank
 MAX_PAIRED = 500  # groups of a matrix of pairs
 
 
@@ -54,7 +54,7 @@ class Ranking:
     ----------
     table : DataFrame
         A row for each group, the best expected rank first: posterior ``mean`` and ``sd`` of its
-        value (nan where they do not exist, and the ``median`` besides); ``rank_mean``,
+        effect (nan where they do not exist, and the ``median`` besides); ``rank_mean``,
         ``rank_sd``, ``rank_median`` and an equal-tailed interval of its rank; ``p_best``, the
         probability of rank 1; ``p_top3`` of the first three and ``p_above_c`` of a value above c,
         where these were asked for.
@@ -74,7 +74,7 @@ class Ranking:
         return xr.DataTree.from_dict({"posterior": xr.Dataset({"rank": self.ranks})})
 
     def prob_greater(self, first: Any, second: Any) -> float:
-        """Posterior probability that one group's value exceeds another's.
+        """Posterior probability that one group's effect exceeds another's.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class Ranking:
         return float(self.prob_greater_matrix([first, second]).to_numpy()[0, 1])
 
     def prob_greater_matrix(self, units: Sequence[Any] | None = None) -> pd.DataFrame:
-        """Posterior probabilities that the row's value exceeds the column's; nan for itself.
+        """Posterior probabilities that the row's effect exceeds the column's; nan for itself.
 
         Parameters
         ----------
@@ -213,7 +213,7 @@ def _count(top: float, members: int) -> int:
 
 
 def _draws(posterior: Posterior, name: str) -> xr.DataArray:
-    """Draws of a level's values (chain, draw, group); fewer of each chain if memory is short."""
+    """Draws of a level's effects (chain, draw, group); fewer of each chain if memory is short."""
     sizes = posterior.datatree["posterior"].sizes
     members = len(posterior.data.levels[posterior.spec.level_of(name)])
     few = int(np.clip(MEMORY_BUDGET // (BYTES * members * sizes["chain"]), 1, sizes["draw"]))

@@ -41,7 +41,7 @@ SAME = 1e-8  # of values where the data do not determine the sds: those that agr
 
 @dataclass(frozen=True, repr=False)
 class Estimates:
-    """Estimates of the groups' values, and how far they are from the truth.
+    """Estimates of the groups' effects, and how far they are from the truth.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Estimates:
           parent, with ``e = raw_se²``, at the estimated variances and its posterior mean;
         - ``truth``, if it was given.
 
-        With covariates all are values at the x that the header names, and ``raw`` is corrected
+        With covariates all are effects at the x that the header names, and ``raw`` is corrected
         for the group's mean x.  All but ``mean``, ``sd`` and ``shrinkage`` take the coefficients'
         priors for flat, whatever they are: they are estimates from the data alone.
     outer : DataFrame or None
@@ -242,7 +242,7 @@ def _coefficient_table(
 def _plug_in(marginal: Marginal, points: Floats, level: int, at: Floats) -> dict[str, Floats]:
     """Estimates of a level given the sds (m, d): no pooling, complete pooling, and in between.
 
-    They are values at covariates (q,) or (u, q), and NaN where the points differ.
+    They are effects at covariates (q,) or (u, q), and NaN where the points differ.
     """
     standard = marginal.data
     tree = standard.tree
@@ -307,7 +307,7 @@ def _mean_shrinkage_above(exact: IntegratedPosterior, level: int) -> Floats:
 
 
 def _truth(truth: Any, data: GroupedData) -> Floats:
-    """Line up true values with the groups: by label, or in the groups' order."""
+    """Line up true effects with the groups: by label, or in the groups' order."""
     (labels, name) = data.labels[-1], data.roles.groups[-1]
     if isinstance(truth, Mapping):
         truth = pd.Series(dict(truth))

@@ -60,7 +60,7 @@ def simulate(spec: Spec, data: GroupedRows, refit: Refit, seed: int, i: int) -> 
 
 
 def scalar_draws(posterior: Posterior) -> dict[str, Floats]:
-    """Draws of all variables, scalars (L,) and values (L, groups), whatever chain they are from."""
+    """Draws of variables, scalars (L,) and others (L, members), whatever chain they are from."""
     dataset = posterior.datatree["posterior"].to_dataset()
     if posterior.draw_groups is not None:
         dataset = dataset.assign(theta=group_draws(posterior))

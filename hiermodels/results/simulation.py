@@ -1,4 +1,4 @@
-"""Simulation from the model: parameters from the priors, values down the tree, rows from these.
+"""Simulation from the model: parameters from the priors, effects down the tree, rows from these.
 
 No engine has a part in it: it is what the engines are held against.
 """
@@ -57,7 +57,7 @@ def draw_variables(
     Returns
     -------
     dict of str to array
-        Scalars (size,), groups' values and coefficients (size, members).
+        Scalars (size,), groups' effects and coefficients (size, members).
     """
     if spec.is_regression:
         return _draw_regression(spec, size, rng)
@@ -66,11 +66,11 @@ def draw_variables(
         return {"theta": theta, "sigma": sigma}
     drawn = {name: spec.variance_prior(name).draw(size, rng) for name in spec.sds}
     drawn |= {name: spec.coefficient_prior(name).draw(size, rng) for name in spec.top}
-    value = drawn[spec.intercept][:, None] if spec.intercept else np.zeros((size, 1))
+    effect = drawn[spec.intercept][:, None] if spec.intercept else np.zeros((size, 1))
     for level, groups in zip(spec.levels, data.levels, strict=True):
         noise = rng.standard_normal((size, len(groups)))
-        value = value[:, groups.parent] + drawn[level.sd][:, None] * noise
-        drawn[level.effect] = value
+        effect = effect[:, groups.parent] + drawn[level.sd][:, None] * noise
+        drawn[level.effect] = effect
     if spec.covariates:
         betas = [spec.coefficient_prior(name).draw(size, rng) for name in spec.coefficients]
         drawn["beta"] = np.stack(betas, axis=1)

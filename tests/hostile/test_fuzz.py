@@ -153,7 +153,7 @@ def test_posteriors_do_not_depend_on_clothes(given_data):
 
 
 def summed(case: fuzz.Case) -> tuple[np.ndarray, np.ndarray]:
-    """Posterior means and sds of the groups' values, where standard errors are known.
+    """Posterior means and sds of the groups' effects, where standard errors are known.
 
     Sums over group-level sds ``exp(u − exp(−u))``, whose density falls doubly exponentially on both
     sides, of one dense normal distribution of all groups and rows at each::
@@ -188,7 +188,7 @@ def summed(case: fuzz.Case) -> tuple[np.ndarray, np.ndarray]:
 
 
 def assert_dense(case: fuzz.Case, exact: Any) -> None:
-    """Hold means and sds of the groups' values against sums over dense normal distributions."""
+    """Hold means and sds of the groups' effects against sums over dense normal distributions."""
     mean, sd = summed(case)
     column = case.frame[case.roles["groups"][-1]].drop_duplicates()
     place = {column.name: column.to_list()}

@@ -171,7 +171,7 @@ def _members_of(subject: Subject, name: str, column: str) -> list[Html]:
     notes = summary.attrs["notes"]
     summary.index = pd.Index(subject.posterior.data.coords[column], name=column)
     frame, order = ordered(summary, "median")
-    caption = f"Posterior of {name}, the value of each {column}{order}"
+    caption = f"Posterior of {name}, the effect of each {column}{order}"
     return [table(frame, caption), footnotes(notes)]
 
 

@@ -33,7 +33,7 @@ class Subject:
 
     @property
     def levels(self) -> dict[str, str]:
-        """Names of the groups' values and their columns, from the top downwards."""
+        """Names of the groups' effects and their columns, from the top downwards."""
         spec = self.posterior.spec
         return {level.effect: level.column for level in spec.levels}
 
