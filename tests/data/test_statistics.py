@@ -45,6 +45,8 @@ CASES = {
     "all": {"formula": "y ~ ses + size + (1 | school/room)", "se": "se"},
 }
 
+SIGMA = {"sigma": hm.Fixed(2.0)}  # with which two sds are unknown, and not three
+
 
 def columns(case: str, frame: pd.DataFrame) -> pd.DataFrame:
     """The frame without standard errors that would be inferred."""
@@ -230,7 +232,7 @@ def test_only_statistics_can_be_added():
 def fits():
     frame = pupils().drop(columns="se")
     formula = CASES["covariates"]["formula"]
-    options = {"priors": {"sigma": hm.Fixed(2.0)}, "draws": 300, "random_seed": 1}
+    options = {"priors": SIGMA, "draws": 300, "random_seed": 1}
     statistics = SufficientStatistics.of(frame, formula)
     return hm.fit(frame, formula, **options), hm.fit(statistics, **options)
 
@@ -332,7 +334,7 @@ def test_draws_are_compared_with_statistics(fits):
     with pytest.raises(hm.SpecError, match="different data"):
         hm.compare(
             rows,
-            hm.reference(SufficientStatistics.of(frame, **CASES["covariates"])),
+            hm.reference(SufficientStatistics.of(frame, **CASES["covariates"]), priors=SIGMA),
         )
 
 
