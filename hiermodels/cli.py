@@ -154,6 +154,23 @@ def _add_model(command: argparse.ArgumentParser, data: str) -> None:
     model.add_argument(
         "--covariates", type=_columns, metavar="COLUMN,…", help="columns of covariates"
     )
+    _add_priors(model)
+    model.add_argument(
+        "--missing",
+        choices=("error", "drop"),
+        default="error",
+        help="what to do with rows in which a needed value is missing (error)",
+    )
+    model.add_argument(
+        "--lazy",
+        action="store_true",
+        help="scan .parquet with polars, group by group, without loading the rows; so it is done "
+        "with a folder in any case",
+    )
+
+
+def _add_priors(model: argparse._ArgumentGroup) -> None:
+    """Add what says the priors: one by one, or as a set."""
     model.add_argument(
         "--prior",
         action="append",
@@ -166,18 +183,6 @@ def _add_model(command: argparse.ArgumentParser, data: str) -> None:
         choices=(WEAK, LECTURE),
         help="a set of priors, in place of --prior; weak: half-t with 3 degrees of freedom on all "
         "sds, with the scale max(2.5, mad of the outcome); lecture: flat on variances (default)",
-    )
-    model.add_argument(
-        "--missing",
-        choices=("error", "drop"),
-        default="error",
-        help="what to do with rows in which a needed value is missing (error)",
-    )
-    model.add_argument(
-        "--lazy",
-        action="store_true",
-        help="scan .parquet with polars, group by group, without loading the rows; so it is done "
-        "with a folder in any case",
     )
 
 
