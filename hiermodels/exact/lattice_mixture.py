@@ -26,7 +26,6 @@ from hiermodels.numerics.cubature import compress
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 
-MANY, WIDE = 200, 0.6  # members of each level that make a density in 3 dimensions nearly normal
 THINNED = 1e-9  # posterior sds that part of a lattice may differ by from the whole
 MAX_MEMBERS = 256  # of a level whose components are held at all nodes at a time
 TAIL_MASS = 1e-10  # share of the posterior that distribution functions of values leave out

@@ -15,8 +15,6 @@ from hiermodels.exact.lattice_mixture import MAX_MEMBERS, LatticeMixture
 from hiermodels.numerics import normal_mixture as mixture
 from hiermodels.posterior.target import Target
 
-MANY, WIDE = 200, 0.6  # members of each level that make a density in 3 dimensions nearly normal
-
 
 @dataclass(frozen=True, repr=False)
 class PredictiveMixture(LatticeMixture):
