@@ -22,7 +22,7 @@ def pytest_collection_finish() -> None:
     """Look for garbage seldom, and not among what imports have made.
 
     Compiled models leave millions of objects behind.  Looking through them as often as Python does
-    by default takes a third of the time of all tests, and most of that of a later compilation.
+    by default takes a quarter of the time of all tests, and most of that of a later compilation.
     """
     gc.collect()
     gc.freeze()

@@ -150,7 +150,7 @@ class ConjugatePosterior(ClosedForm):
 
     def _predicted(self, target: Target) -> NormalGammaLaw:
         """Law of predicted values, with means and precisions (r,)."""
-        law, size = self.law, len(target.units)
+        law, size = self.law, len(target.members)
         kappa = 1 / (1 / law.kappa + float(target.outcome))
         return NormalGammaLaw(np.full(size, law.mean), np.full(size, kappa), law.alpha, law.beta)
 

@@ -32,8 +32,8 @@ def require_groups_of_rows(spec: Spec, data: GroupedData) -> None:
     """Raise SpecError if the model has no groups, or the data are statistics."""
     if not spec.groups:
         raise SpecError(
-            "log_likelihood: 'marginal' integrates the values of groups out, and this model has no "
-            "groups; use log_likelihood=True"
+            "log_likelihood: 'marginal' integrates the effects of groups out, and this model has "
+            "no groups; use log_likelihood=True"
         )
     require_rows(data, "log_likelihood='marginal'")
 
@@ -44,8 +44,8 @@ def with_group_log_likelihood(posterior: Posterior) -> Posterior:
 
     It is ``log p(y_u | mu, tau, sigma, beta)`` of all rows of the group, ``theta`` integrated out;
     with two grouping columns ``log p(y_u | lam, kappa, tau, sigma, beta)`` of all rows of an outer
-    group, its ``mu`` and their ``theta`` integrated out.  Given the hyperparameters these are the
-    units that are independent, so that ``arviz_stats.loo`` leaves out whole groups.
+    group, its ``mu`` and their ``theta`` integrated out.  Given the hyperparameters these are
+    what is independent, so that ``arviz_stats.loo`` leaves out whole groups.
 
     Raises
     ------

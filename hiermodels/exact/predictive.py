@@ -25,7 +25,7 @@ class PredictiveMixture(LatticeMixture):
         """Means and sds of predicted values, whether they exist or not; both (r,)."""
         standard, weights = self.marginal.data, self.lattice.weights
         given = self.marginal.given(self.lattice.points)
-        members, place = np.unique(target.units, return_inverse=True)
+        members, place = np.unique(target.members, return_inverse=True)
         joint = given.mixture_joint(weights, target.level, members)
         mean, variance = joint.at(place, self._standard_x(target))
         variance = variance + weights @ self._variance_below(target, given)
@@ -45,7 +45,7 @@ class PredictiveMixture(LatticeMixture):
     def predictive_quantiles(self, target: Target, probabilities: Floats) -> Floats:
         """Quantiles of predicted values; shape (p, r)."""
         standard, weights = self.marginal.data, self._nodes[1]
-        quantiles = np.empty((len(probabilities), len(target.units)))
+        quantiles = np.empty((len(probabilities), len(target.members)))
         for part, mean, sd in self._predictive(target):
             for i, p in enumerate(probabilities):
                 quantiles[i, part] = mixture.quantile(weights, mean, sd, p)
@@ -58,7 +58,7 @@ class PredictiveMixture(LatticeMixture):
         below = self._variance_below(target, given)
         x = self._standard_x(target)
         for i in range(0, len(x), MAX_MEMBERS):
-            members, place = np.unique(target.units[i : i + MAX_MEMBERS], return_inverse=True)
+            members, place = np.unique(target.members[i : i + MAX_MEMBERS], return_inverse=True)
             joint = given.joint(target.level, members)
             step = max(1, BLOCK // len(points))
             for j in range(0, len(place), step):

@@ -83,7 +83,7 @@ def describe(posterior: Posterior, replicate: str) -> str:
     """What is drawn anew, for people to read."""
     top = top_level(posterior, replicate)
     names = posterior.spec.groups[top:]
-    return f"new {' and '.join(names)}" if names else "the same units, new rows"
+    return f"new {' and '.join(names)}" if names else "the same groups, new rows"
 
 
 def top_level(posterior: Posterior, replicate: str) -> int:

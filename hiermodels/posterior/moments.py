@@ -19,7 +19,7 @@ NO_MOMENT = "nan: this moment does not exist"
 class Shortage:
     """Of what there is too little for a moment."""
 
-    units: int  # how many there are
+    size: int  # how many there are
     what: str  # such as "'batch' groups"
     needed: int  # by the moment, under the same priors
 
@@ -55,9 +55,9 @@ class ExistingMoments(ABC):
         shortages: dict[tuple[int, str], dict[tuple[str, int], list[str]]] = {}
         for moment in shown:
             lacks = [self.shortage(name, moment.order) for name in moment.names]
-            worst = max(filter(None, lacks), key=lambda s: s.needed - s.units, default=None)
+            worst = max(filter(None, lacks), key=lambda s: s.needed - s.size, default=None)
             if worst:
-                needs = shortages.setdefault((worst.units, worst.what), {})
+                needs = shortages.setdefault((worst.size, worst.what), {})
                 labels = needs.setdefault((moment.kind, worst.needed), [])
                 labels.extend([moment.label] if moment.label not in labels else [])
         sentences = []

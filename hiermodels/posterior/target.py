@@ -19,7 +19,7 @@ class Target:
     level : int
         Level of the groups, or ``ROOT`` for the intercept.  Below a group of an outer
         level stand new ones, down to a new group.
-    units : (r,)
+    members : (r,)
         Index of each group.
     x : (r, q)
         Covariates.
@@ -30,7 +30,7 @@ class Target:
     """
 
     level: int
-    units: Indices
+    members: Indices
     x: Floats
     outcome: bool = False
     se: Floats | None = None

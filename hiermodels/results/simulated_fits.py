@@ -19,7 +19,7 @@ type Result = dict[str, dict[str, Floats]]  # of a simulation: values by group a
 
 LOG_LIKELIHOOD = "log_likelihood"
 QUALITY = ("divergences", "r_hat")  # attributes in which an engine says how it did
-MAX_UNITS = 50  # of a level that are ranked
+MAX_MEMBERS = 50  # of a level that are ranked
 TYPICAL = 101  # simulated outcomes, of which the middle one by size is typical
 BLOCK = 1_000_000  # rows times draws whose densities are held at once
 
@@ -93,4 +93,4 @@ def continuous_ranks(truth: Floats, draws: Floats, rng: np.random.Generator) -> 
 
 def ranked_members(size: int) -> Indices:
     """Groups of a level that are ranked: all, or as many as there may be, evenly spaced."""
-    return np.arange(size)[:: -(-size // MAX_UNITS)]
+    return np.arange(size)[:: -(-size // MAX_MEMBERS)]

@@ -119,7 +119,7 @@ def test_tail_probabilities_of_the_same_groups_are_the_formulas(schools):
     below = stats.norm.cdf((28.0 - theta) / schools["sigma"].to_numpy()).prod(axis=-1)
     p = table.loc["largest school mean", "p"]
     assert p == pytest.approx(1 - below.mean(), abs=ERROR)
-    assert "the same units, new rows" in repr(table)
+    assert "the same groups, new rows" in repr(table)
 
 
 def test_ties_count_half(players):

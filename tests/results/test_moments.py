@@ -157,7 +157,7 @@ def test_the_number_of_groups_that_a_moment_needs(prior, tail):
             lack = moments.shortage("tau", order)
             assert (lack is None) == (k > tail + order + 2)
             if lack:
-                assert (lack.units, lack.needed) == (k, int(tail + order + 2) + 1)
+                assert (lack.size, lack.needed) == (k, int(tail + order + 2) + 1)
             assert moments.exist(["mu"], order) == (lack is None)
             assert moments.exist(["theta"], order)
 
