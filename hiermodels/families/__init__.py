@@ -7,4 +7,6 @@ A new family is a module here, a line in ``registry``, and a line in the contrac
 - ``family``: the protocol: what every family says of itself
 - ``registry``: all families by their names
 - ``normal``: normal rows
+- ``leaves``: the protocol of leaves: what all rows of a group say of its one effect
+- ``binomial_leaves``, ``poisson_leaves``, ``normal_leaves``: the leaves of these families
 """

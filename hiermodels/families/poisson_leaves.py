@@ -1,0 +1,131 @@
+"""Leaves of Poisson counts with a log link."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Self
+
+import numpy as np
+
+from hiermodels.core.arrays import LOG_2PI, Floats, Indices
+from hiermodels.families.leaves import (
+    BARELY,
+    FARTHEST,
+    STEPS_PER_SD,
+    WIDEST_STEP,
+    Flags,
+    shared_rows,
+)
+from hiermodels.numerics.stirling import stirling_error
+
+LARGEST = 700.0  # argument of exp
+STEPS = 60  # of Newton's method, which here falls towards the root without passing it
+
+
+@dataclass(frozen=True)
+class PoissonLeaves:
+    """``y ~ Poisson(E e^θ)``: the counts of k groups.
+
+    Attributes
+    ----------
+    counts : (k,)
+        y.
+    log_exposure : (k,)
+        log E; −∞, where nothing can be counted, makes a constant leaf of y = 0.
+    log_given_sum : (k,)
+        Log probability of the group's rows given their sum: 0 where the group is one row.
+    """
+
+    log_concave: ClassVar[bool] = True
+
+    counts: Floats
+    log_exposure: Floats
+    log_given_sum: Floats
+
+    @classmethod
+    def of(
+        cls, counts: Floats, exposure: Floats | float = 1.0, log_given_sum: Floats | float = 0.0
+    ) -> Self:
+        """Make leaves of arrays that broadcast to (k,)."""
+        with np.errstate(divide="ignore"):
+            log_exposure = np.log(np.asarray(exposure, dtype=float))
+        arrays = np.broadcast_arrays(counts, log_exposure, log_given_sum)
+        return cls(*(np.array(a, dtype=float) for a in arrays))
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @cached_property
+    def constant(self) -> Floats:
+        """``y log y − y − log y!``, by what Stirling's formula leaves out."""
+        y = np.where(self.falls_below, self.counts, 1.0)
+        peak = -stirling_error(y) - 0.5 * (np.log(y) + LOG_2PI)
+        return np.where(self.falls_below, peak, 0.0) + self.log_given_sum
+
+    @cached_property
+    def centre(self) -> Floats:
+        """``log((y + ½)/E)``."""
+        return np.log(self.counts + 0.5) - np.where(self.falls_above, self.log_exposure, 0.0)
+
+    @cached_property
+    def information(self) -> Floats:
+        """``y + ½``."""
+        return self.counts + 0.5
+
+    @property
+    def step(self) -> Floats:
+        """At most ``0.1``, and half of an sd."""
+        return np.minimum(WIDEST_STEP, self.information**-0.5 / STEPS_PER_SD)
+
+    @property
+    def bend_range(self) -> Floats:
+        """14 sds to the left, or as far as 0.05 are expected; to the right as low as there.
+
+        That is where ``a(e^d − 1 − d) = 14²/2`` with ``a = y + ½``.
+        """
+        a = self.information
+        below = np.minimum(FARTHEST * a**-0.5, np.log(a / BARELY))
+        drop = FARTHEST**2 / 2 / a
+        above = np.minimum(np.sqrt(2 * drop), np.log1p(drop) + 1.0 + np.log1p(np.sqrt(drop)))
+        for _ in range(STEPS):
+            above -= (np.expm1(above) - above - drop) / np.expm1(above)
+        return np.stack([self.centre - below, self.centre + above], axis=1)
+
+    @cached_property
+    def falls_below(self) -> Flags:
+        """Whether y > 0."""
+        return self.counts > 0
+
+    @cached_property
+    def falls_above(self) -> Flags:
+        """Wherever something can be counted."""
+        return self.log_exposure > -np.inf
+
+    def log_likelihood(self, theta: Floats) -> Floats:
+        """``y(1 + d − e^d)`` with ``d = θ + log E − log y``, or ``−E e^θ`` of no counts."""
+        y = self.counts[:, None]
+        is_seen = y > 0
+        d = theta + (self.log_exposure[:, None] - np.log(np.where(is_seen, y, 1.0)))
+        d = np.minimum(d, LARGEST)
+        log_likelihood = y * (d - np.expm1(d)) if is_seen.any() else np.empty_like(d)
+        empty = ~is_seen[:, 0]
+        if empty.any():
+            log_likelihood[empty] = -np.exp(d[empty])
+        return log_likelihood
+
+    def slope_and_information(self, theta: Floats) -> tuple[Floats, Floats]:
+        """``y − E e^θ`` and ``E e^θ``."""
+        expected = np.exp(np.minimum(theta + self.log_exposure[:, None], LARGEST))
+        return self.counts[:, None] - expected, expected
+
+    def take(self, groups: Indices) -> Self:
+        """Leaves of some groups, in this order."""
+        return type(self)(
+            self.counts[groups], self.log_exposure[groups], self.log_given_sum[groups]
+        )
+
+    def distinct(self) -> tuple[Self, Indices]:
+        """Leaves with distinct counts and exposures, and which of these each group has; (k,)."""
+        first, inverse = shared_rows(self.counts, self.log_exposure)
+        return self.take(first), inverse
