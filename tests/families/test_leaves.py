@@ -127,11 +127,11 @@ def test_a_group_without_observations_has_a_constant_leaf():
 
 @pytest.mark.parametrize("leaves", ALL, ids=lambda leaves: type(leaves).__name__)
 def test_beyond_its_range_a_leaf_no_longer_bends(leaves):
-    """It is negligible, or bends by less than the count expected there, about 0.05."""
+    """It is negligible, or bends by little over a distance of 1."""
     ends = leaves.bend_range
     value = leaves.log_likelihood(ends)
     information = leaves.slope_and_information(ends)[1]
-    assert ((value < -30) | (information < 0.1)).all()
+    assert ((value < -30) | (information < 0.5)).all()
 
 
 def test_leaves_that_are_alike_are_found():
