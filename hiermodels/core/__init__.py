@@ -6,6 +6,7 @@ is about, becomes a module here, named after what it does.
 - ``arguments``: arguments of public functions, checked against their annotations
 - ``options``: numbers and names as users give them, checked
 - ``scalars``: single values: whether one is a number, and which
+- ``parameters``: parameters of priors and families: numbers, checked where they are given
 - ``messages``: how messages name columns, rows and values
 - ``names``: names of dimensions
 - ``arrays``: types of arrays, and constants of densities

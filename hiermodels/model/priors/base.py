@@ -14,16 +14,15 @@ A prior of a standard deviation τ is stated either on τ or on the variance τ�
 from __future__ import annotations
 
 import math
-import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2, Floats
 from hiermodels.core.messages import short
+from hiermodels.core.parameters import Parametric
 from hiermodels.errors import SpecError
 
 type Scale = Literal["sd", "variance"]
@@ -33,7 +32,7 @@ TABLE_SIZE = 4001
 TABLE_DEPTH = 40.0  # below the highest log density
 
 
-class Prior(ABC):
+class Prior(Parametric, ABC):
     """A prior of one parameter."""
 
     @property
@@ -60,39 +59,9 @@ class Prior(ABC):
         TensorVariable
         """
 
-    def _require_positive(self, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if not (self._number(name) > 0 and math.isfinite(value)):
-                raise SpecError(
-                    f"{type(self).__name__}({name}={value!r}): expected a positive, finite number"
-                )
-
-    def _require_finite(self, name: str) -> None:
-        if not math.isfinite(self._number(name)):
-            raise SpecError(
-                f"{type(self).__name__}({name}={getattr(self, name)!r}): expected a finite number"
-            )
-
-    def _number(self, name: str) -> float:
-        """A parameter, which has to be a number; nan if it is none that a float can hold."""
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise SpecError(
-                f"{type(self).__name__}: {name}: expected a number; found {short(value)}"
-            )
-        try:
-            return float(value)
-        except OverflowError:
-            return math.nan
-
     def _require_proper(self) -> None:
         if not self.is_proper:
             raise SpecError(f"{self} is improper: there is nothing to draw from")
-
-    def __str__(self) -> str:
-        values = ", ".join(f"{f.name}={getattr(self, f.name):g}" for f in fields(self))  # type: ignore[arg-type]
-        return f"{type(self).__name__}({values})"
 
 
 class VariancePrior(Prior):
