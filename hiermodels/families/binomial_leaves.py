@@ -29,9 +29,9 @@ class BinomialLeaves:
     Attributes
     ----------
     successes : (k,)
-        r, between 0 and n.
-    trials : (k,)
-        n; a group with none has a constant leaf.
+        r, at least 0.  Neither these nor the failures need be whole numbers.
+    failures : (k,)
+        n − r; a group without trials, n = 0, has a constant leaf.
     shift : (k,)
         What is added to θ on the scale of the logit.
     log_given_sum : (k,)
@@ -41,7 +41,7 @@ class BinomialLeaves:
     log_concave: ClassVar[bool] = True
 
     successes: Floats
-    trials: Floats
+    failures: Floats
     shift: Floats
     log_given_sum: Floats
 
@@ -54,34 +54,36 @@ class BinomialLeaves:
         log_given_sum: Floats | float = 0.0,
     ) -> Self:
         """Make leaves of arrays that broadcast to (k,)."""
-        arrays = np.broadcast_arrays(successes, trials, shift, log_given_sum)
+        failures = np.subtract(trials, successes)
+        arrays = np.broadcast_arrays(successes, failures, shift, log_given_sum)
         return cls(*(np.array(a, dtype=float) for a in arrays))
 
     def __len__(self) -> int:
         return len(self.successes)
 
     @cached_property
-    def _failures(self) -> Floats:
-        return self.trials - self.successes
+    def trials(self) -> Floats:
+        """The counts n; (k,)."""
+        return self.successes + self.failures
 
     @cached_property
     def constant(self) -> Floats:
         """``log C(n, r) + r log(r/n) + (n − r) log(1 − r/n)``, by what Stirling leaves out."""
         inside = self.falls_below & self.falls_above
-        r, n = np.where(inside, self.successes, 1.0), np.where(inside, self.trials, 2.0)
-        error = stirling_error(n) - stirling_error(r) - stirling_error(n - r)
-        peak = error + 0.5 * (np.log(n) - np.log(r) - np.log(n - r) - LOG_2PI)
+        r, rest = (np.where(inside, count, 1.0) for count in (self.successes, self.failures))
+        error = stirling_error(r + rest) - stirling_error(r) - stirling_error(rest)
+        peak = error + 0.5 * (np.log(r + rest) - np.log(r) - np.log(rest) - LOG_2PI)
         return np.where(inside, peak, 0.0) + self.log_given_sum
 
     @cached_property
     def centre(self) -> Floats:
         """``log((r + ½)/(n − r + ½)) − shift``."""
-        return np.log((self.successes + 0.5) / (self._failures + 0.5)) - self.shift
+        return np.log((self.successes + 0.5) / (self.failures + 0.5)) - self.shift
 
     @cached_property
     def information(self) -> Floats:
         """``(r + ½)(n − r + ½)/(n + 1)``."""
-        return (self.successes + 0.5) * (self._failures + 0.5) / (self.trials + 1)
+        return (self.successes + 0.5) * (self.failures + 0.5) / (self.trials + 1)
 
     @property
     def step(self) -> Floats:
@@ -93,7 +95,7 @@ class BinomialLeaves:
         """14 sds, or as far as 0.05 of the rarer outcome are expected."""
         far = FARTHEST * self.information**-0.5
         below = np.minimum(far, np.log((self.successes + 0.5) / BARELY))
-        above = np.minimum(far, np.log((self._failures + 0.5) / BARELY))
+        above = np.minimum(far, np.log((self.failures + 0.5) / BARELY))
         return np.stack([self.centre - below, self.centre + above], axis=1)
 
     @cached_property
@@ -104,17 +106,17 @@ class BinomialLeaves:
     @cached_property
     def falls_above(self) -> Flags:
         """Whether r < n."""
-        return self._failures > 0
+        return self.failures > 0
 
     @cached_property
     def _rarer(self) -> tuple[Floats, Floats, Floats]:
         """Sign that makes the rarer outcome the success, its count, and its own logit or −shift."""
-        sign = np.where(2 * self.successes <= self.trials, 1.0, -1.0)
-        count = np.minimum(self.successes, self._failures)
+        sign = np.where(self.successes <= self.failures, 1.0, -1.0)
+        count = np.minimum(self.successes, self.failures)
         inside = count > 0
         with np.errstate(divide="ignore"):
             logit = np.log(np.where(inside, self.successes, 1.0)) - np.log(
-                np.where(inside, self._failures, 1.0)
+                np.where(inside, self.failures, 1.0)
             )
         return sign, count, logit - self.shift
 
@@ -149,19 +151,19 @@ class BinomialLeaves:
         logit = theta + self.shift[:, None]
         n, p, q = self.trials[:, None], expit(logit), expit(-logit)
         # The same as r − np, without 1 − p where p is nearly 1.
-        slope = self.successes[:, None] * q - self._failures[:, None] * p
+        slope = self.successes[:, None] * q - self.failures[:, None] * p
         return slope, n * p * q
 
     def take(self, groups: Indices) -> Self:
         """Leaves of some groups, in this order."""
         return type(self)(
             self.successes[groups],
-            self.trials[groups],
+            self.failures[groups],
             self.shift[groups],
             self.log_given_sum[groups],
         )
 
     def distinct(self) -> tuple[Self, Indices]:
         """Leaves with distinct counts and shifts, and which of these each group has; (k,)."""
-        first, inverse = shared_rows(self.successes, self.trials, self.shift)
+        first, inverse = shared_rows(self.successes, self.failures, self.shift)
         return self.take(first), inverse

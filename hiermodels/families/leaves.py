@@ -8,7 +8,7 @@ wide it is, where it bends, and whether it falls to 0 on either side.
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +28,11 @@ class Leaves(Protocol):
 
     A kind of leaves is a frozen dataclass of arrays (k,).  A leaf that is constant, of a group
     without observations, is an ordinary case.
-
-    Attributes
-    ----------
-    log_concave : bool
-        Whether every leaf of this kind is log-concave, whatever the data.
     """
 
-    log_concave: ClassVar[bool]
+    @property
+    def log_concave(self) -> bool:
+        """Whether every leaf is log-concave, whatever the data."""
 
     def __len__(self) -> int:
         """Number of groups, k."""

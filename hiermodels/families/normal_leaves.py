@@ -18,25 +18,29 @@ class NormalLeaves:
     Attributes
     ----------
     mean, sd : (k,)
+    log_given_mean : (k,)
+        Log density of the group's rows given their mean: 0 where the group is one row.
     """
 
     log_concave: ClassVar[bool] = True
 
     mean: Floats
     sd: Floats
+    log_given_mean: Floats
 
     @classmethod
-    def of(cls, mean: Floats, sd: Floats | float) -> Self:
+    def of(cls, mean: Floats, sd: Floats | float, log_given_mean: Floats | float = 0.0) -> Self:
         """Make leaves of arrays that broadcast to (k,)."""
-        return cls(*(np.array(a, dtype=float) for a in np.broadcast_arrays(mean, sd)))
+        arrays = np.broadcast_arrays(mean, sd, log_given_mean)
+        return cls(*(np.array(a, dtype=float) for a in arrays))
 
     def __len__(self) -> int:
         return len(self.mean)
 
     @property
     def constant(self) -> Floats:
-        """``−½ log(2π sd²)``."""
-        return -0.5 * LOG_2PI - np.log(self.sd)
+        """``−½ log(2π sd²)``, and that of the rows given their mean."""
+        return -0.5 * LOG_2PI - np.log(self.sd) + self.log_given_mean
 
     @property
     def centre(self) -> Floats:
@@ -79,7 +83,7 @@ class NormalLeaves:
 
     def take(self, groups: Indices) -> Self:
         """Leaves of some groups, in this order."""
-        return type(self)(self.mean[groups], self.sd[groups])
+        return type(self)(self.mean[groups], self.sd[groups], self.log_given_mean[groups])
 
     def distinct(self) -> tuple[Self, Indices]:
         """Leaves with distinct means and sds, and which of these each group has; (k,)."""
