@@ -19,7 +19,7 @@ from hiermodels.families.leaves import (
 )
 from hiermodels.numerics.stirling import stirling_error
 
-LARGEST = 700.0  # argument of exp
+LARGEST = 600.0  # argument of exp, so that any count times it is a number
 STEPS = 60  # of Newton's method, which here falls towards the root without passing it
 
 

@@ -8,4 +8,5 @@ themselves.
 - ``records``: what kernels take and return
 - ``registry``: all kernels, by family and structure
 - ``tree``: nested groups with one normal effect each
+- ``leaves``: integrals over effects to which the rows are not conjugate, given their mean and sd
 """

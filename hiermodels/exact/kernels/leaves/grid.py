@@ -1,0 +1,91 @@
+"""Integrals of many functions against many normal densities, as a matrix product.
+
+The trapezoid rule on places θ_k that all functions and all nodes share:
+
+    m_ij = Σ_k f_i(θ_k) w_k N(θ_k | μ_j, τ_j²),    M = F Φ.
+
+Between two ends the places are even.  Beyond them, where the functions no longer bend, they move
+apart in proportion to the distance,
+
+    θ = u − e^{κ(low − u)}/κ + e^{κ(u − high)}/κ,    w = h dθ/du,    κ = BEND/h,
+
+so that few places reach as far as wide normal densities do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from hiermodels.core.arrays import LOG_2PI, Floats
+
+BEND = 0.1  # κh: the spacing grows by this share of itself from place to place
+
+
+@dataclass(frozen=True)
+class ThetaGrid:
+    """Places of the trapezoid rule.
+
+    Attributes
+    ----------
+    theta : (K,)
+        Ascending.
+    weight : (K,)
+        The local spacing.
+    """
+
+    theta: Floats
+    weight: Floats
+
+    @classmethod
+    def of(cls, even: tuple[float, float], ends: tuple[float, float], step: float) -> Self:
+        """Lay places, even to ``step`` within ``even``, that reach at least to ``ends``."""
+        low, high = even
+        rate = BEND / step
+        first = low - np.log1p(rate * max(low - ends[0], 0.0)) / rate
+        last = high + np.log1p(rate * max(ends[1] - high, 0.0)) / rate
+        u = low + step * np.arange(np.floor((first - low) / step), np.ceil((last - low) / step) + 1)
+        below, above = np.exp(rate * (low - u)), np.exp(rate * (u - high))
+        return cls(u + (above - below) / rate, step * (1 + below + above))
+
+    def __len__(self) -> int:
+        return len(self.theta)
+
+    def part(self, kept: slice) -> Self:
+        """Some of the places."""
+        return type(self)(self.theta[kept], self.weight[kept])
+
+    def normal_columns(self, mu: Floats, tau: Floats) -> Floats:
+        """``Φ_kj = w_k N(θ_k | μ_j, τ_j²)``; (K, J)."""
+        z = self.theta[:, None] - mu
+        z /= tau
+        np.square(z, out=z)
+        z *= -0.5
+        np.exp(z, out=z)
+        z *= self.weight[:, None]
+        z *= np.exp(-0.5 * LOG_2PI) / tau
+        return z
+
+
+@dataclass(frozen=True)
+class GridTable:
+    """Functions f_i on a grid.
+
+    Attributes
+    ----------
+    grid : ThetaGrid
+    values : (k, K)
+    """
+
+    grid: ThetaGrid
+    values: Floats
+
+    def integrals(self, mu: Floats, tau: Floats) -> Floats:
+        """``∫ f_i(θ) N(θ | μ_j, τ_j²) dθ``; (k, J)."""
+        return self.values @ self.grid.normal_columns(mu, tau)
+
+    def masses(self, mu: Floats, tau: Floats, shares: Floats) -> Floats:
+        """``f_i(θ_k) Σ_j a_ij w_k N(θ_k | μ_j, τ_j²)`` for shares a (..., k, J); (..., k, K)."""
+        return self.values * (shares @ self.grid.normal_columns(mu, tau).T)

@@ -1,0 +1,83 @@
+"""Integrals of log-concave leaves against normal densities far from them, in logarithms.
+
+Of a pair of a group and a node the integrand ``L(θ) N(θ | μ, τ²)`` is log-concave.  Its mode θ̂ is
+between μ and ``μ + τ² ℓ'(μ)``, as the slope ℓ' falls.  Around it, with its width s,
+
+    θ = θ̂ + s·sinh v,    m = Σ_v h s cosh(v) L(θ) N(θ | μ, τ²),
+
+as far to either side as the integrand has dropped by ``DROP``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hiermodels.core.arrays import LOG_2PI, Floats
+from hiermodels.families.leaves import Leaves
+
+PLACES = 128
+DROP = 40.0
+BISECTIONS = 80  # at most; Newton's method needs few of them
+CLOSE = 1e-9  # sds of the mode
+DOUBLINGS = 60
+
+
+def pair_places(leaves: Leaves, mu: Floats, tau: Floats) -> tuple[Floats, Floats]:
+    """Places of P pairs, and logarithms of the terms of their integrals.
+
+    Parameters
+    ----------
+    leaves : Leaves
+        One for each pair.
+    mu, tau : (P,)
+
+    Returns
+    -------
+    theta, log_terms : (P, Z)
+    """
+    mode, sd = _modes(leaves, mu, tau)
+    top = _log_integrand(leaves, mode[:, None], mu, tau)
+    ends = [np.arcsinh(_reach(leaves, mode, sd * side, mu, tau, top)) for side in (-1.0, 1.0)]
+    v = np.linspace(-ends[0], ends[1], PLACES, axis=1)
+    theta = mode[:, None] + sd[:, None] * np.sinh(v)
+    log_step = np.log((ends[0] + ends[1]) / (PLACES - 1) * sd)[:, None]
+    return theta, _log_integrand(leaves, theta, mu, tau) + log_step + np.log(np.cosh(v))
+
+
+def _log_integrand(leaves: Leaves, theta: Floats, mu: Floats, tau: Floats) -> Floats:
+    """``ℓ(θ) + log N(θ | μ, τ²)``; (P, Z)."""
+    z = (theta - mu[:, None]) / tau[:, None]
+    return leaves.log_likelihood(theta) - 0.5 * (z**2 + LOG_2PI) - np.log(tau)[:, None]
+
+
+def _modes(leaves: Leaves, mu: Floats, tau: Floats) -> tuple[Floats, Floats]:
+    """Modes of the integrands and their widths, by Newton's method within brackets; (P,) each."""
+    slope = leaves.slope_and_information(mu[:, None])[0][:, 0]
+    other = mu + tau**2 * slope
+    low, high = np.minimum(mu, other), np.maximum(mu, other)
+    at = np.clip(leaves.centre, low, high)
+    for _ in range(BISECTIONS):
+        slope, information = (x[:, 0] for x in leaves.slope_and_information(at[:, None]))
+        gradient, curvature = slope - (at - mu) / tau**2, information + tau**-2.0
+        low, high = np.where(gradient > 0, at, low), np.where(gradient > 0, high, at)
+        new = at + gradient / curvature
+        new = np.where((new > low) & (new < high), new, (low + high) / 2)
+        moved, at = np.abs(new - at) * np.sqrt(curvature), new
+        if (moved < CLOSE).all():
+            break
+    information = leaves.slope_and_information(at[:, None])[1][:, 0]
+    return at, (information + tau**-2.0) ** -0.5
+
+
+def _reach(
+    leaves: Leaves, mode: Floats, sd: Floats, mu: Floats, tau: Floats, top: Floats
+) -> Floats:
+    """How many sds from the mode the integrand has dropped, to the side that sd has a sign of."""
+    reach = np.full(len(mode), np.sqrt(2 * DROP))
+    for _ in range(DOUBLINGS):
+        end = (mode + reach * sd)[:, None]
+        near = (_log_integrand(leaves, end, mu, tau) > top - DROP)[:, 0]
+        if not near.any():
+            break
+        reach = np.where(near, 1.3 * reach, reach)
+    return reach

@@ -1,0 +1,159 @@
+"""Integrals of leaves over the effect, against thirty digits and against adaptive quadrature."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from hiermodels.exact.kernels.leaves.grid import GridTable, ThetaGrid
+from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
+from hiermodels.families.binomial_leaves import BinomialLeaves
+from hiermodels.families.normal_leaves import NormalLeaves
+from hiermodels.families.poisson_leaves import PoissonLeaves
+from tests.oracles import leaf_integrals as oracle
+
+MILLION = 1_000_000
+BINOMIAL = [(0, 1), (0, 47), (3, 20), (5, 5), (46, 810), (400_000, MILLION), (10, MILLION)]
+POISSON = [(0, 1e-4), (22, 10.5), (MILLION, 1e4)]
+TAU = (1e-6, 0.05, 0.3, 1.0, 10.0)
+SURGICAL = BinomialLeaves.of(
+    np.array([0, 18, 8, 46, 8, 13, 9, 31, 14, 8, 29, 24]),
+    np.array([47, 148, 119, 810, 211, 196, 148, 215, 207, 97, 256, 360]),
+)
+
+
+def error_in_many_digits(log_leaf, leaves, group, tau):
+    """Largest error of the log integrals at three places of μ, one of them in conflict."""
+    centre, sd = leaves.centre[group], leaves.information[group] ** -0.5
+    mu = centre + np.hypot(sd, tau) * np.array([-5.0, 0.0, 2.0])
+    log_integrals = LeafIntegrals.of(leaves).log_integrals(mu, np.full(3, tau))[group]
+    exact = np.array([oracle.log_integral(log_leaf, (centre, sd), m, tau) for m in mu])
+    return np.abs(log_integrals - exact)[exact > -60].max()
+
+
+@pytest.mark.parametrize("tau", TAU)
+@pytest.mark.parametrize("group", range(len(BINOMIAL)), ids=map(str, BINOMIAL))
+def test_binomial_integrals_to_many_digits(group, tau):
+    leaves = BinomialLeaves.of(*np.array(BINOMIAL).T)
+    error = error_in_many_digits(oracle.binomial(*BINOMIAL[group]), leaves, group, tau)
+    assert error < (1e-11 if BINOMIAL[group][0] > 1000 else 5e-13)
+
+
+@pytest.mark.parametrize("tau", TAU)
+@pytest.mark.parametrize("group", range(len(POISSON)), ids=map(str, POISSON))
+def test_poisson_integrals_to_many_digits(group, tau):
+    leaves = PoissonLeaves.of(*np.array(POISSON).T)
+    error = error_in_many_digits(oracle.poisson(*POISSON[group]), leaves, group, tau)
+    assert error < 3e-11
+
+
+def test_grid_and_adaptive_quadrature_agree():
+    """Two methods that share the leaf alone, at nodes that are drawn at random."""
+    rng = np.random.default_rng(1)
+    mu, tau = rng.normal(-2.5, 1.0, 40), np.exp(rng.normal(-1.0, 1.5, 40))
+    log_integrals = LeafIntegrals.of(SURGICAL).log_integrals(mu, tau)
+    for j, group in enumerate(rng.integers(len(SURGICAL), size=40)):
+        own = SURGICAL.take(np.array([group]))
+
+        def integrand(z, own=own, j=j):
+            theta = np.array([mu[j] + tau[j] * z])
+            return np.exp(own.log_likelihood(theta)[0, 0] - z**2 / 2) / np.sqrt(2 * np.pi)
+
+        z = np.clip((own.centre[0] - mu[j]) / tau[j], -9, 9)
+        value = quad(integrand, -10, 10, points=[z], epsabs=0, epsrel=1e-12, limit=400)[0]
+        assert log_integrals[group, j] == pytest.approx(np.log(value), abs=1e-11)
+
+
+def test_a_node_without_spread_has_the_leaf_at_its_mean():
+    mu = np.linspace(-4, 1, 7)
+    log_integrals = LeafIntegrals.of(SURGICAL).log_integrals(mu, np.zeros(7))
+    np.testing.assert_allclose(log_integrals, SURGICAL.log_likelihood(mu), atol=2e-13)
+
+
+@pytest.mark.parametrize("tau", [1e-3, 0.4, 30.0])
+@pytest.mark.parametrize("far", [-4e3, -300.0, -20.0, 0.0, 20.0, 300.0])
+def test_normal_leaves_have_normal_integrals_however_far_they_lie(far, tau):
+    leaves = NormalLeaves.of(np.array([3.0, -1.0]), np.array([0.5, 40.0]))
+    mu, scale = np.array([far]), np.hypot(tau, leaves.sd)
+    log_integrals = LeafIntegrals.of(leaves).log_integrals(mu, np.array([tau]))[:, 0]
+    exact = -0.5 * ((leaves.mean - far) / scale) ** 2 - np.log(scale / leaves.sd)
+    np.testing.assert_allclose(log_integrals, exact, rtol=1e-12, atol=1e-12)
+
+
+def test_a_group_without_observations_says_nothing():
+    leaves = BinomialLeaves.of(np.array([0, 8]), np.array([0, 119]))
+    mu, tau = np.array([-90.0, -2.0, 0.0, 40.0]), np.array([0.01, 20.0, 0.3, 1e4])
+    log_integrals = LeafIntegrals.of(leaves).log_integrals(mu, tau)
+    np.testing.assert_allclose(log_integrals[0], 0.0, atol=1e-12)
+
+
+def test_masses_are_the_posterior_of_each_effect():
+    """Each weighs what its nodes weigh, and has the moments of adaptive quadrature."""
+    mu, tau = np.array([-2.5, -2.0, -3.0]), np.array([0.5, 0.02, 0.9])
+    weights = np.array([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0]])
+    integrals = LeafIntegrals.of(SURGICAL)
+    log_integrals = integrals.log_integrals(mu, tau)
+    sums = np.zeros((2, 2, len(SURGICAL)))
+    for part in integrals.masses(mu, tau, weights, log_integrals):
+        for row, values in zip(sums, (np.ones_like(part.theta), part.theta), strict=True):
+            np.add.at(row.T, part.groups, (part.mass * values).sum(axis=-1).T)
+    np.testing.assert_allclose(sums[0], 1.0, rtol=1e-13)
+    for group in (0, 3):
+        own, moment = SURGICAL.take(np.array([group])), 0.0
+        for m, t, w in zip(mu, tau, weights[0], strict=True):
+
+            def density(theta, own=own, m=m, t=t):
+                return np.exp(
+                    own.log_likelihood(np.array([theta]))[0, 0] - 0.5 * ((theta - m) / t) ** 2
+                )
+
+            mass = quad(density, m - 9 * t, m + 9 * t, epsabs=0, epsrel=1e-12)[0]
+            first = quad(lambda x: x * density(x), m - 9 * t, m + 9 * t, epsabs=0)[0]
+            moment += w * first / mass
+        assert sums[1][0, group] == pytest.approx(moment, abs=1e-10)
+
+
+def test_masses_of_a_group_in_conflict_with_a_node():
+    leaves = NormalLeaves.of(np.array([3.0, -1.0]), np.array([0.1, 0.5]))
+    mu, tau = np.array([-1.0]), np.array([0.3])  # 12 sds from the first
+    integrals = LeafIntegrals.of(leaves)
+    log_integrals, mean = integrals.log_integrals(mu, tau), np.zeros(2)
+    for part in integrals.masses(mu, tau, np.ones((1, 1)), log_integrals):
+        np.add.at(mean, part.groups, (part.mass[0] * part.theta).sum(axis=-1))
+    precision = leaves.sd**-2, tau**-2
+    exact = (leaves.mean * precision[0] + mu * precision[1]) / (precision[0] + precision[1])
+    np.testing.assert_allclose(mean, exact, rtol=1e-10)
+
+
+def test_mirrored_counts_have_mirrored_integrals():
+    mirrored = BinomialLeaves.of(SURGICAL.trials - SURGICAL.successes, SURGICAL.trials)
+    mu, tau = np.array([-4.0, -2.5, 0.0, 3.0]), np.array([0.03, 0.4, 2.0, 9.0])
+    np.testing.assert_allclose(
+        LeafIntegrals.of(mirrored).log_integrals(-mu, tau),
+        LeafIntegrals.of(SURGICAL).log_integrals(mu, tau),
+        atol=1e-12,
+    )
+
+
+def test_blocks_change_nothing():
+    """Each group by itself, and among ten thousand others, has the same integrals."""
+    rng = np.random.default_rng(3)
+    n = np.exp(rng.uniform(0, 13, 300)).round()
+    leaves = BinomialLeaves.of(rng.binomial(n.astype(int), 0.08), n)
+    mu, tau = np.array([-2.4, -2.6, -1.0]), np.array([0.02, 0.3, 3.0])
+    together = LeafIntegrals.of(leaves)
+    assert len(together.blocks) > 4
+    log_integrals = together.log_integrals(mu, tau)
+    for group in range(0, 300, 23):
+        alone = LeafIntegrals.of(leaves.take(np.array([group]))).log_integrals(mu, tau)[0]
+        np.testing.assert_allclose(log_integrals[group], alone, rtol=1e-12, atol=1e-11)
+
+
+def test_any_function_may_stand_for_a_leaf():
+    grid = ThetaGrid.of((-3.0, 3.0), (-400.0, 400.0), 0.1)
+    table = GridTable(grid, np.stack([np.ones(len(grid)), 1 / (1 + np.exp(-grid.theta))]))
+    mu, tau = np.array([0.0, 1.0, 0.0]), np.array([0.5, 20.0, 3.0])
+    integrals = table.integrals(mu, tau)
+    np.testing.assert_allclose(integrals[0], 1.0, rtol=1e-13)
+    np.testing.assert_allclose(integrals[1, [0, 2]], 0.5, rtol=1e-13)
