@@ -101,6 +101,7 @@ def test_the_mathematics_knows_neither_frames_nor_models(name):
         "collections",
         "core",
         "dataclasses",
+        "errors",
         "exact",
         "families",
         "functools",

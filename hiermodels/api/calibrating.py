@@ -57,6 +57,8 @@ def calibrate(
         A fit brings its own model, data and engine.
     formula, outcome, groups, se, variance, covariates, priors, missing
         As in :func:`hiermodels.fit`.  Every prior must be proper.
+    family, trials, exposure, offset
+        Likewise: what the rows are.
     engine : {"exact", "nuts"}, optional
         ``"exact"``, or the fit's own.  A PyMC model is compiled once for all simulations, and
         its draws are thinned until they are about independent.

@@ -36,7 +36,7 @@ def fit(
     prior: bool = False,
     **engine_options: Unpack[FitArguments],
 ) -> Fit:
-    """Fit a normal hierarchical model.
+    """Fit a hierarchical model: of normal outcomes, or of counts.
 
     The model, for rows i in groups g (classrooms), in outer groups s (schools) if there are two
     levels::
@@ -44,6 +44,10 @@ def fit(
         y_i ~ Normal(theta_g + x_i'beta, se_i)      or      Normal(theta_g + x_i'beta, sigma)
         theta_g ~ Normal(mu, tau)                   or      Normal(mu_s, tau)
                                                             mu_s ~ Normal(lam, kappa)
+
+    or for the rows, in place of the first line, with ``eta_i = theta_g + x_i'beta``::
+
+        y_i ~ Binomial(trials_i, 1/(1 + exp(-eta_i)))      or      Poisson(exposure_i exp(eta_i))
 
     Parameters
     ----------
@@ -82,6 +86,18 @@ def fit(
         known), as in brms; flat on means and coefficients.  The scale stands in every table.
     missing : {"error", "drop"}
         What to do with rows in which a needed value is missing.
+    family : str or family, optional
+        Distribution of the rows: ``"normal"``, ``"binomial"``, ``"poisson"``, or
+        ``hm.NegativeBinomial(size=…)``, ``hm.StudentT(nu=…)`` (with known standard errors) or
+        ``hm.OddsRatio()``.  Inferred: binomial where ``trials`` are given, Poisson where an
+        ``exposure`` is; else normal.
+    trials : str, optional
+        Column of the numbers of trials, of which the outcomes are the counts of successes.
+        Without it, with ``family="binomial"``, each row is one trial: 0 or 1, or a truth value.
+    exposure : str, optional
+        Column of what counts of events are proportional to, such as expected counts or hours.
+    offset : str, optional
+        Column of a known part of the linear predictor, on the scale of the link.
     engine : {"exact", "nuts"}
         Independent draws from the exact posterior, or PyMC's NUTS.
     draws : int

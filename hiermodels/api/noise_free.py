@@ -24,6 +24,8 @@ def reference(
     ----------
     data, formula, outcome, groups, se, variance, covariates, priors, missing
         As in :func:`hiermodels.fit`.
+    family, trials, exposure, offset
+        Likewise: what the rows are.
     tol : float
         The quadrature is refined until two spacings agree to so many posterior sds.
 

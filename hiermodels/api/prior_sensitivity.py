@@ -39,6 +39,8 @@ def sensitivity(
     ----------
     data, formula, outcome, groups, se, variance, covariates, missing
         As in :func:`hiermodels.fit`.
+    family, trials, exposure, offset
+        Likewise: what the rows are.
     priors : mapping of str to mapping, optional
         For each alternative a name and the priors that it changes, such as ``{"sceptical":
         {"tau": hm.HalfNormal(2)}}``, or a set of priors, as in ``{"weak": "weak"}``.  By default

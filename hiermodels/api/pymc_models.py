@@ -79,6 +79,8 @@ def two_level(
     ----------
     data, formula, outcome, groups, se, variance, covariates, priors, missing
         As in :func:`hiermodels.fit`; ``groups`` is one column.
+    family, trials, exposure, offset
+        Likewise: what the rows are.
     parameterization, observed
         As in :func:`build_model`.
 
@@ -128,6 +130,8 @@ def three_level(
     ----------
     data, formula, outcome, groups, se, variance, covariates, priors, missing
         As in :func:`hiermodels.fit`; ``groups`` is two columns, the outer one first.
+    family, trials, exposure, offset
+        Likewise: what the rows are.
     parameterization, observed
         As in :func:`build_model`.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -42,12 +42,22 @@ def pack(value: Any, name: str, arrays: dict[str, Any]) -> Any:
             f"{value!r} in {name} cannot be stored: a file holds numbers, text and objects of "
             f"these classes: {', '.join(sorted(CLASSES))}"
         )
-    parts = {  # an empty mapping that is the default is left out: earlier versions read the file
+    parts = {
         field.name: pack(getattr(value, field.name), f"{name}.{field.name}", arrays)
         for field in fields(kind)
-        if not (field.default_factory is dict and not getattr(value, field.name))
+        if not _is_left_out(field, getattr(value, field.name))
     }
     return {"class": kind.__name__, "fields": parts}
+
+
+def _is_left_out(field: Field[Any], value: Any) -> bool:
+    """Whether a value is an empty mapping or an object that is the default.
+
+    Such fields were added later: without them, earlier versions read the file.
+    """
+    if field.default_factory is dict:
+        return not value
+    return is_dataclass(field.default) and bool(value == field.default)
 
 
 def unpack(stored: Any, own: xr.Dataset) -> Any:

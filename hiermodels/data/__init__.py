@@ -10,6 +10,7 @@ for, made in ``prepare``; a new back end is one that narwhals knows, and its err
 - ``prepare``: from what a user gives to a specification and data
 - ``roles``: which column is what
 - ``frame``: what is read of a frame, column by column
+- ``outcome``: the outcome and what belongs to it, such as trials, checked by the rows' family
 - ``nesting``: groups of each level, numbered, and whether their labels are nested
 - ``grouped``: data in groups, and rows
 - ``design``: the columns that the terms of a formula stand for; ``coding`` makes them of levels

@@ -156,6 +156,15 @@ class Frame:
             )
         return values
 
+    def is_truth(self, name: str) -> bool:
+        """Whether a column holds truth values."""
+        return bool(self._frame[name].dtype == nw.Boolean)
+
+    def truth(self, name: str) -> Floats:
+        """Return a column of truth values as numbers, 0 and 1."""
+        self.check_gaps([name])
+        return np.array(self._frame[name].to_numpy(), dtype=float)
+
     def errors(self, name: str, scale: Scale) -> Floats:
         """Return standard errors, from a column of these or of variances."""
         values = self.numbers(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
@@ -19,6 +19,7 @@ from hiermodels.data.coding import term_columns
 from hiermodels.data.design import Design, build
 from hiermodels.data.frame import Frame
 from hiermodels.data.nesting import GroupLevel, attributes_of, check_groups, levels_of, nest
+from hiermodels.data.outcome import read_outcome
 from hiermodels.data.roles import Roles, infer_roles
 from hiermodels.errors import DataError, SpecError
 from hiermodels.model.formula.columns import Stated
@@ -112,6 +113,7 @@ class GroupedData(ABC):
     def covariate_names(self) -> tuple[str, ...]:
         """Names of the covariates as variables beside labels and standard errors."""
         taken = [*self.roles.groups, *TAKEN, self.roles.outcome, str(self.roles.se)]
+        taken += self.roles.columns.values()
         return tuple(variable_names(self.design.names, [*taken, self.parent_name]))
 
     @property
@@ -163,6 +165,8 @@ class GroupedRows(GroupedData):
         Known standard errors.
     group : (N,)
         Index of each row's innermost group.
+    columns : mapping of str to (N,)
+        What the rows' family needs beside these, and the offset: see :class:`Roles`.
     """
 
     roles: Roles
@@ -174,6 +178,7 @@ class GroupedRows(GroupedData):
     own_labels: tuple[NDArray[Any], ...]
     parents: tuple[Indices, ...]
     dropped: int = 0
+    columns: Mapping[str, Floats] = field(default_factory=dict)
     has_rows: ClassVar[bool] = True
 
     @property
@@ -205,6 +210,7 @@ class GroupedRows(GroupedData):
             constant["group"] = self.labels[-1][self.group]
         if self.se is not None and self.roles.se is not None:
             constant[self.roles.se] = from_se(self.se, self.roles.se_scale)
+        constant |= {name: self.columns[role] for role, name in self.roles.columns.items()}
         return Observations("row", {self.roles.outcome: self.y}, constant)
 
 
@@ -272,6 +278,7 @@ def read_part(
     roles = infer_roles(frame, said, columns)
     require_missing(missing)
     used = [roles.outcome, *roles.groups, *([roles.se] if roles.se else []), *columns]
+    used += roles.columns.values()
     dropped = 0
     if missing == "drop":
         gaps = np.any([frame.gaps(name) for name in used], axis=0)
@@ -279,12 +286,12 @@ def read_part(
         frame = frame.filter(~gaps)
         if not len(frame):
             raise DataError(f"no rows are left after dropping {dropped} with missing values")
-    y = frame.numbers(roles.outcome)
+    y, more = read_outcome(frame, roles)
     se_values = frame.errors(roles.se, roles.se_scale) if roles.se else None
     design = build(frame.select(columns), said.covariates, levels, said.intercept)
     group, nested = nest({name: frame.labels(name) for name in roles.groups}, len(y))
     result = GroupedRows(
-        roles, y, se_values, design, group, dropped=dropped, **attributes_of(nested)
+        roles, y, se_values, design, group, dropped=dropped, columns=more, **attributes_of(nested)
     )
 
     def show_rows(shared: int) -> str:

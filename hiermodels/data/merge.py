@@ -119,7 +119,7 @@ def require_alike(a: GroupedData, b: GroupedData) -> None:
 
 def _require_same_roles(a: Roles, b: Roles) -> None:
     """Raise SpecError if columns have other roles."""
-    for role in ("outcome", "groups", "se", "se_scale"):
+    for role in ("outcome", "groups", "se", "se_scale", "family", "columns"):
         mine, theirs = getattr(a, role), getattr(b, role)
         if mine != theirs:
             raise SpecError(

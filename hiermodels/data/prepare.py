@@ -38,6 +38,8 @@ def prepare(
         :class:`hiermodels.SufficientStatistics`.
     formula, outcome, groups, se, variance, covariates, missing
         As in :func:`hiermodels.fit`.
+    family, trials, exposure, offset
+        Likewise: what the rows are.
     priors : mapping of str to Prior, or {"weak", "lecture"}, optional
         By parameter name, or as a set that has a name: see :func:`stated_priors`.
 
@@ -61,7 +63,10 @@ def prepare(
             grouped = SufficientStatistics(**sums).without_empty_cells()
     roles, names = grouped.roles, grouped.design.names
     intercept = grouped.design.intercept
-    spec = Spec(roles.outcome, roles.groups, roles.se, names, {}, roles.se_scale, intercept)
+    of_rows = roles.family, roles.columns
+    spec = Spec(
+        roles.outcome, roles.groups, roles.se, names, {}, roles.se_scale, intercept, *of_rows
+    )
     spec = replace(spec, priors=stated_priors(priors, spec, grouped))
     _check_coefficients(spec, grouped)
     return spec, grouped

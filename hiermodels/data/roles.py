@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal, Protocol
 
@@ -15,6 +15,8 @@ import pandas as pd
 from hiermodels.core.codec import storable
 from hiermodels.core.messages import listed, printable
 from hiermodels.errors import DataError, DataWarning, SpecError, warn
+from hiermodels.families.family import Family
+from hiermodels.families.registry import NORMAL
 from hiermodels.model.formula.columns import Stated, column_names, require_name
 from hiermodels.model.standard_errors import KINDS, Scale, error_role
 
@@ -52,6 +54,11 @@ class Roles:
         Whether that column holds standard errors or their squares, variances.
     unused : tuple of str
         Columns without a role whose names are those of standard errors, variances or weights.
+    family : Family
+        Distribution of the rows.
+    columns : mapping of str to str
+        Columns that it needs beside the outcome, by what they are to it, such as ``trials``; and
+        ``offset``.
     """
 
     outcome: str
@@ -60,6 +67,8 @@ class Roles:
     inferred: tuple[str, ...] = ()
     se_scale: Scale = "sd"
     unused: tuple[str, ...] = ()
+    family: Family = NORMAL
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def se_role(self) -> str:
@@ -85,13 +94,15 @@ class Roles:
             return []
         notes = [f"not used: {listed(self.unused)}"]
         errors = [name for name in self.unused if name_says(name) in ("se", "variance")]
-        if self.se is None and errors and not self.declined:
+        may_be_known = "sd" in self.family.columns and not self.declined
+        if self.se is None and errors and may_be_known:
             argument = f"{name_says(errors[0])}={errors[0]!r}"
             notes.append(f"if the errors of the rows are known, say {argument}")
         return notes
 
     def __str__(self) -> str:
-        columns = {"outcome": self.outcome, "groups": "/".join(self.groups), self.se_role: self.se}
+        columns: dict[str, str | None] = {"outcome": self.outcome, **self.columns}
+        columns |= {"groups": "/".join(self.groups), self.se_role: self.se}
         return ", ".join(f"{role} = {column}" for role, column in columns.items() if column)
 
 
@@ -160,6 +171,9 @@ def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Role
         Where the name of a column that was given says that it holds errors on the other scale.
     """
     outcome, se, variance = said.outcome, said.se, said.variance
+    family = said.family or NORMAL
+    if se is None and variance is None and "sd" not in family.columns:
+        se = False
     given = column_names("groups", said.groups)
     if se is not None and variance is not None:
         raise SpecError(
@@ -170,7 +184,8 @@ def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Role
     for role, name in (("outcome", outcome), (error_role(scale), errors)):
         if name is not None:
             require_name(role, name)
-    used = [name for name in (outcome, *given, errors, *covariates) if name is not None]
+    more = said.columns.values()
+    used = [name for name in (outcome, *given, errors, *more, *covariates) if name is not None]
     for name in used:
         frame.require(name)
     if outcome is None or said.groups is None:
@@ -189,14 +204,15 @@ def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Role
             taken.add(errors)
             inferred.append(error_role(scale))
     if outcome is None:
-        outcome = _infer_outcome(frame, taken)
+        outcome = _infer_outcome(frame, taken, family)
         taken.add(outcome)
         inferred.append("outcome")
     if said.groups is None:
         given = _infer_groups(frame, taken)
         inferred.append("groups")
     unused = (name for name in frame.columns if name_says(name) and name not in {*taken, *given})
-    return Roles(outcome, tuple(given), errors, tuple(inferred), scale, tuple(unused))
+    roles = Roles(outcome, tuple(given), errors, tuple(inferred), scale, tuple(unused))
+    return replace(roles, family=family, columns=dict(said.columns))
 
 
 def _given_errors(
@@ -242,10 +258,14 @@ def _require_text(columns: Sequence[Any]) -> None:
         )
 
 
-def _infer_outcome(frame: Columns, taken: set[str]) -> str:
+def _infer_outcome(frame: Columns, taken: set[str], family: Family) -> str:
     called = [name for name in OUTCOME_NAMES if name in frame.columns and name not in taken]
     if len(called) == 1:
         return called[0]
+    if family.is_discrete:
+        raise DataError(
+            f"outcome: counts are not inferred among {listed(frame.columns)}. Say outcome=…"
+        )
     candidates = [name for name in frame.columns if name not in taken and frame.is_continuous(name)]
     if called:
         reason = f"both {listed(called)} are there"

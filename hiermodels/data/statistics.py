@@ -143,6 +143,8 @@ class SufficientStatistics(GroupedData):
         data, formula, outcome, groups, se, variance, covariates, missing
             As in :func:`hiermodels.fit`.  A part of the data may hold a single group.  Of a lazy
             frame, several columns of groups are not inferred: rows would have to be compared.
+        family, trials, exposure, offset
+            Likewise: what the rows are.
         levels : mapping of str to sequence of str, optional
             All levels of categorical covariates, the reference first.  Without them, they are
             those that occur; statistics of parts in which different ones occur cannot be added.

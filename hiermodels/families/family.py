@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats
 
@@ -25,10 +26,33 @@ class Family(Protocol):
         By which it is registered.
     columns : tuple of str
         What each row has beside its outcome and η.
+    link : str
+        Name of the function that leads from the outcome's scale to that of η.
+    effect : str or None
+        Name of a group's effect on the outcome's scale, such as ``"p"``; None where that is the
+        scale of η, or where no single number is there.
+    is_discrete : bool
+        Whether outcomes are counts.
     """
 
     name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
+    link: ClassVar[str]
+    effect: ClassVar[str | None]
+    is_discrete: ClassVar[bool]
+
+    def inverse_link(self, eta: Floats) -> Floats:
+        """From linear predictors to the outcome's scale, of the same shape."""
+
+    def invalid(self, y: Floats, columns: Columns) -> Iterator[tuple[str, NDArray[np.bool_], str]]:
+        """Yield what may be wrong with rows, whether it is or not.
+
+        Each time: the column's name, or ``"outcome"``; which rows (N,) are wrong; and what was
+        expected, in words.  Of columns those that are given are checked.
+        """
+
+    def describe(self, eta: str, columns: Mapping[str, str]) -> str:
+        """The distribution in words, given the linear predictor's and the columns' names."""
 
     def log_likelihood(self, y: Floats, eta: Floats, columns: Columns) -> Floats:
         """Log density of each row, or log probability, with all constants.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.families.family import Columns
@@ -23,6 +24,21 @@ class NormalRows:
 
     name: ClassVar[str] = "normal"
     columns: ClassVar[tuple[str, ...]] = ("sd",)
+    link: ClassVar[str] = "identity"
+    effect: ClassVar[str | None] = None
+    is_discrete: ClassVar[bool] = False
+
+    def inverse_link(self, eta: Floats) -> Floats:
+        """The linear predictor itself."""
+        return eta
+
+    def invalid(self, y: Floats, columns: Columns) -> Iterator[tuple[str, NDArray[np.bool_], str]]:
+        """Nothing: any number will do."""
+        yield from ()
+
+    def describe(self, eta: str, columns: Mapping[str, str]) -> str:
+        """``Normal(η, sd)``."""
+        return f"Normal({eta}, {columns['sd']})"
 
     def log_likelihood(self, y: Floats, eta: Floats, columns: Columns) -> Floats:
         """``log N(y; η, sd²)`` of each row."""

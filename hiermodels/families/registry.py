@@ -3,8 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any
 
+from hiermodels.core.messages import short
+from hiermodels.errors import SpecError
 from hiermodels.families.family import Family
 from hiermodels.families.normal import NormalRows
 
 FAMILIES: Mapping[str, type[Family]] = {kind.name: kind for kind in (NormalRows,)}
+NORMAL = NormalRows()
+
+
+def is_family(value: Any) -> bool:
+    """Whether this is an object of a registered family."""
+    return FAMILIES.get(getattr(value, "name", "")) is type(value)
+
+
+def family_of(given: Any) -> Family:
+    """The family of this name, or a family as it is.
+
+    Raises
+    ------
+    SpecError
+        If there is no such family, or if one has parameters, which a name does not tell.
+    """
+    if is_family(given):
+        family: Family = given
+        return family
+    kind = FAMILIES.get(given) if isinstance(given, str) else None
+    if kind is None:
+        raise SpecError(
+            f"family: expected {family_names()}, or a family such as hm.StudentT(nu=4); found "
+            f"{short(given)}"
+        )
+    needed = [f"{name}=…" for name in _parameters(kind)]
+    if needed:
+        raise SpecError(
+            f"family: {given!r} has parameters: give hm.{kind.__name__}({', '.join(needed)})"
+        )
+    return kind()
+
+
+def family_names() -> str:
+    """Names of the families that a name alone tells."""
+    return " or ".join(repr(name) for name, kind in FAMILIES.items() if not _parameters(kind))
+
+
+def _parameters(kind: Any) -> list[str]:
+    """Names of the fields of a family that have no default."""
+    every = fields(kind)
+    return [f.name for f in every if f.default is MISSING and f.default_factory is MISSING]

@@ -9,5 +9,6 @@ name it and give it its prior.
 - ``formula``: formulas in the notation of lme4
 - ``priors``: distributions of sds and of coefficients
 - ``prior_densities``: log densities of priors at values of all parameters
+- ``family_columns``: whether a family of rows has the columns that it needs
 - ``standard_errors``: known errors of the rows, stated as they are or as variances
 """

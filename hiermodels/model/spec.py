@@ -9,6 +9,9 @@ Levels and names (``outer`` and ``inner`` are columns of the data)::
 
 Without an intercept, the mean at the top is 0 and no parameter: ``theta ~ N(0, tau²)``,
 ``mu ~ N(0, kappa²)``, and in a regression ``y ~ N(x'beta, sigma²)``.
+
+In place of a normal distribution, rows may have that of another family, such as counts, with
+``theta[inner] + x'beta`` for their linear predictor on the scale of its link.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ from hiermodels.core.names import COEFFICIENT_DIM, ROOT
 from hiermodels.core.options import flag, mapping, one_of
 from hiermodels.errors import SpecError
 from hiermodels.families.family import Family
-from hiermodels.families.registry import FAMILIES
+from hiermodels.families.registry import NORMAL
+from hiermodels.model.family_columns import require_suited
 from hiermodels.model.level import MAX_LEVELS, Level, names_of
 from hiermodels.model.priors.base import Prior, VariancePrior
 from hiermodels.model.priors.coefficients import CoefficientPrior, NormalInverseGamma
@@ -66,6 +70,11 @@ class Spec:
         Whether the column ``se`` holds standard errors or their squares, variances.
     has_intercept : bool
         Whether the mean at the top is a parameter; it is 0 if not.
+    family : Family
+        Distribution of the rows given their linear predictors.
+    columns : mapping of str to str
+        Columns of the data that the family needs beside the outcome, by what they are to it, such
+        as ``{"trials": "cases"}``; and ``"offset"``, a known part of the linear predictor.
 
     Raises
     ------
@@ -80,9 +89,12 @@ class Spec:
     priors: Mapping[str, Prior] = field(default_factory=dict)
     se_scale: Scale = "sd"
     has_intercept: bool = True
+    family: Family = NORMAL
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check_kinds()
+        require_suited(self.family, self.columns, self.groups, error_role(self.se_scale), self.se)
         if len(self.groups) > MAX_LEVELS:
             raise SpecError(
                 f"groups: expected at most two columns, from the outer to the inner level; found "
@@ -103,6 +115,7 @@ class Spec:
         for role, column in (
             ("outcome", self.outcome),
             (error_role(self.se_scale), self.se or ""),
+            *self.columns.items(),
         ):
             if "/" in column or column in (*self.variables, *RESERVED, "group"):
                 raise SpecError(
@@ -110,6 +123,7 @@ class Spec:
                     f"this model's; rename this column, for example to "
                     f"{column.replace('/', '_') + '_column'!r}"
                 )
+        object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))
         object.__setattr__(self, "priors", MappingProxyType(self._complete(self.priors or {})))
 
     def _check_kinds(self) -> None:
@@ -129,12 +143,18 @@ class Spec:
     def __reduce__(self) -> tuple[type[Spec], tuple[Any, ...]]:
         """Copies and other processes make it anew: Python does not copy read-only mappings."""
         columns = (self.outcome, self.groups, self.se, self.covariates)
-        return Spec, (*columns, dict(self.priors), self.se_scale, self.has_intercept)
+        rest = (self.se_scale, self.has_intercept, self.family, dict(self.columns))
+        return Spec, (*columns, dict(self.priors), *rest)
 
     @property
-    def family(self) -> Family:
-        """Distribution of the rows given their linear predictors."""
-        return FAMILIES["normal"]()
+    def has_sigma(self) -> bool:
+        """Whether the rows have an unknown standard deviation, ``sigma``."""
+        return self.se is None and "sd" in self.family.columns
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether rows are normal given their linear predictors."""
+        return self.family.name == NORMAL.name
 
     @property
     def structure(self) -> str:
@@ -179,7 +199,7 @@ class Spec:
     @property
     def sds(self) -> tuple[str, ...]:
         """Names of all unknown sds: the group-level ones upwards, then ``sigma`` if unknown."""
-        return self.spreads if self.se else (*self.spreads, "sigma")
+        return (*self.spreads, "sigma") if self.has_sigma else self.spreads
 
     @property
     def fixed(self) -> dict[str, float]:
@@ -200,7 +220,7 @@ class Spec:
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names of the parameters that have a prior, from the top downwards."""
-        sigma = () if self.se else ("sigma",)
+        sigma = ("sigma",) if self.has_sigma else ()
         sds = (sd for _, sd in names_of(len(self.groups)))
         return (*self.top, *sds, *self.coefficients, *sigma)
 
@@ -216,11 +236,18 @@ class Spec:
         for effect, sd in names_of(len(self.groups)):
             names += [sd, effect]
         beta = ("beta",) if self.covariates else ()
-        return (*names, *beta, *(name for name in self.sds if name not in names))
+        above = (*names, *beta, *(name for name in self.sds if name not in names))
+        return (*above, *self.on_outcome_scale)
+
+    @property
+    def on_outcome_scale(self) -> tuple[str, ...]:
+        """Name of the groups' effects on the outcome's scale, such as ``p``; or nothing."""
+        return (self.family.effect,) if self.family.effect and self.groups else ()
 
     def dims(self, name: str) -> tuple[str, ...]:
         """Dimensions of a variable: the column of its groups, or none for a scalar."""
         columns = {level.effect: level.column for level in self.levels}
+        columns |= dict.fromkeys(self.on_outcome_scale, self.groups[-1] if self.groups else "")
         columns["beta"] = COEFFICIENT_DIM
         return (columns[name],) if name in columns else ()
 
@@ -295,20 +322,20 @@ class Spec:
 
     def describe(self) -> list[str]:
         """Return the model, a line for each distribution, from the rows upwards."""
-        if not self.groups:
-            mean = " + ".join([*self.top, *(["x'beta"] if self.covariates else [])])
-            known = f" with known {self.se}" if self.se else ""
-            return [f"{self.outcome} ~ Normal({mean}, {self.se or 'sigma'}){known}"]
-        inner = self.groups[-1]
-        mean = f"theta[{inner}]" + (" + x'beta" if self.covariates else "")
-        known = f" with known {self.se}" if self.se else ""
-        sd = f"sqrt({self.se})" if self.se_scale == "variance" else self.se or "sigma"
         parent, lines = self.intercept or "0", []
         for level in self.levels:
             effects = f"{level.effect}[{level.column}]"
             lines.append(f"{effects} ~ Normal({parent}, {level.sd})")
             parent = effects
-        return [f"{self.outcome} ~ Normal({mean}, {sd}){known}", *reversed(lines)]
+        terms = [parent] if self.groups or self.intercept else []
+        terms += ["x'beta"] if self.covariates else []
+        terms += [self.columns["offset"]] if "offset" in self.columns else []
+        sd = self.se or "sigma"
+        if self.se and self.se_scale == "variance" and self.groups:
+            sd = f"sqrt({self.se})"
+        rows = self.family.describe(" + ".join(terms), {**self.columns, "sd": sd})
+        known = f" with known {self.se}" if self.se else ""
+        return [f"{self.outcome} ~ {rows}{known}", *reversed(lines)]
 
     def describe_priors(self) -> dict[str, str]:
         """Return each parameter's prior with its scale."""

@@ -145,7 +145,7 @@ def hyperparameters(references: Mapping[str, ReferencePosterior], ci_prob: float
     spec = _baseline(references).spec
     sds = [level.sd for level in spec.levels]
     names = [*spec.top, *sds, *(["beta"] if spec.covariates else [])]
-    names += [] if spec.se else ["sigma"]
+    names += ["sigma"] if spec.has_sigma else []
     names = [name for name in names if name not in spec.fixed]
     low, high = tails(ci_prob)
     tables = []

@@ -119,6 +119,6 @@ def of_new_member(spec: Spec, level: int, outcome: bool) -> tuple[str, ...]:
     outcome : bool
         Whether the noise of a row is part of it.
     """
-    rows = ("sigma",) if outcome and not spec.se else ()
+    rows = ("sigma",) if outcome and spec.has_sigma else ()
     known = spec.top if level == ROOT else (spec.levels[level].effect,)
     return (*known, *(new.sd for new in reversed(spec.levels[level + 1 :])), *rows)

@@ -108,7 +108,7 @@ def _moments(spec: Spec, top: int, statistics: Iterable[str]) -> Iterator[Moment
     share a parent do not see those above.  Where covariates leave an effect at x = 0 unbounded, the
     means of rows at their own x are not.
     """
-    rows = () if spec.se else ("sigma",)
+    rows = ("sigma",) if spec.has_sigma else ()
     outer, inner = f"sd of {spec.groups[0]} means", f"sd of {spec.groups[-1]} means"
     for name in statistics:
         seen = top

@@ -80,7 +80,7 @@ def draw_variables(
 def _draw_regression(spec: Spec, size: int, rng: np.random.Generator) -> dict[str, Floats]:
     """Draw mu, β and σ from the priors of a regression without groups."""
     sigma = np.ones(size)
-    if not spec.se:
+    if spec.has_sigma:
         prior = spec.residual_prior
         assert prior is not None
         sigma = prior.draw(size, rng)

@@ -53,7 +53,7 @@ def variance_components(reference: ReferencePosterior, ci_prob: float = CI_PROB)
         raise SpecError("a model without groups has one variance only; see .summary()")
     spec = reference.spec
     probabilities = np.array([tails(ci_prob)[0], 0.5, tails(ci_prob)[1]])
-    names = [*(level.sd for level in spec.levels), *(() if spec.se else ("sigma",))]
+    names = [*(level.sd for level in spec.levels), *(("sigma",) if spec.has_sigma else ())]
     label = interval_label(ci_prob)
     sds = reference.summary(names, ci_prob)
     ends = [f"{label}_lb", "median", f"{label}_ub"]

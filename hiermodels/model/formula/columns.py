@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
 from hiermodels.core.messages import is_storable, short
 from hiermodels.core.options import names
 from hiermodels.errors import SpecError
+from hiermodels.families.family import Family
+from hiermodels.families.registry import family_of
 from hiermodels.model.formula.parse import parse
 from hiermodels.model.formula.terms import quoted
+
+# Columns of counts that tell a family, where it is not said.
+COUNT_ROLES = {"trials": "binomial", "exposure": "poisson"}
 
 
 class ColumnNames(TypedDict, total=False):
@@ -20,10 +26,18 @@ class ColumnNames(TypedDict, total=False):
     se: str | Literal[False] | None
     variance: str | None
     covariates: Sequence[str] | str | None
+    family: Family | str | None
+    trials: str | None
+    exposure: str | None
+    offset: str | None
 
 
 class Stated(NamedTuple):
-    """Columns by their roles, None where these are to be inferred, and whether there is a mean."""
+    """Columns by their roles, None where these are to be inferred, and whether there is a mean.
+
+    ``family`` is None where the other columns tell it, and ``columns`` are those that it needs, by
+    what they are to it.
+    """
 
     outcome: str | None = None
     groups: Sequence[str] | str | None = None
@@ -31,6 +45,8 @@ class Stated(NamedTuple):
     se: str | Literal[False] | None = None
     variance: str | None = None
     intercept: bool = True
+    family: Family | None = None
+    columns: Mapping[str, str] = MappingProxyType({})
 
 
 def stated(formula: str | None, **columns: Unpack[ColumnNames]) -> Stated:
@@ -42,15 +58,47 @@ def stated(formula: str | None, **columns: Unpack[ColumnNames]) -> Stated:
         If the formula says what is also said beside it.
     """
     errors = columns.get("se"), columns.get("variance")
+    family = None if columns.get("family") is None else family_of(columns["family"])
+    given = {role: columns.get(role) for role in (*COUNT_ROLES, "offset")}
+    more = {role: require_name(role, name) for role, name in given.items() if name is not None}
     if formula is None:
         terms = quoted(column_names("covariates", columns.get("covariates")))
-        return Stated(columns.get("outcome"), columns.get("groups"), terms, *errors)
+        roles = columns.get("outcome"), columns.get("groups"), terms, *errors
+        return Stated(*roles, True, *_with_family(family, more))
+    parsed = parse(formula)
     said = {name: columns.get(name) for name in ("outcome", "groups", "covariates")}
+    said |= {name: more.get(name) for name in parsed.row_columns}
     twice = [name for name, column in said.items() if column is not None]
     if twice:
         raise SpecError(f"the formula says what {twice[0]} is; leave out {twice[0]}=…")
-    parsed = parse(formula)
-    return Stated(parsed.outcome, parsed.groups, parsed.terms, *errors, parsed.intercept)
+    roles = parsed.outcome, parsed.groups, parsed.terms, *errors
+    more = {**more, **parsed.row_columns}
+    return Stated(*roles, parsed.intercept, *_with_family(family, more))
+
+
+def _with_family(
+    family: Family | None, columns: Mapping[str, str]
+) -> tuple[Family | None, Mapping[str, str]]:
+    """The family, which trials or an exposure tell where it is not said, and its columns.
+
+    Raises
+    ------
+    SpecError
+        If a family is said that has no such column, or if it takes more than one to have both.
+    """
+    told = {role: family_of(name) for role, name in COUNT_ROLES.items() if role in columns}
+    if family is None and len(told) > 1:
+        raise SpecError(
+            "trials and exposure: expected one of them, trials for counts out of a number of "
+            "trials, exposure for counts of events; found both"
+        )
+    family = family or next(iter(told.values()), None)
+    for role in told:
+        if family is not None and role not in family.columns:
+            raise SpecError(
+                f"{role}: {family!r} has no such column; leave {role} out, or name another family"
+            )
+    return family, columns
 
 
 def column_names(role: str, given: Any) -> list[str]:
@@ -67,8 +115,8 @@ def column_names(role: str, given: Any) -> list[str]:
     return columns
 
 
-def require_name(role: str, name: Any) -> None:
-    """Raise SpecError if this cannot be the name of a column that is used.
+def require_name(role: str, name: Any) -> str:
+    """Return the name of a column that is used.
 
     Raises
     ------
@@ -85,3 +133,4 @@ def require_name(role: str, name: Any) -> None:
         raise SpecError(
             f"{role}: column {name!r} has a name that is empty or has a NUL in it; rename it"
         )
+    return name

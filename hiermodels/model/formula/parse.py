@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hiermodels.errors import SpecError
 from hiermodels.model.formula.groups import group_term, has_bar, nesting
+from hiermodels.model.formula.rows import is_offset, offset_columns, outcome_and_columns
 from hiermodels.model.formula.terms import covariate_terms, factors, quote, write
 from hiermodels.model.formula.tokens import (
     Token,
     change_of_depth,
     cut,
     is_number,
-    span,
     split,
     tokenize,
 )
@@ -40,12 +40,15 @@ class Formula:
         Columns of the group labels, from the outermost to the innermost level; may be empty.
     intercept : bool
         Whether there is one; without it the mean at the top is 0.
+    row_columns : dict of str to str
+        Columns of ``trials``, ``exposure`` and ``offset``, where the formula names them.
     """
 
     outcome: str
     terms: tuple[str, ...]
     groups: tuple[str, ...]
     intercept: bool = True
+    row_columns: dict[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -56,7 +59,13 @@ class Formula:
     def __str__(self) -> str:
         groups = [f"(1 | {'/'.join(map(quote, self.groups))})"] if self.groups else []
         zero = [] if self.intercept else ["0"]
-        return f"{quote(self.outcome)} ~ {' + '.join([*zero, *self.terms, *groups]) or '1'}"
+        outcome, known = quote(self.outcome), []
+        for role, column in self.row_columns.items():
+            if role == "offset":
+                known.append(f"offset({quote(column)})")
+            else:
+                outcome += f" | {'rate' if role == 'exposure' else role}({quote(column)})"
+        return f"{outcome} ~ {' + '.join([*zero, *self.terms, *known, *groups]) or '1'}"
 
 
 def parse(formula: str) -> Formula:
@@ -69,9 +78,11 @@ def parse(formula: str) -> Formula:
         that are categories, ``center(column)`` and ``scale(column)`` for numbers less their mean
         (and divided by their sd), interactions ``a:b`` and ``a*b`` (which is ``a + b + a:b``),
         and at most one nest of groups, ``(1 | inner)`` or ``(1 | outer/inner)``; the latter may
-        be written ``(1 | outer) + (1 | outer:inner)``.  The intercept is there, and ``1`` may say
-        so, unless ``0``, ``-1`` or ``- 1`` takes it out.  Column names that are no identifiers
-        stand in backticks.
+        be written ``(1 | outer) + (1 | outer:inner)``.  Counts: ``y | trials(n)`` or ``p(y, n)``
+        for the outcome, ``y | rate(E)`` or the term ``offset(log(E))`` for an exposure, and
+        ``offset(x)`` for a known part of the linear predictor.  The intercept is there, and
+        ``1`` may say so, unless ``0``, ``-1`` or ``- 1`` takes it out.  Column names that are no
+        identifiers stand in backticks.
 
     Returns
     -------
@@ -92,7 +103,7 @@ def parse(formula: str) -> Formula:
     >>> from hiermodels.model.formula.parse import parse
     >>> parse("score ~ 1 + ses*C(sex) + (1 | school/classroom)")  # doctest: +NORMALIZE_WHITESPACE
     Formula(outcome='score', terms=('ses', 'C(sex)', 'ses:C(sex)'),
-            groups=('school', 'classroom'), intercept=True)
+            groups=('school', 'classroom'), intercept=True, row_columns={})
     """
     tokens = tokenize(formula)
     tildes = [i for i, token in enumerate(tokens) if token.sign == "~"]
@@ -103,13 +114,15 @@ def parse(formula: str) -> Formula:
         )
     left, tilde = tokens[: tildes[0]], tokens[tildes[0]]
     right = _with_zero(tokens[tildes[0] + 1 :])
-    outcome = _outcome(left, tilde)
+    outcome, row_columns = outcome_and_columns(left, tilde)
     summands = split(right, "+", tilde)
     nests = [group_term(part) for part in summands if has_bar(part)]
-    others = [part for part in summands if not has_bar(part)]
+    row_columns = _joined(row_columns, offset_columns(summands), formula)
+    others = [part for part in summands if not (has_bar(part) or is_offset(part))]
     intercept = _intercept(others)
     terms = covariate_terms(others)
-    result = Formula(outcome, tuple(map(write, terms)), nesting(nests, formula), intercept)
+    groups = nesting(nests, formula)
+    result = Formula(outcome, tuple(map(write, terms)), groups, intercept, row_columns)
     if not (intercept or terms or result.groups):
         raise SpecError(
             f"formula: {cut(formula)} has no intercept, covariates or groups: nothing is left to "
@@ -123,15 +136,13 @@ def parse(formula: str) -> Formula:
     return result
 
 
-def _outcome(tokens: Sequence[Token], tilde: Token) -> str:
-    if not tokens:
-        tilde.refuse("there is no outcome before it. Name a column, as in 'score ~ …'")
-    if len(tokens) > 1 or not tokens[0].is_column:
-        span(tokens).refuse(
-            "expected the outcome, a single column. Make the column in the data frame first, and "
-            "use its name"
+def _joined(left: dict[str, str], right: dict[str, str], formula: str) -> dict[str, str]:
+    """Columns of the rows from both sides of the formula, each said once."""
+    if left.keys() & right.keys():
+        raise SpecError(
+            f"formula: {cut(formula)} has an exposure on both sides of ~. Write one of them"
         )
-    return tokens[0].text
+    return left | right
 
 
 def _with_zero(tokens: Sequence[Token]) -> list[Token]:

@@ -11,10 +11,12 @@ from hiermodels.model.formula.tokens import (
     CALLS,
     CATEGORY,
     CENTER,
+    FUNCTIONS,
     SCALE,
     Token,
     closes_at_end,
     is_number,
+    refuse_function,
     span,
     split,
     tokenize,
@@ -150,6 +152,8 @@ def _atom(tokens: Sequence[Token]) -> Terms:
 def _call(tokens: Sequence[Token]) -> Factor:
     """Read a function of one column."""
     function = tokens[0].text
+    if function not in FUNCTIONS:
+        refuse_function(span(tokens[:2]))
     if len(tokens) != 4 or not tokens[2].is_column:
         more = (
             "Its reference is the first level; to choose another, make the column categorical in "

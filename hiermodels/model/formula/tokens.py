@@ -24,6 +24,9 @@ _TOKEN = re.compile(
 CATEGORY, CENTER, SCALE = "C", "center", "scale"
 FUNCTIONS = (CATEGORY, CENTER, SCALE)  # that are understood, each of one column
 CALLS = "C(column), center(column) or scale(column)"
+PAIRS = ("p", "prop", "proportion")  # of an outcome and its number of trials, as in bambi
+ROW_FUNCTIONS = (*PAIRS, "trials", "rate", "offset")  # of the rows, not of covariates
+LOG_OFFSET = ("offset", "(", "log")  # the only place of a logarithm
 _ALLOWED = (
     f"a formula holds column names, {CALLS}, 0 or 1 and the signs ~ + : * | / ( ). Make any other "
     f"column in the data frame first, and use its name"
@@ -79,21 +82,37 @@ def tokenize(formula: str) -> list[Token]:
         kind = match.lastgroup or ""
         tokens.append(Token(kind, match[kind], *match.span(), formula))
     end = Token("end", "", len(formula), len(formula), formula)
-    for token, following in pairwise([*tokens, end]):
-        _check_call(token, following)
-        _check_token(token)
+    for i, (token, following) in enumerate(pairwise([*tokens, end])):
+        if tuple(before.text for before in tokens[max(i - 2, 0) : i + 1]) != LOG_OFFSET:
+            _check_call(token, following)
+        if not _separates_pair(tokens[max(i - 3, 0) : i + 1]):
+            _check_token(token)
     _check_parentheses(tokens)
     return tokens
 
 
 def _check_call(token: Token, following: Token) -> None:
     """Raise an error if a function is called that is not understood."""
-    is_known = token.kind == "name" and token.text in FUNCTIONS
+    is_known = token.kind == "name" and token.text in (*FUNCTIONS, *ROW_FUNCTIONS)
     if following.sign == "(" and token.is_column and not is_known:
-        span([token, following]).refuse(
-            f"of functions, {CALLS} are understood. Make any other column in the data frame "
-            f"first, and use its name"
-        )
+        refuse_function(span([token, following]))
+
+
+def refuse_function(where: Token) -> NoReturn:
+    """Say which functions of covariates are understood."""
+    where.refuse(
+        f"of functions, {CALLS} are understood. Make any other column in the data frame first, "
+        f"and use its name"
+    )
+
+
+def _separates_pair(tokens: Sequence[Token]) -> bool:
+    """Whether the last of four tokens is the comma in ``p(outcome, trials)``."""
+    return (
+        len(tokens) == 4
+        and tokens[0].text in PAIRS
+        and (tokens[1].sign, tokens[3].text) == ("(", ",")
+    )
 
 
 def _check_token(token: Token) -> None:

@@ -1,0 +1,62 @@
+"""Whether a family of rows has the columns that it needs, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hiermodels.core.messages import short
+from hiermodels.errors import SpecError
+from hiermodels.families.family import Family
+from hiermodels.families.registry import NORMAL, family_names, is_family
+
+OPTIONAL = ("trials", "exposure")  # 1 where they are not given
+
+
+def require_suited(
+    family: Family, columns: Mapping[str, str], groups: Sequence[str], error: str, se: str | None
+) -> None:
+    """Raise SpecError if a family has no groups, or lacks or has columns of another.
+
+    Parameters
+    ----------
+    family : Family
+    columns : mapping of str to str
+        By what they are to the family, see :class:`hiermodels.Spec`.
+    groups : sequence of str
+        Columns of the groups.
+    error, se : str
+        Name of the argument that names the column of known errors, and that column.
+    """
+    if not is_family(family):
+        raise SpecError(
+            f"family: expected {family_names()}, or a family such as hm.StudentT(nu=4); found "
+            f"{short(family)}"
+        )
+    if se and "sd" not in family.columns:
+        raise SpecError(f"{error}: {family!r} has no standard errors of rows; leave {error} out")
+    strange = [role for role in columns if role not in (*family.columns, "offset") or role == "sd"]
+    if strange:
+        raise SpecError(
+            f"{strange[0]}: {family!r} has no such column; leave {strange[0]} out, or name another "
+            f"family"
+        )
+    if family.name == NORMAL.name:
+        if "offset" in columns:
+            raise SpecError(
+                f"offset: rows are normal; subtract {columns['offset']!r} from the outcome in the "
+                f"data frame, and leave offset out"
+            )
+        return
+    if not groups:
+        raise SpecError(
+            f"groups: {family!r} needs groups; found a model without any. Name their column, "
+            f"groups=…; for a regression without groups, use PyMC or bambi"
+        )
+    if "sd" in family.columns and not se:
+        raise SpecError(
+            f"se: {family!r} needs the known standard errors of the rows. Name their column, se=… "
+            f"or variance=…"
+        )
+    lacking = [name for name in family.columns if name not in (*columns, *OPTIONAL, "sd")]
+    if lacking:
+        raise SpecError(f"{lacking[0]}: {family!r} needs this column; found none")
