@@ -16,7 +16,7 @@ from tests.oracles import leaf_integrals as oracle
 MILLION = 1_000_000
 BINOMIAL = [(0, 1), (0, 47), (3, 20), (5, 5), (46, 810), (400_000, MILLION), (10, MILLION)]
 POISSON = [(0, 1e-4), (22, 10.5), (MILLION, 1e4)]
-TAU = (1e-6, 0.05, 0.3, 1.0, 10.0)
+TAU = (1e-6, 0.3, 3.0)
 SURGICAL = BinomialLeaves.of(
     np.array([0, 18, 8, 46, 8, 13, 9, 31, 14, 8, 29, 24]),
     np.array([47, 148, 119, 810, 211, 196, 148, 215, 207, 97, 256, 360]),
@@ -24,10 +24,10 @@ SURGICAL = BinomialLeaves.of(
 
 
 def error_in_many_digits(log_leaf, leaves, group, tau):
-    """Largest error of the log integrals at three places of μ, one of them in conflict."""
+    """Largest error of the log integrals at two places of μ, one of them in conflict."""
     centre, sd = leaves.centre[group], leaves.information[group] ** -0.5
-    mu = centre + np.hypot(sd, tau) * np.array([-5.0, 0.0, 2.0])
-    log_integrals = LeafIntegrals.of(leaves).log_integrals(mu, np.full(3, tau))[group]
+    mu = centre + np.hypot(sd, tau) * np.array([-5.0, 1.0])
+    log_integrals = LeafIntegrals.of(leaves).log_integrals(mu, np.full(2, tau))[group]
     exact = np.array([oracle.log_integral(log_leaf, (centre, sd), m, tau) for m in mu])
     return np.abs(log_integrals - exact)[exact > -60].max()
 
