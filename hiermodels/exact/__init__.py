@@ -8,7 +8,8 @@ every engine returns (``posterior``) and all below it.
 - ``standardize``: data on the unit scale (``standardized``), covariates as orthonormal columns
   (``orthonormal``)
 - ``propriety``: whether the posterior exists; ``moments`` says which of its moments do
-- ``marginal``: the posterior of the sds; ``grid`` is its coarse lattice
+- ``marginal``: the posterior of the sds; ``grid`` is its coarse lattice, ``sd_axis`` the coordinate
+  of one of them
 - ``sample``: draws; ``effects`` draws all that is normal given the sds
 - ``noise_free``: the posterior without Monte Carlo error: ``quadrature`` with groups; without,
   ``conjugate`` and ``regression``, which have ``closed_form`` in common

@@ -1,18 +1,8 @@
 """The marginal posterior of the variances, from a specification and data.
 
 All effects and coefficients are integrated out by a kernel (:mod:`hiermodels.exact.kernels`); what
-is left is a density in one to three dimensions.  It is taken in coordinates u that suit a lattice.
-In the log variance x (or in ``log(v/(b² − v))`` for a variance v that its prior bounds by b²) it is
-smooth, but its tails may fall as slowly as ``exp(−|x|/2)``; so outside the range (low, high) in
-which the data speak x is transformed,
-
-    x = u − exp(low − u) + exp(u − high),
-
-which makes both tails fall doubly exponentially and leaves the density analytic.
-
-References
-----------
-Takahasi & Mori (1974), Publ. RIMS 9:721 (double exponential quadrature).
+is left is a density in one to three dimensions.  It is taken in coordinates u that suit a lattice,
+one for each sd (:mod:`hiermodels.exact.sd_axis`).
 """
 
 from __future__ import annotations
@@ -20,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 
-from hiermodels.core.arrays import LOG_2, LOG_2PI, Floats
+from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.core.messages import listed
 from hiermodels.errors import PrecisionError
 from hiermodels.exact import propriety
@@ -32,20 +22,17 @@ from hiermodels.exact.kernels.kernel import Given, Kernel
 from hiermodels.exact.kernels.registry import KERNELS
 from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
 from hiermodels.exact.propriety import Tails
+from hiermodels.exact.sd_axis import SdAxis
 from hiermodels.exact.standardized import Standardized
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import lattice
 from hiermodels.numerics.lattice import Lattice, LatticeError
-from hiermodels.numerics.modes import LARGEST_LOG, bend_places, local_maxima, peaks
+from hiermodels.numerics.modes import LARGEST_LOG, peaks
 
 SPACING = {0: 1.0, 1: 0.25, 2: 0.75, 3: 1.0}  # draws are exact on any lattice; a wide one is quick
 SCAN_STEP = {1: 1.0, 2: 1.0, 3: 2.0}  # of the first look at the density
-BEYOND = 4.0  # how far the pilot grid goes beyond the range in which the data speak
 MAX_ASCENTS = 16  # from peaks of the pilot grid, the highest first
 TAIL_MASS = 1e-12  # share of the posterior
-FARTHEST = 6.4  # beyond the range in which the data speak: the logarithm of LARGEST_LOG
-MAX_BENDS = 8  # places of the pilot grid where the prior bends beyond the range of the data
-PRIOR_PLACES = 801  # at which a prior is looked at for its maxima
 
 
 @dataclass(frozen=True)
@@ -121,32 +108,20 @@ class Marginal:
         return np.array([ranges[name] for name in self.names])
 
     @cached_property
-    def ranges(self) -> Floats:
-        """Log variances between which the data speak or a prior bends, of each sd; (c, 2).
+    def axes(self) -> dict[int, SdAxis]:
+        """Coordinates of the sds that are not fixed, by column."""
+        return {j: self._axis(j) for j in self.free}
 
-        A prior may end far from where the data speak, as ``InverseGamma(0.001, 0.001)`` does at
-        small variances.  In a coordinate that is compressed there its end would be a cliff.
-        """
-        bends = np.array(self._prior_bends)
-        low, high = np.fmin(self.informed, bends)[:, 0], np.fmax(self.informed, bends)[:, 1]
-        return np.stack([low, high], axis=1)
-
-    @cached_property
-    def _prior_bends(self) -> list[tuple[float, float]]:
-        """Between which x the log prior density of x is not straight, of each sd; else nan."""
-        ends = [(np.nan, np.nan)] * len(self.names)
-        with np.errstate(over="ignore", invalid="ignore"):
-            for axis in self.free:
-                bends = bend_places(partial(self._log_prior_of_x, axis))
-                if len(bends):
-                    ends[axis] = (float(bends.min()), float(bends.max()))
-        return ends
+    def _axis(self, column: int) -> SdAxis:
+        low, high = self.informed[column]
+        prior = self.spec.variance_prior(self.names[column])
+        return SdAxis(prior, self.data.scale, (float(low), float(high)))
 
     def log_sds(self, u: Floats) -> Floats:
         """Logarithms of all standardised sds (n, c) at points u (n, d)."""
         log_sds = np.empty((len(u), len(self.names)))
         for j, column in zip(self.free, u.T, strict=True):
-            log_sds[:, j] = self._log_sd(j, column)
+            log_sds[:, j] = self.axes[j].log_sd(column)
         for j, value in self.fixed.items():
             log_sds[:, j] = np.log(value / self.data.scale) if value else -np.inf
         return log_sds
@@ -159,18 +134,8 @@ class Marginal:
         return sds
 
     def coordinate(self, axis: int, sd: Floats) -> Floats:
-        """The coordinate at which an sd of this column, in the outcome's unit, stands.
-
-        By bisection.
-        """
-        log_sd = np.log(sd / self.data.scale)
-        low = np.full(len(sd), self.ranges[axis, 0] - 10.0)
-        high = np.full(len(sd), self.ranges[axis, 1] + 10.0)
-        for _ in range(64):
-            middle = (low + high) / 2
-            below = self._log_sd(axis, middle) < log_sd
-            low, high = np.where(below, middle, low), np.where(below, high, middle)
-        return (low + high) / 2
+        """The coordinate at which an sd of this column, in the outcome's unit, stands."""
+        return self.axes[axis].coordinate(sd)
 
     def variances(self, u: Floats) -> Variances:
         """Standardised variances at points u."""
@@ -216,24 +181,10 @@ class Marginal:
         At points u (n, d), where the standardised log sds (n, c) are.
         """
         along = [
-            self._log_prior_of_log_sd(j, log_sds[:, j]) + self.log_slope_along(j, column)
+            self.axes[j].log_prior(log_sds[:, j]) + self.axes[j].log_slope(column)
             for j, column in zip(self.free, u.T, strict=True)
         ]
         return self.data.log_jacobian + np.sum([np.zeros(len(u)), *along], axis=0)
-
-    def _log_prior_along(self, axis: int, u: Floats) -> Floats:
-        """Log prior density of one coordinate; −∞ where it is 0 to rounding."""
-        return self._log_prior_at(axis, u) + self.log_slope_along(axis, u)
-
-    def _log_prior_at(self, axis: int, u: Floats) -> Floats:
-        """Log prior density of a log sd at the coordinates u."""
-        return self._log_prior_of_log_sd(axis, self._log_sd(axis, u))
-
-    def _log_prior_of_log_sd(self, axis: int, log_sd: Floats) -> Floats:
-        """Log prior density of a standardised log sd."""
-        prior = self.spec.variance_prior(self.names[axis])
-        with np.errstate(over="ignore"):
-            return prior.log_density_log_sd(log_sd + np.log(self.data.scale))
 
     @cached_property
     def pilot_grid(self) -> tuple[Floats, Floats]:
@@ -243,19 +194,10 @@ class Marginal:
         there are: it is a sum of terms ``−½ log v − ½ r²/v`` with ``v = e^x + error``.  A prior may
         be far narrower; so the grid has the places where each prior is highest among its own.
         """
-        axes = [self._scan_places(axis) for axis in self.free]
+        step = SCAN_STEP[len(self.free)]
+        axes = [axis.pilot_places(step) for axis in self.axes.values()]
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
         return grid, self.log_density(grid.reshape(-1, len(axes))).reshape(grid.shape[:-1])
-
-    def _scan_places(self, axis: int) -> Floats:
-        """Places of the pilot grid on one axis: where the data speak, and where the prior bends."""
-        step, (low, high) = SCAN_STEP[len(self.free)], self.informed[axis]
-        first, last = self._prior_bends[axis]
-        places = np.arange(low - BEYOND, high + BEYOND, step)
-        if first < low or last > high:
-            more = np.linspace(first, last, MAX_BENDS)
-            places = np.append(places, more[(more < low - BEYOND) | (more > high + BEYOND)])
-        return np.union1d(places, self._prior_peaks(axis))
 
     @cached_property
     def mode_and_scale(self) -> lattice.ModesAndScale:
@@ -269,14 +211,6 @@ class Marginal:
         starts = grid.reshape(-1, grid.shape[-1])[highest]
         with self._within_range():
             return lattice.find_modes(self.log_density, starts)
-
-    def _prior_peaks(self, axis: int) -> Floats:
-        """Where the prior density of a log sd, or of its coordinate u, is highest, if anywhere."""
-        low, high = self.ranges[axis]
-        u = np.linspace(low - FARTHEST, high + FARTHEST, PRIOR_PLACES)
-
-        functions = (self._log_prior_at, self._log_prior_along)
-        return np.concatenate([local_maxima(partial(f, axis), u) for f in functions])
 
     def lattice(self, spacing: float | Floats, order: int = 2) -> Lattice:
         """Lay a lattice over the posterior, wide enough for the moments of sds that exist.
@@ -313,7 +247,7 @@ class Marginal:
 
     def _require_range(self, laid: Lattice) -> None:
         """Raise LatticeError if the posterior reaches variances beyond ``exp(±LARGEST_LOG)``."""
-        x = [self._x(j, u) for j, u in zip(self.free, laid.points.T, strict=True)]
+        x = [self.axes[j].x(u) for j, u in zip(self.free, laid.points.T, strict=True)]
         beyond = (np.abs(x) >= LARGEST_LOG).any(axis=0)
         if laid.weights[beyond].sum() > TAIL_MASS:
             raise LatticeError(
@@ -358,42 +292,3 @@ class Marginal:
         spread = self._between
         low = np.log(error) - 0.5 * np.log(tree.sizes[level]) - 4
         return float(low), float(np.log(max(spread, error)) + 4)
-
-    def _log_upper(self, axis: int) -> float:
-        """Logarithm of the largest standardised sd that the prior allows."""
-        return float(np.log(self.spec.variance_prior(self.names[axis]).upper / self.data.scale))
-
-    def _x(self, axis: int, u: Floats) -> Floats:
-        """The coordinate x of the module's text."""
-        low, high = self.ranges[axis]
-        with np.errstate(over="ignore"):
-            return np.clip(u - np.exp(low - u) + np.exp(u - high), -LARGEST_LOG, LARGEST_LOG)
-
-    def _log_sd(self, axis: int, u: Floats) -> Floats:
-        """Logarithm of a standardised sd at its own u."""
-        return self._log_sd_of_x(axis, self._x(axis, u))
-
-    def _log_sd_of_x(self, axis: int, x: Floats) -> Floats:
-        """``x/2``, or ``log b − ½ log(1 + b² e^{−x})`` with an upper bound b."""
-        upper = self._log_upper(axis)
-        return x / 2 if upper == np.inf else upper - np.logaddexp(0, 2 * upper - x) / 2
-
-    def log_slope_along(self, axis: int, u: Floats) -> Floats:
-        """Logarithm of the derivative of a log sd with respect to its own u."""
-        low, high = self.ranges[axis]
-        slope = np.logaddexp(0, np.logaddexp(low - u, u - high))
-        if self._log_upper(axis) == np.inf:
-            return slope - LOG_2
-        return slope + self._log_slope_of_x(axis, self._x(axis, u))
-
-    def _log_slope_of_x(self, axis: int, x: Floats) -> Floats:
-        """Logarithm of the derivative of a log sd with respect to its own x."""
-        upper = self._log_upper(axis)
-        slope = np.full(np.shape(x), -LOG_2)
-        return slope if upper == np.inf else slope - np.logaddexp(0, x - 2 * upper)
-
-    def _log_prior_of_x(self, axis: int, x: Floats) -> Floats:
-        """Log prior density of one coordinate x."""
-        log_sd = self._log_sd_of_x(axis, x) + np.log(self.data.scale)
-        prior = self.spec.variance_prior(self.names[axis])
-        return prior.log_density_log_sd(log_sd) + self._log_slope_of_x(axis, x)

@@ -265,6 +265,6 @@ class IntegratedPosterior(PredictiveMixture):
         column, axis = self._axis(name)
         inside = np.maximum(values.ravel(), np.finfo(float).tiny)
         u = self.marginal.coordinate(column, inside)
-        log_slope = self.marginal.log_slope_along(column, u) + np.log(inside)
+        log_slope = self.marginal.axes[column].log_slope(u) + np.log(inside)
         density = self.lattice.density(axis, u) * np.exp(-log_slope)
         return np.where(values > 0, density.reshape(values.shape), 0.0)

@@ -312,7 +312,7 @@ def test_pymc_and_the_exact_engine_have_one_marginal_posterior(prior, schools):
     to_tau = pm.compile([value], model.replace_rvs_by_values([model["tau"]]), **PLAIN)
     sd = np.array([float(to_tau(v)[0]) for v in places])
     u = marginal.coordinate(0, sd)
-    exact = marginal.log_density(u[:, None]) - marginal.log_slope_along(0, u) - np.log(sd)
+    exact = marginal.log_density(u[:, None]) - marginal.axes[0].log_slope(u) - np.log(sd)
     compiled = model.compile_logp(jacobian=False, **PLAIN)
     found = [compiled({value.name: v}) for v in places]
     np.testing.assert_allclose(found, exact, rtol=1e-9, atol=SINGLE)
