@@ -166,7 +166,7 @@ class GroupedRows(GroupedData):
     group : (N,)
         Index of each row's innermost group.
     columns : mapping of str to (N,)
-        What the rows' family needs beside these, and the offset: see :class:`Roles`.
+        What the rows' family needs beside these, and the offset, by what they are to it.
     """
 
     roles: Roles

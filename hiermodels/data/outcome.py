@@ -26,7 +26,8 @@ def read_outcome(frame: Frame, roles: Roles) -> tuple[Floats, dict[str, Floats]]
             f"column {roles.outcome!r}: found truth values, one for each trial, beside a number of "
             f"trials in {named['trials']!r}. Leave trials out, or give counts"
         )
-    columns = {role: frame.numbers(name) for role, name in named.items()}
+    columns = {role: np.full(len(y), value) for role, value in family.defaults.items()}
+    columns |= {role: frame.numbers(name) for role, name in named.items()}
     _require_domain(frame, roles, y, columns)
     return y, columns
 

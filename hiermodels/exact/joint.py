@@ -41,6 +41,8 @@ def lp(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) -> dict[s
 def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) -> Floats:
     """Joint log density of the outcome and of the variables, at draws of these.
 
+    Effects on the outcome's scale, such as ``p``, are functions of these and have no density.
+
     Parameters
     ----------
     spec : Spec
@@ -58,7 +60,7 @@ def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) ->
     for name, values in prior_log_densities(spec, variables).items():
         total += values.sum(axis=-1) if spec.dims(name) else values
     if spec.is_regression:
-        return total + _log_likelihood_of_regression(spec, data, variables)
+        return total + _log_likelihood_of_rows(spec, data, variables)
     if not spec.groups:
         return total + _log_likelihood_of_one(data.y, variables["theta"], variables["sigma"])
     draws = {
@@ -66,7 +68,10 @@ def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) ->
         for name, v in variables.items()
         if name != spec.levels[-1].effect
     }
-    below = _log_density_of_groups(spec, data, draws, variables[spec.levels[-1].effect])
+    effects = variables[spec.levels[-1].effect]
+    below = _log_density_of_groups(spec, data, draws, effects)
+    if not spec.is_normal:
+        below += _log_likelihood_of_rows(spec, data, variables).ravel()
     return total + below.reshape(total.shape)
 
 
@@ -78,18 +83,25 @@ def _log_likelihood_of_one(y: Floats, theta: Floats, sigma: Floats) -> Floats:
     return _log_normal_sum(squares, len(y), sigma)
 
 
-def _log_likelihood_of_regression(
+def _log_likelihood_of_rows(
     spec: Spec, data: GroupedData, variables: Mapping[str, Floats]
 ) -> Floats:
-    """Log likelihood of all rows given ``mu + x_i'β`` at draws of any shape."""
+    """Log likelihood of all rows given all variables, at draws of any shape (...,)."""
     eta, columns = rows_given(spec, data, variables)
-    return np.asarray(spec.family.log_likelihood(data.y, eta, columns).sum(axis=-1))
+    shape, eta = eta.shape[:-1], eta.reshape(-1, eta.shape[-1])
+    total = np.empty(len(eta))
+    step = max(1, BLOCK // max(eta.shape[1], 1))
+    for first in range(0, len(eta), step):
+        part = slice(first, first + step)
+        some = {k: v if np.ndim(v) < 2 else v.reshape(-1, 1)[part] for k, v in columns.items()}
+        total[part] = spec.family.log_likelihood(data.y, eta[part], some).sum(axis=-1)
+    return total.reshape(shape)
 
 
 def _log_density_of_groups(
     spec: Spec, data: GroupedData, draws: Mapping[str, Floats], theta: Floats
 ) -> Floats:
-    """Log density of the rows and of all effects; shape (n,).
+    """Log density of all effects, and of the rows where these are normal; shape (n,).
 
     Effects whose sd is fixed at 0 are their parents', and have no density of their own.
 
@@ -99,13 +111,15 @@ def _log_density_of_groups(
         Scalars (n,), effects and coefficients (u, n).
     theta : (..., g)
     """
-    rows = _Rows.of(standardize(data), draws.get("beta"))
     *outer, groups = spec.levels
     top = draws[spec.intercept] if spec.intercept else np.zeros_like(draws[groups.sd])
     above = [top[None], *(draws[level.effect] for level in outer)]  # each level's parents
     parent = data.levels[-1].parent
+    rows = _Rows.of(standardize(data), draws.get("beta")) if spec.is_normal else None
     around_theta, around_parent = _sums_of_squares(rows, theta, above[-1], parent)
-    total = rows.log_likelihood(around_theta, draws.get("sigma"))
+    total = np.zeros_like(around_parent)
+    if rows:
+        total += rows.log_likelihood(around_theta, draws.get("sigma"))
     if spec.fixed.get(groups.sd) != 0:
         total += _log_normal_sum(around_parent, data.n_groups, draws[groups.sd])
     for number, level in reversed(list(enumerate(outer))):
@@ -157,9 +171,11 @@ class _Rows:
 
 
 def _sums_of_squares(
-    rows: _Rows, theta: Floats, above: Floats, parent: Indices
+    rows: _Rows | None, theta: Floats, above: Floats, parent: Indices
 ) -> tuple[Floats, Floats]:
-    """``Σ_c ω_c (r_c − θ_c)²`` and ``Σ_c (θ_c − μ)²``, some groups at a time; both (n,).
+    """``Σ_c ω_c (r_c − θ_c)²``, 0 without rows, and ``Σ_c (θ_c − μ)²``; both (n,).
+
+    Some groups at a time.
 
     Parameters
     ----------
@@ -168,18 +184,19 @@ def _sums_of_squares(
         The effects of the groups' parents.
     parent : (g,)
     """
-    weight = rows.standard.tree.weight
     size = above.shape[-1]
     step = max(1, BLOCK // size)
-    parts = [slice(first, first + step) for first in range(0, len(weight), step)]
-    sums = np.empty((2, len(parts), size))
+    parts = [slice(first, first + step) for first in range(0, len(parent), step)]
+    sums = np.zeros((2, len(parts), size))
 
     def add(number: int) -> None:
         part = parts[number]
         values = np.moveaxis(theta[..., part], -1, 0).reshape(-1, size)
-        deviations = values - rows.residuals(part)
-        sums[0, number] = weight[part] @ np.square(deviations, out=deviations)
-        np.subtract(values, above if len(above) == 1 else above[parent[part]], out=deviations)
+        if rows:
+            deviations = values - rows.residuals(part)
+            weight = rows.standard.tree.weight[part]
+            sums[0, number] = weight @ np.square(deviations, out=deviations)
+        deviations = values - (above if len(above) == 1 else above[parent[part]])
         sums[1, number] = np.ones(len(deviations)) @ np.square(deviations, out=deviations)
 
     for_each(add, range(len(parts)))

@@ -26,6 +26,8 @@ class Family(Protocol):
         By which it is registered.
     columns : tuple of str
         What each row has beside its outcome and η.
+    defaults : mapping of str to float
+        Of those columns that need not be given: what each row has then.
     link : str
         Name of the function that leads from the outcome's scale to that of η.
     effect : str or None
@@ -37,6 +39,7 @@ class Family(Protocol):
 
     name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
+    defaults: ClassVar[Mapping[str, float]]
     link: ClassVar[str]
     effect: ClassVar[str | None]
     is_discrete: ClassVar[bool]

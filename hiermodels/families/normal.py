@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +25,7 @@ class NormalRows:
 
     name: ClassVar[str] = "normal"
     columns: ClassVar[tuple[str, ...]] = ("sd",)
+    defaults: ClassVar[Mapping[str, float]] = MappingProxyType({})
     link: ClassVar[str] = "identity"
     effect: ClassVar[str | None] = None
     is_discrete: ClassVar[bool] = False

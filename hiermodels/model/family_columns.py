@@ -9,8 +9,6 @@ from hiermodels.errors import SpecError
 from hiermodels.families.family import Family
 from hiermodels.families.registry import NORMAL, family_names, is_family
 
-OPTIONAL = ("trials", "exposure")  # 1 where they are not given
-
 
 def require_suited(
     family: Family, columns: Mapping[str, str], groups: Sequence[str], error: str, se: str | None
@@ -57,6 +55,7 @@ def require_suited(
             f"se: {family!r} needs the known standard errors of the rows. Name their column, se=… "
             f"or variance=…"
         )
-    lacking = [name for name in family.columns if name not in (*columns, *OPTIONAL, "sd")]
+    known = (*columns, *family.defaults, "sd")
+    lacking = [name for name in family.columns if name not in known]
     if lacking:
         raise SpecError(f"{lacking[0]}: {family!r} needs this column; found none")

@@ -5,6 +5,7 @@ numerics and core.
 
 - ``record``: draws, and where they come from
 - ``engine``: what an engine offers; one more is a module and a line in ``ENGINES``
+- ``outcome_scale``: effects of groups on the outcome's scale, such as probabilities
 - ``arviz_groups``: groups of a DataTree, as ArviZ expects them
 - ``reference_posterior``: the base of posteriors without Monte Carlo error
 - ``target``: of what a predictive distribution is asked

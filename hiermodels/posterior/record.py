@@ -194,6 +194,8 @@ def rows_given(
         mean = variables[spec.intercept][..., None]
     if spec.covariates:
         mean = mean + variables["beta"] @ rows.design.matrix.T
-    sd = variables["sigma"][..., None] if rows.se is None else rows.se
-    eta = np.asarray(mean)
-    return np.broadcast_to(eta, (*eta.shape[:-1], len(rows.y))), {"sd": sd}
+    columns = dict(rows.columns)
+    eta = np.asarray(mean + columns.pop("offset", 0.0))
+    if "sd" in spec.family.columns:
+        columns["sd"] = variables["sigma"][..., None] if rows.se is None else rows.se
+    return np.broadcast_to(eta, (*eta.shape[:-1], len(rows.y))), columns

@@ -19,6 +19,7 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.conjugate import NormalGammaLaw
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.arviz_groups import attributes
+from hiermodels.posterior.outcome_scale import with_outcome_scale
 from hiermodels.posterior.record import Posterior, rows_given
 
 
@@ -74,6 +75,7 @@ def draw_variables(
     if spec.covariates:
         betas = [spec.coefficient_prior(name).draw(size, rng) for name in spec.coefficients]
         drawn["beta"] = np.stack(betas, axis=1)
+    drawn = with_outcome_scale(spec, data, drawn)
     return {name: drawn[name] for name in spec.variables}
 
 
