@@ -110,6 +110,7 @@ def test_the_mathematics_knows_neither_frames_nor_models(name):
         "numerics",
         "numpy",
         "scipy",
+        "types",
         "typing",
     }
 
