@@ -30,6 +30,11 @@ from hiermodels.errors import (
     PriorWarning,
     SpecError,
 )
+from hiermodels.families.binomial import Binomial
+from hiermodels.families.negative_binomial import NegativeBinomial
+from hiermodels.families.odds_ratio import OddsRatio
+from hiermodels.families.poisson import Poisson
+from hiermodels.families.student_t import StudentT
 from hiermodels.model.priors.base import Prior, VariancePrior
 from hiermodels.model.priors.coefficients import CoefficientPrior, Flat, Normal, NormalInverseGamma
 from hiermodels.model.priors.variance import (
@@ -57,6 +62,7 @@ from hiermodels.results.shrinkage import Estimates
 __version__ = "0.1.0"
 
 __all__ = [
+    "Binomial",
     "Calibration",
     "CoefficientPrior",
     "Comparison",
@@ -78,8 +84,11 @@ __all__ = [
     "ImproperPosteriorError",
     "InverseGamma",
     "Jeffreys",
+    "NegativeBinomial",
     "Normal",
     "NormalInverseGamma",
+    "OddsRatio",
+    "Poisson",
     "PrecisionError",
     "PrecisionWarning",
     "Prediction",
@@ -90,6 +99,7 @@ __all__ = [
     "Sensitivity",
     "Spec",
     "SpecError",
+    "StudentT",
     "SufficientStatistics",
     "Summary",
     "Uniform",

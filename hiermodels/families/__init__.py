@@ -6,7 +6,12 @@ A new family is a module here, a line in ``registry``, and a line in the contrac
 
 - ``family``: the protocol: what every family says of itself
 - ``registry``: all families by their names
-- ``normal``: normal rows
+- ``normal``, ``student_t``: real outcomes with known or common standard deviations
+- ``binomial``, ``poisson``, ``negative_binomial``: counts
+- ``odds_ratio``: 2×2 tables; ``odds_ratio_tables`` sums over their counts
+- ``checks``: which values no family takes
 - ``leaves``: the protocol of leaves: what all rows of a group say of its one effect
-- ``binomial_leaves``, ``poisson_leaves``, ``normal_leaves``: the leaves of these families
+- ``binomial_leaves``, ``poisson_leaves``, ``normal_leaves``, ``student_t_leaves``,
+  ``odds_ratio_leaves``: the leaves of these families; ``row_leaves`` those of any rows that do not
+  add up to one
 """

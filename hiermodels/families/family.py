@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.families.checks import Invalid
+from hiermodels.families.leaves import Leaves
 
 type Columns = Mapping[str, Floats]
+type Link = Literal["identity", "log", "logit"]
 
 
 class Family(Protocol):
     """The distribution of a row's outcome y, given its linear predictor η and its columns.
 
-    A family is a frozen dataclass.  What else belongs to a row, such as its standard deviation or
-    its number of trials, stands in its columns: arrays, by name, of shapes that broadcast with η.
+    A family is a frozen dataclass, whose fields are parameters that all rows share.  What else
+    belongs to a row, such as its standard deviation or its number of trials, stands in its columns:
+    arrays, by name, of shapes that broadcast with η; those of counts are (N,) or (1,).
     Nothing that calls these methods asks which family it is.
 
     Attributes
@@ -28,11 +31,11 @@ class Family(Protocol):
         What each row has beside its outcome and η.
     defaults : mapping of str to float
         Of those columns that need not be given: what each row has then.
-    link : str
-        Name of the function that leads from the outcome's scale to that of η.
+    link : {"identity", "log", "logit"}
+        The function that makes η of what an effect is on the outcome's scale.
     effect : str or None
-        Name of a group's effect on the outcome's scale, such as ``"p"``; None where that is the
-        scale of η, or where no single number is there.
+        Name of an effect on the outcome's scale, ``inverse_link(θ)``; None if it is shown on the
+        scale of the link alone.
     is_discrete : bool
         Whether outcomes are counts.
     """
@@ -40,22 +43,28 @@ class Family(Protocol):
     name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
     defaults: ClassVar[Mapping[str, float]]
-    link: ClassVar[str]
+    link: ClassVar[Link]
     effect: ClassVar[str | None]
     is_discrete: ClassVar[bool]
 
     def inverse_link(self, eta: Floats) -> Floats:
-        """From linear predictors to the outcome's scale, of the same shape."""
+        """What η is on the outcome's scale, such as a probability or a rate; any shape."""
 
-    def invalid(self, y: Floats, columns: Columns) -> Iterator[tuple[str, NDArray[np.bool_], str]]:
-        """Yield what may be wrong with rows, whether it is or not.
+    def invalid(self, y: Floats, columns: Columns) -> Iterator[Invalid]:
+        """Which rows have values that the family cannot take, column by column.
 
-        Each time: the column's name, or ``"outcome"``; which rows (N,) are wrong; and what was
-        expected, in words.  Of columns those that are given are checked.
+        Parameters
+        ----------
+        y : (N,)
+        columns : mapping of str to array
+            (N,) or (1,) each.  A standard deviation that is not known is not among them.
         """
 
     def describe(self, eta: str, columns: Mapping[str, str]) -> str:
-        """The distribution in words, given the linear predictor's and the columns' names."""
+        """The distribution in words, given the linear predictor's and the columns' names.
+
+        Columns that have their default need no name.
+        """
 
     def log_likelihood(self, y: Floats, eta: Floats, columns: Columns) -> Floats:
         """Log density of each row, or log probability, with all constants.
@@ -74,6 +83,24 @@ class Family(Protocol):
 
     def draw(self, eta: Floats, columns: Columns, rng: np.random.Generator) -> Floats:
         """Draw an outcome for each η, independently; of the shape of η, (..., N)."""
+
+    def leaves(
+        self, y: Floats, columns: Columns, offset: Floats, group: Indices, size: int
+    ) -> Leaves:
+        """What all rows of each group say of its one effect θ, as each has ``η = θ + offset``.
+
+        Parameters
+        ----------
+        y : (N,)
+        columns : mapping of str to array
+            (N,) or (1,) each.
+        offset : (N,)
+            On the scale of the link.
+        group : (N,)
+            Of each row, from 0 to ``size − 1``; each has a row.
+        size : int
+            Number of groups.
+        """
 
     def to_pymc(
         self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Floats, dims: str

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hiermodels.core.arrays import LOG_2PI, Floats
-from hiermodels.families.family import Columns
+from hiermodels.core.arrays import LOG_2PI, Floats, Indices
+from hiermodels.core.codec import storable
+from hiermodels.families.checks import Invalid, invalid_reals
+from hiermodels.families.family import Columns, Link
+from hiermodels.families.normal_leaves import NormalLeaves
+from hiermodels.families.row_leaves import log_given_total
+from hiermodels.numerics.group_sums import group_means
 
 
 def log_normal(y: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
@@ -19,6 +23,7 @@ def log_normal(y: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
     return -0.5 * (LOG_2PI + ((y - mean) / sd) ** 2) - np.log(sd)
 
 
+@storable
 @dataclass(frozen=True)
 class NormalRows:
     """``y ~ N(η, sd²)``: the linear predictor is the mean."""
@@ -26,17 +31,17 @@ class NormalRows:
     name: ClassVar[str] = "normal"
     columns: ClassVar[tuple[str, ...]] = ("sd",)
     defaults: ClassVar[Mapping[str, float]] = MappingProxyType({})
-    link: ClassVar[str] = "identity"
+    link: ClassVar[Link] = "identity"
     effect: ClassVar[str | None] = None
     is_discrete: ClassVar[bool] = False
 
     def inverse_link(self, eta: Floats) -> Floats:
-        """The linear predictor itself."""
+        """``η`` itself."""
         return eta
 
-    def invalid(self, y: Floats, columns: Columns) -> Iterator[tuple[str, NDArray[np.bool_], str]]:
-        """Nothing: any number will do."""
-        yield from ()
+    def invalid(self, y: Floats, columns: Columns) -> Iterator[Invalid]:
+        """Outcomes that are not finite, and standard deviations that are not positive."""
+        return invalid_reals(y, columns)
 
     def describe(self, eta: str, columns: Mapping[str, str]) -> str:
         """``Normal(η, sd)``."""
@@ -52,6 +57,18 @@ class NormalRows:
         drawn *= columns["sd"]
         drawn += eta
         return drawn
+
+    def leaves(
+        self, y: Floats, columns: Columns, offset: Floats, group: Indices, size: int
+    ) -> NormalLeaves:
+        """Likelihoods of groups: the rows' means, weighted by ``sd⁻²``."""
+        rows = NormalLeaves.of(y - offset, columns["sd"])
+        smallest = np.full(size, np.inf)
+        np.minimum.at(smallest, group, rows.sd)
+        weight = (smallest[group] / rows.sd) ** 2
+        total, some, above = group_means(rows.mean[:, None], weight, group, size)
+        means = NormalLeaves.of((some + above)[:, 0], smallest / np.sqrt(total))
+        return replace(means, log_given_mean=log_given_total(rows, means, group))
 
     def to_pymc(
         self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Floats, dims: str

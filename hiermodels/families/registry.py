@@ -8,10 +8,23 @@ from typing import Any
 
 from hiermodels.core.messages import short
 from hiermodels.errors import SpecError
+from hiermodels.families.binomial import Binomial
 from hiermodels.families.family import Family
+from hiermodels.families.negative_binomial import NegativeBinomial
 from hiermodels.families.normal import NormalRows
+from hiermodels.families.odds_ratio import OddsRatio
+from hiermodels.families.poisson import Poisson
+from hiermodels.families.student_t import StudentT
 
-FAMILIES: Mapping[str, type[Family]] = {kind.name: kind for kind in (NormalRows,)}
+KINDS: tuple[type[Family], ...] = (
+    NormalRows,
+    StudentT,
+    Binomial,
+    Poisson,
+    NegativeBinomial,
+    OddsRatio,
+)
+FAMILIES: Mapping[str, type[Family]] = {kind.name: kind for kind in KINDS}
 NORMAL = NormalRows()
 
 

@@ -6,23 +6,99 @@ which has its parameters and columns, and says the same in SciPy.
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, is_dataclass
+import json
+import math
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import pymc as pm
 import pytest
-from scipy import stats
+import xarray as xr
+from scipy import integrate, special, stats
 
+import hiermodels as hm
+from hiermodels.core.codec import pack, unpack
+from hiermodels.families.checks import OUTCOME
+from hiermodels.families.family import Family
 from hiermodels.families.registry import FAMILIES
 
 PLAIN = {"mode": "FAST_COMPILE"}  # a few evaluations are not worth compiling for
 ETA = np.array([-1.5, 0.0, 0.3, 2.0])
+OFFSET = np.array([0.2, -0.5, 0.0, 0.2])
+LINKS = {"identity": lambda mean: mean, "log": np.log, "logit": special.logit}
+
+
+class OddsRatioLaw:
+    """Counts of 2×2 tables with their margins, each with its exact binomial coefficients."""
+
+    dist = None
+
+    def __init__(self, eta, columns):
+        margins = (columns[name].astype(int) for name in columns)
+        self.tables = [self.table(*row) for row in zip(eta, *margins, strict=True)]
+
+    @staticmethod
+    def table(eta, treated, control, events):
+        p = np.zeros(treated + 1)
+        for u in range(max(0, events - control), min(treated, events) + 1):
+            p[u] = math.comb(treated, u) * math.comb(control, events - u) * math.exp(u * eta)
+        return p / p.sum()
+
+    def each(self, of_table, y):
+        columns = [of_table(p, y[..., i]) for i, p in enumerate(self.tables)]
+        return np.stack(columns, axis=-1)
+
+    def logpmf(self, y):
+        return self.each(lambda p, count: np.log(p[count.astype(int)]), y)
+
+    def cdf(self, y):
+        return self.each(lambda p, count: np.cumsum(p)[count.astype(int)], y)
+
+    def ppf(self, level):
+        return np.array([float(np.searchsorted(np.cumsum(p), level)) for p in self.tables])
+
+
+def negative_binomial(eta, columns, size):
+    mean = columns["exposure"] * np.exp(eta)
+    return stats.nbinom(size, size / (size + mean))
+
+
 # By name: the family, its columns, and from η and columns to the law in SciPy.
 CASES = {
     "normal": (
         {},
         {"sd": np.array([0.5, 1.0, 3.0, 0.01])},
         lambda eta, columns: stats.norm(eta, columns["sd"]),
+    ),
+    "student_t": (
+        {"nu": 4},
+        {"sd": np.array([0.5, 1.0, 3.0, 0.01])},
+        lambda eta, columns: stats.t(4, eta, columns["sd"]),
+    ),
+    "binomial": (
+        {},
+        {"trials": np.array([200.0, 1.0, 12.0, 40.0])},
+        lambda eta, columns: stats.binom(columns["trials"], special.expit(eta)),
+    ),
+    "poisson": (
+        {},
+        {"exposure": np.array([30.0, 1.0, 0.05, 7.5])},
+        lambda eta, columns: stats.poisson(columns["exposure"] * np.exp(eta)),
+    ),
+    "negative_binomial": (
+        {"size": 2.5},
+        {"exposure": np.array([30.0, 1.0, 0.05, 7.5])},
+        lambda eta, columns: negative_binomial(eta, columns, 2.5),
+    ),
+    "odds_ratio": (
+        {},
+        {
+            "trials": np.array([90.0, 8.0, 20.0, 44.0]),
+            "control_trials": np.array([80.0, 8.0, 12.0, 35.0]),
+            "total_events": np.array([60.0, 9.0, 2.0, 70.0]),
+        },
+        OddsRatioLaw,
     ),
 }
 
@@ -73,6 +149,83 @@ def test_it_is_a_frozen_record_and_knows_its_name_and_columns(family, name, colu
         family.anything = 1.0
     assert family.name == name
     assert set(family.columns) == set(columns)
+    assert set(family.defaults) <= set(columns)
+    assert hash(family) == hash(replace(family))
+
+
+def test_its_parameters_are_positive_numbers(family):
+    for field in fields(family):
+        for value in (0, -1.0, np.nan, np.inf, "2", None, True, 10**400):
+            with pytest.raises(hm.SpecError, match=rf"{type(family).__name__}.*{field.name}"):
+                replace(family, **{field.name: value})
+
+
+def test_it_is_public_unless_it_needs_no_name(family):
+    kinds = {kind for kind in vars(hm).values() if isinstance(kind, type)}
+    assert type(family) in kinds or family.name == "normal"
+
+
+def test_its_effect_is_what_the_link_makes_of_it(family):
+    np.testing.assert_allclose(LINKS[family.link](family.inverse_link(ETA)), ETA, atol=1e-15)
+    assert family.effect in (None, "p", "rate")
+    assert family.effect is None or family.link != "identity"
+
+
+def test_it_names_its_columns_and_parameters_in_words(family):
+    words = family.describe("a + b", {name: f"the {name}" for name in family.columns})
+    assert "a + b" in words
+    assert all(f"the {name}" in words for name in family.columns)
+    assert all(f"{getattr(family, field.name):g}" in words for field in fields(family))
+    given = {name: name for name in family.columns if name not in family.defaults}
+    assert "a + b" in family.describe("a + b", given)
+
+
+def test_it_survives_a_file(name, family):
+    awkward = (1 / 3, 1e-300)
+    given = {f.name: value for f, value in zip(fields(family), awkward, strict=False)}
+    kept = replace(family, **given)
+    assert unpack(json.loads(json.dumps(pack(kept, "family", {}))), xr.Dataset()) == kept
+
+
+def test_rows_of_the_law_are_valid(family, columns, y):
+    for outcomes in y:
+        assert not list(family.invalid(outcomes, columns))
+
+
+def test_columns_that_need_not_be_given_suit_rows_of_0_and_1(family, columns):
+    defaults = {key: np.array([value]) for key, value in family.defaults.items()}
+    if defaults:
+        assert not list(family.invalid(np.array([0.0, 1.0, 1.0, 0.0]), {**columns, **defaults}))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_found(family, columns, y, value):
+    for column in (OUTCOME, *family.columns):
+        given = {key: values.copy() for key, values in {**columns, OUTCOME: y[1]}.items()}
+        given[column][2] = value
+        outcome = given.pop(OUTCOME)
+        faults = {fault.column: fault for fault in family.invalid(outcome, given)}
+        assert faults[column].rows.tolist() == [False, False, True, False]
+        assert faults[column].expected.startswith("a ")
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.5, 1e5])
+def test_counts_are_whole_and_within_their_row(family, columns, y, value):
+    if not family.is_discrete or (value > 1 and "exposure" in columns):
+        return
+    outcome = y[1].copy()
+    outcome[1] = value
+    (fault,) = family.invalid(outcome, columns)
+    assert fault.column == OUTCOME
+    assert fault.rows.tolist() == [False, True, False, False]
+
+
+def test_columns_of_one_value_are_of_all_rows(family, columns, y):
+    one = {key: column[:1] for key, column in columns.items()}
+    same = {key: np.full(4, column[0]) for key, column in columns.items()}
+    for outcomes in (y[0], np.full(4, np.nan)):
+        found = [list(family.invalid(outcomes, given)) for given in (one, same)]
+        assert str(found[0]) == str(found[1])
 
 
 def test_its_repr_can_be_evaluated(family):
@@ -122,3 +275,115 @@ def test_pymc_draws_from_the_same_law(family, columns, law, y):
         variable = family.to_pymc(pm, "y", eta, columns, y[1], "row")
     drawn = pm.draw(variable, 4000, random_seed=1, **PLAIN)
     require_law(drawn, law)
+
+
+# What all rows of a group say of its one effect.
+
+THETA = np.linspace(-4, 4, 9)
+
+
+def whole(leaves, theta):
+    """Log likelihoods with all constants; (k, K)."""
+    return leaves.constant[:, None] + leaves.log_likelihood(theta)
+
+
+def leaves_of(family, y, columns, group, offset=OFFSET):
+    group = np.array(group)
+    return family.leaves(y, columns, offset, group, group.max() + 1)
+
+
+GROUPINGS = {"a group": [0, 0, 0, 0], "two": [1, 0, 0, 1], "rows": [2, 0, 3, 1]}
+
+
+@pytest.fixture(params=GROUPINGS.values(), ids=GROUPINGS)
+def group(request):
+    return np.array(request.param)
+
+
+def test_a_group_has_the_likelihood_of_its_rows(family, columns, y, group):
+    for outcomes in y:
+        each = family.log_likelihood(outcomes, THETA[:, None] + OFFSET, columns)
+        expected = [each[:, group == g].sum(axis=1) for g in range(group.max() + 1)]
+        found = whole(leaves_of(family, outcomes, columns, group), THETA)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_rows_of_one_offset_add_up(family, columns, y, group):
+    """To counts, where they do."""
+    same = {key: np.full(4, column[0]) for key, column in columns.items()}
+    offset = np.full(4, 0.3)
+    each = family.log_likelihood(y[0], THETA[:, None] + 0.3, same)
+    expected = [each[:, group == g].sum(axis=1) for g in range(group.max() + 1)]
+    found = whole(leaves_of(family, y[0], same, group, offset), THETA)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_leaves_have_places_of_their_own(family, columns, y, group):
+    leaves = leaves_of(family, y[1], columns, group)
+    own = np.stack([THETA + g for g in range(len(leaves))])
+    found = leaves.log_likelihood(own)
+    for g, theta in enumerate(own):
+        np.testing.assert_allclose(found[g], leaves.log_likelihood(theta)[g], rtol=1e-13)
+
+
+def test_slope_and_information_are_derivatives(family, columns, y, group):
+    for outcomes in y:
+        leaves = leaves_of(family, outcomes, columns, group)
+        sd = leaves.information[:, None] ** -0.5
+        theta = leaves.centre[:, None] + np.linspace(-3, 3, 7) * sd
+        low, middle, high = (leaves.log_likelihood(theta + d * sd) for d in (-1e-4, 0, 1e-4))
+        slope, information = leaves.slope_and_information(theta)
+        np.testing.assert_allclose((high - low) / 2e-4, slope * sd, rtol=1e-6, atol=1e-6)
+        bend = (2 * middle - low - high) / 1e-8
+        np.testing.assert_allclose(bend, information * sd**2, rtol=1e-3, atol=2e-3)
+
+
+def test_the_supremum_is_zero_and_tails_fall_where_they_say(family, columns, y, group):
+    for outcomes in (*y, np.zeros(4)):
+        if list(family.invalid(outcomes, columns)):
+            continue
+        leaves = leaves_of(family, outcomes, columns, group)
+        sd = leaves.information[:, None] ** -0.5
+        values = leaves.log_likelihood(leaves.centre[:, None] + sd * np.linspace(-60, 60, 9601))
+        assert (values <= 1e-12).all()
+        assert (values.max(axis=1) > -1e-3).all()
+        far = leaves.log_likelihood(leaves.centre[:, None] + sd * np.array([-1e5, 1e5]))
+        np.testing.assert_array_equal(far[:, 0] < -40, leaves.falls_below)
+        np.testing.assert_array_equal(far[:, 1] < -40, leaves.falls_above)
+
+
+def test_leaves_are_integrated_at_the_step_that_they_say(family, columns, y, group):
+    """Against a prior three times as wide: the trapezoid rule and adaptive quadrature."""
+    for outcomes in y:
+        leaves = leaves_of(family, outcomes, columns, group)
+        for g in range(len(leaves)):
+            one = leaves.take(np.array([g]))
+            centre, sd, step = one.centre[0], one.information[0] ** -0.5, one.step[0]
+
+            def integrand(theta, one=one, centre=centre, sd=sd):
+                prior = np.exp(-0.5 * ((theta - centre) / (3 * sd)) ** 2)
+                return np.exp(one.log_likelihood(np.atleast_1d(theta))[0]) * prior
+
+            theta = centre + np.arange(-int(30 * sd / step), int(30 * sd / step) + 1) * step
+            edges = centre + sd * np.arange(-30, 31)
+            exact = sum(
+                integrate.fixed_quad(integrand, low, high, n=40)[0] for low, high in pairwise(edges)
+            )
+            assert integrand(theta).sum() * step == pytest.approx(exact, rel=1e-12)
+
+
+def test_some_groups_can_be_taken_and_those_alike_are_found(family, columns, y, group):
+    leaves = leaves_of(family, y[1], columns, group)
+    last = np.arange(len(leaves))[::-1]
+    taken = leaves.take(np.append(last, 0))
+    expected = whole(leaves, THETA)[np.append(last, 0)]
+    np.testing.assert_allclose(whole(taken, THETA), expected, rtol=1e-13, atol=1e-13)
+    distinct, inverse = taken.distinct()
+    found = distinct.log_likelihood(THETA)[inverse]
+    np.testing.assert_allclose(found, taken.log_likelihood(THETA), rtol=1e-13, atol=1e-13)
+
+
+def test_the_protocol_is_kept(family):
+    """Of what the type checker cannot see: names of what every family has."""
+    names = set(Family.__annotations__) | {n for n in vars(Family) if not n.startswith("_")}
+    assert not [name for name in names if not hasattr(family, name)]

@@ -1,0 +1,99 @@
+"""Binomial rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.codec import storable
+from hiermodels.families.binomial_leaves import BinomialLeaves
+from hiermodels.families.checks import OUTCOME, Invalid, is_whole, where_any, whole
+from hiermodels.families.family import Columns, Link
+from hiermodels.families.leaves import Leaves
+from hiermodels.families.row_leaves import by_group, log_density, log_given_total
+
+
+@storable
+@dataclass(frozen=True)
+class Binomial:
+    """``y ~ Binomial(trials, 1/(1 + e^{−η}))``: successes among trials; rows of 0 and 1 have one.
+
+    A row without trials says nothing, and is an ordinary case.
+    """
+
+    name: ClassVar[str] = "binomial"
+    columns: ClassVar[tuple[str, ...]] = ("trials",)
+    defaults: ClassVar[Mapping[str, float]] = MappingProxyType({"trials": 1.0})
+    link: ClassVar[Link] = "logit"
+    effect: ClassVar[str | None] = "p"
+    is_discrete: ClassVar[bool] = True
+
+    def inverse_link(self, eta: Floats) -> Floats:
+        """``1/(1 + e^{−η})``, the probability of a success."""
+        from scipy.special import expit
+
+        return expit(eta)
+
+    def invalid(self, y: Floats, columns: Columns) -> Iterator[Invalid]:
+        """Counts that are not whole, are negative, or exceed the row's trials."""
+        trials = columns["trials"]
+        within = Invalid(
+            OUTCOME,
+            ~is_whole(y) | (y > trials),
+            "a whole number from 0 to the number of trials of its row",
+        )
+        return where_any(whole("trials", trials), within)
+
+    def describe(self, eta: str, columns: Mapping[str, str]) -> str:
+        """``Binomial(trials, logistic(η))``, or ``Bernoulli(logistic(η))`` of rows of 0 and 1."""
+        p = f"logistic({eta})"
+        return f"Binomial({columns['trials']}, {p})" if "trials" in columns else f"Bernoulli({p})"
+
+    def log_likelihood(self, y: Floats, eta: Floats, columns: Columns) -> Floats:
+        """``log C(n, y) + y η − n log(1 + e^η)`` of each row."""
+        return log_density(BinomialLeaves.of(y, columns["trials"]), eta)
+
+    def draw(self, eta: Floats, columns: Columns, rng: np.random.Generator) -> Floats:
+        """Draw counts, of the shape of η."""
+        trials = np.broadcast_to(columns["trials"], eta.shape).astype(np.int64)
+        return rng.binomial(trials, self.inverse_link(eta)).astype(float)
+
+    def leaves(
+        self, y: Floats, columns: Columns, offset: Floats, group: Indices, size: int
+    ) -> Leaves:
+        """Likelihoods of groups: counts of rows of a group with one offset add up."""
+        return summed(BinomialLeaves.of(y, columns["trials"], offset), group, size)
+
+    def to_pymc(
+        self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Floats, dims: str
+    ) -> Any:
+        """Add the rows to the open PyMC model."""
+        counts = np.asarray(observed, dtype=np.int64)
+        return pm.Binomial(name, n=columns["trials"], logit_p=eta, observed=counts, dims=dims)
+
+
+def summed(rows: BinomialLeaves, group: Indices, size: int) -> Leaves:
+    """Leaves of groups, from leaves of rows: those of a group with one shift add up.
+
+    Parameters
+    ----------
+    rows : BinomialLeaves
+        Of N rows.
+    group : (N,)
+        Of each row, from 0 to ``size − 1``; each has a row.
+    size : int
+    """
+    pairs, index = np.unique(np.stack([group, rows.shift], axis=1), axis=0, return_inverse=True)
+    index = index.ravel()
+    successes, failures = (
+        np.bincount(index, weights=counts, minlength=len(pairs))
+        for counts in (rows.successes, rows.failures)
+    )
+    total = BinomialLeaves(successes, failures, pairs[:, 1], np.zeros(len(pairs)))
+    total = replace(total, log_given_sum=log_given_total(rows, total, index))
+    return by_group(total, pairs[:, 0].astype(np.intp), size)

@@ -1,0 +1,94 @@
+"""Negative binomial rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.codec import storable
+from hiermodels.core.parameters import Parametric
+from hiermodels.families.binomial import summed
+from hiermodels.families.binomial_leaves import BinomialLeaves
+from hiermodels.families.checks import OUTCOME, Invalid, positive, where_any, whole
+from hiermodels.families.family import Columns, Link
+from hiermodels.families.leaves import Leaves
+from hiermodels.families.poisson import describe_mean, draw_poisson, exponential
+from hiermodels.families.row_leaves import log_density
+
+
+@storable
+@dataclass(frozen=True)
+class NegativeBinomial(Parametric):
+    """Counts with mean ``m = exposure·e^η`` and variance ``m + m²/size``.
+
+    ``p(y) = Γ(y + size)/(Γ(size) y!)·(m/(m + size))^y·(size/(m + size))^size``.
+
+    Parameters
+    ----------
+    size : float
+        Positive and known; Poisson rows are the limit of a large one.
+    """
+
+    size: float
+    name: ClassVar[str] = "negative_binomial"
+    columns: ClassVar[tuple[str, ...]] = ("exposure",)
+    defaults: ClassVar[Mapping[str, float]] = MappingProxyType({"exposure": 1.0})
+    link: ClassVar[Link] = "log"
+    effect: ClassVar[str | None] = "rate"
+    is_discrete: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        self._require_positive("size")
+
+    def inverse_link(self, eta: Floats) -> Floats:
+        """``e^η``, the rate."""
+        return exponential(eta)
+
+    def invalid(self, y: Floats, columns: Columns) -> Iterator[Invalid]:
+        """Counts that are negative or not whole, and exposures that are not positive."""
+        return where_any(positive("exposure", columns["exposure"]), whole(OUTCOME, y))
+
+    def describe(self, eta: str, columns: Mapping[str, str]) -> str:
+        """``NegativeBinomial(exposure·exp(η), size)``."""
+        return f"NegativeBinomial({describe_mean(eta, columns)}, {self.size:g})"
+
+    def log_likelihood(self, y: Floats, eta: Floats, columns: Columns) -> Floats:
+        """``log p(y)`` of each row."""
+        return log_density(self._of_rows(y, columns, 0.0), eta)
+
+    def draw(self, eta: Floats, columns: Columns, rng: np.random.Generator) -> Floats:
+        """Draw counts, of the shape of η: Poisson ones around gamma draws of their means."""
+        size = float(self.size)
+        gamma = rng.standard_gamma(size, eta.shape) / size
+        return draw_poisson(columns["exposure"] * exponential(eta) * gamma, rng)
+
+    def leaves(
+        self, y: Floats, columns: Columns, offset: Floats, group: Indices, size: int
+    ) -> Leaves:
+        """Likelihoods of groups: rows of a group with one exposure and offset add up."""
+        return summed(self._of_rows(y, columns, offset), group, size)
+
+    def _of_rows(self, y: Floats, columns: Columns, offset: Floats | float) -> BinomialLeaves:
+        """Likelihoods of rows: those of y successes and ``size`` failures, whose logit is
+        ``log m − log size``.  Only the constant differs, by ``log(size/(y + size))``.
+        """  # noqa: D205
+        size = float(self.size)
+        shift = np.log(columns["exposure"]) + offset - math.log(size)
+        columns_of = (y, size, shift, -np.log1p(y / size))
+        return BinomialLeaves(*(np.array(a, float) for a in np.broadcast_arrays(*columns_of)))
+
+    def to_pymc(
+        self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Floats, dims: str
+    ) -> Any:
+        """Add the rows to the open PyMC model."""
+        expected = columns["exposure"] * pm.math.exp(eta)
+        counts = np.asarray(observed, dtype=np.int64)
+        return pm.NegativeBinomial(
+            name, mu=expected, alpha=np.float64(self.size), observed=counts, dims=dims
+        )
