@@ -7,6 +7,7 @@ every engine returns (``posterior``) and all below it.
 
 - ``standardize``: data on the unit scale (``standardized``), covariates as orthonormal columns
   (``orthonormal``)
+- ``leaf_data``: of rows that are not normal, each group's likelihood and covariates
 - ``propriety``: whether the posterior exists; ``moments`` says which of its moments do
 - ``marginal``: the posterior of the sds; ``grid`` is its coarse lattice, ``sd_axis`` the coordinate
   of one of them
