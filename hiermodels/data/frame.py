@@ -157,13 +157,17 @@ class Frame:
         return values
 
     def is_truth(self, name: str) -> bool:
-        """Whether a column holds truth values."""
-        return bool(self._frame[name].dtype == nw.Boolean)
+        """Whether a column holds truth values, and nothing else but gaps."""
+        series = self._frame[name]
+        if series.dtype == nw.Object:
+            values = series.drop_nulls().to_list()
+            return bool(values) and all(isinstance(value, (bool, np.bool_)) for value in values)
+        return bool(series.dtype == nw.Boolean)
 
     def truth(self, name: str) -> Floats:
         """Return a column of truth values as numbers, 0 and 1."""
         self.check_gaps([name])
-        return np.array(self._frame[name].to_numpy(), dtype=float)
+        return np.array(self._frame[name].to_list(), dtype=float)
 
     def errors(self, name: str, scale: Scale) -> Floats:
         """Return standard errors, from a column of these or of variances."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.frame import Frame
 from hiermodels.data.roles import Roles
 from hiermodels.errors import DataError
+from hiermodels.families.checks import OUTCOME
+from hiermodels.families.family import Family
 
 
 def read_outcome(frame: Frame, roles: Roles) -> tuple[Floats, dict[str, Floats]]:
@@ -18,35 +22,70 @@ def read_outcome(frame: Frame, roles: Roles) -> tuple[Floats, dict[str, Floats]]
     DataError
         If values are not what the family takes, naming column and rows.
     """
-    family, named = roles.family, roles.columns
-    is_truth = frame.is_truth(roles.outcome) and family.is_discrete
+    is_truth = frame.is_truth(roles.outcome)
+    if is_truth:
+        require_single_trials(roles)
     y = frame.truth(roles.outcome) if is_truth else frame.numbers(roles.outcome)
-    if is_truth and "trials" in named:
-        raise DataError(
-            f"column {roles.outcome!r}: found truth values, one for each trial, beside a number of "
-            f"trials in {named['trials']!r}. Leave trials out, or give counts"
-        )
-    columns = {role: np.full(len(y), value) for role, value in family.defaults.items()}
-    columns |= {role: frame.numbers(name) for role, name in named.items()}
-    _require_domain(frame, roles, y, columns)
+    given = {role: frame.numbers(name) for role, name in roles.columns.items()}
+    columns = {**default_columns(roles.family, len(y)), **given}
+    require_domain(roles, y, columns, frame.value, frame.show_rows)
     return y, columns
 
 
-def _require_domain(frame: Frame, roles: Roles, y: Floats, columns: dict[str, Floats]) -> None:
-    """Raise DataError at the first column with values that the family does not take."""
-    known = {"outcome": roles.outcome, **roles.columns}
+def default_columns(family: Family, size: int) -> dict[str, Floats]:
+    """The columns that a family's rows have where they are not given, (size,) each."""
+    return {role: np.full(size, value) for role, value in family.defaults.items()}
+
+
+def require_single_trials(roles: Roles) -> None:
+    """Raise DataError if outcomes that are truth values do not count in trials of one each."""
+    if "trials" not in roles.family.defaults:
+        raise DataError(
+            f"column {roles.outcome!r}: expected numbers; found truth values. If each row is a "
+            f"trial with two outcomes, say family='binomial'"
+        )
+    if "trials" in roles.columns:
+        raise DataError(
+            f"column {roles.outcome!r}: found truth values, one for each trial, beside a number of "
+            f"trials in {roles.columns['trials']!r}. Leave trials out, or give counts"
+        )
+
+
+def require_domain(
+    roles: Roles,
+    y: Floats,
+    columns: Mapping[str, Floats],
+    value: Callable[[str, int], object],
+    show_rows: Callable[[Indices], str],
+) -> None:
+    """Raise DataError at the first column with values that the family does not take.
+
+    Parameters
+    ----------
+    roles : Roles
+    y : (N,)
+    columns : mapping of str to (N,)
+        By their roles.
+    value : callable
+        Returns what stands in a column, by its name, in a row.
+    show_rows : callable
+        Names rows.
+    """
+    known = {OUTCOME: roles.outcome, **roles.columns}
     for role, bad, expected in roles.family.invalid(y, columns):
         rows = np.flatnonzero(bad)
-        if len(rows):
-            value = frame.value(known[role], rows[0])
-            raise DataError(
-                f"column {known[role]!r}: expected {expected}; found {value} in "
-                f"{frame.show_rows(rows)}{_remedy(roles, role)}"
-            )
+        found = f"{value(known[role], rows[0])}"
+        beside = [name for other, name in roles.columns.items() if other in roles.family.columns]
+        if role == OUTCOME and beside:
+            found += f" ({', '.join(f'{name} = {value(name, rows[0])}' for name in beside)})"
+        raise DataError(
+            f"column {known[role]!r}: expected {expected}; found {found} in "
+            f"{show_rows(rows)}{_remedy(roles, role)}"
+        )
 
 
 def _remedy(roles: Roles, role: str) -> str:
     """What may have been forgotten."""
-    if role == "outcome" and "trials" in roles.family.columns and "trials" not in roles.columns:
+    if role == OUTCOME and "trials" in roles.family.defaults and "trials" not in roles.columns:
         return ". If these are counts, name the column of the number of trials, trials=…"
     return ""

@@ -17,6 +17,7 @@ from hiermodels.core.messages import listed, printable
 from hiermodels.errors import DataError, DataWarning, SpecError, warn
 from hiermodels.families.family import Family
 from hiermodels.families.registry import NORMAL
+from hiermodels.model.family_columns import require_suited
 from hiermodels.model.formula.columns import Stated, column_names, require_name
 from hiermodels.model.standard_errors import KINDS, Scale, error_role
 
@@ -210,6 +211,7 @@ def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Role
     if said.groups is None:
         given = _infer_groups(frame, taken)
         inferred.append("groups")
+    require_suited(family, said.columns, given, error_role(scale), errors)
     unused = (name for name in frame.columns if name_says(name) and name not in {*taken, *given})
     roles = Roles(outcome, tuple(given), errors, tuple(inferred), scale, tuple(unused))
     return replace(roles, family=family, columns=dict(said.columns))

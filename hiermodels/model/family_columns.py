@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 from hiermodels.core.messages import short
 from hiermodels.errors import SpecError
@@ -31,31 +32,41 @@ def require_suited(
             f"{short(family)}"
         )
     if se and "sd" not in family.columns:
-        raise SpecError(f"{error}: {family!r} has no standard errors of rows; leave {error} out")
+        raise SpecError(
+            f"{error}: rows of the family {family.name!r} have no standard errors; leave {error} "
+            f"out"
+        )
     strange = [role for role in columns if role not in (*family.columns, "offset") or role == "sd"]
     if strange:
-        raise SpecError(
-            f"{strange[0]}: {family!r} has no such column; leave {strange[0]} out, or name another "
-            f"family"
-        )
+        refuse_column(family, strange[0])
     if family.name == NORMAL.name:
         if "offset" in columns:
             raise SpecError(
                 f"offset: rows are normal; subtract {columns['offset']!r} from the outcome in the "
-                f"data frame, and leave offset out"
+                f"data frame, and leave offset out. Of counts, name the family, such as "
+                f"family='poisson'"
             )
         return
     if not groups:
         raise SpecError(
-            f"groups: {family!r} needs groups; found a model without any. Name their column, "
-            f"groups=…; for a regression without groups, use PyMC or bambi"
+            f"groups: the family {family.name!r} needs groups; found a model without any. Name "
+            f"their column, groups=…; for a regression without groups, use PyMC or bambi"
         )
     if "sd" in family.columns and not se:
         raise SpecError(
-            f"se: {family!r} needs the known standard errors of the rows. Name their column, se=… "
-            f"or variance=…"
+            f"se: the family {family.name!r} needs the known standard errors of the rows. Name "
+            f"their column, se=… or variance=…"
         )
     known = (*columns, *family.defaults, "sd")
     lacking = [name for name in family.columns if name not in known]
     if lacking:
-        raise SpecError(f"{lacking[0]}: {family!r} needs this column; found none")
+        raise SpecError(f"{lacking[0]}: the family {family.name!r} needs this column; found none")
+
+
+def refuse_column(family: Family, role: str) -> NoReturn:
+    """Raise SpecError: rows of this family have no such column."""
+    written = " (offset(log(…)) in a formula is an exposure)" if role == "exposure" else ""
+    raise SpecError(
+        f"{role}: rows of the family {family.name!r} have no such column; leave {role} "
+        f"out{written}, or name another family"
+    )

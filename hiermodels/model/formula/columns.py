@@ -11,6 +11,7 @@ from hiermodels.core.options import names
 from hiermodels.errors import SpecError
 from hiermodels.families.family import Family
 from hiermodels.families.registry import family_of
+from hiermodels.model.family_columns import refuse_column
 from hiermodels.model.formula.parse import parse
 from hiermodels.model.formula.terms import quoted
 
@@ -95,9 +96,7 @@ def _with_family(
     family = family or next(iter(told.values()), None)
     for role in told:
         if family is not None and role not in family.columns:
-            raise SpecError(
-                f"{role}: {family!r} has no such column; leave {role} out, or name another family"
-            )
+            refuse_column(family, role)
     return family, columns
 
 
