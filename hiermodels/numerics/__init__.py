@@ -9,6 +9,7 @@ module with its reference and with an error that its tests hold it to.
 - ``chebyshev``: sums of a smooth function over very many places, from its values at few
 - ``cubature``: few of many weighted points that have the same moments
 - ``normal_mixture``: distribution functions, densities and quantiles of mixtures of normals
+- ``inversion``: quantiles from a distribution function and its density
 - ``stirling``: what Stirling's formula leaves out of a factorial
 - ``group_sums``: sums and means over groups
 - ``monte_carlo_error``: errors of means of autocorrelated draws

@@ -1,4 +1,4 @@
-"""Quadrature and independent draws on a lattice, in one to three dimensions.
+"""Quadrature and independent draws on a lattice, in one to five dimensions.
 
 For a smooth density whose logarithm falls at least linearly in every direction, the plain
 sum over a lattice (the trapezoid rule) converges geometrically in 1/spacing.  So a few
@@ -21,10 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats
+from hiermodels.numerics.inversion import quantiles
 
 type Integers = NDArray[np.int64]
 type LogDensity = Callable[[Floats], Floats]
 """A function from points (n, d) to the logarithms of a density there (n,)."""
+type LogWeight = Callable[[NDArray[np.bool_]], Floats]
+"""A function from flags (n,) of points that are known to logarithms of a weight at these."""
 
 DROP = 36.0  # the lattice ends where the density is exp(−36) ≈ 2e-16 of its largest value
 FLATTEST = 0.25  # least curvature that is believed: a standard deviation of 2
@@ -38,8 +41,8 @@ ROUNDING = 1e-9  # of the logarithm, where it is huge, that differences have to 
 XTOL = 1e-13  # of a quantile, as a part of the lattice's extent
 FINER = 4  # places for each point of the lattice in a marginal density
 STENCIL = 5  # half the number of places that a point is shared out among
-BOX = {1: 1 << 22, 2: 1 << 13, 3: 1 << 9}  # widest lattice, in points along each axis
-STRIDE = {1: 16, 2: 1, 3: 1}  # how far the lattice is extended at a time
+BOX = {1: 1 << 22, 2: 1 << 13, 3: 1 << 9, 4: 80, 5: 40}  # widest lattice: points along each axis
+STRIDE = {1: 16, 2: 1, 3: 1, 4: 1, 5: 1}  # how far the lattice is extended at a time
 
 
 class LatticeError(ArithmeticError):
@@ -158,25 +161,16 @@ class Lattice:
         return np.maximum(density, 0.0)
 
     def quantile(self, axis: int, probabilities: Floats) -> Floats:
-        """Quantiles of a coordinate; (p,).
-
-        By Newton's method, or bisection where that leaves the bracket or falls too slowly.
-        """
+        """Quantiles of a coordinate; (p,)."""
         x = self.points[:, axis]
-        low, high = (np.full(len(probabilities), end) for end in (x.min(), x.max()))
-        tolerance = XTOL * (high - low)
-        quantile, step = (low + high) / 2, high - low
-        while True:
-            excess, slope = self.cdf(axis, quantile) - probabilities, self.density(axis, quantile)
-            below = excess < 0
-            low, high = np.where(below, quantile, low), np.where(below, high, quantile)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                new = quantile - excess / slope
-            fast = (new > low) & (new < high) & (2 * np.abs(new - quantile) < np.abs(step))
-            new = np.where(fast, new, (low + high) / 2)
-            step, quantile = new - quantile, new
-            if (np.abs(step) <= tolerance).all() or ((quantile == low) | (quantile == high)).all():
-                return quantile
+        ends = np.full(len(probabilities), x.min()), np.full(len(probabilities), x.max())
+        return quantiles(
+            lambda places: self.cdf(axis, places),
+            lambda places: self.density(axis, places),
+            probabilities,
+            ends,
+            XTOL * (ends[1] - ends[0]),
+        )
 
     @cached_property
     def _marginals(self) -> list[tuple[Floats, Floats]]:
@@ -329,6 +323,33 @@ def grow(
         Logarithm of a function, at least 1, whose product with the density is to be summed too:
         points are added until the product has dropped by ``DROP`` from the density's top.
     """
+
+    def evaluate(points: Floats) -> tuple[Floats, LogWeight]:
+        return log_density(points), lambda some: log_weight(points[some])
+
+    return grow_weighted(evaluate, scale, spacing)
+
+
+def grow_weighted(
+    evaluate: Callable[[Floats], tuple[Floats, LogWeight]],
+    scale: ModesAndScale,
+    spacing: float | Floats,
+    drop: float = DROP,
+    start: float = 0.0,
+) -> Lattice:
+    """Lay a lattice over a density as :func:`grow` does, with its weight from the same evaluation.
+
+    Parameters
+    ----------
+    evaluate : callable
+        From points (n, d) to the log density (n,), and a function from flags (n,) of some of these
+        points to the log weight there.
+    spacing : float or (d,)
+    drop : float
+        Of the log density, at which the lattice ends.
+    start : float
+        Radius around the highest mode, in units of the basis, that is evaluated at once.
+    """
     origin = scale.modes[0]
     d = len(origin)
     spacing = np.broadcast_to(np.asarray(spacing, dtype=float), d)
@@ -338,6 +359,7 @@ def grow(
     reach = np.arange(1, STRIDE[d] + 1)[:, None] * strides
     around = np.concatenate([reach.ravel(), -reach.ravel()])
     nearest = np.linalg.solve(step, (scale.modes - origin).T).T.round().astype(np.int64)
+    nearest = np.vstack([nearest, _ball(start / spacing)])
     front = np.unique((nearest + BOX[d] // 2).clip(0, BOX[d] - 1) @ strides)
     seen = np.zeros(BOX[d] ** d, dtype=bool)
     seen[front] = True
@@ -347,18 +369,24 @@ def grow(
         index = np.stack(np.unravel_index(front, shape), axis=1)
         if (index <= STRIDE[d]).any() or (index >= BOX[d] - 1 - STRIDE[d]).any():
             raise LatticeError(f"the density does not end within {BOX[d] // 2} points of its mode")
-        points = origin + (index - BOX[d] // 2) @ step.T
-        values = log_density(points)
+        values, log_weight = evaluate(origin + (index - BOX[d] // 2) @ step.T)
         keys.append(index - BOX[d] // 2)
         logs.append(values)
         top = max(top, values.max())
-        inside = values > top - DROP
+        inside = values > top - drop
         low = ~inside  # where the weight, which is at least 1, may matter
-        inside[low] = values[low] + log_weight(points[low]) > top - DROP
+        inside[low] = values[low] + log_weight(low) > top - drop
         front = (front[inside][:, None] + around).ravel()
         front = np.unique(front[~seen[front]])
         seen[front] = True
     return Lattice(origin, step, np.concatenate(keys), np.concatenate(logs), spacing)
+
+
+def _ball(radii: Floats) -> Integers:
+    """Integer points within an ellipsoid around 0; (n, d)."""
+    axes = [np.arange(-int(r), int(r) + 1) for r in radii]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(radii))
+    return points[((points / np.maximum(radii, 1.0)) ** 2).sum(axis=1) <= 1.0]
 
 
 def _lagrange(inside: Floats) -> list[Floats]:
