@@ -101,10 +101,18 @@ def require_digits(error: float, tol: float) -> None:
 
 def errors_by_axis(marginal: Marginal, lattice: Lattice) -> Floats:
     """What each axis adds to :func:`sd_quadrature_error`; (d,)."""
-    if not marginal.free:
-        return np.zeros(0)
+    return errors_of_values(_values_of(marginal, lattice), lattice)
+
+
+def errors_of_values(values: Floats, lattice: Lattice) -> Floats:
+    """Errors of means and sds of values (n, v) at a lattice's points, by axis; (d,).
+
+    Whole planes of points tell what an axis adds: see :func:`sd_quadrature_error`.
+    """
     planes = [e == 0 for e in lattice.index.T % 2]
-    together, *across = differences_of_parts(marginal, lattice, [lattice.checkerboard, *planes])
+    if not planes:
+        return np.zeros(0)
+    together, *across = differences_of_values(values, lattice, [lattice.checkerboard, *planes])
     if len(planes) == 1:
         return np.array([together])
     return np.maximum(np.square(across), together)
@@ -118,9 +126,20 @@ def differences_of_parts(
     Of the means and sds of the coordinates and, if their moments exist, of the unknown sds, in
     posterior sds; and of the mass, which is the part's share of the points.
     """
+    return differences_of_values(_values_of(marginal, lattice), lattice, parts)
+
+
+def _values_of(marginal: Marginal, lattice: Lattice) -> Floats:
+    """Coordinates and, if their moments exist, the unknown sds, at all points; (n, v)."""
     exists = marginal.tails.sd_moment_exists
     some = [j for j in marginal.free if exists(marginal.names[j], 2)]
-    values = np.hstack([lattice.points, np.exp(marginal.log_sds(lattice.points)[:, some])])
+    return np.hstack([lattice.points, np.exp(marginal.log_sds(lattice.points)[:, some])])
+
+
+def differences_of_values(
+    values: Floats, lattice: Lattice, parts: Sequence[NDArray[np.bool_]]
+) -> Iterator[float]:
+    """Yield the largest difference of means and sds of values (n, v), and of the mass, by part."""
     means, sds = moments_of(values, lattice.weights[None])
     for part in parts:
         weights = lattice.weights[part]
