@@ -104,14 +104,12 @@ class PoissonLeaves:
 
     def log_likelihood(self, theta: Floats) -> Floats:
         """``y(1 + d − e^d)`` with ``d = θ + log E − log y``, or ``−E e^θ`` of no counts."""
-        y = self.counts[:, None]
-        is_seen = y > 0
-        d = theta + (self.log_exposure[:, None] - np.log(np.where(is_seen, y, 1.0)))
-        d = np.minimum(d, LARGEST)
-        log_likelihood = y * (d - np.expm1(d)) if is_seen.any() else np.empty_like(d)
-        empty = ~is_seen[:, 0]
-        if empty.any():
-            log_likelihood[empty] = -np.exp(d[empty])
+        y, is_seen = self.counts, self.counts > 0
+        observed = np.log(np.where(is_seen, y, 1.0))
+        d = np.minimum(theta + (self.log_exposure - observed)[:, None], LARGEST)
+        log_likelihood = np.empty_like(d)
+        log_likelihood[is_seen] = y[is_seen, None] * (d[is_seen] - np.expm1(d[is_seen]))
+        log_likelihood[~is_seen] = -np.exp(d[~is_seen])
         return log_likelihood
 
     def slope_and_information(self, theta: Floats) -> tuple[Floats, Floats]:

@@ -22,6 +22,8 @@ import numpy as np
 from hiermodels.core.arrays import LOG_2PI, Floats
 
 BEND = 0.1  # κh: the spacing grows by this share of itself from place to place
+BISECTIONS = 64
+LOWEST = -345.0
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,21 @@ class ThetaGrid:
 
     Attributes
     ----------
+    even : (2,)
+        Ends between which the places are about even.
+    step : float
+        In u.
+    first : float
+        The first place's u.
     theta : (K,)
         Ascending.
     weight : (K,)
         The local spacing.
     """
 
+    even: tuple[float, float]
+    step: float
+    first: float
     theta: Floats
     weight: Floats
 
@@ -47,26 +58,50 @@ class ThetaGrid:
         first = low - np.log1p(rate * max(low - ends[0], 0.0)) / rate
         last = high + np.log1p(rate * max(ends[1] - high, 0.0)) / rate
         u = low + step * np.arange(np.floor((first - low) / step), np.ceil((last - low) / step) + 1)
-        below, above = np.exp(rate * (low - u)), np.exp(rate * (u - high))
-        return cls(u + (above - below) / rate, step * (1 + below + above))
+        return cls(even, step, float(u[0]), *_bent(u, even, step))
 
     def __len__(self) -> int:
         return len(self.theta)
 
     def part(self, kept: slice) -> Self:
-        """Some of the places."""
-        return type(self)(self.theta[kept], self.weight[kept])
+        """Some of the places, from a first to a last."""
+        first = self.first + self.step * (kept.start or 0)
+        return type(self)(self.even, self.step, first, self.theta[kept], self.weight[kept])
+
+    def at(self, place: Floats) -> tuple[Floats, Floats]:
+        """Position θ and local spacing at places counted from the first, whole numbers or not."""
+        return _bent(self.first + self.step * place, self.even, self.step)
+
+    def place_of(self, theta: Floats) -> Floats:
+        """Where positions are, counted in places from the first; by bisection."""
+        low, high = np.full(theta.shape, -1.0), np.full(theta.shape, float(len(self)))
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            below = self.at(middle)[0] < theta
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return (low + high) / 2
 
     def normal_columns(self, mu: Floats, tau: Floats) -> Floats:
-        """``Φ_kj = w_k N(θ_k | μ_j, τ_j²)``; (K, J)."""
+        """``Φ_kj = w_k N(θ_k | μ_j, τ_j²)``; (K, J).
+
+        Exponents end at −345: products of denormal numbers would take a hundred times as long.
+        """
         z = self.theta[:, None] - mu
         z /= tau
         np.square(z, out=z)
         z *= -0.5
+        np.maximum(z, LOWEST, out=z)
         np.exp(z, out=z)
         z *= self.weight[:, None]
         z *= np.exp(-0.5 * LOG_2PI) / tau
         return z
+
+
+def _bent(u: Floats, even: tuple[float, float], step: float) -> tuple[Floats, Floats]:
+    """Position θ of u, and the local spacing ``h dθ/du``."""
+    rate = BEND / step
+    below, above = np.exp(rate * (even[0] - u)), np.exp(rate * (u - even[1]))
+    return u + (above - below) / rate, step * (1 + below + above)
 
 
 @dataclass(frozen=True)
