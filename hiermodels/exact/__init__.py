@@ -17,6 +17,7 @@ every engine returns (``posterior``) and all below it.
 - ``lattice_mixture``: its components over the lattice, ``compressed`` where groups are very many;
   ``predictive`` predicts, ``precision`` says how well the lattice holds it
 - ``given_sd``: values given one sd
+- ``leaves``: groups whose rows are not normal, with the coefficients on the lattice too
 - ``joint``: the joint log density of all variables
 - ``group_likelihood``: densities of all rows of a group
 - ``left_out``: units left out

@@ -147,7 +147,11 @@ def test_text_in_the_outcome(schools):
 
 
 def test_truth_values_in_the_outcome(schools):
-    refuse(schools.assign(y=schools["y"] > 5), "column 'y': expected numbers; found truth values", **GIVEN)
+    refuse(
+        schools.assign(y=schools["y"] > 5),
+        "column 'y': expected numbers; found truth values",
+        **GIVEN,
+    )
 
 
 def test_a_missing_outcome_column(schools):

@@ -1,0 +1,17 @@
+"""Two levels of groups whose rows are not conjugate to a normal effect: counts, above all.
+
+    y_i | θ_i ~ L_i(θ_i),    θ_i ~ N(x_i'γ, τ²),    i = 1, …, k,
+
+with flat or normal priors of the coefficients γ, the intercept among them, and any prior of τ.
+Only the effects θ_i are integrated out, each by itself (:mod:`hiermodels.exact.kernels.leaves`);
+τ and γ stay on the lattice.  All is arrays: neither frames nor specifications.
+
+- ``model``: the record of the model, and groups that are alike
+- ``coordinates``: of τ and γ, in which the posterior suits a lattice
+- ``marginal``: the posterior of τ and γ, and its lattice
+- ``posterior``: lattices that are fine enough, and sums over them
+- ``linear``: distribution functions of linear predictors
+- ``effects``: distribution functions of the groups' effects
+- ``predictive``: groups left out, new groups, further counts
+- ``draws``: exact draws
+"""

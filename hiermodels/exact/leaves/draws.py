@@ -1,0 +1,98 @@
+"""Exact and independent draws of τ, of the coefficients, and of the groups' effects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.threads import for_each
+from hiermodels.exact.kernels.leaves.tangents import draw_effects
+from hiermodels.exact.leaves.marginal import LeafMarginal
+from hiermodels.numerics import rejection
+from hiermodels.numerics.lattice import Lattice
+from hiermodels.numerics.rejection import Draws
+
+SPACING = {0: 1.0, 1: 0.5, 2: 0.75, 3: 0.75, 4: 0.9, 5: 1.0}  # draws are exact on any lattice
+CHUNK = 1 << 16  # pairs of groups and draws with one stream of random numbers
+
+
+@dataclass(frozen=True, eq=False)
+class LeafDraws:
+    """Draws of τ and γ, and of the effects, which are drawn when asked for.
+
+    Attributes
+    ----------
+    marginal : LeafMarginal
+    lattice : Lattice
+        They come from.
+    drawn : Draws
+        In the lattice's coordinates, and how rejection went.
+    seed : numpy.random.SeedSequence
+        Of the effects: the same at every call.
+    """
+
+    marginal: LeafMarginal
+    lattice: Lattice
+    drawn: Draws
+    seed: np.random.SeedSequence
+
+    @classmethod
+    @one_blas_thread()
+    def draw(
+        cls,
+        marginal: LeafMarginal,
+        size: int,
+        rng: np.random.Generator,
+        lattice: Lattice | None = None,
+    ) -> Self:
+        """Draw τ and γ by rejection from a lattice, by default a wide one.
+
+        Parameters
+        ----------
+        marginal : LeafMarginal
+        size : int
+        rng : numpy.random.Generator
+        lattice : Lattice, optional
+            One that was laid already.
+        """
+        laid = lattice or marginal.lattice(SPACING[marginal.coordinates.dimension])
+        (seed,) = rng.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined]
+        return cls(marginal, laid, rejection.draw(laid, marginal.log_density, size, rng), seed)
+
+    @property
+    def tau(self) -> Floats:
+        """Draws of τ; (M,)."""
+        return self.marginal.coordinates.tau(self.drawn.points)
+
+    @property
+    def gamma(self) -> Floats:
+        """Draws of the coefficients; (M, p)."""
+        return self.marginal.coordinates.gamma(self.drawn.points)
+
+    def effects(self, groups: Indices | None = None) -> Floats:
+        """Effects θ_i at the groups' own covariates, of all groups or of some; (g, M).
+
+        A group's draws are the same whichever others are drawn, and for any number of threads:
+        each chunk of groups has random numbers of its own.
+        """
+        model, tau, gamma = self.marginal.model, self.tau, self.gamma
+        wanted = np.arange(len(model.leaves)) if groups is None else groups
+        size = max(1, CHUNK // max(1, len(tau)))
+        chunks, chunk_of = np.unique(wanted // size, return_inverse=True)
+        effects = np.empty((len(wanted), len(tau)))
+
+        def draw(part: int) -> None:
+            own = np.arange(chunks[part] * size, min((chunks[part] + 1) * size, len(model.leaves)))
+            entropy, key = self.seed.entropy, (*self.seed.spawn_key, int(chunks[part]))
+            rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=key))
+            drawn = draw_effects(model.leaves.take(own), model.x[own] @ gamma.T, tau, rng)
+            here = np.flatnonzero(chunk_of == part)
+            effects[here] = drawn[wanted[here] - own[0]]
+
+        with one_blas_thread():
+            for_each(draw, range(len(chunks)))
+        return effects

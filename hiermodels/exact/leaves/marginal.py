@@ -1,0 +1,183 @@
+"""The posterior of τ and γ, all effects integrated out, and its lattice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.errors import PrecisionError, SpecError
+from hiermodels.exact.leaves.coordinates import Coordinates
+from hiermodels.exact.leaves.model import LeafModel
+from hiermodels.numerics import lattice
+from hiermodels.numerics.lattice import Lattice, LatticeError, LogWeight
+from hiermodels.numerics.modes import LARGEST_LOG, peaks
+
+MAX_DIMENSION = 5
+SCAN_STEP = 1.0  # of the coordinate of τ, in the first look at the density
+SCAN_T = (-4.0, -2.0, 0.0, 2.0, 4.0)  # of t, where the density may have several modes
+MAX_ASCENTS = 8
+DROP = 30.0  # the lattice ends where the density is exp(−30) ≈ 1e-13 of its largest value
+LONGEST = 0.8  # spacings, of a step along the coordinate of τ: its transform bends over a distance
+TAIL_MASS = 1e-12  # share of the posterior
+MAX_SURPRISE = 30.0  # by which a group that is left out widens the lattice
+START = 5.0  # about this many sds around the mode are laid out at once
+MAX_NUMBERS = 1 << 22  # integrals that are held at a time
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """Points, what they mean, and what they weigh.
+
+    Attributes
+    ----------
+    log_density, tau : (n,)
+    gamma : (n, p)
+    log_integrals : tuple of (u, n)
+        Of each set of groups that are alike.
+    """
+
+    log_density: Floats
+    tau: Floats
+    gamma: Floats
+    log_integrals: tuple[Floats, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class LeafMarginal:
+    """``p(y, τ, γ)`` in coordinates that suit a lattice."""
+
+    model: LeafModel
+
+    def __post_init__(self) -> None:
+        d = self.coordinates.dimension
+        if d > MAX_DIMENSION:
+            raise SpecError(
+                f"the exact posterior of counts has τ and {len(self.model.mean)} coefficients on "
+                f"its lattice: {d} dimensions, of which it can hold {MAX_DIMENSION}. Use fewer "
+                f"covariates, or engine='nuts'"
+            )
+
+    @cached_property
+    def coordinates(self) -> Coordinates:
+        """Of τ and γ."""
+        return Coordinates(self.model)
+
+    def log_integrals(self, tau: Floats, gamma: Floats) -> Iterator[Floats]:
+        """Yield ``log m_ij`` of the distinct leaves of each set of alike groups; (u, J)."""
+        for alike in self.model.alike:
+            yield alike.integrals.log_integrals(gamma @ alike.x, tau)
+
+    @one_blas_thread()
+    def log_density(self, points: Floats) -> Floats:
+        """``log p(y, u)`` at points u (n, d): with proper priors, normalised; (n,)."""
+        return np.concatenate([self._evaluate(part).log_density for part in self._blocks(points)])
+
+    def _evaluate(self, points: Floats) -> _Evaluated:
+        log_density, tau, gamma = self.coordinates.log_prior(points)
+        log_integrals = tuple(self.log_integrals(tau, gamma))
+        log_density += self.model.constant
+        for alike, own in zip(self.model.alike, log_integrals, strict=True):
+            log_density += alike.counts @ own
+        return _Evaluated(log_density, tau, gamma, log_integrals)
+
+    def _blocks(self, points: Floats) -> Iterator[Floats]:
+        """Parts of the points whose integrals can be held."""
+        step = max(1, MAX_NUMBERS // max(1, sum(len(alike.counts) for alike in self.model.alike)))
+        for first in range(0, len(points), step):
+            yield points[first : first + step]
+
+    @cached_property
+    def mode_and_scale(self) -> lattice.ModesAndScale:
+        """Where the posterior lies: Newton's method from the peaks on a coarse grid.
+
+        Given τ it is log-concave in γ if the leaves are; then the grid is over τ alone.
+        """
+        d, sds = self.coordinates.dimension, self.coordinates.n_sds
+        first = [self.coordinates.axis.pilot_places(SCAN_STEP)] if sds else []
+        t = np.zeros(1) if self.model.leaves.log_concave or d - sds > 2 else np.array(SCAN_T)
+        grid = np.stack(np.meshgrid(*first, *[t] * (d - sds), indexing="ij"), axis=-1)
+        with self._within_range():
+            values = self.log_density(grid.reshape(-1, d)).reshape(grid.shape[:-1])
+            places = np.flatnonzero(peaks(values) & np.isfinite(values))
+            highest = places[np.argsort(-values.flat[places], kind="stable")][:MAX_ASCENTS]
+            return lattice.find_modes(self.log_density, grid.reshape(-1, d)[highest])
+
+    def lattice(self, spacing: float | Floats, *, leave_out: bool = False) -> Lattice:
+        """Lay a lattice over the posterior, wide enough for the moments that exist.
+
+        Parameters
+        ----------
+        spacing : float or (d,)
+        leave_out : bool
+            Whether it shall hold the posterior without any one of the groups as well.
+        """
+        if not self.coordinates.dimension:
+            point, none = np.empty((1, 0)), np.empty((1, 0), dtype=np.int64)
+            return Lattice(point[0], np.empty((0, 0)), none, self.log_density(point), np.empty(0))
+        scale = self.mode_and_scale
+        spacing = np.array(np.broadcast_to(spacing, self.coordinates.dimension), dtype=float)
+        if self.coordinates.n_sds:
+            spacing[0] = min(spacing[0], LONGEST * spacing[0] / scale.basis[0, 0])
+
+        @one_blas_thread()
+        def evaluate(points: Floats) -> tuple[Floats, LogWeight]:
+            parts = [self._evaluate(part) for part in self._blocks(points)]
+            weights = np.concatenate([self._log_weight(part, leave_out) for part in parts])
+            log_density = np.concatenate([part.log_density for part in parts])
+            return log_density, lambda some: weights[some]
+
+        with self._within_range():
+            laid = lattice.grow_weighted(evaluate, scale, spacing, DROP, START)
+            self._require_range(laid)
+        return laid
+
+    def _log_weight(self, part: _Evaluated, leave_out: bool) -> Floats:
+        """How many times larger a moment that exists is than at the mode: the largest; (n,).
+
+        With ``leave_out`` also how many times likelier all is without one of the groups.
+        """
+        order = 2 * self.model.moment_exists(2) or int(self.model.moment_exists(1))
+        mode = self._at_mode
+        with np.errstate(divide="ignore"):
+            ratios = [part.tau / mode.tau, *(np.abs(part.gamma - mode.gamma) / self._sd_at_mode).T]
+            weight = order * np.log(np.max([np.ones(len(part.tau)), *ratios], axis=0))
+        if leave_out:
+            pairs = zip(mode.log_integrals, part.log_integrals, strict=True)
+            lost = np.max([(usual - own).max(axis=0) for usual, own in pairs], axis=0)
+            weight = np.maximum(weight, np.clip(lost, 0.0, MAX_SURPRISE))
+        return weight
+
+    @cached_property
+    def _at_mode(self) -> _Evaluated:
+        return self._evaluate(self.mode_and_scale.modes[:1])
+
+    @cached_property
+    def _sd_at_mode(self) -> Floats:
+        """About the sds of the coefficients given τ, at the mode; (p,)."""
+        return np.linalg.norm(self.coordinates.whitening(self._at_mode.tau).c[0], axis=1)
+
+    def _require_range(self, laid: Lattice) -> None:
+        """Raise LatticeError if the posterior reaches variances beyond ``exp(±LARGEST_LOG)``."""
+        if self.coordinates.n_sds:
+            beyond = np.abs(self.coordinates.axis.x(laid.points[:, 0])) >= LARGEST_LOG
+            if laid.weights[beyond].sum() > TAIL_MASS:
+                raise LatticeError(f"it reaches sds beyond exp(±{LARGEST_LOG / 2:g})")
+
+    @contextmanager
+    def _within_range(self) -> Iterator[None]:
+        """Say of a posterior that no lattice can hold what stands in the way."""
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                yield
+        except LatticeError as error:
+            raise PrecisionError(
+                f"the posterior of τ and of the coefficients cannot be integrated: {error}. Their "
+                f"priors, τ ~ {self.model.prior} among them, lie too far from the data, or are too "
+                f"narrow; or the posterior does not exist"
+            ) from error

@@ -1,0 +1,117 @@
+"""Two levels with one-dimensional leaves: what is observed, and what is assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hiermodels.core.arrays import LOG_2PI, Floats, Indices
+from hiermodels.errors import SpecError
+from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
+from hiermodels.families.leaves import Leaves
+from hiermodels.model.priors.base import VariancePrior
+from hiermodels.model.priors.variance import Fixed
+
+
+@dataclass(frozen=True, eq=False)
+class Alike:
+    """Groups with the same covariates.
+
+    Attributes
+    ----------
+    x : (p,)
+    integrals : LeafIntegrals
+        Of their leaves that are distinct, u of them.
+    counts : (u,)
+        How many groups have each.
+    groups : (k',)
+        Which groups of the model these are.
+    leaf_of : (k',)
+        Which distinct leaf each has.
+    """
+
+    x: Floats
+    integrals: LeafIntegrals
+    counts: Floats
+    groups: Indices
+    leaf_of: Indices
+
+
+@dataclass(frozen=True, eq=False)
+class LeafModel:
+    """k groups: ``L_i(θ_i)``, ``θ_i ~ N(x_i'γ, τ²)``, with priors of γ and τ.
+
+    Attributes
+    ----------
+    leaves : Leaves
+        k of them.
+    x : (k, p)
+        Covariates, with a column of ones for an intercept; p = 0 is a mean of 0.
+    mean, precision : (p,)
+        Of the normal prior of each coefficient; precision 0 is flat, with density 1.
+    prior : VariancePrior
+        Of τ; ``Fixed(0)`` makes θ_i the linear predictor itself.
+    """
+
+    leaves: Leaves
+    x: Floats
+    mean: Floats
+    precision: Floats
+    prior: VariancePrior
+
+    def __post_init__(self) -> None:
+        k, p = len(self.leaves), len(self.mean)
+        if self.x.shape != (k, p) or self.precision.shape != (p,):
+            raise SpecError(
+                f"expected covariates of {k} groups with {p} coefficients, and a precision for "
+                f"each; found shapes {self.x.shape} and {self.precision.shape}"
+            )
+
+    @property
+    def fixed_sd(self) -> float | None:
+        """Value of τ, if it is known."""
+        return self.prior.value if isinstance(self.prior, Fixed) else None
+
+    @cached_property
+    def alike(self) -> tuple[Alike, ...]:
+        """All groups, in sets with the same covariates."""
+        return tuple(self._alike())
+
+    def _alike(self) -> Iterator[Alike]:
+        rows, of_row = np.unique(self.x, axis=0, return_inverse=True)
+        for i, x in enumerate(rows):
+            groups = np.flatnonzero(of_row.ravel() == i)
+            leaves, leaf_of = self.leaves.take(groups).distinct()
+            counts = np.bincount(leaf_of, minlength=len(leaves)).astype(float)
+            yield Alike(x, LeafIntegrals.of(leaves), counts, groups, leaf_of)
+
+    @cached_property
+    def constant(self) -> float:
+        """Logarithm of the product of all leaves' suprema."""
+        return float(self.leaves.constant.sum())
+
+    @cached_property
+    def is_informative(self) -> Floats:
+        """1 for each group whose leaf is not constant, else 0; (k,)."""
+        return (self.leaves.falls_below | self.leaves.falls_above).astype(float)
+
+    def log_prior(self, gamma: Floats) -> Floats:
+        """Log prior density of the coefficients (J, p); (J,)."""
+        precision = self.precision
+        constant = 0.5 * (np.log(precision[precision > 0]) - LOG_2PI).sum()
+        return constant - 0.5 * ((gamma - self.mean) ** 2 @ precision)
+
+    def moment_exists(self, order: int) -> bool:
+        """Whether τ and the coefficients have a finite moment of an order.
+
+        As τ → ∞ the likelihood falls as ``τ^(p − k_I)`` with p flat coefficients and k_I groups
+        whose leaves fall to both sides.
+        """
+        if self.fixed_sd is not None:
+            return True
+        inside = int((self.leaves.falls_below & self.leaves.falls_above).sum())
+        flat = int((self.precision == 0).sum())
+        return self.prior.upper_tail + (flat - inside + order) / 2 < 0

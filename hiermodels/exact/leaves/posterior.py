@@ -1,0 +1,299 @@
+"""The posterior by quadrature over τ and γ: lattices that are fine enough, and sums over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.errors import PrecisionError, SpecError
+from hiermodels.exact.kernels.leaves.integral import Masses
+from hiermodels.exact.leaves.marginal import LeafMarginal
+from hiermodels.exact.leaves.model import Alike, LeafModel
+from hiermodels.exact.precision import (
+    both_weights,
+    errors_of_values,
+    moments_of,
+    refinement,
+    require_precision,
+)
+from hiermodels.exact.sd_axis import SdAxis
+from hiermodels.numerics.lattice import Lattice
+from hiermodels.posterior.reference_posterior import TOLERANCE
+
+SPACING = {0: 1.0, 1: 0.25, 2: 0.5, 3: 0.6, 4: 0.75, 5: 1.0}  # of the first lattice
+SAFELY = 0.1  # of the tolerance, for the moments of τ and γ
+MAX_LATTICES = 8
+SMALLEST = float(np.finfo(float).tiny)  # sd
+MAX_WORK = 2e8  # points times distinct groups, of a lattice that is laid to be finer
+
+type Function = Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LeafPosterior:
+    """A lattice over τ and γ that is fine enough, and what it says.
+
+    Attributes
+    ----------
+    marginal : LeafMarginal
+    lattice : Lattice
+    """
+
+    marginal: LeafMarginal
+    lattice: Lattice
+
+    @classmethod
+    @one_blas_thread()
+    def of(cls, model: LeafModel, tol: float = TOLERANCE) -> Self:
+        """Integrate the posterior, with ever finer lattices until two spacings agree.
+
+        Parameters
+        ----------
+        model : LeafModel
+            Whose posterior exists.
+        tol : float
+            Posterior sds that two spacings may differ by.
+
+        Raises
+        ------
+        PrecisionError
+            If two spacings differ by more than 1e-3, or no lattice can hold the posterior.
+        SpecError
+            If it has more than five dimensions.
+
+        Warns
+        -----
+        PrecisionWarning
+            If two spacings differ by more than ``tol``.
+        """
+        marginal = LeafMarginal(model)
+        d = marginal.coordinates.dimension
+        spacing = np.full(d, SPACING[d])
+        posterior = cls(marginal, marginal.lattice(spacing, leave_out=True))
+        path: list[tuple[Floats, Floats]] = []
+        work = sum(len(alike.counts) for alike in model.alike)
+        for _ in range(MAX_LATTICES - 1):
+            errors = posterior.errors_by_axis
+            if errors.max(initial=0.0) <= SAFELY * tol and posterior.certificate <= tol:
+                break
+            path.append((spacing, errors))
+            finer = refinement(path, SAFELY * tol)
+            if len(posterior.lattice) * work > MAX_WORK * finer.prod():
+                break
+            spacing = spacing * finer
+            try:
+                posterior = cls(marginal, marginal.lattice(spacing, leave_out=True))
+            except PrecisionError:  # too many points along an axis: as fine as it gets
+                break
+        require_precision(posterior.certificate, tol)
+        return posterior
+
+    @property
+    def model(self) -> LeafModel:
+        """What is observed and assumed."""
+        return self.marginal.model
+
+    @cached_property
+    def tau(self) -> Floats:
+        """Values of τ at the nodes; (J,)."""
+        return self.marginal.coordinates.tau(self.lattice.points)
+
+    @cached_property
+    def gamma(self) -> Floats:
+        """Coefficients at the nodes; (J, p)."""
+        return self.marginal.coordinates.gamma(self.lattice.points)
+
+    @cached_property
+    @one_blas_thread()
+    def log_integrals(self) -> tuple[Floats, ...]:
+        """``log m_ij`` of the distinct leaves of each set of groups that are alike; (u, J) each."""
+        return tuple(self.marginal.log_integrals(self.tau, self.gamma))
+
+    @property
+    def log_integral(self) -> float:
+        """Log marginal likelihood, with all constants; meaningful if all priors are proper."""
+        return self.lattice.log_integral
+
+    @cached_property
+    def errors_by_axis(self) -> Floats:
+        """Errors of the moments that exist of τ, γ and the coordinates, in posterior sds; (d,)."""
+        values = [self.lattice.points]
+        if self.model.moment_exists(2):
+            values += [self.tau[:, None]] * self.marginal.coordinates.n_sds + [self.gamma]
+        return errors_of_values(np.hstack(values), self.lattice)
+
+    @cached_property
+    def certificate(self) -> float:
+        """Largest difference between two spacings, in posterior sds.
+
+        Over the means and sds of τ, γ and all effects, where these exist, and the coordinates.
+        """
+        mean, sd = self._effects
+        with np.errstate(invalid="ignore"):
+            differences = [np.abs(mean[1] - mean[0]) / sd[0], np.abs(sd[1] / sd[0] - 1)]
+        worst = np.nanmax(differences, initial=0.0) if len(mean[0]) else 0.0
+        return float(np.max([*self.errors_by_axis, worst]))
+
+    @property
+    def _both_weights(self) -> Floats:
+        """Weights over the whole lattice and over half of its points; (2, J)."""
+        if not self.marginal.coordinates.dimension:
+            return np.ones((2, 1))
+        return both_weights(self.lattice)
+
+    def tau_moments(self) -> tuple[float, float]:
+        """Mean and sd of τ; nan, where they do not exist."""
+        (mean,), (sd,) = self._moments_of_nodes(self.tau[:, None])
+        return mean, sd
+
+    def tau_quantiles(self, probabilities: Floats) -> Floats:
+        """Quantiles of τ; (p,)."""
+        if self.model.fixed_sd is not None:
+            return np.full(len(probabilities), self.model.fixed_sd)
+        return np.exp(self._axis.log_sd(self.lattice.quantile(0, probabilities)))
+
+    def tau_cdf(self, values: Floats) -> Floats:
+        """Probability that τ is at most each of the values (n,); (n,)."""
+        if self.model.fixed_sd is not None:
+            return np.where(values >= self.model.fixed_sd, 1.0, 0.0)
+        below = self.lattice.cdf(0, self._axis.coordinate(np.maximum(values, SMALLEST)))
+        return np.where(values > 0, below, 0.0)
+
+    def tau_density(self, values: Floats) -> Floats:
+        """Density of τ at values (n,); (n,).
+
+        Raises
+        ------
+        SpecError
+            If τ is fixed.
+        """
+        if self.model.fixed_sd is not None:
+            raise SpecError(f"tau is fixed at {self.model.fixed_sd:g}: it has no density")
+        inside = np.maximum(values, SMALLEST)
+        u = self._axis.coordinate(inside)
+        density = self.lattice.density(0, u) * np.exp(-self._axis.log_slope(u)) / inside
+        return np.where(values > 0, density, 0.0)
+
+    @property
+    def _axis(self) -> SdAxis:
+        return self.marginal.coordinates.axis
+
+    def coefficient_moments(self) -> tuple[Floats, Floats]:
+        """Means and sds of the coefficients γ; (p,) each; nan, where they do not exist."""
+        return self._moments_of_nodes(self.gamma)
+
+    def linear_moments(self, x: Floats) -> tuple[Floats, Floats]:
+        """Means and sds of linear predictors ``x'γ`` at rows (m, p); (m,) each."""
+        return self._moments_of_nodes(self.gamma @ x.T)
+
+    def _moments_of_nodes(self, values: Floats) -> tuple[Floats, Floats]:
+        means, sds = moments_of(values, self.lattice.weights[None])
+        mean = means[0] if self.model.moment_exists(1) else np.full_like(means[0], np.nan)
+        return mean, sds[0] if self.model.moment_exists(2) else np.full_like(sds[0], np.nan)
+
+    def effect_moments(self) -> tuple[Floats, Floats]:
+        """Means and sds of all effects θ_i at the groups' own covariates; (k,) each.
+
+        They are nan where they do not exist: of groups whose leaf does not fall to both sides, if
+        τ has none.
+        """
+        mean, sd = self._effects
+        return mean[0], sd[0]
+
+    @cached_property
+    def _effects(self) -> tuple[Floats, Floats]:
+        """Means and sds of all effects, over the whole lattice and over half of it; (2, k) each."""
+        mean, sd = self._function_moments(lambda theta: theta)
+        leaves = self.model.leaves
+        inside = leaves.falls_below & leaves.falls_above
+        mean = np.where(inside | self.model.moment_exists(1), mean, np.nan)
+        return mean, np.where(inside | self.model.moment_exists(2), sd, np.nan)
+
+    def function_moments(self, function: Function) -> tuple[Floats, Floats]:
+        """Means and sds of a function of each effect, such as the probability; (k,) each.
+
+        Parameters
+        ----------
+        function : callable
+            From effects at the groups' own covariates, an array of any shape.
+        """
+        mean, sd = self._function_moments(function)
+        return mean[0], sd[0]
+
+    @one_blas_thread()
+    def _function_moments(self, function: Function) -> tuple[Floats, Floats]:
+        k = len(self.model.leaves)
+        mean, sd = np.empty((2, k)), np.empty((2, k))
+        for i, alike in enumerate(self.model.alike):
+            own = _moments_of_masses(self._masses(i), len(alike.counts), function)
+            mean[:, alike.groups], sd[:, alike.groups] = (part[:, alike.leaf_of] for part in own)
+        return mean, sd
+
+    def _masses(self, i: int, weights: Floats | None = None) -> Iterator[Masses]:
+        """Masses of the effects of the i-th set of groups that are alike, over both weights."""
+        alike = self.model.alike[i]
+        return alike.integrals.masses(
+            self.gamma @ alike.x,
+            self.tau,
+            self._both_weights if weights is None else weights,
+            self.log_integrals[i],
+        )
+
+    @one_blas_thread()
+    def effect_means(self, function: Callable[[Indices, Floats], Floats]) -> Floats:
+        """Means of a function that differs by group, (k,).
+
+        Parameters
+        ----------
+        function : callable
+            From groups (g,) and effects (Z,) or (g, Z) to values (g, Z).
+        """
+        means = np.zeros(len(self.model.leaves))
+        for i, alike in enumerate(self.model.alike):
+            for part in self._masses(i, self.lattice.weights[None]):
+                of_leaf, own = _expanded(alike, part)
+                values = function(own, part.theta if part.theta.ndim == 1 else part.theta[of_leaf])
+                np.add.at(means, own, _weighted(part.mass[0][of_leaf], values))
+        return means
+
+
+def _expanded(alike: Alike, part: Masses) -> tuple[Indices, Indices]:
+    """Rows of the masses, and the group, for each group that has one of the leaves; (g,) each."""
+    if len(part.groups) == len(alike.counts):
+        at = np.empty(len(alike.counts), dtype=np.intp)
+        at[part.groups] = np.arange(len(part.groups))
+        return at[alike.leaf_of], alike.groups
+    rows, members = np.nonzero(part.groups[:, None] == alike.leaf_of)
+    return rows, alike.groups[members]
+
+
+def _weighted(mass: Floats, values: Floats) -> Floats:
+    """Sums of values times masses, over the last axis; where there is no mass nothing counts."""
+    return np.where(mass > 0, mass * values, 0.0).sum(axis=-1)
+
+
+def _moments_of_masses(
+    parts: Iterator[Masses], u: int, function: Function
+) -> tuple[Floats, Floats]:
+    """Means and sds (2, u) of a function of u effects, around a value in between them."""
+    origin, sums = np.full(u, np.nan), np.zeros((2, 2, u))
+    for part in parts:
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = np.broadcast_to(function(part.theta), part.mass.shape[1:])
+            missing = np.isnan(origin[part.groups])
+            if missing.any():
+                mass = part.mass[0]
+                total = mass.sum(axis=-1)
+                first = _weighted(mass, values) / np.where(total > 0, total, np.nan)
+                origin[part.groups] = np.where(missing, first, origin[part.groups])
+            away = values - np.nan_to_num(origin)[part.groups, None]
+            for power, row in zip((1, 2), sums, strict=True):
+                np.add.at(row.T, part.groups, _weighted(part.mass, away**power).T)
+    mean = sums[0]
+    return mean + np.nan_to_num(origin), np.sqrt(np.maximum(sums[1] - mean**2, 0.0))
