@@ -214,6 +214,22 @@ def test_tails_are_as_stated(prior):
 
 
 @each(of_sds())
+def test_the_gaussian_tail_is_as_stated(prior):
+    """Minus the slope of ``log p(τ)`` against τ² far out."""
+    sd = np.array([1e6, 1.001e6])
+    first, second = prior.log_density_sd(sd)
+    if np.isfinite(prior.gaussian_tail):
+        slope = (second - first) / (sd[1] ** 2 - sd[0] ** 2)
+        assert -slope == pytest.approx(prior.gaussian_tail, rel=1e-6, abs=1e-5)
+    else:
+        assert first == second == -np.inf
+
+
+def test_a_fixed_sd_has_no_tail():
+    assert hm.Fixed(1e9).gaussian_tail == np.inf
+
+
+@each(of_sds())
 def test_nothing_lies_beyond_the_upper_end(prior):
     if np.isfinite(prior.upper):
         beyond = np.log(prior.upper) + np.array([1e-9, 1.0, 100.0])

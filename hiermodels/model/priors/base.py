@@ -102,6 +102,15 @@ class VariancePrior(Prior):
     def upper_tail(self) -> float:
         """Exponent of τ² in ``p(log τ)`` as τ → ∞."""
 
+    @property
+    def gaussian_tail(self) -> float:
+        """Rate c with which ``p(τ)`` falls as ``exp(−cτ²)`` as τ → ∞: 0 if slower, ∞ if faster.
+
+        The mean of what grows as ``exp(τ²)``, such as a rate whose logarithm has the sd τ, needs
+        it.  A class that does not say it has 0, or ∞ if it ends at a largest sd.
+        """
+        return math.inf if math.isfinite(self.upper) else 0.0
+
     @abstractmethod
     def log_density_log_sd(self, t: Floats) -> Floats:
         """Log density of ``t = log τ``."""

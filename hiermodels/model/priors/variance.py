@@ -99,6 +99,11 @@ class HalfNormal(VariancePrior):
     def __post_init__(self) -> None:
         self._require_positive("sd")
 
+    @property
+    def gaussian_tail(self) -> float:
+        """``1/(2 sd²)``."""
+        return 0.5 / self.sd / self.sd
+
     def log_density_log_sd(self, t: Floats) -> Floats:
         """``½ log(2/π) + u − ½ e^{2u}`` with ``u = t − log sd``."""
         u = t - math.log(self.sd)
@@ -329,6 +334,7 @@ class Fixed(VariancePrior):
     scale: ClassVar[Scale] = "sd"
     lower_tail: ClassVar[float] = math.inf
     upper_tail: ClassVar[float] = -math.inf
+    gaussian_tail: ClassVar[float] = math.inf
 
     def __post_init__(self) -> None:
         if not (self._number("value") >= 0 and math.isfinite(self.value)):
