@@ -8,6 +8,8 @@ module with its reference and with an error that its tests hold it to.
 - ``roots``: where falling functions of one number are 0
 - ``chebyshev``: sums of a smooth function over very many places, from its values at few
 - ``cubature``: few of many weighted points that have the same moments
+- ``bounded_norm``: the shortest vector within bounds that solves linear equations
+- ``cones``: directions in which a product of log-concave functions does not fall
 - ``normal_mixture``: distribution functions, densities and quantiles of mixtures of normals
 - ``inversion``: quantiles from a distribution function and its density
 - ``stirling``: what Stirling's formula leaves out of a factorial
