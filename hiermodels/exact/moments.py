@@ -39,7 +39,7 @@ class HierarchyMoments(ExistingMoments):
             for sd in self._sds(name)
             for lowest, needed in self.tails.lacking(sd, order).items()
         ]
-        return max(lacks, key=lambda lack: lack.needed - lack.size, default=None)
+        return max(lacks, key=lambda lack: lack.gap, default=None)
 
     def _sds(self, name: str) -> Sequence[str]:
         """Sds whose moments a variable's moment needs.

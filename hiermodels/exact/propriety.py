@@ -92,10 +92,18 @@ class Tails:
         names = list(self.prior)
         needed = {}
         for lowest in reversed(names[names.index(name) :]):
-            excess = self.tail(lowest, name) + order / 2 + SLOWEST_FALL
-            if excess >= 0:
-                needed[lowest] = self.sizes[lowest] + int(np.floor(2 * excess)) + 1
+            least = self.needed(lowest, name, order)
+            if least is not None:
+                needed[lowest] = least
         return needed
+
+    def needed(self, lowest: str, along: str, order: int) -> int | None:
+        """Members of a level that a moment of what grows as ``along`` needs; None if it exists.
+
+        On the worst ray whose lowest level is ``lowest``.
+        """
+        excess = self.tail(lowest, along) + order / 2 + SLOWEST_FALL
+        return self.sizes[lowest] + int(np.floor(2 * excess)) + 1 if excess >= 0 else None
 
 
 def check(spec: Spec, data: Standardized) -> Tails:

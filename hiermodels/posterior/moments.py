@@ -23,6 +23,32 @@ class Shortage:
     what: str  # such as "'batch' groups"
     needed: int  # by the moment, under the same priors
 
+    @property
+    def reason(self) -> str:
+        """What stands in the way of the moment."""
+        return f"{self.size:,} {self.what} are too few"
+
+    @property
+    def gap(self) -> float:
+        """How far the moment is from existing."""
+        return self.needed - self.size
+
+
+@dataclass(frozen=True)
+class SlowFall:
+    """A prior that falls too slowly for a moment, however much there is of the data."""
+
+    reason: str  # such as "HalfCauchy(beta=1) on tau falls too slowly"
+    needed: str  # in its place
+
+    @property
+    def gap(self) -> float:
+        """No data close it."""
+        return math.inf
+
+
+type Lack = Shortage | SlowFall
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -38,7 +64,7 @@ class ExistingMoments(ABC):
     """Which moments of a posterior's variables exist."""
 
     @abstractmethod
-    def shortage(self, name: str, order: int) -> Shortage | None:
+    def shortage(self, name: str, order: int) -> Lack | None:
         """What a variable's moment of this order lacks; None if it exists."""
 
     def exist(self, names: Iterable[str], order: int) -> bool:
@@ -52,18 +78,19 @@ class ExistingMoments(ABC):
 
     def counts(self, shown: Iterable[Moment]) -> str | None:
         """What there is too little of for some moments, and how much it would take."""
-        shortages: dict[tuple[int, str], dict[tuple[str, int], list[str]]] = {}
+        shortages: dict[str, dict[tuple[str, int | str], list[str]]] = {}
         for moment in shown:
             lacks = [self.shortage(name, moment.order) for name in moment.names]
-            worst = max(filter(None, lacks), key=lambda s: s.needed - s.size, default=None)
+            found = [lack for lack in lacks if lack]
+            worst = max(found, key=lambda lack: lack.gap, default=None)
             if worst:
-                needs = shortages.setdefault((worst.size, worst.what), {})
+                needs = shortages.setdefault(worst.reason, {})
                 labels = needs.setdefault((moment.kind, worst.needed), [])
                 labels.extend([moment.label] if moment.label not in labels else [])
         sentences = []
-        for (members, what), needs in shortages.items():
+        for reason, needs in shortages.items():
             texts = [f"{kind} {', '.join(of)} (needs {n})" for (kind, n), of in needs.items()]
-            sentences.append(f"{members:,} {what} are too few for {', '.join(texts)}")
+            sentences.append(f"{reason} for {', '.join(texts)}")
         return "; ".join(sentences) or None
 
 
