@@ -9,6 +9,8 @@ every engine returns (``posterior``) and all below it.
   (``orthonormal``)
 - ``leaf_data``: of rows that are not normal, each group's likelihood and covariates
 - ``propriety``: whether the posterior exists; ``moments`` says which of its moments do
+- ``leaf_propriety``: the same of counts, from what groups say of their effects (``leaf_design``);
+  ``leaf_refusals`` are its errors, ``leaf_moments`` and ``rate_moments`` say which moments exist
 - ``marginal``: the posterior of the sds; ``grid`` is its coarse lattice, ``sd_axis`` the coordinate
   of one of them
 - ``sample``: draws; ``effects`` draws all that is normal given the sds

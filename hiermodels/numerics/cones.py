@@ -14,11 +14,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hiermodels.core.arrays import Floats
-
-type Flags = NDArray[np.bool_]
+from hiermodels.core.arrays import Flags, Floats
 
 TOLERANCE = 1e-9  # of singular values and of entries, relative to the largest
 STRICT = 1e-6  # of the largest change along a ray

@@ -1,0 +1,181 @@
+"""Whether the posterior of counts exists, and how heavy its tails are.
+
+Of each group i the likelihood is a function ``L_i`` of one number, its linear predictor, which is
+``N(x_i'γ, τ²)`` a priori.  ``L_i`` falls to 0 on both sides (the group is *informative*), on one (a
+count of 0, or of all trials) or on none (no trials).  With the effects integrated out, at large τ
+and ``γ = τη`` an informative group's factor is ``φ(x_i'η) ∫L_i/τ``, that of a one-sided one
+``Φ(±x_i'η)`` and that of no trials 1.  So the posterior exists if
+
+1. nothing separates: there is no ``d ≠ 0`` among the p coefficients with flat priors with
+   ``x_i'd ≥ 0`` where ``L_i`` falls below and ``x_i'd ≤ 0`` where it falls above;
+2. ``upper_tail + (p − k)/2 < 0``, k counting the informative groups alone, and ``lower_tail > 0``.
+
+It is the rule of normal rows (``propriety``) with informative groups counted in place of groups.
+With three levels, ``N(μ_s + x_i'β, τ²)`` and ``μ_s ~ N(λ, κ²)``, the exponent of κ² has
+
+    D_κ = S − dim{(u, b) : u_s + x_i'b keeps to the sides of rule 1} − [λ is flat]
+
+with S outer groups and b the flat β: without any, the outer groups less those whose counts,
+pooled, are one-sided, less one.  The tails are those of ``propriety``.
+
+References
+----------
+Natarajan & Kass (2000), JASA 95:227; Michalak & Morris (2016), Bayesian Analysis 11:545; Tak &
+Morris (2017), Bayesian Analysis 12:533, who count informative groups of the beta-binomial model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hiermodels.core.arrays import Flags, Floats, Indices
+from hiermodels.exact import leaf_refusals
+from hiermodels.exact.leaf_design import LeafDesign
+from hiermodels.exact.propriety import Tails
+from hiermodels.numerics.cones import clean, null_space, strict_rows
+from hiermodels.numerics.group_sums import sum_by
+
+
+@dataclass(frozen=True)
+class OuterCone:
+    """Where outer groups and flat β may go together, κ growing and τ staying.
+
+    Attributes
+    ----------
+    dimension : int
+        Of the set in the rule for ``D_κ``.
+    n_informative : int
+        Number of outer groups whose counts, pooled, fall on both sides.
+    moves_slopes : bool
+        Whether some flat β grows.
+    moves_outer : (S,) bool
+        Whether each outer group's effect grows.
+    moves_predictor : (k,) bool
+        Whether each group's linear predictor grows.
+    """
+
+    dimension: int
+    n_informative: int
+    moves_slopes: bool
+    moves_outer: Flags
+    moves_predictor: Flags
+
+
+@dataclass(frozen=True)
+class LeafTails:
+    """Tails of a posterior of counts that exists.
+
+    Attributes
+    ----------
+    design : LeafDesign
+    tails : Tails
+        Exponents, the sizes being numbers of informative groups of each level.
+    outer : OuterCone or None
+        With three levels.
+    """
+
+    design: LeafDesign
+    tails: Tails
+    outer: OuterCone | None
+
+
+def check(design: LeafDesign) -> LeafTails:
+    """Raise ImproperPosteriorError if the posterior does not exist.
+
+    Raises
+    ------
+    ImproperPosteriorError
+        With the groups or covariates that leave it open, or the count that failed, and a remedy.
+    """
+    basis, _ = design.separation(np.ones(len(design.flat_names), dtype=bool))
+    if basis.shape[1]:
+        leaf_refusals.refuse_separation(design)
+    outer = None if design.parent is None else outer_cone(design)
+    inner = int(design.is_informative.sum())
+    contrasts, sizes = [inner - len(design.flat_names)], [inner]
+    if outer:
+        spent = outer.dimension + int(design.intercept_is_flat)
+        contrasts.insert(0, design.n_parents - spent)
+        sizes.insert(0, outer.n_informative)
+    for level, (name, prior) in reversed(list(enumerate(design.priors.items()))):
+        if prior.lower_tail <= 0:
+            leaf_refusals.refuse_mass_at_zero(name, prior)
+        above = sum(max(0.0, p.upper_tail) for p in list(design.priors.values())[:level])
+        if prior.upper_tail + above - contrasts[level] / 2 >= 0:
+            leaf_refusals.refuse_count(design, level, above, sizes[level], contrasts[level])
+    names = tuple(design.priors)
+    tails = Tails(
+        prior={name: prior.upper_tail for name, prior in design.priors.items()},
+        contrasts=dict(zip(names, contrasts, strict=True)),
+        sizes=dict(zip(names, sizes, strict=True)),
+        intercept_is_flat=design.intercept_is_flat,
+        loose=_loose(design, outer),
+    )
+    return LeafTails(design, tails, outer)
+
+
+def outer_cone(design: LeafDesign) -> OuterCone:
+    """Find where outer groups and flat β may go together.
+
+    Within an outer group that has an informative group ``u_s`` is minus the mean of ``x'b`` over
+    these, and the others are compared with it.  One with groups of either side alone, or of none,
+    bounds no b.  Between the sides of one with both, but without an informative group, lies a
+    ``u_s`` of its own.  Inequalities that hold with equality everywhere make their groups
+    informative in turn.
+    """
+    assert design.parent is not None
+    x, parent, size = design.flat_slopes, design.parent, design.n_parents
+    below, above = design.falls_below, design.falls_above
+
+    def some(groups: Flags) -> Flags:
+        return np.bincount(parent[groups], minlength=size) > 0
+
+    tied = below & above
+    pooled = some(below) & some(above)
+    _, centred = _centred(x, parent, tied, size)
+    basis = null_space(centred[tied])
+    one_sided = np.flatnonzero((below ^ above) & pooled[parent])
+    if basis.shape[1] and len(one_sided):
+        rows, owner = clean(centred[one_sided] @ basis), parent[one_sided]
+        rows = _with_own(rows, owner, ~some(tied)[owner])
+        sign = np.where(above[one_sided], 1.0, -1.0)[:, None]
+        one_sided = one_sided[~strict_rows(rows.multiply(sign).tocsr())]
+    tied[one_sided] = True
+    means, centred = _centred(x, parent, tied, size)
+    basis = null_space(centred[tied])
+    free = ~some(tied)
+    return OuterCone(
+        dimension=basis.shape[1] + int(free.sum()),
+        n_informative=int((~free).sum()),
+        moves_slopes=basis.shape[1] > 0,
+        moves_outer=free | (clean(means @ basis) != 0).any(axis=1),
+        moves_predictor=free[parent] | (clean(centred @ basis) != 0).any(axis=1),
+    )
+
+
+def _centred(x: Floats, parent: Indices, tied: Flags, size: int) -> tuple[Floats, Floats]:
+    """Means of x over the tied groups of each outer group, 0 if there are none; x less these."""
+    count = np.bincount(parent[tied], minlength=size)
+    means = sum_by(parent[tied], x[tied], size) / np.maximum(count, 1)[:, None]
+    return means, x - means[parent]
+
+
+def _with_own(rows: Floats, owner: Indices, has_own: Flags) -> Any:
+    """Rows (n, r), and a column for each outer group whose ``u_s`` is a variable; sparse."""
+    from scipy import sparse
+
+    at = np.flatnonzero(has_own)
+    distinct, column = np.unique(owner[at], return_inverse=True)
+    own = sparse.csr_array((np.ones(len(at)), (at, column)), shape=(len(rows), len(distinct)))
+    return sparse.hstack([sparse.csr_array(rows), own], format="csr")
+
+
+def _loose(design: LeafDesign, outer: OuterCone | None) -> tuple[str, ...]:
+    """Sds that leave some flat β unbounded as they grow, the innermost first."""
+    names = tuple(design.priors)[::-1]
+    if not design.flat_slopes.shape[1]:
+        return ()
+    return names if outer is None or outer.moves_slopes else names[:1]
