@@ -174,6 +174,7 @@ def fit(
     sampling |= {"progressbar": progressbar, "memory_budget": memory_budget}
     grid = Grid(spec, grouped)
     posterior = sample(spec, grouped, grid=grid, **sampling, **options)
-    warn_of_default_prior(grid, model.get("priors"))
+    if spec.is_normal:
+        warn_of_default_prior(grid, model.get("priors"))
     posterior = with_seed(posterior, random_seed)
     return Fit(added.add_to(posterior, draws, random_seed))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -84,11 +85,18 @@ class Effects:
         return standard.scale, np.broadcast_to(at_zero, len(self.sds))
 
 
+class GroupEffects(Protocol):
+    """Draws of the effects of groups, the same at every call."""
+
+    def of_groups(self, groups: Indices | None = None) -> Floats:
+        """Effects of all groups, or of some; (g, n)."""
+
+
 @dataclass(frozen=True)
 class DrawsOnDemand:
     """Draws of the groups' effects, made when they are asked for, the same at every call."""
 
-    effects: Effects
+    effects: GroupEffects
     chains: int  # into how many the draws are divided
 
     def __call__(self, groups: Indices) -> Floats:

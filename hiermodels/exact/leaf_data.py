@@ -8,6 +8,10 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import short
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import SpecError
+from hiermodels.exact.leaf_design import LeafDesign, Wording
+from hiermodels.exact.leaf_moments import LeafMoments
+from hiermodels.exact.leaf_propriety import check
+from hiermodels.exact.leaves.model import LeafModel
 from hiermodels.families.leaves import Leaves
 from hiermodels.model.spec import Spec
 
@@ -58,3 +62,36 @@ def coefficient_priors(spec: Spec) -> tuple[Floats, Floats]:
     priors = [spec.coefficient_prior(name).mean_and_precision() for name in spec.means]
     mean, precision = np.array(priors, dtype=float).reshape(-1, 2).T
     return mean, precision
+
+
+def leaf_model(spec: Spec, data: GroupedData) -> LeafModel:
+    """The model as arrays: leaves, covariates with the intercept among them, priors."""
+    mean, precision = coefficient_priors(spec)
+    x = with_intercept(spec, group_covariates(data))
+    return LeafModel(leaves_of(spec, data), x, mean, precision, spec.variance_prior("tau"))
+
+
+def leaf_moments(spec: Spec, data: GroupedData, model: LeafModel) -> LeafMoments:
+    """Which moments of the posterior exist.
+
+    Raises
+    ------
+    ImproperPosteriorError
+        If the posterior does not exist.
+    """
+    levels = data.levels
+    nested = len(levels) > 1
+    design = LeafDesign(
+        falls_below=model.leaves.falls_below,
+        falls_above=model.leaves.falls_above,
+        x=model.x,
+        coefficients=spec.means,
+        is_flat=model.precision == 0,
+        has_intercept=spec.intercept is not None,
+        priors={level.sd: level.prior for level in spec.levels},
+        labels=[str(label) for label in data.labels[-1]],
+        wording=Wording(tuple(f"{level.column!r} groups" for level in spec.levels)),
+        parent=levels[-1].parent if nested else None,
+        n_parents=len(levels[0]) if nested else 0,
+    )
+    return LeafMoments(spec, check(design))

@@ -6,6 +6,7 @@ from hiermodels.core.options import real_number
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.conjugate import ConjugatePosterior
+from hiermodels.exact.leaf_reference import LeafReference
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.model.spec import Spec
@@ -45,6 +46,8 @@ def reference_posterior(
         raise SpecError(
             f"tol: expected posterior sds between {MIN_TOLERANCE:g} and {WORST:g}; found {tol!r}"
         )
+    if not spec.is_normal:
+        return LeafReference.of(spec, data, tol)
     if spec.groups:
         return IntegratedPosterior.of(spec, data, tol)
     return (RegressionPosterior if spec.is_regression else ConjugatePosterior).of(spec, data)

@@ -23,6 +23,10 @@ from hiermodels.exact.conjugate import ConjugatePosterior
 from hiermodels.exact.effects import DrawsOnDemand, Effects
 from hiermodels.exact.grid import Grid
 from hiermodels.exact.joint import lp
+from hiermodels.exact.leaf_data import leaf_model, leaf_moments
+from hiermodels.exact.leaf_effects import LeafEffects
+from hiermodels.exact.leaves.draws import LeafDraws
+from hiermodels.exact.leaves.marginal import LeafMarginal
 from hiermodels.exact.precision import sd_quadrature_error
 from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.model.spec import Spec
@@ -33,6 +37,7 @@ from hiermodels.posterior import memory
 from hiermodels.posterior.arviz_groups import build_datatree
 from hiermodels.posterior.engine import Refit
 from hiermodels.posterior.memory import MEMORY_BUDGET
+from hiermodels.posterior.outcome_scale import with_outcome_scale
 from hiermodels.posterior.record import Posterior, by_chain
 
 REMEDY = (
@@ -88,14 +93,18 @@ def sample(
         )
     start, rng = perf_counter(), generator(random_seed)
     needs = memory.of_variables(spec, data, chains * draws)
-    above = {name: size for name, size in needs.items() if name != "theta"}
+    of_groups = ("theta", *spec.on_outcome_scale)
+    above = {name: size for name, size in needs.items() if name not in of_groups}
     memory.require(above, chains * draws, memory_budget, REMEDY)
     keep = not spec.groups or memory.fits(needs, memory_budget)
-    if spec.groups:
+    if not spec.is_normal:
+        drawn = _draw_counts(spec, data, chains * draws, rng, keep)
+    elif spec.groups:
         drawn = _draw_hierarchy(grid or Grid(spec, data), chains * draws, rng, keep)
     else:
         drawn = _draw_population(spec, data, chains * draws, rng)
     variables = {name: by_chain(values, chains) for name, values in drawn.variables.items()}
+    variables = with_outcome_scale(spec, data, variables)
     datatree = build_datatree(
         spec,
         data,
@@ -149,7 +158,7 @@ class _Drawn:
     variables: dict[str, Floats]
     attrs: dict[str, float]
     certificate: dict[str, str]
-    effects: Effects | None = None
+    effects: Effects | LeafEffects | None = None
 
 
 def _draw_population(spec: Spec, data: GroupedData, size: int, rng: np.random.Generator) -> _Drawn:
@@ -185,6 +194,25 @@ def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool)
     if keep:
         variables["theta"] = effects.of_groups()
     return _Drawn(variables, attrs, certificate, None if keep else effects)
+
+
+def _draw_counts(
+    spec: Spec, data: GroupedData, size: int, rng: np.random.Generator, keep: bool
+) -> _Drawn:
+    """Draw τ and the coefficients from a lattice, and the groups' effects given them."""
+    model = leaf_model(spec, data)
+    leaf_moments(spec, data, model)  # raises an error if the posterior does not exist
+    draws = LeafDraws.draw(LeafMarginal(model), size, rng)
+    drawn, effects = draws.drawn, LeafEffects(spec, draws)
+    attrs = {
+        "largest_ratio": drawn.largest_ratio,
+        "ratio_bound": drawn.bound,
+        "acceptance": drawn.acceptance,
+    }
+    variables = effects.above_groups()
+    if keep:
+        variables["theta"] = effects.of_groups()
+    return _Drawn(variables, attrs, _describe(draws.lattice, drawn), None if keep else effects)
 
 
 def _describe(laid: Lattice, drawn: Draws) -> dict[str, str]:

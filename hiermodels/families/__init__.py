@@ -5,6 +5,7 @@ A new family is a module here, a line in ``registry``, and a line in the contrac
 (``tests/contracts/test_families_contract.py``), which run on every registered one by themselves.
 
 - ``family``: the protocol: what every family says of itself
+- ``links``: from the outcome's scale to that of linear predictors
 - ``registry``: all families by their names
 - ``normal``, ``student_t``: real outcomes with known or common standard deviations
 - ``binomial``, ``poisson``, ``negative_binomial``: counts

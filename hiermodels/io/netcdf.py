@@ -150,7 +150,7 @@ def _on_demand(posterior: Posterior) -> dict[str, Any] | None:
     draw = posterior.draw_groups
     if draw is None:
         return None
-    if not isinstance(draw, DrawsOnDemand):
+    if not isinstance(draw, DrawsOnDemand) or not isinstance(draw.effects, Effects):
         raise SpecError(
             f"draws of the groups that are made on demand by {draw!r} cannot be stored; raise "
             f"memory_budget, so that they are kept"

@@ -1,0 +1,48 @@
+"""Draws of effects of groups whose rows are not normal, and of all that stands above them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.exact.leaves.draws import LeafDraws
+from hiermodels.model.spec import Spec
+
+
+@dataclass(frozen=True, eq=False)
+class LeafEffects:
+    """Exact draws of all variables of a model of counts.
+
+    Attributes
+    ----------
+    spec : Spec
+    draws : LeafDraws
+        Of τ and the coefficients, and of linear predictors when asked for.
+    """
+
+    spec: Spec
+    draws: LeafDraws
+
+    @property
+    def _beta(self) -> Floats:
+        """Draws of the coefficients of the covariates; (n, q)."""
+        return self.draws.gamma[:, len(self.spec.top) :]
+
+    def above_groups(self) -> dict[str, Floats]:
+        """All variables but the groups' effects: scalars (n,), coefficients (q, n)."""
+        variables = {"tau": self.draws.tau}
+        variables |= dict.fromkeys(self.spec.top, self.draws.gamma[:, 0])
+        return variables | ({"beta": self._beta.T} if self.spec.covariates else {})
+
+    def of_groups(self, groups: Indices | None = None) -> Floats:
+        """Effects at x = 0 of all groups, or of some, the same whichever others are drawn; (g, n).
+
+        They are the linear predictors at the groups' own covariates less x'β.
+        """
+        effects = self.draws.effects(groups)
+        if self.spec.covariates:
+            x = self.draws.marginal.model.x[:, len(self.spec.top) :]
+            effects = effects - (x if groups is None else x[groups]) @ self._beta.T
+        return np.asarray(effects)
