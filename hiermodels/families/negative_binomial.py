@@ -75,9 +75,10 @@ class NegativeBinomial(Parametric):
         return summed(self._of_rows(y, columns, offset), group, size)
 
     def _of_rows(self, y: Floats, columns: Columns, offset: Floats | float) -> BinomialLeaves:
-        """Likelihoods of rows: those of y successes and ``size`` failures, whose logit is
-        ``log m − log size``.  Only the constant differs, by ``log(size/(y + size))``.
-        """  # noqa: D205
+        """Those of y successes and ``size`` failures, whose logit is ``log m − log size``.
+
+        Only the constant differs, by ``log(size/(y + size))``.
+        """
         size = float(self.size)
         shift = np.log(columns["exposure"]) + offset - math.log(size)
         columns_of = (y, size, shift, -np.log1p(y / size))

@@ -3,8 +3,10 @@
 Given its margins, a table has one free count u, the events in the treated arm.  Its probability at
 the log odds ratio η is proportional to ``w(u) e^{uη}`` with
 
-    w(u) = C(treated, u)·C(control, events − u),    max(0, events − control) ≤ u ≤ min(treated, events).
-"""  # noqa: E501
+    w(u) = C(treated, u)·C(control, events − u),
+
+    max(0, events − control) ≤ u ≤ min(treated, events).
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.families.leaves import FARTHEST, STEPS_PER_SD, Flags, shared_rows
 from hiermodels.numerics.stirling import stirling_error
 
-FAR = 1e8  # sds, whose square is so large that 1 is not seen beside it
+FAR = 1e9  # whose square is so large that 1 is not seen beside it
+LARGEST = 1e150  # whose square is still a floating-point number
 NEAREST_POLE = 15.0  # see StudentTLeaves.step
 POWER_FROM = 3.0  # of √nu sds, where a tail has become a power
 
@@ -30,9 +31,9 @@ def log_peak(nu: float) -> float:
 
 def log_shape(z: Floats, nu: float) -> Floats:
     """``−½ (nu + 1) log(1 + z²/nu)``: log density relative to that at 0."""
-    size = np.abs(z)
-    near = np.log1p(np.minimum(size, FAR) ** 2 / nu)
-    return -0.5 * (nu + 1) * (near + 2 * np.log(np.maximum(size / FAR, 1.0)))
+    size = np.abs(z) / math.sqrt(nu)
+    near = 0.5 * np.log1p(np.minimum(size, FAR) ** 2)
+    return -(nu + 1) * (near + np.log(np.maximum(size / FAR, 1.0)))
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class StudentTLeaves:
     def slope_and_information(self, theta: Floats) -> tuple[Floats, Floats]:
         """``−(nu + 1) z/(nu + z²)/sd`` and ``(nu + 1)(nu − z²)/(nu + z²)²/sd²``."""
         sd = self.sd[:, None]
-        z = np.clip((theta - self.location[:, None]) / sd, -FAR, FAR)
+        z = np.clip((theta - self.location[:, None]) / sd, -LARGEST, LARGEST)
         weight = (self.nu + 1) / (self.nu + z**2)
         bend = weight * (1 - 2 * z**2 / (self.nu + z**2))
         return -weight * z / sd, bend / sd**2

@@ -9,6 +9,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats
 
 XTOL = 1e-12  # of the width
+MAX_DOUBLINGS = 60  # of the width, in the search for places on both sides
 MAX_STEPS = 200  # of which Newton's method takes a dozen, and halving 60
 
 
@@ -17,8 +18,8 @@ def falling_roots(
 ) -> Floats:
     """Roots of k functions that fall from above 0 to below it.
 
-    Newton's method, by at most a width that doubles at each step, and by halves where it would
-    leave the places that are known to lie on either side of the root.
+    Newton's method between places that lie on either side of the root, and halves of their
+    distance where Newton's step leads out or is not half of the one before.
 
     Parameters
     ----------
@@ -33,20 +34,32 @@ def falling_roots(
     (k,)
         To ``1e-12`` widths, or as well as floating-point numbers say.
     """
-    x = np.array(start, dtype=float)
-    low, high = np.full_like(x, -np.inf), np.full_like(x, np.inf)
-    longest = 2.0 * width
+    low, high = _either_side(value_and_fall, start, width)
+    x, last = np.clip(start, low, high), high - low
     for _ in range(MAX_STEPS):
         value, fall = value_and_fall(x)
         low, high = np.where(value >= 0, x, low), np.where(value <= 0, x, high)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            newton = x + np.clip(np.nan_to_num(value / fall), -longest, longest)
-            middle = (low + high) / 2
-        is_inside = (newton > low) & (newton < high)
-        is_between = np.isfinite(low) & np.isfinite(high)
-        following = np.where(is_inside | ~is_between, newton, middle)
-        step = np.abs(following - x)
-        x, longest = np.where(value == 0, x, following), 2 * longest
-        if (step <= XTOL * width + 4 * np.finfo(float).eps * np.abs(x)).all():
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            step = np.where(value == 0, 0.0, value / fall)
+        is_kept = (x + step >= low) & (x + step <= high) & (np.abs(step) <= 0.5 * last)
+        following = np.where(is_kept, x + step, (low + high) / 2)
+        last = np.abs(following - x)
+        x = following
+        if (last <= XTOL * width + 4 * np.finfo(float).eps * np.abs(x)).all():
             break
     return x
+
+
+def _either_side(
+    value_and_fall: Callable[[Floats], tuple[Floats, Floats]], start: Floats, width: Floats
+) -> tuple[Floats, Floats]:
+    """Places (k,) where the functions are not below 0, and where they are not above it."""
+    sign = np.sign(value_and_fall(start)[0])
+    near, far, distance = start, start + sign * width, width
+    for _ in range(MAX_DOUBLINGS):
+        is_short = sign * value_and_fall(far)[0] > 0
+        if not is_short.any():
+            break
+        distance = np.where(is_short, 2 * distance, distance)
+        near, far = np.where(is_short, far, near), np.where(is_short, far + sign * distance, far)
+    return np.minimum(near, far), np.maximum(near, far)
