@@ -15,8 +15,13 @@ from hiermodels.datasets import (
     load_dyestuff,
     load_eight_schools,
     load_pastes,
+    load_pumps,
+    load_rat_tumors,
+    load_sarcoma_baskets,
     load_school_calendar,
+    load_surgical,
     simulate_classrooms,
+    simulate_hospitals,
 )
 
 
@@ -85,6 +90,53 @@ def test_dyestuff():
     assert frame.groupby("batch")["yield_"].mean().to_dict() == means
     assert mean_squares(frame, "yield_", ["batch"]) == pytest.approx([11271.5, 2451.25])
     assert read(frame).roles.outcome == "yield_"
+
+
+def test_surgical():
+    """Total and extreme rates of the BUGS examples: 7.4% died, none at A, 14.4% at H."""
+    frame = load_surgical()
+    assert list(frame) == ["hospital", "deaths", "cases"]
+    assert frame[["deaths", "cases"]].sum().tolist() == [208, 2814]
+    rate = frame.set_index("hospital").eval("deaths / cases")
+    assert (rate.idxmin(), rate.idxmax()) == ("A", "H")
+    assert rate["H"] == pytest.approx(0.144, abs=5e-4)
+
+
+def test_rat_tumors():
+    """Gelman et al., section 5.1: mean 0.136 and sd 0.103 of 70 rates, so alpha, beta 1.4, 8.6."""
+    frame = load_rat_tumors()
+    assert list(frame) == ["experiment", "tumors", "rats"]
+    assert frame["experiment"].tolist() == [str(i) for i in range(1, 72)]
+    assert frame.iloc[70][["tumors", "rats"]].tolist() == [4, 14]
+    assert frame[["tumors", "rats"]].sum().tolist() == [267, 1739]
+    rate = frame.head(70).eval("tumors / rats")
+    mean, sd = rate.mean(), rate.std()
+    assert mean == pytest.approx(0.136, abs=5e-4)
+    assert sd == pytest.approx(0.103, abs=1e-3)
+    total = mean * (1 - mean) / sd**2 - 1
+    assert total * mean == pytest.approx(1.4, abs=0.05)
+    assert total * (1 - mean) == pytest.approx(8.6, abs=0.05)
+
+
+def test_pumps():
+    """Raw rates per thousand hours, as Gaver and O'Muircheartaigh have them."""
+    frame = load_pumps()
+    assert list(frame) == ["pump", "failures", "hours"]
+    assert frame["failures"].sum() == 75
+    assert frame["hours"].sum() == pytest.approx(350.24)
+    rates = [0.053, 0.064, 0.080, 0.111, 0.573, 0.605, 0.952, 0.952, 1.904, 2.095]
+    np.testing.assert_allclose(frame.eval("failures / hours"), rates, rtol=0, atol=1e-3)
+
+
+def test_sarcoma_baskets():
+    """The responders are those of the abstract; of their patients some are missing."""
+    frame = load_sarcoma_baskets().set_index("subtype")
+    assert list(frame) == ["responders", "patients"]
+    assert frame["responders"].tolist() == [2, 0, 1, 6, 7, 3, 5, 1, 0, 3]
+    assert frame.sum().tolist() == [28, 179]
+    abstract = [16, 13, 12, 29, 31, 30, 27, 7, 2, 22]
+    assert (frame["patients"] <= abstract).all()
+    assert sum(abstract) == 189
 
 
 def test_sizes_that_are_the_same_everywhere():
@@ -202,3 +254,51 @@ def test_a_negative_spread(name):
 def test_parameters_that_are_not_finite(name):
     with pytest.raises(hm.SpecError, match=f"{name}: expected a finite number"):
         simulate_classrooms(**{name: np.nan})
+
+
+def test_hospitals_have_the_truth_beside_them():
+    frame = simulate_hospitals(4000, (50, 150), mu=-1.0, tau=0.5, beta=0.8, random_seed=1)
+    assert list(frame) == ["hospital", "deaths", "cases", "severity"]
+    assert frame["cases"].between(50, 150).all()
+    assert frame["cases"].nunique() == 101
+    truth = frame.attrs
+    assert [truth[name] for name in ("mu", "tau", "beta")] == [-1.0, 0.5, 0.8]
+    theta, p = (frame["hospital"].map(truth[name]) for name in ("theta", "p"))
+    np.testing.assert_allclose(np.log(p / (1 - p)), theta + 0.8 * frame["severity"])
+    for sample, mean, sd in ((theta, -1.0, 0.5), (frame["severity"], 0, 1)):
+        assert abs(sample.mean() - mean) < 4 * sd / np.sqrt(4000)
+        assert abs(sample.std() - sd) < 4 * sd / np.sqrt(2 * 4000)
+    z = (frame["deaths"] - frame["cases"] * p) / np.sqrt(frame["cases"] * p * (1 - p))
+    assert abs(z.mean()) < 4 / np.sqrt(4000)
+    assert (z**2).mean() == pytest.approx(1, abs=0.1)
+    assert json.loads(json.dumps(truth)) == truth
+
+
+def test_a_seed_gives_the_same_hospitals():
+    first = simulate_hospitals((5, 9), random_seed=1)
+    pd.testing.assert_frame_equal(first, simulate_hospitals((5, 9), random_seed=1))
+    assert not first.equals(simulate_hospitals((5, 9), random_seed=2))
+    assert 5 <= len(first) <= 9
+    severe = simulate_hospitals((5, 9), beta=0.3, random_seed=1)
+    assert severe["cases"].equals(first["cases"])
+    assert severe.attrs["theta"] == first.attrs["theta"]
+
+
+def test_without_differences_all_hospitals_have_one_rate():
+    frame = simulate_hospitals(3, 10, mu=-40.0, tau=0, random_seed=1)
+    assert frame["deaths"].tolist() == [0, 0, 0]
+    assert list(frame.attrs["p"].values()) == pytest.approx([np.exp(-40.0)] * 3, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tau": -1.0}, "tau: expected a finite number of 0 or more; found"),
+        ({"mu": np.inf}, "mu: expected a finite number; found"),
+        ({"cases": (5, 2)}, "cases: expected a positive whole number, .*; found"),
+        ({"n_hospitals": 0}, "n_hospitals: expected a positive whole number, .*; found"),
+    ],
+)
+def test_hospitals_that_cannot_be(options, message):
+    with pytest.raises(hm.SpecError, match=message):
+        simulate_hospitals(**options)

@@ -1,0 +1,41 @@
+"""Small data sets from the literature, typed from their publications, and simulated ones.
+
+A data set is a function without arguments that returns a new data frame, with its source in the
+docstring and its published figures in ``tests/test_datasets.py``.  It may import ``core`` and
+``errors``.
+
+- ``measurements``: means, effects and continuous outcomes
+- ``counts``: numbers of events among trials, or during an exposure
+- ``simulated``: draws from the models, with the truth beside them
+"""
+
+from __future__ import annotations
+
+from hiermodels.datasets.counts import (
+    load_pumps,
+    load_rat_tumors,
+    load_sarcoma_baskets,
+    load_surgical,
+)
+from hiermodels.datasets.measurements import (
+    load_baseball,
+    load_dyestuff,
+    load_eight_schools,
+    load_pastes,
+    load_school_calendar,
+)
+from hiermodels.datasets.simulated import simulate_classrooms, simulate_hospitals
+
+__all__ = [
+    "load_baseball",
+    "load_dyestuff",
+    "load_eight_schools",
+    "load_pastes",
+    "load_pumps",
+    "load_rat_tumors",
+    "load_sarcoma_baskets",
+    "load_school_calendar",
+    "load_surgical",
+    "simulate_classrooms",
+    "simulate_hospitals",
+]
