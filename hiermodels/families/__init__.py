@@ -15,4 +15,5 @@ A new family is a module here, a line in ``registry``, and a line in the contrac
 - ``binomial_leaves``, ``poisson_leaves``, ``normal_leaves``, ``student_t_leaves``,
   ``odds_ratio_leaves``: the leaves of these families; ``row_leaves`` those of any rows that do not
   add up to one
+- ``totals``: rows of counts put together
 """

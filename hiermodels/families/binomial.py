@@ -29,6 +29,7 @@ class Binomial:
     name: ClassVar[str] = "binomial"
     columns: ClassVar[tuple[str, ...]] = ("trials",)
     defaults: ClassVar[Mapping[str, float]] = MappingProxyType({"trials": 1.0})
+    additive: ClassVar[tuple[str, ...]] = ("trials",)
     link: ClassVar[Link] = "logit"
     effect: ClassVar[str | None] = "p"
     is_discrete: ClassVar[bool] = True

@@ -31,6 +31,9 @@ class Family(Protocol):
         What each row has beside its outcome and η.
     defaults : mapping of str to float
         Of those columns that need not be given: what each row has then.
+    additive : tuple of str
+        Columns that add up where counts of rows with one η are added: the total has the same
+        distribution as a row.  None where it has not.
     link : {"identity", "log", "logit"}
         The function that makes η of what an effect is on the outcome's scale.
     effect : str or None
@@ -43,6 +46,7 @@ class Family(Protocol):
     name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
     defaults: ClassVar[Mapping[str, float]]
+    additive: ClassVar[tuple[str, ...]]
     link: ClassVar[Link]
     effect: ClassVar[str | None]
     is_discrete: ClassVar[bool]

@@ -39,6 +39,7 @@ class NegativeBinomial(Parametric):
     name: ClassVar[str] = "negative_binomial"
     columns: ClassVar[tuple[str, ...]] = ("exposure",)
     defaults: ClassVar[Mapping[str, float]] = MappingProxyType({"exposure": 1.0})
+    additive: ClassVar[tuple[str, ...]] = ()
     link: ClassVar[Link] = "log"
     effect: ClassVar[str | None] = "rate"
     is_discrete: ClassVar[bool] = True

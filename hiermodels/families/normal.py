@@ -31,6 +31,7 @@ class NormalRows:
     name: ClassVar[str] = "normal"
     columns: ClassVar[tuple[str, ...]] = ("sd",)
     defaults: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    additive: ClassVar[tuple[str, ...]] = ()
     link: ClassVar[Link] = "identity"
     effect: ClassVar[str | None] = None
     is_discrete: ClassVar[bool] = False

@@ -46,6 +46,7 @@ class OddsRatio:
     name: ClassVar[str] = "odds_ratio"
     columns: ClassVar[tuple[str, ...]] = ("trials", "control_trials", "total_events")
     defaults: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    additive: ClassVar[tuple[str, ...]] = ()
     link: ClassVar[Link] = "log"
     effect: ClassVar[str | None] = None
     is_discrete: ClassVar[bool] = True

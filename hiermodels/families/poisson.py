@@ -27,6 +27,7 @@ class Poisson:
     name: ClassVar[str] = "poisson"
     columns: ClassVar[tuple[str, ...]] = ("exposure",)
     defaults: ClassVar[Mapping[str, float]] = MappingProxyType({"exposure": 1.0})
+    additive: ClassVar[tuple[str, ...]] = ("exposure",)
     link: ClassVar[Link] = "log"
     effect: ClassVar[str | None] = "rate"
     is_discrete: ClassVar[bool] = True

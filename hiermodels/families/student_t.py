@@ -34,6 +34,7 @@ class StudentT(Parametric):
     name: ClassVar[str] = "student_t"
     columns: ClassVar[tuple[str, ...]] = ("sd",)
     defaults: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    additive: ClassVar[tuple[str, ...]] = ()
     link: ClassVar[Link] = "identity"
     effect: ClassVar[str | None] = None
     is_discrete: ClassVar[bool] = False

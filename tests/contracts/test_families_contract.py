@@ -19,6 +19,7 @@ from scipy import integrate, special, stats
 
 import hiermodels as hm
 from hiermodels.core.codec import pack, unpack
+from hiermodels.families import totals
 from hiermodels.families.checks import OUTCOME
 from hiermodels.families.family import Family
 from hiermodels.families.registry import FAMILIES
@@ -316,6 +317,28 @@ def test_rows_of_one_offset_add_up(family, columns, y, group):
     expected = [each[:, group == g].sum(axis=1) for g in range(group.max() + 1)]
     found = whole(leaves_of(family, y[0], same, group, offset), THETA)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def whole_of_totals(family, counts):
+    return whole(totals.leaves_of(family, counts), THETA)
+
+
+def test_totals_have_the_likelihood_of_their_rows(family, columns, y, group):
+    """With repeats, and of totals once more; rows that do not add up stay as they are."""
+    if not (family.additive or len(set(group)) == len(group)) or not family.is_discrete:
+        return
+    offset = OFFSET if family.link == "log" else np.array([0.3, -0.2])[group % 2]
+    rows = totals.Counts(y[0], columns, offset, np.zeros(4))
+    size = group.max() + 1
+    times = np.array([1, 3, 2, 1]) if family.additive else np.ones(4)
+    each = times * family.log_likelihood(y[0], THETA[:, None] + offset, columns)
+    expected = [each[:, group == g].sum(axis=1) for g in range(size)]
+    found = totals.totals(family, rows, group, size, times)
+    np.testing.assert_allclose(whole_of_totals(family, found), expected, rtol=1e-12, atol=1e-12)
+    if family.additive and family.link == "log":
+        one = totals.totals(family, found, np.zeros(size, dtype=int), 1)
+        expected = [np.sum(expected, axis=0)]
+        np.testing.assert_allclose(whole_of_totals(family, one), expected, rtol=1e-12)
 
 
 def test_leaves_have_places_of_their_own(family, columns, y, group):
