@@ -16,8 +16,9 @@ for, made in ``prepare``; a new back end is one that narwhals knows, and its err
 - ``design``: the columns that the terms of a formula stand for; ``coding`` makes them of levels
   and numbers, ``collinearity`` says whether they can be told apart
 - ``statistics``: statistics of groups in place of rows; ``merge`` puts those of two parts together
+- ``totals``: of counts, what the rows of each group add up to
 - ``lazy``: statistics of rows that stay where they are, from ``lazy_columns``, checked and written
-  as expressions, and ``lazy_sums``, queries that keep their digits
+  as expressions, and ``lazy_sums``, queries that keep their digits; ``lazy_counts`` of counts
 - ``backend_errors``: what a back end raises, told as an error in the data
 - ``new_rows``: rows to predict, with ``labels`` that are known, nearly known or new
 - ``covariates``: at which values of the covariates effects are shown

@@ -26,6 +26,7 @@ from hiermodels.data.lazy_columns import (
     values_of_levels,
     without_gaps,
 )
+from hiermodels.data.lazy_counts import counted, with_truth_as_numbers
 from hiermodels.data.lazy_sums import (
     Sums,
     check_unchanged,
@@ -35,6 +36,7 @@ from hiermodels.data.lazy_sums import (
 )
 from hiermodels.data.nesting import attributes_of, nest
 from hiermodels.data.roles import NO_GROUPS, Roles, infer_roles
+from hiermodels.data.totals import OFFSET, require_additive
 from hiermodels.errors import SpecError
 from hiermodels.model.formula.columns import Stated
 from hiermodels.numerics.group_sums import two_sum
@@ -72,7 +74,9 @@ def aggregate_lazily(
     and one for the constants of ``center`` and ``scale``.
 
     A query by groups returns a row for each innermost one, of its labels and at most
-    ``5 + 4q + (q + 1)(q + 2)/2`` numbers with q columns of covariates.
+    ``5 + 4q + (q + 1)(q + 2)/2`` numbers with q columns of covariates.  Of counts it returns a row
+    for each number of successes (and of trials) in each group, after the query for gaps and ranges,
+    see :func:`hiermodels.data.lazy_counts.counted`.
 
     Parameters
     ----------
@@ -125,15 +129,23 @@ def _aggregated(
     if not roles.groups:
         raise SpecError(NO_GROUPS)
     require_missing(missing)
+    has_totals = require_additive(roles)
+    if has_totals:
+        columns = with_truth_as_numbers(columns, roles)
     categorical = categorical_columns(columns, covariates, levels)
     numbers = [name for name in term_columns(covariates) if name not in categorical]
-    numbers = [roles.outcome, *([roles.se] if roles.se else []), *numbers]
+    errors = [roles.se] if roles.se else []
+    numbers = [roles.outcome, *errors, *roles.columns.values(), *numbers]
     require_numbers(columns, numbers)
+    declared = declared_levels(levels, term_columns(covariates))
+    if has_totals:
+        rows = _checked(columns, roles, numbers, categorical, terms, declared, missing)
+        return _counted(columns, roles, rows)
     simple = not categorical and not roles.se and not moved(covariates)
     sums = _at_first_sight(columns, roles, numbers, terms) if simple else None
     if sums is None:
-        declared = declared_levels(levels, term_columns(covariates))
-        sums = _after_checks(columns, roles, numbers, categorical, terms, declared, missing)
+        rows = _checked(columns, roles, numbers, categorical, terms, declared, missing)
+        sums = _after_checks(columns, roles, rows)
     return _statistics(roles, *sums)
 
 
@@ -163,7 +175,34 @@ def _at_first_sight(
     return sums, design, 0
 
 
-def _after_checks(
+class Checked(NamedTuple):
+    """Rows whose gaps, ranges and levels were looked at.
+
+    Attributes
+    ----------
+    frame : narwhals.LazyFrame
+    middles : mapping of str to float
+        A point in the midst of each column of numbers.
+    kept, dropped : int
+        Numbers of rows that are used and that are not.
+    design : Design
+        Without its rows.
+    x : list of narwhals.Expr
+        Its columns.
+    point : list of float
+        A point in the midst of each of these.
+    """
+
+    frame: nw.LazyFrame[Any]
+    middles: Mapping[str, float]
+    kept: int
+    dropped: int
+    design: Design
+    x: list[nw.Expr]
+    point: list[float]
+
+
+def _checked(
     columns: LazyColumns,
     roles: Roles,
     numbers: Sequence[str],
@@ -171,20 +210,34 @@ def _after_checks(
     terms: Terms,
     declared: Mapping[str, tuple[str, ...]],
     missing: Missing,
-) -> _Aggregated:
-    """Sums over rows whose gaps, ranges and levels were looked at in queries before."""
+) -> Checked:
+    """Look at the rows in queries, and write the columns of the design."""
     frame, middles, kept, dropped = without_gaps(columns, roles, numbers, categorical, missing)
     levels = values_of_levels(frame, categorical, declared)
     known = {name: tuple(values) for name, values in levels.items()}
     constants = constants_of_columns(frame, terms.written, middles)
     design, parts = terms.design(known, constants)
     x = [design_column(columns, product, levels, constants) for product in parts]
-    rows = design_rows(frame, columns, roles, [*x, as_number(roles.outcome)])
     inside = middles | dict.fromkeys(constants, 0.0)
-    point = [*(middle_of_column(product, inside) for product in parts), middles[roles.outcome]]
-    sums = with_all_digits(sums_around_point(rows, roles, point), rows, roles)
-    check_unchanged(kept, int(sums.count.sum()))
-    return sums, design, dropped
+    point = [middle_of_column(product, inside) for product in parts]
+    return Checked(frame, middles, kept, dropped, design, x, point)
+
+
+def _after_checks(columns: LazyColumns, roles: Roles, checked: Checked) -> _Aggregated:
+    """Sums over rows that were looked at before."""
+    z, point = as_number(roles.outcome), checked.middles[roles.outcome]
+    rows = design_rows(checked.frame, columns, roles, [*checked.x, z])
+    sums = with_all_digits(sums_around_point(rows, roles, [*checked.point, point]), rows, roles)
+    check_unchanged(checked.kept, int(sums.count.sum()))
+    return sums, checked.design, checked.dropped
+
+
+def _counted(columns: LazyColumns, roles: Roles, checked: Checked) -> dict[str, Any]:
+    """Totals of counts of rows that were looked at before."""
+    x = dict(zip(checked.design.names, checked.x, strict=True))
+    middle = checked.middles.get(roles.columns.get(OFFSET, ""), 0.0)
+    fields = counted(columns, checked.frame, roles, x, middle, checked.kept)
+    return {"roles": roles, "design": checked.design, "dropped": checked.dropped, **fields}
 
 
 def _statistics(roles: Roles, sums: Sums, design: Design, dropped: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,26 @@ class Moments:
     weight: Floats
     mean: Floats
     rest: Floats
+
+
+class HasMoments(Protocol):
+    """What has these statistics, and may have more."""
+
+    @property
+    def count(self) -> Indices:
+        """Number of rows of each group; (g,)."""
+
+    @property
+    def weight(self) -> Floats:
+        """Their weight; (g,)."""
+
+    @property
+    def mean(self) -> Floats:
+        """Their means, rounded; (g, q + 1)."""
+
+    @property
+    def rest(self) -> Floats:
+        """What the means have beyond that; (g, q + 1)."""
 
 
 def merged_groups(
@@ -79,7 +99,7 @@ def merged_moments(a: Moments, b: Moments) -> tuple[Moments, Floats]:
     return Moments(a.count + b.count, weight, mean, rest), between
 
 
-def laid_out(part: Moments, place: Indices, size: int) -> Moments:
+def laid_out(part: HasMoments, place: Indices, size: int) -> Moments:
     """A part's groups among those of the whole; those that it has not have no rows."""
     arrays = []
     for values in (part.count, part.weight, part.mean, part.rest):

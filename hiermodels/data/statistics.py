@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
@@ -19,10 +19,12 @@ from hiermodels.data.collinearity import check_products
 from hiermodels.data.design import Design
 from hiermodels.data.grouped import GroupedData, Missing, Observations, read_part, require_rows
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
-from hiermodels.data.merge import Moments, laid_out, merged_groups, merged_moments, require_alike
+from hiermodels.data.merge import laid_out, merged_groups, merged_moments, require_alike
 from hiermodels.data.nesting import attributes_of, check_groups
 from hiermodels.data.roles import NO_GROUPS, Roles
+from hiermodels.data.totals import Totals, added_totals, totals_of
 from hiermodels.errors import DataError, SpecError
+from hiermodels.families.checks import OUTCOME
 from hiermodels.model.formula.columns import ColumnNames, stated
 from hiermodels.numerics.group_sums import group_means, symmetric, two_sum
 
@@ -38,6 +40,10 @@ class SufficientStatistics(GroupedData):
     the standard errors are known.  Of each innermost group c, and of all rows, these are kept::
 
         weight_c = Σ ω   mean_c = Σ ω z / weight_c   scatter = Σ_c Σ ω (z − mean_c)(z − mean_c)'
+
+    Of counts, ``totals`` has what each group's rows add up to, with any offset that they have in
+    common; covariates must be constant within groups.  Of families whose rows do not add up there
+    are no statistics.
 
     Statistics of parts of the data are added with ``+``, as if their rows had been together.
 
@@ -61,6 +67,10 @@ class SufficientStatistics(GroupedData):
     scatter : (q + 1, q + 1)
     log_weight : float
         Sum of ``log ω`` over the rows.
+    totals : mapping of str to (g,)
+        Of counts: ``outcome``, ``trials`` or ``exposure``, ``offset`` if there is one (with a log
+        link exposures are in units of its e-th power), and ``log_given``, the log probability of
+        the rows given these totals.
 
     References
     ----------
@@ -91,6 +101,7 @@ class SufficientStatistics(GroupedData):
     scatter: Floats
     log_weight: float
     dropped: int = 0
+    totals: Totals = field(default_factory=dict)
     has_rows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -104,9 +115,10 @@ class SufficientStatistics(GroupedData):
             "mean": (size, columns),
             "rest": (size, columns),
             "scatter": (columns, columns),
+            **dict.fromkeys(self.totals, (size,)),
         }
         for name, shape in expected.items():
-            values = getattr(self, name)
+            values = self.totals[name] if name in self.totals else getattr(self, name)
             if values.shape != shape or not np.isfinite(values).all():
                 raise DataError(
                     f"statistics: {name}: expected finite numbers of shape {shape}; found shape "
@@ -156,11 +168,11 @@ class SufficientStatistics(GroupedData):
         """
         said = stated(formula, **columns)
         lazy = as_lazy(data)
-        statistics = (
-            statistics_of(read_part(data, said, levels=levels, missing=missing))
-            if lazy is None
-            else cls(**aggregate_lazily(lazy, said, levels=levels, missing=missing))
-        )
+        if lazy is None:
+            rows = read_part(data, said, levels=levels, missing=missing)
+            statistics = replace(statistics_of(rows), totals=totals_of(rows))
+        else:
+            statistics = cls(**aggregate_lazily(lazy, said, levels=levels, missing=missing))
         statistics.roles.announce()
         return replace(statistics, roles=replace(statistics.roles, inferred=()))
 
@@ -199,11 +211,18 @@ class SufficientStatistics(GroupedData):
         return (self.mean[0] + self.total[0])[:-1]
 
     @property
+    def covariates(self) -> dict[str, Floats]:
+        """Means of each covariate within the groups; (g,) each."""
+        return dict(zip(self.design.names, (self.mean + self.rest)[:, :-1].T, strict=True))
+
+    @property
     def observations(self) -> Observations:
-        """The groups: mean outcome, and number of rows."""
-        dim = self.roles.groups[-1]
-        means = (self.mean + self.rest)[:, -1]
-        return Observations(dim, {self.roles.outcome: means}, {f"rows_of_{dim}": self.count})
+        """The groups: mean outcome, or its total if it is a count, and number of rows."""
+        dim, named = self.roles.groups[-1], self.roles.columns
+        outcome = self.totals.get(OUTCOME, (self.mean + self.rest)[:, -1])
+        constant: dict[str, NDArray[Any]] = {f"rows_of_{dim}": self.count}
+        constant |= {name: self.totals[role] for role, name in named.items()}
+        return Observations(dim, {self.roles.outcome: outcome}, constant)
 
     def __getattr__(self, name: str) -> Any:
         """Raise DataError: statistics do not have the rows."""
@@ -231,7 +250,7 @@ class SufficientStatistics(GroupedData):
         require_alike(self, other)
         places, levels = merged_groups(self, other)
         parts = (
-            laid_out(_moments(part), place, len(levels[-1]))
+            laid_out(part, place, len(levels[-1]))
             for part, place in zip((self, other), places, strict=True)
         )
         moments, between = merged_moments(*parts)
@@ -246,6 +265,7 @@ class SufficientStatistics(GroupedData):
             scatter=self.scatter + other.scatter + between,
             log_weight=self.log_weight + other.log_weight,
             dropped=self.dropped + other.dropped,
+            totals=added_totals(self, other, places, levels[-1].labels),
         )
 
     def without_empty_cells(self) -> SufficientStatistics:
@@ -322,10 +342,6 @@ class SufficientStatistics(GroupedData):
     def _require_equal_weights(self, what: str) -> None:
         if self.roles.se:
             require_rows(self, f"{what} where the standard errors are known")
-
-
-def _moments(part: SufficientStatistics) -> Moments:
-    return Moments(part.count, part.weight, part.mean, part.rest)
 
 
 def statistics_of(data: GroupedData) -> SufficientStatistics:

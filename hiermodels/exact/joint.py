@@ -22,6 +22,7 @@ from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.threads import for_each
 from hiermodels.data.grouped import GroupedData
+from hiermodels.exact.leaf_data import rows_or_totals
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized
 from hiermodels.model.prior_densities import prior_log_densities
@@ -87,15 +88,16 @@ def _log_likelihood_of_rows(
     spec: Spec, data: GroupedData, variables: Mapping[str, Floats]
 ) -> Floats:
     """Log likelihood of all rows given all variables, at draws of any shape (...,)."""
-    eta, columns = rows_given(spec, data, variables)
+    rows, constant = rows_or_totals(data)
+    eta, columns = rows_given(spec, rows, variables)
     shape, eta = eta.shape[:-1], eta.reshape(-1, eta.shape[-1])
     total = np.empty(len(eta))
     step = max(1, BLOCK // max(eta.shape[1], 1))
     for first in range(0, len(eta), step):
         part = slice(first, first + step)
         some = {k: v if np.ndim(v) < 2 else v.reshape(-1, 1)[part] for k, v in columns.items()}
-        total[part] = spec.family.log_likelihood(data.y, eta[part], some).sum(axis=-1)
-    return total.reshape(shape)
+        total[part] = spec.family.log_likelihood(rows.y, eta[part], some).sum(axis=-1)
+    return total.reshape(shape) + constant
 
 
 def _log_density_of_groups(

@@ -6,19 +6,35 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import short
-from hiermodels.data.grouped import GroupedData, require_rows
+from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
+from hiermodels.data.statistics import SufficientStatistics
+from hiermodels.data.totals import LOG_GIVEN, as_counts, totals_as_rows
 from hiermodels.errors import SpecError
 from hiermodels.exact.leaf_design import LeafDesign, Wording
 from hiermodels.exact.leaf_moments import LeafMoments
 from hiermodels.exact.leaf_propriety import check
 from hiermodels.exact.leaves.model import LeafModel
 from hiermodels.families.leaves import Leaves
+from hiermodels.families.totals import leaves_of as leaves_of_totals
 from hiermodels.model.spec import Spec
+
+
+def rows_or_totals(data: GroupedData) -> tuple[GroupedRows, float]:
+    """The rows; or of statistics of counts a row for each group, and what its total leaves out.
+
+    That is the log probability of all rows given their totals, which no parameter changes.
+    """
+    if isinstance(data, SufficientStatistics) and data.totals:
+        rows = totals_as_rows(data, data.totals, (data.mean + data.rest)[:, :-1])
+        return rows, float(data.totals[LOG_GIVEN].sum())
+    return require_rows(data, "the posterior of this family"), 0.0
 
 
 def leaves_of(spec: Spec, data: GroupedData) -> Leaves:
     """What the rows of each innermost group say of its effect."""
-    rows = require_rows(data, "the exact posterior of this family")
+    if isinstance(data, SufficientStatistics) and data.totals:
+        return leaves_of_totals(spec.family, as_counts(spec.family, data.totals))
+    rows = require_rows(data, "the posterior of this family")
     columns = dict(rows.columns)
     offset = columns.pop("offset", np.zeros(rows.n_rows))
     if rows.se is not None:
@@ -34,7 +50,7 @@ def group_covariates(data: GroupedData) -> Floats:
     SpecError
         If they differ between rows of one group.
     """
-    rows = require_rows(data, "the exact posterior of this family")
+    rows, _ = rows_or_totals(data)
     x = rows.design.matrix
     _, first = np.unique(rows.group, return_index=True)
     own = x[first]
