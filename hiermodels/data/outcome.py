@@ -11,7 +11,7 @@ from hiermodels.data.frame import Frame
 from hiermodels.data.roles import Roles
 from hiermodels.errors import DataError
 from hiermodels.families.checks import OUTCOME
-from hiermodels.families.family import Family
+from hiermodels.families.family import Family, NamesColumns
 
 
 def read_outcome(frame: Frame, roles: Roles) -> tuple[Floats, dict[str, Floats]]:
@@ -28,6 +28,8 @@ def read_outcome(frame: Frame, roles: Roles) -> tuple[Floats, dict[str, Floats]]
     y = frame.truth(roles.outcome) if is_truth else frame.numbers(roles.outcome)
     given = {role: frame.numbers(name) for role, name in roles.columns.items()}
     columns = {**default_columns(roles.family, len(y)), **given}
+    if isinstance(roles.family, NamesColumns):
+        columns = dict(roles.family.from_data(y, columns))
     require_domain(roles, y, columns, frame.value, frame.show_rows)
     return y, columns
 

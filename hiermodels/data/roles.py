@@ -15,7 +15,7 @@ import pandas as pd
 from hiermodels.core.codec import storable
 from hiermodels.core.messages import listed, printable
 from hiermodels.errors import DataError, DataWarning, SpecError, warn
-from hiermodels.families.family import Family
+from hiermodels.families.family import Family, NamesColumns
 from hiermodels.families.registry import NORMAL
 from hiermodels.model.family_columns import require_suited
 from hiermodels.model.formula.columns import Stated, column_names, require_name
@@ -185,8 +185,9 @@ def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Role
     for role, name in (("outcome", outcome), (error_role(scale), errors)):
         if name is not None:
             require_name(role, name)
-    more = said.columns.values()
-    used = [name for name in (outcome, *given, errors, *more, *covariates) if name is not None]
+    columns = {**said.columns, **(family.data_columns if isinstance(family, NamesColumns) else {})}
+    every = (outcome, *given, errors, *columns.values(), *covariates)
+    used = [name for name in every if name is not None]
     for name in used:
         frame.require(name)
     if outcome is None or said.groups is None:
@@ -211,10 +212,10 @@ def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Role
     if said.groups is None:
         given = _infer_groups(frame, taken)
         inferred.append("groups")
-    require_suited(family, said.columns, given, error_role(scale), errors)
+    require_suited(family, columns, given, error_role(scale), errors)
     unused = (name for name in frame.columns if name_says(name) and name not in {*taken, *given})
     roles = Roles(outcome, tuple(given), errors, tuple(inferred), scale, tuple(unused))
-    return replace(roles, family=family, columns=dict(said.columns))
+    return replace(roles, family=family, columns=columns)
 
 
 def _given_errors(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -124,3 +124,15 @@ class Family(Protocol):
         dims : str
             Name of the rows' dimension.
         """
+
+
+@runtime_checkable
+class NamesColumns(Protocol):
+    """A family whose own fields name columns of the data, of which its columns are made."""
+
+    @property
+    def data_columns(self) -> Mapping[str, str]:
+        """Names of columns of the data by what they are, beside those that ``fit`` is told."""
+
+    def from_data(self, y: Floats, columns: Columns) -> Columns:
+        """The columns that the family takes, from the outcome and columns of the data."""

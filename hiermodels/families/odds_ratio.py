@@ -12,6 +12,8 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.codec import storable
+from hiermodels.core.messages import is_storable, short
+from hiermodels.errors import SpecError
 from hiermodels.families.checks import OUTCOME, Invalid, is_whole, where_any, whole
 from hiermodels.families.family import Columns, Link
 from hiermodels.families.leaves import Leaves
@@ -31,17 +33,21 @@ class OddsRatio:
     It is exact where events are rare.  A trial without events, or without any but events, says
     nothing and is an ordinary case.
 
-    Columns
-    -------
-    trials, control_trials
-        Members of the treated and of the control arm.
-    total_events
-        In both arms together.
+    The outcome is the number of events in the treated arm, and ``trials`` are its members.  Rows
+    have the events of both arms together for a column, ``total_events``, as these are given.
+
+    Parameters
+    ----------
+    control_events, control_trials : str
+        Columns of the data with the events in the control arm, and with its members.
 
     References
     ----------
     Stijnen, Hamza and Özdemir (2010), Statistics in Medicine 29:3046.
     """
+
+    control_events: str = "control_events"
+    control_trials: str = "control_trials"
 
     name: ClassVar[str] = "odds_ratio"
     columns: ClassVar[tuple[str, ...]] = ("trials", "control_trials", "total_events")
@@ -51,6 +57,23 @@ class OddsRatio:
     effect: ClassVar[str | None] = None
     is_discrete: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        """Raise SpecError if names of columns are no text."""
+        for role, name in self.data_columns.items():
+            if not (type(name) is str and is_storable(name)):
+                raise SpecError(
+                    f"OddsRatio: {role}: expected the name of a column; found {short(name)}"
+                )
+
+    @property
+    def data_columns(self) -> Mapping[str, str]:
+        """Columns of the control arm."""
+        return {"control_events": self.control_events, "control_trials": self.control_trials}
+
+    def from_data(self, y: Floats, columns: Columns) -> Columns:
+        """Add the events in both arms."""
+        return {**columns, "total_events": y + columns["control_events"]}
+
     def inverse_link(self, eta: Floats) -> Floats:
         """``e^η``, the odds ratio."""
         return exponential(eta)
@@ -59,23 +82,20 @@ class OddsRatio:
         """Counts that are not whole, are negative, or do not fit into one table."""
         trials, control = columns["trials"], columns["control_trials"]
         events = columns["total_events"]
-        both = Invalid(
-            "total_events",
-            ~is_whole(events) | (events > trials + control),
-            "a whole number from 0 to the number of trials in both arms of its row",
-        )
-        within = Invalid(
-            OUTCOME,
-            ~is_whole(y) | (y > np.minimum(trials, events)) | (events - y > control),
-            "a whole number of events in the treated arm, at most its trials and total_events, "
-            "which leaves the control arm no more events than trials",
+        treated = is_whole(y) & (y <= trials)
+        within = Invalid(OUTCOME, ~treated, "a whole number of events, at most its arm's trials")
+        beyond = Invalid(
+            "control_events" if "control_events" in columns else "total_events",
+            treated & (~is_whole(events) | (events - y > control) | (events < y)),
+            "a whole number of events in the control arm, at most control_trials",
         )
         each = (whole(name, columns[name]) for name in ("trials", "control_trials"))
-        return where_any(*each, both, within)
+        return where_any(*each, within, beyond)
 
     def describe(self, eta: str, columns: Mapping[str, str]) -> str:
         """``NoncentralHypergeometric(trials, control_trials, total_events, exp(η))``."""
-        margins = ", ".join(columns[name] for name in self.columns)
+        total = columns.get("total_events", "events of both arms")
+        margins = ", ".join([columns["trials"], columns["control_trials"], total])
         return f"NoncentralHypergeometric({margins}, exp({eta}))"
 
     def log_likelihood(self, y: Floats, eta: Floats, columns: Columns) -> Floats:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from hiermodels.core.messages import short
 from hiermodels.errors import SpecError
-from hiermodels.families.family import Family
+from hiermodels.families.family import Family, NamesColumns
 from hiermodels.families.registry import NORMAL, family_names, is_family
 
 
@@ -36,7 +36,9 @@ def require_suited(
             f"{error}: rows of the family {family.name!r} have no standard errors; leave {error} "
             f"out"
         )
-    strange = [role for role in columns if role not in (*family.columns, "offset") or role == "sd"]
+    own = family.data_columns if isinstance(family, NamesColumns) else {}
+    taken = (*family.columns, *own, "offset")
+    strange = [role for role in columns if role not in taken or role == "sd"]
     if strange:
         refuse_column(family, strange[0])
     if family.name == NORMAL.name:
@@ -57,7 +59,7 @@ def require_suited(
             f"se: the family {family.name!r} needs the known standard errors of the rows. Name "
             f"their column, se=… or variance=…"
         )
-    known = (*columns, *family.defaults, "sd")
+    known = (*columns, *family.defaults, "sd", *(["total_events"] if own else []))
     lacking = [name for name in family.columns if name not in known]
     if lacking:
         raise SpecError(f"{lacking[0]}: the family {family.name!r} needs this column; found none")

@@ -154,8 +154,20 @@ def test_it_is_a_frozen_record_and_knows_its_name_and_columns(family, name, colu
     assert hash(family) == hash(replace(family))
 
 
+def numbers(family):
+    """Fields that are parameters; others name columns of the data."""
+    return [f for f in fields(family) if not isinstance(getattr(family, f.name), str)]
+
+
+def test_it_names_columns_of_the_data_by_text(family):
+    for field in set(fields(family)) - set(numbers(family)):
+        for value in (0, "", None, "a\0"):
+            with pytest.raises(hm.SpecError, match=rf"{type(family).__name__}.*{field.name}"):
+                replace(family, **{field.name: value})
+
+
 def test_its_parameters_are_positive_numbers(family):
-    for field in fields(family):
+    for field in numbers(family):
         for value in (0, -1.0, np.nan, np.inf, "2", None, True, 10**400):
             with pytest.raises(hm.SpecError, match=rf"{type(family).__name__}.*{field.name}"):
                 replace(family, **{field.name: value})
@@ -176,14 +188,14 @@ def test_it_names_its_columns_and_parameters_in_words(family):
     words = family.describe("a + b", {name: f"the {name}" for name in family.columns})
     assert "a + b" in words
     assert all(f"the {name}" in words for name in family.columns)
-    assert all(f"{getattr(family, field.name):g}" in words for field in fields(family))
+    assert all(f"{getattr(family, field.name):g}" in words for field in numbers(family))
     given = {name: name for name in family.columns if name not in family.defaults}
     assert "a + b" in family.describe("a + b", given)
 
 
 def test_it_survives_a_file(name, family):
     awkward = (1 / 3, 1e-300)
-    given = {f.name: value for f, value in zip(fields(family), awkward, strict=False)}
+    given = {f.name: value for f, value in zip(numbers(family), awkward, strict=False)}
     kept = replace(family, **given)
     assert unpack(json.loads(json.dumps(pack(kept, "family", {}))), xr.Dataset()) == kept
 
