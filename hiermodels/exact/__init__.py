@@ -25,7 +25,8 @@ every engine returns (``posterior``) and all below it.
 - ``joint``: the joint log density of all variables
 - ``group_likelihood``: densities of all rows of a group
 - ``left_out``: units left out
-- ``replicates``: replicated data
+- ``replicates``: replicated data, ``row_replicates`` of rows that are not normal, and their
+  ``group_statistics``
 - ``point_estimates``: estimates of the sds as numbers (``estimation``, ``profile_likelihood``,
   ``study_estimators``)
 """

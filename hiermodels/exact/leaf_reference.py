@@ -150,7 +150,7 @@ class LeafReference(ReferencePosterior):
         if name in self.spec.fixed:
             return np.where(values >= self.spec.fixed[name], 1.0, 0.0)
         if name == "tau":
-            return self.exact.tau_cdf(np.ravel(values)).reshape(values.shape)
+            return self.exact.tau_cdf(values)
         if name in self.spec.top:
             return self._linear(self._root_x).cdf(values)
         if name == "beta":
@@ -165,7 +165,7 @@ class LeafReference(ReferencePosterior):
             value = self.spec.fixed[name]
             raise SpecError(f"{name} is fixed at {value:g}: a mass at one place has no density")
         if name == "tau":
-            return self.exact.tau_density(np.ravel(values)).reshape(values.shape)
+            return self.exact.tau_density(values)
         if name in self.spec.top:
             return self._linear(self._root_x).density(values)
         if name == "beta":

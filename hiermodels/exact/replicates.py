@@ -11,9 +11,11 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.errors import SpecError
+from hiermodels.exact.group_statistics import of_levels
+from hiermodels.exact.row_replicates import RowReplicates
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized
-from hiermodels.numerics.group_sums import starts
+from hiermodels.families.raw import RawValues
 from hiermodels.posterior.arviz_groups import with_posterior_predictive
 from hiermodels.posterior.record import Posterior, group_draws
 
@@ -49,12 +51,10 @@ def statistics_of(
     """Compute the statistics of :func:`check` for the data and for each replicate."""
     rng = np.random.default_rng(named_seed(random_seed, "check"))
     effects = _effects(posterior, replicate, rng)
-    standard = standardize(posterior.data)
+    of = _of_normal if posterior.spec.is_normal else _of_rows
+    observed, replicated = of(posterior, effects, rng)
     draws = posterior.datatree["posterior"].to_dataset()
     shape = tuple(draws.sizes[name] for name in SAMPLE_DIMS)
-    means, scatter = _replicate(posterior, standard, effects, rng)
-    replicated = _statistics(posterior, standard, means, scatter)
-    observed = _statistics(posterior, standard, standard.group_means, standard.tree.scatter[-1, -1])
     coords = {name: draws[name] for name in SAMPLE_DIMS}
     return Statistics(
         xr.Dataset({name: float(value) for name, value in observed.items()}),
@@ -65,18 +65,60 @@ def statistics_of(
     )
 
 
+def _of_normal(
+    posterior: Posterior, effects: Floats, rng: np.random.Generator
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Statistics of normal rows, observed and replicated, whose means and scatter are drawn."""
+    standard = standardize(posterior.data)
+    means, scatter = _replicate(posterior, standard, effects, rng)
+    own = standard.tree.scatter[-1, -1]
+    return (
+        _statistics(posterior, standard, standard.group_means, own),
+        _statistics(posterior, standard, means, scatter),
+    )
+
+
+def _of_rows(
+    posterior: Posterior, effects: Floats, rng: np.random.Generator
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Statistics of rows of any family, observed and replicated."""
+    rows = RowReplicates.of(posterior)
+    parts = [rows.statistics(y) for y in rows.draw(effects, rng)]
+    replicated = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return rows.statistics(rows.rows.y), replicated
+
+
 def replicated_means(
     posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = None
-) -> xr.DataArray:
-    """Draw the mean of each group's rows anew; dims (chain, draw, group)."""
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Observed raw values of the groups, such as means, and those drawn anew.
+
+    Returns
+    -------
+    observed : DataArray
+        Dims (group,).
+    replicated : DataArray
+        Dims (chain, draw, group).
+    """
     rng = np.random.default_rng(named_seed(random_seed, "check"))
-    standard = standardize(posterior.data)
+    effects = _effects(posterior, replicate, rng)
     draws = posterior.datatree["posterior"].to_dataset()
-    means, _ = _replicate(posterior, standard, _effects(posterior, replicate, rng), rng)
+    if posterior.spec.is_normal:
+        standard = standardize(posterior.data)
+        observed = standard.group_means
+        means, _ = _replicate(posterior, standard, effects, rng)
+    else:
+        rows = RowReplicates.of(posterior)
+        observed = rows.raw(rows.rows.y).value
+        means = np.concatenate([rows.raw(y).value for y in rows.draw(effects, rng)])
     dim, coords = posterior.spec.groups[-1], {name: draws[name] for name in SAMPLE_DIMS}
     means = means.reshape(*(draws.sizes[name] for name in SAMPLE_DIMS), -1)
-    coords[dim] = xr.DataArray(posterior.data.labels[-1], dims=dim)
-    return xr.DataArray(means, coords, (*SAMPLE_DIMS, dim), name=posterior.spec.outcome)
+    labels = xr.DataArray(posterior.data.labels[-1], dims=dim)
+    name = posterior.spec.outcome
+    return (
+        xr.DataArray(observed, {dim: labels}, (dim,), name=name),
+        xr.DataArray(means, {**coords, dim: labels}, (*SAMPLE_DIMS, dim), name=name),
+    )
 
 
 def describe(posterior: Posterior, replicate: str) -> str:
@@ -147,40 +189,13 @@ def _statistics(
 ) -> dict[str, Floats]:
     """Statistics from groups' means (..., g) and standardised scatter (...)."""
     spec, tree = posterior.spec, standard.tree
-    *outer, inner = spec.groups
-    statistics = _extremes(inner, means)
-    if not outer:
-        statistics |= _spread(inner, means)
-    for name in outer:
-        parent = tree.group_parent
-        first, df = starts(parent), len(parent) - int(parent[-1]) - 1
-        if df:
-            centre = np.add.reduceat(means, first, axis=-1) / np.bincount(parent)
-            squares = ((means - centre[..., parent]) ** 2).sum(axis=-1)
-            statistics[f"sd of {inner} means within {name}"] = np.sqrt(squares / df)
-        total = np.add.reduceat(means * tree.weight, first, axis=-1)
-        upper = total / np.add.reduceat(tree.weight, first)
-        statistics |= _extremes(name, upper) | _spread(name, upper)
+    raw = RawValues(means * tree.weight, tree.weight)
+    statistics = of_levels(posterior.data, raw, spec.family.raw_word)
     df = tree.n_rows - tree.n_groups
     if df:
         unit, text = (1.0, ", in se") if spec.se else (standard.scale, "")
-        statistics[f"sd of rows within {inner}{text}"] = unit * np.sqrt(scatter / df)
+        statistics[f"sd of rows within {spec.groups[-1]}{text}"] = unit * np.sqrt(scatter / df)
     return statistics
-
-
-def _extremes(name: str, means: Floats) -> dict[str, Floats]:
-    """Largest and smallest of a level's means (..., u), or the only one."""
-    if means.shape[-1] == 1:
-        return {f"{name} mean": means[..., 0]}
-    return {
-        f"largest {name} mean": means.max(axis=-1),
-        f"smallest {name} mean": means.min(axis=-1),
-    }
-
-
-def _spread(name: str, means: Floats) -> dict[str, Floats]:
-    """Sd of a level's means (..., u), which a single one has not."""
-    return {f"sd of {name} means": means.std(axis=-1, ddof=1)} if means.shape[-1] > 1 else {}
 
 
 def with_replicates(

@@ -16,4 +16,5 @@ A new family is a module here, a line in ``registry``, and a line in the contrac
   ``odds_ratio_leaves``: the leaves of these families; ``row_leaves`` those of any rows that do not
   add up to one
 - ``totals``: rows of counts put together
+- ``raw``: what the rows of each group say by themselves
 """

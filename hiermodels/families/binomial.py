@@ -33,6 +33,7 @@ class Binomial:
     link: ClassVar[Link] = "logit"
     effect: ClassVar[str | None] = "p"
     is_discrete: ClassVar[bool] = True
+    raw_word: ClassVar[str] = "proportion"
 
     def inverse_link(self, eta: Floats) -> Floats:
         """``1/(1 + e^{−η})``, the probability of a success."""
@@ -63,6 +64,14 @@ class Binomial:
         """Draw counts, of the shape of η."""
         trials = np.broadcast_to(columns["trials"], eta.shape).astype(np.int64)
         return rng.binomial(trials, self.inverse_link(eta)).astype(float)
+
+    def raw(self, y: Floats, columns: Columns, offset: Floats) -> tuple[Floats, Floats]:
+        """Successes and trials; an offset is left aside."""
+        return y, np.broadcast_to(columns["trials"], offset.shape)
+
+    def support(self, columns: Columns) -> tuple[Floats, Floats]:
+        """From 0 to the number of trials."""
+        return np.zeros_like(columns["trials"]), columns["trials"]
 
     def leaves(
         self, y: Floats, columns: Columns, offset: Floats, group: Indices, size: int

@@ -41,6 +41,8 @@ class Family(Protocol):
         scale of the link alone.
     is_discrete : bool
         Whether outcomes are counts.
+    raw_word : str
+        What :meth:`raw` makes of rows, such as ``"proportion"``.
     """
 
     name: ClassVar[str]
@@ -50,6 +52,7 @@ class Family(Protocol):
     link: ClassVar[Link]
     effect: ClassVar[str | None]
     is_discrete: ClassVar[bool]
+    raw_word: ClassVar[str]
 
     def inverse_link(self, eta: Floats) -> Floats:
         """What η is on the outcome's scale, such as a probability or a rate; any shape."""
@@ -87,6 +90,30 @@ class Family(Protocol):
 
     def draw(self, eta: Floats, columns: Columns, rng: np.random.Generator) -> Floats:
         """Draw an outcome for each η, independently; of the shape of η, (..., N)."""
+
+    def raw(self, y: Floats, columns: Columns, offset: Floats) -> tuple[Floats, Floats]:
+        """What each row says of its effect by itself, as a part of sums over rows.
+
+        Over any rows of one effect, the sum of the first divided by that of the second is their raw
+        estimate: on the outcome's scale if the family has an ``effect``, else on the link's.  The
+        second is its size, 0 for a row that says nothing.
+
+        Parameters
+        ----------
+        y : (..., N)
+        columns : mapping of str to array
+            (N,) or (1,) each.
+        offset : (N,)
+            On the scale of the link.
+
+        Returns
+        -------
+        total : (..., N)
+        size : (..., N) or (N,)
+        """
+
+    def support(self, columns: Columns) -> tuple[Floats, Floats]:
+        """Smallest and largest possible outcome, for columns of any shape; ±∞ if there is none."""
 
     def leaves(
         self, y: Floats, columns: Columns, offset: Floats, group: Indices, size: int

@@ -43,6 +43,7 @@ class NegativeBinomial(Parametric):
     link: ClassVar[Link] = "log"
     effect: ClassVar[str | None] = "rate"
     is_discrete: ClassVar[bool] = True
+    raw_word: ClassVar[str] = "rate"
 
     def __post_init__(self) -> None:
         self._require_positive("size")
@@ -68,6 +69,15 @@ class NegativeBinomial(Parametric):
         size = float(self.size)
         gamma = rng.standard_gamma(size, eta.shape) / size
         return draw_poisson(columns["exposure"] * exponential(eta) * gamma, rng)
+
+    def raw(self, y: Floats, columns: Columns, offset: Floats) -> tuple[Floats, Floats]:
+        """Events and exposures, of which an offset is a factor."""
+        return y, columns["exposure"] * np.exp(offset)
+
+    def support(self, columns: Columns) -> tuple[Floats, Floats]:
+        """From 0 on."""
+        lowest = np.zeros_like(columns["exposure"])
+        return lowest, lowest + np.inf
 
     def leaves(
         self, y: Floats, columns: Columns, offset: Floats, group: Indices, size: int

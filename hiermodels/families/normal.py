@@ -23,6 +23,12 @@ def log_normal(y: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
     return -0.5 * (LOG_2PI + ((y - mean) / sd) ** 2) - np.log(sd)
 
 
+def weighted_reals(y: Floats, columns: Columns, offset: Floats) -> tuple[Floats, Floats]:
+    """Outcomes less their offsets weighted by ``1/sd²``, and these weights, ``(N,)``."""
+    weight = np.broadcast_to(columns["sd"], offset.shape) ** -2.0
+    return (y - offset) * weight, weight
+
+
 @storable
 @dataclass(frozen=True)
 class NormalRows:
@@ -35,6 +41,7 @@ class NormalRows:
     link: ClassVar[Link] = "identity"
     effect: ClassVar[str | None] = None
     is_discrete: ClassVar[bool] = False
+    raw_word: ClassVar[str] = "mean"
 
     def inverse_link(self, eta: Floats) -> Floats:
         """``η`` itself."""
@@ -58,6 +65,15 @@ class NormalRows:
         drawn *= columns["sd"]
         drawn += eta
         return drawn
+
+    def raw(self, y: Floats, columns: Columns, offset: Floats) -> tuple[Floats, Floats]:
+        """Outcomes weighted by ``1/sd²``, and these weights."""
+        return weighted_reals(y, columns, offset)
+
+    def support(self, columns: Columns) -> tuple[Floats, Floats]:
+        """All numbers."""
+        every = np.full_like(columns["sd"], np.inf)
+        return -every, every
 
     def leaves(
         self, y: Floats, columns: Columns, offset: Floats, group: Indices, size: int

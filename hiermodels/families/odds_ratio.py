@@ -56,6 +56,7 @@ class OddsRatio:
     link: ClassVar[Link] = "log"
     effect: ClassVar[str | None] = None
     is_discrete: ClassVar[bool] = True
+    raw_word: ClassVar[str] = "log odds ratio"
 
     def __post_init__(self) -> None:
         """Raise SpecError if names of columns are no text."""
@@ -110,6 +111,26 @@ class OddsRatio:
         )
         tables = Tables(trials, control, events, np.maximum(0.0, events - control))
         return tables.draw(eta.reshape(-1, rows).T, rng).T.reshape(eta.shape)
+
+    def raw(self, y: Floats, columns: Columns, offset: Floats) -> tuple[Floats, Floats]:
+        """Log odds ratios, ½ added to each count, weighted by the inverse of their variances.
+
+        References
+        ----------
+        Gart and Zweifel (1967), Biometrika 54:181.
+        """
+        trials, control, events = self._table(columns)
+        others = events - y
+        cells = (y, trials - y, others, control - others)
+        a, b, c, d = (np.asarray(cell + 0.5, dtype=float) for cell in cells)
+        low, high = self.support(columns)
+        weight = np.where(low < high, 1 / (1 / a + 1 / b + 1 / c + 1 / d), 0.0)
+        return (np.log(a * d / (b * c)) - offset) * weight, weight
+
+    def support(self, columns: Columns) -> tuple[Floats, Floats]:
+        """The counts that the margins allow."""
+        trials, control, events = self._table(columns)
+        return np.maximum(0.0, events - control), np.minimum(trials, events)
 
     def leaves(
         self, y: Floats, columns: Columns, offset: Floats, group: Indices, size: int

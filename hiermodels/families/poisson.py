@@ -31,6 +31,7 @@ class Poisson:
     link: ClassVar[Link] = "log"
     effect: ClassVar[str | None] = "rate"
     is_discrete: ClassVar[bool] = True
+    raw_word: ClassVar[str] = "rate"
 
     def inverse_link(self, eta: Floats) -> Floats:
         """``e^η``, the rate."""
@@ -51,6 +52,15 @@ class Poisson:
     def draw(self, eta: Floats, columns: Columns, rng: np.random.Generator) -> Floats:
         """Draw counts, of the shape of η."""
         return draw_poisson(columns["exposure"] * exponential(eta), rng)
+
+    def raw(self, y: Floats, columns: Columns, offset: Floats) -> tuple[Floats, Floats]:
+        """Events and exposures, of which an offset is a factor."""
+        return y, columns["exposure"] * np.exp(offset)
+
+    def support(self, columns: Columns) -> tuple[Floats, Floats]:
+        """From 0 on."""
+        lowest = np.zeros_like(columns["exposure"])
+        return lowest, lowest + np.inf
 
     def leaves(
         self, y: Floats, columns: Columns, offset: Floats, group: Indices, size: int

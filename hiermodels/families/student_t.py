@@ -15,6 +15,7 @@ from hiermodels.core.parameters import Parametric
 from hiermodels.families.checks import Invalid, invalid_reals
 from hiermodels.families.family import Columns, Link
 from hiermodels.families.leaves import Leaves
+from hiermodels.families.normal import weighted_reals
 from hiermodels.families.row_leaves import by_group
 from hiermodels.families.student_t_leaves import StudentTLeaves, log_peak, log_shape
 
@@ -38,6 +39,7 @@ class StudentT(Parametric):
     link: ClassVar[Link] = "identity"
     effect: ClassVar[str | None] = None
     is_discrete: ClassVar[bool] = False
+    raw_word: ClassVar[str] = "mean"
 
     def __post_init__(self) -> None:
         self._require_positive("nu")
@@ -65,6 +67,15 @@ class StudentT(Parametric):
         drawn *= columns["sd"]
         drawn += eta
         return drawn
+
+    def raw(self, y: Floats, columns: Columns, offset: Floats) -> tuple[Floats, Floats]:
+        """Outcomes weighted by ``1/sd²``, and these weights."""
+        return weighted_reals(y, columns, offset)
+
+    def support(self, columns: Columns) -> tuple[Floats, Floats]:
+        """All numbers."""
+        every = np.full_like(columns["sd"], np.inf)
+        return -every, every
 
     def leaves(
         self, y: Floats, columns: Columns, offset: Floats, group: Indices, size: int

@@ -18,7 +18,6 @@ from hiermodels.core.arguments import checked
 from hiermodels.core.seeds import Seed
 from hiermodels.errors import SpecError
 from hiermodels.exact.replicates import NEW, SAME, replicated_means, statistics_of, with_replicates
-from hiermodels.exact.standardize import standardize
 from hiermodels.posterior.arviz_groups import with_log_likelihood
 from hiermodels.posterior.record import Posterior, thin
 from hiermodels.posterior.tables import CI_PROB, tails
@@ -52,7 +51,8 @@ def plot_ppc(
     kind : {"stat", "group", "dist", "ecdf", "loo_pit"}
         ``"stat"``: the statistics of :func:`hiermodels.results.checks.check`, a panel for each: the
         density over the replicates, the observed value as a line, and the tail probability.
-        ``"group"``: each group's observed mean (dot) and the interval of replicated means.
+        ``"group"``: each group's observed mean, of counts its proportion or rate (dot), and the
+        interval of replicated ones.
         ``"dist"``, ``"ecdf"``: densities or distribution functions of the rows, of the data and of
         100 replicates.
         ``"loo_pit"``: probabilities of each row under the posterior without it, as deviations of
@@ -151,11 +151,12 @@ def _plot_statistics(options: _Options) -> PlotCollection:
 def _plot_groups(options: _Options) -> PlotCollection:
     """Observed means of the groups over intervals of replicated ones."""
     visuals = layout.split(options.visuals, GROUP_LAYERS)
-    means = replicated_means(
+    observed, means = replicated_means(
         options.posterior, replicate=options.replicate, random_seed=options.random_seed
     )
-    observed = means[0, 0].copy(data=standardize(options.posterior.data).group_means)
+    known = observed.notnull().values
     dim = str(observed.dims[0])
+    observed, means = observed.isel({dim: known}), means.isel({dim: known})
     order = np.argsort(-observed.values, kind="stable")
     means, observed = means.isel({dim: order}), observed.isel({dim: order})
     plot = layout.rows(means, ["forest"], options.backend, options.pc_kwargs)
@@ -168,7 +169,8 @@ def _plot_groups(options: _Options) -> PlotCollection:
     points = layout.points(observed, y)
     layout.add(plot, "observed", layout.dots, points, panel, looks, visuals)
     inside = int(((low <= observed) & (observed <= high)).sum())
-    text = f"mean {means.name} of {dim}: {inside} of {observed.size} observed ● inside the "
+    word = options.posterior.spec.family.raw_word
+    text = f"{word} of {means.name} by {dim}: {inside} of {observed.size} observed ● inside the "
     layout.label_x(plot, panel, f"{text}{options.ci_prob:.0%} interval of replicates")
     return plot
 

@@ -6,8 +6,8 @@ effect, and the noise around it, right?  With *new* groups, the effects are draw
 parents too: do the groups look like draws from one normal distribution?  The second is the check
 of the hierarchy; the first hardly tests it, because each effect was fitted to the group's own data.
 
-Statistics are functions of the groups' weighted means and of the scatter of the rows around these,
-which are drawn directly; the rows are not.
+Statistics of normal rows are functions of the groups' weighted means and of the scatter of the rows
+around these, which are drawn directly; other rows are drawn one by one.
 
 References
 ----------
@@ -25,11 +25,24 @@ import xarray as xr
 
 from hiermodels.core.seeds import Seed
 from hiermodels.exact.moments import moments_of
-from hiermodels.exact.replicates import NEW, describe, statistics_of, top_level
+from hiermodels.exact.replicates import (
+    NEW,
+    Statistics,
+    describe,
+    statistics_of,
+    top_level,
+)
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.moments import KINDS, MEAN, SD, Moment
 from hiermodels.posterior.record import Posterior
-from hiermodels.posterior.tables import Summary, with_header
+from hiermodels.posterior.tables import (
+    CI_PROB,
+    Summary,
+    interval_label,
+    interval_note,
+    tails,
+    with_header,
+)
 
 
 def check(posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = None) -> Summary:
@@ -39,6 +52,10 @@ def check(posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = Non
     groups around their outer group's mean), or the mean of a single group; and the sd of the rows
     within groups, in units of their standard errors where these are known.  Means are weighted by
     ``1/se²`` where standard errors are known.
+
+    Of counts proportions or rates take the place of means (of 2×2 tables log odds ratios, ½ added
+    to each count), and besides there are the total, and the numbers of groups without any event
+    and without anything else.  Groups without observations are left out.
 
     Parameters
     ----------
@@ -52,7 +69,9 @@ def check(posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = Non
     -------
     Summary
         A row for each statistic: ``observed``; ``mean`` and ``sd`` of the replicates, nan where
-        these have none, and then the ``median`` besides; ``p``, the probability of a larger value.
+        these have none, and then the ``median`` besides; ``p``, the probability of a larger value,
+        where equal ones count half.  Where rows are not normal there are the ``median`` and an
+        equal-tailed interval in place of mean and sd.
         A p near 0 or 1 is a misfit; p is not uniform under the model, but gathers around ½.
 
     Raises
@@ -73,6 +92,19 @@ def check(posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = Non
     ['largest school mean', 'smallest school mean', 'sd of school means']
     """
     statistics = statistics_of(posterior, replicate=replicate, random_seed=random_seed)
+    sizes = statistics.replicated.sizes
+    notes = [f"{sizes['chain'] * sizes['draw']} replicates: {describe(posterior, replicate)}"]
+    if posterior.spec.is_normal:
+        table, note = _with_moments(posterior, statistics, replicate)
+    else:
+        table, note = _with_quantiles(statistics), interval_note(CI_PROB)
+    return with_header(table, posterior.spec, *notes, *([note] if note else []))
+
+
+def _with_moments(
+    posterior: Posterior, statistics: Statistics, replicate: str
+) -> tuple[pd.DataFrame, str | None]:
+    """The table with means and sds, and why some of them do not exist."""
     columns = {
         "observed": statistics.observed,
         "mean": statistics.replicated.mean(),
@@ -80,20 +112,31 @@ def check(posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = Non
         "p": statistics.tail_probability,
     }
     table = pd.DataFrame({name: _numbers(values) for name, values in columns.items()})
-    sizes = statistics.replicated.sizes
-    notes = [f"{sizes['chain'] * sizes['draw']} replicates: {describe(posterior, replicate)}"]
     known = moments_of(posterior.spec, posterior.data)
     shown = list(_moments(posterior.spec, top_level(posterior, replicate), table.index))
     why = known.why(shown)
     if why:
-        table.insert(
-            list(table.columns).index("sd") + 1, "median", _numbers(statistics.replicated.median())
-        )
+        medians = _numbers(statistics.replicated.median())
+        table.insert(list(table.columns).index("sd") + 1, "median", medians)
         for moment in shown:
             if not known.exist(moment.names, moment.order):
                 table.loc[moment.label, {MEAN: "mean", SD: "sd"}[moment.order]] = np.nan
-        notes.append(why)
-    return with_header(table, posterior.spec, *notes)
+    return table, why
+
+
+def _with_quantiles(statistics: Statistics) -> pd.DataFrame:
+    """The table with medians and intervals, which exist whatever the family."""
+    low, high = tails(CI_PROB)
+    ends = statistics.replicated.quantile([low, 0.5, high])
+    label = interval_label(CI_PROB)
+    columns = {
+        "observed": statistics.observed,
+        "median": ends.isel(quantile=1),
+        f"{label}_lb": ends.isel(quantile=0),
+        f"{label}_ub": ends.isel(quantile=2),
+        "p": statistics.tail_probability,
+    }
+    return pd.DataFrame({name: _numbers(values) for name, values in columns.items()})
 
 
 def _numbers(values: xr.Dataset) -> pd.Series[float]:

@@ -271,6 +271,31 @@ def test_draws_follow_the_likelihood(family, columns, law):
     require_law(drawn, law)
 
 
+def test_outcomes_lie_within_their_bounds(family, columns):
+    """And both ends are outcomes that a row may have."""
+    low, high = (np.broadcast_to(end, len(ETA)) for end in family.support(columns))
+    eta = np.broadcast_to(ETA, (2000, len(ETA)))
+    drawn = family.draw(eta, columns, np.random.default_rng(4))
+    assert ((low <= drawn) & (drawn <= high)).all()
+    for end, beyond in ((low, -1), (high, 1)):
+        if np.isfinite(end).all():
+            assert not list(family.invalid(end, columns))
+            assert list(family.invalid(end + beyond, columns))
+    assert np.isfinite(low).all() == family.is_discrete
+
+
+def test_raw_estimates_are_of_the_effect(family, columns):
+    """Over very many rows of one effect they are what the link makes of it."""
+    eta, offset = np.full((20_000, 4), 0.3) + OFFSET, np.broadcast_to(OFFSET, (20_000, 4))
+    if family.link == "logit":
+        eta = eta - offset
+    drawn = family.draw(eta, columns, np.random.default_rng(5))
+    total, size = family.raw(drawn, columns, OFFSET)
+    estimate = total.sum(axis=0) / np.broadcast_to(size, total.shape).sum(axis=0)
+    expected = family.inverse_link(np.array(0.3)) if family.effect else 0.3
+    assert estimate[0] == pytest.approx(expected, abs=0.03)
+
+
 def test_pymc_has_the_same_likelihood(family, columns, y):
     for outcomes in y:
         with pm.Model(coords={"row": range(len(ETA))}) as model:

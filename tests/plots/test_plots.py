@@ -455,7 +455,7 @@ def test_group_means_over_their_replicates(fit, schools, backend):
     order = np.argsort(-schools["y"].to_numpy(), kind="stable")
     heights = np.arange(8)[::-1]
     np.testing.assert_allclose(layer(plot, "observed", "y", FOREST), [y, heights])
-    means = replicated_means(fit.posterior, random_seed=3)
+    _, means = replicated_means(fit.posterior, random_seed=3)
     ends, height = lines(plot, "interval", "y", FOREST)
     np.testing.assert_allclose(ends, interval(means, 0.8)[order])
     np.testing.assert_array_equal(height, heights)

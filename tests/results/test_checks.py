@@ -130,7 +130,7 @@ def test_ties_count_half(players):
 
 def test_replicated_means_have_their_laws(pupils, frame):
     draws = pupils.datatree["posterior"].to_dataset()
-    means = replicated_means(pupils.posterior, replicate="groups", random_seed=1)
+    _, means = replicated_means(pupils.posterior, replicate="groups", random_seed=1)
     of_school = frame.groupby("school", sort=False)["classroom"].unique()
     first, second = next(rooms for rooms in of_school if len(rooms) > 1)[:2]
     rooms = frame.groupby("classroom")[["ses", "size"]].mean()
@@ -149,7 +149,7 @@ def test_replicated_means_have_their_laws(pupils, frame):
 
 def test_new_inner_units_keep_their_outer_ones(pupils, frame):
     draws = pupils.datatree["posterior"].to_dataset()
-    means = replicated_means(pupils.posterior, replicate="classroom", random_seed=1)
+    _, means = replicated_means(pupils.posterior, replicate="classroom", random_seed=1)
     room = frame["classroom"].iloc[0]
     rows = frame[frame["classroom"] == room]
     own = (draws["beta"] * rows[["ses", "size"]].mean().to_numpy()).sum("coef")
