@@ -164,15 +164,13 @@ def test_errors_with_wide_tails_are_measured_in_standard_errors():
 def test_tables_of_trials_have_log_odds_ratios():
     frame = pd.DataFrame(
         {"trial": list("abcd"), "y": [3, 0, 7, 1], "n": [20, 12, 30, 15]}
-        | {"m": [22, 11, 28, 0], "t": [9, 4, 11, 1]}
+        | {"c": [6, 4, 4, 0], "m": [22, 11, 28, 0]}
     )
-    columns = {"trials": "n", "control_trials": "m", "total_events": "t"}
+    family = hm.OddsRatio(control_events="c", control_trials="m")
     priors = {"tau": hm.HalfNormal(1), "mu": hm.Normal(0, 2)}
-    fit = fitted(
-        frame, outcome="y", groups="trial", family=hm.OddsRatio(), priors=priors, **columns
-    )
+    fit = fitted(frame, outcome="y", groups="trial", trials="n", family=family, priors=priors)
     a, b = frame["y"] + 0.5, frame["n"] - frame["y"] + 0.5
-    c, d = frame["t"] - frame["y"] + 0.5, frame["m"] - frame["t"] + frame["y"] + 0.5
+    c, d = frame["c"] + 0.5, frame["m"] - frame["c"] + 0.5
     log_ratio = np.log(a * d / b / c)[:3]  # the last has no control arm
     table = fit.check(random_seed=1)["observed"]
     assert table["largest trial log odds ratio"] == pytest.approx(log_ratio.max())
