@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hiermodels import __version__
 from hiermodels.core.messages import printable
 from hiermodels.errors import DataError, HierModelsError, SpecError
+from hiermodels.families.registry import family_names
 from hiermodels.model.priors.base import Priors
 from hiermodels.model.priors.registry import PRIORS, parse_prior
 from hiermodels.model.priors.sets import LECTURE, WEAK
@@ -54,7 +55,7 @@ def _show(text: object) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="hiermodels", description="Bayesian normal hierarchical models, exactly and by NUTS."
+        prog="hiermodels", description="Bayesian hierarchical models, exactly and by NUTS."
     )
     parser.add_argument("--version", action="version", version=f"hiermodels {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -73,7 +74,7 @@ def _add_fit(commands: Any) -> None:
     command = commands.add_parser(
         "fit",
         help="fit a model to a table in a file",
-        description="Fit a normal hierarchical model, show it and its summary, and save it.",
+        description="Fit a hierarchical model, show it and its summary, and save it.",
     )
     _add_model(command, "data")
     command.add_argument(
@@ -154,6 +155,7 @@ def _add_model(command: argparse.ArgumentParser, data: str) -> None:
     model.add_argument(
         "--covariates", type=_columns, metavar="COLUMN,…", help="columns of covariates"
     )
+    _add_counts(model)
     _add_priors(model)
     model.add_argument(
         "--missing",
@@ -166,6 +168,24 @@ def _add_model(command: argparse.ArgumentParser, data: str) -> None:
         action="store_true",
         help="scan .parquet with polars, group by group, without loading the rows; so it is done "
         "with a folder in any case",
+    )
+
+
+def _add_counts(model: argparse._ArgumentGroup) -> None:
+    """Add what says that rows are not normal, and the columns that they have then."""
+    model.add_argument(
+        "--family",
+        help=f"distribution of the rows, {family_names()}; binomial where there are --trials, "
+        f"poisson where there is an --exposure",
+    )
+    model.add_argument(
+        "--trials", metavar="COLUMN", help="numbers of trials, of which successes are counted"
+    )
+    model.add_argument(
+        "--exposure", metavar="COLUMN", help="what counts are proportional to, such as hours"
+    )
+    model.add_argument(
+        "--offset", metavar="COLUMN", help="known part of the linear predictor of counts"
     )
 
 
@@ -182,7 +202,8 @@ def _add_priors(model: argparse._ArgumentGroup) -> None:
         "--priors",
         choices=(WEAK, LECTURE),
         help="a set of priors, in place of --prior; weak: half-t with 3 degrees of freedom on all "
-        "sds, with the scale max(2.5, mad of the outcome); lecture: flat on variances (default)",
+        "sds, with the scale max(2.5, mad of the outcome), or 2.5 for counts; lecture: flat on "
+        "variances (default)",
     )
 
 
@@ -286,7 +307,8 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _model(options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``fit`` and ``reference`` that say which model it is."""
-    names = ("formula", "outcome", "groups", "se", "variance", "covariates", "missing")
+    rows = ("family", "trials", "exposure", "offset")
+    names = ("formula", "outcome", "groups", "se", "variance", "covariates", "missing", *rows)
     return {name: getattr(options, name) for name in names} | {"priors": _priors(options)}
 
 

@@ -83,7 +83,8 @@ def fit(
         these, stated.  ``"weak"``: half-t with 3 degrees of freedom on every group-level sd and
         on an unknown residual sd, with the scale ``max(2.5, 1.4826 · median |y − median y|)``,
         rounded to one decimal, of the outcomes y (of the effects, where standard errors are
-        known), as in brms; flat on means and coefficients.  The scale stands in every table.
+        known), as in brms, and 2.5 for counts; flat on means and coefficients.  The scale stands
+        in every table.
     missing : {"error", "drop"}
         What to do with rows in which a needed value is missing.
     family : str or family, optional

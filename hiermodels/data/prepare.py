@@ -108,7 +108,9 @@ def stated_priors(priors: object, spec: Spec, data: GroupedData) -> dict[str, Pr
 
 
 def _weak_scale_of(spec: Spec, data: GroupedData) -> float:
-    """The scale of weakly informative priors, from the rows' outcomes."""
+    """The scale of weakly informative priors, from outcomes on the scale of the effects."""
+    if spec.family.link != "identity":
+        return weak_scale()
     if data.has_rows:
         return weak_scale(require_rows(data, WEAK).y)
     scale, whose = "…", "a scale of your own"

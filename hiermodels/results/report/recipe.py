@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 
 from hiermodels.errors import SpecError
+from hiermodels.families.family import Family
+from hiermodels.families.registry import NORMAL, family_of
+from hiermodels.model.formula.columns import COUNT_ROLES
 from hiermodels.model.formula.parse import Formula
 from hiermodels.model.formula.terms import factors
 from hiermodels.model.priors.base import Prior
 from hiermodels.model.priors.registry import PRIORS
+from hiermodels.model.spec import Spec
 from hiermodels.model.standard_errors import error_role
 from hiermodels.posterior.record import Posterior
 
@@ -72,7 +76,8 @@ def snippet(posterior: Posterior, source: str | None = None) -> str:
 def command(posterior: Posterior, source: str | None = None) -> str | None:
     """Line for a shell that makes the same fit, or None if there is none that does.
 
-    There is none for priors of classes of the user's own and for columns that no formula can name.
+    There is none for priors of classes of the user's own, for families with parameters and for
+    columns that no formula can name.
     Options of a sampler are at their defaults.
 
     Parameters
@@ -83,11 +88,14 @@ def command(posterior: Posterior, source: str | None = None) -> str | None:
     """
     spec, data = posterior.spec, posterior.data
     formula = _formula(posterior)
-    if formula is None or not all(map(_is_own, spec.priors.values())):
+    family = _family(spec)
+    needs_python = family is not None and bool(fields(family))  # type: ignore[arg-type]
+    if formula is None or needs_python or not all(map(_is_own, spec.priors.values())):
         return None
     words = ["hiermodels", "fit", source or "FILE.csv", "--formula", formula]
     words += [f"--{error_role(spec.se_scale)}", spec.se] if spec.se else []
-    words += ["--no-se"] if data.roles.declined else []
+    words += ["--no-se"] if _declines_errors(posterior) else []
+    words += ["--family", family.name] if family is not None else []
     for name, prior in spec.priors.items():
         words += ["--prior", f"{name}={_written(prior, module='')}"]
     words += ["--missing", "drop"] if data.dropped else []
@@ -118,7 +126,8 @@ def _formula(posterior: Posterior) -> str | None:
     spec = posterior.spec
     try:
         terms = posterior.data.design.terms
-        return str(Formula(spec.outcome, terms, spec.groups, spec.has_intercept))
+        columns = dict(spec.columns)
+        return str(Formula(spec.outcome, terms, spec.groups, spec.has_intercept, columns))
     except SpecError:
         return None
 
@@ -126,7 +135,7 @@ def _formula(posterior: Posterior) -> str | None:
 def _columns(posterior: Posterior) -> list[str]:
     spec, terms = posterior.spec, posterior.data.design.terms
     return [
-        *(spec.outcome, *spec.groups, *([spec.se] if spec.se else [])),
+        *(spec.outcome, *spec.columns.values(), *spec.groups, *([spec.se] if spec.se else [])),
         *Formula(spec.outcome, terms, spec.groups).columns,
     ]
 
@@ -144,8 +153,28 @@ def _model(posterior: Posterior) -> list[str]:
         covariates = [factor.column for term in terms for factor in factors(term)]
         arguments = [f"outcome={spec.outcome!r}", f"groups={list(spec.groups)!r}"]
         arguments += [f"covariates={covariates!r}"] if covariates else []
+        arguments += [f"{role}={column!r}" for role, column in spec.columns.items()]
     arguments += [f"{error_role(spec.se_scale)}={spec.se!r}"] if spec.se else []
-    return [*arguments, *(["se=False"] if posterior.data.roles.declined else [])]
+    arguments += ["se=False"] if _declines_errors(posterior) else []
+    family = _family(spec)
+    return [*arguments, *([f"family={_written_family(family)}"] if family is not None else [])]
+
+
+def _declines_errors(posterior: Posterior) -> bool:
+    """Whether known errors would be inferred unless that is forbidden."""
+    return posterior.spec.has_sigma and posterior.data.roles.declined
+
+
+def _family(spec: Spec) -> Family | None:
+    """The family of the rows, if it has to be said: if it is not the one that columns tell."""
+    told = [family_of(name) for role, name in COUNT_ROLES.items() if role in spec.columns]
+    return None if spec.family == (told or [NORMAL])[0] else spec.family
+
+
+def _written_family(family: Family) -> str:
+    """A family as it is written in Python: by its name, unless it has parameters."""
+    has_parameters = bool(fields(family))  # type: ignore[arg-type]
+    return f"hm.{family!r}" if has_parameters else repr(family.name)
 
 
 def _others(posterior: Posterior) -> list[str]:
