@@ -20,7 +20,8 @@ from hiermodels.core.files import replacing
 from hiermodels.exact.kernels.tree.moments import level_moments
 from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
 from hiermodels.exact.standardize import standardize
-from hiermodels.model.priors.variance import FlatSD, FlatVariance, HalfCauchy
+from hiermodels.model.priors.base import Prior
+from hiermodels.model.priors.variance import FlatSD, FlatVariance, HalfCauchy, HalfNormal
 from hiermodels.numerics import normal_mixture as mixture
 from hiermodels.posterior.reference_posterior import flatten
 
@@ -119,6 +120,65 @@ def classrooms(folder: Path, random_seed: int = 1) -> None:
         table = reference.summary(["lam", "kappa", "tau", "mu"])
     print(f"{reference!r}\n\n{table.to_string(float_format='{:.3f}'.format)}\n")
     _finish(times, exact, folder / "classrooms_shrinkage.png")
+
+
+def hospitals(folder: Path, random_seed: int = 1) -> None:
+    """Fit deaths after surgery in 12 hospitals, one of them without any: counts, exactly.
+
+    Parameters
+    ----------
+    folder, random_seed
+        As in :func:`baseball`.
+    """
+    times: dict[str, float] = {}
+    data = datasets.load_surgical()
+    print("Deaths after cardiac surgery of infants in 12 hospitals (BUGS examples, 1996).\n")
+    roles: Any = {"outcome": "deaths", "trials": "cases", "groups": "hospital"}
+    exact, table = _fit_counts(times, data, {"tau": HalfNormal(1)}, random_seed, **roles)
+    raw = (data["deaths"] / data["cases"]).to_numpy()
+    print(table.assign(raw=raw).to_string(float_format="{:.3f}".format))
+    print(
+        "\nHospital A had no death among 47: its probability is 5 %, not 0 %, as the others tell of "
+        "it.\n"
+    )
+    _finish(times, exact, folder / "hospitals_shrinkage.png")
+
+
+def baskets(folder: Path, random_seed: int = 1) -> None:
+    """Fit responders to one treatment in ten subtypes of sarcoma: a basket trial.
+
+    Parameters
+    ----------
+    folder, random_seed
+        As in :func:`baseball`.
+    """
+    times: dict[str, float] = {}
+    data = datasets.load_sarcoma_baskets()
+    print("Clinical benefit of imatinib in ten subtypes of sarcoma (Chugh et al. 2009).\n")
+    roles: Any = {"outcome": "responders", "trials": "patients", "groups": "subtype"}
+    exact, table = _fit_counts(times, data, {"tau": HalfNormal(1)}, random_seed, **roles)
+    reference = exact.reference()
+    with _timed(times, "probabilities of a benefit above 20 %"):
+        table["P(p > 0.2)"] = 1 - reference.cdf("p", np.full(len(data), 0.2))
+    table = table.assign(raw=(data["responders"] / data["patients"]).to_numpy())
+    print(f"{table.to_string(float_format='{:.3f}'.format)}\n")
+    _finish(times, exact, folder / "baskets_shrinkage.png")
+
+
+def _fit_counts(
+    times: dict[str, float],
+    data: pd.DataFrame,
+    priors: dict[str, Prior],
+    random_seed: int,
+    **roles: Any,
+) -> tuple[Fit, pd.DataFrame]:
+    """Fit counts, print the fit, and return it with a table of the groups' probabilities."""
+    with _timed(times, "exact fit, 4 × 1,000 independent draws of everything"):
+        exact = fit(data, priors=priors, random_seed=random_seed, **roles)
+    print(f"{exact!r}\n")
+    with _timed(times, "noise-free summary"):
+        table = pd.DataFrame(exact.reference().summary(["p"]))
+    return exact, table
 
 
 def _finish(times: dict[str, float], exact: Fit, path: Path) -> None:
