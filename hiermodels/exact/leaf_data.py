@@ -106,7 +106,7 @@ def leaf_moments(spec: Spec, data: GroupedData, model: LeafModel) -> LeafMoments
         has_intercept=spec.intercept is not None,
         priors={level.sd: level.prior for level in spec.levels},
         labels=[str(label) for label in data.labels[-1]],
-        wording=Wording(tuple(f"{level.column!r} groups" for level in spec.levels)),
+        wording=Wording.of(spec),
         parent=levels[-1].parent if nested else None,
         n_parents=len(levels[0]) if nested else 0,
     )

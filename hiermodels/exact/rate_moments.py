@@ -99,7 +99,7 @@ class RateMoments:
         name, prior = named
         if prior.gaussian_tail > need * (1 + SLACK):
             return None
-        widest = math.floor(1000 * math.sqrt(0.5 / need)) / 1000
+        widest = math.ceil(1000 * math.sqrt(0.5 / need) * (1 - SLACK) - 1) / 1000
         return SlowFall(
             f"{prior} on {name} falls too slowly", f"HalfNormal({widest:g}) or a narrower one"
         )

@@ -11,11 +11,8 @@ from __future__ import annotations
 from typing import Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hiermodels.core.arrays import Floats, Indices
-
-type Flags = NDArray[np.bool_]
+from hiermodels.core.arrays import Flags, Floats, Indices
 
 FARTHEST = 14.0  # sds from its centre, where a normal leaf is exp(−98)
 WIDEST_STEP = 0.1  # of a grid on the scale of a logarithm: poles lie at ±iπ, or tails at ±iπ/2

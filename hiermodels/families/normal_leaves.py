@@ -7,8 +7,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from hiermodels.core.arrays import LOG_2PI, Floats, Indices
-from hiermodels.families.leaves import FARTHEST, STEPS_PER_SD, Flags, shared_rows
+from hiermodels.core.arrays import LOG_2PI, Flags, Floats, Indices
+from hiermodels.families.leaves import FARTHEST, STEPS_PER_SD, shared_rows
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,12 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.arrays import Flags, Floats, Indices
 from hiermodels.families.leaves import (
     BARELY,
     FARTHEST,
     STEPS_PER_SD,
     WIDEST_STEP,
-    Flags,
     shared_rows,
 )
 from hiermodels.families.odds_ratio_tables import Tables

@@ -8,13 +8,12 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from hiermodels.core.arrays import LOG_2PI, Floats, Indices
+from hiermodels.core.arrays import LOG_2PI, Flags, Floats, Indices
 from hiermodels.families.leaves import (
     BARELY,
     FARTHEST,
     STEPS_PER_SD,
     WIDEST_STEP,
-    Flags,
     shared_rows,
 )
 from hiermodels.numerics.stirling import stirling_error

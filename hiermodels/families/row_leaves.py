@@ -9,8 +9,8 @@ from typing import Self
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats, Indices
-from hiermodels.families.leaves import STEPS_PER_SD, Flags, Leaves
+from hiermodels.core.arrays import Flags, Floats, Indices
+from hiermodels.families.leaves import STEPS_PER_SD, Leaves
 from hiermodels.numerics.roots import falling_roots
 
 BLOCK = 2**21  # numbers at a time

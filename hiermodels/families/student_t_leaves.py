@@ -9,8 +9,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from hiermodels.core.arrays import LOG_2PI, Floats, Indices
-from hiermodels.families.leaves import FARTHEST, STEPS_PER_SD, Flags, shared_rows
+from hiermodels.core.arrays import LOG_2PI, Flags, Floats, Indices
+from hiermodels.families.leaves import FARTHEST, STEPS_PER_SD, shared_rows
 from hiermodels.numerics.stirling import stirling_error
 
 FAR = 1e9  # whose square is so large that 1 is not seen beside it

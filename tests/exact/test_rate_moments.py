@@ -162,6 +162,13 @@ def test_what_is_said_and_that_the_remedy_works():
     assert moments(range(10), tau=hm.HalfNormal(0.954)).of_new_group(ONE, 1) is not None
 
 
+@pytest.mark.parametrize("s", [1.0, 3.0])
+def test_the_remedy_is_narrower_than_a_bound_of_three_decimals(s):
+    """Under a normal prior of μ the bound is 1 itself, where the mean does not exist."""
+    lack = moments([1, 2], tau=hm.HalfNormal(s), proper=("mu",)).of_new_group(ONE, 1)
+    assert lack.needed == "HalfNormal(0.999) or a narrower one"
+
+
 def test_rates_of_groups_that_were_observed():
     """Poisson: always; negative binomial with size 1½: the mean; without data: as a new one."""
     assert moments([0, 2, 5], tau=hm.FlatSD()).of_groups(4).all()
