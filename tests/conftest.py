@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, settings
 
 import hiermodels as hm
+from tests import compilations
 
 # The same examples at each run of CI; others each time in a long run, which stores what it finds.
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
@@ -19,7 +21,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_collection_finish() -> None:
-    """Look for garbage seldom, and not among what imports have made.
+    """Compile each model once, look for garbage seldom, and not among what imports have made.
 
     Compiled models leave millions of objects behind.  Looking through them as often as Python does
     by default takes a quarter of the time of all tests, and most of that of a later compilation.
@@ -27,6 +29,8 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
+    if "hiermodels.mcmc.sample" in sys.modules:  # else it would be imported for nothing
+        compilations.share()
 
 
 @pytest.fixture(scope="session")
