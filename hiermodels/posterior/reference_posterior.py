@@ -41,6 +41,7 @@ from hiermodels.posterior.target import Target
 NO_ERROR = "no Monte Carlo error"
 TOLERANCE = 1e-8  # posterior sds that two spacings of a quadrature may differ by,
 MIN_TOLERANCE, WORST = 1e-13, 1e-3  # the least that can be asked for, and the largest of all
+MAX_KEPT = 64  # quantiles of a variable, at some probabilities, that are kept
 
 
 class ReferencePosterior(ABC):
@@ -142,8 +143,25 @@ class ReferencePosterior(ABC):
         variables: dict[str, Any] = {}
         for name in self._names(var_names):
             dims = ("quantile", *self.spec.dims(name))
-            variables[name] = (dims, self._quantiles(name, points))
+            variables[name] = (dims, self._kept_quantiles(name, points))
         return self._with_coords(variables, quantile=points)
+
+    def _kept_quantiles(self, name: str, points: Floats) -> Floats:
+        """Quantiles of a variable, a copy of those that were computed before if there are any.
+
+        Tables, pictures and comparisons of one posterior ask for the same ones again and again.
+        """
+        known, key = self._quantiles_so_far, (name, points.tobytes())
+        if key not in known:
+            while len(known) >= MAX_KEPT:
+                del known[next(iter(known))]
+            known[key] = self._quantiles(name, points)
+        return known[key].copy()
+
+    @cached_property
+    def _quantiles_so_far(self) -> dict[tuple[str, bytes], Floats]:
+        """Quantiles by the variable and the probabilities, the latest last."""
+        return {}
 
     @checked
     def cdf(self, var_name: str, values: ArrayLike) -> Floats:

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from scipy import integrate, stats
 
 import hiermodels as hm
@@ -222,6 +223,18 @@ def test_moments_that_do_not_exist_are_not_numbers():
     six = reference(frame(np.append(y, [0.2, 0.7]), 1.0))
     assert np.isfinite(six.sd["tau"])
     assert np.isfinite(six.sd["mu"])
+
+
+def test_quantiles_are_computed_once_and_are_the_callers_own(schools, monkeypatch):
+    exact = hm.reference(schools)
+    first = exact.quantile([0.1, 0.9])
+    expected = first.copy(deep=True)
+    first["theta"].to_numpy()[:] = np.nan
+    monkeypatch.setattr(type(exact), "_quantiles", pytest.fail)
+    xr.testing.assert_identical(exact.quantile([0.1, 0.9]), expected)
+    xr.testing.assert_identical(exact.quantile([0.1, 0.9], "tau"), expected[["tau"]])
+    monkeypatch.undo()
+    assert exact.quantile(0.2)["tau"].item() > expected["tau"][0].item()
 
 
 def test_quantiles_invert_the_distribution_function(schools):
