@@ -66,29 +66,38 @@ def build_datatree(
         Attributes of the posterior group: text and numbers.  Those of the schema are given to
         ``sample_stats``, too.
     """
-    from arviz_base import from_dict
-
     seen = data.observations
-    row_dims = {name: [seen.dim] for name in (*seen.observed, *seen.constant)}
     rows = {"row": np.arange(data.n_rows)} if data.has_rows else {}  # statistics have groups
     parents = _parents(data, seen.constant)
-    nest = {name: [data.roles.groups[-1]] for name in parents}
-    dims = {name: list(spec.dims(name)) for name in variables} | nest | row_dims
-    groups = {
-        "posterior": {name: variables[name] for name in spec.variables if name in variables},
-        "sample_stats": dict(sample_stats),
-        "observed_data": dict(seen.observed),
-        "constant_data": dict(seen.constant) | parents,
-    }
+    chains, size = next(iter(variables.values())).shape[:2]
+    samples = dict(zip(SAMPLE_DIMS, (np.arange(chains), np.arange(size)), strict=True))
+    coords = samples | rows | data.coords
     drawn, given = attributes(**attrs), attributes(())
-    shared = {name: drawn[name] for name in SCHEMA if name in drawn}
-    return from_dict(
-        groups,
-        coords={**rows, **data.coords},
-        dims=dims,
-        attrs=dict(zip(groups, (drawn, shared, given, given), strict=True)),
-        check_conventions=False,  # groups may be called "sample"
+    shared = {name: value for name, value in drawn.items() if name in SCHEMA}
+    known = [name for name in spec.variables if name in variables]
+    posterior = {name: ((*SAMPLE_DIMS, *spec.dims(name)), variables[name]) for name in known}
+    stats = {name: (SAMPLE_DIMS, values) for name, values in sample_stats.items()}
+    observed = {name: ((seen.dim,), values) for name, values in seen.observed.items()}
+    constant = {name: ((seen.dim,), values) for name, values in seen.constant.items()}
+    constant |= {name: ((data.roles.groups[-1],), labels) for name, labels in parents.items()}
+    return xr.DataTree.from_dict(
+        {
+            "posterior": _dataset(posterior, coords, drawn),
+            "sample_stats": _dataset(stats, coords, shared),
+            "observed_data": _dataset(observed, coords, given),
+            "constant_data": _dataset(constant, coords, given),
+        }
     )
+
+
+def _dataset(
+    variables: Mapping[str, tuple[tuple[str, ...], Any]],
+    coords: Mapping[str, Any],
+    attrs: Mapping[str, Any],
+) -> xr.Dataset:
+    """A group's variables, each its dimensions and values, with the coordinates of these alone."""
+    dims = dict.fromkeys(dim for own, _ in variables.values() for dim in own)
+    return xr.Dataset(variables, {dim: coords[dim] for dim in dims}, attrs)
 
 
 def _parents(data: GroupedData, taken: Iterable[str]) -> dict[str, NDArray[Any]]:
