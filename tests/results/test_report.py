@@ -106,6 +106,18 @@ def eight(schools):
 
 
 @pytest.fixture(scope="module")
+def page_of_eight(eight, tmp_path_factory):
+    """The page of eight schools, from a.csv."""
+    return eight.report(tmp_path_factory.mktemp("eight") / "page.html", source="a.csv").read_bytes()
+
+
+@pytest.fixture
+def text_alone(monkeypatch):
+    """Pages without pictures, which take most of the time, where a test reads what is written."""
+    monkeypatch.setattr(parts, "_drawn", lambda *_: element("figure"))
+
+
+@pytest.fixture(scope="module")
 def models(schools):
     """A fit of each kind of model, its data, and the number of its pictures."""
     pastes, dyestuff = hm.datasets.load_pastes(), hm.datasets.load_dyestuff()
@@ -188,8 +200,8 @@ def test_every_model_has_its_page_and_the_page_makes_the_same_fit(
             np.testing.assert_array_equal(other.datatree["posterior"][name], draws)
 
 
-def test_the_numbers_are_those_of_the_fit(eight, tmp_path):
-    parsed = write(eight, tmp_path, source="schools.csv")
+def test_the_numbers_are_those_of_the_fit(eight, page_of_eight):
+    parsed = Parsed(page_of_eight.decode())
     mean = eight.reference().mean
     for value in (mean["mu"], mean["tau"], *mean["theta"]):
         assert f"{float(value):.4g}" in parsed.blocks["td"]
@@ -206,22 +218,21 @@ def test_the_numbers_are_those_of_the_fit(eight, tmp_path):
         assert line in text
 
 
-def test_the_same_fit_gives_the_same_page(eight, schools, tmp_path):
-    first = eight.report(tmp_path / "a.html", source="a.csv").read_bytes()
+def test_the_same_fit_gives_the_same_page(page_of_eight, schools, tmp_path):
     again = hm.fit(schools, random_seed=3, draws=300)
-    assert again.report(tmp_path / "b.html", source="a.csv").read_bytes() == first
+    assert again.report(tmp_path / "b.html", source="a.csv").read_bytes() == page_of_eight
 
 
+@pytest.mark.usefixtures("text_alone")
 def test_no_warning_where_the_prior_was_chosen(schools, tmp_path):
     fit = hm.fit(schools, priors={"tau": hm.FlatSD()}, random_seed=1, draws=100)
     assert "its default prior matters" not in "".join(write(fit, tmp_path).text)
 
 
+@pytest.mark.usefixtures("text_alone")
 def test_chains_that_did_not_mix_are_told(schools, tmp_path):
     with pytest.warns(hm.ConvergenceWarning) as caught:
-        fit = hm.fit(
-            schools, engine="nuts", draws=20, tune=20, random_seed=1, priors={"tau": hm.FlatSD()}
-        )
+        fit = hm.fit(schools, engine="nuts", draws=20, tune=20, random_seed=1)
     told = [str(w.message) for w in caught if w.category is hm.ConvergenceWarning]
     fit.to_netcdf(tmp_path / "fit.nc")
     (tmp_path / "page").mkdir()
@@ -229,6 +240,7 @@ def test_chains_that_did_not_mix_are_told(schools, tmp_path):
     assert f"Note. {told[0]}" in text
 
 
+@pytest.mark.usefixtures("text_alone")
 def test_a_seed_that_is_not_known_is_not_made_up(schools, tmp_path):
     fit = hm.fit(schools, random_seed=np.random.default_rng(1), draws=50)
     parsed = write(fit, tmp_path)
@@ -313,6 +325,7 @@ def test_elements_escape_what_is_text():
     )
 
 
+@pytest.mark.usefixtures("text_alone")
 def test_the_page_is_whole_or_is_not_there(eight, tmp_path, monkeypatch):
     path = tmp_path / "report.html"
     path.write_text("before")
@@ -354,6 +367,7 @@ def test_a_part_that_fails_is_replaced_by_its_reason(eight, tmp_path, monkeypatc
     assert len(parsed.all("img")) == 4  # variance, league, trace, checks
 
 
+@pytest.mark.usefixtures("text_alone")
 def test_a_page_without_a_reference_has_what_the_draws_say(eight, tmp_path, monkeypatch):
     monkeypatch.setattr(integrated, "SPACING", {1: 4.0})
     monkeypatch.setattr(integrated, "MAX_LATTICES", 1)
@@ -366,6 +380,7 @@ def test_a_page_without_a_reference_has_what_the_draws_say(eight, tmp_path, monk
     assert "hiermodels fit" in text
 
 
+@pytest.mark.usefixtures("text_alone")
 def test_the_command_line(schools, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     schools.to_csv("schools.csv", index=False)
