@@ -169,8 +169,7 @@ class SufficientStatistics(GroupedData):
         said = stated(formula, **columns)
         lazy = as_lazy(data)
         if lazy is None:
-            rows = read_part(data, said, levels=levels, missing=missing)
-            statistics = replace(statistics_of(rows), totals=totals_of(rows))
+            statistics = with_totals(read_part(data, said, levels=levels, missing=missing))
         else:
             statistics = cls(**aggregate_lazily(lazy, said, levels=levels, missing=missing))
         statistics.roles.announce()
@@ -374,6 +373,13 @@ def statistics_of(data: GroupedData) -> SufficientStatistics:
         log_weight=float(np.log(weight).sum()),
         dropped=rows.dropped,
     )
+
+
+def with_totals(data: GroupedData) -> SufficientStatistics:
+    """Statistics of rows, with the totals of counts; of statistics, themselves."""
+    if isinstance(data, SufficientStatistics):
+        return data
+    return replace(statistics_of(data), totals=totals_of(require_rows(data, "statistics")))
 
 
 def level_means(statistics: SufficientStatistics, level: int) -> tuple[Indices, Floats]:

@@ -80,6 +80,14 @@ def as_counts(family: Family, values: Totals) -> Counts:
     return Counts(values[OUTCOME], columns, offset, values[LOG_GIVEN])
 
 
+def in_one_unit(values: Totals) -> dict[str, Floats]:
+    """Totals to be compared: exposures without an offset, which may be in either."""
+    if "exposure" not in values or OFFSET not in values:
+        return dict(values)
+    others = {name: column for name, column in values.items() if name != OFFSET}
+    return {**others, "exposure": values["exposure"] * np.exp(values[OFFSET])}
+
+
 def totals_as_rows(data: GroupedData, values: Totals, x: Floats) -> GroupedRows:
     """A row for each innermost group, with its totals, its offset and its covariates x (g, q)."""
     columns = {name: column for name, column in values.items() if name not in (OUTCOME, LOG_GIVEN)}

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.names import SAMPLE_DIMS
-from hiermodels.data.grouped import GroupedData
-from hiermodels.data.statistics import SufficientStatistics, statistics_of
+from hiermodels.data.grouped import GroupedData, require_rows
+from hiermodels.data.statistics import SufficientStatistics, with_totals
+from hiermodels.data.totals import in_one_unit
 from hiermodels.errors import SpecError
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 
 FEWEST_DRAWS = 32
-COLUMNS = ("outcomes", "standard errors", "covariates")  # of rows, as messages name them
+COLUMNS = ("outcomes", "standard errors", "covariates", "trials, exposures or offsets")  # of rows
 SAME_STATISTICS = 1e-9  # of their spread: engines add up in different orders
 
 
@@ -72,7 +73,7 @@ def require_same_model(mcmc: Spec, exact: Spec) -> None:
     """Raise SpecError if the draws are of a model with other levels, covariates or priors."""
     sides = [
         {"levels": spec.groups, "covariates": spec.covariates, "se": spec.se is not None}
-        | dict(spec.priors)
+        | {"family": spec.family, **spec.priors}
         for spec in (mcmc, exact)
     ]
     for name in {**sides[0], **sides[1]}:
@@ -101,7 +102,7 @@ def require_same_data(mcmc: GroupedData, exact: GroupedData) -> None:
             f"{exact.n_rows} rows"
         )
     if not (mcmc.has_rows and exact.has_rows):
-        return _require_same_statistics(statistics_of(mcmc), statistics_of(exact))
+        return _require_same_statistics(with_totals(mcmc), with_totals(exact))
     for name, mine, theirs in zip(COLUMNS, _sorted_rows(mcmc), _sorted_rows(exact), strict=True):
         if not np.allclose(mine, theirs, rtol=1e-12, atol=0.0):
             raise SpecError(
@@ -119,6 +120,9 @@ def _require_same_statistics(mcmc: SufficientStatistics, exact: SufficientStatis
         "means": (mcmc.away(point)[mine], exact.away(point)[theirs], spread),
         "scatter": (np.diag(mcmc.scatter), np.diag(exact.scatter), np.diag(exact.total[1])),
     }
+    totals = (in_one_unit(one.totals) for one in (mcmc, exact))
+    for (role, a), b in zip(next(totals).items(), next(totals).values(), strict=True):
+        pairs[f"totals of {role}"] = (a[mine], b[theirs], np.abs(b[theirs]))
     for name, (a, b, size) in pairs.items():
         if not (np.abs(a - b) <= SAME_STATISTICS * size).all():
             raise SpecError(
@@ -135,14 +139,17 @@ def _parents(data: GroupedData) -> list[np.ndarray]:
     ]
 
 
-def _sorted_rows(data: GroupedData) -> tuple[Floats, Floats, Floats]:
-    """Outcomes, standard errors and covariates, in the order of groups and of all three."""
+def _sorted_rows(data: GroupedData) -> tuple[Floats, ...]:
+    """What ``COLUMNS`` names, in the order of groups and of all of these."""
     places = np.zeros(len(data.y))
     if data.labels:
         places = np.argsort(np.argsort(data.labels[-1]))[data.group].astype(float)
-    se = np.ones(len(data.y)) if data.se is None else data.se
-    order = np.lexsort([*data.design.matrix.T, se, data.y, places])
-    return data.y[order], se[order], data.design.matrix[order]
+    rows = require_rows(data, "a comparison of rows")
+    se = np.ones(len(rows.y)) if rows.se is None else rows.se
+    more = [column for _, column in sorted(rows.columns.items())]
+    order = np.lexsort([*more, *rows.design.matrix.T, se, rows.y, places])
+    beside = np.array(more).reshape(len(more), len(rows.y))
+    return rows.y[order], se[order], rows.design.matrix[order], beside[:, order]
 
 
 def require_same_outcomes(tree: xr.DataTree, exact: GroupedData) -> None:
