@@ -138,8 +138,7 @@ def hospitals(folder: Path, random_seed: int = 1) -> None:
     raw = (data["deaths"] / data["cases"]).to_numpy()
     print(table.assign(raw=raw).to_string(float_format="{:.3f}".format))
     print(
-        "\nHospital A had no death among 47: its probability is 5 %, not 0 %, as the others tell of "
-        "it.\n"
+        "\nHospital A had no death among 47: its probability is 5 %, not 0 %, as the others tell.\n"
     )
     _finish(times, exact, folder / "hospitals_shrinkage.png")
 

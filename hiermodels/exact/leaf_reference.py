@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
@@ -101,6 +102,15 @@ class LeafReference(ReferencePosterior):
             return exact.function_moments(self.spec.family.inverse_link)
         return exact.effect_moments(*self._effect_x)
 
+    def _dataset(self, moments: Mapping[str, Any], order: int) -> xr.Dataset:
+        """Moments of all variables; those that do not exist as nan, of effects each by itself."""
+        dataset = super()._dataset(moments, order)
+        for name in (*self.spec.effects, "beta"):
+            if name in dataset and "note" in dataset[name].attrs:
+                own = np.where(self.existing.lacking(name, order), np.nan, moments[name])
+                dataset[name] = dataset[name].copy(data=own)
+        return dataset
+
     @property
     def _root_x(self) -> Floats:
         """Covariates at which the intercept is shown; (p,)."""
@@ -150,7 +160,7 @@ class LeafReference(ReferencePosterior):
         if name in self.spec.fixed:
             return np.where(values >= self.spec.fixed[name], 1.0, 0.0)
         if name == "tau":
-            return self.exact.tau_cdf(values)
+            return self.exact.tau_cdf(np.ravel(values)).reshape(values.shape)
         if name in self.spec.top:
             return self._linear(self._root_x).cdf(values)
         if name == "beta":
@@ -165,7 +175,7 @@ class LeafReference(ReferencePosterior):
             value = self.spec.fixed[name]
             raise SpecError(f"{name} is fixed at {value:g}: a mass at one place has no density")
         if name == "tau":
-            return self.exact.tau_density(values)
+            return self.exact.tau_density(np.ravel(values)).reshape(values.shape)
         if name in self.spec.top:
             return self._linear(self._root_x).density(values)
         if name == "beta":

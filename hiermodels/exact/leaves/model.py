@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from hiermodels.core.arrays import LOG_2PI, Floats, Indices
+from hiermodels.core.arrays import LOG_2PI, Flags, Floats, Indices
 from hiermodels.errors import SpecError
 from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
 from hiermodels.families.leaves import Leaves
@@ -105,7 +105,7 @@ class LeafModel:
         return constant - 0.5 * ((gamma - self.mean) ** 2 @ precision)
 
     def moment_exists(self, order: int) -> bool:
-        """Whether τ and the coefficients have a finite moment of an order.
+        """Whether τ, and with it coefficients with flat priors, have a finite moment of an order.
 
         As τ → ∞ the likelihood falls as ``τ^(p − k_I)`` with p flat coefficients and k_I groups
         whose leaves fall to both sides.
@@ -115,3 +115,7 @@ class LeafModel:
         inside = int((self.leaves.falls_below & self.leaves.falls_above).sum())
         flat = int((self.precision == 0).sum())
         return self.prior.upper_tail + (flat - inside + order) / 2 < 0
+
+    def coefficient_moments_exist(self, order: int) -> Flags:
+        """Which coefficients have a moment of an order: those with a normal prior, or all; (p,)."""
+        return (self.precision > 0) | self.moment_exists(order)

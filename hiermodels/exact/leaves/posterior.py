@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.arrays import Flags, Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.errors import PrecisionError, SpecError
 from hiermodels.exact.kernels.leaves.integral import Masses
@@ -123,9 +123,9 @@ class LeafPosterior:
     @cached_property
     def errors_by_axis(self) -> Floats:
         """Errors of the moments that exist of τ, γ and the coordinates, in posterior sds; (d,)."""
-        values = [self.lattice.points]
+        values = [self.lattice.points, self.gamma[:, self.model.coefficient_moments_exist(2)]]
         if self.model.moment_exists(2):
-            values += [self.tau[:, None]] * self.marginal.coordinates.n_sds + [self.gamma]
+            values += [self.tau[:, None]] * self.marginal.coordinates.n_sds
         return errors_of_values(np.hstack(values), self.lattice)
 
     @cached_property
@@ -149,7 +149,8 @@ class LeafPosterior:
 
     def tau_moments(self) -> tuple[float, float]:
         """Mean and sd of τ; nan, where they do not exist."""
-        (mean,), (sd,) = self._moments_of_nodes(self.tau[:, None])
+        exist = [np.array([self.model.moment_exists(order)]) for order in (1, 2)]
+        (mean,), (sd,) = self._moments_of_nodes(self.tau[:, None], exist)
         return mean, sd
 
     def tau_quantiles(self, probabilities: Floats) -> Floats:
@@ -186,16 +187,19 @@ class LeafPosterior:
 
     def coefficient_moments(self) -> tuple[Floats, Floats]:
         """Means and sds of the coefficients γ; (p,) each; nan, where they do not exist."""
-        return self._moments_of_nodes(self.gamma)
+        return self.linear_moments(np.eye(len(self.model.mean)))
 
     def linear_moments(self, x: Floats) -> tuple[Floats, Floats]:
         """Means and sds of linear predictors ``x'γ`` at rows (m, p); (m,) each."""
-        return self._moments_of_nodes(self.gamma @ x.T)
+        lacks = [~self.model.coefficient_moments_exist(order) for order in (1, 2)]
+        exist = [~((x != 0) & lack).any(axis=1) for lack in lacks]
+        return self._moments_of_nodes(self.gamma @ x.T, exist)
 
-    def _moments_of_nodes(self, values: Floats) -> tuple[Floats, Floats]:
-        means, sds = moments_of(values, self.lattice.weights[None])
-        mean = means[0] if self.model.moment_exists(1) else np.full_like(means[0], np.nan)
-        return mean, sds[0] if self.model.moment_exists(2) else np.full_like(sds[0], np.nan)
+    def _moments_of_nodes(self, values: Floats, exist: Sequence[Flags]) -> tuple[Floats, Floats]:
+        """Means and sds of values at the nodes (J, m), nan where they do not exist; (m,) each."""
+        moments = moments_of(values, self.lattice.weights[None])
+        mean, sd = (np.where(e, m[0], np.nan) for e, m in zip(exist, moments, strict=True))
+        return mean, sd
 
     def effect_moments(self) -> tuple[Floats, Floats]:
         """Means and sds of all effects θ_i at the groups' own covariates; (k,) each.

@@ -84,13 +84,14 @@ class ThetaGrid:
     def normal_columns(self, mu: Floats, tau: Floats) -> Floats:
         """``Φ_kj = w_k N(θ_k | μ_j, τ_j²)``; (K, J).
 
-        Exponents end at −345: products of denormal numbers would take a hundred times as long.
+        They are 0 where exponents are below −345: products of denormal numbers would take a hundred
+        times as long, and far out the weights are so large that no floor of exponents would do.
         """
         z = self.theta[:, None] - mu
         z /= tau
         np.square(z, out=z)
         z *= -0.5
-        np.maximum(z, LOWEST, out=z)
+        z[z < LOWEST] = -np.inf
         np.exp(z, out=z)
         z *= self.weight[:, None]
         z *= np.exp(-0.5 * LOG_2PI) / tau

@@ -21,11 +21,14 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.families.leaves import Leaves
+from hiermodels.numerics.roots import falling_roots
 
 APART = np.sqrt(2.0)  # sds from the mode to the outer tangents
 NEWTON_STEPS = 2
-STEEP = 0.2  # least slope of an outer tangent, per sd
-MAX_WIDENINGS = 100
+MAX_SLOPE = 1.0  # of the log density per sd, at what is taken for its mode
+LEAST_DROP, LARGEST_DROP = 0.3, 4.0  # of the log density, where an outer tangent is laid
+EDGE = 1e-3  # of the distance to an edge, within which one is found
+MAX_STEPS = 1000
 FLAT = 1e-6  # exponent over the middle piece, below which it is even
 
 
@@ -39,6 +42,16 @@ class _Density:
 
     def __call__(self, z: Floats) -> Floats:
         return self.leaves.log_likelihood(self.mu + self.tau * z) - z**2 / 2
+
+    def part(self, rows: Indices, columns: Indices) -> Self:
+        """Some of the pairs, (P, 1)."""
+        mu, tau = (np.broadcast_to(each, self.shape)[rows, columns] for each in (self.mu, self.tau))
+        return type(self)(self.leaves.take(rows), mu[:, None], tau[:, None])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Numbers of leaves and of priors."""
+        return np.broadcast_shapes((len(self.leaves), 1), self.mu.shape, self.tau.shape)
 
     def slope_and_curvature(self, z: Floats) -> tuple[Floats, Floats]:
         slope, information = self.leaves.slope_and_information(self.mu + self.tau * z)
@@ -77,6 +90,7 @@ class _Envelope:
         for _ in range(NEWTON_STEPS):
             slope, curvature = density.slope_and_curvature(z)
             z = z + slope / curvature
+        z = _mended(density, z)
         slope, curvature = density.slope_and_curvature(z)
         sd, top = curvature**-0.5, density(z)
         outer = [_outer_tangent(density, z, top, sd, side) for side in (-1.0, 1.0)]
@@ -115,21 +129,48 @@ class _Envelope:
         return away, np.where(is_right, self.at_right + log_share, height)
 
 
+def _mended(density: _Density, z: Floats) -> Floats:
+    """Places of modes, found anew where Newton's steps ended more than about an sd from them."""
+    slope, curvature = density.slope_and_curvature(z)
+    rows, columns = np.nonzero(~(np.abs(slope) < MAX_SLOPE * np.sqrt(curvature)))
+    if not len(rows):
+        return z
+    some = density.part(rows, columns)
+
+    def slope_and_fall(at: Floats) -> tuple[Floats, Floats]:
+        values, falls = some.slope_and_curvature(at[:, None])
+        return values[:, 0], falls[:, 0]
+
+    mended = z.copy()
+    mended[rows, columns] = falling_roots(slope_and_fall, np.zeros(len(rows)), np.ones(len(rows)))
+    return mended
+
+
 def _outer_tangent(
     density: _Density, z: Floats, top: Floats, sd: Floats, side: float
 ) -> tuple[Floats, Floats, Floats]:
     """Distance of a tangent from the middle, its height less the top, and its slope.
 
-    It moves outwards until the density falls there.
+    It is where the log density has dropped by about 1, as that of a normal one has √2 sds from its
+    mode; where it has an edge, just beyond this.  The drop is convex in the distance, so that the
+    place is found by doubling and halving.
     """
     away = np.broadcast_to(side * APART * sd, z.shape).copy()
-    slope, _ = density.slope_and_curvature(z + away)
-    for _ in range(MAX_WIDENINGS):
-        rising = -side * slope * sd < STEEP
-        if not rising.any():
+    near, far = np.zeros_like(away), np.full_like(away, side * np.inf)
+    drop = top - density(z + away)
+    for _ in range(MAX_STEPS):
+        is_near, is_far = drop < LEAST_DROP, drop > LARGEST_DROP
+        near, far = np.where(is_near, away, near), np.where(is_far, away, far)
+        has_edge = np.abs(far - near) < EDGE * np.abs(far)
+        moves = (is_near | is_far) & ~has_edge
+        if not moves.any():
             break
-        away = np.where(rising, 2 * away, away)
-        slope, _ = density.slope_and_curvature(z + away)
+        with np.errstate(invalid="ignore"):
+            between = np.where(np.isinf(far), 2 * away, (near + far) / 2)
+        away = np.where(moves, between, away)
+        drop = np.where(moves, top - density(z + away), drop)
+    away = np.where(is_near, far, away)
+    slope, _ = density.slope_and_curvature(z + away)
     return away, density(z + away) - top, slope
 
 
@@ -171,7 +212,7 @@ def draw_effects(leaves: Leaves, mu: Floats, tau: Floats, rng: np.random.Generat
     rows, columns = np.nonzero(~accepted)
     while len(rows):
         some = envelope.part(rows, columns)
-        own = _Density(leaves.take(rows), mu[rows, columns][:, None], tau[rows, columns][:, None])
+        own = density.part(rows, columns)
         away, height = some.draw(rng)
         accepted = np.log1p(-rng.random(away.shape)) < own(some.middle + away) - some.top - height
         kept = accepted[:, 0]

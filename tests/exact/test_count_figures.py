@@ -48,11 +48,8 @@ def test_quantiles(name):
         known = np.array([figures[variable]["quantile"][p] for p in Q])
         sd = np.array(figures[variable]["sd"])
         np.testing.assert_allclose((own(found, figures) - known) / sd, 0.0, atol=1e-6)
-        at = np.zeros(exact.mean[variable].shape)
-        places = figures["groups"] if at.ndim else ()
-        at[places] = known[1]
-        below = exact.cdf(variable, at)[places]
-        np.testing.assert_allclose(below, 0.5, atol=1e-6)
+        medians = exact.quantile(0.5, variable)[variable].to_numpy()[0]
+        np.testing.assert_allclose(exact.cdf(variable, medians), 0.5, atol=1e-9)
 
 
 def test_log_marginal_likelihood():
@@ -89,3 +86,20 @@ def test_successes_and_failures_may_be_exchanged(name):
     for variable in ("mu", "theta"):
         np.testing.assert_allclose(other.mean[variable], -exact.mean[variable], rtol=1e-9)
     np.testing.assert_allclose(other.sd["tau"], exact.sd["tau"], rtol=1e-9)
+
+
+def test_a_heavy_tail_of_tau_keeps_its_moments():
+    """With tau up to 1e130 on the lattice, a group without events goes where tau goes."""
+    data = hm.datasets.load_surgical().head(5)
+    said = {"outcome": "deaths", "trials": "cases", "groups": "hospital"}
+    said["priors"] = {"mu": hm.Normal(0, 2.5)}
+    exact, fit = hm.reference(data, **said), hm.fit(data, **said, random_seed=1)
+    assert np.isnan(exact.sd["theta"]).to_numpy().tolist() == [True] + [False] * 4
+    assert np.isfinite(exact.mean["theta"]).all()
+    drawn = fit.datatree["posterior"].to_dataset()
+    z = (drawn["mu"].mean() - exact.mean["mu"]) / exact.sd["mu"] * np.sqrt(4000)
+    assert abs(z) < 4
+    for name in ("tau", "mu", "theta", "p"):
+        medians = exact.quantile([0.47, 0.53], name)[name]
+        middle = drawn[name].median(["chain", "draw"])
+        assert ((medians[0] < middle) & (middle < medians[1])).all()
