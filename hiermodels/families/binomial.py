@@ -80,10 +80,10 @@ class Binomial:
         return summed(BinomialLeaves.of(y, columns["trials"], offset), group, size)
 
     def to_pymc(
-        self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Floats, dims: str
+        self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Any, dims: str
     ) -> Any:
         """Add the rows to the open PyMC model."""
-        counts = np.asarray(observed, dtype=np.int64)
+        counts = observed.astype("int64")
         return pm.Binomial(name, n=columns["trials"], logit_p=eta, observed=counts, dims=dims)
 
 

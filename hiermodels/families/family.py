@@ -134,7 +134,7 @@ class Family(Protocol):
         """
 
     def to_pymc(
-        self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Floats, dims: str
+        self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Any, dims: str
     ) -> Any:
         """Add the rows to the open PyMC model.
 
@@ -148,6 +148,7 @@ class Family(Protocol):
             A variable of the model, as the columns may be.
         columns : mapping of str to array
         observed : (N,)
+            An array, or data of the model that can be exchanged.
         dims : str
             Name of the rows' dimension.
         """

@@ -96,11 +96,11 @@ class NegativeBinomial(Parametric):
         return BinomialLeaves(*(np.array(a, float) for a in np.broadcast_arrays(*columns_of)))
 
     def to_pymc(
-        self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Floats, dims: str
+        self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Any, dims: str
     ) -> Any:
         """Add the rows to the open PyMC model."""
         expected = columns["exposure"] * pm.math.exp(eta)
-        counts = np.asarray(observed, dtype=np.int64)
+        counts = observed.astype("int64")
         return pm.NegativeBinomial(
             name, mu=expected, alpha=np.float64(self.size), observed=counts, dims=dims
         )

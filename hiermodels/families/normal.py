@@ -88,7 +88,7 @@ class NormalRows:
         return replace(means, log_given_mean=log_given_total(rows, means, group))
 
     def to_pymc(
-        self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Floats, dims: str
+        self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Any, dims: str
     ) -> Any:
         """Add the rows to the open PyMC model."""
         return pm.Normal(name, eta, columns["sd"], observed=observed, dims=dims)

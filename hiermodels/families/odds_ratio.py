@@ -139,7 +139,7 @@ class OddsRatio:
         return by_group(OddsRatioLeaves.of(y, *self._table(columns), offset), group, size)
 
     def to_pymc(
-        self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Floats, dims: str
+        self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Any, dims: str
     ) -> Any:
         """Add the rows to the open PyMC model: of each, a sum over all counts of its table."""
 
@@ -157,7 +157,7 @@ class OddsRatio:
             logp=partial(_symbolic_log_probability, pm),
             random=random,
             dtype="int64",
-            observed=np.asarray(observed, dtype=np.int64),
+            observed=observed.astype("int64"),
             dims=dims,
             class_name=type(self).__name__,
         )

@@ -79,11 +79,11 @@ class Poisson:
         return replace(total, log_given_sum=log_given_total(rows, total, group))
 
     def to_pymc(
-        self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Floats, dims: str
+        self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Any, dims: str
     ) -> Any:
         """Add the rows to the open PyMC model."""
         expected = columns["exposure"] * pm.math.exp(eta)
-        counts = np.asarray(observed, dtype=np.int64)
+        counts = observed.astype("int64")
         return pm.Poisson(name, expected, observed=counts, dims=dims)
 
 

@@ -84,7 +84,7 @@ class StudentT(Parametric):
         return by_group(StudentTLeaves.of(y - offset, columns["sd"], self.nu), group, size)
 
     def to_pymc(
-        self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Floats, dims: str
+        self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Any, dims: str
     ) -> Any:
         """Add the rows to the open PyMC model."""
         nu, sd = np.float64(self.nu), columns["sd"]

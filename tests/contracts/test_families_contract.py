@@ -27,6 +27,7 @@ from hiermodels.families.registry import FAMILIES
 PLAIN = {"mode": "FAST_COMPILE"}  # a few evaluations are not worth compiling for
 ETA = np.array([-1.5, 0.0, 0.3, 2.0])
 OFFSET = np.array([0.2, -0.5, 0.0, 0.2])
+THETA = np.linspace(-4, 4, 9)
 LINKS = {"identity": lambda mean: mean, "log": np.log, "logit": special.logit}
 
 
@@ -315,9 +316,28 @@ def test_pymc_draws_from_the_same_law(family, columns, law, y):
     require_law(drawn, law)
 
 
-# What all rows of a group say of its one effect.
+def test_pymc_takes_outcomes_that_can_be_exchanged(family, columns, y):
+    with pm.Model(coords={"row": range(len(ETA))}) as model:
+        family.to_pymc(pm, "y", ETA, columns, pm.Data("outcomes", y[0], dims="row"), "row")
+    log_density = model.compile_logp(**PLAIN)
+    for outcomes in y:
+        model["outcomes"].set_value(outcomes)
+        expected = family.log_likelihood(outcomes, ETA, columns).sum()
+        assert log_density({}) == pytest.approx(expected, rel=1e-9)
 
-THETA = np.linspace(-4, 4, 9)
+
+def test_rows_of_one_predictor_add_up_where_it_says_so(family, columns, y):
+    """Then what is left of their density depends on the predictor no more."""
+    each = family.log_likelihood(y[1], THETA[:, None], columns).sum(axis=1)
+    sums = {key: np.array([column.sum()]) for key, column in columns.items()}
+    total = y[1].sum()[None]
+    left = np.array([np.nan])
+    if not list(family.invalid(total, sums)):
+        left = each - family.log_likelihood(total, THETA[:, None], sums)[:, 0]
+    assert (np.ptp(left) < 1e-9) == bool(family.additive)
+
+
+# What all rows of a group say of its one effect.
 
 
 def whole(leaves, theta):
