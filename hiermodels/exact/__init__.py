@@ -12,7 +12,8 @@ every engine returns (``posterior``) and all below it.
   error, ``leaf_effects`` has draws
 - ``propriety``: whether the posterior exists; ``moments`` says which of its moments do
 - ``leaf_propriety``: the same of counts, from what groups say of their effects (``leaf_design``);
-  ``leaf_refusals`` are its errors, ``leaf_moments`` and ``rate_moments`` say which moments exist
+  ``leaf_refusals`` are its errors, ``leaf_moments`` and ``rate_moments`` say which moments exist;
+  ``row_propriety`` is of covariates that vary within groups
 - ``marginal``: the posterior of the sds; ``grid`` is its coarse lattice, ``sd_axis`` the coordinate
   of one of them
 - ``sample``: draws; ``effects`` draws all that is normal given the sds
@@ -22,7 +23,7 @@ every engine returns (``posterior``) and all below it.
   ``predictive`` predicts, ``precision`` says how well the lattice holds it
 - ``given_sd``: values given one sd
 - ``leaves``: groups whose rows are not normal, with the coefficients on the lattice too
-- ``joint``: the joint log density of all variables
+- ``joint``: the joint log density of all variables; ``row_sums`` adds rows up that are alike
 - ``group_likelihood``: densities of all rows of a group
 - ``left_out``: units left out
 - ``replicates``: replicated data, ``row_replicates`` of rows that are not normal, and their

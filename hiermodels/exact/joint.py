@@ -13,6 +13,7 @@ is no Jacobian of any other coordinates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.threads import for_each
 from hiermodels.data.grouped import GroupedData
-from hiermodels.exact.leaf_data import rows_or_totals
+from hiermodels.exact.row_sums import RowSums
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized
 from hiermodels.model.prior_densities import prior_log_densities
@@ -87,17 +88,23 @@ def _log_likelihood_of_one(y: Floats, theta: Floats, sigma: Floats) -> Floats:
 def _log_likelihood_of_rows(
     spec: Spec, data: GroupedData, variables: Mapping[str, Floats]
 ) -> Floats:
-    """Log likelihood of all rows given all variables, at draws of any shape (...,)."""
-    rows, constant = rows_or_totals(data)
-    eta, columns = rows_given(spec, rows, variables)
-    shape, eta = eta.shape[:-1], eta.reshape(-1, eta.shape[-1])
-    total = np.empty(len(eta))
-    step = max(1, BLOCK // max(eta.shape[1], 1))
-    for first in range(0, len(eta), step):
+    """Log likelihood of all rows given all variables, at draws of any shape (...,).
+
+    Of some draws at a time, and of sums of rows where these add up: neither all draws of all rows
+    nor the rows themselves need be many numbers.
+    """
+    rows = RowSums.of(spec, data)
+    name = spec.variables[0]
+    shape = np.shape(variables[name])[: -1 if spec.dims(name) else None]
+    total = np.empty(math.prod(shape))
+    flat = {n: v.reshape(total.shape + v.shape[len(shape) :]) for n, v in variables.items()}
+    step = max(1, BLOCK // len(rows.sums.y))
+    for first in range(0, len(total), step):
         part = slice(first, first + step)
-        some = {k: v if np.ndim(v) < 2 else v.reshape(-1, 1)[part] for k, v in columns.items()}
-        total[part] = spec.family.log_likelihood(rows.y, eta[part], some).sum(axis=-1)
-    return total.reshape(shape) + constant
+        some = {name: values[part] for name, values in flat.items()}
+        eta, columns = rows_given(spec, rows.sums, some)
+        total[part] = spec.family.log_likelihood(rows.sums.y, eta, columns).sum(axis=-1)
+    return rows.log_given_sums(data) + total.reshape(shape)
 
 
 def _log_density_of_groups(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.messages import short
 from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
 from hiermodels.data.statistics import SufficientStatistics
@@ -35,11 +35,20 @@ def leaves_of(spec: Spec, data: GroupedData) -> Leaves:
     if isinstance(data, SufficientStatistics) and data.totals:
         return leaves_of_totals(spec.family, as_counts(spec.family, data.totals))
     rows = require_rows(data, "the posterior of this family")
+    return _leaves(spec, rows, rows.group, rows.n_groups)
+
+
+def leaves_of_rows(spec: Spec, rows: GroupedRows) -> Leaves:
+    """What each row says of its linear predictor less its offset."""
+    return _leaves(spec, rows, np.arange(rows.n_rows), rows.n_rows)
+
+
+def _leaves(spec: Spec, rows: GroupedRows, group: Indices, size: int) -> Leaves:
     columns = dict(rows.columns)
     offset = columns.pop("offset", np.zeros(rows.n_rows))
     if rows.se is not None:
         columns["sd"] = rows.se
-    return spec.family.leaves(rows.y, columns, offset, rows.group, rows.n_groups)
+    return spec.family.leaves(rows.y, columns, offset, group, size)
 
 
 def group_covariates(data: GroupedData) -> Floats:
@@ -95,14 +104,27 @@ def leaf_moments(spec: Spec, data: GroupedData, model: LeafModel) -> LeafMoments
     ImproperPosteriorError
         If the posterior does not exist.
     """
+    return LeafMoments(spec, check(leaf_design(spec, data, model.leaves, model.x)))
+
+
+def leaf_design(spec: Spec, data: GroupedData, leaves: Leaves, x: Floats) -> LeafDesign:
+    """What the existence of the posterior depends on.
+
+    Parameters
+    ----------
+    leaves : Leaves
+        Of the k innermost groups.
+    x : (k, p)
+        Their covariates, with the intercept's column where there is one.
+    """
     levels = data.levels
     nested = len(levels) > 1
-    design = LeafDesign(
-        falls_below=model.leaves.falls_below,
-        falls_above=model.leaves.falls_above,
-        x=model.x,
+    return LeafDesign(
+        falls_below=leaves.falls_below,
+        falls_above=leaves.falls_above,
+        x=x,
         coefficients=spec.means,
-        is_flat=model.precision == 0,
+        is_flat=coefficient_priors(spec)[1] == 0,
         has_intercept=spec.intercept is not None,
         priors={level.sd: level.prior for level in spec.levels},
         labels=[str(label) for label in data.labels[-1]],
@@ -110,4 +132,3 @@ def leaf_moments(spec: Spec, data: GroupedData, model: LeafModel) -> LeafMoments
         parent=levels[-1].parent if nested else None,
         n_parents=len(levels[0]) if nested else 0,
     )
-    return LeafMoments(spec, check(design))
