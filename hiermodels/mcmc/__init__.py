@@ -11,6 +11,9 @@ engine.
 - ``convergence``: whether chains have converged.
 - ``interruption``: sampling that is interrupted is no shorter fit.
 - ``model``: ``build_model``: coefficients and the effects of all levels, stated or integrated out.
+- ``rows_model``: models of rows that are not normal, such as counts.
+- ``approximation``: normal measurements in their place, which tell where a posterior lies.
+- ``levels``: coefficients and effects of all levels, whatever the rows are.
 - ``marginal``: the likelihood with effects and coefficients integrated out.
 - ``outcome``: the outcome, as rows or as means and the scatter around them.
 - ``transforms``: coordinates in which NUTS finds its way, whatever the outcome's unit.

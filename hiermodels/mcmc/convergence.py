@@ -123,7 +123,7 @@ def problem_of(convergence: Convergence, choice: Choice) -> str:
     if convergence.at_depth > MAX_AT_DEPTH:
         remedies.append("raise max_treedepth (10)")
     remedies.append("take more chains (4), tune or draws")
-    if choice.forms:
+    if choice.forms and choice.can_be_marginal:
         remedies.append("use parameterization='marginal'")
     remedies.append("use engine='exact', whose draws are independent")
     return f"NUTS may not have converged: {'; '.join(problems)}. Remedies: {'; '.join(remedies)}."

@@ -2,7 +2,8 @@
 
 PyMC states each level given the one above it.  Of the rows the likelihood takes the groups' means
 and the scatter around them, which is all that the posterior needs of them; or, where asked for,
-each row.  Three parameterizations have the same posterior::
+each row.  (Rows that are not normal have :mod:`hiermodels.mcmc.rows_model`.)  Three
+parameterizations have the same posterior::
 
     noncentered   theta = mu + tau·theta_offset     theta_offset ~ N(0, 1)
     centered      theta ~ N(mu, tau²)
@@ -16,10 +17,9 @@ values at the covariates' means, which do not depend on β as much as those at x
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pymc as pm
@@ -27,20 +27,28 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from hiermodels.core.arguments import checked
-from hiermodels.core.arrays import Indices
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import SpecError
 from hiermodels.exact.conjugate import ConjugatePosterior
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.regression import RegressionPosterior
+from hiermodels.exact.row_sums import RowSums
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized
+from hiermodels.mcmc.levels import add_beta, add_effects, add_parents, is_moved, scaled_by
 from hiermodels.mcmc.marginal import log_likelihood
-from hiermodels.mcmc.outcome import Sds, add_means, add_rows, add_statistics
+from hiermodels.mcmc.outcome import Sds, add_means, add_rows, add_statistics, outcome_statistics
 from hiermodels.mcmc.parameterization import Form, Observed, Parameterization, choose
+from hiermodels.mcmc.rows_model import (
+    GIVEN_SUMS,
+    OUTCOMES,
+    SUM_DIM,
+    build_rows_model,
+    outcome_sums,
+)
 from hiermodels.mcmc.transforms import UnitScale, matrix_times
-from hiermodels.model.priors.base import Prior, VariancePrior
-from hiermodels.model.priors.coefficients import NormalInverseGamma, normal_to_pymc
+from hiermodels.model.priors.base import VariancePrior
 from hiermodels.model.spec import Spec
 from hiermodels.model.standard_errors import error_role
 
@@ -70,6 +78,9 @@ def build_model(
     observed : {"means", "rows"}
         What the likelihood takes.  ``"means"``: the groups' means and the scatter around them,
         which are sufficient and so few that sampling takes the same time for any number of rows.
+        Of counts that add up, binomial and Poisson ones, the sums over the rows of a group that
+        share covariates and offset, with the sums of their trials or exposures; of rows that do
+        not add up, such as Student's t, each row.
         ``"rows"``: each row, to extend the model, to draw from it with
         ``pm.sample_posterior_predictive``, or to show it; group, covariates and standard errors
         of the rows are ``pm.Data``.
@@ -81,7 +92,8 @@ def build_model(
     -------
     pymc.Model
         With ``spec.variables`` among its variables, on ``data.coords``.  Observed is a variable
-        with the outcome's name; with ``_mean`` after it where it holds the means of several rows.
+        with the outcome's name; with ``_mean`` or ``_sum`` after it where it holds the means or
+        the sums of several rows.
         Its log density is that of parameters and rows together, constants included.
 
     Raises
@@ -90,7 +102,7 @@ def build_model(
         If the posterior does not exist.
     SpecError
         If PyMC has no such prior, a column has the name of a variable, or there is no such
-        parameterization.
+        parameterization: ``"marginal"`` is of normal rows only.
 
     Notes
     -----
@@ -101,6 +113,8 @@ def build_model(
     """
     choice = choose(parameterization, spec, data, observed)
     _require_free_names(spec, observed)
+    if not spec.is_normal:
+        return build_rows_model(spec, data, choice.forms, observed, exchangeable)
     if spec.is_regression:
         return _build_regression(spec, data, observed, exchangeable)
     if not spec.groups:
@@ -120,8 +134,8 @@ def build_model(
             pm.Potential("log_likelihood", log_likelihood(marginal, sds))
             return model
         beta = _add_coefficients(spec, marginal.data)
-        parents = _add_parents(spec, data, observed)
-        theta = _add_effects(spec, parents, marginal.data, sds, beta, choice.forms)
+        parents = add_parents(spec, data, observed)
+        theta = _add_all_effects(spec, parents, marginal.data, sds, beta, choice.forms)
         if observed == "rows":
             add_rows(spec, data, sds)
         else:
@@ -140,7 +154,7 @@ def _build_population(
         if exchangeable:
             add_statistics(standard)
         sigma = _residual_prior(spec).to_pymc(pm, "sigma", standard.scale)
-        how = _scaled_by(sigma, spec.priors["theta"]) | {"transform": own_unit}
+        how = scaled_by(sigma, spec.priors["theta"]) | {"transform": own_unit}
         theta = spec.priors["theta"].to_pymc(pm, "theta", standard.location, **how)
         if observed == "rows":
             add_rows(spec, data, {"sigma": sigma})
@@ -162,12 +176,35 @@ def _build_regression(
         if not spec.se:
             sds["sigma"] = _residual_prior(spec).to_pymc(pm, "sigma", standard.scale)
         beta = _add_coefficients(spec, standard, sds.get("sigma"))
-        mu = _add_effects(spec, (), standard, sds, beta, {})
+        mu = _add_all_effects(spec, (), standard, sds, beta, {})
         if observed == "rows":
             add_rows(spec, data, sds)
         else:
             add_means(spec, standard, mu[None], sds, beta)
     return model
+
+
+def outcome_of(spec: Spec, data: GroupedData) -> Callable[[GroupedData], dict[str, Floats]]:
+    """Return what tells, of another outcome of the same rows, all that the model takes from it.
+
+    Parameters
+    ----------
+    data : GroupedData
+        That the model was built with.
+
+    Returns
+    -------
+    callable
+        From data with another outcome to the values of the model's ``pm.Data``, by name.
+    """
+    if not spec.is_normal:
+        return partial(outcome_sums, RowSums.of(spec, data))
+    unit = standardize(data if spec.groups else as_one_group(data))
+
+    def statistics(other: GroupedData) -> dict[str, Floats]:
+        return outcome_statistics(standardize(other if spec.groups else as_one_group(other), unit))
+
+    return statistics
 
 
 def as_one_group(data: GroupedData) -> GroupedData:
@@ -180,12 +217,6 @@ def _residual_prior(spec: Spec) -> VariancePrior:
     return spec.residual_prior or spec.variance_prior("sigma")
 
 
-def _scaled_by(sigma: TensorVariable | None, *priors: Prior) -> dict[str, Any]:
-    """The argument ``sigma`` of priors whose scale is in units of it; none of others."""
-    scaled = any(isinstance(prior, NormalInverseGamma) for prior in priors)
-    return {"sigma": sigma} if scaled else {}
-
-
 def _add_coefficients(
     spec: Spec, standard: Standardized, sigma: TensorVariable | None = None
 ) -> TensorVariable:
@@ -193,27 +224,14 @@ def _add_coefficients(
     if not spec.covariates:
         return pt.zeros(0)
     basis = standard.scale * standard.basis
-    mean, sd = np.array([spec.scaled_prior(name) or (0.0, np.inf) for name in spec.coefficients]).T
-    start = np.zeros(len(mean)) if spec.has_intercept else basis @ standard.tree.left.anchor
-    own_unit = UnitScale(0.0 if spec.has_intercept else start, basis)
-    how = _scaled_by(sigma, *(spec.priors[name] for name in spec.coefficients))
-    how |= {"dims": spec.dims("beta"), "transform": own_unit}
-    beta = normal_to_pymc(pm, "beta", mean, sd, start, **how)
+    start = basis @ standard.tree.left.anchor
+    if spec.has_intercept:
+        start = np.zeros_like(start)
+    beta = add_beta(spec, start, UnitScale(start, basis), sigma)
     return matrix_times(np.linalg.inv(basis), beta)
 
 
-def _add_parents(
-    spec: Spec, data: GroupedData, observed: Observed
-) -> tuple[Indices | TensorVariable, ...]:
-    """Index of each member's parent, level by level from the outermost; to be seen, beside rows."""
-    parents: list[Indices | TensorVariable] = [level.parent for level in data.levels]
-    if observed == "rows":
-        for number, (outer, inner) in enumerate(pairwise(spec.groups), start=1):
-            parents[number] = pm.Data(f"{outer}_of_{inner}", parents[number], dims=inner)
-    return tuple(parents)
-
-
-def _add_effects(
+def _add_all_effects(
     spec: Spec,
     parents: Sequence[Indices | TensorVariable],
     standard: Standardized,
@@ -221,52 +239,25 @@ def _add_effects(
     beta: TensorVariable,
     forms: Mapping[str, Form],
 ) -> TensorVariable:
-    """Add the intercept and all effects, from the top downwards; return the groups'.
-
-    The groups' effects that are returned (g,), and those that are sampled, belong to the
-    covariates' means; those that are reported belong to x = 0, less by ``centre'β``.  Without an
-    intercept, all belong to x = 0, and 0 stands at the top.
-    """
-    own_unit = UnitScale(standard.location, standard.scale)
-    is_moved = bool(spec.covariates and spec.intercept)
-    shift = standard.scale * matrix_times(standard.origin, beta) if is_moved else 0.0
-    centre = "_centre" if is_moved else ""
-
-    def report(name: str, location: TensorVariable) -> TensorVariable:
-        if name in pm.modelcontext(None):
-            return location
-        reported = pm.Deterministic(name, location - shift, dims=spec.dims(name))
-        return location if is_moved else reported
-
-    location = pt.zeros(())
-    for name in spec.top:
-        prior = spec.priors[name]
-        how = _scaled_by(sds.get("sigma"), prior) | {"shift": shift, "transform": own_unit}
-        location = prior.to_pymc(pm, name + centre, standard.location, **how)
-        location = report(name, location)
-    for number, level in enumerate(spec.levels):
-        name, sd, dims = level.effect, sds[level.sd], (level.column,)
-        parent = location[parents[number]] if number else location
-        if forms[name] == "noncentered":
-            location = parent + sd * pm.Normal(f"{name}_offset", dims=dims)
-        else:
-            location = pm.Normal(name + centre, parent, sd, dims=dims, transform=own_unit)
-        location = report(name, location)
-    return location
+    """Add the intercept and all effects in the tree's unit; return the groups'."""
+    unit = UnitScale(standard.location, standard.scale)
+    shift = standard.scale * matrix_times(standard.origin, beta) if is_moved(spec) else 0.0
+    return add_effects(spec, parents, unit, shift, sds, forms)
 
 
 def _require_free_names(spec: Spec, observed: Observed) -> None:
     """Raise SpecError if a column has the name of the outcome, or of a variable of PyMC's."""
     taken = {*spec.variables, "log_likelihood", "within_groups", "__sample__"}
-    taken |= {"_means", "_rows", "_scatter"}
+    taken |= {"_means", "_rows", "_scatter", OUTCOMES, GIVEN_SUMS}
     taken |= {name + more for name in spec.locations for more in ("_offset", "_centre")}
     columns = [("outcome", spec.outcome), *(("groups", name) for name in spec.groups)]
     if observed == "rows":
         taken |= {f"{name}_of_{inner}" for name in spec.groups for inner in (*spec.groups, "row")}
         taken |= {"x"} if spec.covariates else set()
         columns += [(error_role(spec.se_scale), spec.se)] if spec.se else []
+        columns += spec.columns.items()
     else:
-        taken.add(f"{spec.outcome}_mean")
+        taken |= {f"{spec.outcome}_mean", f"{spec.outcome}_sum", SUM_DIM}
     for role, name in columns:
         if name in taken:
             raise SpecError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pymc as pm
@@ -11,7 +12,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.core.names import COEFFICIENT_DIM
-from hiermodels.data.grouped import GroupedData
+from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
 from hiermodels.exact.standardized import Standardized
 from hiermodels.mcmc.transforms import matrix_times
 from hiermodels.model.spec import Spec
@@ -45,21 +46,30 @@ def statistic(standard: Standardized, name: str) -> Floats | TensorVariable:
 
 
 def add_rows(spec: Spec, data: GroupedData, sds: Sds) -> None:
-    """Add the rows, each given ``theta_g[i] + x_i'β`` and σ_i, as their family states them."""
-    model = pm.modelcontext(None)
-    model.add_coord("row", np.arange(len(data.y)))
+    """Add the rows, each given ``theta_g[i] + x_i'β`` and its columns, as their family states them.
+
+    An offset is added to the linear predictor.
+    """
+    model, rows = pm.modelcontext(None), require_rows(data, "observed='rows'")
+    model.add_coord("row", np.arange(len(rows.y)))
     eta = model[spec.intercept] if spec.intercept and not spec.levels else pt.zeros(())
     if spec.levels:
         inner = spec.levels[-1]
-        eta = model[inner.effect][pm.Data(f"{inner.column}_of_row", data.group, dims="row")]
+        eta = model[inner.effect][pm.Data(f"{inner.column}_of_row", rows.group, dims="row")]
     if spec.covariates:
-        x = pm.Data("x", data.design.matrix, dims=("row", COEFFICIENT_DIM))
+        x = pm.Data("x", rows.design.matrix, dims=("row", COEFFICIENT_DIM))
         eta = eta + matrix_times(x, model["beta"])
-    sd = sds["sigma"] if spec.se is None else _known_sd(spec, data)
-    spec.family.to_pymc(pm, spec.outcome, eta, {"sd": sd}, data.y, "row")
+    columns: dict[str, Any] = dict(rows.columns)
+    for role, name in spec.columns.items():
+        columns[role] = pm.Data(name, rows.columns[role], dims="row")
+    if "offset" in columns:
+        eta = eta + columns.pop("offset")
+    if "sd" in spec.family.columns:
+        columns["sd"] = sds["sigma"] if spec.se is None else _known_sd(spec, rows)
+    spec.family.to_pymc(pm, spec.outcome, eta, columns, rows.y, "row")
 
 
-def _known_sd(spec: Spec, data: GroupedData) -> TensorVariable:
+def _known_sd(spec: Spec, data: GroupedRows) -> TensorVariable:
     """The rows' standard errors, from a column of the data."""
     assert data.se is not None
     known = pm.Data(str(spec.se), from_se(data.se, spec.se_scale), dims="row")

@@ -13,7 +13,8 @@ effect's posterior mean gives the data the weight ``1 − B``, and its parent th
     B = e² / (e² + tau²).
 
 Where B is near 0 the data fix the effects, and offsets would have to follow tau; where it is near 1
-the data leave the offsets alone, and effects would have to follow mu and tau.
+the data leave the offsets alone, and effects would have to follow mu and tau.  Of rows that are not
+normal e² is that of a normal measurement in their place (:mod:`hiermodels.mcmc.approximation`).
 
 References
 ----------
@@ -35,7 +36,7 @@ from hiermodels.core.options import one_of
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.marginal import Marginal
-from hiermodels.exact.standardize import standardize
+from hiermodels.mcmc.approximation import marginal_of
 from hiermodels.model.spec import Spec
 
 type Form = Literal["noncentered", "centered"]
@@ -62,11 +63,15 @@ class Choice:
         In a word where one will do: ``"centered"``, ``"theta centered, mu noncentered"``.
     reason : str
         For people to read.
+    can_be_marginal : bool
+        Whether effects could be integrated out instead.
     """
 
     forms: Mapping[str, Form]
     name: str
     reason: str
+
+    can_be_marginal: bool = True
 
     @property
     def stated(self) -> Parameterization:
@@ -116,7 +121,7 @@ def choose(
                 f"parameterization: {level.effect} has no density around its parent, as "
                 f"{level.sd} is fixed at 0; take 'noncentered' for it, or 'auto'"
             )
-    return Choice(forms, _name(forms), "as asked for")
+    return Choice(forms, _name(forms), "as asked for", spec.is_normal)
 
 
 def weights_of_data(marginal: Marginal, sds: Floats) -> list[Floats]:
@@ -151,7 +156,7 @@ def _automatic(spec: Spec, data: GroupedData) -> Choice:
     The expectation is over the posterior of the sds, on the pilot grid, whose
     places are not evenly spaced.
     """
-    marginal = Marginal.of(spec, standardize(data))
+    marginal = marginal_of(spec, data)
     points, probability = _likely(marginal)
     medians = [
         [float(np.median(level)) for level in weights_of_data(marginal, sds)]
@@ -166,7 +171,7 @@ def _automatic(spec: Spec, data: GroupedData) -> Choice:
             f"the data's weight in the median {level.column}'s {level.effect} is {weight:.2f}, "
             f"{'at least' if weight >= HALF else 'less than'} ½"
         )
-    return Choice(forms, _name(forms), "; ".join(reasons))
+    return Choice(forms, _name(forms), "; ".join(reasons), spec.is_normal)
 
 
 def _likely(marginal: Marginal) -> tuple[Floats, Floats]:
@@ -204,6 +209,12 @@ def _check(parameterization: Parameterization, spec: Spec, observed: Observed) -
             f"parameterization: expected one of 'auto', "
             f"{', '.join(map(repr, PARAMETERIZATIONS))}, or a mapping with a form for each level; "
             f"found {short(given)}"
+        )
+    if parameterization == "marginal" and not spec.is_normal:
+        raise SpecError(
+            f"parameterization='marginal' integrates effects out in closed form, which only normal "
+            f"rows have, and these are {spec.family!r}; take 'centered' or 'noncentered', or "
+            f"engine='exact', which integrates them out numerically"
         )
     if parameterization == "marginal" and observed == "rows":
         raise SpecError(

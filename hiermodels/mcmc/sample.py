@@ -28,9 +28,8 @@ from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.mcmc.convergence import Convergence, ConvergenceWarning, problem_of
 from hiermodels.mcmc.interruption import EndsAll, interruption_told, require_whole
-from hiermodels.mcmc.model import as_one_group, build_model
+from hiermodels.mcmc.model import build_model, outcome_of
 from hiermodels.mcmc.options import checked_options
-from hiermodels.mcmc.outcome import outcome_statistics
 from hiermodels.mcmc.parameterization import Observed, Parameterization, choose
 from hiermodels.model.spec import Spec
 from hiermodels.posterior import memory
@@ -210,7 +209,7 @@ def prepare_refits(
     arguments = checked_options(nuts_sampler, options)
     _require_nutpie(nuts_sampler, arguments)
     steps = {_NUTPIE.get(name, name): value for name, value in arguments.pop("nuts").items()}
-    unit = standardize(data if spec.groups else as_one_group(data))
+    outcome = outcome_of(spec, data)
     choice = choose(parameterization, spec, data, "means")
     model = build_model(spec, data, choice.stated, exchangeable=True)
     compiled = nutpie.compile_pymc_model(model)
@@ -218,9 +217,8 @@ def prepare_refits(
 
     def refit(data: GroupedData, random_seed: Seed) -> Posterior:
         seed = integer_seed(random_seed)
-        standard = standardize(data if spec.groups else as_one_group(data), unit)
-        statistics = outcome_statistics(standard).items()
-        known = compiled.with_data(**{name: value for name, value in statistics if name in used})
+        taken = outcome(data).items()
+        known = compiled.with_data(**{name: value for name, value in taken if name in used})
         raw = _sampled_by_nutpie(known, draws=draws, chains=chains, seed=seed, **arguments, **steps)
         variables = _variables(spec, data, raw, seed)
         stats = _stats(raw) | lp(spec, data, variables)
