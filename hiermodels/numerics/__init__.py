@@ -11,6 +11,7 @@ module with its reference and with an error that its tests hold it to.
 - ``bounded_norm``: the shortest vector within bounds that solves linear equations
 - ``cones``: directions in which a product of log-concave functions does not fall
 - ``normal_mixture``: distribution functions, densities and quantiles of mixtures of normals
+- ``lagrange``: interpolation between even places
 - ``inversion``: quantiles from a distribution function and its density
 - ``stirling``: what Stirling's formula leaves out of a factorial
 - ``group_sums``: sums and means over groups

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats
 from hiermodels.numerics.inversion import quantiles
+from hiermodels.numerics.lagrange import lagrange_weights
 
 type Integers = NDArray[np.int64]
 type LogDensity = Callable[[Floats], Floats]
@@ -199,7 +200,7 @@ class Lattice:
         left = np.floor(place).astype(np.intp)
         size = int(left.max()) + 2 * STENCIL
         weights = np.zeros(size)
-        for i, share in enumerate(_lagrange(place - left)):
+        for i, share in enumerate(lagrange_weights(place - left, STENCIL)):
             weights += np.bincount(left + i, weights=share * own, minlength=size)
         return x.min() + fine * (np.arange(size) - STENCIL + 1), weights
 
@@ -387,18 +388,3 @@ def _ball(radii: Floats) -> Integers:
     axes = [np.arange(-int(r), int(r) + 1) for r in radii]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(radii))
     return points[((points / np.maximum(radii, 1.0)) ** 2).sum(axis=1) <= 1.0]
-
-
-def _lagrange(inside: Floats) -> list[Floats]:
-    """Lagrange's weights of the places 1 − STENCIL, …, STENCIL for points in [0, 1).
-
-    Of the differences to all other places the products before and after are built up.
-    """
-    offsets = range(1 - STENCIL, STENCIL + 1)
-    differences = [inside - j for j in offsets]
-    before, after = [np.ones_like(inside)], [np.ones_like(inside)]
-    for left, right in zip(differences[:-1], differences[:0:-1], strict=True):
-        before.append(before[-1] * left)
-        after.append(after[-1] * right)
-    scale = [float(np.prod([k - j for j in offsets if j != k])) for k in offsets]
-    return [p * q / s for p, q, s in zip(before, reversed(after), scale, strict=True)]

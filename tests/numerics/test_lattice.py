@@ -233,17 +233,6 @@ def test_a_bound_that_is_too_low_is_raised_and_the_draw_begun_again(monkeypatch)
     assert stats.kstest(drawn.points[:, 0], stats.norm.cdf).pvalue > 1e-4
 
 
-def test_weights_are_shared_out_as_polynomials_ask():
-    """Lagrange's weights keep the mean of every power up to the ninth."""
-    inside = np.array([0.0, 1e-9, 0.3, 0.5, 0.99])
-    shares = lattice._lagrange(inside)
-    for power in range(10):
-        found = sum(
-            share * float(k) ** power for k, share in zip(range(-4, 6), shares, strict=True)
-        )
-        np.testing.assert_allclose(found, inside**power, rtol=0, atol=1e-9)
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_the_sharper_of_two_curvatures_is_nowhere_below_either(seed):
     """And on their common axes it is the larger, not more."""

@@ -11,7 +11,9 @@ Only the effects θ_i are integrated out, each by itself (:mod:`hiermodels.exact
 - ``marginal``: the posterior of τ and γ, and its lattice
 - ``posterior``: lattices that are fine enough, and sums over them
 - ``linear``: distribution functions of linear predictors
-- ``effects``: distribution functions of the groups' effects
+- ``effect_law``: distribution functions from densities on a grid
+- ``effects``, ``elsewhere``: those of the groups' effects, at their own covariates and at others
 - ``predictive``: groups left out, new groups, further counts
+- ``predictors``: linear predictors of rows at any covariates, of known groups and of new ones
 - ``draws``: exact draws
 """

@@ -201,14 +201,69 @@ class LeafPosterior:
         mean, sd = (np.where(e, m[0], np.nan) for e, m in zip(exist, moments, strict=True))
         return mean, sd
 
-    def effect_moments(self) -> tuple[Floats, Floats]:
-        """Means and sds of all effects θ_i at the groups' own covariates; (k,) each.
+    def effect_moments(self, at: Floats | None = None) -> tuple[Floats, Floats]:
+        """Means and sds of all effects; (k,) each.
 
-        They are nan where they do not exist: of groups whose leaf does not fall to both sides, if
-        τ has none.
+        They are nan where they do not exist, if τ has none: of groups whose leaf does not fall to
+        both sides, and elsewhere than at a group's own covariates if coefficients with flat priors
+        take the effect there.
+
+        Parameters
+        ----------
+        at : (k, p), optional
+            Covariates at which the effects are, a row for each group; by default the groups' own.
         """
-        mean, sd = self._effects
-        return mean[0], sd[0]
+        groups = np.arange(len(self.model.leaves))
+        return self.predictor_moments(groups, self.model.x if at is None else at)
+
+    def predictor_moments(self, members: Indices, x: Floats) -> tuple[Floats, Floats]:
+        """Means and sds of linear predictors ``θ_i + (x − x_i)'γ`` of known groups; (r,) each.
+
+        Parameters
+        ----------
+        members : (r,)
+            Whose linear predictor each is.
+        x : (r, p)
+            Covariates.
+        """
+        away = x - self.model.x[members]
+        own = (part[0][members] for part in self._effects)
+        if not away.any():
+            mean, sd = own
+            return mean, sd
+        (mean, sd), (first, second) = own, self._gamma_moments
+        mean = mean + away @ first
+        between = np.einsum("rp,rp->r", away, self._effect_covariances[members])
+        variance = sd**2 + 2 * between + np.einsum("rp,pq,rq->r", away, second, away)
+        moves = (away[:, self.model.precision == 0] != 0).any(axis=1)
+        mean = np.where(~moves | self.model.moment_exists(1), mean, np.nan)
+        exists = ~moves | self.model.moment_exists(2)
+        return mean, np.where(exists, np.sqrt(np.maximum(variance, 0.0)), np.nan)
+
+    @cached_property
+    def _gamma_moments(self) -> tuple[Floats, Floats]:
+        """Mean (p,) and covariance (p, p) of the coefficients."""
+        mean = self.lattice.weights @ self.gamma
+        away = self.gamma - mean
+        return mean, (away * self.lattice.weights[:, None]).T @ away
+
+    @cached_property
+    @one_blas_thread()
+    def _effect_covariances(self) -> Floats:
+        """Covariances of all effects, at the groups' own covariates, and the coefficients; (k, p).
+
+        Of masses with the weights ``W_j (γ_jq − E γ_q)``.
+        """
+        weights = (self.lattice.weights[:, None] * (self.gamma - self._gamma_moments[0])).T
+        covariances = np.zeros((len(self.model.leaves), len(weights)))
+        for i, alike in enumerate(self.model.alike):
+            sums = np.zeros((len(weights), len(alike.counts)))
+            for part in self._masses(i, weights):
+                origin = alike.integrals.leaves.centre[part.groups]
+                own = part.mass * (part.theta - origin[:, None])
+                np.add.at(sums.T, part.groups, own.sum(axis=-1).T)
+            covariances[alike.groups] = sums.T[alike.leaf_of]
+        return covariances
 
     @cached_property
     def _effects(self) -> tuple[Floats, Floats]:

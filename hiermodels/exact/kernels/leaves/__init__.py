@@ -9,6 +9,7 @@ It knows neither priors nor covariates: a node says where the groups' effects li
 - ``grid``: places shared by all groups and nodes, which make the integrals a matrix product
 - ``prior_centred``: places around μ_j, for nodes narrower than the grid
 - ``mode_centred``: places around the mode of the integrand, for groups far from a node
+- ``node_masses``: a group's effect at each node by itself
 - ``tangents``: draws of effects given their mean and sd
 - ``integral``: the integrals, and the groups' effects given the nodes, by whichever rule holds
 """

@@ -169,7 +169,7 @@ def _neighbours(ranges: Floats, groups: Indices, step: float) -> Iterator[Indice
     yield order[first:]
 
 
-def _parts(nodes: Indices, size: int) -> Iterator[Indices]:
+def parts_of(nodes: Indices, size: int) -> Iterator[Indices]:
     """Divide nodes, so that arrays of ``size`` numbers for each can be held."""
     step = max(1, MAX_NUMBERS // size)
     for first in range(0, len(nodes), step):
@@ -181,7 +181,7 @@ def _log_integrals_of(block: LeafBlock, mu: Floats, tau: Floats) -> Floats:
     wide = block.on_grid(mu, tau)
     log_integrals = np.full((len(block.leaves), len(mu)), -np.inf)
     table = block.table(mu[wide], tau[wide])
-    for nodes in _parts(np.flatnonzero(wide), max(len(table.grid), len(block.leaves))):
+    for nodes in parts_of(np.flatnonzero(wide), max(len(table.grid), len(block.leaves))):
         with np.errstate(divide="ignore"):
             log_integrals[:, nodes] = np.log(table.integrals(mu[nodes], tau[nodes]))
     narrow, cut = np.flatnonzero(~wide), np.zeros(len(mu), dtype=bool)
@@ -191,7 +191,7 @@ def _log_integrals_of(block: LeafBlock, mu: Floats, tau: Floats) -> Floats:
         cut[nodes] = places.is_cut
     if block.leaves.log_concave:
         groups, nodes = np.nonzero(_apart(log_integrals, wide, cut))
-        for some in _parts(np.arange(len(groups)), PAIR_SIZE):
+        for some in parts_of(np.arange(len(groups)), PAIR_SIZE):
             _, log_terms = pair_places(
                 block.leaves.take(groups[some]), mu[nodes[some]], tau[nodes[some]]
             )
@@ -215,7 +215,7 @@ def _masses_of(
         apart = _apart(log_integrals, wide, np.zeros(len(mu), dtype=bool))
     table = block.table(mu[wide], tau[wide])
     total = np.zeros((len(weights), *table.values.shape))
-    for nodes in _parts(np.flatnonzero(wide), len(table.grid) + 2 * len(block.leaves)):
+    for nodes in parts_of(np.flatnonzero(wide), len(table.grid) + 2 * len(block.leaves)):
         inverse = np.where(apart[:, nodes], 0.0, np.exp(-log_integrals[:, nodes].clip(BRINK)))
         for row, own in zip(total, weights[:, nodes], strict=True):
             row += table.masses(mu[nodes], tau[nodes], own * inverse)
@@ -227,7 +227,7 @@ def _masses_of(
         own = np.repeat(weights[:, narrow[places.nodes]], counts, axis=1)
         yield Masses(block.groups, places.theta, own[:, None] * shares)
     groups, nodes = np.nonzero(apart)
-    for some in _parts(np.arange(len(groups)), PAIR_SIZE):
+    for some in parts_of(np.arange(len(groups)), PAIR_SIZE):
         theta, log_terms = pair_places(
             block.leaves.take(groups[some]), mu[nodes[some]], tau[nodes[some]]
         )

@@ -64,17 +64,28 @@ class NodePlaces:
         return log_integrals, log_terms - np.repeat(log_integrals, counts, axis=1)
 
 
-def node_places(leaves: Leaves, mu: Floats, tau: Floats) -> Iterator[NodePlaces]:
-    """Yield the places of nodes (μ_j, τ_j), as many nodes at a time as can be held."""
+def node_places(
+    leaves: Leaves, mu: Floats, tau: Floats, step: float = STEP
+) -> Iterator[NodePlaces]:
+    """Yield the places of nodes (μ_j, τ_j), as many nodes at a time as can be held.
+
+    Parameters
+    ----------
+    leaves : Leaves
+    mu, tau : (J,)
+    step : float
+        From place to place, in about the sds of the narrowest integrand.
+    """
     per_node = max(1, MAX_NUMBERS // (64 * len(leaves)))
     for first in range(0, len(mu), per_node):
         some = slice(first, first + per_node)
-        low, high, step = _ranges(leaves, mu[some], tau[some])
-        yield from _blocks(len(leaves), first + np.arange(len(low)), mu, tau, low, high, step)
+        low, high, sd = _ranges(leaves, mu[some], tau[some])
+        nodes = first + np.arange(len(low))
+        yield from _blocks(len(leaves), nodes, mu, tau, low, high, step * sd)
 
 
 def _ranges(leaves: Leaves, mu: Floats, tau: Floats) -> tuple[Floats, Floats, Floats]:
-    """Ends of z and step of each node; (J,) each.  Modes by Newton's method from z = 0."""
+    """Ends of z and least sd of each node; (J,) each.  Modes by Newton's method from z = 0."""
     slope, information = leaves.slope_and_information(np.broadcast_to(mu, (len(leaves), len(mu))))
     largest = np.maximum(information.max(axis=0), 0.0)
     z = np.zeros_like(slope)
@@ -83,8 +94,8 @@ def _ranges(leaves: Leaves, mu: Floats, tau: Floats) -> tuple[Floats, Floats, Fl
         z = (tau * slope + curvature * z) / (1 + curvature)
         slope, information = leaves.slope_and_information(mu + tau * z)
         largest = np.maximum(largest, information.max(axis=0))
-    step = STEP / np.sqrt(1 + tau**2 * largest)
-    return np.minimum(z.min(axis=0), 0.0) - REACH, np.maximum(z.max(axis=0), 0.0) + REACH, step
+    sd = 1 / np.sqrt(1 + tau**2 * largest)
+    return np.minimum(z.min(axis=0), 0.0) - REACH, np.maximum(z.max(axis=0), 0.0) + REACH, sd
 
 
 def _blocks(
