@@ -186,3 +186,13 @@ def test_the_mean_of_a_new_rate_is_given_where_it_exists():
             assert mean[0] == pytest.approx(posterior.lattice.weights[heavy] @ known, rel=1e-9)
         else:
             assert np.isnan(mean[0])
+
+
+def test_moments_of_new_groups_need_those_of_tau_whatever_the_coefficients_priors():
+    """Under a half-Cauchy prior: six groups have them, one with both outcomes does not."""
+    for groups, exists in ((np.arange(6), True), (np.array([0, 2]), False)):
+        leaves = BinomialLeaves.of(SUCCESSES[groups], TRIALS[groups])
+        ones = np.ones((len(groups), 1))
+        marginal = LeafMarginal(LeafModel(leaves, ones, np.zeros(1), np.ones(1), hm.HalfCauchy(1)))
+        new = NewPredictors(LeafPosterior(marginal, marginal.lattice(1.0)), np.ones((1, 1)))
+        assert np.isfinite(new.moments()[1]).all() == exists

@@ -98,8 +98,9 @@ class NewPredictors:
         They are nan where they do not exist.
         """
         mean, sd = self.posterior.linear_moments(self.x)
-        between = self.posterior.lattice.weights @ self.posterior.tau**2
-        return mean, np.sqrt(sd**2 + float(between))
+        between = float(self.posterior.lattice.weights @ self.posterior.tau**2)
+        missing = (0.0 if self.posterior.model.moment_exists(m) else np.nan for m in (1, 2))
+        return mean + next(missing), np.sqrt(sd**2 + between) + next(missing)
 
     @one_blas_thread()
     def function_moments(self, function: Function) -> tuple[Floats, Floats]:
