@@ -17,6 +17,7 @@ from hiermodels.exact.leaves.predictive import NewEffect, further_rows, leave_ou
 from hiermodels.families.binomial_leaves import BinomialLeaves
 from hiermodels.families.normal_leaves import NormalLeaves
 from hiermodels.families.poisson_leaves import PoissonLeaves
+from hiermodels.families.student_t_leaves import StudentTLeaves
 from tests.oracles import counts
 
 ONE = np.ones(1)
@@ -219,6 +220,21 @@ def test_draws_have_the_exact_distribution_functions():
     for values, own in ((drawn.tau, tau), (drawn.gamma[:, 0], mu)):
         below = (values[:, None] <= own).mean(axis=0)
         assert (np.abs(below - PROBABILITIES) < 4 * spread).all()
+
+
+def test_draws_with_t_errors_have_the_exact_distribution_functions():
+    """Eight schools with t errors of four degrees of freedom, which are not log-concave."""
+    data, size = hm.datasets.load_eight_schools(), 40_000
+    y, sd = data["y"].to_numpy(float), data["sigma"].to_numpy(float)
+    posterior = LeafPosterior.of(model_of(StudentTLeaves.of(y, sd, 4.0), hm.HalfNormal(10)))
+    drawn = LeafDraws.draw(posterior.marginal, size, np.random.default_rng(3))
+    spread, effects = np.sqrt(PROBABILITIES * (1 - PROBABILITIES) / size), drawn.effects()
+    for laws in effect_laws(posterior):
+        places = laws.quantile(PROBABILITIES)
+        below = (effects[laws.groups][:, :, None] <= places[:, None, :]).mean(axis=1)
+        assert np.abs((below - PROBABILITIES) / spread).max() < 4.0
+    mean, sd = posterior.effect_moments()
+    assert np.abs((effects.mean(axis=1) - mean) / sd * np.sqrt(size)).max() < 4.0
 
 
 def test_a_seed_gives_the_same_bits_whatever_else_is_drawn_and_on_any_threads(monkeypatch):

@@ -10,7 +10,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.threads import for_each
-from hiermodels.exact.kernels.leaves.tangents import draw_effects
+from hiermodels.exact.kernels.leaves.draws import draw_effects
 from hiermodels.exact.leaves.marginal import LeafMarginal
 from hiermodels.numerics import rejection
 from hiermodels.numerics.lattice import Lattice

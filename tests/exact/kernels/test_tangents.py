@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hiermodels.exact.kernels.leaves.tangents import draw_effects
+from hiermodels.exact.kernels.leaves.draws import draw_effects
 from hiermodels.families.binomial_leaves import BinomialLeaves
 
 

@@ -184,7 +184,9 @@ def _crossing(tangent: tuple[Floats, Floats, Floats], slope: Floats) -> Floats:
     return np.where(inside, crossing, away / 2)
 
 
-def draw_effects(leaves: Leaves, mu: Floats, tau: Floats, rng: np.random.Generator) -> Floats:
+def draw_below_tangents(
+    leaves: Leaves, mu: Floats, tau: Floats, rng: np.random.Generator
+) -> Floats:
     """Draw ``θ ∝ L_i(θ) N(θ | μ, τ²)`` once for each pair.
 
     Parameters

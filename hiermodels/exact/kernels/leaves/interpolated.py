@@ -1,0 +1,133 @@
+"""Exact draws of effects given their mean and sd, of leaves of any shape, by rejection.
+
+At places that suit the integral over the effect (:mod:`.integral`) the density
+
+    f(θ) = L(θ) N(θ | μ, τ²)
+
+is known, and draws come from its linear interpolant g.  They are accepted with probability
+``f/(g·bound)``.  Near a mode of width w, g is below f by a share of about ``h²/(8 w²)``, with h the
+spacing; a ratio above the bound starts all draws again with a larger one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.exact.kernels.leaves.integral import LeafBlock, parts_of
+from hiermodels.exact.kernels.leaves.prior_centred import node_places
+from hiermodels.families.leaves import Leaves
+
+BOUND = 1.2  # of the ratio f/g, to begin with
+
+
+@dataclass(frozen=True)
+class _Interpolants:
+    """Linear interpolants of ``f(μ + τz)``, as functions of z, of M draws of one group.
+
+    Attributes
+    ----------
+    leaf : Leaves
+        A single one.
+    mu, tau : (M,)
+    z, log_density : (T,)
+        Places, those of a draw one after the other, and log f there, up to a constant of each draw.
+    starts, ends : (M,)
+        First place of each draw, and one beyond its last.
+    """
+
+    leaf: Leaves
+    mu: Floats
+    tau: Floats
+    z: Floats
+    log_density: Floats
+    starts: Indices
+    ends: Indices
+
+    def draw(self, bound: float, rng: np.random.Generator) -> tuple[Floats, float]:
+        """Draw z once for each (M,), and tell the largest ratio that was met."""
+        top = np.maximum.reduceat(self.log_density, self.starts)
+        height = np.exp(self.log_density - np.repeat(top, self.ends - self.starts))
+        mass = np.zeros(len(self.z))
+        mass[:-1] = np.diff(self.z) * (height[:-1] + height[1:]) / 2
+        mass[self.ends - 1] = 0.0
+        mass /= np.repeat(np.add.reduceat(mass, self.starts), self.ends - self.starts)
+        below = np.cumsum(mass)
+        before = below[self.starts] - mass[self.starts]
+        z, largest, left = np.empty(len(self.mu)), 0.0, np.arange(len(self.mu))
+        while len(left):
+            share = rng.random(len(left)) * (below[self.ends[left] - 1] - before[left])
+            cell = np.searchsorted(below, before[left] + share, side="right")
+            cell = np.clip(cell, self.starts[left], self.ends[left] - 2)
+            first, second = height[cell], height[cell + 1]
+            pair = np.sort(rng.random((2, len(left))), axis=0)
+            inside = np.where(rng.random(len(left)) * (first + second) < first, *pair)
+            tried = self.z[cell] + inside * (self.z[cell + 1] - self.z[cell])
+            theta = self.mu[left] + self.tau[left] * tried
+            log_density = self.leaf.log_likelihood(theta)[0] - tried**2 / 2
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio = np.exp(log_density - top[left]) / (first + inside * (second - first))
+            largest = max(largest, float(np.nanmax(ratio)))
+            accepted = rng.random(len(left)) * bound < ratio
+            z[left[accepted]] = tried[accepted]
+            left = left[~accepted]
+        return z, largest
+
+
+def draw_from_interpolants(
+    leaves: Leaves, mu: Floats, tau: Floats, rng: np.random.Generator
+) -> Floats:
+    """Draw ``θ ∝ L_i(θ) N(θ | μ, τ²)`` once for each pair.
+
+    Parameters
+    ----------
+    leaves : Leaves
+        k of them.
+    mu : (M,) or (k, M)
+    tau : (M,)
+        Where it is 0, θ is μ.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    (k, M)
+    """
+    theta = np.array(np.broadcast_to(mu, (len(leaves), len(tau))))
+    spread = np.flatnonzero(tau > 0)
+    for i, own in enumerate(theta):
+        leaf, bound, largest = leaves.take(np.array([i])), BOUND, np.inf
+        while largest > bound:
+            bound, largest = (bound if largest == np.inf else 1.05 * largest), 0.0
+            z = np.empty(len(spread))
+            for draws, part in _interpolants(leaf, own[spread], tau[spread]):
+                z[draws], ratio = part.draw(bound, rng)
+                largest = max(largest, ratio)
+        own[spread] += tau[spread] * z
+    return theta
+
+
+def _interpolants(leaf: Leaves, mu: Floats, tau: Floats) -> Iterator[tuple[Indices, _Interpolants]]:
+    """Yield the interpolants of some of the draws (M,) at a time, and which these are."""
+    low, high = leaf.bend_range[0]
+    block = LeafBlock(leaf, np.zeros(1, dtype=np.intp), float(leaf.step[0]), (low, high))
+    wide = block.on_grid(mu, tau)
+    grid = block.table(mu[wide], tau[wide]).grid
+    log_leaf = leaf.log_likelihood(grid.theta)
+    for draws in parts_of(np.flatnonzero(wide), 4 * len(grid)):
+        z = (grid.theta - mu[draws, None]) / tau[draws, None]
+        starts = len(grid) * np.arange(len(draws))
+        log_density = (log_leaf - z**2 / 2).ravel()
+        ends = starts + len(grid)
+        own = mu[draws], tau[draws]
+        yield draws, _Interpolants(leaf, *own, z.ravel(), log_density, starts, ends)
+    narrow = np.flatnonzero(~wide)
+    for places in node_places(leaf, mu[narrow], tau[narrow]):
+        draws = narrow[places.nodes]
+        ends = np.append(places.starts[1:], len(places.theta))
+        counts = ends - places.starts
+        z = (places.theta - np.repeat(mu[draws], counts)) / np.repeat(tau[draws], counts)
+        log_density = leaf.log_likelihood(places.theta)[0] - z**2 / 2
+        yield draws, _Interpolants(leaf, mu[draws], tau[draws], z, log_density, places.starts, ends)
