@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hiermodels.errors import SpecError
+from hiermodels.errors import DataError, SpecError
 
 CLASSES: dict[str, type[Any]] = {}
 
@@ -61,7 +61,13 @@ def _is_left_out(field: Field[Any], value: Any) -> bool:
 
 
 def unpack(stored: Any, own: xr.Dataset) -> Any:
-    """Undo :func:`pack`; lists come back as tuples."""
+    """Undo :func:`pack`; lists come back as tuples.
+
+    Raises
+    ------
+    DataError
+        If an object is of a class that this version does not know.
+    """
     if isinstance(stored, list):
         return tuple(unpack(item, own) for item in stored)
     if not isinstance(stored, dict):
@@ -72,5 +78,11 @@ def unpack(stored: Any, own: xr.Dataset) -> Any:
         return np.array(stored["labels"])
     if "mapping" in stored:
         return {key: unpack(item, own) for key, item in stored["mapping"].items()}
-    parts = {key: unpack(part, own) for key, part in stored["fields"].items()}
-    return CLASSES[stored["class"]](**parts)
+    kind = CLASSES.get(stored["class"])
+    if kind is None:
+        raise DataError(
+            f"it holds an object of the class {stored['class']!r}, such as a family or a prior, "
+            f"which this version of hiermodels does not know. Install the version that wrote it, "
+            f"or a later one"
+        )
+    return kind(**{key: unpack(part, own) for key, part in stored["fields"].items()})

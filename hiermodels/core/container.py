@@ -108,6 +108,8 @@ def explaining(path: str | os.PathLike[str]) -> Iterator[None]:
     """Tell all that may go wrong with a foreign or damaged file: HDF5 raises many kinds."""
     try:
         yield
+    except DataError as error:
+        raise DataError(f"{str(path)!r} cannot be read: {error}") from error
     except Exception as error:
         raise DataError(
             f"{str(path)!r} cannot be read: expected a whole netCDF-4 (HDF5) file; found "

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.exact.leaves.draws import LeafDraws
+from hiermodels.data.grouped import GroupedData
+from hiermodels.exact.leaf_data import leaf_model
+from hiermodels.exact.leaves.draws import EffectDraws
+from hiermodels.exact.leaves.marginal import LeafMarginal
 from hiermodels.model.spec import Spec
 
 
@@ -18,17 +21,25 @@ class LeafEffects:
     Attributes
     ----------
     spec : Spec
-    draws : LeafDraws
+    draws : EffectDraws
         Of τ and the coefficients, and of linear predictors when asked for.
     """
 
     spec: Spec
-    draws: LeafDraws
+    draws: EffectDraws
 
     @property
     def _beta(self) -> Floats:
         """Draws of the coefficients of the covariates; (n, q)."""
         return self.draws.gamma[:, len(self.spec.top) :]
+
+    @classmethod
+    def from_points(
+        cls, spec: Spec, data: GroupedData, points: Floats, seed: np.random.SeedSequence
+    ) -> LeafEffects:
+        """The same draws as before, of which these points and the seed were kept."""
+        marginal = LeafMarginal(leaf_model(spec, data))
+        return cls(spec, EffectDraws(marginal, points, seed))
 
     def above_groups(self) -> dict[str, Floats]:
         """All variables but the groups' effects: scalars (n,), coefficients (q, n)."""

@@ -9,12 +9,8 @@ values of its fields.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from hiermodels.core.container import (
@@ -31,14 +27,9 @@ from hiermodels.core.container import (
 from hiermodels.core.files import target
 from hiermodels.core.messages import listed
 from hiermodels.core.names import SAMPLE_DIMS
-from hiermodels.data.grouped import GroupedData
 from hiermodels.data.statistics import STATISTICS, SufficientStatistics
-from hiermodels.errors import DataError, SpecError
-from hiermodels.exact.effects import DrawsOnDemand, Effects
-from hiermodels.exact.kernels.records import UpperDraws
-from hiermodels.exact.marginal import Marginal
-from hiermodels.exact.standardize import standardize
-from hiermodels.model.spec import Spec
+from hiermodels.errors import DataError
+from hiermodels.io.on_demand import restored_draws, stored_draws
 from hiermodels.posterior.record import Posterior
 
 
@@ -56,7 +47,7 @@ def save(posterior: Posterior, path: str | os.PathLike[str]) -> Path:
         "data": posterior.data,
         "engine": posterior.engine,
         "certificate": posterior.certificate,
-        "draw_groups": _on_demand(posterior),
+        "draw_groups": stored_draws(posterior),
     }
     return write(path, groups_of(posterior.datatree), content)
 
@@ -82,7 +73,8 @@ def load(path: str | os.PathLike[str]) -> Posterior:
     check_version(path, own)
     with explaining(path):
         content = restored(groups, own)
-        draw_groups = _draw_groups(content.pop("draw_groups"), content["spec"], content["data"])
+        kept = content.pop("draw_groups")
+        draw_groups = restored_draws(kept, content["spec"], content["data"])
         tree = xr.DataTree.from_dict(groups)
         return Posterior(**content, datatree=tree, draw_groups=draw_groups)
 
@@ -143,40 +135,3 @@ def _require_draws(path: str | os.PathLike[str], groups: Groups) -> None:
             f"'draw'; found the groups {listed(list(groups))} and there the dimensions "
             f"{listed(list(posterior.dims))}"
         )
-
-
-def _on_demand(posterior: Posterior) -> dict[str, Any] | None:
-    """What draws the groups' effects, where that is done on demand."""
-    draw = posterior.draw_groups
-    if draw is None:
-        return None
-    if not isinstance(draw, DrawsOnDemand) or not isinstance(draw.effects, Effects):
-        raise SpecError(
-            f"draws of the groups that are made on demand by {draw!r} cannot be stored; raise "
-            f"memory_budget, so that they are kept"
-        )
-    effects = draw.effects
-    return {
-        "chains": draw.chains,
-        "sds": effects.sds,
-        "upper": _turned(effects.upper),
-        "entropy": effects.seed.entropy,
-        "spawn_key": effects.seed.spawn_key,
-    }
-
-
-def _draw_groups(
-    stored: Mapping[str, Any] | None, spec: Spec, data: GroupedData
-) -> DrawsOnDemand | None:
-    """Undo :func:`_on_demand`."""
-    if stored is None:
-        return None
-    seed = np.random.SeedSequence(stored["entropy"], spawn_key=stored["spawn_key"])
-    marginal = Marginal.of(spec, standardize(data))
-    upper = _turned(stored["upper"])
-    return DrawsOnDemand(Effects(marginal, stored["sds"], upper, seed), stored["chains"])
-
-
-def _turned(upper: UpperDraws) -> UpperDraws:
-    """Turn the order of the levels: in files they run from the groups' parents to the root."""
-    return replace(upper, levels=upper.levels[::-1])

@@ -9,7 +9,7 @@ random digits cannot be.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.core.progress import showing_progress
 from hiermodels.errors import SpecError
 from hiermodels.exact.kernels.tree.draws import GROUPS_PER_STREAM
+from hiermodels.posterior.outcome_scale import on_outcome_scale
 from hiermodels.posterior.record import Posterior
 
 CHUNK = 1 << 23  # bytes of a chunk of draws
@@ -57,7 +58,8 @@ def write_zarr(
     dims = posterior.spec.dims("theta")
     if dims:
         labels = {dims[0]: posterior.data.labels[-1]}  # draws on demand leave them out
-        groups["/posterior"] = draws.drop_vars("theta", errors="ignore").assign_coords(labels)
+        above = draws.drop_vars(_of_groups(posterior), errors="ignore")
+        groups["/posterior"] = above.assign_coords(labels)
     _require_names(groups)
     plain = {name: dataset.drop_encoding() for name, dataset in groups.items()}
     tree = xr.DataTree.from_dict(plain)
@@ -70,26 +72,34 @@ def write_zarr(
     return Path(folder)
 
 
+def _of_groups(posterior: Posterior) -> tuple[str, ...]:
+    """Variables that run over the innermost groups."""
+    return ("theta", *posterior.spec.on_outcome_scale)
+
+
 def _write_groups(
     posterior: Posterior, draws: xr.Dataset, node: Any, progressbar: bool | None
 ) -> None:
     """Write draws of the groups' effects."""
     (dim,) = posterior.spec.dims("theta")
     shape = (draws.sizes["chain"], draws.sizes["draw"], posterior.data.n_groups)
-    step = _groups_in_a_chunk(shape)
-    array = node.create_array(
-        "theta",
-        shape=shape,
-        chunks=(*shape[:2], step),
-        dtype="f8",
-        fill_value=np.nan,  # what xarray takes for missing: another number would be lost
-        compressors=None,
-    )
-    array.attrs["_ARRAY_DIMENSIONS"] = [*SAMPLE_DIMS, dim]
+    step, arrays = _groups_in_a_chunk(shape), {}
+    for name in _of_groups(posterior):
+        arrays[name] = node.create_array(
+            name,
+            shape=shape,
+            chunks=(*shape[:2], step),
+            dtype="f8",
+            fill_value=np.nan,  # what xarray takes for missing: another number would be lost
+            compressors=None,
+        )
+        arrays[name].attrs["_ARRAY_DIMENSIONS"] = [*SAMPLE_DIMS, dim]
+    source = _source(posterior, draws)
     with showing_progress(dim, shape[2], progressbar) as advance:
-        for part, values in _in_parts(_source(posterior, draws), shape[2], step):
-            array[:, :, part] = values
-            advance(values.shape[-1])
+        for part in _in_parts(shape[2], step):
+            for name, values in source(np.arange(part.start, part.stop)).items():
+                arrays[name][:, :, part] = values
+            advance(part.stop - part.start)
 
 
 def _groups_in_a_chunk(shape: tuple[int, int, int]) -> int:
@@ -98,21 +108,30 @@ def _groups_in_a_chunk(shape: tuple[int, int, int]) -> int:
     return min(shape[2], GROUPS_PER_STREAM * max(1, streams))
 
 
-def _source(posterior: Posterior, draws: xr.Dataset) -> Callable[[Indices], Floats]:
+def _source(posterior: Posterior, draws: xr.Dataset) -> Callable[[Indices], Mapping[str, Floats]]:
     """What gives draws (chain, draw, group) of some groups: it makes them, or they were kept."""
-    if posterior.draw_groups is not None:
-        return posterior.draw_groups
-    kept = draws["theta"].to_numpy()
-    return lambda groups: kept[:, :, groups[0] : groups[-1] + 1]
+    spec, data, draw = posterior.spec, posterior.data, posterior.draw_groups
+    if draw is None:
+        kept = {name: draws[name].to_numpy() for name in _of_groups(posterior)}
+        return lambda groups: {
+            name: values[:, :, groups[0] : groups[-1] + 1] for name, values in kept.items()
+        }
+    beta = draws["beta"].to_numpy() if spec.covariates else None
+
+    def make(groups: Indices) -> dict[str, Floats]:
+        theta = draw(groups)
+        made = {"theta": theta}
+        for name in spec.on_outcome_scale:
+            made[name] = on_outcome_scale(spec, data, theta, beta, groups)
+        return made
+
+    return make
 
 
-def _in_parts(
-    source: Callable[[Indices], Floats], size: int, step: int
-) -> Iterator[tuple[slice, Floats]]:
-    """Yield draws of groups that are side by side, a chunk at a time."""
+def _in_parts(size: int, step: int) -> Iterator[slice]:
+    """Yield groups that are side by side, a chunk at a time."""
     for first in range(0, size, step):
-        part = slice(first, min(first + step, size))
-        yield part, source(np.arange(part.start, part.stop))
+        yield slice(first, min(first + step, size))
 
 
 def _require_names(groups: dict[str, xr.Dataset]) -> None:

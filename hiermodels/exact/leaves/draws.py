@@ -21,57 +21,31 @@ CHUNK = 1 << 16  # pairs of groups and draws with one stream of random numbers
 
 
 @dataclass(frozen=True, eq=False)
-class LeafDraws:
+class EffectDraws:
     """Draws of τ and γ, and of the effects, which are drawn when asked for.
 
     Attributes
     ----------
     marginal : LeafMarginal
-    lattice : Lattice
-        They come from.
-    drawn : Draws
-        In the lattice's coordinates, and how rejection went.
+    points : (M, d)
+        Draws of τ and γ in the lattice's coordinates.
     seed : numpy.random.SeedSequence
         Of the effects: the same at every call.
     """
 
     marginal: LeafMarginal
-    lattice: Lattice
-    drawn: Draws
+    points: Floats
     seed: np.random.SeedSequence
-
-    @classmethod
-    @one_blas_thread()
-    def draw(
-        cls,
-        marginal: LeafMarginal,
-        size: int,
-        rng: np.random.Generator,
-        lattice: Lattice | None = None,
-    ) -> Self:
-        """Draw τ and γ by rejection from a lattice, by default a wide one.
-
-        Parameters
-        ----------
-        marginal : LeafMarginal
-        size : int
-        rng : numpy.random.Generator
-        lattice : Lattice, optional
-            One that was laid already.
-        """
-        laid = lattice or marginal.lattice(SPACING[marginal.coordinates.dimension])
-        (seed,) = rng.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined]
-        return cls(marginal, laid, rejection.draw(laid, marginal.log_density, size, rng), seed)
 
     @property
     def tau(self) -> Floats:
         """Draws of τ; (M,)."""
-        return self.marginal.coordinates.tau(self.drawn.points)
+        return self.marginal.coordinates.tau(self.points)
 
     @property
     def gamma(self) -> Floats:
         """Draws of the coefficients; (M, p)."""
-        return self.marginal.coordinates.gamma(self.drawn.points)
+        return self.marginal.coordinates.gamma(self.points)
 
     def effects(self, groups: Indices | None = None) -> Floats:
         """Effects θ_i at the groups' own covariates, of all groups or of some; (g, M).
@@ -96,3 +70,43 @@ class LeafDraws:
         with one_blas_thread():
             for_each(draw, range(len(chunks)))
         return effects
+
+
+@dataclass(frozen=True, eq=False)
+class LeafDraws(EffectDraws):
+    """The same, and where they come from.
+
+    Attributes
+    ----------
+    lattice : Lattice
+        They come from.
+    drawn : Draws
+        How rejection went.
+    """
+
+    lattice: Lattice
+    drawn: Draws
+
+    @classmethod
+    @one_blas_thread()
+    def draw(
+        cls,
+        marginal: LeafMarginal,
+        size: int,
+        rng: np.random.Generator,
+        lattice: Lattice | None = None,
+    ) -> Self:
+        """Draw τ and γ by rejection from a lattice, by default a wide one.
+
+        Parameters
+        ----------
+        marginal : LeafMarginal
+        size : int
+        rng : numpy.random.Generator
+        lattice : Lattice, optional
+            One that was laid already.
+        """
+        laid = lattice or marginal.lattice(SPACING[marginal.coordinates.dimension])
+        (seed,) = rng.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined]
+        drawn = rejection.draw(laid, marginal.log_density, size, rng)
+        return cls(marginal, drawn.points, seed, laid, drawn)
