@@ -10,6 +10,7 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
+from hiermodels.exact.leaf_given_sd import leaf_moments_given_sd
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.model.spec import Spec
@@ -57,18 +58,22 @@ def moments_given_sd(
     ----------
     Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., figures 5.6 and 5.7.
     """
+    dims = ("at", *spec.dims(effect))
+    coords = {dims[-1]: data.coords[dims[-1]]}
+    if sd in spec.fixed:
+        raise SpecError(f"{sd} is fixed at {spec.fixed[sd]:g}: nothing varies with it")
+    if not spec.is_normal:
+        places, mean, sds = leaf_moments_given_sd(spec, data, effect, ENDS, place)
+        return xr.Dataset({"mean": (dims, mean), "sd": (dims, sds)}, {"at": places, **coords})
     marginal = Marginal.of(spec, standardize(data))
     standard, column = marginal.data, marginal.names.index(sd)
-    if column in marginal.fixed:
-        raise SpecError(f"{sd} is fixed at {marginal.fixed[column]:g}: nothing varies with it")
     points, layer, weights = _layers(marginal, marginal.free.index(column))
     share = np.zeros((layer.max() + 1, len(points)))
     share[layer, np.arange(len(points))] = weights
     at = [standard.origin_at(x) for x in place.x] if place else standard.origin
     moments = marginal.given(points).mixture(share, at)
-    dims = ("at", *spec.dims(effect))
     first = np.unique(layer, return_index=True)[1]
-    coords = {"at": marginal.sds(points[first])[:, column], dims[-1]: data.coords[dims[-1]]}
+    coords["at"] = marginal.sds(points[first])[:, column]
     mean = standard.location + standard.scale * spec.named(moments.means)[effect]
     sds = standard.scale * np.sqrt(spec.named(moments.variances)[effect])
     return xr.Dataset({"mean": (dims, mean), "sd": (dims, sds)}, coords)

@@ -12,6 +12,7 @@ from hiermodels.core.arrays import Floats
 from hiermodels.data.grouped import GroupedRows
 from hiermodels.exact.group_statistics import of_levels
 from hiermodels.exact.leaf_data import rows_or_totals
+from hiermodels.exact.raw_values import columns_of, raw_of_rows
 from hiermodels.families.raw import RawValues, sums_by_group
 from hiermodels.posterior.record import Posterior, rows_given
 
@@ -38,11 +39,7 @@ class RowReplicates:
 
     def raw(self, y: Floats) -> RawValues:
         """Raw values of the innermost groups, of outcomes (..., N)."""
-        rows, columns = self.rows, self._columns
-        offset = columns.pop("offset", np.zeros(rows.n_rows))
-        return RawValues.of(
-            self.posterior.spec.family, y, columns, offset, rows.group, rows.n_groups
-        )
+        return raw_of_rows(self.posterior.spec, self.rows, y)
 
     def statistics(self, y: Floats) -> dict[str, Floats]:
         """Test statistics of outcomes (..., N); (...,) each.
@@ -62,7 +59,7 @@ class RowReplicates:
         rows, (*_, inner) = self.rows, self.posterior.spec.groups
         own = [
             sums_by_group(np.broadcast_to(end, rows.n_rows), rows.group, rows.n_groups)
-            for end in self.posterior.spec.family.support(self._columns)
+            for end in self.posterior.spec.family.support(columns_of(rows)[0])
         ]
         low, high = own
         total, is_open = sums_by_group(y, rows.group, rows.n_groups), low < high
@@ -79,8 +76,7 @@ class RowReplicates:
         df = rows.n_rows - rows.n_groups
         if not df:
             return {}
-        offset = self._columns.get("offset", np.zeros(rows.n_rows))
-        total, weight = self.posterior.spec.family.raw(y, self._columns, offset)
+        total, weight = self.posterior.spec.family.raw(y, *columns_of(rows))
         squares = weight * (total / weight - raw.value[..., rows.group]) ** 2
         return {f"sd of rows within {inner}, in se": np.sqrt(squares.sum(axis=-1) / df)}
 
@@ -98,9 +94,3 @@ class RowReplicates:
             some = {name: values[first : first + step] for name, values in given.items()}
             eta, columns = rows_given(spec, self.rows, some)
             yield spec.family.draw(eta, columns, rng)
-
-    @property
-    def _columns(self) -> dict[str, Floats]:
-        """Of the family, and the offset if there is one."""
-        known = {} if self.rows.se is None else {"sd": self.rows.se}
-        return {**self.rows.columns, **known}

@@ -253,6 +253,8 @@ class Spec:
 
     def level_of(self, name: str) -> int:
         """Number of the level with the effects of this name; ``ROOT`` for the intercept."""
+        if name in self.on_outcome_scale:
+            return len(self.levels) - 1
         return ROOT if name in self.top else [level.effect for level in self.levels].index(name)
 
     def named[Item](self, items: Sequence[Item]) -> dict[str, Item]:
@@ -266,7 +268,7 @@ class Spec:
     def effect_of(self, level: str | None = None) -> str:
         """Name of the effects of a level, given by this name or by its column.
 
-        By default the innermost level's.
+        By default the innermost level's.  Those on the outcome's scale have a name only.
 
         Raises
         ------
@@ -279,8 +281,16 @@ class Spec:
         for known in upwards:
             if level in (None, known.effect, known.column):
                 return known.effect
-        names = ", ".join(f"{known.effect!r} or {known.column!r}" for known in upwards)
-        raise SpecError(f"level: expected {names}; found {level!r}")
+        if level in self.on_outcome_scale:
+            return str(level)
+        names = [f"{known.effect!r} or {known.column!r}" for known in upwards]
+        names += [repr(name) for name in self.on_outcome_scale]
+        raise SpecError(f"level: expected {', '.join(names)}; found {level!r}")
+
+    @property
+    def shown_effect(self) -> str:
+        """Name of the innermost groups' effects as people see them: on the outcome's scale."""
+        return next(iter(self.on_outcome_scale), self.levels[-1].effect)
 
     def variance_prior(self, name: str) -> VariancePrior:
         """Prior of the sd with this name."""

@@ -11,9 +11,10 @@ from arviz_plots import PlotCollection
 import hiermodels.plots.layout as layout
 from hiermodels.core.arguments import checked
 from hiermodels.core.names import SAMPLE_DIMS
-from hiermodels.data.covariates import MEANS, At, locate
+from hiermodels.data.covariates import MEANS, At
+from hiermodels.plots.effects import ShownEffects
 from hiermodels.posterior.ranks import rank_draws
-from hiermodels.posterior.record import Posterior, at_covariates, level_draws
+from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.tables import CI_PROB, tails
 
 LAYERS = ("interval", "point_estimate", "grand_mean", "rank_interval", "rank")
@@ -23,7 +24,7 @@ LAYERS = ("interval", "point_estimate", "grand_mean", "rank_interval", "rank")
 def plot_caterpillar(
     posterior: Posterior,
     *,
-    level: str = "theta",
+    level: str | None = None,
     at: At = MEANS,
     ranks: bool = True,
     ci_prob: float = CI_PROB,
@@ -42,9 +43,11 @@ def plot_caterpillar(
     Parameters
     ----------
     posterior : Posterior
-    level : str
+    level : str, optional
         Which groups: ``"theta"`` for the groups, ``"mu"`` for the outer groups of three levels, or
-        the name of their column.
+        the name of their column.  By default the groups, whose effects are on the outcome's scale
+        where they have one: probabilities, ``"p"``, or rates, ``"rate"``, at each group's own
+        covariates.
     at : {"means", "own", "zero"} or mapping of str to value
         Values of the covariates that effects are shown at, as in :meth:`hiermodels.Fit.summary`.
     ranks : bool
@@ -69,22 +72,19 @@ def plot_caterpillar(
     """
     tails(ci_prob)
     visuals = layout.split(visuals, LAYERS)
-    name = posterior.spec.effect_of(level)
-    where = locate(posterior.data, at)
-    posterior = at_covariates(posterior, where, [name, *posterior.spec.top])
-    draws = level_draws(posterior, name)
-    middle, word = layout.centre(posterior, draws)
-    order = {draws.dims[-1]: np.argsort(-middle.values, kind="stable")}
-    draws, middle = draws.isel(order), middle.isel(order)
+    effects = ShownEffects.of(posterior, level, at)
+    middle, word = layout.centre(posterior, effects.draws)
+    order = np.argsort(-middle.values, kind="stable")
+    effects, middle = effects.ordered(order), middle.isel({middle.dims[0]: order})
+    draws = effects.draws
     columns = ["forest", "rank"] if ranks else ["forest"]
     ratios = {"width_ratios": [1.6, 1.0]} if ranks else {}
     plot = layout.rows(draws, columns, backend, pc_kwargs, **ratios)
     layers, panel = ("interval", "point_estimate"), {"column": "forest"}
     _draw(plot, draws, middle, panel, layers, ci_prob, visuals)
-    grand, dashed = layout.centre_line(posterior, where)
-    layout.vertical(plot, "grand_mean", grand, {"column": "forest"}, visuals)
-    text = f"{name}: posterior {word}, {ci_prob:.0%} interval; dashed: {dashed}"
-    layout.label_x(plot, {"column": "forest"}, layout.placed(text, where.words))
+    layout.vertical(plot, "grand_mean", effects.grand, {"column": "forest"}, visuals)
+    text = f"{effects.name}: posterior {word}, {ci_prob:.0%} interval; dashed: {effects.dashed}"
+    layout.label_x(plot, {"column": "forest"}, layout.placed(text, effects.words))
     if ranks:
         layers, panel = ("rank_interval", "rank"), {"column": "rank"}
         counted = rank_draws(draws)

@@ -37,7 +37,7 @@ WIDTH = 800.0  # dots
 PANEL = (330.0, 260.0)  # dots, for panels in rows of
 PANELS_PER_ROW = 3
 LONGEST_LABEL = 32  # characters of a group's label, which leave room for the panels
-LINE = 70  # characters in a line of what a label says of covariates
+LINE = 70  # characters in a line of a label below a panel
 DOTS_PER_INCH = 100  # of bokeh
 BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
 OPTIONS = ("aes", "figure_kwargs", "col_wrap")  # of ArviZ's PlotCollection, beside its aesthetics
@@ -240,10 +240,12 @@ def add(
     plot.map(visual, layer, data=data, coords=dict(panel), **(own | dict(given)))
 
 
-def points(x: xr.DataArray, y: xr.DataArray) -> xr.DataArray:
-    """Positions of points, for ``scatter_xy``."""
-    x, y = xr.broadcast(x, y)
-    return xr.concat([x, y], "plot_axis").assign_coords(plot_axis=["x", "y"])
+def points(x: xr.DataArray, y: xr.DataArray, size: xr.DataArray | None = None) -> xr.DataArray:
+    """Positions of points, for ``scatter_xy``, and if given their sizes, for :func:`dots`."""
+    parts = {"x": x, "y": y} | ({} if size is None else {"size": size})
+    return xr.concat(xr.broadcast(*parts.values()), "plot_axis").assign_coords(
+        plot_axis=list(parts)
+    )
 
 
 def spans(low: xr.DataArray, high: xr.DataArray, y: xr.DataArray) -> xr.DataArray:
@@ -263,13 +265,22 @@ def segments(da: xr.DataArray, target: Any, **looks: Any) -> Any:
 
 
 def dots(da: xr.DataArray, target: Any, **looks: Any) -> Any:
-    """Draw points, as one artist."""
+    """Draw points, as one artist; each with its own size, if they have any."""
     dims = [dim for dim in da.dims if dim != "plot_axis"]
     flat = da.stack(point=dims) if dims else da.expand_dims("point")
-    return azp.visuals.scatter_xy(flat, target, **looks)
+    if "size" not in flat["plot_axis"].values:
+        return azp.visuals.scatter_xy(flat, target, **looks)
+    sizes = flat.sel(plot_axis="size").to_numpy()
+    if not type(target).__module__.startswith("bokeh"):
+        return azp.visuals.scatter_xy(flat, target, **{"size": sizes, **looks})
+    drawn = azp.visuals.scatter_xy(flat, target, **{"size": float(sizes.max()), **looks})
+    if "size" not in looks:  # where there are many, bokeh takes the name of a column of theirs
+        drawn.data_source.data["size"] = sizes
+        drawn.glyph.size = "size"
+    return drawn
 
 
-def dot_size(plot: PlotCollection, diameter: float) -> float:
+def dot_size[Size: (float, xr.DataArray)](plot: PlotCollection, diameter: Size) -> Size:
     """Size of a dot in the unit of the back end: bokeh takes the diameter, others the area."""
     return diameter if plot.backend == "bokeh" else diameter**2
 
@@ -322,8 +333,8 @@ def label_x(plot: PlotCollection, panel: Panel, text: str) -> None:
 
 
 def placed(text: str, words: str) -> str:
-    """A label, and on lines of their own the covariates that effects belong to."""
-    return "\n".join([text, *wrap(words, LINE)])
+    """A label in lines that fit, and on lines of their own the covariates effects belong to."""
+    return "\n".join([*wrap(text, LINE), *wrap(words, LINE)])
 
 
 def label_y(plot: PlotCollection, panel: Panel, text: str) -> None:

@@ -17,13 +17,22 @@ import hiermodels.plots.layout as layout
 from hiermodels.core.arguments import checked
 from hiermodels.core.seeds import Seed
 from hiermodels.errors import SpecError
-from hiermodels.exact.replicates import NEW, SAME, replicated_means, statistics_of, with_replicates
+from hiermodels.exact.replicates import (
+    NEW,
+    SAME,
+    Statistics,
+    replicated_means,
+    statistics_of,
+    with_replicates,
+)
 from hiermodels.posterior.arviz_groups import with_log_likelihood
 from hiermodels.posterior.record import Posterior, thin
 from hiermodels.posterior.tables import CI_PROB, tails
 
 CURVES = 100  # replicated data sets that are drawn over each other
 SIZE = (800.0, 450.0)  # dots
+SHOWN = (0.04, 0.96)  # quantiles between which counts' statistics are shown
+BARS = 40  # of a histogram, at the most
 TITLE = 30  # characters in a line of a title
 MAX_NUMBERS = 5e6  # draws times rows, for leave-one-out probabilities
 FEWEST_FOR_LOO = 25  # draws: a fifth of them are the tail that is smoothed, and 5 are needed there
@@ -50,7 +59,8 @@ def plot_ppc(
     posterior : Posterior
     kind : {"stat", "group", "dist", "ecdf", "loo_pit"}
         ``"stat"``: the statistics of :func:`hiermodels.results.checks.check`, a panel for each: the
-        density over the replicates, the observed value as a line, and the tail probability.
+        density over the replicates, of counts a histogram, the observed value as a line, and the
+        tail probability.
         ``"group"``: each group's observed mean, of counts its proportion or rate (dot), and the
         interval of replicated ones.
         ``"dist"``, ``"ecdf"``: densities or distribution functions of the rows, of the data and of
@@ -122,6 +132,10 @@ def _plot_statistics(options: _Options) -> PlotCollection:
         options.posterior, replicate=options.replicate, random_seed=options.random_seed
     )
     replicated, p = statistics.replicated, statistics.tail_probability
+    given: dict[str, xr.Dataset] = {}
+    if options.posterior.spec.family.is_discrete:
+        given["dist"] = _histograms(statistics)
+        replicated = replicated[list(given["dist"])]
     titles: dict[Any, Any] = {
         name: layout.literal(
             f"{textwrap.fill(str(name), TITLE)}\np = {float(p[name]):.3f}", options.backend
@@ -135,6 +149,7 @@ def _plot_statistics(options: _Options) -> PlotCollection:
         xr.DataTree.from_dict({"posterior_predictive": replicated}),
         group="posterior_predictive",
         kind="kde",
+        stats=given,
         ci_kind="eti",
         ci_prob=options.ci_prob,
         backend=options.backend,
@@ -143,9 +158,37 @@ def _plot_statistics(options: _Options) -> PlotCollection:
         **figure,
     )
     if options.visuals.get("observed") is not False:
-        plot.map(azp.visuals.vline, "observed", data=statistics.observed, **looks)
+        observed = statistics.observed[list(replicated)]
+        plot.map(azp.visuals.vline, "observed", data=observed, **looks)
     layout.tidy(plot)
     return plot
+
+
+def _histograms(statistics: Statistics) -> xr.Dataset:
+    """Histograms of statistics of counts, as curves; what never varies has none.
+
+    They end at quantiles ``SHOWN``, since a rate of a new group may be very large, or at what was
+    observed.  Where a statistic is a small whole number each of its values has a bar.
+    """
+    curves = {}
+    for name, values in statistics.replicated.items():
+        observed, drawn = float(statistics.observed[name]), values.to_numpy().ravel()
+        low, high = np.quantile(drawn, SHOWN)
+        low, high = min(low, observed), max(high, observed)
+        if high == low:
+            continue
+        edges = np.linspace(low, high, BARS + 1)
+        if (drawn == np.floor(drawn)).all():
+            width = np.ceil((high - low + 1) / BARS)
+            edges = np.arange(np.floor(low), high + width + 1, width) - 0.5
+        share = np.histogram(drawn, edges)[0] / len(drawn) / np.diff(edges)
+        points = np.array([np.repeat(edges, 2), np.repeat([0.0, *share, 0.0], 2)[1:-1]])
+        lacking = 2 * (BARS + 3) - points.shape[1]
+        padded = np.pad(points, ((0, 0), (0, lacking)), mode="edge")
+        coords = {"plot_axis": ["x", "y"]}
+        dims = ("plot_axis", "place")
+        curves[name] = xr.DataArray(padded, coords, dims, attrs={"kind": "kde"})
+    return xr.Dataset(curves)
 
 
 def _plot_groups(options: _Options) -> PlotCollection:

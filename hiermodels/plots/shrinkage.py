@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,22 +11,28 @@ from arviz_plots import PlotCollection
 
 import hiermodels.plots.layout as layout
 from hiermodels.core.arguments import checked
-from hiermodels.data.covariates import MEANS, At, Place, locate
+from hiermodels.core.arrays import Floats
+from hiermodels.data.covariates import MEANS, At, Place
 from hiermodels.errors import SpecError
 from hiermodels.exact.kernels.tree.marginal import upward
+from hiermodels.exact.leaf_data import rows_or_totals
 from hiermodels.exact.marginal import Marginal
+from hiermodels.exact.raw_values import members_of, raw_effects, raw_values
 from hiermodels.exact.standardize import standardize
-from hiermodels.posterior.record import Posterior, at_covariates, level_draws
+from hiermodels.plots.effects import ShownEffects
+from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.tables import CI_PROB, tails
 
 LAYERS = ("shrinkage", "interval", "raw", "point_estimate", "grand_mean")
+LARGEST = 13.0  # diameter of a circle, in dots, where the areas show sizes
+SMALLEST = 0.3  # of a diameter, as a part of the largest
 
 
 @checked
 def plot_shrinkage(
     posterior: Posterior,
     *,
-    level: str = "theta",
+    level: str | None = None,
     at: At = MEANS,
     order: str = "raw",
     ci_prob: float = CI_PROB,
@@ -44,6 +51,11 @@ def plot_shrinkage(
     are known.  The raw mean of an outer group is the mean of its groups' raw means, weighted by
     ``1/(tau² + σ²/n)`` at the posterior medians of the sds: what its own groups say of it.
     With covariates both are adjusted to the same x by the posterior mean of beta, as theta is.
+
+    Of counts what is shown are probabilities or rates: raw proportions or rates as circles whose
+    areas are in proportion to the numbers of trials or exposures, and a line for a group at the
+    intercept.  On the scale of the link, ``level="theta"``, ½ is added to the counts, so that the
+    circle of a group without any event is somewhere.
 
     Parameters
     ----------
@@ -73,22 +85,19 @@ def plot_shrinkage(
         raise SpecError(f"order: expected 'raw' or 'data'; found {order!r}")
     tails(ci_prob)
     visuals = layout.split(visuals, LAYERS)
-    name = posterior.spec.effect_of(level)
-    where = locate(posterior.data, at)
-    raw = raw_means(posterior, name, where)
-    posterior = at_covariates(posterior, where, [name, *posterior.spec.top])
-    draws = level_draws(posterior, name)
+    effects = ShownEffects.of(posterior, level, at)
+    raw = raw_points(posterior, effects)
     if order == "raw":
-        places = np.argsort(-raw.values, kind="stable")
-        draws, raw = draws.isel({raw.dims[0]: places}), raw.isel({raw.dims[0]: places})
+        places = np.argsort(-raw.value.values, kind="stable")
+        effects, raw = effects.ordered(places), raw.ordered(places)
+    draws = effects.draws
     plot = layout.rows(draws, ["forest"], backend, pc_kwargs)
     pooled, word = layout.centre(posterior, draws)
     _draw(plot, draws, pooled, raw, ci_prob, visuals)
-    grand, dashed = layout.centre_line(posterior, where)
-    layout.vertical(plot, "grand_mean", grand, {"column": "forest"}, visuals)
-    text = f"{posterior.spec.outcome}: raw mean ○, posterior {word} of {name} ● with "
-    text += f"{ci_prob:.0%} interval; dashed: {dashed}"
-    layout.label_x(plot, {"column": "forest"}, layout.placed(text, where.words))
+    layout.vertical(plot, "grand_mean", effects.grand, {"column": "forest"}, visuals)
+    text = f"{posterior.spec.outcome}: {raw.words} ○, posterior {word} of {effects.name} ● with "
+    text += f"{ci_prob:.0%} interval; dashed: {effects.dashed}"
+    layout.label_x(plot, {"column": "forest"}, layout.placed(text, effects.words))
     return plot
 
 
@@ -96,12 +105,12 @@ def _draw(
     plot: PlotCollection,
     draws: xr.DataArray,
     pooled: xr.DataArray,
-    raw: xr.DataArray,
+    raw: RawPoints,
     ci_prob: float,
     visuals: dict[str, Any],
 ) -> None:
     """Draw the layers, those that matter most last."""
-    crowded, y = layout.is_crowded(raw.size), layout.heights(raw)
+    crowded, y = layout.is_crowded(raw.value.size), layout.heights(raw.value)
     low, high = layout.interval(draws, ci_prob)
     size = layout.dot_size(plot, 2.5 if crowded else 5.5)
     layers: dict[str, Any] = {
@@ -112,18 +121,89 @@ def _draw(
         ),
         "shrinkage": (
             layout.segments,
-            layout.spans(raw, pooled, y),
+            layout.spans(raw.value, pooled, y),
             {"color": "C1", "width": 0.5 if crowded else 1.5},
         ),
         "raw": (
             layout.dots,
-            layout.points(raw, y),
-            {"facecolor": "white", "edgecolor": "C1", "size": size, "width": 1},
+            raw.dots(plot, y, crowded),
+            {"facecolor": "white", "edgecolor": "C1", "width": 1},
         ),
         "point_estimate": (layout.dots, layout.points(pooled, y), {"color": "C0", "size": size}),
     }
     for layer, (visual, data, looks) in layers.items():
         layout.add(plot, layer, visual, data, {"column": "forest"}, looks, visuals)
+
+
+@dataclass(frozen=True)
+class RawPoints:
+    """What each group's own data say of it.
+
+    Attributes
+    ----------
+    value : DataArray
+        nan where they say nothing.
+    size : DataArray or None
+        Numbers of trials or the like, which the areas of circles show.
+    words : str
+        What this is.
+    """
+
+    value: xr.DataArray
+    size: xr.DataArray | None
+    words: str
+
+    def ordered(self, order: Any) -> RawPoints:
+        """The same with the groups in another order."""
+        at = {self.value.dims[0]: order}
+        size = None if self.size is None else self.size.isel(at)
+        return replace(self, value=self.value.isel(at), size=size)
+
+    def dots(self, plot: PlotCollection, y: xr.DataArray, crowded: bool) -> xr.DataArray:
+        """Circles at heights y, whose areas are in proportion to the sizes."""
+        diameter = xr.full_like(self.value, 2.5 if crowded else 5.5)
+        if self.size is not None:
+            share = (self.size / self.size.max()) ** 0.5
+            diameter = (5.0 if crowded else LARGEST) * share.clip(min=SMALLEST)
+        return layout.points(self.value, y, layout.dot_size(plot, diameter))
+
+
+def raw_points(posterior: Posterior, effects: ShownEffects) -> RawPoints:
+    """What the data below each group say of it, nothing borrowed from other groups.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    effects : ShownEffects
+        On whose scale, and at whose covariates it is said.
+    """
+    spec, data, name = posterior.spec, posterior.data, effects.name
+    if spec.is_normal:
+        return RawPoints(raw_means(posterior, name, effects.place), None, "raw mean")
+    level, word = spec.level_of(name), spec.family.raw_word
+    raw = raw_values(spec, data, level)
+    value, words, size = raw.value, f"raw {word}", None
+    if name not in spec.on_outcome_scale:
+        value = raw_effects(spec, data, level, _shift(posterior, effects.place, level))
+        words = f"raw {name}, ½ added" if spec.family.effect else words
+    (dim,) = spec.dims(name)
+    labels = {dim: data.coords[dim]}
+    if spec.family.effect:
+        given = [spec.columns[role] for role in spec.family.columns if role in spec.columns]
+        words = f"{words} (area: {given[0] if given else 'rows'})"
+        size = xr.DataArray(raw.size, labels, [dim])
+    return RawPoints(xr.DataArray(value, labels, [dim], name=name), size, words)
+
+
+def _shift(posterior: Posterior, where: Place, level: int) -> Floats:
+    """What x'beta is at the place of each row's group less at the row's own x; (N,) or (1,)."""
+    if not posterior.spec.covariates:
+        return np.zeros(1)
+    rows, _ = rows_or_totals(posterior.data)
+    group = members_of(posterior.data, rows.group, level)
+    draws = posterior.datatree["posterior"].to_dataset()["beta"]
+    beta, at = layout.centre(posterior, draws)[0].to_numpy(), np.atleast_2d(where.of(level))
+    return np.asarray(((at if len(at) == 1 else at[group]) - rows.design.matrix) @ beta)
 
 
 def raw_means(posterior: Posterior, name: str, where: Place) -> xr.DataArray:

@@ -24,6 +24,7 @@ MAX_LINE_LABELS = 20  # lines that get a label of their own
 MAX_COLORS = 10  # lines that get a colour of their own
 MIN_GAP = 0.045  # between labels, as a part of the panel's height
 SIZE = (800.0, 650.0)  # dots
+CHARACTER = 0.0145  # about the width of one, as a part of the panel's
 HEIGHT_RATIOS = [3.0, 1.0]
 
 
@@ -31,7 +32,7 @@ HEIGHT_RATIOS = [3.0, 1.0]
 def plot_trace_tau(
     posterior: Posterior,
     *,
-    level: str = "theta",
+    level: str | None = None,
     at: At = MEANS,
     moment: str = "mean",
     units: Sequence[Any] | None = None,
@@ -76,7 +77,7 @@ def plot_trace_tau(
         raise SpecError(f"moment: expected 'mean' or 'sd'; found {moment!r}")
     visuals = layout.split(visuals, LAYERS)
     spec = posterior.spec
-    name = spec.effect_of(level)
+    name = spec.effect_of(level or (spec.shown_effect if spec.levels else None))
     sd = spec.levels[spec.level_of(name)].sd
     where = locate(posterior.data, at)
     moments = moments_given_sd(spec, posterior.data, sd, name, where)
@@ -95,9 +96,8 @@ def plot_trace_tau(
     density = reference_posterior(spec, posterior.data).density(sd, chosen["at"].to_numpy())
     _draw_density(plot, chosen["at"], density, visuals)
     layout.label_x(plot, {"panel": "density"}, sd)
-    layout.label_y(
-        plot, {"panel": "value"}, layout.placed(f"{moment} of {name} given {sd}", where.words)
-    )
+    words = "" if name in spec.on_outcome_scale else where.words
+    layout.label_y(plot, {"panel": "value"}, layout.placed(f"{moment} of {name} given {sd}", words))
     layout.label_y(plot, {"panel": "density"}, f"p({sd} | {spec.outcome})")
     return plot
 
@@ -129,10 +129,18 @@ def _panels(values: xr.DataArray, backend: str | None, pc_kwargs: dict[str, Any]
     layout.tidy(plot, list(panels.values()), figure["figure_kwargs"])
     low, high = values["at"].values[[0, -1]]
     low = 0.0 if low < 0.1 * high else low
-    room = 0.12 if values.sizes[dim] <= MAX_LINE_LABELS else 0.02
+    room = _room(layout.shortened(values[dim].values))
     for target in panels.values():
         layout.backend_of(plot).xlim([low, high + room * (high - low)], target)
     return plot
+
+
+def _room(labels: Sequence[str]) -> float:
+    """What is left free beside the lines for their labels, as a part of their own width."""
+    if len(labels) > MAX_LINE_LABELS:
+        return 0.02
+    share = CHARACTER * (1 + max(map(len, labels)))
+    return max(0.12, share / (1 - share))
 
 
 def _label_lines(plot: PlotCollection, values: xr.DataArray, looks: dict[str, Any]) -> None:
@@ -141,8 +149,10 @@ def _label_lines(plot: PlotCollection, values: xr.DataArray, looks: dict[str, An
     gap = MIN_GAP * float(values.max() - values.min())
     target = plot.get_target(None, {"panel": "value"})
     looks = {"horizontal_align": "left", "size": 11} | looks
-    labels = layout.shortened(ends[ends.dims[0]].values)
-    for label, y in zip(labels, spread_out(ends.values, gap), strict=True):
+    labels, places = layout.shortened(ends[ends.dims[0]].values), spread_out(ends.values, gap)
+    low, high = min(float(values.min()), places.min()), max(float(values.max()), places.max())
+    layout.backend_of(plot).ylim([low - gap, high + gap], target)
+    for label, y in zip(labels, places, strict=True):
         text = layout.literal(f" {label}", plot.backend)
         layout.backend_of(plot).text(float(ends["at"]), float(y), text, target, **looks)
 

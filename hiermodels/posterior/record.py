@@ -19,6 +19,7 @@ from hiermodels.data.labels import nearly, places_of
 from hiermodels.errors import DataError, SpecError
 from hiermodels.model.spec import Spec
 from hiermodels.posterior import memory
+from hiermodels.posterior.outcome_scale import on_outcome_scale
 
 WARNING = "warning"  # line of a certificate, where the draws are not to be trusted
 GROUPS_AT_A_TIME = 1024  # whose draws are made at a time, where they were not kept
@@ -110,9 +111,15 @@ def _places(dim: str, labels: NDArray[Any], groups: Any) -> Indices:
 
 def level_draws(posterior: Posterior, name: str, draws: slice = slice(None)) -> xr.DataArray:
     """Draws of the effects of a level (chain, draw, group), made now if they were not kept."""
+    kept = posterior.datatree["posterior"].to_dataset().isel(draw=draws)
     if name == "theta":
         return group_draws(posterior, draws=draws)
-    return posterior.datatree["posterior"].to_dataset()[name].isel(draw=draws)
+    if name not in kept and name in posterior.spec.on_outcome_scale:
+        theta = group_draws(posterior, draws=draws)
+        beta = kept["beta"].to_numpy() if posterior.spec.covariates else None
+        scaled = on_outcome_scale(posterior.spec, posterior.data, theta.to_numpy(), beta)
+        return theta.copy(data=scaled).rename(name)
+    return kept[name]
 
 
 def at_covariates(

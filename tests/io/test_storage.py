@@ -462,5 +462,5 @@ def test_a_file_runs_no_code(small, tmp_path):
         attrs["record"] = text
         attrs["record_sha256"] = container.text_checksum(text)
 
-    with pytest.raises(hm.DataError, match="class 'Path'.*does not know"):
+    with pytest.raises(hm.DataError, match=r"class 'Path'.*does not know"):
         hm.load(changed(small, tmp_path, forge))
