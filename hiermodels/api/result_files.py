@@ -62,7 +62,8 @@ class ResultFiles(ResultBase):
 
         Columns are the labels of the group and of what it is in, as they stand in the data
         (integers, else text); ``n``, its number of rows, and ``raw_mean``, their mean outcome,
-        weighted with ``1/se²`` where standard errors are known; then those of
+        weighted with ``1/se²`` where standard errors are known (of counts ``raw_proportion`` or
+        ``raw_rate``, and ``raw_size``, the trials or the exposure); then those of
         ``reference().summary()``: ``mean``, ``sd``, ``median``, ``eti89_lb``, ``eti89_ub``.  A
         moment that does not exist is nan.  A column of labels keeps its name; of the others one
         with the same name gets a ``_``.  Model, priors, certificate and version are in the file's
@@ -73,8 +74,8 @@ class ResultFiles(ResultBase):
         path : str or path
             A file that is there already is replaced, in one step, at the end.
         level : str, optional
-            Column of the groups, or the variable of their effects (``theta``, ``mu``); the
-            innermost by default.
+            Column of the groups, or the variable of their effects (``theta``, ``mu``; ``p`` or
+            ``rate``); the innermost by default.
         ci_prob : float
             Probability of the equal-tailed interval.
         at : {"means", "own", "zero"} or mapping of str to value

@@ -144,15 +144,22 @@ class LeafReference(ReferencePosterior):
             return self.spec.family.inverse_link(self._effect_quantiles((), probabilities))
         return self._effect_quantiles(self._effect_x, probabilities)
 
-    def _effect_quantiles(self, at: tuple[Floats, ...], probabilities: Floats) -> Floats:
-        """Quantiles of the groups' effects, at their own covariates or at others; (p, k)."""
+    def _effect_quantiles(
+        self, at: tuple[Floats, ...], probabilities: Floats, members: Indices | None = None
+    ) -> Floats:
+        """Quantiles of effects of all groups, or of some, at their own covariates or at others."""
         quantiles = np.empty((len(probabilities), len(self.exact.model.leaves)))
-        for laws in effect_laws(self.exact, None, *at):
+        for laws in effect_laws(self.exact, members, *at):
             quantiles[:, laws.groups] = laws.quantile(probabilities).T
-        return quantiles
+        return quantiles if members is None else quantiles[:, members]
 
+    @one_blas_thread()
     def member_quantiles(self, name: str, probabilities: Floats, members: Indices) -> Floats:
         """Quantiles of effects of some members of a level, or of some coefficients; (p, u)."""
+        if name in self.spec.on_outcome_scale:
+            return self.spec.family.inverse_link(self._effect_quantiles((), probabilities, members))
+        if name == self.spec.effects[0]:
+            return self._effect_quantiles(self._effect_x, probabilities, members)
         return self._quantiles(name, probabilities)[:, members]
 
     @one_blas_thread()

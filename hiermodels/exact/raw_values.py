@@ -6,6 +6,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.grouped import GroupedData, GroupedRows
+from hiermodels.data.statistics import SufficientStatistics, level_means
 from hiermodels.exact.leaf_data import rows_or_totals
 from hiermodels.families.raw import RawValues
 from hiermodels.model.spec import Spec
@@ -51,6 +52,13 @@ def raw_effects(spec: Spec, data: GroupedData, level: int, shift: Floats) -> Flo
         return raw.value
     leaves = spec.family.leaves(rows.y, columns, offset - shift, group, size)
     return np.where(raw.size > 0, leaves.centre, np.nan)
+
+
+def rows_of_level(data: GroupedData, level: int) -> Indices:
+    """Number of rows of each group of a level; (u,)."""
+    if isinstance(data, SufficientStatistics):
+        return level_means(data, level)[0]
+    return np.bincount(members_of(data, data.group, level), minlength=len(data.levels[level]))
 
 
 def columns_of(rows: GroupedRows) -> tuple[dict[str, Floats], Floats]:

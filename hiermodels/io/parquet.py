@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.files import needing, replacing, target
 from hiermodels.core.progress import showing_progress
 from hiermodels.data.covariates import At, Place, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.nesting import labels_above
 from hiermodels.data.statistics import level_means, statistics_of
-from hiermodels.exact.quadrature import IntegratedPosterior
+from hiermodels.exact.raw_values import raw_values, rows_of_level
+from hiermodels.model.spec import Spec
 from hiermodels.posterior.moments import of_variables
 from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
@@ -46,7 +46,6 @@ def write_parquet(
     name = posterior.spec.effect_of(level)
     ends = tails(ci_prob)
     where, reference = locate(posterior.data, at), reference.at(at)
-    assert isinstance(reference, IntegratedPosterior)
     with needing("pyarrow", "parquet", "to_parquet"):
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -71,7 +70,7 @@ def write_parquet(
 
 
 def _record(
-    reference: IntegratedPosterior, name: str, ci_prob: float, where: Place
+    reference: ReferencePosterior, name: str, ci_prob: float, where: Place
 ) -> dict[str, Any]:
     """What a file says of itself."""
     from hiermodels import __version__
@@ -99,16 +98,14 @@ class _Rows:
     """The rows of a level: labels, what was observed, and the posterior."""
 
     def __init__(
-        self, exact: IntegratedPosterior, name: str, ends: tuple[float, float], interval: str
+        self, exact: ReferencePosterior, name: str, ends: tuple[float, float], interval: str
     ) -> None:
         self._exact, self._name = exact, name
         self._probabilities = np.array([ends[0], 0.5, ends[1]])
         self._labels = _label_columns(exact, name)
-        count, raw = observed(exact.data, exact.spec.level_of(name))
-        self.size = len(count)
-        self._known = {
-            "n": count,
-            "raw_mean": raw,
+        known = observed(exact.spec, exact.data, exact.spec.level_of(name))
+        self.size = len(known["n"])
+        self._known = known | {
             "mean": exact.mean[name].to_numpy(),
             "sd": exact.sd[name].to_numpy(),
         }
@@ -133,16 +130,23 @@ class _Rows:
             yield columns
 
 
-def _label_columns(exact: IntegratedPosterior, name: str) -> dict[str, NDArray[Any]]:
+def _label_columns(exact: ReferencePosterior, name: str) -> dict[str, NDArray[Any]]:
     """Labels of each group of a level, and of what it is in, as they stood in the data."""
     levels = exact.data.levels[: exact.spec.level_of(name) + 1]
     return labels_above(levels, np.arange(len(levels[-1])))
 
 
-def observed(data: GroupedData, level: int) -> tuple[Indices, Floats]:
-    """Number of rows of each group of a level, and their mean outcome; both (u,).
+def observed(spec: Spec, data: GroupedData, level: int) -> dict[str, NDArray[Any]]:
+    """What was observed of each group of a level, by name; (u,) each.
 
-    The mean is weighted with ``1/se²`` where the standard errors are known.
+    ``n``, the number of rows, and ``raw_mean``, their mean outcome, weighted with ``1/se²`` where
+    the standard errors are known; of other families than the normal one the raw value under its own
+    name, such as ``raw_proportion``, and of counts ``raw_size``, such as the number of trials.
     """
-    count, mean = level_means(statistics_of(data), level)
-    return count, mean[:, -1]
+    if spec.is_normal:
+        count, mean = level_means(statistics_of(data), level)
+        return {"n": count, "raw_mean": mean[:, -1]}
+    raw = raw_values(spec, data, level)
+    size = {"raw_size": raw.size} if spec.family.effect else {}
+    word = spec.family.raw_word.replace(" ", "_")
+    return {"n": rows_of_level(data, level), f"raw_{word}": raw.value} | size

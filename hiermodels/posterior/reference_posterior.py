@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from hiermodels.core.arguments import checked
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.options import count, names, probabilities, real_numbers
 from hiermodels.data.covariates import MEANS, At, Place, locate
 from hiermodels.data.grouped import GroupedData
@@ -272,6 +272,10 @@ class ReferencePosterior(ABC):
         notes = [NO_ERROR, interval_note(ci_prob), *place.note(effects)]
         notes += [*shown.precision, *([lacking] if lacking else [])]
         return with_header(table, self.spec, *notes, digits=shown.digits)
+
+    def member_quantiles(self, name: str, probabilities: Floats, members: Indices) -> Floats:
+        """Quantiles of effects of some members of a level, or of some coefficients; (p, u)."""
+        return self._quantiles(name, probabilities)[:, members]
 
     @abstractmethod
     def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:

@@ -91,6 +91,34 @@ def test_a_zarr_store_has_all_draws(fit, name, budget, tmp_path):
         np.testing.assert_array_equal(draws[variable], fit.datatree["posterior"][variable])
 
 
+@pytest.mark.parametrize("level", [None, "p"])
+def test_a_parquet_file_has_raw_values_and_the_posterior(level, tmp_path):
+    pytest.importorskip("pyarrow")
+    fit = fitted("binomial")
+    path = fit.to_parquet(tmp_path / "fit.parquet", level, row_group_size=5, progressbar=False)
+    table, data = pd.read_parquet(path), hm.datasets.load_surgical()
+    assert table["hospital"].tolist() == data["hospital"].tolist()
+    np.testing.assert_allclose(table["raw_proportion"], data["deaths"] / data["cases"])
+    np.testing.assert_array_equal(table["raw_size"], data["cases"])
+    assert (table["n"] == 1).all()
+    name = level or "theta"
+    expected = fit.reference().quantile([0.055, 0.5, 0.945], [name])[name]
+    found = table[["eti89_lb", "median", "eti89_ub"]].to_numpy().T
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    np.testing.assert_array_equal(table["mean"], fit.reference().mean[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"), [("student_t", "raw_mean"), ("odds_ratio", "raw_log_odds_ratio")]
+)
+def test_a_parquet_file_names_what_is_raw(name, raw, tmp_path):
+    pytest.importorskip("pyarrow")
+    fit = fitted(name)
+    table = pd.read_parquet(fit.to_parquet(tmp_path / "fit.parquet", progressbar=False))
+    assert list(table)[1:4] == ["n", raw, "mean"]
+    assert (np.abs(table[raw] - table["mean"]) < 40).all()
+
+
 def test_an_unknown_family_is_named(tmp_path, monkeypatch):
     fit = fitted("negative_binomial")
     path = fit.to_netcdf(tmp_path / "fit.nc")

@@ -63,7 +63,7 @@ def layer(plot, name, variable="p"):
         return np.ma.filled(found.get_offsets(), np.nan).T, found.get_sizes()
     if hasattr(found, "data_source"):
         data = found.data_source.data
-        return np.array([data["x"], data["y"]], dtype=float), np.asarray(data["size"]) ** 2
+        return np.array([data["x"], data["y"]], dtype=float), np.asarray(data.get("size", 1.0)) ** 2
     return np.array([found.x, found.y], dtype=float), np.asarray(found.marker.size) ** 2
 
 
