@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import xarray as xr
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
@@ -10,6 +11,8 @@ from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import SpecError
 from hiermodels.exact.kernels.records import Rows
+from hiermodels.exact.leaf_data import leaf_model
+from hiermodels.exact.leaves.marginal import LeafMarginal
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized
@@ -54,9 +57,19 @@ def with_group_log_likelihood(posterior: Posterior) -> Posterior:
     """
     spec, data = posterior.spec, posterior.data
     require_groups_of_rows(spec, data)
+    draws = posterior.datatree["posterior"].to_dataset().stack(all_=SAMPLE_DIMS, create_index=False)
+    of = _of_normal_rows if spec.is_normal else _of_other_rows
+    log_likelihood = of(spec, data, draws)
+    sizes = posterior.datatree["posterior"].sizes
+    values = log_likelihood.reshape(*(sizes[dim] for dim in SAMPLE_DIMS), -1)
+    labels = {data.levels[0].column: data.levels[0].labels}
+    return with_group(posterior, "log_likelihood", {spec.outcome: values}, labels)
+
+
+def _of_normal_rows(spec: Spec, data: GroupedData, draws: xr.Dataset) -> Floats:
+    """Log densities of outermost groups whose rows are normal, given draws (n,); (n, u)."""
     marginal = Marginal.of(spec, standardize(data))
     standard = marginal.data
-    draws = posterior.datatree["posterior"].to_dataset().stack(all_=SAMPLE_DIMS, create_index=False)
     beta = np.empty((0, draws.sizes["all_"]))
     if spec.covariates:
         beta = np.linalg.solve(standard.scale * standard.basis, draws["beta"].to_numpy())
@@ -67,10 +80,20 @@ def with_group_log_likelihood(posterior: Posterior) -> Posterior:
     within = marginal.kernel.within(standardized_rows(data, standard))
     log_likelihood = given.densities_of_outermost(within, root, beta.T)
     log_likelihood -= _rows_of_outermost(data) * np.log(standard.scale)
-    sizes = posterior.datatree["posterior"].sizes
-    values = log_likelihood.reshape(*(sizes[dim] for dim in SAMPLE_DIMS), -1)
-    labels = {data.levels[0].column: data.levels[0].labels}
-    return with_group(posterior, "log_likelihood", {spec.outcome: values}, labels)
+    return log_likelihood
+
+
+def _of_other_rows(spec: Spec, data: GroupedData, draws: xr.Dataset) -> Floats:
+    """``log ∫ L_i(θ) N(θ; mu + x_i'beta, tau²) dθ`` of each group, given draws (n,); (n, k)."""
+    model = leaf_model(spec, data)
+    means = [draws[name].to_numpy()[None] for name in spec.top]
+    means += [draws["beta"].to_numpy()] if spec.covariates else []
+    gamma = np.concatenate(means).T if means else np.empty((draws.sizes["all_"], 0))
+    log_likelihood = np.empty((len(gamma), len(model.leaves)))
+    own = LeafMarginal(model).log_integrals(draws["tau"].to_numpy(), gamma)
+    for alike, log_integrals in zip(model.alike, own, strict=True):
+        log_likelihood[:, alike.groups] = log_integrals[alike.leaf_of].T
+    return log_likelihood + model.leaves.constant
 
 
 def _rows_of_outermost(data: GroupedData) -> Floats:

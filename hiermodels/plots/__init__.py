@@ -10,7 +10,7 @@ Users import this room.  A picture is a file with a function ``plot_…``, named
 - ``shrinkage``: how estimates of groups are pulled together
 - ``trace``: how estimates depend on the sd of their groups
 - ``variance``: how large the variance is at each level
-- ``layout``: what the pictures share
+- ``layout``: what the pictures share; ``effects``, which effects of groups they show
 """
 
 from __future__ import annotations
