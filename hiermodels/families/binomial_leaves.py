@@ -14,11 +14,12 @@ from hiermodels.families.leaves import (
     FARTHEST,
     STEPS_PER_SD,
     WIDEST_STEP,
+    power_less_one,
     shared_rows,
 )
 from hiermodels.numerics.stirling import stirling_error
 
-FAR = 30.0  # of the logit from the observed one, beyond which the tail is taken apart
+LARGEST = 600.0  # argument of exp, so that any count times it is a number
 
 
 @dataclass(frozen=True)
@@ -108,39 +109,36 @@ class BinomialLeaves:
         return self.failures > 0
 
     @cached_property
-    def _rarer(self) -> tuple[Floats, Floats, Floats]:
-        """Sign that makes the rarer outcome the success, its count, and its own logit or −shift."""
+    def _reference(self) -> tuple[Floats, ...]:
+        """Where the leaf is compared with, by the rarer outcome; (k, 1) each.
+
+        Sign that makes this outcome the success, its count a, n, a share b of it, the θ that makes
+        it so frequent, and the log likelihood there.  Where it never occurred b is as if half of
+        one did; else it is ``a/n``.
+        """
         sign = np.where(self.successes <= self.failures, 1.0, -1.0)
         count = np.minimum(self.successes, self.failures)
-        inside = count > 0
-        with np.errstate(divide="ignore"):
-            logit = np.log(np.where(inside, self.successes, 1.0)) - np.log(
-                np.where(inside, self.failures, 1.0)
-            )
-        return sign, count, logit - self.shift
+        inside, n = count > 0, self.trials
+        r, rest = (np.where(inside, x, 1.0) for x in (self.successes, self.failures))
+        place = np.where(inside, np.log(r) - np.log(rest) - self.shift, self.centre)
+        share = np.where(inside, count / np.where(inside, n, 1.0), 0.5 / (n + 1))
+        height = np.where(inside, 0.0, n * np.log1p(-share))
+        return tuple(x[:, None] for x in (sign, count, n, share, place, height))
 
     def log_likelihood(self, theta: Floats) -> Floats:
-        """``a d − n log(1 + b(e^d − 1))`` with the rarer outcome's count a = nb.
+        """``a d − n log(1 + b(e^d − 1))`` with d the distance of the logit from that of b.
 
-        Here d is the distance of its logit from the observed one.  So no large terms cancel near
-        the top, and none overflow far from it: beyond 30 the same is
-        ``−(n − a) d − n log(b + (1 − b) e^{−d})``.  Without any successes, or failures, it is
-        ``−n log(1 + e^d)`` with the logit d.
+        So no large terms cancel near the top.
         """
-        sign, a, top = (column[:, None] for column in self._rarer)
-        n = self.trials[:, None]
-        d = sign * (theta - top)
-        b = np.where(a > 0, a / np.maximum(n, 1.0), 0.5)
-        near = np.minimum(d, FAR)
-        log_likelihood = a * near - n * np.log1p(b * np.expm1(near))
-        extreme = a[:, 0] == 0
-        if extreme.any():
-            log_likelihood[extreme] = -n[extreme] * np.logaddexp(0.0, d[extreme])
-        far = (d > FAR) & (a > 0)
-        if far.any():
-            a, b, n = (np.broadcast_to(x, d.shape)[far] for x in (a, b, n))
-            tail = n * np.log(b + (1 - b) * np.exp(-d[far]))
-            log_likelihood[far] = -(n - a) * d[far] - tail
+        sign, a, n, b, place, height = self._reference
+        d = sign * (theta - place)
+        near = np.minimum(d, LARGEST)
+        log_likelihood = np.expm1(near)
+        log_likelihood *= b
+        np.log1p(log_likelihood, out=log_likelihood)
+        log_likelihood += d - near  # 0, or how far it has gone on straight
+        log_likelihood *= -n
+        log_likelihood += a * d + height
         return log_likelihood
 
     def slope_and_information(self, theta: Floats) -> tuple[Floats, Floats]:
@@ -152,6 +150,31 @@ class BinomialLeaves:
         # The same as r − np, without 1 − p where p is nearly 1.
         slope = self.successes[:, None] * q - self.failures[:, None] * p
         return slope, n * p * q
+
+    def expansion(self, theta: Floats) -> tuple[Floats, Floats, Floats]:
+        """All three of ``x = e^d − 1``, with d as in :meth:`log_likelihood`.
+
+        ``a d − n log(1 + bx)``, ``(a − nb − (n − a) b x)/(1 + bx)`` and
+        ``nb(1 − b)(1 + x)/(1 + bx)²``.
+        """
+        sign, a, n, b, place, height = self._reference
+        d = sign * (theta - place)
+        near = np.minimum(d, LARGEST)
+        x = power_less_one(near, self.trials)
+        bx = b * x
+        value = np.log1p(bx)
+        value += d - near
+        value *= -n
+        value += a * d + height
+        x += 1
+        x *= n * b * (1 - b)
+        slope = bx * (sign * (a - n))
+        slope += sign * np.where(a > 0, 0.0, -n * b)
+        bx += 1
+        slope /= bx
+        x /= bx
+        x /= bx
+        return value, slope, x
 
     def take(self, groups: Indices) -> Self:
         """Leaves of some groups, in this order."""

@@ -81,6 +81,10 @@ class NormalLeaves:
         slope = (self.mean[:, None] - theta) * self.information[:, None]
         return slope, np.broadcast_to(self.information[:, None], slope.shape)
 
+    def expansion(self, theta: Floats) -> tuple[Floats, Floats, Floats]:
+        """All three."""
+        return (self.log_likelihood(theta), *self.slope_and_information(theta))
+
     def take(self, groups: Indices) -> Self:
         """Leaves of some groups, in this order."""
         return type(self)(self.mean[groups], self.sd[groups], self.log_given_mean[groups])

@@ -148,6 +148,10 @@ class OddsRatioLeaves:
         """``θ + shift``, from (K,) or (k, K) to (k, K)."""
         return theta + self.shift[:, None]
 
+    def expansion(self, theta: Floats) -> tuple[Floats, Floats, Floats]:
+        """All three."""
+        return (self.log_likelihood(theta), *self.slope_and_information(theta))
+
     def take(self, groups: Indices) -> Self:
         """Leaves of some groups, in this order."""
         return type(self)(*(getattr(self, field.name)[groups] for field in fields(self)))

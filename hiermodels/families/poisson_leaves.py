@@ -14,6 +14,7 @@ from hiermodels.families.leaves import (
     FARTHEST,
     STEPS_PER_SD,
     WIDEST_STEP,
+    power_less_one,
     shared_rows,
 )
 from hiermodels.numerics.stirling import stirling_error
@@ -115,6 +116,21 @@ class PoissonLeaves:
         """``y − E e^θ`` and ``E e^θ``."""
         expected = np.exp(np.minimum(theta + self.log_exposure[:, None], LARGEST))
         return self.counts[:, None] - expected, expected
+
+    def expansion(self, theta: Floats) -> tuple[Floats, Floats, Floats]:
+        """All three of ``x = e^d − 1`` with ``d = θ + log E − log w``, w being y, or 1 for none.
+
+        ``y(d − x) − (w − y)(1 + x)``, ``y − w(1 + x)`` and ``w(1 + x)``.
+        """
+        y = self.counts[:, None]
+        w = np.where(y > 0, y, 1.0)
+        d = np.minimum(theta + (self.log_exposure[:, None] - np.log(w)), LARGEST)
+        x = power_less_one(d, self.counts)
+        value = d - x
+        value *= y
+        value -= (w - y) * (1 + x)
+        x *= w
+        return value, (y - w) - x, w + x
 
     def take(self, groups: Indices) -> Self:
         """Leaves of some groups, in this order."""

@@ -208,6 +208,14 @@ class RowLeaves:
         slope, information = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
         return slope, information
 
+    def expansion(self, theta: Floats) -> tuple[Floats, Floats, Floats]:
+        """Sums over the rows, the first relative to its supremum."""
+        parts = list(self._sums(self.rows.expansion, theta))
+        total, slope, information = (
+            np.concatenate(part, axis=1) for part in zip(*parts, strict=True)
+        )
+        return total - self._top[:, None], slope, information
+
     def _slope_and_information_at(self, theta: Floats) -> tuple[Floats, Floats]:
         """At one place (k,) of each group."""
         slope, information = self.slope_and_information(theta[:, None])

@@ -111,6 +111,10 @@ class StudentTLeaves:
         bend = weight * (1 - 2 * z**2 / (self.nu + z**2))
         return -weight * z / sd, bend / sd**2
 
+    def expansion(self, theta: Floats) -> tuple[Floats, Floats, Floats]:
+        """All three."""
+        return (self.log_likelihood(theta), *self.slope_and_information(theta))
+
     def take(self, groups: Indices) -> Self:
         """Leaves of some groups, in this order."""
         return type(self)(self.location[groups], self.sd[groups], self.nu)

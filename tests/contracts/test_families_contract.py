@@ -418,6 +418,18 @@ def test_slope_and_information_are_derivatives(family, columns, y, group):
         np.testing.assert_allclose(bend, information * sd**2, rtol=1e-3, atol=2e-3)
 
 
+def test_an_expansion_is_the_log_likelihood_with_its_derivatives(family, columns, y, group):
+    for outcomes in (*y, np.zeros(4)):
+        if list(family.invalid(outcomes, columns)):
+            continue
+        leaves = leaves_of(family, outcomes, columns, group)
+        sd = leaves.information[:, None] ** -0.5
+        theta = leaves.centre[:, None] + np.linspace(-30, 30, 13) * sd
+        expected = leaves.log_likelihood(theta), *leaves.slope_and_information(theta)
+        for found, own in zip(leaves.expansion(theta), expected, strict=True):
+            np.testing.assert_allclose(found, own, rtol=1e-11, atol=1e-11)
+
+
 def test_the_supremum_is_zero_and_tails_fall_where_they_say(family, columns, y, group):
     for outcomes in (*y, np.zeros(4)):
         if list(family.invalid(outcomes, columns)):

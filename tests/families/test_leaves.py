@@ -92,6 +92,32 @@ def test_successes_and_failures_mirror_each_other():
     np.testing.assert_allclose(-mirrored.bend_range[:, ::-1], BINOMIAL.bend_range)
 
 
+@pytest.mark.parametrize("times", [1, 10**6])
+def test_an_expansion_keeps_what_digits_there_are_at_any_count(times):
+    binomial = BinomialLeaves.of(SUCCESSES * times, TRIALS * times, SHIFT)
+    poisson = PoissonLeaves.of(COUNTS * times, EXPOSURE * times)
+    for leaves, count in ((binomial, TRIALS), (poisson, COUNTS)):
+        theta = leaves.centre[:, None] + np.linspace(-8, 8, 5) * leaves.information[:, None] ** -0.5
+        value, *derivatives = leaves.expansion(theta)
+        floor = 1e-15 * count.max()
+        np.testing.assert_allclose(value, leaves.log_likelihood(theta), rtol=1e-10, atol=floor)
+        scale = leaves.information[:, None] ** np.array([0.5, 1.0])
+        for i, expected in enumerate(leaves.slope_and_information(theta)):
+            error = np.abs(derivatives[i] - expected) / scale[:, [i]]
+            assert error.max() < 1e-8
+
+
+@pytest.mark.parametrize("times", [1, 10**6])
+def test_an_expansion_far_away_is_a_number(times):
+    leaves = BinomialLeaves.of(SUCCESSES * times, TRIALS * times, SHIFT)
+    theta = np.array([-1e4, -900.0, -650.0, 650.0, 900.0, 1e4])
+    with np.errstate(all="raise", under="ignore"):
+        found = leaves.expansion(theta)
+    expected = leaves.log_likelihood(theta), *leaves.slope_and_information(theta)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-100)
+
+
 @pytest.mark.parametrize("leaves", ALL, ids=lambda leaves: type(leaves).__name__)
 def test_slope_and_information_are_derivatives(leaves):
     width = 1e-4 * leaves.information[:, None] ** -0.5

@@ -4,8 +4,8 @@ With ``θ = μ + τz`` the log density of z is concave, so that its tangents are
 
     h(z) = ℓ(μ + τz) − z²/2.
 
-Three of them, at about the mode and √2 sds to either side, make an envelope that is exponential on
-each of three pieces.  Of a normal density it accepts 0.886 of the draws.
+Those √2 sds to either side of about the mode make an envelope, cut between them at a height that
+the tangent near the mode does not pass.  Of a normal density it accepts 0.886 of the draws.
 
 References
 ----------
@@ -18,18 +18,20 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.families.leaves import Leaves
 from hiermodels.numerics.roots import falling_roots
 
-APART = np.sqrt(2.0)  # sds from the mode to the outer tangents
-NEWTON_STEPS = 2
-MAX_SLOPE = 1.0  # of the log density per sd, at what is taken for its mode
-LEAST_DROP, LARGEST_DROP = 0.3, 4.0  # of the log density, where an outer tangent is laid
+APART = np.sqrt(2.0)  # sds from the mode to the tangents
+NEAR = 0.1  # slope per sd, at what is taken for the mode
+NEWTON_STEPS = 3  # at most, for all pairs
+LEAST_DROP, LARGEST_DROP = 0.3, 4.0  # of the log density, where a tangent is laid
 EDGE = 1e-3  # of the distance to an edge, within which one is found
 MAX_STEPS = 1000
-FLAT = 1e-6  # exponent over the middle piece, below which it is even
+CANDIDATES = 1000  # at a time, about, for pairs whose first draws were rejected
+SMALLEST = float(np.finfo(float).tiny)  # share of a tail
 
 
 @dataclass(frozen=True)
@@ -41,121 +43,123 @@ class _Density:
     tau: Floats
 
     def __call__(self, z: Floats) -> Floats:
-        return self.leaves.log_likelihood(self.mu + self.tau * z) - z**2 / 2
+        value = self.leaves.log_likelihood(self.mu + self.tau * z)
+        value -= 0.5 * (z * z)
+        return value
+
+    def expansion(self, z: Floats) -> tuple[Floats, Floats, Floats]:
+        """``h``, its slope, and minus its second derivative, which is at least 1."""
+        value, slope, information = self.leaves.expansion(self.mu + self.tau * z)
+        value -= 0.5 * (z * z)
+        slope = self.tau * slope
+        slope -= z
+        return value, slope, 1 + self.tau * (self.tau * information)
 
     def part(self, rows: Indices, columns: Indices) -> Self:
         """Some of the pairs, (P, 1)."""
-        mu, tau = (np.broadcast_to(each, self.shape)[rows, columns] for each in (self.mu, self.tau))
-        return type(self)(self.leaves.take(rows), mu[:, None], tau[:, None])
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Numbers of leaves and of priors."""
-        return np.broadcast_shapes((len(self.leaves), 1), self.mu.shape, self.tau.shape)
-
-    def slope_and_curvature(self, z: Floats) -> tuple[Floats, Floats]:
-        slope, information = self.leaves.slope_and_information(self.mu + self.tau * z)
-        return self.tau * slope - z, 1 + self.tau**2 * information
+        mu, tau = self.mu[rows, columns, None], self.tau[rows, columns, None]
+        return type(self)(self.leaves.take(rows), mu, tau)
 
 
 @dataclass(frozen=True)
-class _Envelope:
-    """Tangents in the middle and outside, all relative to the middle's own place; (g, M) each.
+class _Middle:
+    """Places near the modes, the log density and its slope there, and about the sds; (g, M)."""
 
-    Attributes
-    ----------
-    middle : place of the middle tangent
-    top : log density there
-    slope_left, slope, slope_right
-    left, right : distances of the crossings from the middle
-    at_left, at_right : the envelope there, relative to the top
-    """
-
-    middle: Floats
+    z: Floats
     top: Floats
-    slope_left: Floats
     slope: Floats
-    slope_right: Floats
-    left: Floats
-    right: Floats
-    at_left: Floats
-    at_right: Floats
+    sd: Floats
 
     @classmethod
     def of(cls, density: _Density) -> Self:
-        """Lay tangents at about the mode, by two of Newton's steps, and to both sides of it."""
-        leaves, mu, tau = density.leaves, density.mu, density.tau
-        information = leaves.information[:, None]
-        z = tau * information * (leaves.centre[:, None] - mu) / (1 + tau**2 * information)
+        """Look for them by Newton's method, from the mode that a normal leaf would have.
+
+        Pairs that it does not lead there in few steps get their modes by themselves.
+        """
+        centre, information = density.leaves.centre[:, None], density.leaves.information[:, None]
+        ratio = density.tau * information
+        z = ratio * (centre - density.mu) / (1 + density.tau * ratio)
         for _ in range(NEWTON_STEPS):
-            slope, curvature = density.slope_and_curvature(z)
-            z = z + slope / curvature
-        z = _mended(density, z)
-        slope, curvature = density.slope_and_curvature(z)
-        sd, top = curvature**-0.5, density(z)
-        outer = [_outer_tangent(density, z, top, sd, side) for side in (-1.0, 1.0)]
-        crossings = [_crossing(tangent, slope) for tangent in outer]
-        (_, _, slope_left), (_, _, slope_right) = outer
-        left, right = crossings
-        return cls(z, top, slope_left, slope, slope_right, left, right, slope * left, slope * right)
+            middle, curvature = cls._at(density, z)
+            if middle.is_near.all():
+                return middle
+            z = z + middle.slope / curvature
+        middle, _ = cls._at(density, z)
+        far = np.nonzero(~middle.is_near)
+        if not len(far[0]):
+            return middle
+        some = density.part(*far)
+        mended, _ = cls._at(some, _modes(some))
+        for field in fields(cls):
+            getattr(middle, field.name)[far] = getattr(mended, field.name)[:, 0]
+        return middle
 
-    def part(self, rows: Indices, columns: Indices) -> Self:
-        """Some of the pairs, (P, 1)."""
-        arrays = (getattr(self, field.name)[rows, columns][:, None] for field in fields(self))
-        return type(self)(*arrays)
+    @classmethod
+    def _at(cls, density: _Density, z: Floats) -> tuple[Self, Floats]:
+        top, slope, curvature = density.expansion(z)
+        return cls(z, top, slope, 1 / np.sqrt(curvature)), curvature
 
-    def draw(self, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Draw from the envelope: distances from the middle, and the log envelope there."""
-        exponent = self.at_right - self.at_left
-        width = self.right - self.left
-        even = np.abs(exponent) < FLAT
-        safe = np.where(even, 1.0, exponent)
-        growth = np.where(even, 1.0 + exponent / 2, np.expm1(safe) / safe)
-        masses = (
-            np.exp(self.at_left) / self.slope_left,
-            np.exp(self.at_left) * width * growth,
-            -np.exp(self.at_right) / self.slope_right,
-        )
-        pick = rng.random(self.middle.shape) * (masses[0] + masses[1] + masses[2])
-        share = rng.random(self.middle.shape)
-        log_share = np.log1p(-share)
-        inside = np.where(even, share, np.log1p(share * np.expm1(safe)) / safe)
-        is_left, is_right = pick < masses[0], pick >= masses[0] + masses[1]
-        away = self.left + width * inside
-        away = np.where(is_left, self.left + log_share / self.slope_left, away)
-        away = np.where(is_right, self.right + log_share / self.slope_right, away)
-        height = self.slope * away
-        height = np.where(is_left, self.at_left + log_share, height)
-        return away, np.where(is_right, self.at_right + log_share, height)
+    @property
+    def is_near(self) -> NDArray[np.bool_]:
+        """Whether they are as near as they should be."""
+        return np.abs(self.slope * self.sd) < NEAR
 
 
-def _mended(density: _Density, z: Floats) -> Floats:
-    """Places of modes, found anew where Newton's steps ended more than about an sd from them."""
-    slope, curvature = density.slope_and_curvature(z)
-    rows, columns = np.nonzero(~(np.abs(slope) < MAX_SLOPE * np.sqrt(curvature)))
-    if not len(rows):
-        return z
-    some = density.part(rows, columns)
+def _modes(density: _Density) -> Floats:
+    """Modes of P pairs (P, 1), wherever they are."""
 
-    def slope_and_fall(at: Floats) -> tuple[Floats, Floats]:
-        values, falls = some.slope_and_curvature(at[:, None])
-        return values[:, 0], falls[:, 0]
+    def slope_and_fall(z: Floats) -> tuple[Floats, Floats]:
+        _, slope, curvature = density.expansion(z[:, None])
+        return slope[:, 0], curvature[:, 0]
 
-    mended = z.copy()
-    mended[rows, columns] = falling_roots(slope_and_fall, np.zeros(len(rows)), np.ones(len(rows)))
-    return mended
+    k = len(density.leaves)
+    return falling_roots(slope_and_fall, np.zeros(k), np.ones(k))[:, None]
 
 
-def _outer_tangent(
-    density: _Density, z: Floats, top: Floats, sd: Floats, side: float
-) -> tuple[Floats, Floats, Floats]:
-    """Distance of a tangent from the middle, its height less the top, and its slope.
+@dataclass(frozen=True)
+class _Tangent:
+    """A line beside the middle; (g, M) each.
 
-    It is where the log density has dropped by about 1, as that of a normal one has √2 sds from its
-    mode; where it has an edge, just beyond this.  The drop is convex in the distance, so that the
-    place is found by doubling and halving.
+    Attributes
+    ----------
+    away
+        Distance from the middle to where it touches.
+    height
+        There, relative to the middle's.
+    slope
     """
-    away = np.broadcast_to(side * APART * sd, z.shape).copy()
+
+    away: Floats
+    height: Floats
+    slope: Floats
+
+    @classmethod
+    def of(cls, density: _Density, middle: _Middle, side: float) -> Self:
+        """Lay it where the log density has dropped by about 1.
+
+        That of a normal one has √2 sds from its mode.
+        """
+        away = side * APART * middle.sd
+        value, slope, _ = density.expansion(middle.z + away)
+        height = value - middle.top
+        others = np.nonzero(~((height < -LEAST_DROP) & (height > -LARGEST_DROP)))
+        if len(others[0]):
+            some = density.part(*others)
+            z, top, first = (x[others][:, None] for x in (middle.z, middle.top, away))
+            moved = _where_dropped(some, z, top, first, side)
+            value, steepness, _ = some.expansion(z + moved)
+            away[others] = moved[:, 0]
+            height[others] = (value - top)[:, 0]
+            slope[others] = steepness[:, 0]
+        return cls(away, height, slope)
+
+
+def _where_dropped(density: _Density, z: Floats, top: Floats, away: Floats, side: float) -> Floats:
+    """Distances from the middle at which the log density has dropped by about 1.
+
+    Where it has an edge, just beyond this.  The drop is convex in the distance, so that the place
+    is found by doubling and halving.
+    """
     near, far = np.zeros_like(away), np.full_like(away, side * np.inf)
     drop = top - density(z + away)
     for _ in range(MAX_STEPS):
@@ -169,19 +173,67 @@ def _outer_tangent(
             between = np.where(np.isinf(far), 2 * away, (near + far) / 2)
         away = np.where(moves, between, away)
         drop = np.where(moves, top - density(z + away), drop)
-    away = np.where(is_near, far, away)
-    slope, _ = density.slope_and_curvature(z + away)
-    return away, density(z + away) - top, slope
+    return np.where(is_near, far, away)
 
 
-def _crossing(tangent: tuple[Floats, Floats, Floats], slope: Floats) -> Floats:
-    """Where an outer tangent crosses the middle one; between them even where they are one line."""
-    away, height, own = tangent
-    steeper = own - slope
-    with np.errstate(divide="ignore", invalid="ignore"):
-        crossing = (own * away - height) / steeper
-    inside = (crossing / away >= 0) & (crossing / away <= 1)
-    return np.where(inside, crossing, away / 2)
+@dataclass(frozen=True)
+class _Envelope:
+    """Exponential tails and what is even between them, of many pairs; (g, M) each.
+
+    Attributes
+    ----------
+    start
+        Where the even piece begins.
+    left, even, right
+        Masses of the pieces, relative to the density of the even one.
+    height
+        Log density of the even piece.
+    """
+
+    start: Floats
+    left: Floats
+    even: Floats
+    right: Floats
+    height: Floats
+
+    @classmethod
+    def of(cls, density: _Density) -> Self:
+        """Lay it around about the mode.
+
+        It is cut where the middle tangent is highest between the places of the two others, or where
+        these cross, if that is lower.
+        """
+        middle = _Middle.of(density)
+        below, above = (_Tangent.of(density, middle, side) for side in (-1.0, 1.0))
+        left, right = 1 / below.slope, -1 / above.slope
+        apart = above.away - below.away
+        crossing = (apart + below.height * left + above.height * right) / (left + right)
+        highest = np.maximum(middle.slope * below.away, middle.slope * above.away)
+        height = np.minimum(highest, crossing)
+        start = below.away + (height - below.height) * left
+        end = above.away - (height - above.height) * right
+        even = np.maximum(end - start, 0.0)
+        return cls(middle.z + start, left, even, right, middle.top + height)
+
+    def part(self, rows: Indices, columns: Indices) -> Self:
+        """Some of the pairs, (P, 1)."""
+        arrays = (getattr(self, field.name)[rows, columns][:, None] for field in fields(self))
+        return type(self)(*arrays)
+
+    def draw(self, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Draw z from the envelope, with the log envelope there; (g, M) each.
+
+        One uniform number chooses the piece and the place within.
+        """
+        place = self.left + self.even
+        place += self.right
+        place *= rng.random(place.shape)
+        place -= self.left
+        inside = np.minimum(np.maximum(place, 0.0), self.even)
+        place -= inside
+        tail = np.where(place < 0, -self.left, self.right)
+        log_share = np.log(np.maximum(1 - place / tail, SMALLEST))
+        return self.start + (inside - tail * log_share), self.height + log_share
 
 
 def draw_below_tangents(
@@ -203,21 +255,18 @@ def draw_below_tangents(
     (k, M)
     """
     shape = len(leaves), len(tau)
-    mu, tau = np.broadcast_to(mu, shape), np.broadcast_to(tau, shape)
-    density = _Density(leaves, mu, tau)
+    density = _Density(leaves, np.broadcast_to(mu, shape), np.broadcast_to(tau, shape))
     envelope = _Envelope.of(density)
-    away, height = envelope.draw(rng)
-    accepted = (
-        np.log1p(-rng.random(shape)) < density(envelope.middle + away) - envelope.top - height
-    )
-    z = envelope.middle + away
-    rows, columns = np.nonzero(~accepted)
+    z, height = envelope.draw(rng)
+    rows, columns = np.nonzero(~(density(z) + rng.standard_exponential(shape) > height))
     while len(rows):
-        some = envelope.part(rows, columns)
-        own = density.part(rows, columns)
-        away, height = some.draw(rng)
-        accepted = np.log1p(-rng.random(away.shape)) < own(some.middle + away) - some.top - height
-        kept = accepted[:, 0]
-        z[rows[kept], columns[kept]] = (some.middle + away)[kept, 0]
-        rows, columns = rows[~kept], columns[~kept]
-    return mu + tau * z
+        tries = 1 + CANDIDATES // len(rows)
+        again = np.repeat(rows, tries), np.repeat(columns, tries)
+        tried, height = envelope.part(*again).draw(rng)
+        accepted = density.part(*again)(tried) + rng.standard_exponential(tried.shape) > height
+        accepted = accepted.reshape(len(rows), tries)
+        first = accepted.argmax(axis=1) + tries * np.arange(len(rows))
+        z[rows, columns] = tried[first, 0]
+        left = ~accepted.any(axis=1)
+        rows, columns = rows[left], columns[left]
+    return density.mu + density.tau * z
