@@ -24,6 +24,8 @@ from hiermodels.core.messages import listed
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import HierModelsError, ImproperPosteriorError, SpecError, warn
 from hiermodels.exact.conjugate import ConjugatePosterior, NormalGammaLaw
+from hiermodels.exact.leaf_left_out import leave_out_groups
+from hiermodels.exact.leaf_reference import LeafReference
 from hiermodels.exact.left_out import (
     LogDensities,
     Units,
@@ -83,8 +85,21 @@ def leave_one_out(reference: ReferencePosterior, unit: str = "row") -> ExactLOO:
         return _result(reference.data, units, _conjugate(reference))
     if isinstance(reference, RegressionPosterior):
         return _result(reference.data, units, _regression(reference, units))
+    if isinstance(reference, LeafReference):
+        _require_groups(reference, units)
+        return _result(reference.data, units, leave_out_groups(reference))
     assert isinstance(reference, IntegratedPosterior)
     return _result(reference.data, units, leave_out_by_quadrature(reference, units))
+
+
+def _require_groups(reference: LeafReference, units: Units) -> None:
+    """Raise SpecError if rows of counts would be left out, and the rest of their group kept."""
+    innermost = len(reference.spec.levels) - 1
+    if units.level != innermost and len(units) > reference.data.n_groups:
+        raise SpecError(
+            "loo(unit='row'): of rows that are not normal whole groups are left out, and some have "
+            "several rows here. Say unit='group'"
+        )
 
 
 def _units(spec: Spec, data: GroupedData, unit: str) -> Units:

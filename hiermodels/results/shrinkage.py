@@ -121,6 +121,12 @@ def estimate(
     Arguments and errors are those of :meth:`hiermodels.Fit.estimates`; it is an error too if the
     model has no groups.
     """
+    if not reference.spec.is_normal:
+        raise SpecError(
+            "estimates: these are of normal rows; of counts there are none so far. See "
+            ".reference().summary() for the posterior, and plot_shrinkage() for raw proportions or "
+            "rates beside it"
+        )
     if not isinstance(reference, IntegratedPosterior):
         raise SpecError("a model without groups has no estimates to compare; see .summary()")
     spec, data = reference.spec, reference.data

@@ -15,6 +15,7 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import SpecError
+from hiermodels.exact.leaf_reference import LeafReference
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.numerics.lattice import Lattice, ModesAndScale, grow
@@ -29,6 +30,7 @@ from hiermodels.posterior.tables import (
     tails,
     with_header,
 )
+from hiermodels.results.latent_components import latent_components
 
 SPACING = {0: 1.0, 1: 0.25, 2: 0.35, 3: 0.5}  # of lattices for distribution functions of shares
 TAIL_MASS = 1e-14  # weight of a point, as a part of the largest
@@ -49,6 +51,8 @@ def variance_components(reference: ReferencePosterior, ci_prob: float = CI_PROB)
     SpecError
         If the model has no groups.
     """
+    if isinstance(reference, LeafReference):
+        return latent_components(reference, ci_prob)
     if not isinstance(reference, IntegratedPosterior):
         raise SpecError("a model without groups has one variance only; see .summary()")
     spec = reference.spec
