@@ -20,6 +20,7 @@ for, made in ``prepare``; a new back end is one that narwhals knows, and its err
 - ``lazy``: statistics of rows that stay where they are, from ``lazy_columns``, checked and written
   as expressions, and ``lazy_sums``, queries that keep their digits; ``lazy_counts`` of counts
 - ``backend_errors``: what a back end raises, told as an error in the data
+- ``every_member``: a row to predict for each group that is known, and for new ones
 - ``new_rows``: rows to predict, with ``labels`` that are known, nearly known or new
 - ``covariates``: at which values of the covariates effects are shown
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -15,14 +15,15 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.messages import listed, short
 from hiermodels.core.names import ROOT
 from hiermodels.data.coding import term_columns
-from hiermodels.data.covariates import Place
 from hiermodels.data.frame import LEAVE_OUT, Frame
-from hiermodels.data.grouped import GroupedData, require_rows
+from hiermodels.data.grouped import GroupedData
 from hiermodels.data.labels import WHOLE, fold, is_of_kind, kind_of, spelled
-from hiermodels.data.nesting import GroupLevel, labels_above
+from hiermodels.data.nesting import GroupLevel
+from hiermodels.data.outcome import default_columns, require_columns
 from hiermodels.errors import DataError, DataWarning, warn
-from hiermodels.model.standard_errors import KINDS, from_se, to_se
+from hiermodels.model.standard_errors import KINDS
 
+OFFSET = "offset"
 NEW = "(new)"  # written for the label of a group that has none
 
 
@@ -47,6 +48,8 @@ class NewRows:
         Covariates.
     se : (r,) or None
         Known standard errors, where outcomes are asked for.
+    columns : mapping of str to (r,)
+        What else the rows' family needs, where outcomes are asked for; and the offset.
     """
 
     index: pd.Index[Any]
@@ -56,6 +59,7 @@ class NewRows:
     fresh: tuple[Indices, ...]
     x: Floats
     se: Floats | None
+    columns: Mapping[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -69,6 +73,7 @@ class NewRows:
             tuple(fresh[rows] for fresh in self.fresh),
             self.x[rows],
             None if self.se is None else self.se[rows],
+            {name: column[rows] for name, column in self.columns.items()},
         )
 
 
@@ -86,14 +91,15 @@ def read_new_rows(new_data: Any, data: GroupedData, *, outcomes: bool) -> NewRow
     Parameters
     ----------
     new_data : data frame
-        Columns of the group labels, of the covariates, and of the known standard errors if
-        outcomes are asked for.  Labels are compared as they are written, numbers and dates by
-        their value.  A row whose label is missing has a new group of its own; so has each row
-        without the column of the innermost groups, or of all groups.
+        Columns of the group labels, of the covariates, of an offset, and of the known standard
+        errors, or of what else the family needs, if outcomes are asked for.  Labels are compared
+        as they are written, numbers and dates by their value.  A row whose label is missing has a
+        new group of its own; so has each row without the column of the innermost groups, or of all
+        groups.
     data : GroupedData
         What was fitted.
     outcomes : bool
-        Whether standard errors are needed, where the model has them.
+        Whether standard errors are needed, where the model has them, numbers of trials, and so on.
 
     Raises
     ------
@@ -111,13 +117,9 @@ def read_new_rows(new_data: Any, data: GroupedData, *, outcomes: bool) -> NewRow
     _check_columns(frame, data, covariates)
     se = None
     if outcomes and se_column:
-        if se_column not in frame.columns:
-            error = KINDS[data.roles.se_scale].removesuffix("s")
-            raise DataError(
-                f"there is no column {se_column!r}; the data have {listed(frame.columns)}. "
-                f"Outcomes need the {error} of each row; for their means alone say outcomes=False"
-            )
+        _require_column(frame, se_column, KINDS[data.roles.se_scale].removesuffix("s"))
         se = frame.errors(se_column, data.roles.se_scale)
+    columns = _read_columns(frame, data, outcomes=outcomes)
     x = data.design.apply(frame.select(covariates))
     labels = {
         level.column: _read_labels(frame, level.column, level.own_labels)
@@ -126,7 +128,33 @@ def read_new_rows(new_data: Any, data: GroupedData, *, outcomes: bool) -> NewRow
     }
     level, member, fresh = _place(frame, data, labels)
     shown = {name: given.shown for name, given in labels.items()}
-    return NewRows(frame.index, shown, level, member, fresh, x, se)
+    return NewRows(frame.index, shown, level, member, fresh, x, se, columns)
+
+
+def _require_column(frame: Frame, name: str, what: str) -> None:
+    """Raise DataError if a column is missing that outcomes need."""
+    if name not in frame.columns:
+        raise DataError(
+            f"there is no column {name!r}; the data have {listed(frame.columns)}. Outcomes need "
+            f"the {what} of each row; without them say outcomes=False"
+        )
+
+
+def _read_columns(frame: Frame, data: GroupedData, *, outcomes: bool) -> dict[str, Floats]:
+    """The offset and, for outcomes, what else the family needs; what need not be given is there."""
+    roles = data.roles
+    named = {role: name for role, name in roles.columns.items() if outcomes or role == OFFSET}
+    for role, name in named.items():
+        if role == OFFSET:
+            frame.require(name)
+        else:
+            _require_column(frame, name, role.replace("_", " "))
+    columns = {role: frame.numbers(name) for role, name in named.items()}
+    if not outcomes:
+        return columns
+    columns = {**default_columns(roles.family, len(frame)), **columns}
+    require_columns(roles, columns, frame.value, frame.show_rows)
+    return columns
 
 
 @dataclass(frozen=True)
@@ -177,57 +205,6 @@ def _read_labels(frame: Frame, name: str, own: NDArray[Any]) -> _Labels:
     return _Labels(raw, text.astype(str), numbers, kind)
 
 
-def every_member(data: GroupedData, place: Place, *, outcomes: bool) -> NewRows:
-    """A row for each group, for a new one in each of the groups' parents, and in a new parent.
-
-    Rows are at the covariates of their lowest known group; where the standard errors are known,
-    each has the median of those in that group.
-    """
-    known = range(len(data.levels) - 1, ROOT - 1, -1)  # the innermost level first
-    sizes = [1 if own == ROOT else len(data.levels[own]) for own in known]
-    level = np.repeat(known, sizes)
-    number = np.arange(len(level))
-    parts = [_labels_from(data, own) for own in known]
-    return NewRows(
-        index=pd.RangeIndex(len(level)),
-        labels={name: np.concatenate([part[name] for part in parts]) for name in data.roles.groups},
-        level=level,
-        unit=np.concatenate([np.arange(size) for size in sizes]),
-        fresh=tuple(np.where(level < own, number, -1) for own in range(len(data.levels))),
-        x=np.concatenate(
-            [
-                np.broadcast_to(place.of(own), (size, place.of(own).shape[-1]))
-                for own, size in zip(known, sizes, strict=True)
-            ]
-        ),
-        se=_median_errors(data) if outcomes and data.roles.se else None,
-    )
-
-
-def _labels_from(data: GroupedData, level: int) -> dict[str, NDArray[Any]]:
-    """Labels of the groups of a level and of those above them; below stand new ones."""
-    above, below = data.levels[: level + 1], data.levels[level + 1 :]
-    member = np.arange(len(above[-1]) if above else 1)
-    known = {name: own.astype(str) for name, own in labels_above(above, member).items()}
-    return known | {new.column: np.repeat(NEW, len(member)) for new in below}
-
-
-def _median_errors(data: GroupedData) -> Floats:
-    """Median of the known errors of the rows of each group, from the groups to the root.
-
-    It is taken on the scale that they were given on, and returned as a standard error.
-    """
-    rows = require_rows(data, "predicting outcomes without new_data, with medians of known se,")
-    member, scale = rows.group, data.roles.se_scale
-    assert rows.se is not None
-    known = pd.Series(from_se(rows.se, scale))
-    errors = [known.groupby(member).median().to_numpy()]
-    for level in reversed(data.levels):
-        member = level.parent[member]
-        errors.append(known.groupby(member).median().to_numpy())
-    return to_se(np.concatenate(errors), scale)
-
-
 def _check_columns(frame: Frame, data: GroupedData, covariates: Sequence[str]) -> None:
     """Raise DataError if a group column is missing that may be there by another name."""
     groups = data.roles.groups
@@ -242,7 +219,7 @@ def _check_columns(frame: Frame, data: GroupedData, covariates: Sequence[str]) -
             f"there is no column {absent[0]!r}, which says what the labels of {below[0]!r} stand "
             f"under; the data have {listed(frame.columns)}"
         )
-    known = {data.roles.outcome, data.roles.se, *groups, *covariates}
+    known = {data.roles.outcome, data.roles.se, *data.roles.columns.values(), *groups, *covariates}
     others = [name for name in frame.columns if name not in known]
     if others:
         raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 import numpy as np
 
@@ -73,17 +74,41 @@ def require_domain(
     show_rows : callable
         Names rows.
     """
-    known = {OUTCOME: roles.outcome, **roles.columns}
     for role, bad, expected in roles.family.invalid(y, columns):
-        rows = np.flatnonzero(bad)
-        found = f"{value(known[role], rows[0])}"
-        beside = [name for other, name in roles.columns.items() if other in roles.family.columns]
-        if role == OUTCOME and beside:
-            found += f" ({', '.join(f'{name} = {value(name, rows[0])}' for name in beside)})"
-        raise DataError(
-            f"column {known[role]!r}: expected {expected}; found {found} in "
-            f"{show_rows(rows)}{_remedy(roles, role)}"
-        )
+        _refuse(roles, role, np.flatnonzero(bad), expected, value, show_rows)
+
+
+def require_columns(
+    roles: Roles,
+    columns: Mapping[str, Floats],
+    value: Callable[[str, int], object],
+    show_rows: Callable[[Indices], str],
+) -> None:
+    """Raise DataError as :func:`require_domain`, of rows whose outcome is not known yet."""
+    nothing = np.zeros(len(next(iter(columns.values()), ())))
+    for role, bad, expected in roles.family.invalid(nothing, columns):
+        if role != OUTCOME:
+            _refuse(roles, role, np.flatnonzero(bad), expected, value, show_rows)
+
+
+def _refuse(
+    roles: Roles,
+    role: str,
+    rows: Indices,
+    expected: str,
+    value: Callable[[str, int], object],
+    show_rows: Callable[[Indices], str],
+) -> NoReturn:
+    """Raise the error that says what stands in the rows, and what should."""
+    known = {OUTCOME: roles.outcome, **roles.columns}
+    found = f"{value(known[role], rows[0])}"
+    beside = [name for other, name in roles.columns.items() if other in roles.family.columns]
+    if role == OUTCOME and beside:
+        found += f" ({', '.join(f'{name} = {value(name, rows[0])}' for name in beside)})"
+    raise DataError(
+        f"column {known[role]!r}: expected {expected}; found {found} in "
+        f"{show_rows(rows)}{_remedy(roles, role)}"
+    )
 
 
 def _remedy(roles: Roles, role: str) -> str:

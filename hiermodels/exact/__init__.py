@@ -9,7 +9,8 @@ every engine returns (``posterior``) and all below it.
   (``orthonormal``)
 - ``leaves``: posteriors of counts and other rows that are not normal, as arrays; ``leaf_data``
   makes these of a specification and data, ``leaf_reference`` is the posterior without Monte Carlo
-  error, ``leaf_effects`` has draws, ``leaf_left_out`` leaves groups out
+  error, ``leaf_effects`` has draws, ``leaf_left_out`` leaves groups out,
+  ``leaf_predictive`` and ``leaf_outcomes`` predict
 - ``propriety``: whether the posterior exists; ``moments`` says which of its moments do
 - ``leaf_propriety``: the same of counts, from what groups say of their effects (``leaf_design``);
   ``leaf_refusals`` are its errors, ``leaf_moments`` and ``rate_moments`` say which moments exist;

@@ -18,17 +18,17 @@ from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.leaf_data import leaf_model, leaf_moments, with_intercept
 from hiermodels.exact.leaf_moments import LeafMoments
+from hiermodels.exact.leaf_predictive import LeafPredictive
 from hiermodels.exact.leaves.effects import effect_laws
 from hiermodels.exact.leaves.linear import LinearLaw
 from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.families.links import linked, log_slope
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.reference_posterior import TOLERANCE, ReferencePosterior, reached
-from hiermodels.posterior.target import Target
+from hiermodels.posterior.reference_posterior import TOLERANCE, reached
 
 
 @dataclass(frozen=True, repr=False)
-class LeafReference(ReferencePosterior):
+class LeafReference(LeafPredictive):
     """A lattice over τ, the intercept and β, on which the groups' effects are integrated out.
 
     Attributes
@@ -224,18 +224,6 @@ class LeafReference(ReferencePosterior):
         """Laws of the coefficients of the covariates."""
         unit = np.eye(len(self.spec.means))
         return [self._linear(row) for row in unit[len(self.spec.top) :]]
-
-    def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
-        """Means and sds of predicted values, whether they exist or not; both (r,)."""
-        raise SpecError("predictions of counts: not yet")
-
-    def predictive_cdf(self, target: Target, values: Floats) -> Floats:
-        """Distribution functions of predicted values at values (..., r)."""
-        raise SpecError("predictions of counts: not yet")
-
-    def predictive_quantiles(self, target: Target, probabilities: Floats) -> Floats:
-        """Quantiles of predicted values; shape (p, r)."""
-        raise SpecError("predictions of counts: not yet")
 
     def _at(self, place: Place) -> LeafReference:
         return replace(self, place=place)

@@ -60,6 +60,21 @@ class Binomial:
         """``log C(n, y) + y η − n log(1 + e^η)`` of each row."""
         return log_density(BinomialLeaves.of(y, columns["trials"]), eta)
 
+    def moments(self, eta: Floats, columns: Columns) -> tuple[Floats, Floats]:
+        """``np`` and ``np(1 − p)``."""
+        mean = columns["trials"] * self.inverse_link(eta)
+        return mean, mean * self.inverse_link(-eta)
+
+    def cdf(self, y: Floats, eta: Floats, columns: Columns) -> Floats:
+        """``I_{1−p}(n − y, y + 1)``, a beta distribution function."""
+        from scipy.special import betainc
+
+        trials, y = columns["trials"], np.floor(y)
+        inside = (y >= 0) & (y < trials)
+        failures, more = np.where(inside, trials - y, 1.0), np.where(inside, y + 1, 1.0)
+        below = betainc(failures, more, self.inverse_link(-eta))
+        return np.where(inside, below, np.where(y < 0, 0.0, 1.0))
+
     def draw(self, eta: Floats, columns: Columns, rng: np.random.Generator) -> Floats:
         """Draw counts, of the shape of η."""
         trials = np.broadcast_to(columns["trials"], eta.shape).astype(np.int64)

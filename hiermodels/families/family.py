@@ -88,6 +88,15 @@ class Family(Protocol):
         (..., N)
         """
 
+    def moments(self, eta: Floats, columns: Columns) -> tuple[Floats, Floats]:
+        """Mean and variance of an outcome given each η, of any shape; infinite if there is none."""
+
+    def cdf(self, y: Floats, eta: Floats, columns: Columns) -> Floats:
+        """Probability that an outcome given η is at most y, which falls as η rises.
+
+        All arguments broadcast with one another.
+        """
+
     def draw(self, eta: Floats, columns: Columns, rng: np.random.Generator) -> Floats:
         """Draw an outcome for each η, independently; of the shape of η, (..., N)."""
 

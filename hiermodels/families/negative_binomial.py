@@ -64,6 +64,19 @@ class NegativeBinomial(Parametric):
         """``log p(y)`` of each row."""
         return log_density(self._of_rows(y, columns, 0.0), eta)
 
+    def moments(self, eta: Floats, columns: Columns) -> tuple[Floats, Floats]:
+        """``m`` and ``m + m²/size``."""
+        mean = columns["exposure"] * exponential(eta)
+        return mean, mean * (1 + mean / float(self.size))
+
+    def cdf(self, y: Floats, eta: Floats, columns: Columns) -> Floats:
+        """``I_q(size, y + 1)`` with ``q = size/(m + size)``, a beta distribution function."""
+        from scipy.special import betainc, expit
+
+        size, y = float(self.size), np.floor(y)
+        share = expit(math.log(size) - np.log(columns["exposure"]) - eta)
+        return np.where(y < 0, 0.0, betainc(size, np.maximum(y, 0.0) + 1, share))
+
     def draw(self, eta: Floats, columns: Columns, rng: np.random.Generator) -> Floats:
         """Draw counts, of the shape of η: Poisson ones around gamma draws of their means."""
         size = float(self.size)

@@ -59,6 +59,17 @@ class NormalRows:
         """``log N(y; η, sd²)`` of each row."""
         return log_normal(y, eta, columns["sd"])
 
+    def moments(self, eta: Floats, columns: Columns) -> tuple[Floats, Floats]:
+        """``η`` and ``sd²``."""
+        sd = columns["sd"]
+        return eta, np.broadcast_to(sd**2, np.broadcast_shapes(eta.shape, sd.shape))
+
+    def cdf(self, y: Floats, eta: Floats, columns: Columns) -> Floats:
+        """The normal distribution function."""
+        from scipy.special import ndtr
+
+        return ndtr((y - eta) / columns["sd"])
+
     def draw(self, eta: Floats, columns: Columns, rng: np.random.Generator) -> Floats:
         """Draw outcomes: ``η + sd·noise``, of the shape of η."""
         drawn = rng.standard_normal(eta.shape)

@@ -103,6 +103,25 @@ class OddsRatio:
         """``log p(y)`` of each row."""
         return log_density(OddsRatioLeaves.of(y, *self._table(columns)), eta)
 
+    def moments(self, eta: Floats, columns: Columns) -> tuple[Floats, Floats]:
+        """Sums over all counts of each table."""
+        tables, each, shape = self._broadcast(eta, columns)
+        mean, variance = tables.mean_and_variance(each)
+        return (tables.anchor + mean[:, 0]).reshape(shape), variance[:, 0].reshape(shape)
+
+    def cdf(self, y: Floats, eta: Floats, columns: Columns) -> Floats:
+        """A sum over the counts of each table up to y."""
+        eta = np.asarray(eta + 0.0 * y)
+        tables, each, shape = self._broadcast(eta, columns)
+        return tables.cdf(np.broadcast_to(y, shape).ravel(), each)[:, 0].reshape(shape)
+
+    def _broadcast(self, eta: Floats, columns: Columns) -> tuple[Tables, Floats, tuple[int, ...]]:
+        """A table for each η, the log odds ratios (n, 1), and the shape of all."""
+        eta, *margins = np.broadcast_arrays(eta, *self._table(columns))
+        trials, control, events = (margin.ravel().astype(float) for margin in margins)
+        tables = Tables(trials, control, events, np.maximum(0.0, events - control))
+        return tables, eta.reshape(-1, 1), eta.shape
+
     def draw(self, eta: Floats, columns: Columns, rng: np.random.Generator) -> Floats:
         """Draw events in the treated arm, of the shape of η."""
         rows = eta.shape[-1]

@@ -164,6 +164,15 @@ class Tables:
             variance[tables, part] = (p * (distance - centre[:, None]) ** 2).sum(axis=1)
         return mean, variance
 
+    def cdf(self, count: Floats, eta: Floats) -> Floats:
+        """Probability that each table has at most its count (k,); (k, K)."""
+        below = np.empty(eta.shape)
+        for tables, part, distance, log_term in self.at(eta):
+            p = np.exp(log_term - log_term.max(axis=1, keepdims=True))
+            counted = distance <= (count - self.anchor)[tables, None, None]
+            below[tables, part] = np.where(counted, p, 0.0).sum(axis=1) / p.sum(axis=1)
+        return below
+
     def draw(self, eta: Floats, rng: np.random.Generator) -> Floats:
         """Draw a count for each η; (k, K)."""
         uniform, drawn = rng.random(eta.shape), np.empty(eta.shape)

@@ -49,6 +49,19 @@ class Poisson:
         """``y log m − m − log y!`` of each row, with ``m = exposure·e^η``."""
         return log_density(PoissonLeaves.of(y, columns["exposure"]), eta)
 
+    def moments(self, eta: Floats, columns: Columns) -> tuple[Floats, Floats]:
+        """``m`` twice, with ``m = exposure·e^η``."""
+        mean = columns["exposure"] * exponential(eta)
+        return mean, mean
+
+    def cdf(self, y: Floats, eta: Floats, columns: Columns) -> Floats:
+        """``Q(y + 1, m)``, what a gamma distribution has above m."""
+        from scipy.special import gammaincc
+
+        y = np.floor(y)
+        mean = columns["exposure"] * exponential(eta)
+        return np.where(y < 0, 0.0, gammaincc(np.maximum(y, 0.0) + 1, mean))
+
     def draw(self, eta: Floats, columns: Columns, rng: np.random.Generator) -> Floats:
         """Draw counts, of the shape of η."""
         return draw_poisson(columns["exposure"] * exponential(eta), rng)

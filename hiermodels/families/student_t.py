@@ -61,6 +61,19 @@ class StudentT(Parametric):
         nu, sd = float(self.nu), columns["sd"]
         return log_peak(nu) + log_shape((y - eta) / sd, nu) - np.log(sd)
 
+    def moments(self, eta: Floats, columns: Columns) -> tuple[Floats, Floats]:
+        """``η`` and ``sd² nu/(nu − 2)``, where nu is large enough."""
+        nu, sd = float(self.nu), columns["sd"]
+        spread = nu / (nu - 2) if nu > 2 else np.inf
+        mean = eta if nu > 1 else np.full_like(eta, np.inf)
+        return mean, np.broadcast_to(sd**2 * spread, np.broadcast_shapes(eta.shape, sd.shape))
+
+    def cdf(self, y: Floats, eta: Floats, columns: Columns) -> Floats:
+        """Student's distribution function."""
+        from scipy.special import stdtr
+
+        return stdtr(float(self.nu), (y - eta) / columns["sd"])
+
     def draw(self, eta: Floats, columns: Columns, rng: np.random.Generator) -> Floats:
         """Draw outcomes: ``η + sd·noise``, of the shape of η."""
         drawn = rng.standard_t(float(self.nu), eta.shape)

@@ -73,25 +73,42 @@ class ExistingMoments(ABC):
 
     def why(self, shown: Iterable[Moment]) -> str | None:
         """One line that says why some of the moments that are shown are nan; None if none is."""
-        counts = self.counts(shown)
-        return f"{NO_MOMENT}; under these priors {counts}. Medians exist" if counts else None
+        return no_moment(self.counts(shown))
 
     def counts(self, shown: Iterable[Moment]) -> str | None:
         """What there is too little of for some moments, and how much it would take."""
-        shortages: dict[str, dict[tuple[str, int | str], list[str]]] = {}
+        return counted(self._lacking(shown))
+
+    def _lacking(self, shown: Iterable[Moment]) -> Iterator[tuple[Moment, Lack]]:
         for moment in shown:
             lacks = [self.shortage(name, moment.order) for name in moment.names]
-            found = [lack for lack in lacks if lack]
-            worst = max(found, key=lambda lack: lack.gap, default=None)
+            worst = worst_of(lacks)
             if worst:
-                needs = shortages.setdefault(worst.reason, {})
-                labels = needs.setdefault((moment.kind, worst.needed), [])
-                labels.extend([moment.label] if moment.label not in labels else [])
-        sentences = []
-        for reason, needs in shortages.items():
-            texts = [f"{kind} {', '.join(of)} (needs {n})" for (kind, n), of in needs.items()]
-            sentences.append(f"{reason} for {', '.join(texts)}")
-        return "; ".join(sentences) or None
+                yield moment, worst
+
+
+def worst_of(lacks: Iterable[Lack | None]) -> Lack | None:
+    """The one that is farthest from being met; None if there is none."""
+    return max((lack for lack in lacks if lack), key=lambda lack: lack.gap, default=None)
+
+
+def counted(lacking: Iterable[tuple[Moment, Lack]]) -> str | None:
+    """What moments lack, and how much it would take, in words; None if none lacks anything."""
+    shortages: dict[str, dict[tuple[str, int | str], list[str]]] = {}
+    for moment, lack in lacking:
+        needs = shortages.setdefault(lack.reason, {})
+        labels = needs.setdefault((moment.kind, lack.needed), [])
+        labels.extend([moment.label] if moment.label not in labels else [])
+    sentences = []
+    for reason, needs in shortages.items():
+        texts = [f"{kind} {', '.join(of)} (needs {n})" for (kind, n), of in needs.items()]
+        sentences.append(f"{reason} for {', '.join(texts)}")
+    return "; ".join(sentences) or None
+
+
+def no_moment(counts: str | None) -> str | None:
+    """A line that says why some moments are nan, given what they lack; None if none is."""
+    return f"{NO_MOMENT}; under these priors {counts}. Medians exist" if counts else None
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,11 @@ from hiermodels.posterior.moments import (
     MEAN,
     SD,
     ExistingMoments,
+    Lack,
     Moment,
     of_new_member,
     of_variables,
+    worst_of,
 )
 from hiermodels.posterior.tables import (
     CI_PROB,
@@ -281,9 +283,14 @@ class ReferencePosterior(ABC):
     def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
         """Means and sds of predicted values, whether they exist or not; both (r,)."""
 
-    def predictive_moment_exists(self, target: Target, order: int) -> bool:
-        """Whether a moment of predicted values exists: of the group's and of all noise below it."""
-        return self.moments.exist(of_new_member(self.spec, target.level, target.outcome), order)
+    def predictive_lacks(self, target: Target, order: int) -> list[Lack | None]:
+        """What a moment of each predicted value lacks, of the group's and of all noise below it.
+
+        None where it exists.
+        """
+        names = of_new_member(self.spec, target.level, target.outcome)
+        worst = worst_of(self.moments.shortage(name, order) for name in names)
+        return [worst] * len(target.members)
 
     @abstractmethod
     def predictive_cdf(self, target: Target, values: Floats) -> Floats:
@@ -292,6 +299,19 @@ class ReferencePosterior(ABC):
     @abstractmethod
     def predictive_quantiles(self, target: Target, probabilities: Floats) -> Floats:
         """Quantiles of predicted values; shape (p, r)."""
+
+    def predictive_probability(self, target: Target, values: Floats) -> Floats:
+        """Probabilities of counts (..., r), which need not be whole numbers.
+
+        Raises
+        ------
+        SpecError
+            If outcomes are no counts.
+        """
+        raise SpecError(
+            f"{self.spec.outcome}: only counts have probabilities, and this outcome is none; see "
+            f".cdf and .quantile"
+        )
 
     def __repr__(self) -> str:
         lines = [*self.spec.describe(), str(self.data), *self.how()]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from hiermodels.core.arrays import Floats, Indices
 
@@ -11,8 +12,9 @@ from hiermodels.core.arrays import Floats, Indices
 class Target:
     """What is to be predicted: r values of the same kind.
 
-    Each is ``effect of a group + x'β``, plus ``N(0, spread²)`` for each level below the group, plus
-    ``N(0, σ²)`` or ``N(0, se²)`` if it is an outcome.
+    Each is ``effect of a group + x'β``, plus ``N(0, spread²)`` for each level below the group: the
+    linear predictor of a row, on the outcome's scale where its family has one; or an outcome with
+    that linear predictor, such as one with the noise ``N(0, σ²)`` or ``N(0, se²)``.
 
     Attributes
     ----------
@@ -24,9 +26,11 @@ class Target:
     x : (r, q)
         Covariates.
     outcome : bool
-        Whether the noise of a row is added.
+        Whether outcomes are predicted.
     se : (r,), optional
-        Its sd, where it is known.
+        Sd of their noise, where it is known.
+    columns : mapping of str to (r,)
+        What else belongs to the rows, such as numbers of trials; and ``offset``, if there is one.
     """
 
     level: int
@@ -34,3 +38,4 @@ class Target:
     x: Floats
     outcome: bool = False
     se: Floats | None = None
+    columns: Mapping[str, Floats] = field(default_factory=dict)

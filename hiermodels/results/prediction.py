@@ -32,21 +32,22 @@ from numpy.typing import ArrayLike
 from hiermodels.core.arguments import checked_methods
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.messages import short
-from hiermodels.core.names import ROOT, SAMPLE_DIMS
+from hiermodels.core.names import ROOT
 from hiermodels.core.options import names, probabilities, real_number, real_numbers
 from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.data.covariates import MEANS, At, locate
-from hiermodels.data.new_rows import NewRows, every_member, kinds, read_new_rows
+from hiermodels.data.every_member import every_member, what_was_taken
+from hiermodels.data.new_rows import OFFSET, NewRows, kinds, read_new_rows
 from hiermodels.errors import SpecError
-from hiermodels.model.standard_errors import from_se
 from hiermodels.posterior import memory
-from hiermodels.posterior.arviz_groups import attributes
-from hiermodels.posterior.moments import KINDS, MEAN, SD, Moment, of_new_member
+from hiermodels.posterior.moments import KINDS, MEAN, SD, Moment, counted, no_moment
 from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.tables import CI_PROB, interval_label, tails
 from hiermodels.posterior.target import Target
-from hiermodels.results.predictive_draws import draw_values
+from hiermodels.results.predictive_draws import draw_values, predictive_tree
+
+type OfTarget = Callable[[Target, Floats], Floats]
 
 SHOWN = 10  # rows of a prediction that is printed
 DIGITS = 4  # of its numbers
@@ -58,8 +59,10 @@ class Prediction:
     """Predictions of rows: of their means ``theta + x'beta``, and of their outcomes.
 
     In the variables' names ``y`` stands for the outcome's: ``y_mean`` is a row's mean, ``y`` its
-    outcome.  What is computed has no Monte Carlo error, whatever engine drew the posterior; the
-    draws, which are joint for all rows, are in ``datatree``.
+    outcome.  Of counts the first is the probability ``p`` or the ``rate``, at the row's covariates
+    and offset; of odds ratios it is ``y_eta``, the linear predictor.  What is computed has no
+    Monte Carlo error, whatever engine drew the posterior; the draws, which are joint for all rows,
+    are in ``datatree``.
 
     Attributes
     ----------
@@ -91,8 +94,10 @@ class Prediction:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of what is predicted: the rows' means, then their outcomes."""
-        outcome = self.posterior.spec.outcome
-        return (f"{outcome}_mean", outcome) if self.outcomes else (f"{outcome}_mean",)
+        family, outcome = self.posterior.spec.family, self.posterior.spec.outcome
+        scale = f"{outcome}_{'mean' if family.link == 'identity' else 'eta'}"
+        first = family.effect or scale
+        return (first, outcome) if self.outcomes else (first,)
 
     @property
     def mean(self) -> xr.Dataset:
@@ -140,25 +145,62 @@ class Prediction:
             Of the shape of ``values``, its last axis as long as there are rows.
         """
         (name,) = self._known([var_name])
+        return self._by_row(name, values, self._reference().predictive_cdf)
+
+    def pmf(self, values: ArrayLike) -> Floats:
+        """Probabilities of counts: that of each row's outcome.
+
+        Parameters
+        ----------
+        values : array_like
+            Counts; the last axis runs over the rows, or has length 1, as that of
+            ``np.arange(n + 1)[:, None]``.
+
+        Returns
+        -------
+        array
+            Of the shape of ``values``, its last axis as long as there are rows.  It is 0 of what is
+            no possible count.
+
+        Raises
+        ------
+        SpecError
+            If outcomes are no counts, or are not predicted.
+
+        Examples
+        --------
+        >>> import hiermodels as hm
+        >>> said = {"outcome": "deaths", "trials": "cases", "groups": "hospital"}
+        >>> fit = hm.fit(hm.datasets.load_surgical(), **said, priors={"tau": hm.HalfNormal(1)})
+        >>> new = pd.DataFrame({"hospital": ["A", "new"], "cases": [10, 10]})
+        >>> fit.predict(new).pmf([0]).round(3)
+        array([0.592, 0.475])
+        """
+        name = self.posterior.spec.outcome
+        self._known([name])
+        return self._by_row(name, values, self._reference().predictive_probability)
+
+    def _by_row(self, name: str, values: ArrayLike, function: OfTarget) -> Floats:
+        """A function of targets and values (..., r), at values whose last axis may be of one."""
         values = real_numbers("values", values)
         if values.ndim and values.shape[-1] not in (1, len(self)):
             raise SpecError(
                 f"values: expected 1 or {len(self)} along the last axis, which runs over the rows; "
-                f"found {values.shape[-1]}"
+                f"found {values.shape[-1]}. For several values of each row, add an axis: "
+                f"np.array(values)[:, None]"
             )
         shape = (*values.shape[:-1], len(self))
-        values, probabilities = np.broadcast_to(values, shape), np.empty(shape)
-        exact = self._reference()
+        values, result = np.broadcast_to(values, shape), np.empty(shape)
         for rows, target, _ in self._targets(name, distinct=False):
-            probabilities[..., rows] = exact.predictive_cdf(target, values[..., rows])
-        return probabilities
+            result[..., rows] = function(target, values[..., rows])
+        return result
 
     def to_frame(self, ci_prob: float = CI_PROB) -> pd.DataFrame:
         """A row for each predicted one: labels, kind, mean, sds and equal-tailed intervals.
 
-        ``mean``, ``sd`` and ``eti89_lb``, ``eti89_ub`` are those of the row's mean; ``y_sd`` and
-        ``y_eti89_lb``, ``y_eti89_ub`` those of its outcome, whose mean is the same.  The index is
-        that of the frame that was given.
+        ``mean``, ``sd`` and ``eti89_lb``, ``eti89_ub`` are those of the row's mean, or of its
+        probability or rate; ``y_sd`` and ``y_eti89_lb``, ``y_eti89_ub`` those of its outcome, whose
+        mean is the same, or stands in ``y_mean``.  The index is that of the frame that was given.
 
         With few groups a new group's mean or sd may not exist: then it is nan, there are columns
         ``median`` and ``y_median`` besides, and ``attrs["notes"]`` says why.
@@ -175,6 +217,8 @@ class Prediction:
         computed = {"kind": self.kind, "mean": self.mean[self.names[0]].to_numpy()}
         for name, prefix in zip(self.names, ("", f"{self.names[-1]}_"), strict=False):
             lower, median, upper = ends[name].to_numpy()
+            if prefix and self.posterior.spec.family.link != "identity":
+                computed[f"{prefix}mean"] = self.mean[name].to_numpy()
             computed |= {
                 f"{prefix}sd": self.sd[name].to_numpy(),
                 **({f"{prefix}median": median} if notes else {}),
@@ -209,29 +253,12 @@ class Prediction:
             "no draws",
             always=0,
         )
-        dims = (*SAMPLE_DIMS, "row")
-        rng = np.random.default_rng(self._seed)
-        values = draw_values(self.posterior, self.rows, draws, rng)
-        variables = zip(self.names, values, strict=False)  # outcomes only if these are predicted
-        coords = {dim: draws[dim] for dim in SAMPLE_DIMS} | {"row": self._row_labels}
         known: dict[str, Any] = dict(self.rows.labels)
         known["kind" if "kind" not in known else "kind_"] = self.kind
-        known |= zip(self.posterior.data.covariate_names, self.rows.x.T, strict=True)
-        if self.rows.se is not None:
-            spec = self.posterior.spec
-            known[str(spec.se)] = from_se(self.rows.se, spec.se_scale)
-        constant = xr.Dataset(
-            {name: ("row", v) for name, v in known.items()},
-            {"row": self._row_labels},
-            attributes(()),
-        )
-        drawn = xr.Dataset({name: (dims, v) for name, v in variables}, coords, attributes())
-        fitted = {
-            name: self.posterior.datatree[name] for name in ("observed_data", "constant_data")
-        }
-        return xr.DataTree.from_dict(
-            {"predictions": drawn, "predictions_constant_data": constant, **fitted}
-        )
+        rng = np.random.default_rng(self._seed)
+        values = draw_values(self.posterior, self.rows, draws, rng)
+        named = dict(zip(self.names, values, strict=False))  # outcomes only if these are predicted
+        return predictive_tree(self.posterior, self.rows, known, named, self._row_labels)
 
     @property
     def _row_labels(self) -> np.ndarray:
@@ -258,10 +285,11 @@ class Prediction:
         for name in self.names:
             columns = np.full((2, len(self)), np.nan)
             for rows, target, place in self._targets(name):
-                moments = exact.predictive_moments(target)
-                for i in (0, 1):
-                    if exact.predictive_moment_exists(target, order=i + 1):
-                        columns[i, rows] = moments[i][place]
+                moments = np.array(exact.predictive_moments(target))
+                for order in (MEAN, SD):
+                    lacks = exact.predictive_lacks(target, order)
+                    moments[order - 1, [lack is not None for lack in lacks]] = np.nan
+                columns[:, rows] = moments[:, place]
             for i in (0, 1):
                 lacking = self._lacking([name], [i + 1])
                 variables[i][name] = ("row", columns[i], {"note": lacking[0]} if lacking else {})
@@ -269,15 +297,16 @@ class Prediction:
 
     def _lacking(self, names: Iterable[str], orders: Sequence[int] = (MEAN, SD)) -> tuple[str, ...]:
         """Why some means or sds are nan: a line, or none."""
-        spec = self.posterior.spec
-        shown = [
-            Moment(KINDS[order], kinds(spec.groups)[level - ROOT], order, names_of)
+        called, exact = kinds(self.posterior.spec.groups), self._reference()
+        lacking = [
+            (Moment(KINDS[order], called[target.level - ROOT], order, ()), lack)
             for name in names
-            for level in reversed(np.unique(self.rows.level).tolist())
-            for names_of in [of_new_member(spec, level, outcome=name == spec.outcome)]
+            for _, target, _ in list(self._targets(name))[::-1]
             for order in orders
+            for lack in exact.predictive_lacks(target, order)
+            if lack is not None
         ]
-        why = self._reference().moments.why(shown)
+        why = no_moment(counted(lacking))
         return (why,) if why else ()
 
     def _targets(
@@ -288,15 +317,18 @@ class Prediction:
         is_outcome = name == self.posterior.spec.outcome
         for level in np.unique(rows.level):
             here = np.flatnonzero(rows.level == level)
-            key = np.column_stack([rows.unit[here], rows.x[here]])
-            if is_outcome and rows.se is not None:
-                key = np.column_stack([key, rows.se[here]])
+            columns = {n: v for n, v in rows.columns.items() if is_outcome or n == OFFSET}
             first, place = np.arange(len(here)), np.arange(len(here))
             if distinct:
+                errors = [rows.se] if is_outcome and rows.se is not None else []
+                every = [rows.unit, rows.x, *columns.values(), *errors]
+                key = np.column_stack([column[here] for column in every])
                 _, first, place = np.unique(key, axis=0, return_index=True, return_inverse=True)
             some = here[first]
             se = rows.se[some] if is_outcome and rows.se is not None else None
-            yield here, Target(int(level), rows.unit[some], rows.x[some], is_outcome, se), place
+            own = {n: column[some] for n, column in columns.items()}
+            target = Target(int(level), rows.unit[some], rows.x[some], is_outcome, se, own)
+            yield here, target, place
 
     def _header(self) -> list[str]:
         counts = pd.Series(self.kind).value_counts(sort=False)
@@ -355,8 +387,7 @@ def predict(
     if new_data is None:
         rows = every_member(data, where, outcomes=outcomes)
         notes += [where.words] if where.words else []
-        if rows.se is not None:
-            notes.append(f"{data.roles.se}: the median of those of the known group's rows")
+        notes += what_was_taken(data, rows)
     elif at != MEANS:
         raise SpecError(
             f"at: new_data have covariates of their own, so that nothing is shown at {short(at)}. "

@@ -55,7 +55,17 @@ class OddsRatioLaw:
         return self.each(lambda p, count: np.log(p[count.astype(int)]), y)
 
     def cdf(self, y):
-        return self.each(lambda p, count: np.cumsum(p)[count.astype(int)], y)
+        return self.each(lambda p, count: np.append(np.cumsum(p), 0.0)[self.place(p, count)], y)
+
+    @staticmethod
+    def place(p, count):
+        return np.clip(np.floor(count), -1, len(p) - 1).astype(int)
+
+    def mean(self):
+        return np.array([p @ np.arange(len(p)) for p in self.tables])
+
+    def var(self):
+        return np.array([p @ np.arange(len(p)) ** 2 for p in self.tables]) - self.mean() ** 2
 
     def ppf(self, level):
         return np.array([float(np.searchsorted(np.cumsum(p), level)) for p in self.tables])
@@ -251,6 +261,24 @@ def test_the_likelihood_is_scipys(family, columns, law, y):
     for outcomes in y:
         found = family.log_likelihood(outcomes, ETA, columns)
         np.testing.assert_allclose(found, log_mass(law, outcomes), rtol=1e-12, atol=1e-13)
+
+
+def test_moments_and_distribution_functions_are_scipys(family, columns, law, y):
+    mean, variance = family.moments(ETA, columns)
+    np.testing.assert_allclose(mean, law.mean(), rtol=1e-12)
+    np.testing.assert_allclose(variance, law.var(), rtol=1e-12)
+    several = y + np.array([[-1.0], [0.0], [0.5]])
+    found = family.cdf(several, ETA, columns)
+    np.testing.assert_allclose(found, law.cdf(several), rtol=1e-11, atol=1e-15)
+
+
+def test_no_outcome_is_beyond_the_support(family, columns, law):
+    lowest, highest = family.support(columns)
+    np.testing.assert_array_equal(family.cdf(highest, ETA, columns), 1.0)
+    np.testing.assert_array_equal(family.cdf(lowest - 0.5, ETA, columns), 0.0)
+    if family.is_discrete:
+        below = family.cdf(lowest, ETA, columns)
+        np.testing.assert_allclose(below, np.exp(log_mass(law, lowest)), rtol=1e-11)
 
 
 def test_draws_of_the_linear_predictor_broadcast(family, columns, y):

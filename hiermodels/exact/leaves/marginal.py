@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +28,9 @@ TAIL_MASS = 1e-12  # share of the posterior
 MAX_SURPRISE = 30.0  # by which a group that is left out widens the lattice
 START = 5.0  # about this many sds around the mode are laid out at once
 MAX_NUMBERS = 1 << 22  # integrals that are held at a time
+
+
+type Growth = Callable[[Floats, Floats], Floats]
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,9 @@ class LeafMarginal:
             highest = places[np.argsort(-values.flat[places], kind="stable")][:MAX_ASCENTS]
             return lattice.find_modes(self.log_density, grid.reshape(-1, d)[highest])
 
-    def lattice(self, spacing: float | Floats, *, leave_out: bool = False) -> Lattice:
+    def lattice(
+        self, spacing: float | Floats, *, leave_out: bool = False, growth: Growth | None = None
+    ) -> Lattice:
         """Lay a lattice over the posterior, wide enough for the moments that exist.
 
         Parameters
@@ -116,6 +121,8 @@ class LeafMarginal:
         spacing : float or (d,)
         leave_out : bool
             Whether it shall hold the posterior without any one of the groups as well.
+        growth : callable, optional
+            Logarithm of a function of τ (n,) and γ (n, p) of which it shall hold the mean; (n,).
         """
         if not self.coordinates.dimension:
             point, none = np.empty((1, 0)), np.empty((1, 0), dtype=np.int64)
@@ -128,7 +135,7 @@ class LeafMarginal:
         @one_blas_thread()
         def evaluate(points: Floats) -> tuple[Floats, LogWeight]:
             parts = [self._evaluate(part) for part in self._blocks(points)]
-            weights = np.concatenate([self._log_weight(part, leave_out) for part in parts])
+            weights = np.concatenate([self._log_weight(part, leave_out, growth) for part in parts])
             log_density = np.concatenate([part.log_density for part in parts])
             return log_density, lambda some: weights[some]
 
@@ -137,10 +144,13 @@ class LeafMarginal:
             self._require_range(laid)
         return laid
 
-    def _log_weight(self, part: _Evaluated, leave_out: bool) -> Floats:
+    def _log_weight(
+        self, part: _Evaluated, leave_out: bool, growth: Growth | None = None
+    ) -> Floats:
         """How many times larger a moment that exists is than at the mode: the largest; (n,).
 
-        With ``leave_out`` also how many times likelier all is without one of the groups.
+        With ``leave_out`` also how many times likelier all is without one of the groups; and how
+        many times larger the function is whose growth is given.
         """
         order = 2 * self.model.moment_exists(2) or int(self.model.moment_exists(1))
         mode = self._at_mode
@@ -151,6 +161,9 @@ class LeafMarginal:
             pairs = zip(mode.log_integrals, part.log_integrals, strict=True)
             lost = np.max([(usual - own).max(axis=0) for usual, own in pairs], axis=0)
             weight = np.maximum(weight, np.clip(lost, 0.0, MAX_SURPRISE))
+        if growth:
+            more = growth(part.tau, part.gamma) - growth(mode.tau, mode.gamma)
+            weight = np.maximum(weight, more)
         return weight
 
     @cached_property

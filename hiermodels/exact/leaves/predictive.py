@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -12,7 +12,8 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
 from hiermodels.exact.leaves.linear import LinearLaw, hermite_rule
-from hiermodels.exact.leaves.posterior import LeafPosterior
+from hiermodels.exact.leaves.posterior import Function, LeafPosterior
+from hiermodels.families.binomial_leaves import BinomialLeaves
 from hiermodels.families.leaves import Leaves
 from hiermodels.numerics.inversion import quantiles
 
@@ -53,6 +54,54 @@ def new_groups(posterior: LeafPosterior, leaves: Leaves, x: Floats) -> Floats:
     log_weight = np.log(np.maximum(posterior.lattice.weights, np.finfo(float).tiny))
     own = LeafIntegrals.of(leaves).log_integrals(posterior.gamma @ x, posterior.tau)
     return np.logaddexp.reduce(own + log_weight, axis=1) + leaves.constant
+
+
+@one_blas_thread()
+def new_group_means(
+    posterior: LeafPosterior, x: Floats, function: Function, order: int = 0
+) -> Floats:
+    """Means of functions of the linear predictor η of a new group; (m,).
+
+    A new group is one without data, whose leaf is constant.  With a function that grows as
+    ``e^(mη)``,
+
+        E f(η) = Σ_j W_j e^(mμ_j + ½m²τ_j²) E f(η) e^(−mη)    under N(μ_j + mτ_j², τ_j²),
+
+    over a lattice that is wide enough.
+
+    Parameters
+    ----------
+    posterior : LeafPosterior
+        At the same covariates that of :func:`grown`, if the functions grow.
+    x : (p,)
+        Covariates of the new group.
+    function : callable
+        From linear predictors (1, Z) to values (m, Z).
+    order : int
+        The m of their growth; 0 of what is bounded, or a power.
+    """
+    constant = LeafIntegrals.of(BinomialLeaves.of(np.zeros(1), np.zeros(1)))
+    nothing, mu, tau = np.zeros((1, len(posterior.lattice))), posterior.gamma @ x, posterior.tau
+    log_weight = posterior.lattice.log_density - posterior.lattice.log_sum
+    log_weight += order * mu + 0.5 * (order * tau) ** 2
+    top, total = log_weight.max(), np.zeros(1)
+    weights = np.exp(log_weight - top)[None]
+    for part in constant.masses(mu + order * tau**2, tau, weights, nothing):
+        theta = np.atleast_2d(part.theta)
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = part.mass[0] * function(theta) * np.exp(-order * theta)
+        total = total + np.where(np.isfinite(values), values, 0.0).sum(axis=-1)  # 0·∞, far out
+    return np.asarray(np.exp(top) * total)
+
+
+def grown(posterior: LeafPosterior, x: Floats, order: int) -> LeafPosterior:
+    """The posterior on a lattice that holds the mean of ``e^(mη)`` of a new group, which exists."""
+
+    def growth(tau: Floats, gamma: Floats) -> Floats:
+        return order * gamma @ x + 0.5 * (order * tau) ** 2
+
+    laid = posterior.marginal.lattice(posterior.lattice.spacing, growth=growth)
+    return replace(posterior, lattice=laid)
 
 
 def further_rows(posterior: LeafPosterior, leaves: Leaves) -> Floats:
