@@ -91,6 +91,11 @@ def coefficient_priors(spec: Spec) -> tuple[Floats, Floats]:
 
 def leaf_model(spec: Spec, data: GroupedData) -> LeafModel:
     """The model as arrays: leaves, covariates with the intercept among them, priors."""
+    if len(spec.levels) > 1:
+        raise SpecError(
+            f"groups: engine 'exact' takes one column of groups where rows are not normal; found "
+            f"{list(spec.groups)}. Use engine='nuts', which takes both"
+        )
     mean, precision = coefficient_priors(spec)
     x = with_intercept(spec, group_covariates(data))
     return LeafModel(leaves_of(spec, data), x, mean, precision, spec.variance_prior("tau"))

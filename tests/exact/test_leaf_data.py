@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -86,3 +87,12 @@ def test_statistics_of_counts_in_a_file_are_fitted_as_before(tmp_path):
     again = hm.load(a.to_netcdf(tmp_path / "fit.nc"))
     assert again.datatree.equals(a.datatree)
     assert again.data.totals["exposure"].tolist() == statistics.totals["exposure"].tolist()
+
+
+def test_two_columns_of_groups_are_for_nuts():
+    data = pd.DataFrame({"o": list("aabbcc"), "g": list("uvwxyz"), "r": 1, "n": 4})
+    roles = {"outcome": "r", "trials": "n", "groups": ["o", "g"]}
+    priors = {"tau": hm.HalfNormal(1), "kappa": hm.HalfNormal(1)}
+    for ask in (hm.fit, hm.reference):
+        with pytest.raises(hm.SpecError, match=r"one column of groups.*engine='nuts'"):
+            ask(data, **roles, priors=priors)
