@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
@@ -110,6 +112,31 @@ def leaf_moments(spec: Spec, data: GroupedData, model: LeafModel) -> LeafMoments
         If the posterior does not exist.
     """
     return LeafMoments(spec, check(leaf_design(spec, data, model.leaves, model.x)))
+
+
+def moments_by_counting(spec: Spec, data: GroupedData) -> LeafMoments:
+    """Which moments of the posterior exist, whichever engine draws from it.
+
+    Coefficients of covariates that differ within groups are bounded by the rows; they are left out
+    of what the groups have to bound.
+
+    Raises
+    ------
+    ImproperPosteriorError
+        If the groups leave the posterior open.
+    """
+    rows, _ = rows_or_totals(data)
+    _, first = np.unique(rows.group, return_index=True)
+    x = with_intercept(spec, rows.design.matrix)
+    kept = np.flatnonzero((x == x[first][rows.group]).all(axis=0))
+    whole = leaf_design(spec, data, leaves_of(spec, data), x[first])
+    design = replace(
+        whole,
+        x=whole.x[:, kept],
+        coefficients=tuple(whole.coefficients[i] for i in kept.tolist()),
+        is_flat=whole.is_flat[kept],
+    )
+    return LeafMoments(spec, check(design))
 
 
 def leaf_design(spec: Spec, data: GroupedData, leaves: Leaves, x: Floats) -> LeafDesign:

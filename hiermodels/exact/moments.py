@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact import propriety
-from hiermodels.exact.leaf_data import leaf_model, leaf_moments
+from hiermodels.exact.leaf_data import moments_by_counting
 from hiermodels.exact.propriety import Tails
 from hiermodels.exact.standardize import standardize
 from hiermodels.model.spec import Spec
@@ -69,7 +69,7 @@ def moments_of(spec: Spec, data: GroupedData) -> ExistingMoments:
         If the posterior does not exist.
     """
     if not spec.is_normal:
-        return leaf_moments(spec, data, leaf_model(spec, data))
+        return moments_by_counting(spec, data)
     if not spec.groups:
         return PopulationMoments.of(spec, data.n_rows)
     return HierarchyMoments(spec, propriety.check(spec, standardize(data)))

@@ -10,6 +10,7 @@ import pytest
 import hiermodels as hm
 from hiermodels.data.prepare import prepare
 from hiermodels.exact.leaf_data import group_covariates
+from hiermodels.exact.moments import moments_of
 from tests.data import counts
 
 PROPER = {"mu": hm.Normal(0, 2), "tau": hm.HalfNormal(1)}
@@ -96,3 +97,18 @@ def test_two_columns_of_groups_are_for_nuts():
     for ask in (hm.fit, hm.reference):
         with pytest.raises(hm.SpecError, match=r"one column of groups.*engine='nuts'"):
             ask(data, **roles, priors=priors)
+
+
+def test_moments_are_counted_where_the_exact_engine_cannot_go():
+    """Of three levels, and of covariates that differ within groups, which NUTS takes."""
+    data = pd.DataFrame({"o": list("aabbccdd") * 3, "g": list("stuvwxyz") * 3, "r": 1, "n": 4})
+    data["x"] = np.repeat([0.0, 1.0, 3.0], 8)
+    roles = {"outcome": "r", "trials": "n"}
+    for groups, priors, exists in (
+        (["o", "g"], {"kappa": hm.HalfNormal(1), "tau": hm.HalfNormal(1)}, True),
+        (["o", "g"], {"kappa": hm.FlatVariance(), "tau": hm.HalfNormal(1)}, False),
+    ):
+        spec, grouped = prepare(data, **roles, groups=groups, priors=priors)
+        assert moments_of(spec, grouped).exist(["kappa"], 2) is exists
+    spec, grouped = prepare(data, **roles, groups="g", covariates="x")
+    assert moments_of(spec, grouped).exist(["tau", "mu", "theta", "beta"], 2)
