@@ -95,9 +95,13 @@ def _dataset(
     coords: Mapping[str, Any],
     attrs: Mapping[str, Any],
 ) -> xr.Dataset:
-    """A group's variables, each its dimensions and values, with the coordinates of these alone."""
+    """A group's variables, each its dimensions and values, with the coordinates of these alone.
+
+    A variable with the name of a dimension, as ``group`` may be, gives way to its coordinate.
+    """
     dims = dict.fromkeys(dim for own, _ in variables.values() for dim in own)
-    return xr.Dataset(variables, {dim: coords[dim] for dim in dims}, attrs)
+    kept = {name: variable for name, variable in variables.items() if name not in dims}
+    return xr.Dataset(kept, {dim: coords[dim] for dim in dims}, attrs)
 
 
 def _parents(data: GroupedData, taken: Iterable[str]) -> dict[str, NDArray[Any]]:

@@ -273,3 +273,12 @@ def test_the_parent_of_each_group_is_a_coordinate_of_its_draws(pastes):
     assert len(azs.summary(pastes.datatree)) == 44
     by_batch = draws.groupby("cask_batch").mean(["chain", "draw", "cask"])
     assert by_batch.sizes == {"cask_batch": 10}
+
+
+def test_groups_may_be_called_group():
+    """Each row's group is a variable of this name; its labels are a coordinate all the same."""
+    data = hm.datasets.load_pastes().rename(columns={"cask": "group"})
+    fit = hm.fit(data, outcome="strength", groups=["batch", "group"], draws=10, random_seed=1)
+    constant = fit.datatree["constant_data"].to_dataset()
+    assert constant["group"].to_numpy().tolist() == fit.data.labels[-1].tolist()
+    assert constant["group_batch"].dims == ("group",)
