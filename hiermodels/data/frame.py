@@ -42,6 +42,8 @@ class Frame:
             repeated = data.columns.duplicated(keep=False)
             self._repeated = set(data.columns[repeated])
             data = data.loc[:, ~repeated]
+        if isinstance(data, pd.DataFrame) and data.attrs:
+            data = pd.DataFrame(data, copy=False)  # pandas would copy attrs with every column
         try:
             frame = nw.from_native(data, eager_only=True)
         except Exception as error:  # narwhals raises many kinds
