@@ -99,8 +99,13 @@ class LeafReference(LeafPredictive):
             mean, sd = exact.coefficient_moments()
             return mean[len(self.spec.top) :], sd[len(self.spec.top) :]
         if name in self.spec.on_outcome_scale:
-            return exact.function_moments(self.spec.family.inverse_link)
+            return self._outcome_moments
         return exact.effect_moments(*self._effect_x)
+
+    @cached_property
+    def _outcome_moments(self) -> tuple[Floats, Floats]:
+        """Means and sds of the effects on the outcome's scale; (k,) each."""
+        return self.exact.function_moments(self.spec.family.inverse_link)
 
     def _dataset(self, moments: Mapping[str, Any], order: int) -> xr.Dataset:
         """Moments of all variables; those that do not exist as nan, of effects each by itself."""
@@ -140,9 +145,13 @@ class LeafReference(LeafPredictive):
             return self._linear(self._root_x).quantile(probabilities)
         if name == "beta":
             return np.stack([law.quantile(probabilities) for law in self._coefficients], axis=1)
-        if name in self.spec.on_outcome_scale:
+        if name not in self.spec.on_outcome_scale:
+            return self._effect_quantiles(self._effect_x, probabilities)
+        if self._effect_x:
             return self.spec.family.inverse_link(self._effect_quantiles((), probabilities))
-        return self._effect_quantiles(self._effect_x, probabilities)
+        return self.spec.family.inverse_link(
+            self._kept_quantiles(self.spec.effects[0], probabilities)
+        )
 
     def _effect_quantiles(
         self, at: tuple[Floats, ...], probabilities: Floats, members: Indices | None = None
