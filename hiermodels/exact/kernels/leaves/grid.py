@@ -118,6 +118,13 @@ class GridTable:
     grid: ThetaGrid
     values: Floats
 
+    def within(self, ends: tuple[float, float]) -> Self:
+        """The part of it that reaches just to ``ends``."""
+        first = np.searchsorted(self.grid.theta, ends[0], side="right") - 1
+        last = np.searchsorted(self.grid.theta, ends[1])
+        kept = slice(max(int(first), 0), int(last) + 1)
+        return type(self)(self.grid.part(kept), self.values[:, kept])
+
     def integrals(self, mu: Floats, tau: Floats) -> Floats:
         """``∫ f_i(θ) N(θ | μ_j, τ_j²) dθ``; (k, J)."""
         return self.values @ self.grid.normal_columns(mu, tau)

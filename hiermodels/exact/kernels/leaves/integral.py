@@ -83,13 +83,20 @@ class LeafBlock:
         beyond = np.max(np.maximum(mu - high, low - mu) + REACH * tau, initial=0.0)
         steps = np.ceil(np.log(max(beyond / (high - low), 1.0)) / REACHES) + 1
         reach = float((high - low) * np.exp(REACHES * steps))
+        ends = low - reach, high + reach
         if reach not in self._tables:
-            grid = ThetaGrid.of(self.even, (low - reach, high + reach), self.step)
-            log_values = self.leaves.log_likelihood(grid.theta)
-            seen = np.flatnonzero(log_values.max(axis=0) > NEGLIGIBLE)
-            kept = slice(seen[0], seen[-1] + 1)
-            self._tables[reach] = GridTable(grid.part(kept), np.exp(log_values[:, kept]))
+            wider = min((known for known in self._tables if known > reach), default=None)
+            own = self._laid(ends) if wider is None else self._tables[wider].within(ends)
+            self._tables[reach] = own
         return self._tables[reach]
+
+    def _laid(self, ends: tuple[float, float]) -> GridTable:
+        """Lay a table that reaches at least to ``ends``, where not all leaves are negligible."""
+        grid = ThetaGrid.of(self.even, ends, self.step)
+        log_values = self.leaves.log_likelihood(grid.theta)
+        seen = np.flatnonzero(log_values.max(axis=0) > NEGLIGIBLE)
+        kept = slice(seen[0], seen[-1] + 1)
+        return GridTable(grid.part(kept), np.exp(log_values[:, kept]))
 
     def on_grid(self, mu: Floats, tau: Floats) -> NDArray[np.bool_]:
         """Which nodes the grid can see; (J,)."""
