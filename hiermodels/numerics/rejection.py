@@ -57,7 +57,7 @@ def draw(
         largest, accepted, tried = 0.0, 0, 0
         points, logs = [np.empty((0, d))], [np.empty(0)]
         while accepted < size and largest <= bound:
-            proposals = _propose(lattice, int((size - accepted) * bound * 1.1) + 16, rng)
+            proposals = propose(lattice, int((size - accepted) * bound * 1.1) + 16, rng)
             log_values = log_density(proposals)
             ratio = np.exp(log_values - _log_interpolant(lattice, proposals))
             largest = max(largest, float(ratio.max()))
@@ -73,8 +73,8 @@ def draw(
     )
 
 
-def _propose(lattice: Lattice, size: int, rng: np.random.Generator) -> Floats:
-    """Draw from the multilinear interpolant."""
+def propose(lattice: Lattice, size: int, rng: np.random.Generator) -> Floats:
+    """Draw from the multilinear interpolant; (size, d)."""
     ends = np.cumsum(lattice.weights)
     node = np.searchsorted(ends, rng.random(size) * ends[-1], side="right")
     noise = rng.random((size, lattice.step.shape[0])) - rng.random((size, lattice.step.shape[0]))
@@ -90,12 +90,12 @@ def _log_interpolant(lattice: Lattice, points: Floats) -> Floats:
     total = np.zeros(len(points))
     for offset in np.ndindex((2,) * points.shape[1]):
         share = np.where(offset, inside, 1 - inside).prod(axis=1)
-        total += share * np.exp(_lookup(lattice, corner + offset) - top)
+        total += share * np.exp(known_log_density(lattice, corner + offset) - top)
     return np.log(total) + top
 
 
-def _lookup(lattice: Lattice, index: Integers) -> Floats:
-    """Log density at the points with these indices; −inf where there is none."""
+def known_log_density(lattice: Lattice, index: Integers) -> Floats:
+    """Log density at the points with these indices (n, d); −inf where there is none; (n,)."""
     low, shape, keys, order = lattice.sorted_keys
     inside = ((index >= low) & (index < low + shape)).all(axis=1)
     key = np.ravel_multi_index(tuple((index[inside] - low).T), tuple(shape))

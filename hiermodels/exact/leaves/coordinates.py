@@ -20,6 +20,7 @@ from hiermodels.core.arrays import Floats
 from hiermodels.exact.leaves.model import LeafModel
 from hiermodels.exact.sd_axis import SdAxis
 
+MAX_NUMBERS = 1 << 20  # that are held at a time
 LINEAR = 3.0  # t, up to which the sinh is about straight
 
 
@@ -100,15 +101,27 @@ class Coordinates:
         return Whitening(own.b[inverse], own.c[inverse])
 
     def _whitening(self, tau: Floats) -> Whitening:
-        model = self.model
-        x, centre, variance = model.x, model.leaves.centre, 1 / model.leaves.information
-        weight = model.is_informative / (tau[:, None] ** 2 + variance)
-        p = x.shape[1]
-        squares = (x[:, :, None] * x[:, None, :]).reshape(len(x), p * p)
-        precision = (weight @ squares).reshape(len(tau), p, p) + np.diag(model.precision)
-        covariance = np.linalg.inv(precision)
-        right = (weight * centre) @ x + model.precision * model.mean
-        return Whitening((covariance @ right[..., None])[..., 0], np.linalg.cholesky(covariance))
+        model, p = self.model, len(self.model.mean)
+        variance, sums = self._by_variance
+        totals, size = np.empty((len(tau), p * p + p)), max(1, MAX_NUMBERS // (1 + len(variance)))
+        for some in (slice(first, first + size) for first in range(0, len(tau), size)):
+            totals[some] = 1 / (tau[some, None] ** 2 + variance) @ sums
+        left, right = np.split(totals, [p * p], axis=1)
+        covariance = np.linalg.inv(left.reshape(len(tau), p, p) + np.diag(model.precision))
+        b = covariance @ (right + model.precision * model.mean)[..., None]
+        return Whitening(b[..., 0], np.linalg.cholesky(covariance))
+
+    @cached_property
+    def _by_variance(self) -> tuple[Floats, Floats]:
+        """Variances that differ (v,), and over the leaves of each the sums of xx' and of xc."""
+        model, p = self.model, len(self.model.mean)
+        some = np.flatnonzero(model.is_informative)
+        x, centre = model.x[some], model.leaves.centre[some, None]
+        rows = np.hstack([(x[:, :, None] * x[:, None, :]).reshape(len(x), p * p), x * centre])
+        variance, of_row = np.unique(1 / model.leaves.information[some], return_inverse=True)
+        order = np.argsort(of_row, kind="stable")
+        first = np.searchsorted(of_row[order], np.arange(len(variance)))
+        return variance, np.add.reduceat(rows[order], first, axis=0)
 
     def log_prior(self, points: Floats) -> tuple[Floats, Floats, Floats]:
         """Log prior density of the coordinates (n,), with τ (n,) and γ (n, p) there."""

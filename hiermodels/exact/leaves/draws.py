@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -13,10 +14,12 @@ from hiermodels.core.threads import for_each
 from hiermodels.exact.kernels.leaves.draws import draw_effects
 from hiermodels.exact.leaves.marginal import LeafMarginal
 from hiermodels.numerics import rejection
-from hiermodels.numerics.lattice import Lattice
+from hiermodels.numerics.lattice import Lattice, LogDensity
+from hiermodels.numerics.lattice_interpolation import interpolated
 from hiermodels.numerics.rejection import Draws
 
 SPACING = {0: 1.0, 1: 0.5, 2: 0.75, 3: 0.75, 4: 0.9, 5: 1.0}  # draws are exact on any lattice
+MANY = 500  # distinct groups, beyond which the density takes longer than between the points
 CHUNK = 1 << 16  # pairs of groups and draws with one stream of random numbers
 
 
@@ -37,12 +40,12 @@ class EffectDraws:
     points: Floats
     seed: np.random.SeedSequence
 
-    @property
+    @cached_property
     def tau(self) -> Floats:
         """Draws of τ; (M,)."""
         return self.marginal.coordinates.tau(self.points)
 
-    @property
+    @cached_property
     def gamma(self) -> Floats:
         """Draws of the coefficients; (M, p)."""
         return self.marginal.coordinates.gamma(self.points)
@@ -98,6 +101,8 @@ class LeafDraws(EffectDraws):
     ) -> Self:
         """Draw τ and γ by rejection from a lattice, by default a wide one.
 
+        Of many groups their log density is interpolated, where that is good to 1e-8.
+
         Parameters
         ----------
         marginal : LeafMarginal
@@ -107,6 +112,9 @@ class LeafDraws(EffectDraws):
             One that was laid already.
         """
         laid = lattice or marginal.lattice(SPACING[marginal.coordinates.dimension])
-        (seed,) = rng.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined]
-        drawn = rejection.draw(laid, marginal.log_density, size, rng)
+        seed, own = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
+        log_density: LogDensity = marginal.log_density
+        if sum(len(alike.counts) for alike in marginal.model.alike) > MANY:
+            log_density = interpolated(laid, log_density, np.random.default_rng(own))
+        drawn = rejection.draw(laid, log_density, size, rng)
         return cls(marginal, drawn.points, seed, laid, drawn)
