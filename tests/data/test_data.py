@@ -238,3 +238,14 @@ def test_groups_that_are_not_nested():
         "label 'c4' stands under 2 of 4 labels of 'school', 'a', 'b'",
         groups=["school", "room"],
     )
+
+
+def test_what_a_frame_holds_beside_its_columns_is_not_copied(schools):
+    class Large:
+        def __deepcopy__(self, memo):
+            raise AssertionError("copied")
+
+    frame = schools.reset_index(drop=True)
+    frame.attrs["truth"] = kept = Large()
+    np.testing.assert_array_equal(read(frame, **GIVEN).y, schools["y"])
+    assert frame.attrs["truth"] is kept

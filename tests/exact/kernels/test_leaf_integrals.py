@@ -157,3 +157,15 @@ def test_any_function_may_stand_for_a_leaf():
     integrals = table.integrals(mu, tau)
     np.testing.assert_allclose(integrals[0], 1.0, rtol=1e-13)
     np.testing.assert_allclose(integrals[1, [0, 2]], 0.5, rtol=1e-13)
+
+
+def test_a_table_cut_from_a_wider_one_is_the_same():
+    fresh, known = (LeafIntegrals.of(SURGICAL).blocks[0] for _ in range(2))
+    mu, narrow = np.full(2, -2.5), np.full(2, 0.5)
+    known.table(mu, np.full(2, 100.0))
+    cut, laid = known.table(mu, narrow), fresh.table(mu, narrow)
+    assert len(cut.grid) < len(known.table(mu, np.full(2, 100.0)).grid)
+    for name in ("theta", "weight"):
+        np.testing.assert_allclose(getattr(cut.grid, name), getattr(laid.grid, name), rtol=1e-14)
+    np.testing.assert_allclose(cut.grid.first, laid.grid.first)
+    np.testing.assert_allclose(cut.values, laid.values, rtol=1e-13)
