@@ -131,8 +131,8 @@ def fit(
         this seed.  All priors must be proper.
     **engine_options
         For ``"exact"`` there are none.  For ``"nuts"``: ``parameterization``, chosen by how much
-        the data say of each group; ``observed``, ``"means"`` or ``"rows"``; ``nuts_sampler`` and
-        what ``pm.sample`` takes.
+        the data say of each group; ``observed``, ``"means"`` (of counts, the sums of rows that
+        share group and covariates) or ``"rows"``; ``nuts_sampler`` and what ``pm.sample`` takes.
 
     Returns
     -------

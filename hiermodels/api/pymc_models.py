@@ -73,7 +73,8 @@ def two_level(
 
         y_i ~ Normal(theta_g[i], sigma_i)      theta_g ~ Normal(mu, tau)
 
-    with ``sigma_i`` known, or one unknown ``sigma`` for all rows; covariates add ``x_i'beta``.
+    with ``sigma_i`` known, or one unknown ``sigma`` for all rows; covariates add ``x_i'beta``.  In
+    place of normal rows there may be others, such as counts, as in :func:`hiermodels.fit`.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def two_level(
     family, trials, exposure, offset
         Likewise: what the rows are.
     parameterization, observed
-        As in :func:`build_model`.
+        As in :func:`build_model`; of counts ``"means"`` are sums.
 
     Returns
     -------
@@ -124,7 +125,8 @@ def three_level(
         y_i ~ Normal(theta_g[i], sigma_i)
         theta_g ~ Normal(mu_s[g], tau)      mu_s ~ Normal(lam, kappa)
 
-    with ``sigma_i`` known, or one unknown ``sigma`` for all rows; covariates add ``x_i'beta``.
+    with ``sigma_i`` known, or one unknown ``sigma`` for all rows; covariates add ``x_i'beta``.  In
+    place of normal rows there may be others, such as counts, as in :func:`hiermodels.fit`.
 
     Parameters
     ----------
@@ -133,7 +135,7 @@ def three_level(
     family, trials, exposure, offset
         Likewise: what the rows are.
     parameterization, observed
-        As in :func:`build_model`.
+        As in :func:`build_model`; of counts ``"means"`` are sums.
 
     Returns
     -------

@@ -88,9 +88,10 @@ def sample(
     parameterization : {"auto", "noncentered", "centered", "marginal"} or mapping
         By default each level is centred or not, as suits the data: see
         :func:`hiermodels.mcmc.parameterization.choose`.  The certificate says what was chosen, and
-        why. ``"marginal"`` takes fewer steps and diverges least, where there are few groups above
-        all.  It is not the default since groups' effects are then drawn by the algebra of the exact
-        engine, and a comparison with that engine is to be more than one with itself.
+        why. ``"marginal"``, of normal rows only, takes fewer steps and diverges least, where there
+        are few groups above all.  It is not the default since groups' effects are then drawn by
+        the algebra of the exact engine, and a comparison with that engine is to be more than one
+        with itself.
     observed : {"means", "rows"}
         What the likelihood takes, see :func:`hiermodels.mcmc.model.build_model`.
     nuts_sampler : {"nutpie", "pymc", "numpyro", "blackjax"}
