@@ -23,7 +23,7 @@ from hiermodels.exact.standardize import standardize
 from hiermodels.model.priors.base import Prior
 from hiermodels.model.priors.variance import FlatSD, FlatVariance, HalfCauchy, HalfNormal
 from hiermodels.numerics import normal_mixture as mixture
-from hiermodels.posterior.reference_posterior import flatten
+from hiermodels.posterior.tables import flatten
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection

@@ -12,7 +12,8 @@ from hiermodels.core.arguments import checked
 from hiermodels.core.options import mapping, names, require_probability
 from hiermodels.data.covariates import ZERO
 from hiermodels.posterior.moments import of_variables
-from hiermodels.posterior.reference_posterior import ReferencePosterior, flatten
+from hiermodels.posterior.reference_posterior import ReferencePosterior
+from hiermodels.posterior.tables import flatten
 from hiermodels.results.comparison import DIGITS, Comparison
 from hiermodels.results.draw_tests import (
     STATISTICS,

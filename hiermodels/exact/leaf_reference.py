@@ -60,6 +60,11 @@ class LeafReference(LeafPredictive):
         return self.existing
 
     @property
+    def n_points(self) -> int:
+        """Number of points at which the posterior is summed up."""
+        return len(self.exact.lattice)
+
+    @property
     def certificate(self) -> float:
         """Largest difference between two spacings, in posterior sds."""
         return self.exact.certificate

@@ -113,6 +113,11 @@ class IntegratedPosterior(PredictiveMixture):
         """What two spacings tell of all moments, or if the groups are very many of the sds'."""
         return float(self._errors.max(initial=0.0)) if self._is_much else self._differences
 
+    @property
+    def n_points(self) -> int:
+        """Number of points at which the posterior is summed up."""
+        return len(self.lattice)
+
     @cached_property
     @one_blas_thread()
     def certificate(self) -> float:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 import hiermodels.plots.layout as layout
 from hiermodels.core.arguments import checked
 from hiermodels.errors import SpecError
-from hiermodels.posterior.reference_posterior import ReferencePosterior, flatten
-from hiermodels.posterior.tables import CI_PROB, tails
+from hiermodels.posterior.reference_posterior import ReferencePosterior
+from hiermodels.posterior.tables import CI_PROB, flatten, tails
 
 LAYERS = ("interval", "point_estimate", "baseline")
 SHIFT_LAYERS = ("shift", "baseline")

@@ -33,6 +33,7 @@ from hiermodels.posterior.moments import (
 from hiermodels.posterior.tables import (
     CI_PROB,
     Summary,
+    flatten,
     interval_label,
     interval_note,
     tails,
@@ -275,6 +276,11 @@ class ReferencePosterior(ABC):
         notes += [*shown.precision, *([lacking] if lacking else [])]
         return with_header(table, self.spec, *notes, digits=shown.digits)
 
+    @property
+    def n_points(self) -> int:
+        """Number of points at which the posterior is summed up; 1 in closed form."""
+        return 1
+
     def member_quantiles(self, name: str, probabilities: Floats, members: Indices) -> Floats:
         """Quantiles of effects of some members of a level, or of some coefficients; (p, u)."""
         return self._quantiles(name, probabilities)[:, members]
@@ -406,18 +412,3 @@ def reached(error: float) -> int:
             f"check units, and give the sds proper priors of the size of the data"
         )
     return int(np.floor(-np.log10(max(error, np.finfo(float).tiny)) + 1e-9))
-
-
-def flatten(dataset: xr.Dataset) -> pd.Series:
-    """One row for each scalar, named as ArviZ names them: ``tau``, ``theta[A]``."""
-    rows: dict[str, float] = {}
-    for name, variable in dataset.items():
-        if variable.ndim == 0:
-            rows[str(name)] = float(variable)
-        else:
-            labels = variable.coords[variable.dims[0]].values
-            rows |= {
-                f"{name}[{label}]": float(v)
-                for label, v in zip(labels, variable.values, strict=True)
-            }
-    return pd.Series(rows)

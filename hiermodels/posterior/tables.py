@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 import pandas as pd
+import xarray as xr
 
 from hiermodels.core.options import real_number
 from hiermodels.errors import SpecError
@@ -54,6 +55,21 @@ def with_header(table: pd.DataFrame, spec: Spec, *notes: str, digits: int | None
     if digits is not None:
         summary.attrs["digits"] = min(digits, DIGITS)
     return summary
+
+
+def flatten(dataset: xr.Dataset) -> pd.Series:
+    """One row for each scalar, named as ArviZ names them: ``tau``, ``theta[A]``."""
+    rows: dict[str, float] = {}
+    for name, variable in dataset.items():
+        if variable.ndim == 0:
+            rows[str(name)] = float(variable)
+        else:
+            labels = variable.coords[variable.dims[0]].values
+            rows |= {
+                f"{name}[{label}]": float(v)
+                for label, v in zip(labels, variable.values, strict=True)
+            }
+    return pd.Series(rows)
 
 
 def shown(value: float, digits: int = DIGITS) -> str:

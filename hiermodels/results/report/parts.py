@@ -79,7 +79,7 @@ def pictures(
 ) -> list[Html]:
     """A picture of each level, where it is not too crowded to tell anything."""
     content = []
-    for name, column in subject.levels.items():
+    for name, column in subject.shown_levels.items():
         members = len(subject.posterior.data.coords[column])
         content.append(heading(name, column))
         if members > MAX_PICTURED:

@@ -13,7 +13,6 @@ import pandas as pd
 
 from hiermodels.data.covariates import MEANS
 from hiermodels.data.grouped import GroupedRows, require_rows
-from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.model.standard_errors import KINDS, from_se
 from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.posterior.tables import CI_PROB, Summary, shown
@@ -100,6 +99,8 @@ def _roles(data: GroupedRows) -> Iterator[tuple[str, str]]:
         yield "groups", f"{name}: {len(labels):,}"
     if data.labels:
         yield "rows in a group", f"{_range(sizes)}, median {shown(np.median(sizes))}"
+    for role, name in roles.columns.items():
+        yield role.replace("_", " "), f"{name}: {_range(data.columns[role])}"
     if data.se is not None:
         known = from_se(data.se, roles.se_scale)
         yield f"known {KINDS[roles.se_scale]}", f"{roles.se}: {_range(known)}"
@@ -161,7 +162,7 @@ def _variance(subject: Subject) -> list[Html]:
 
 def _members(subject: Subject) -> list[Html]:
     content: list[Html] = []
-    for name, column in subject.levels.items():
+    for name, column in (subject.levels | subject.shown_levels).items():
         content += [heading(name, column), *part(_members_of, subject, name, column)]
     return content
 
@@ -171,27 +172,30 @@ def _members_of(subject: Subject, name: str, column: str) -> list[Html]:
     notes = summary.attrs["notes"]
     summary.index = pd.Index(subject.posterior.data.coords[column], name=column)
     frame, order = ordered(summary, "median")
-    caption = f"Posterior of {name}, the effect of each {column}{order}"
+    scale = ", on the outcome's scale" if name in subject.posterior.spec.on_outcome_scale else ""
+    caption = f"Posterior of {name}, the effect of each {column}{scale}{order}"
     return [table(frame, caption), footnotes(notes)]
 
 
 def _shrinkage(subject: Subject) -> list[Html]:
     from hiermodels.plots.shrinkage import plot_shrinkage
 
+    raw = subject.posterior.spec.family.raw_word
     return [
         *part(_estimates, subject),
         *pictures(
             plot_shrinkage,
             subject,
-            "Raw mean and posterior {centre} of each {column}, joined by a line",
-            "{name}: from the raw mean (open) to the posterior {centre} (filled), with its "
-            "interval.",
+            f"Raw {raw} and posterior {{centre}} of each {{column}}, joined by a line",
+            f"{{name}}: from the raw {raw} (open) to the posterior {{centre}} (filled), with its "
+            f"interval.",
         ),
     ]
 
 
 def _estimates(subject: Subject) -> list[Html]:
-    estimates = estimate(subject.reference, None, "reml", CI_PROB, MEANS).table
+    method = "reml" if subject.posterior.spec.is_normal else "ml"
+    estimates = estimate(subject.reference, None, method, CI_PROB, MEANS).table
     frame, order = ordered(estimates, "eb")
     column = subject.posterior.spec.groups[-1]
     caption = f"Estimates of each {column}, without, with full and with partial pooling{order}"
@@ -304,9 +308,7 @@ def _is_wanted(subject: Subject) -> bool:
     """Whether to compare priors: as was asked, or where it is quick."""
     if subject.sensitivity is not None:
         return subject.sensitivity
-    reference = subject.reference
-    assert isinstance(reference, IntegratedPosterior)
-    return len(reference.lattice) * sum(reference.data.sizes) <= MAX_WORK
+    return subject.reference.n_points * sum(subject.posterior.data.sizes) <= MAX_WORK
 
 
 def _code(subject: Subject) -> list[Html]:

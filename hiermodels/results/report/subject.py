@@ -40,7 +40,17 @@ class Subject:
     @property
     def hyperparameters(self) -> list[str]:
         """Names of the variables that are not of groups."""
-        return [name for name in self.posterior.spec.variables if name not in self.levels]
+        spec = self.posterior.spec
+        of_groups = (*self.levels, *spec.on_outcome_scale)
+        return [name for name in spec.variables if name not in of_groups]
+
+    @property
+    def shown_levels(self) -> dict[str, str]:
+        """The same as :attr:`levels`, the innermost groups' effects on the outcome's scale."""
+        spec = self.posterior.spec
+        shown = {level.effect: level.effect for level in spec.levels}
+        shown |= {level.effect: spec.shown_effect for level in spec.levels[-1:]}
+        return {shown[name]: column for name, column in self.levels.items()}
 
     @cached_property
     def pictured(self) -> Posterior:

@@ -45,7 +45,8 @@ def write(
     target(path)
     require_rows(posterior.data, "report")
     subject = Subject(posterior, reference, source, sensitivity)
-    kind = "Normal hierarchical model" if posterior.spec.groups else "Normal model"
+    family = posterior.spec.family.name.replace("_", " ").capitalize()
+    kind = f"{family} hierarchical model" if posterior.spec.groups else f"{family} model"
     title = f"{kind} of {posterior.spec.outcome}" if title is None else title
     body = list(sections(subject, progress or (lambda _: None)))
     text = page(title, _lead(subject), body, f"hiermodels {version_of('hiermodels')}")
@@ -67,6 +68,8 @@ def _warnings(subject: Subject) -> list[str]:
     """What there is to warn of: draws that cannot be trusted, a default prior that matters."""
     posterior, spec = subject.posterior, subject.posterior.spec
     messages = [posterior.certificate[WARNING]] if WARNING in posterior.certificate else []
+    if not spec.is_normal:
+        return messages
     stated = {name: spec.priors[name] for name in spec.spreads if not _is_default(spec, name)}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PriorWarning)
