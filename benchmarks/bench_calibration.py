@@ -17,7 +17,12 @@ from measure import describe_machine, seconds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.statistical.test_exact_is_calibrated import CASES, calibrate
+from tests.statistical.test_exact_is_calibrated import (
+    CASES,
+    OF_FAMILIES,
+    calibrate,
+    calibrate_family,
+)
 
 
 def main() -> None:
@@ -30,9 +35,10 @@ def main() -> None:
     print(describe_machine("numpy", "scipy"))
     print(f"{simulations} simulations of each case\n")
     every = []
-    for name in CASES:
+    cases = dict.fromkeys(CASES, calibrate) | dict.fromkeys(OF_FAMILIES, calibrate_family)
+    for name, run in cases.items():
         found = []
-        elapsed = seconds(lambda name=name, found=found: found.append(calibrate(name, simulations)))
+        elapsed = seconds(lambda n=name, run=run, found=found: found.append(run(n, simulations)))
         p = found[0].table["p"]
         every += p.tolist()
         print(f"{name:30}{len(p)} quantities, smallest p: ", end="")

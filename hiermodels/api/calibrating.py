@@ -96,7 +96,8 @@ def calibrate(
     Notes
     -----
     Ranked are all scalars, and the log likelihood of all rows; of a level with more than 50
-    groups, 50 that are evenly spaced.
+    groups, 50 that are evenly spaced.  Effects on the outcome's scale are left out where their
+    ranks are those of the effects.
 
     References
     ----------

@@ -62,7 +62,9 @@ def compare(
         From the DataTree's names of variables and dimensions to those of this package, such as
         ``{"sd_school": "tau"}``.
     var_names : str or sequence of str, optional
-        Variables to compare, in this package's names; all by default.
+        Variables to compare, in this package's names; all by default, but effects on the outcome's
+        scale where these are a function of those on the scale of the link alone, and are tested
+        with them.
 
     Returns
     -------

@@ -244,6 +244,16 @@ class Spec:
         """Name of the groups' effects on the outcome's scale, such as ``p``; or nothing."""
         return (self.family.effect,) if self.family.effect and self.groups else ()
 
+    @property
+    def distinct_variables(self) -> tuple[str, ...]:
+        """Names of the variables but those that are a monotone function of one other.
+
+        Effects on the outcome's scale are, without covariates: their ranks and quantiles say
+        nothing new.
+        """
+        copies = () if self.covariates else self.on_outcome_scale
+        return tuple(name for name in self.variables if name not in copies)
+
     def dims(self, name: str) -> tuple[str, ...]:
         """Dimensions of a variable: the column of its groups, or none for a scalar."""
         columns = {level.effect: level.column for level in self.levels}

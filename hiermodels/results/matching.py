@@ -60,9 +60,9 @@ def require_sides(mcmc: Any, exact: Any) -> None:
 def require_kept(fit: FitLike, var_names: Sequence[str] | None) -> None:
     """Raise SpecError if draws of a variable are made on demand, being too many to be kept."""
     kept = fit.datatree["posterior"].data_vars
-    for name in var_names or fit.spec.variables:
+    for name in var_names or fit.spec.distinct_variables:
         if name in fit.spec.variables and name not in kept:
-            others = [other for other in fit.spec.variables if other in kept]
+            others = [other for other in fit.spec.distinct_variables if other in kept]
             raise SpecError(
                 f"the draws of {name!r} were not kept, being too many. Compare the others with "
                 f"var_names={others}, or fit again with fewer draws or a larger memory_budget"
@@ -184,8 +184,9 @@ def matching_draws(
     fixed = reference.spec.fixed
     _require_fixed(draws, fixed, var_names)
     free = [name for name in reference.spec.variables if name not in fixed]
-    names = [name for name in free if name in (var_names or draws)]
-    wanted = list(var_names or free)
+    default = [name for name in reference.spec.distinct_variables if name not in fixed]
+    wanted = list(var_names or default)
+    names = [name for name in free if name in draws and name in wanted]
     missing = [name for name in wanted if name not in draws or name not in names]
     if missing:
         raise SpecError(

@@ -11,7 +11,7 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.grouped import GroupedData, GroupedRows
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.engine import Refit
-from hiermodels.posterior.record import Posterior, group_draws, rows_given
+from hiermodels.posterior.record import Posterior, level_draws, rows_given
 from hiermodels.results.simulation import draw_outcomes, draw_variables
 
 type Result = dict[str, dict[str, Floats]]  # of a simulation: values by group and name
@@ -47,7 +47,8 @@ def simulate(spec: Spec, data: GroupedRows, refit: Refit, seed: int, i: int) -> 
     for variables in (truth, draws):
         variables[LOG_LIKELIHOOD] = sum_log_likelihood(spec, simulated, variables)
     rng = np.random.default_rng(streams[2])
-    pits = {name: continuous_ranks(truth[name][0], draws[name], rng) for name in truth}
+    names = [*spec.distinct_variables, LOG_LIKELIHOOD]
+    pits = {name: continuous_ranks(truth[name][0], draws[name], rng) for name in names}
     ranked = {
         name: pit[ranked_members(len(pit))] if pit.ndim else pit for name, pit in pits.items()
     }
@@ -61,10 +62,8 @@ def simulate(spec: Spec, data: GroupedRows, refit: Refit, seed: int, i: int) -> 
 
 def scalar_draws(posterior: Posterior) -> dict[str, Floats]:
     """Draws of variables, scalars (L,) and others (L, members), whatever chain they are from."""
-    dataset = posterior.datatree["posterior"].to_dataset()
-    if posterior.draw_groups is not None:
-        dataset = dataset.assign(theta=group_draws(posterior))
-    draws = {name: dataset[name].to_numpy() for name in posterior.spec.variables}
+    names = posterior.spec.distinct_variables
+    draws = {name: level_draws(posterior, name).to_numpy() for name in names}
     return {name: values.reshape(-1, *values.shape[2:]) for name, values in draws.items()}
 
 

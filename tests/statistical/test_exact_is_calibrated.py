@@ -67,3 +67,43 @@ def test_one_population_is_calibrated():
         rows, outcome="y", groups=[], priors={"theta": prior}, alpha=1e-3, random_seed=1
     )
     assert calibration.passed, calibration
+
+
+# Of rows that are not normal: the columns of a frame of five groups, and the arguments.
+
+OF_FAMILIES = {
+    "binomial": {"trials": "n"},
+    "poisson": {"exposure": "e"},
+    "negative_binomial": {"exposure": "e", "family": hm.NegativeBinomial(size=2.5)},
+    "student_t": {"se": "se", "family": hm.StudentT(nu=4)},
+    "odds_ratio": {
+        "trials": "n",
+        "family": hm.OddsRatio(control_events="c", control_trials="m"),
+    },
+}
+FEW = 60 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 30
+
+
+def counts():
+    columns = {"y": 1, "n": [3, 12, 1, 30, 7], "e": [0.5, 2, 9, 1, 4], "c": 2, "m": 9, "se": 1.0}
+    return pd.DataFrame({"g": list("abcde"), **columns})
+
+
+def calibrate_family(family, simulations, **options):
+    return hm.calibrate(
+        counts(),
+        outcome="y",
+        groups="g",
+        priors={"mu": hm.Normal(-0.5, 0.7), "tau": hm.HalfNormal(0.8)},
+        simulations=simulations,
+        random_seed=1,
+        **OF_FAMILIES[family],
+        **options,
+    )
+
+
+@pytest.mark.parametrize("family", OF_FAMILIES)
+def test_exact_draws_are_calibrated_in_every_family(family):
+    calibration = calibrate_family(family, FEW, alpha=1e-3)
+    assert calibration.passed, calibration
+    assert not [name for name in calibration.table.index if name.startswith(("p[", "rate["))]
