@@ -133,3 +133,20 @@ def test_what_is_no_family_is_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(codec.CLASSES, "NegativeBinomial", hm.InverseGamma)
     with pytest.raises(hm.DataError, match=r"fit\.nc.* cannot be read"):
         hm.load(path)
+
+
+@pytest.fixture(scope="module")
+def sampled():
+    load, given = FAMILIES["binomial"]
+    options = {"engine": "nuts", "draws": 500, "chains": 2, "progressbar": False}
+    with contextlib.redirect_stdout(None):
+        return hm.fit(load(), groups="hospital", priors=PRIORS, random_seed=3, **given, **options)
+
+
+def test_draws_of_nuts_are_the_same_and_agree(sampled, tmp_path):
+    again = hm.load(sampled.to_netcdf(tmp_path / "nuts.nc"))
+    assert again.datatree.identical(sampled.datatree)
+    assert again.spec == sampled.spec
+    assert repr(again) == repr(sampled)
+    comparison = hm.compare(again, fitted("binomial"))
+    assert comparison.passed, comparison.verdict
