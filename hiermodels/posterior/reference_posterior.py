@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from hiermodels.core.arguments import checked
-from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.arrays import Floats
 from hiermodels.core.options import count, names, probabilities, real_numbers
 from hiermodels.data.covariates import MEANS, At, Place, locate
 from hiermodels.data.grouped import GroupedData
@@ -280,10 +280,6 @@ class ReferencePosterior(ABC):
     def n_points(self) -> int:
         """Number of points at which the posterior is summed up; 1 in closed form."""
         return 1
-
-    def member_quantiles(self, name: str, probabilities: Floats, members: Indices) -> Floats:
-        """Quantiles of effects of some members of a level, or of some coefficients; (p, u)."""
-        return self._quantiles(name, probabilities)[:, members]
 
     @abstractmethod
     def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
