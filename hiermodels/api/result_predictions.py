@@ -44,24 +44,27 @@ class ResultPredictions(ResultBase):
             new classroom, known school      theta ~ Normal(mu_s, tau)
             new school                       mu ~ Normal(lam, kappa)   theta ~ Normal(mu, tau)
 
-        Rows with the same new label share one new group.
+        Rows with the same new label share one new group.  Of counts, what is predicted is the
+        probability ``p`` or the ``rate`` of each row, at its own covariates and offset, and the
+        count of so many trials, or of such an exposure; :meth:`Prediction.pmf` has its exact
+        probabilities.
 
         Parameters
         ----------
         new_data : data frame, optional
-            Columns of the group labels, of the covariates, and of the known standard errors; the
-            outcome is not needed.  Labels are compared as they are written, numbers and dates by
+            Columns of the group labels, of the covariates, of an offset, and of the known standard
+            errors, numbers of trials or exposures; the outcome is not needed.  Labels are compared as they are written, numbers and dates by
             their value: 3.0 is group 3.  A row whose label is missing (None, NaN) has a new group
             of its own; so has each row without the column of the innermost groups, or of all.
             Without ``new_data``: a row for each group and, at each level above, for a new group in
             each known group; at the covariates that ``at`` says, and with the median of the known
-            standard errors of that group's rows.
+            standard errors, trials or exposures of that group's rows.
         at : {"means", "own", "zero"} or mapping of str to value
             Without ``new_data``: values of the covariates, as in :meth:`summary`.  ``"own"`` are
             those of the row's lowest known group.
         outcomes : bool
-            Whether to predict outcomes beside their means ``theta + x'beta``.  Means alone need
-            no standard errors.
+            Whether to predict outcomes beside their means ``theta + x'beta``, probabilities or
+            rates, which alone need no standard errors, trials or exposures.
         random_seed : int or numpy.random.Generator, optional
             Of the draws.  May be the one of the fit: the streams are different.
         memory_budget : float

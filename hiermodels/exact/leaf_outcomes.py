@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from hiermodels.families.leaves import Leaves
 from hiermodels.families.totals import Counts, totals
 
 LIMIT = 1 << 14  # counts of a row that are summed; beyond, distribution functions are integrals
-STEPS = 4.0  # of the trapezoid rule for a likelihood, which Gauss's rule takes at a time
+STEPS = 2.0  # of the trapezoid rule for a likelihood, which Gauss's rule takes at a time
 FINE_ENOUGH = 0.7  # spacings in sds of a likelihood, at which sums err by exp(−28)
 HEAVY, LIGHTEST = 1e-8, 1e-14  # masses of places, of the heaviest: that must be fine, that count
 MAX_NUMBERS = 1 << 21  # that are held at a time
@@ -97,8 +98,10 @@ class CountLaw:
         probability = np.zeros(len(counts))
         if possible.any():
             distinct, place = np.unique(counts[possible], return_inverse=True)
-            own = self.to_sum(distinct)
-            seen = own > NEVER
+            own, seen = np.zeros(len(distinct)), np.ones(len(distinct), dtype=bool)
+            if self._is_summed:
+                own = self.to_sum(distinct)
+                seen = own > NEVER
             own[seen] = self.exactly(distinct[seen])
             probability[possible] = own[place]
         return probability
@@ -139,9 +142,9 @@ class CountLaw:
         size = int(min(count, highest) - lowest) + 1
         known = self._table[0] if self._table else np.zeros(0)
         if len(known) < size:
-            more = lowest + np.arange(len(known), size, dtype=float)
             start = known[-1] if len(known) else 0.0
-            known = np.append(known, start + self.to_sum(more).cumsum())
+            further = self.to_sum(lowest + np.arange(len(known), size, dtype=float))
+            known = np.append(known, start + np.cumsum(further, dtype=float))
             self._table[:] = [known]
         return known
 
@@ -162,15 +165,19 @@ def over_places(family: Family, columns: Columns, law: MemberLaw) -> Callable[[F
     """
     own = dict(columns)
     offset = own.pop("offset", np.zeros(1))
-    eta, mass = law.places()
-    heavy = mass > HEAVY * mass.max()
-    variance = family.moments(eta[heavy] + offset, own)[1]
-    steps = np.gradient(eta)[heavy] * np.sqrt(variance)
-    eta, mass = law.places(int(np.ceil(steps.max() / FINE_ENOUGH)))
-    seen = mass > LIGHTEST * mass.max()
-    eta, share = eta[seen, None] + offset, mass[seen] / mass[seen].sum()
+
+    @cache
+    def places() -> tuple[Floats, Floats]:
+        eta, mass = law.places()
+        heavy = mass > HEAVY * mass.max()
+        variance = family.moments(eta[heavy] + offset, own)[1]
+        steps = np.gradient(eta)[heavy] * np.sqrt(variance)
+        eta, mass = law.places(max(1, int(np.ceil(steps.max() / FINE_ENOUGH))))
+        seen = mass > LIGHTEST * mass.max()
+        return eta[seen, None] + offset, mass[seen] / mass[seen].sum()
 
     def probability(counts: Floats) -> Floats:
+        eta, share = places()
         size = max(1, MAX_NUMBERS // len(share))
         parts = [
             share @ np.exp(family.log_likelihood(counts[i : i + size], eta, own))

@@ -22,7 +22,7 @@ from hiermodels.numerics.inversion import quantiles
 
 TAILS = (1e-9, 1e-7, 1e-5, 1e-3, 0.02)  # probabilities of edges, beside those in the middle
 MIDDLE = (0.1, 0.3, 0.5, 0.7, 0.9)
-BEYOND = (4.0, 1.5, 0.5)  # widths of the outermost panels, beyond which there is nothing
+BEYOND = (4.0, 2.6, 1.7, 1.0, 0.5)  # widths of the outermost panels, beyond which there is nothing
 LEVELS = np.linspace(-36.0, 36.0, 37)  # logits of F at edges
 BISECTIONS = 50
 MAX_PANELS = 500  # that are laid for all outcomes
