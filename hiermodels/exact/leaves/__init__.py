@@ -8,8 +8,10 @@ Only the effects θ_i are integrated out, each by itself (:mod:`hiermodels.exact
 
 - ``model``: the record of the model, and groups that are alike
 - ``coordinates``: of τ and γ, in which the posterior suits a lattice
+- ``tables``: integrals at many nodes that share each τ
 - ``marginal``: the posterior of τ and γ, and its lattice
 - ``posterior``: lattices that are fine enough, and sums over them
+- ``mass_sums``: sums over posterior masses of effects
 - ``linear``: distribution functions of linear predictors
 - ``effect_law``: distribution functions from densities on a grid
 - ``effects``, ``elsewhere``: those of the groups' effects, at their own covariates and at others

@@ -20,7 +20,7 @@ from hiermodels.numerics.inversion import quantiles
 FINE = 0.42  # of the density's narrowest width: the interpolant errs by exp(−28)
 HEAVY = 1e-10  # mass of a line of τ that tells how narrow the density is
 CORE = 8.0  # sds, over which the grid is even
-WIDE = 40.0  # steps, which a line is at least as wide as where the grid may become coarser
+WIDE = 12.0  # steps, which a line is at least as wide as where the grid may become coarser
 REACH = 9.0  # τ
 NOTHING = 1e-20  # mass of a place
 XTOL = 1e-12  # of a quantile, in steps of the grid

@@ -88,12 +88,12 @@ def predictor_laws(posterior: LeafPosterior, members: Indices, x: Floats) -> Ite
 @one_blas_thread()
 def _own_laws(posterior: LeafPosterior, wanted: Indices) -> Iterator[EffectLaws]:
     """Yield the laws of the effects of some groups, at their own covariates."""
-    for i, alike in enumerate(posterior.model.alike):
+    for alike in posterior.model.alike:
         own = np.isin(alike.groups, wanted)
         if not own.any():
             continue
         law = LinearLaw.of(posterior, alike.x)
-        log_integrals = posterior.log_integrals[i][:, law.nodes]
+        log_integrals = alike.integrals.log_integrals(law.mu, law.tau)
         for block in alike.integrals.blocks:
             members = np.isin(alike.leaf_of, block.groups) & own
             if not members.any():

@@ -52,7 +52,7 @@ LOWEST = -345.0  # log of a term: denormal numbers are slow
 FINER = 4  # places of v for each spacing of the nodes
 STENCIL = 5  # half the number of places that a mass is shared out among
 FARTHEST = 40.0  # v
-MAX_NUMBERS = 1 << 19  # that are held at a time
+PART = 1 << 17  # numbers that are held at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,18 +211,24 @@ def _grid(leaf: Leaves, nodes: _Nodes, lines: _Lines) -> ThetaGrid:
 
 
 def _blended(leaf: Leaves, nodes: _Nodes, theta: Floats) -> Floats:
-    """Density at places (K,) of nodes whose terms blend."""
+    """Density at places (K,) of nodes whose terms blend.
+
+    Nodes of similar τ come together, and reach only some of the places.
+    """
     density = np.zeros(len(theta))
-    log_share = np.log(nodes.weight) - nodes.log_integrals
-    size = max(1, MAX_NUMBERS // len(theta))
-    for first in range(0, len(log_share), size):
-        some = slice(first, first + size)
-        away, own, tau = nodes.away[some], nodes.own[some], nodes.tau[some]
-        eta = theta[:, None] + away
+    size = max(1, PART // len(theta))
+    order = np.argsort(nodes.tau, kind="stable")
+    for first in range(0, len(order), size):
+        some = nodes.part(order[first : first + size])
+        away, own, tau = some.away, some.own, some.tau
+        log_share = np.log(some.weight) - some.log_integrals
+        ends = (own - away - REACH * tau).min(), (own - away + REACH * tau).max()
+        near = slice(*np.searchsorted(theta, ends))
+        eta = theta[near, None] + away
         terms = leaf.log_likelihood(eta.reshape(1, -1)).reshape(eta.shape)
         terms += log_normal(eta, own, tau)
-        terms += log_share[some]
-        density += np.exp(np.maximum(terms, LOWEST)).sum(axis=1)
+        terms += log_share
+        density[near] += np.exp(np.maximum(terms, LOWEST)).sum(axis=1)
     return density
 
 

@@ -27,6 +27,7 @@ from hiermodels.exact.leaves.coordinates import LINEAR
 from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.families.normal import log_normal
 from hiermodels.numerics.inversion import quantiles
+from hiermodels.numerics.lagrange import lagrange_weights
 
 NEGLIGIBLE = 1e-18  # weight of a node, of all
 XTOL = 1e-13  # of a quantile, in about sds
@@ -35,6 +36,9 @@ HERMITE = {0.02: 4, 0.25: 8, 1.0: 16, 2.0: 32}  # places z, for τ up to so many
 REACH = 9.0  # τ
 LOWEST = -345.0  # log of a density: products of denormal numbers are slow
 CLOSE = 1e-4  # spacings, at which a sinc is taken as a whole
+GATHERED = 2  # coefficients, from which on so many nodes share a τ that few places stand for them
+FINER = 4  # places for each spacing of the nodes
+STENCIL = 5  # half the number of places that a weight is shared out among
 MAX_NUMBERS = 1 << 20  # that are held at a time
 
 
@@ -44,14 +48,11 @@ class LinearLaw:
 
     Attributes
     ----------
-    nodes : (J,)
-        Which nodes of the lattice these are.
     weight, tau, mu, v, spacing, b, c : (J,)
         Of each node: its weight, τ, the linear predictor and its transform, the spacing across the
-        transform, and what the transform is made with.
+        transform, and what the transform is made with.  Where many nodes of a lattice share a τ,
+        fewer places of v stand for them.
     """
-
-    nodes: Indices
 
     weight: Floats
     tau: Floats
@@ -73,7 +74,31 @@ class LinearLaw:
         step = posterior.lattice.step[sds:, sds:]
         spacing = np.linalg.norm(direction / some[:, None] @ step, axis=1)
         v = LINEAR * np.arcsinh((mu - b) / (LINEAR * some))
-        return cls(kept, posterior.lattice.weights[kept], tau, mu, v, spacing, b, c)
+        law = cls(posterior.lattice.weights[kept], tau, mu, v, spacing, b, c)
+        return law if len(x) < GATHERED else law._gathered()
+
+    def _gathered(self) -> Self:
+        """Share the weights out to even places of v on each line, finer than the nodes' spacing.
+
+        By Lagrange's formula, so that sums of smooth functions of v keep their values.
+        """
+        tau, at, line = np.unique(self.tau, return_index=True, return_inverse=True)
+        b, c, spacing = self.b[at], self.c[at], self.spacing[at]
+        fine = np.maximum(spacing / FINER, np.finfo(float).tiny)
+        place = self.v / fine[line]
+        left = np.floor(place).astype(np.intp)
+        low = np.full(len(tau), np.iinfo(np.intp).max)
+        np.minimum.at(low, line, left)
+        size = int((left - low[line]).max()) + 2 * STENCIL
+        weight = np.zeros(len(tau) * size)
+        for i, share in enumerate(lagrange_weights(place - left, STENCIL)):
+            cell = line * size + left - low[line] + i
+            weight += np.bincount(cell, share * self.weight, len(weight))
+        seen = np.flatnonzero(np.abs(weight) > NEGLIGIBLE)
+        row, number = np.divmod(seen, size)
+        v = fine[row] * (low[row] + number + 1 - STENCIL)
+        mu = b[row] + c[row] * LINEAR * np.sinh(v / LINEAR)
+        return type(self)(weight[seen], tau[row], mu, v, spacing[row], b[row], c[row])
 
     def place(self, z: Floats) -> tuple[Floats, Floats]:
         """Transforms of places (…, 1) or (…, J) at each node's τ, and their slopes; (…, J)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +14,7 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.errors import PrecisionError, SpecError
 from hiermodels.exact.leaves.coordinates import Coordinates
 from hiermodels.exact.leaves.model import LeafModel
+from hiermodels.exact.leaves.tables import LineTables
 from hiermodels.numerics import lattice
 from hiermodels.numerics.lattice import Lattice, LatticeError, LogWeight
 from hiermodels.numerics.modes import LARGEST_LOG, peaks
@@ -27,6 +28,7 @@ LONGEST = 0.8  # spacings, of a step along the coordinate of τ: its transform b
 TAIL_MASS = 1e-12  # share of the posterior
 MAX_SURPRISE = 30.0  # by which a group that is left out widens the lattice
 START = 5.0  # about this many sds around the mode are laid out at once
+TABULATED = 2  # coefficients, from which on tables pay
 MAX_NUMBERS = 1 << 22  # integrals that are held at a time
 
 
@@ -41,14 +43,15 @@ class _Evaluated:
     ----------
     log_density, tau : (n,)
     gamma : (n, p)
-    log_integrals : tuple of (u, n)
-        Of each set of groups that are alike.
+    loss : (n,)
+        How much likelier, in logarithms, all is without one of the groups than at the mode: the
+        most, if it was asked for.
     """
 
     log_density: Floats
     tau: Floats
     gamma: Floats
-    log_integrals: tuple[Floats, ...]
+    loss: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,13 +84,42 @@ class LeafMarginal:
         """``log p(y, u)`` at points u (n, d): with proper priors, normalised; (n,)."""
         return np.concatenate([self._evaluate(part).log_density for part in self._blocks(points)])
 
-    def _evaluate(self, points: Floats) -> _Evaluated:
+    def _evaluate(self, points: Floats, usual: Sequence[Floats] = ()) -> _Evaluated:
+        """Evaluate points; with the usual log integrals (u,) of each set also what is lost."""
         log_density, tau, gamma = self.coordinates.log_prior(points)
-        log_integrals = tuple(self.log_integrals(tau, gamma))
         log_density += self.model.constant
-        for alike, own in zip(self.model.alike, log_integrals, strict=True):
+        loss = np.zeros(len(points))
+        for i, (alike, own) in enumerate(
+            zip(self.model.alike, self.log_integrals(tau, gamma), strict=True)
+        ):
             log_density += alike.counts @ own
-        return _Evaluated(log_density, tau, gamma, log_integrals)
+            if usual:
+                loss = np.maximum(loss, (usual[i][:, None] - own).max(axis=0))
+        return _Evaluated(log_density, tau, gamma, loss)
+
+    def tables(self) -> tuple[LineTables, ...] | None:
+        """Empty tables for nodes of a lattice, of each set of alike groups; None if few share a τ.
+
+        There they would take longer than the integrals themselves, as where leaves are not
+        log-concave, whose integrals bend too much to be interpolated.
+        """
+        if len(self.model.mean) < TABULATED or not self.model.leaves.log_concave:
+            return None
+        return tuple(LineTables(alike, self.coordinates) for alike in self.model.alike)
+
+    def _tabulated(
+        self, points: Floats, tables: Sequence[LineTables], usual: Sequence[Floats]
+    ) -> _Evaluated:
+        """The same as :meth:`_evaluate`, of a lattice's points, from tables."""
+        log_density, tau, gamma = self.coordinates.log_prior(points)
+        log_density += self.model.constant
+        loss = np.zeros(len(points))
+        for i, (alike, table) in enumerate(zip(self.model.alike, tables, strict=True)):
+            mu = gamma @ alike.x
+            log_density += table.totals(tau, mu)
+            if usual:
+                loss = np.maximum(loss, table.losses(tau, mu, usual[i]))
+        return _Evaluated(log_density, tau, gamma, loss)
 
     def _blocks(self, points: Floats) -> Iterator[Floats]:
         """Parts of the points whose integrals can be held."""
@@ -132,10 +164,15 @@ class LeafMarginal:
         if self.coordinates.n_sds:
             spacing[0] = min(spacing[0], LONGEST * spacing[0] / scale.basis[0, 0])
 
+        tables, usual = self.tables(), self._usual if leave_out else ()
+
         @one_blas_thread()
         def evaluate(points: Floats) -> tuple[Floats, LogWeight]:
-            parts = [self._evaluate(part) for part in self._blocks(points)]
-            weights = np.concatenate([self._log_weight(part, leave_out, growth) for part in parts])
+            if tables is None:
+                parts = [self._evaluate(part, usual) for part in self._blocks(points)]
+            else:
+                parts = [self._tabulated(points, tables, usual)]
+            weights = np.concatenate([self._log_weight(part, growth) for part in parts])
             log_density = np.concatenate([part.log_density for part in parts])
             return log_density, lambda some: weights[some]
 
@@ -144,12 +181,10 @@ class LeafMarginal:
             self._require_range(laid)
         return laid
 
-    def _log_weight(
-        self, part: _Evaluated, leave_out: bool, growth: Growth | None = None
-    ) -> Floats:
+    def _log_weight(self, part: _Evaluated, growth: Growth | None = None) -> Floats:
         """How many times larger a moment that exists is than at the mode: the largest; (n,).
 
-        With ``leave_out`` also how many times likelier all is without one of the groups; and how
+        Or how many times likelier all is without one of the groups, if that was asked for; or how
         many times larger the function is whose growth is given.
         """
         order = 2 * self.model.moment_exists(2) or int(self.model.moment_exists(1))
@@ -157,14 +192,16 @@ class LeafMarginal:
         with np.errstate(divide="ignore"):
             ratios = [part.tau / mode.tau, *(np.abs(part.gamma - mode.gamma) / self._sd_at_mode).T]
             weight = order * np.log(np.max([np.ones(len(part.tau)), *ratios], axis=0))
-        if leave_out:
-            pairs = zip(mode.log_integrals, part.log_integrals, strict=True)
-            lost = np.max([(usual - own).max(axis=0) for usual, own in pairs], axis=0)
-            weight = np.maximum(weight, np.clip(lost, 0.0, MAX_SURPRISE))
+        weight = np.maximum(weight, np.clip(part.loss, 0.0, MAX_SURPRISE))
         if growth:
             more = growth(part.tau, part.gamma) - growth(mode.tau, mode.gamma)
             weight = np.maximum(weight, more)
         return weight
+
+    @cached_property
+    def _usual(self) -> list[Floats]:
+        """``log m_i`` at the mode, of the distinct leaves of each set of alike groups; (u,)."""
+        return [own[:, 0] for own in self.log_integrals(self._at_mode.tau, self._at_mode.gamma)]
 
     @cached_property
     def _at_mode(self) -> _Evaluated:

@@ -14,12 +14,13 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.errors import PrecisionError, SpecError
 from hiermodels.exact.kernels.leaves.integral import Masses
 from hiermodels.exact.leaves.marginal import LeafMarginal
-from hiermodels.exact.leaves.model import Alike, LeafModel
+from hiermodels.exact.leaves.mass_sums import Function, expanded, moments_of_masses, weighted
+from hiermodels.exact.leaves.model import LeafModel
+from hiermodels.exact.leaves.tables import LineTables
 from hiermodels.exact.precision import (
     both_weights,
     errors_of_values,
     moments_of,
-    refinement,
     require_precision,
 )
 from hiermodels.exact.sd_axis import SdAxis
@@ -27,12 +28,16 @@ from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.reference_posterior import TOLERANCE
 
 SPACING = {0: 1.0, 1: 0.25, 2: 0.5, 3: 0.6, 4: 0.75, 5: 1.0}  # of the first lattice
-SAFELY = 0.1  # of the tolerance, for the moments of τ and γ
+SAFELY = {4: 1.0, 5: 1.0}  # of the tolerance, for the moments of τ and γ; else 0.1
 MAX_LATTICES = 8
+FINER = (0.6, 0.9)  # bounds of the ratio of one spacing to the next
+MARGIN = 0.96  # of that ratio
+WORTHWHILE = 0.95  # largest ratio for which another lattice is laid
 SMALLEST = float(np.finfo(float).tiny)  # sd
-MAX_WORK = 2e8  # points times distinct groups, of a lattice that is laid to be finer
-
-type Function = Callable[[Floats], Floats]
+MAX_WORK = (
+    3e7  # points times sets of alike groups, or groups, of a lattice that is laid to be finer
+)
+MAX_POINTS = 1 << 20
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -74,19 +79,16 @@ class LeafPosterior:
         """
         marginal = LeafMarginal(model)
         d = marginal.coordinates.dimension
-        spacing = np.full(d, SPACING[d])
+        spacing, target = np.full(d, SPACING[d]), SAFELY.get(d, 0.1) * tol
         posterior = cls(marginal, marginal.lattice(spacing, leave_out=True))
-        path: list[tuple[Floats, Floats]] = []
-        work = sum(len(alike.counts) for alike in model.alike)
         for _ in range(MAX_LATTICES - 1):
             errors = posterior.errors_by_axis
-            if errors.max(initial=0.0) <= SAFELY * tol and posterior.certificate <= tol:
+            if errors.max(initial=0.0) <= target and posterior.certificate <= tol:
                 break
-            path.append((spacing, errors))
-            finer = refinement(path, SAFELY * tol)
-            if len(posterior.lattice) * work > MAX_WORK * finer.prod():
+            ratio = _affordable(_ratio(errors, target), posterior)
+            if ratio.min() > WORTHWHILE:
                 break
-            spacing = spacing * finer
+            spacing = spacing * ratio
             try:
                 posterior = cls(marginal, marginal.lattice(spacing, leave_out=True))
             except PrecisionError:  # too many points along an axis: as fine as it gets
@@ -113,7 +115,15 @@ class LeafPosterior:
     @one_blas_thread()
     def log_integrals(self) -> tuple[Floats, ...]:
         """``log m_ij`` of the distinct leaves of each set of groups that are alike; (u, J) each."""
-        return tuple(self.marginal.log_integrals(self.tau, self.gamma))
+        if self._tables is None:
+            return tuple(self.marginal.log_integrals(self.tau, self.gamma))
+        return tuple(
+            table.log_integrals(self.tau, self.gamma @ table.alike.x) for table in self._tables
+        )
+
+    @cached_property
+    def _tables(self) -> tuple[LineTables, ...] | None:
+        return self.marginal.tables()
 
     @property
     def log_integral(self) -> float:
@@ -258,7 +268,7 @@ class LeafPosterior:
         covariances = np.zeros((len(self.model.leaves), len(weights)))
         for i, alike in enumerate(self.model.alike):
             sums = np.zeros((len(weights), len(alike.counts)))
-            for part in self._masses(i, weights):
+            for part in self._gathered_masses(i, weights):
                 origin = alike.integrals.leaves.centre[part.groups]
                 own = part.mass * (part.theta - origin[:, None])
                 np.add.at(sums.T, part.groups, own.sum(axis=-1).T)
@@ -290,19 +300,25 @@ class LeafPosterior:
         k = len(self.model.leaves)
         mean, sd = np.empty((2, k)), np.empty((2, k))
         for i, alike in enumerate(self.model.alike):
-            own = _moments_of_masses(self._masses(i), len(alike.counts), function)
+            own = moments_of_masses(
+                self._gathered_masses(i, self._both_weights), len(alike.counts), function
+            )
             mean[:, alike.groups], sd[:, alike.groups] = (part[:, alike.leaf_of] for part in own)
         return mean, sd
 
-    def _masses(self, i: int, weights: Floats | None = None) -> Iterator[Masses]:
-        """Masses of the effects of the i-th set of groups that are alike, over both weights."""
+    def _masses(self, i: int, weights: Floats) -> Iterator[Masses]:
+        """Masses of the effects of the i-th set of groups that are alike, over weights (m, J)."""
         alike = self.model.alike[i]
-        return alike.integrals.masses(
-            self.gamma @ alike.x,
-            self.tau,
-            self._both_weights if weights is None else weights,
-            self.log_integrals[i],
-        )
+        mu = self.gamma @ alike.x
+        return alike.integrals.masses(mu, self.tau, weights, self.log_integrals[i])
+
+    def _gathered_masses(self, i: int, weights: Floats) -> Iterator[Masses]:
+        """Masses whose sums of smooth functions are those of :meth:`_masses`, of fewer nodes."""
+        if self._tables is None:
+            return self._masses(i, weights)
+        table = self._tables[i]
+        nodes = table.gathered(self.tau, self.gamma @ table.alike.x, weights)
+        return table.alike.integrals.masses(*nodes)
 
     @one_blas_thread()
     def effect_means(self, function: Callable[[Indices, Floats], Floats]) -> Floats:
@@ -316,43 +332,30 @@ class LeafPosterior:
         means = np.zeros(len(self.model.leaves))
         for i, alike in enumerate(self.model.alike):
             for part in self._masses(i, self.lattice.weights[None]):
-                of_leaf, own = _expanded(alike, part)
+                of_leaf, own = expanded(alike, part)
                 values = function(own, part.theta if part.theta.ndim == 1 else part.theta[of_leaf])
-                np.add.at(means, own, _weighted(part.mass[0][of_leaf], values))
+                np.add.at(means, own, weighted(part.mass[0][of_leaf], values))
         return means
 
 
-def _expanded(alike: Alike, part: Masses) -> tuple[Indices, Indices]:
-    """Rows of the masses, and the group, for each group that has one of the leaves; (g,) each."""
-    if len(part.groups) == len(alike.counts):
-        at = np.empty(len(alike.counts), dtype=np.intp)
-        at[part.groups] = np.arange(len(part.groups))
-        return at[alike.leaf_of], alike.groups
-    rows, members = np.nonzero(part.groups[:, None] == alike.leaf_of)
-    return rows, alike.groups[members]
+def _ratio(errors: Floats, target: float) -> Floats:
+    """Ratios of the next spacings to the present ones, from their errors; (d,).
+
+    As the Fourier transform of a normal density does, errors fall about as ``exp(−c/spacing²)``.
+    """
+    if errors.max(initial=0.0) <= target:  # the effects need what τ and γ do not
+        return np.full(len(errors), FINER[1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = MARGIN * np.sqrt(np.log(errors) / np.log(target))
+    ratio = np.clip(np.nan_to_num(ratio, nan=0.0), *FINER)
+    return np.where(errors <= target, 1.0, ratio)
 
 
-def _weighted(mass: Floats, values: Floats) -> Floats:
-    """Sums of values times masses, over the last axis; where there is no mass nothing counts."""
-    return np.where(mass > 0, mass * values, 0.0).sum(axis=-1)
-
-
-def _moments_of_masses(
-    parts: Iterator[Masses], u: int, function: Function
-) -> tuple[Floats, Floats]:
-    """Means and sds (2, u) of a function of u effects, around a value in between them."""
-    origin, sums = np.full(u, np.nan), np.zeros((2, 2, u))
-    for part in parts:
-        with np.errstate(over="ignore", invalid="ignore"):
-            values = np.broadcast_to(function(part.theta), part.mass.shape[1:])
-            missing = np.isnan(origin[part.groups])
-            if missing.any():
-                mass = part.mass[0]
-                total = mass.sum(axis=-1)
-                first = _weighted(mass, values) / np.where(total > 0, total, np.nan)
-                origin[part.groups] = np.where(missing, first, origin[part.groups])
-            away = values - np.nan_to_num(origin)[part.groups, None]
-            for power, row in zip((1, 2), sums, strict=True):
-                np.add.at(row.T, part.groups, _weighted(part.mass, away**power).T)
-    mean = sums[0]
-    return mean + np.nan_to_num(origin), np.sqrt(np.maximum(sums[1] - mean**2, 0.0))
+def _affordable(ratio: Floats, posterior: LeafPosterior) -> Floats:
+    """The same ratios, or ones nearer to 1, at which a lattice does not have too many points."""
+    sets = [len(alike.counts) for alike in posterior.model.alike]
+    work = sum(sets) if posterior.marginal.tables() is None else len(sets)
+    most = min(MAX_WORK / max(1, work), MAX_POINTS) / len(posterior.lattice)
+    if ratio.prod() * most >= 1:
+        return ratio
+    return ratio ** (np.log(max(most, 1.0)) / -np.log(ratio.prod()))

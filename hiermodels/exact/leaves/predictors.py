@@ -15,7 +15,8 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.leaves.effect_law import EffectLaws
 from hiermodels.exact.leaves.effects import predictor_laws
 from hiermodels.exact.leaves.marginal import DROP
-from hiermodels.exact.leaves.posterior import Function, LeafPosterior
+from hiermodels.exact.leaves.mass_sums import Function
+from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.exact.leaves.predictive import NewEffect
 
 STEP = 0.6  # of places of a normal density in its sds, and of a link's function in its units

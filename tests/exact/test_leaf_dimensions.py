@@ -1,0 +1,187 @@
+"""Posteriors of counts with covariates: lattices in three to five dimensions."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+import hiermodels as hm
+from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
+from hiermodels.exact.leaves.coordinates import Coordinates
+from hiermodels.exact.leaves.draws import LeafDraws
+from hiermodels.exact.leaves.effects import effect_laws
+from hiermodels.exact.leaves.linear import LinearLaw
+from hiermodels.exact.leaves.marginal import LeafMarginal
+from hiermodels.exact.leaves.model import LeafModel
+from hiermodels.exact.leaves.posterior import LeafPosterior
+from hiermodels.exact.leaves.predictive import leave_out
+from hiermodels.exact.leaves.tables import LineTables
+from hiermodels.families.binomial_leaves import BinomialLeaves
+from hiermodels.families.odds_ratio_leaves import OddsRatioLeaves
+from hiermodels.families.poisson_leaves import PoissonLeaves
+from tests.oracles.count_figures import FIGURES
+from tests.oracles.counts import SEEDS, SEEDS_BETA, SEEDS_X
+
+PROBABILITIES = np.array([0.025, 0.25, 0.5, 0.75, 0.975])
+
+
+def model_of(leaves, *columns, prior=None):
+    x = np.column_stack([np.ones(len(leaves)), *columns])
+    zero = np.zeros(x.shape[1])
+    return LeafModel(leaves, x, zero, zero, prior or hm.HalfNormal(1))
+
+
+def seeds(*columns):
+    return model_of(BinomialLeaves.of(np.array(SEEDS.counts), np.array(SEEDS.size)), *columns)
+
+
+def assert_moments(found, known, tolerance):
+    (mean, sd), (known_mean, known_sd) = found, known
+    scale = np.array(known_sd)
+    np.testing.assert_allclose((mean - np.array(known_mean)) / scale, 0.0, atol=tolerance)
+    np.testing.assert_allclose(sd / scale, 1.0, atol=tolerance)
+
+
+@cache
+def seeds_posterior():
+    return LeafPosterior.of(seeds(*np.array(SEEDS_X).reshape(2, -1)))
+
+
+def test_two_covariates_have_the_known_posterior():
+    """Known to 8e-8 sds, three times what its two spacings differ by; see the sources there."""
+    posterior = seeds_posterior()
+    assert 1e-10 < posterior.certificate <= 1e-8
+    assert_moments(posterior.tau_moments(), SEEDS.tau, 1e-9)
+    mean, sd = zip(SEEDS.mu, *SEEDS_BETA, strict=True)
+    assert_moments(posterior.coefficient_moments(), (mean, sd), 8e-8)
+    assert_moments(posterior.effect_moments(), SEEDS.theta, 1.5e-8)
+    assert_moments(posterior.function_moments(expit), SEEDS.outcome, 1.5e-8)
+    assert posterior.log_integral == pytest.approx(SEEDS.log_integral, abs=9e-9)
+    np.testing.assert_allclose(leave_out(posterior), SEEDS.leave_out, atol=2.5e-8)
+
+
+def test_two_lattices_with_two_covariates_agree_as_is_stated():
+    """What the known figures cannot tell: errors are below what two spacings of one lattice say."""
+    posterior = seeds_posterior()
+    wide = LeafPosterior(posterior.marginal, posterior.marginal.lattice(0.6, leave_out=True))
+    error = 0.0
+    for found, better in (
+        (wide.coefficient_moments(), posterior.coefficient_moments()),
+        (wide.effect_moments(), posterior.effect_moments()),
+    ):
+        error = max(error, np.abs((found[0] - better[0]) / better[1]).max())
+        error = max(error, np.abs(found[1] / better[1] - 1).max())
+    assert error < wide.certificate < 100 * error
+    assert wide.log_integral == pytest.approx(posterior.log_integral, abs=1e-8)
+
+
+def test_draws_with_two_covariates_have_the_quantiles_of_few_gathered_nodes():
+    posterior, size = seeds_posterior(), 20_000
+    drawn = LeafDraws.draw(posterior.marginal, size, np.random.default_rng(1))
+    effects, places = drawn.effects(), np.empty((21, len(PROBABILITIES)))
+    for laws in effect_laws(posterior):
+        places[laws.groups] = laws.quantile(PROBABILITIES)
+    below = (effects[:, :, None] <= places[:, None, :]).mean(axis=1)
+    spread = np.sqrt(PROBABILITIES * (1 - PROBABILITIES) / size)
+    assert np.abs((below - PROBABILITIES) / spread).max() < 4.2
+    own = np.array([LinearLaw.of(posterior, x).quantile(PROBABILITIES) for x in np.eye(3)])
+    below = (drawn.gamma.T[:, :, None] <= own[:, None, :]).mean(axis=1)
+    assert np.abs((below - PROBABILITIES) / spread).max() < 4.0
+
+
+def test_one_covariate_of_few_values_has_one_posterior_at_two_spacings():
+    """Counts of 56 districts, of which four covariates tell apart."""
+    rng = np.random.default_rng(5)
+    exposure = rng.gamma(2.0, 5.0, 56)
+    covariate = rng.choice([0.0, 0.1, 0.7, 1.6], 56)
+    y = rng.poisson(exposure * np.exp(0.3 * covariate + rng.normal(0, 0.6, 56)))
+    posterior = LeafPosterior.of(model_of(PoissonLeaves.of(y, exposure), covariate))
+    assert posterior.certificate < 1e-8
+    spacing = 0.8 * posterior.lattice.spacing
+    finer = LeafPosterior(posterior.marginal, posterior.marginal.lattice(spacing, leave_out=True))
+    assert_moments(posterior.coefficient_moments(), finer.coefficient_moments(), 1e-9)
+    assert_moments(posterior.effect_moments(), finer.effect_moments(), 1e-9)
+    assert_moments(posterior.function_moments(np.exp), finer.function_moments(np.exp), 1e-9)
+    assert posterior.log_integral == pytest.approx(finer.log_integral, abs=1e-10)
+    np.testing.assert_allclose(leave_out(posterior), leave_out(finer), atol=1e-8)
+    own = posterior, finer
+    first, second = (LinearLaw.of(each, np.array([1, 0.5])).quantile(PROBABILITIES) for each in own)
+    sd = finer.linear_moments(np.array([[1, 0.5]]))[1][0]
+    np.testing.assert_allclose(first, second, atol=3e-6 * sd)
+
+
+def test_five_dimensions_say_how_exact_they_are_and_draw_exactly():
+    x1, x2 = np.array(SEEDS_X).reshape(2, -1)
+    marginal = LeafMarginal(seeds(x1, x2, x1 * x2))
+    posterior = LeafPosterior(marginal, marginal.lattice(0.85))
+    assert 1e-5 < posterior.certificate < 1e-3
+    size = 8_000
+    drawn = LeafDraws.draw(marginal, size, np.random.default_rng(2))
+    assert drawn.drawn.largest_ratio <= drawn.drawn.bound
+    mean, sd = posterior.coefficient_moments()
+    assert np.abs((drawn.gamma.mean(axis=0) - mean) / sd * np.sqrt(size)).max() < 4
+    mean, sd = posterior.effect_moments()
+    assert np.abs((drawn.effects().mean(axis=1) - mean) / sd * np.sqrt(size)).max() < 4
+
+
+def test_five_dimensions_are_refined_as_far_as_points_allow(monkeypatch):
+    monkeypatch.setattr("hiermodels.exact.leaves.posterior.MAX_POINTS", 350_000)
+    x1, x2 = np.array(SEEDS_X).reshape(2, -1)
+    with pytest.raises(hm.PrecisionError, match="posterior sd"):
+        LeafPosterior.of(seeds(x1, x2, x1 * x2))
+
+
+def test_odds_ratios_have_the_known_posterior():
+    known = FIGURES["nielweise2007_half_normal0.5"]
+    data = {name: np.array(values, dtype=float) for name, values in known["data"].items()}
+    leaves = OddsRatioLeaves.of(data["a"], data["n1"], data["n2"], data["a"] + data["c"])
+    posterior = LeafPosterior.of(model_of(leaves, prior=hm.HalfNormal(0.5)))
+    assert_moments(posterior.tau_moments(), (known["tau"]["mean"], known["tau"]["sd"]), 1e-10)
+    mean, sd = posterior.effect_moments()
+    informative = np.flatnonzero(data["a"] + data["c"] > 0)[known["groups"]]
+    own = mean[informative], sd[informative]
+    assert_moments(own, (known["theta"]["mean"], known["theta"]["sd"]), 1e-10)
+    assert posterior.log_integral == pytest.approx(known["log_integral"], abs=1e-10)
+    probabilities = np.array([float(p) for p in known["tau"]["quantile"]])
+    for found, name in (
+        (posterior.tau_quantiles(probabilities), "tau"),
+        (LinearLaw.of(posterior, np.ones(1)).quantile(probabilities), "mu"),
+    ):
+        exact = np.array(list(known[name]["quantile"].values()))
+        np.testing.assert_allclose(found, exact, atol=1e-6 * known[name]["sd"])
+
+
+LEAVES = {
+    "binomial": BinomialLeaves.of(np.array([0.0, 3, 46]), np.array([4.0, 20, 810])),
+    "poisson": PoissonLeaves.of(np.array([0.0, 22, 3]), np.array([5.0, 10.5, 40])),
+}
+
+
+@pytest.mark.parametrize("kind", LEAVES)
+def test_tables_along_lines_are_the_integrals_and_grow(kind):
+    leaves, rng = LEAVES[kind], np.random.default_rng(1)
+    model = model_of(leaves)
+    (alike,) = model.alike
+    table = LineTables(alike, Coordinates(model))
+    for count in (40, 200):
+        tau = rng.choice([1e-6, 0.05, 0.4, 3.0], count)
+        mu = rng.normal(-1.0, 1.5, count)
+        known = LeafIntegrals.of(alike.integrals.leaves).log_integrals(mu, tau)
+        near = known > known.max(axis=1, keepdims=True) - 40
+        found = table.log_integrals(tau, mu)
+        np.testing.assert_allclose(found[near], known[near], atol=2e-9)
+        total = alike.counts @ known
+        np.testing.assert_allclose(table.totals(tau, mu), total, rtol=1e-10, atol=1e-8)
+        usual = known.max(axis=1)
+        lost = (usual[:, None] - known).max(axis=0)
+        np.testing.assert_allclose(table.losses(tau, mu, usual), lost, rtol=0.1, atol=5)
+        weights = rng.uniform(size=(2, count))
+        mu_there, tau_there, gathered, own = table.gathered(tau, mu, weights)
+        exact = LeafIntegrals.of(alike.integrals.leaves).log_integrals(mu_there, tau_there)
+        np.testing.assert_allclose(own, exact, rtol=1e-12, atol=1e-12)
+        for smooth in (lambda mu, tau: np.cos(mu / (1 + tau)), lambda mu, tau: mu**3 * tau):
+            sums = gathered @ smooth(mu_there, tau_there)
+            np.testing.assert_allclose(sums, weights @ smooth(mu, tau), rtol=1e-9)
