@@ -110,7 +110,7 @@ def test_one_covariate_of_few_values_has_one_posterior_at_two_spacings():
     own = posterior, finer
     first, second = (LinearLaw.of(each, np.array([1, 0.5])).quantile(PROBABILITIES) for each in own)
     sd = finer.linear_moments(np.array([[1, 0.5]]))[1][0]
-    np.testing.assert_allclose(first, second, atol=3e-6 * sd)
+    np.testing.assert_allclose(first, second, atol=2e-7 * sd)
 
 
 def test_five_dimensions_say_how_exact_they_are_and_draw_exactly():

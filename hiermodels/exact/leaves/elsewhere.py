@@ -121,7 +121,7 @@ class _Lines:
             raise SpecError("an effect whose τ and covariates are all 0 is 0, without a density")
         some = np.maximum(scale, np.finfo(float).tiny)
         part = step[coordinates.n_sds :, coordinates.n_sds :]
-        spacing = np.linalg.norm(across / some[:, None] @ part, axis=1)
+        spacing = np.abs(across / some[:, None] @ part).max(axis=1, initial=0.0)
         return cls(share, centre, scale, spacing, width)
 
     @property

@@ -9,6 +9,10 @@ is about as smooth in t as t itself, with slopes of about 1 everywhere.  So the 
 is band-limited as that of t is: with h the spacing of the lattice across v,
 
     F(z) = Σ_j W_j (½ + Si(π(v_τ(z) − v_j)/h)/π).
+
+With H the lattice's steps, v rises by ``(H'u)_q`` along its q-th axis, u = C'x/c.  Frequencies of v
+up to π/h with ``h = max_q |(H'u)_q|`` are nearer to 0 than to any that the lattice cannot tell
+from 0.
 """
 
 from __future__ import annotations
@@ -72,7 +76,7 @@ class LinearLaw:
         c, b, mu = np.linalg.norm(direction, axis=1), whitening.b @ x, posterior.gamma[kept] @ x
         some = np.maximum(c, np.finfo(float).tiny)
         step = posterior.lattice.step[sds:, sds:]
-        spacing = np.linalg.norm(direction / some[:, None] @ step, axis=1)
+        spacing = np.abs(direction / some[:, None] @ step).max(axis=1, initial=0.0)
         v = LINEAR * np.arcsinh((mu - b) / (LINEAR * some))
         law = cls(posterior.lattice.weights[kept], tau, mu, v, spacing, b, c)
         return law if len(x) < GATHERED else law._gathered()
