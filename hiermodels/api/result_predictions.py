@@ -54,8 +54,9 @@ class ResultPredictions(ResultBase):
         new_data : data frame, optional
             Columns of the group labels, of the covariates, of an offset, and of the known standard
             errors, numbers of trials or exposures; the outcome is not needed.  Labels are compared
-            as they are written, numbers and dates by their value: 3.0 is group 3.  A row whose label is missing (None, NaN) has a new group
-            of its own; so has each row without the column of the innermost groups, or of all.
+            as they are written, numbers and dates by their value: 3.0 is group 3.  A row whose
+            label is missing (None, NaN) has a new group of its own; so has each row without the
+            column of the innermost groups, or of all.
             Without ``new_data``: a row for each group and, at each level above, for a new group in
             each known group; at the covariates that ``at`` says, and with the median of the known
             standard errors, trials or exposures of that group's rows.

@@ -12,7 +12,8 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
 from hiermodels.exact.leaves.linear import LinearLaw, hermite_rule
-from hiermodels.exact.leaves.posterior import Function, LeafPosterior
+from hiermodels.exact.leaves.mass_sums import Function
+from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.families.binomial_leaves import BinomialLeaves
 from hiermodels.families.leaves import Leaves
 from hiermodels.numerics.inversion import quantiles
