@@ -294,6 +294,10 @@ class ReferencePosterior(ABC):
         worst = worst_of(self.moments.shortage(name, order) for name in names)
         return [worst] * len(target.members)
 
+    def predictive_moment_exists(self, target: Target, order: int) -> bool:
+        """Whether a moment of every predicted value exists: see :meth:`predictive_lacks`."""
+        return all(lack is None for lack in self.predictive_lacks(target, order))
+
     @abstractmethod
     def predictive_cdf(self, target: Target, values: Floats) -> Floats:
         """Distribution functions of predicted values at values (..., r)."""

@@ -144,7 +144,14 @@ def test_a_negative_binomial_has_the_variance_that_it_states():
             [0, 5, 1],
             {"trials": [4, 4, 4], "control_trials": [3, 9, 9], "total_events": [4, 6, 0]},
             "outcome",
-            [0, 1, 2],
+            [1],
+        ),
+        (
+            hm.OddsRatio(),
+            [0, 1, 1],
+            {"trials": [4, 4, 4], "control_trials": [3, 9, 9], "total_events": [4, 6, 0]},
+            "total_events",
+            [0, 2],
         ),
         (
             hm.OddsRatio(),
