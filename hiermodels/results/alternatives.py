@@ -194,8 +194,12 @@ def _with_refused(
 
 
 def default_alternatives(spec: Spec, data: GroupedData) -> dict[str, dict[str, Prior]]:
-    """Other priors of each group-level sd, from the top downwards: see :func:`sensitivity`."""
-    scale = float(f"{data.outcome_sd:.{DIGITS}g}")
+    """Other priors of each group-level sd, from the top downwards: see :func:`sensitivity`.
+
+    Their scale is the sd of the outcomes, or 1 where effects are logarithms or log odds.
+    """
+    is_identity = spec.family.link == "identity"
+    scale = float(f"{data.outcome_sd:.{DIGITS}g}") if is_identity else 1.0
     scaled: list[VariancePrior] = [HalfNormal(scale), HalfCauchy(scale)] if scale else []
     others = [FlatVariance(), FlatSD(), *scaled, InverseGamma(0.001, 0.001)]
     return {

@@ -347,3 +347,11 @@ def test_an_alternative_with_fewer_digits_says_how_many(schools, monkeypatch):
     assert "\nsd: 3 digits: off by" in repr(moved)
     assert "half: " not in repr(moved)
     assert moved.table.attrs["digits"] == 3
+
+
+def test_other_priors_of_log_odds_have_the_scale_1():
+    hospitals = hm.datasets.load_surgical()
+    roles = {"outcome": "deaths", "trials": "cases", "groups": "hospital"}
+    moved = hm.sensitivity(hospitals, **roles, baseline={"tau": hm.FlatSD()})
+    names = moved.table.index.unique("alternative")
+    assert {"tau ~ HalfNormal(sd=1)", "tau ~ HalfCauchy(beta=1)"} <= set(names)
