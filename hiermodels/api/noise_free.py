@@ -7,7 +7,8 @@ from typing import Any, Unpack
 from hiermodels.data.arguments import ModelArguments, takes_model
 from hiermodels.data.prepare import announce, prepare
 from hiermodels.exact.noise_free import reference_posterior
-from hiermodels.posterior.reference_posterior import TOLERANCE, ReferencePosterior
+from hiermodels.posterior.precision import TOLERANCE
+from hiermodels.posterior.reference_posterior import ReferencePosterior
 
 
 @takes_model

@@ -15,8 +15,9 @@ from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.arviz_groups import with_parents
 from hiermodels.posterior.memory import MEMORY_BUDGET
+from hiermodels.posterior.precision import TOLERANCE
 from hiermodels.posterior.record import Posterior, group_draws
-from hiermodels.posterior.reference_posterior import TOLERANCE, ReferencePosterior
+from hiermodels.posterior.reference_posterior import ReferencePosterior
 
 
 @checked_methods

@@ -24,7 +24,7 @@ from hiermodels.exact.leaves.linear import LinearLaw
 from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.families.links import linked, log_slope
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.reference_posterior import TOLERANCE, reached
+from hiermodels.posterior.precision import TOLERANCE, reached
 
 
 @dataclass(frozen=True, repr=False)

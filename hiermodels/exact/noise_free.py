@@ -10,12 +10,8 @@ from hiermodels.exact.leaf_reference import LeafReference
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.reference_posterior import (
-    MIN_TOLERANCE,
-    TOLERANCE,
-    WORST,
-    ReferencePosterior,
-)
+from hiermodels.posterior.precision import MIN_TOLERANCE, TOLERANCE, WORST
+from hiermodels.posterior.reference_posterior import ReferencePosterior
 
 
 def reference_posterior(

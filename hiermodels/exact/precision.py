@@ -11,7 +11,7 @@ from hiermodels.core.arrays import Floats
 from hiermodels.errors import PrecisionError, PrecisionWarning, warn
 from hiermodels.exact.marginal import Marginal
 from hiermodels.numerics.lattice import Lattice
-from hiermodels.posterior.reference_posterior import WORST, reached
+from hiermodels.posterior.precision import WORST, reached
 
 FINER = (0.5, 0.85)  # bounds of the next spacing, where a lattice misses the tolerance
 FALLS = 0.7  # of the rate at which an error falls, if a first lattice told it

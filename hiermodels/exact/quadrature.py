@@ -37,7 +37,7 @@ from hiermodels.exact.predictive import PredictiveMixture
 from hiermodels.exact.standardize import standardize
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import normal_mixture as mixture
-from hiermodels.posterior.reference_posterior import TOLERANCE, reached
+from hiermodels.posterior.precision import TOLERANCE, reached
 
 SPACING = {0: 1.0, 1: 0.25, 2: 0.5, 3: 0.5}  # of the first lattice
 MANY, WIDE = 200, 0.6  # members of each level that make a density in 3 dimensions nearly normal

@@ -17,7 +17,7 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.options import count, names, probabilities, real_numbers
 from hiermodels.data.covariates import MEANS, At, Place, locate
 from hiermodels.data.grouped import GroupedData
-from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
+from hiermodels.errors import ImproperPosteriorError, SpecError
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.moments import (
     KINDS,
@@ -30,6 +30,7 @@ from hiermodels.posterior.moments import (
     of_variables,
     worst_of,
 )
+from hiermodels.posterior.precision import TOLERANCE, reached
 from hiermodels.posterior.tables import (
     CI_PROB,
     Summary,
@@ -42,8 +43,6 @@ from hiermodels.posterior.tables import (
 from hiermodels.posterior.target import Target
 
 NO_ERROR = "no Monte Carlo error"
-TOLERANCE = 1e-8  # posterior sds that two spacings of a quadrature may differ by,
-MIN_TOLERANCE, WORST = 1e-13, 1e-3  # the least that can be asked for, and the largest of all
 MAX_KEPT = 64  # quantiles of a variable, at some probabilities, that are kept
 
 
@@ -394,21 +393,3 @@ class ReferencePosterior(ABC):
         dims = {dim for variable in variables.values() for dim in variable[0]}
         coords = {**self.data.coords, **more}
         return xr.Dataset(variables, {dim: coords[dim] for dim in coords if dim in dims})
-
-
-def reached(error: float) -> int:
-    """Digits of the posterior sd that a quadrature reached, from its error.
-
-    Raises
-    ------
-    PrecisionError
-        If they are fewer than 3.
-    """
-    if not error <= WORST:
-        raise PrecisionError(
-            f"the posterior cannot be integrated: the finest two spacings still differ by "
-            f"{error:.1e} posterior sd, more than {WORST:g}. The priors of the sds may lie too far "
-            f"from the data, or the data leave an sd open over very many orders of magnitude: "
-            f"check units, and give the sds proper priors of the size of the data"
-        )
-    return int(np.floor(-np.log10(max(error, np.finfo(float).tiny)) + 1e-9))

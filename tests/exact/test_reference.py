@@ -12,7 +12,7 @@ from scipy import integrate, stats
 
 import hiermodels as hm
 from hiermodels.exact import quadrature as integrated
-from hiermodels.posterior.reference_posterior import reached
+from hiermodels.posterior.precision import reached
 
 
 def frame(y, sigma):

@@ -25,7 +25,7 @@ from hiermodels.exact.precision import (
 )
 from hiermodels.exact.sd_axis import SdAxis
 from hiermodels.numerics.lattice import Lattice
-from hiermodels.posterior.reference_posterior import TOLERANCE
+from hiermodels.posterior.precision import TOLERANCE
 
 SPACING = {0: 1.0, 1: 0.25, 2: 0.5, 3: 0.6, 4: 0.75, 5: 1.0}  # of the first lattice
 SAFELY = {4: 1.0, 5: 1.0}  # of the tolerance, for the moments of τ and γ; else 0.1
