@@ -121,14 +121,7 @@ def estimate(
     Arguments and errors are those of :meth:`hiermodels.Fit.estimates`; it is an error too if the
     model has no groups.
     """
-    if not reference.spec.is_normal:
-        raise SpecError(
-            "estimates: these are of normal rows; of counts there are none so far. See "
-            ".reference().summary() for the posterior, and plot_shrinkage() for raw proportions or "
-            "rates beside it"
-        )
-    if not isinstance(reference, IntegratedPosterior):
-        raise SpecError("a model without groups has no estimates to compare; see .summary()")
+    reference = _of_normal_groups(reference)
     spec, data = reference.spec, reference.data
     if (reference.marginal.data.level < ROOT + spec.has_intercept).any():
         raise SpecError(
@@ -167,6 +160,19 @@ def estimate(
         sums=point_estimate.sums,
         method=method,
     )
+
+
+def _of_normal_groups(reference: ReferencePosterior) -> IntegratedPosterior:
+    """Return the posterior, or raise SpecError where it has no estimates of this kind."""
+    if not reference.spec.is_normal:
+        raise SpecError(
+            "estimates: these are of normal rows; of counts there are none so far. See "
+            ".reference().summary() for the posterior, and plot_shrinkage() for raw proportions or "
+            "rates beside it"
+        )
+    if not isinstance(reference, IntegratedPosterior):
+        raise SpecError("a model without groups has no estimates to compare; see .summary()")
+    return reference
 
 
 def _notes(
