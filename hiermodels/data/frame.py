@@ -162,7 +162,7 @@ class Frame:
         """Whether a column holds truth values, and nothing else but gaps."""
         series = self._frame[name]
         if series.dtype == nw.Object:
-            values = series.drop_nulls().to_list()
+            values = [value for value in self._objects(name) if value is not None]
             return bool(values) and all(isinstance(value, (bool, np.bool_)) for value in values)
         return bool(series.dtype == nw.Boolean)
 

@@ -137,6 +137,10 @@ class Spec:
             if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
                 raise SpecError(f"{role}: expected a tuple of names; found {short(names)}")
         mapping("priors", self.priors, "{'tau': HalfNormal(sd=5)}")
+        columns = mapping("columns", self.columns, "{'trials': 'cases'}")
+        for role, column in columns.items():
+            if not isinstance(column, str):
+                raise SpecError(f"{role}: expected the name of a column; found {short(column)}")
         one_of("se_scale", self.se_scale, ("sd", "variance"))
         flag("has_intercept", self.has_intercept)
 

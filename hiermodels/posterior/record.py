@@ -112,7 +112,7 @@ def _places(dim: str, labels: NDArray[Any], groups: Any) -> Indices:
 def level_draws(posterior: Posterior, name: str, draws: slice = slice(None)) -> xr.DataArray:
     """Draws of the effects of a level (chain, draw, group), made now if they were not kept."""
     kept = posterior.datatree["posterior"].to_dataset().isel(draw=draws)
-    if name == "theta":
+    if name == "theta" and posterior.spec.groups:
         return group_draws(posterior, draws=draws)
     if name not in kept and name in posterior.spec.on_outcome_scale:
         theta = group_draws(posterior, draws=draws)

@@ -174,7 +174,7 @@ class Prediction:
         >>> fit = hm.fit(hm.datasets.load_surgical(), **said, priors={"tau": hm.HalfNormal(1)})
         >>> new = pd.DataFrame({"hospital": ["A", "new"], "cases": [10, 10]})
         >>> fit.predict(new).pmf([0]).round(3)
-        array([0.592, 0.475])
+        array([0.608, 0.469])
         """
         name = self.posterior.spec.outcome
         self._known([name])

@@ -178,7 +178,7 @@ ROLES = {
     ),
     "a table without its columns": (
         {**BINOMIAL, "family": hm.OddsRatio()},
-        "control_trials: the family 'odds_ratio' needs this column; found none",
+        "there is no column 'control_events'; the data have 'hospital',",
     ),
 }
 
