@@ -123,7 +123,7 @@ class Spec:
                     f"this model's; rename this column, for example to "
                     f"{column.replace('/', '_') + '_column'!r}"
                 )
-        object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))
+        object.__setattr__(self, "columns", MappingProxyType(dict(self.columns or {})))
         object.__setattr__(self, "priors", MappingProxyType(self._complete(self.priors or {})))
 
     def _check_kinds(self) -> None:
