@@ -9,6 +9,7 @@ A new family is a module here, a line in ``registry``, and a line in the contrac
 - ``registry``: all families by their names
 - ``normal``, ``student_t``: real outcomes with known or common standard deviations
 - ``binomial``, ``poisson``, ``negative_binomial``: counts
+- ``reals``, ``events``: what families of each of these two kinds have in common
 - ``odds_ratio``: 2×2 tables; ``odds_ratio_tables`` sums over their counts
 - ``checks``: which values no family takes
 - ``leaves``: the protocol of leaves: what all rows of a group say of its one effect

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -55,9 +55,3 @@ def finite(column: str, values: Floats) -> Invalid:
 def is_whole(values: Floats) -> NDArray[np.bool_]:
     """Whether each is a whole number, at least 0; of nan and infinity it is false."""
     return (values >= 0) & (values <= LARGEST_COUNT) & (values == np.floor(values))
-
-
-def invalid_reals(y: Floats, columns: Mapping[str, Floats]) -> Iterator[Invalid]:
-    """Outcomes that are not finite, and standard deviations, where known, not positive."""
-    sds = [positive("sd", columns["sd"])] if "sd" in columns else []
-    return where_any(*sds, finite(OUTCOME, y))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,16 +14,15 @@ from hiermodels.core.codec import storable
 from hiermodels.core.parameters import Parametric
 from hiermodels.families.binomial import summed
 from hiermodels.families.binomial_leaves import BinomialLeaves
-from hiermodels.families.checks import OUTCOME, Invalid, positive, where_any, whole
-from hiermodels.families.family import Columns, Link
+from hiermodels.families.events import Events, describe_mean, draw_poisson, exponential
+from hiermodels.families.family import Columns
 from hiermodels.families.leaves import Leaves
-from hiermodels.families.poisson import describe_mean, draw_poisson, exponential
 from hiermodels.families.row_leaves import log_density
 
 
 @storable
 @dataclass(frozen=True)
-class NegativeBinomial(Parametric):
+class NegativeBinomial(Parametric, Events):
     """Counts with mean ``m = exposure·e^η`` and variance ``m + m²/size``.
 
     ``p(y) = Γ(y + size)/(Γ(size) y!)·(m/(m + size))^y·(size/(m + size))^size``.
@@ -37,24 +35,10 @@ class NegativeBinomial(Parametric):
 
     size: float
     name: ClassVar[str] = "negative_binomial"
-    columns: ClassVar[tuple[str, ...]] = ("exposure",)
-    defaults: ClassVar[Mapping[str, float]] = MappingProxyType({"exposure": 1.0})
     additive: ClassVar[tuple[str, ...]] = ()
-    link: ClassVar[Link] = "log"
-    effect: ClassVar[str | None] = "rate"
-    is_discrete: ClassVar[bool] = True
-    raw_word: ClassVar[str] = "rate"
 
     def __post_init__(self) -> None:
         self._require_positive("size")
-
-    def inverse_link(self, eta: Floats) -> Floats:
-        """``e^η``, the rate."""
-        return exponential(eta)
-
-    def invalid(self, y: Floats, columns: Columns) -> Iterator[Invalid]:
-        """Counts that are negative or not whole, and exposures that are not positive."""
-        return where_any(positive("exposure", columns["exposure"]), whole(OUTCOME, y))
 
     def describe(self, eta: str, columns: Mapping[str, str]) -> str:
         """``NegativeBinomial(exposure·exp(η), size)``."""
@@ -82,15 +66,6 @@ class NegativeBinomial(Parametric):
         size = float(self.size)
         gamma = rng.standard_gamma(size, eta.shape) / size
         return draw_poisson(columns["exposure"] * exponential(eta) * gamma, rng)
-
-    def raw(self, y: Floats, columns: Columns, offset: Floats) -> tuple[Floats, Floats]:
-        """Events and exposures, of which an offset is a factor."""
-        return y, columns["exposure"] * np.exp(offset)
-
-    def support(self, columns: Columns) -> tuple[Floats, Floats]:
-        """From 0 on."""
-        lowest = np.zeros_like(columns["exposure"])
-        return lowest, lowest + np.inf
 
     def leaves(
         self, y: Floats, columns: Columns, offset: Floats, group: Indices, size: int

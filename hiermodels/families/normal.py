@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.core.codec import storable
-from hiermodels.families.checks import Invalid, invalid_reals
-from hiermodels.families.family import Columns, Link
+from hiermodels.families.family import Columns
 from hiermodels.families.normal_leaves import NormalLeaves
+from hiermodels.families.reals import Reals
 from hiermodels.families.row_leaves import log_given_total
 from hiermodels.numerics.group_sums import group_means
 
@@ -23,33 +22,12 @@ def log_normal(y: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
     return -0.5 * (LOG_2PI + ((y - mean) / sd) ** 2) - np.log(sd)
 
 
-def weighted_reals(y: Floats, columns: Columns, offset: Floats) -> tuple[Floats, Floats]:
-    """Outcomes less their offsets weighted by ``1/sd²``, and these weights, ``(N,)``."""
-    weight = np.broadcast_to(columns["sd"], offset.shape) ** -2.0
-    return (y - offset) * weight, weight
-
-
 @storable
 @dataclass(frozen=True)
-class NormalRows:
+class NormalRows(Reals):
     """``y ~ N(η, sd²)``: the linear predictor is the mean."""
 
     name: ClassVar[str] = "normal"
-    columns: ClassVar[tuple[str, ...]] = ("sd",)
-    defaults: ClassVar[Mapping[str, float]] = MappingProxyType({})
-    additive: ClassVar[tuple[str, ...]] = ()
-    link: ClassVar[Link] = "identity"
-    effect: ClassVar[str | None] = None
-    is_discrete: ClassVar[bool] = False
-    raw_word: ClassVar[str] = "mean"
-
-    def inverse_link(self, eta: Floats) -> Floats:
-        """``η`` itself."""
-        return eta
-
-    def invalid(self, y: Floats, columns: Columns) -> Iterator[Invalid]:
-        """Outcomes that are not finite, and standard deviations that are not positive."""
-        return invalid_reals(y, columns)
 
     def describe(self, eta: str, columns: Mapping[str, str]) -> str:
         """``Normal(η, sd)``."""
@@ -76,15 +54,6 @@ class NormalRows:
         drawn *= columns["sd"]
         drawn += eta
         return drawn
-
-    def raw(self, y: Floats, columns: Columns, offset: Floats) -> tuple[Floats, Floats]:
-        """Outcomes weighted by ``1/sd²``, and these weights."""
-        return weighted_reals(y, columns, offset)
-
-    def support(self, columns: Columns) -> tuple[Floats, Floats]:
-        """All numbers."""
-        every = np.full_like(columns["sd"], np.inf)
-        return -every, every
 
     def leaves(
         self, y: Floats, columns: Columns, offset: Floats, group: Indices, size: int

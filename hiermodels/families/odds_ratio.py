@@ -15,11 +15,11 @@ from hiermodels.core.codec import storable
 from hiermodels.core.messages import is_storable, short
 from hiermodels.errors import SpecError
 from hiermodels.families.checks import OUTCOME, Invalid, is_whole, where_any, whole
+from hiermodels.families.events import exponential
 from hiermodels.families.family import Columns, Link
 from hiermodels.families.leaves import Leaves
 from hiermodels.families.odds_ratio_leaves import OddsRatioLeaves
 from hiermodels.families.odds_ratio_tables import Tables
-from hiermodels.families.poisson import exponential
 from hiermodels.families.row_leaves import by_group, log_density
 
 

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.codec import storable
-from hiermodels.families.checks import OUTCOME, Invalid, positive, where_any, whole
-from hiermodels.families.family import Columns, Link
+from hiermodels.families.events import Events, describe_mean, draw_poisson, exponential
+from hiermodels.families.family import Columns
 from hiermodels.families.poisson_leaves import PoissonLeaves
 from hiermodels.families.row_leaves import log_density, log_given_total
-
-LARGEST_DRAWN = 1e18  # expected count up to which NumPy draws
 
 
 @storable
 @dataclass(frozen=True)
-class Poisson:
+class Poisson(Events):
     """``y ~ Poisson(exposure·e^η)``: events while the row was exposed, at the rate ``e^η``."""
 
     name: ClassVar[str] = "poisson"
-    columns: ClassVar[tuple[str, ...]] = ("exposure",)
-    defaults: ClassVar[Mapping[str, float]] = MappingProxyType({"exposure": 1.0})
     additive: ClassVar[tuple[str, ...]] = ("exposure",)
-    link: ClassVar[Link] = "log"
-    effect: ClassVar[str | None] = "rate"
-    is_discrete: ClassVar[bool] = True
-    raw_word: ClassVar[str] = "rate"
-
-    def inverse_link(self, eta: Floats) -> Floats:
-        """``e^η``, the rate."""
-        return exponential(eta)
-
-    def invalid(self, y: Floats, columns: Columns) -> Iterator[Invalid]:
-        """Counts that are negative or not whole, and exposures that are not positive."""
-        return where_any(positive("exposure", columns["exposure"]), whole(OUTCOME, y))
 
     def describe(self, eta: str, columns: Mapping[str, str]) -> str:
         """``Poisson(exposure·exp(η))``."""
@@ -66,15 +49,6 @@ class Poisson:
         """Draw counts, of the shape of η."""
         return draw_poisson(columns["exposure"] * exponential(eta), rng)
 
-    def raw(self, y: Floats, columns: Columns, offset: Floats) -> tuple[Floats, Floats]:
-        """Events and exposures, of which an offset is a factor."""
-        return y, columns["exposure"] * np.exp(offset)
-
-    def support(self, columns: Columns) -> tuple[Floats, Floats]:
-        """From 0 on."""
-        lowest = np.zeros_like(columns["exposure"])
-        return lowest, lowest + np.inf
-
     def leaves(
         self, y: Floats, columns: Columns, offset: Floats, group: Indices, size: int
     ) -> PoissonLeaves:
@@ -98,28 +72,3 @@ class Poisson:
         expected = columns["exposure"] * pm.math.exp(eta)
         counts = observed.astype("int64")
         return pm.Poisson(name, expected, observed=counts, dims=dims)
-
-
-def describe_mean(eta: str, columns: Mapping[str, str]) -> str:
-    """``exposure·exp(η)`` in words, or ``exp(η)`` where nobody names an exposure."""
-    return f"{columns['exposure']}·exp({eta})" if "exposure" in columns else f"exp({eta})"
-
-
-def exponential(eta: Floats) -> Floats:
-    """``e^η``, infinite where it is larger than any floating-point number."""
-    with np.errstate(over="ignore"):
-        return np.exp(eta)
-
-
-def draw_poisson(mean: Floats, rng: np.random.Generator) -> Floats:
-    """Draw Poisson counts, of the shape of their means.
-
-    Means beyond 10¹⁸, which no 64-bit integer holds a count of, have normal draws: their
-    skewness is 10⁻⁹.
-    """
-    is_large = mean > LARGEST_DRAWN
-    drawn = rng.poisson(np.where(is_large, 0.0, mean)).astype(float)
-    if is_large.any():
-        large = mean[is_large]
-        drawn[is_large] = large * (1 + rng.standard_normal(large.shape) / np.sqrt(large))
-    return drawn

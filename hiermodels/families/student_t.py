@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,17 +11,16 @@ import numpy as np
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.codec import storable
 from hiermodels.core.parameters import Parametric
-from hiermodels.families.checks import Invalid, invalid_reals
-from hiermodels.families.family import Columns, Link
+from hiermodels.families.family import Columns
 from hiermodels.families.leaves import Leaves
-from hiermodels.families.normal import weighted_reals
+from hiermodels.families.reals import Reals
 from hiermodels.families.row_leaves import by_group
 from hiermodels.families.student_t_leaves import StudentTLeaves, log_peak, log_shape
 
 
 @storable
 @dataclass(frozen=True)
-class StudentT(Parametric):
+class StudentT(Parametric, Reals):
     """``y ~ t_nu(η, sd)``: ``(y − η)/sd`` has a t distribution, so that outliers pull less.
 
     Parameters
@@ -33,24 +31,9 @@ class StudentT(Parametric):
 
     nu: float
     name: ClassVar[str] = "student_t"
-    columns: ClassVar[tuple[str, ...]] = ("sd",)
-    defaults: ClassVar[Mapping[str, float]] = MappingProxyType({})
-    additive: ClassVar[tuple[str, ...]] = ()
-    link: ClassVar[Link] = "identity"
-    effect: ClassVar[str | None] = None
-    is_discrete: ClassVar[bool] = False
-    raw_word: ClassVar[str] = "mean"
 
     def __post_init__(self) -> None:
         self._require_positive("nu")
-
-    def inverse_link(self, eta: Floats) -> Floats:
-        """``η`` itself."""
-        return eta
-
-    def invalid(self, y: Floats, columns: Columns) -> Iterator[Invalid]:
-        """Outcomes that are not finite, and scales that are not positive."""
-        return invalid_reals(y, columns)
 
     def describe(self, eta: str, columns: Mapping[str, str]) -> str:
         """``StudentT(nu, η, sd)``."""
@@ -80,15 +63,6 @@ class StudentT(Parametric):
         drawn *= columns["sd"]
         drawn += eta
         return drawn
-
-    def raw(self, y: Floats, columns: Columns, offset: Floats) -> tuple[Floats, Floats]:
-        """Outcomes weighted by ``1/sd²``, and these weights."""
-        return weighted_reals(y, columns, offset)
-
-    def support(self, columns: Columns) -> tuple[Floats, Floats]:
-        """All numbers."""
-        every = np.full_like(columns["sd"], np.inf)
-        return -every, every
 
     def leaves(
         self, y: Floats, columns: Columns, offset: Floats, group: Indices, size: int
