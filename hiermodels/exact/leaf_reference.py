@@ -82,13 +82,17 @@ class LeafReference(LeafPredictive):
             f"{self.certificate:.1e} posterior sd",
         ]
 
-    @one_blas_thread()
     def _means(self) -> Mapping[str, Any]:
-        return {name: self._moments_of(name)[0] for name in self.spec.variables}
+        return {name: mean for name, (mean, _) in self._both_moments.items()}
 
-    @one_blas_thread()
     def _sds(self) -> Mapping[str, Any]:
-        return {name: self._moments_of(name)[1] for name in self.spec.variables}
+        return {name: sd for name, (_, sd) in self._both_moments.items()}
+
+    @cached_property
+    @one_blas_thread()
+    def _both_moments(self) -> dict[str, tuple[Any, Any]]:
+        """Mean and sd of each variable, which come out together."""
+        return {name: self._moments_of(name) for name in self.spec.variables}
 
     def _moments_of(self, name: str) -> tuple[Any, Any]:
         """Mean and sd of a variable, whether they exist or not."""
