@@ -16,6 +16,7 @@ from hiermodels.errors import ImproperPosteriorError
 from hiermodels.exact.leaf_data import leaf_design
 from hiermodels.exact.leaf_propriety import check
 from hiermodels.exact.leaf_reference import LeafReference
+from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.exact.leaves.predictive import leave_out, new_groups
 from hiermodels.exact.left_out import LogDensities
 from hiermodels.exact.precision import both_weights
@@ -30,24 +31,18 @@ def leave_out_groups(reference: LeafReference) -> LogDensities:
         again[alike.groups] = new_groups(posterior, model.leaves.take(alike.groups), alike.x)
     reasons = _reasons(reference)
     lost = np.isin(np.arange(len(again)), list(reasons))
-    left_out = np.where(lost, np.nan, leave_out(posterior))
-    error = np.where(lost, np.nan, _errors(reference))
-    again = np.where(lost, np.nan, again)
+    left_out = leave_out(posterior)
+    error = _error(posterior, left_out)
+    left_out, again, error = np.where(lost, np.nan, [left_out, again, error])
     return LogDensities(left_out, again, error, n_points=len(posterior.lattice), reasons=reasons)
 
 
-def _errors(reference: LeafReference) -> Floats:
+def _error(posterior: LeafPosterior, left_out: Floats) -> Floats:
     """What sums over the whole lattice and over half of it differ by, for each group; (k,)."""
-    posterior = reference.exact
     if not posterior.marginal.coordinates.dimension:
-        return np.zeros(len(posterior.model.leaves))
-    with np.errstate(divide="ignore"):
-        log_weights = np.log(both_weights(posterior.lattice))
-    errors = np.empty(len(posterior.model.leaves))
-    for alike, own in zip(posterior.model.alike, posterior.log_integrals, strict=True):
-        whole, half = (np.logaddexp.reduce(weight - own, axis=1) for weight in log_weights)
-        errors[alike.groups] = np.abs(whole - half)[alike.leaf_of]
-    return errors
+        return np.zeros_like(left_out)
+    _, half = both_weights(posterior.lattice)
+    return np.abs(leave_out(posterior, half) - left_out)
 
 
 def _reasons(reference: LeafReference) -> dict[int, str]:

@@ -24,14 +24,21 @@ MAX_NUMBERS = 1 << 20  # that are held at a time
 
 
 @one_blas_thread()
-def leave_out(posterior: LeafPosterior) -> Floats:
+def leave_out(posterior: LeafPosterior, weights: Floats | None = None) -> Floats:
     """Log density of each group's rows given all other groups; (k,).
 
     The posterior without a group is the whole one divided by the group's own integral:
 
         log p(y_i | y_−i) = −log Σ_j W_j/m_ij + constant_i.
+
+    Parameters
+    ----------
+    posterior : LeafPosterior
+    weights : (J,), optional
+        Of the nodes, where they are not those of the whole lattice.
     """
-    log_weight = np.log(np.maximum(posterior.lattice.weights, np.finfo(float).tiny))
+    weights = posterior.lattice.weights if weights is None else weights
+    log_weight = np.log(np.maximum(weights, np.finfo(float).tiny))
     log_density = np.empty(len(posterior.model.leaves))
     for alike, own in zip(posterior.model.alike, posterior.log_integrals, strict=True):
         log_density[alike.groups] = -np.logaddexp.reduce(log_weight - own, axis=1)[alike.leaf_of]
