@@ -1,0 +1,13 @@
+"""Three levels: groups within outer groups, whose rows are not conjugate to a normal effect.
+
+    y_i | θ_i ~ L_i(θ_i),    θ_i ~ N(μ_s(i) + x_i'β, τ²),    μ_s ~ N(λ, κ²).
+
+Given τ and β an outer group is itself a leaf, a function of its one effect:
+
+    F_s(μ) = Σ_{i in s} log ∫ L_i(θ) N(θ | μ + x_i'β, τ²) dθ.
+
+So on every line of the lattice with the same τ and β these functions are tabulated once, and what
+lies above them is the problem of two levels.
+
+- ``model``: the record of the model
+"""
