@@ -100,7 +100,7 @@ class LeafReference(LeafPredictive):
         if name in self.spec.fixed:
             return self.spec.fixed[name], 0.0
         if name == "tau":
-            return exact.tau_moments()
+            return exact.sd_moments(0)
         if name in self.spec.top:
             mean, sd = exact.linear_moments(self._root_x[None])
             return mean[0], sd[0]
@@ -149,7 +149,7 @@ class LeafReference(LeafPredictive):
         if name in self.spec.fixed:
             return np.full(len(probabilities), self.spec.fixed[name])
         if name == "tau":
-            return self.exact.tau_quantiles(probabilities)
+            return self.exact.sd_quantiles(0, probabilities)
         if name in self.spec.top:
             return self._linear(self._root_x).quantile(probabilities)
         if name == "beta":
@@ -185,7 +185,7 @@ class LeafReference(LeafPredictive):
         if name in self.spec.fixed:
             return np.where(values >= self.spec.fixed[name], 1.0, 0.0)
         if name == "tau":
-            return self.exact.tau_cdf(np.ravel(values)).reshape(values.shape)
+            return self.exact.sd_cdf(0, np.ravel(values)).reshape(values.shape)
         if name in self.spec.top:
             return self._linear(self._root_x).cdf(values)
         if name == "beta":
@@ -200,7 +200,7 @@ class LeafReference(LeafPredictive):
             value = self.spec.fixed[name]
             raise SpecError(f"{name} is fixed at {value:g}: a mass at one place has no density")
         if name == "tau":
-            return self.exact.tau_density(np.ravel(values)).reshape(values.shape)
+            return self.exact.sd_density(0, np.ravel(values)).reshape(values.shape)
         if name in self.spec.top:
             return self._linear(self._root_x).density(values)
         if name == "beta":

@@ -54,7 +54,7 @@ def test_two_covariates_have_the_known_posterior():
     """Known to 8e-8 sds, three times what its two spacings differ by; see the sources there."""
     posterior = seeds_posterior()
     assert 1e-10 < posterior.certificate <= 1e-8
-    assert_moments(posterior.tau_moments(), SEEDS.tau, 1e-9)
+    assert_moments(posterior.sd_moments(0), SEEDS.tau, 1e-9)
     mean, sd = zip(SEEDS.mu, *SEEDS_BETA, strict=True)
     assert_moments(posterior.coefficient_moments(), (mean, sd), 8e-8)
     assert_moments(posterior.effect_moments(), SEEDS.theta, 1.5e-8)
@@ -128,7 +128,7 @@ def test_five_dimensions_say_how_exact_they_are_and_draw_exactly():
 
 
 def test_five_dimensions_are_refined_as_far_as_points_allow(monkeypatch):
-    monkeypatch.setattr("hiermodels.exact.leaves.posterior.MAX_POINTS", 350_000)
+    monkeypatch.setattr("hiermodels.exact.leaves.refinement.MAX_POINTS", 350_000)
     x1, x2 = np.array(SEEDS_X).reshape(2, -1)
     with pytest.raises(hm.PrecisionError, match="posterior sd"):
         LeafPosterior.of(seeds(x1, x2, x1 * x2))
@@ -139,7 +139,7 @@ def test_odds_ratios_have_the_known_posterior():
     data = {name: np.array(values, dtype=float) for name, values in known["data"].items()}
     leaves = OddsRatioLeaves.of(data["a"], data["n1"], data["n2"], data["a"] + data["c"])
     posterior = LeafPosterior.of(model_of(leaves, prior=hm.HalfNormal(0.5)))
-    assert_moments(posterior.tau_moments(), (known["tau"]["mean"], known["tau"]["sd"]), 1e-10)
+    assert_moments(posterior.sd_moments(0), (known["tau"]["mean"], known["tau"]["sd"]), 1e-10)
     mean, sd = posterior.effect_moments()
     informative = np.flatnonzero(data["a"] + data["c"] > 0)[known["groups"]]
     own = mean[informative], sd[informative]
@@ -147,7 +147,7 @@ def test_odds_ratios_have_the_known_posterior():
     assert posterior.log_integral == pytest.approx(known["log_integral"], abs=1e-10)
     probabilities = np.array([float(p) for p in known["tau"]["quantile"]])
     for found, name in (
-        (posterior.tau_quantiles(probabilities), "tau"),
+        (posterior.sd_quantiles(0, probabilities), "tau"),
         (LinearLaw.of(posterior, np.ones(1)).quantile(probabilities), "mu"),
     ):
         exact = np.array(list(known[name]["quantile"].values()))

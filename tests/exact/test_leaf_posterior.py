@@ -58,7 +58,7 @@ def assert_moments(found, known, tolerance=1e-8):
 def test_moments_of_known_posteriors(name):
     posterior, (known, (_, outcome), _, _) = posterior_of(name), CASES[name]
     assert posterior.certificate < 1e-8
-    assert_moments(posterior.tau_moments(), known.tau)
+    assert_moments(posterior.sd_moments(0), known.tau)
     assert_moments(posterior.coefficient_moments(), known.mu)
     assert_moments(posterior.effect_moments(), known.theta)
     assert_moments(posterior.function_moments(outcome), known.outcome)
@@ -74,7 +74,7 @@ def test_log_densities_of_known_posteriors(name):
 @pytest.mark.parametrize("name", CASES)
 def test_quantiles_of_known_posteriors(name):
     posterior, known = posterior_of(name), CASES[name][0]
-    tau = posterior.tau_quantiles(PROBABILITIES)
+    tau = posterior.sd_quantiles(0, PROBABILITIES)
     np.testing.assert_allclose(tau, known.tau_quantiles, atol=1e-6 * known.tau[1])
     mu = LinearLaw.of(posterior, ONE).quantile(PROBABILITIES)
     np.testing.assert_allclose(mu, known.mu_quantiles, atol=1e-6 * known.mu[1])
@@ -146,7 +146,7 @@ def test_normal_leaves_have_the_posterior_of_the_normal_engine():
     leaves = NormalLeaves.of(data["y"].to_numpy(float), data["sigma"].to_numpy(float))
     posterior = LeafPosterior.of(model_of(leaves, prior), tol=1e-10)
     for found, name in (
-        (posterior.tau_moments(), "tau"),
+        (posterior.sd_moments(0), "tau"),
         (posterior.effect_moments(), "theta"),
         (posterior.linear_moments(np.ones((1, 1))), "mu"),
     ):
@@ -215,7 +215,7 @@ def test_draws_have_the_exact_distribution_functions():
     z = (below - PROBABILITIES) / spread
     assert np.abs(z).max() < 4.0
     assert np.sqrt((z**2).mean()) < 1.4
-    tau = posterior.tau_quantiles(PROBABILITIES)
+    tau = posterior.sd_quantiles(0, PROBABILITIES)
     mu = LinearLaw.of(posterior, ONE).quantile(PROBABILITIES)
     for values, own in ((drawn.tau, tau), (drawn.gamma[:, 0], mu)):
         below = (values[:, None] <= own).mean(axis=0)

@@ -10,7 +10,9 @@ Only the effects θ_i are integrated out, each by itself (:mod:`hiermodels.exact
 - ``coordinates``: of τ and γ, in which the posterior suits a lattice
 - ``tables``: integrals at many nodes that share each τ
 - ``marginal``: the posterior of τ and γ, and its lattice
-- ``posterior``: lattices that are fine enough, and sums over them
+- ``refinement``: lattices that are fine enough
+- ``on_lattice``: what a lattice says of sds and coefficients
+- ``posterior``: sums over a lattice
 - ``mass_sums``: sums over posterior masses of effects
 - ``linear``: distribution functions of linear predictors
 - ``effect_law``: distribution functions from densities on a grid

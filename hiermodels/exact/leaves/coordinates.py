@@ -76,6 +76,11 @@ class Coordinates:
         return SdAxis(self.model.prior, 1.0, (float(low), float(high)))
 
     @property
+    def sd_axes(self) -> tuple[tuple[int, SdAxis] | None]:
+        """Which coordinate is that of τ, and its axis; None if τ is fixed."""
+        return ((0, self.axis) if self.n_sds else None,)
+
+    @property
     def _between(self) -> float:
         """Mean square of the leaves' centres around their regression on the covariates."""
         model = self.model
@@ -89,6 +94,10 @@ class Coordinates:
         if self.model.fixed_sd is not None:
             return np.full(len(points), self.model.fixed_sd)
         return np.exp(self.axis.log_sd(points[:, 0]))
+
+    def sds(self, points: Floats) -> Floats:
+        """The same as a column; (n, 1)."""
+        return self.tau(points)[:, None]
 
     def gamma(self, points: Floats) -> Floats:
         """Coefficients at points (n, d); (n, p)."""

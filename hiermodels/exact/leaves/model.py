@@ -75,6 +75,11 @@ class LeafModel:
         """Value of τ, if it is known."""
         return self.prior.value if isinstance(self.prior, Fixed) else None
 
+    @property
+    def fixed_sds(self) -> tuple[float | None]:
+        """The same, of all levels."""
+        return (self.fixed_sd,)
+
     @cached_property
     def alike(self) -> tuple[Alike, ...]:
         """All groups, in sets with the same covariates."""
@@ -115,6 +120,11 @@ class LeafModel:
         inside = int((self.leaves.falls_below & self.leaves.falls_above).sum())
         flat = int((self.precision == 0).sum())
         return self.prior.upper_tail + (flat - inside + order) / 2 < 0
+
+    def sd_moment_exists(self, level: int, order: int) -> bool:
+        """The same of the sd of a level: there is but one."""
+        assert level == 0
+        return self.moment_exists(order)
 
     def coefficient_moments_exist(self, order: int) -> Flags:
         """Which coefficients have a moment of an order: those with a normal prior, or all; (p,)."""

@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 
-from hiermodels.core.arrays import Flags, Floats, Indices
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.errors import PrecisionError, SpecError
 from hiermodels.exact.kernels.leaves.integral import Masses
+from hiermodels.exact.leaves.coordinates import Coordinates
 from hiermodels.exact.leaves.marginal import LeafMarginal
 from hiermodels.exact.leaves.mass_sums import Function, expanded, moments_of_masses, weighted
 from hiermodels.exact.leaves.model import LeafModel
+from hiermodels.exact.leaves.on_lattice import SdsOnLattice, largest_difference
+from hiermodels.exact.leaves.refinement import refine
 from hiermodels.exact.leaves.tables import LineTables
-from hiermodels.exact.precision import (
-    both_weights,
-    errors_of_values,
-    moments_of,
-    require_precision,
-)
-from hiermodels.exact.sd_axis import SdAxis
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.precision import TOLERANCE
 
-SPACING = {0: 1.0, 1: 0.25, 2: 0.5, 3: 0.6, 4: 0.75, 5: 1.0}  # of the first lattice
-SAFELY = {4: 1.0, 5: 1.0}  # of the tolerance, for the moments of τ and γ; else 0.1
-MAX_LATTICES = 8
-FINER = (0.6, 0.9)  # bounds of the ratio of one spacing to the next
-MARGIN = 0.96  # of that ratio
-WORTHWHILE = 0.95  # largest ratio for which another lattice is laid
-SMALLEST = float(np.finfo(float).tiny)  # sd
-MAX_WORK = (
-    3e7  # points times sets of alike groups, or groups, of a lattice that is laid to be finer
-)
-MAX_POINTS = 1 << 20
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LeafPosterior:
+class LeafPosterior(SdsOnLattice):
     """A lattice over τ and γ that is fine enough, and what it says.
 
     Attributes
@@ -55,7 +37,7 @@ class LeafPosterior:
 
     @classmethod
     @one_blas_thread()
-    def of(cls, model: LeafModel, tol: float = TOLERANCE) -> Self:
+    def of(cls, model: LeafModel, tol: float = TOLERANCE) -> LeafPosterior:
         """Integrate the posterior, with ever finer lattices until two spacings agree.
 
         Parameters
@@ -78,38 +60,32 @@ class LeafPosterior:
             If two spacings differ by more than ``tol``.
         """
         marginal = LeafMarginal(model)
-        d = marginal.coordinates.dimension
-        spacing, target = np.full(d, SPACING[d]), SAFELY.get(d, 0.1) * tol
-        posterior = cls(marginal, marginal.lattice(spacing, leave_out=True))
-        for _ in range(MAX_LATTICES - 1):
-            errors = posterior.errors_by_axis
-            if errors.max(initial=0.0) <= target and posterior.certificate <= tol:
-                break
-            ratio = _affordable(_ratio(errors, target), posterior)
-            if ratio.min() > WORTHWHILE:
-                break
-            spacing = spacing * ratio
-            try:
-                posterior = cls(marginal, marginal.lattice(spacing, leave_out=True))
-            except PrecisionError:  # too many points along an axis: as fine as it gets
-                break
-        require_precision(posterior.certificate, tol)
-        return posterior
+
+        def lay(spacing: Floats) -> LeafPosterior:
+            return cls(marginal, marginal.lattice(spacing, leave_out=True))
+
+        return refine(lay, marginal.coordinates.dimension, tol)
 
     @property
     def model(self) -> LeafModel:
         """What is observed and assumed."""
         return self.marginal.model
 
-    @cached_property
+    @property
+    def coordinates(self) -> Coordinates:
+        """Of τ and γ."""
+        return self.marginal.coordinates
+
+    @property
     def tau(self) -> Floats:
         """Values of τ at the nodes; (J,)."""
-        return self.marginal.coordinates.tau(self.lattice.points)
+        return self.sds[:, 0]
 
-    @cached_property
-    def gamma(self) -> Floats:
-        """Coefficients at the nodes; (J, p)."""
-        return self.marginal.coordinates.gamma(self.lattice.points)
+    @property
+    def work(self) -> int:
+        """Sets of alike groups, or groups, whose integrals each point takes."""
+        sets = [len(alike.counts) for alike in self.model.alike]
+        return sum(sets) if self.marginal.tables() is None else len(sets)
 
     @cached_property
     @one_blas_thread()
@@ -125,91 +101,13 @@ class LeafPosterior:
     def _tables(self) -> tuple[LineTables, ...] | None:
         return self.marginal.tables()
 
-    @property
-    def log_integral(self) -> float:
-        """Log marginal likelihood, with all constants; meaningful if all priors are proper."""
-        return self.lattice.log_integral
-
-    @cached_property
-    def errors_by_axis(self) -> Floats:
-        """Errors of the moments that exist of τ, γ and the coordinates, in posterior sds; (d,)."""
-        values = [self.lattice.points, self.gamma[:, self.model.coefficient_moments_exist(2)]]
-        if self.model.moment_exists(2):
-            values += [self.tau[:, None]] * self.marginal.coordinates.n_sds
-        return errors_of_values(np.hstack(values), self.lattice)
-
     @cached_property
     def certificate(self) -> float:
         """Largest difference between two spacings, in posterior sds.
 
         Over the means and sds of τ, γ and all effects, where these exist, and the coordinates.
         """
-        mean, sd = self._effects
-        with np.errstate(invalid="ignore"):
-            differences = [np.abs(mean[1] - mean[0]) / sd[0], np.abs(sd[1] / sd[0] - 1)]
-        worst = np.nanmax(differences, initial=0.0) if len(mean[0]) else 0.0
-        return float(np.max([*self.errors_by_axis, worst]))
-
-    @property
-    def _both_weights(self) -> Floats:
-        """Weights over the whole lattice and over half of its points; (2, J)."""
-        if not self.marginal.coordinates.dimension:
-            return np.ones((2, 1))
-        return both_weights(self.lattice)
-
-    def tau_moments(self) -> tuple[float, float]:
-        """Mean and sd of τ; nan, where they do not exist."""
-        exist = [np.array([self.model.moment_exists(order)]) for order in (1, 2)]
-        (mean,), (sd,) = self._moments_of_nodes(self.tau[:, None], exist)
-        return mean, sd
-
-    def tau_quantiles(self, probabilities: Floats) -> Floats:
-        """Quantiles of τ; (p,)."""
-        if self.model.fixed_sd is not None:
-            return np.full(len(probabilities), self.model.fixed_sd)
-        return np.exp(self._axis.log_sd(self.lattice.quantile(0, probabilities)))
-
-    def tau_cdf(self, values: Floats) -> Floats:
-        """Probability that τ is at most each of the values (n,); (n,)."""
-        if self.model.fixed_sd is not None:
-            return np.where(values >= self.model.fixed_sd, 1.0, 0.0)
-        below = self.lattice.cdf(0, self._axis.coordinate(np.maximum(values, SMALLEST)))
-        return np.where(values > 0, below, 0.0)
-
-    def tau_density(self, values: Floats) -> Floats:
-        """Density of τ at values (n,); (n,).
-
-        Raises
-        ------
-        SpecError
-            If τ is fixed.
-        """
-        if self.model.fixed_sd is not None:
-            raise SpecError(f"tau is fixed at {self.model.fixed_sd:g}: it has no density")
-        inside = np.maximum(values, SMALLEST)
-        u = self._axis.coordinate(inside)
-        density = self.lattice.density(0, u) * np.exp(-self._axis.log_slope(u)) / inside
-        return np.where(values > 0, density, 0.0)
-
-    @property
-    def _axis(self) -> SdAxis:
-        return self.marginal.coordinates.axis
-
-    def coefficient_moments(self) -> tuple[Floats, Floats]:
-        """Means and sds of the coefficients γ; (p,) each; nan, where they do not exist."""
-        return self.linear_moments(np.eye(len(self.model.mean)))
-
-    def linear_moments(self, x: Floats) -> tuple[Floats, Floats]:
-        """Means and sds of linear predictors ``x'γ`` at rows (m, p); (m,) each."""
-        lacks = [~self.model.coefficient_moments_exist(order) for order in (1, 2)]
-        exist = [~((x != 0) & lack).any(axis=1) for lack in lacks]
-        return self._moments_of_nodes(self.gamma @ x.T, exist)
-
-    def _moments_of_nodes(self, values: Floats, exist: Sequence[Flags]) -> tuple[Floats, Floats]:
-        """Means and sds of values at the nodes (J, m), nan where they do not exist; (m,) each."""
-        moments = moments_of(values, self.lattice.weights[None])
-        mean, sd = (np.where(e, m[0], np.nan) for e, m in zip(exist, moments, strict=True))
-        return mean, sd
+        return float(np.max([*self.errors_by_axis, largest_difference(*self._effects)]))
 
     def effect_moments(self, at: Floats | None = None) -> tuple[Floats, Floats]:
         """Means and sds of all effects; (k,) each.
@@ -336,26 +234,3 @@ class LeafPosterior:
                 values = function(own, part.theta if part.theta.ndim == 1 else part.theta[of_leaf])
                 np.add.at(means, own, weighted(part.mass[0][of_leaf], values))
         return means
-
-
-def _ratio(errors: Floats, target: float) -> Floats:
-    """Ratios of the next spacings to the present ones, from their errors; (d,).
-
-    As the Fourier transform of a normal density does, errors fall about as ``exp(−c/spacing²)``.
-    """
-    if errors.max(initial=0.0) <= target:  # the effects need what τ and γ do not
-        return np.full(len(errors), FINER[1])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = MARGIN * np.sqrt(np.log(errors) / np.log(target))
-    ratio = np.clip(np.nan_to_num(ratio, nan=0.0), *FINER)
-    return np.where(errors <= target, 1.0, ratio)
-
-
-def _affordable(ratio: Floats, posterior: LeafPosterior) -> Floats:
-    """The same ratios, or ones nearer to 1, at which a lattice does not have too many points."""
-    sets = [len(alike.counts) for alike in posterior.model.alike]
-    work = sum(sets) if posterior.marginal.tables() is None else len(sets)
-    most = min(MAX_WORK / max(1, work), MAX_POINTS) / len(posterior.lattice)
-    if ratio.prod() * most >= 1:
-        return ratio
-    return ratio ** (np.log(max(most, 1.0)) / -np.log(ratio.prod()))
