@@ -9,8 +9,8 @@ every engine returns (``posterior``) and all below it.
   (``orthonormal``)
 - ``leaves``: posteriors of counts and other rows that are not normal, as arrays; ``leaf_data``
   makes these of a specification and data, ``leaf_reference`` is the posterior without Monte Carlo
-  error, ``leaf_effects`` has draws, ``leaf_left_out`` leaves groups out,
-  ``leaf_predictive`` and ``leaf_outcomes`` predict
+  error, ``leaf_effects`` has draws, ``leaf_left_out`` leaves groups out, ``leaf_shares`` has
+  shares of the variance, ``leaf_predictive`` and ``leaf_outcomes`` predict
 - ``propriety``: whether the posterior exists; ``moments`` says which of its moments do
 - ``leaf_propriety``: the same of counts, from what groups say of their effects (``leaf_design``);
   ``leaf_refusals`` are its errors, ``leaf_moments`` and ``rate_moments`` say which moments exist;
@@ -27,7 +27,7 @@ every engine returns (``posterior``) and all below it.
 - ``leaves``: groups whose rows are not normal, with the coefficients on the lattice too
 - ``joint``: the joint log density of all variables; ``row_sums`` adds rows up that are alike
 - ``group_likelihood``: densities of all rows of a group
-- ``left_out``: units left out
+- ``left_out``: units left out; ``variance_shares``: shares of levels in the total variance
 - ``replicates``: replicated data, ``row_replicates`` of rows that are not normal, and their
   ``group_statistics``
 - ``point_estimates``: estimates of the sds as numbers (``estimation``, ``profile_likelihood``,

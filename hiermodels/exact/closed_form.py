@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.families.normal import log_normal
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.target import Target
@@ -153,3 +153,20 @@ class ClosedForm(ReferencePosterior):
 
     def _density(self, name: str, values: Floats) -> Floats:
         return self._law_of(name).density(values)
+
+
+def log_student(error: Floats, variance: Any, alpha: float, beta: Any) -> Floats:
+    """Log density, at a distance from the mean, of a normal with this variance times σ².
+
+    With ``σ² ~ InverseGamma(α, β)`` it is ``Student-t(2α, 0, variance β/α)``; with α infinite σ
+    is 1.  It is nan where β is 0.
+    """
+    from scipy.special import gammaln
+
+    if np.isinf(alpha):
+        return -0.5 * (LOG_2PI + np.log(variance) + error**2 / variance)
+    square = variance * beta
+    with np.errstate(all="ignore"):
+        log_top = gammaln(alpha + 0.5) - gammaln(alpha) - 0.5 * np.log(2 * np.pi * square)
+        log_density = log_top - (alpha + 0.5) * np.log1p(error**2 / (2 * square))
+    return np.where(square > 0, log_density, np.nan)

@@ -27,11 +27,14 @@ import numpy as np
 from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import ImproperPosteriorError
-from hiermodels.exact.closed_form import ClosedForm, Law, SigmaLaw
+from hiermodels.exact.closed_form import ClosedForm, Law, SigmaLaw, log_student
 from hiermodels.model.priors.coefficients import NormalInverseGamma
 from hiermodels.model.spec import Spec
+from hiermodels.posterior.left_out import LogDensities, Units
 from hiermodels.posterior.moments import PopulationMoments
 from hiermodels.posterior.target import Target
+
+MIN_KEPT = 1e-3  # of what is known without a row; below, it is formed anew from the other rows
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,31 @@ class ConjugatePosterior(ClosedForm):
         """Which moments exist: all of an order below 2α."""
         return PopulationMoments(self.data.n_rows, 2 * self.prior.alpha)
 
+    def leave_out(self, units: Units) -> LogDensities:
+        """Student-t densities of each row given the others, in closed form.
+
+        Without row i, ``κ' = κ − 1``, ``m' = m − (y_i − m)/κ'``, ``α' = α − ½`` and
+        ``β' = β − ½ (κ/κ') (y_i − m)²``; a row that has nearly all of β takes it from the others
+        anew.
+        """
+        y, law = self.data.y, self.law
+        kappa, deviation = law.kappa - 1, y - law.mean
+        with np.errstate(all="ignore"):
+            beta = law.beta - 0.5 * law.kappa / kappa * deviation**2
+            rest = NormalGammaLaw(law.mean - deviation / kappa, kappa, law.alpha - 0.5, beta)
+        left_out = _log_predictive(rest, y)
+        for i in np.flatnonzero(~(beta > MIN_KEPT * law.beta)):
+            others = np.delete(y, i)
+            new = self.prior.given(others) if len(others) else self.prior
+            left_out[i] = _log_predictive(new, y[[i]])[0]
+        if kappa <= 0 or law.alpha <= 0.5:
+            left_out[:] = np.nan
+        lost = np.isnan(left_out)
+        text = "without it there are no two rows that differ, which Jeffreys() on sigma needs"
+        reasons = dict.fromkeys(np.flatnonzero(lost).tolist(), text)
+        again = np.where(lost, np.nan, _log_predictive(law, y))
+        return LogDensities(left_out, again, np.where(lost, np.nan, 0.0), reasons=reasons)
+
     def _log_evidence(self) -> float:
         from scipy.special import gammaln
 
@@ -174,3 +202,9 @@ class ConjugatePosterior(ClosedForm):
             f"closed form: theta ~ Student-t({2 * law.alpha:g}, {law.mean:.6g}, "
             f"{law.scale:.6g}), sigma² ~ InverseGamma({law.alpha:g}, {law.beta:.6g})"
         ]
+
+
+def _log_predictive(law: NormalGammaLaw, y: Floats) -> Floats:
+    """Log density of a new row of one population; nan where β is 0."""
+    with np.errstate(all="ignore"):
+        return log_student(y - law.mean, 1 + 1 / law.kappa, law.alpha, law.beta)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
+from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.kernels.kernel import Given
 from hiermodels.exact.kernels.records import UpperDraws
 from hiermodels.exact.marginal import Marginal
+from hiermodels.exact.standardize import standardize
+from hiermodels.model.spec import Spec
 from hiermodels.posterior.record import by_chain
 
 
@@ -53,6 +57,22 @@ class Effects:
         upper = marginal.given_sds(sds).draw_upper(upper_seed)
         return cls(marginal, sds, upper, seed)
 
+    @classmethod
+    def restored(
+        cls,
+        spec: Spec,
+        data: GroupedData,
+        stored: Mapping[str, Any],
+        seed: np.random.SeedSequence,
+    ) -> Effects:
+        """Undo :meth:`stored`: the same draws, bit for bit."""
+        marginal = Marginal.of(spec, standardize(data))
+        return cls(marginal, stored["sds"], _turned(stored["upper"]), seed)
+
+    def stored(self) -> tuple[dict[str, Any], np.random.SeedSequence]:
+        """What makes the same draws again, beside the model and the data; and the seed."""
+        return {"sds": self.sds, "upper": _turned(self.upper)}, self.seed
+
     def above_groups(self) -> dict[str, Floats]:
         """All variables but the groups' effects: scalars (n,), effects (u, n)."""
         spec, standard = self.marginal.spec, self.marginal.data
@@ -91,6 +111,9 @@ class GroupEffects(Protocol):
     def of_groups(self, groups: Indices | None = None) -> Floats:
         """Effects of all groups, or of some; (g, n)."""
 
+    def stored(self) -> tuple[dict[str, Any], np.random.SeedSequence]:
+        """What makes the same draws again, beside the model and the data; and the seed."""
+
 
 @dataclass(frozen=True)
 class DrawsOnDemand:
@@ -102,3 +125,8 @@ class DrawsOnDemand:
     def __call__(self, groups: Indices) -> Floats:
         """Draw the effects of groups (g,); shape (chains, draws, g)."""
         return by_chain(self.effects.of_groups(groups), self.chains)
+
+
+def _turned(upper: UpperDraws) -> UpperDraws:
+    """Turn the order of the levels: in files they run from the groups' parents to the root."""
+    return replace(upper, levels=upper.levels[::-1])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,12 +36,20 @@ class LeafEffects:
         return self.draws.gamma[:, len(self.spec.top) :]
 
     @classmethod
-    def from_points(
-        cls, spec: Spec, data: GroupedData, points: Floats, seed: np.random.SeedSequence
+    def restored(
+        cls,
+        spec: Spec,
+        data: GroupedData,
+        stored: Mapping[str, Any],
+        seed: np.random.SeedSequence,
     ) -> LeafEffects:
-        """The same draws as before, of which these points and the seed were kept."""
+        """Undo :meth:`stored`: the same draws, bit for bit."""
         marginal = LeafMarginal(leaf_model(spec, data))
-        return cls(spec, EffectDraws(marginal, points, seed))
+        return cls(spec, EffectDraws(marginal, stored["points"], seed))
+
+    def stored(self) -> tuple[dict[str, Any], np.random.SeedSequence]:
+        """What makes the same draws again, beside the model and the data; and the seed."""
+        return {"points": self.draws.points}, self.draws.seed
 
     def above_groups(self) -> dict[str, Floats]:
         """All variables but the groups' effects: scalars (n,), coefficients (q, n)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,14 +17,18 @@ from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.leaf_data import leaf_model, leaf_moments, with_intercept
+from hiermodels.exact.leaf_left_out import leave_out_groups
 from hiermodels.exact.leaf_moments import LeafMoments
 from hiermodels.exact.leaf_predictive import LeafPredictive
+from hiermodels.exact.leaf_shares import latent_shares, square_moments
 from hiermodels.exact.leaves.effects import effect_laws
 from hiermodels.exact.leaves.linear import LinearLaw
 from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.families.links import linked, log_slope
 from hiermodels.model.spec import Spec
+from hiermodels.posterior.left_out import LogDensities, Units
 from hiermodels.posterior.precision import TOLERANCE, reached
+from hiermodels.posterior.variance_shares import VarianceShares
 
 
 @dataclass(frozen=True, repr=False)
@@ -140,6 +144,18 @@ class LeafReference(LeafPredictive):
         if self.place is not None:
             at = self.place.of(len(self.spec.levels) - 1)
         return (np.broadcast_to(with_intercept(self.spec, at), self.exact.model.x.shape),)
+
+    def leave_out(self, units: Units) -> LogDensities:
+        """Log density of each unit given all others."""
+        return leave_out_groups(self.spec, self.data, self.exact, units)
+
+    def variance_moments(self, names: Sequence[str]) -> list[tuple[float, float]]:
+        """Mean and sd of the squares of sds, nan where they do not exist."""
+        return [square_moments(self.exact, self.existing) for _ in names]
+
+    def variance_shares(self, probabilities: Floats) -> VarianceShares:
+        """Mean, sd and quantiles of the groups' share of the variance on the latent scale."""
+        return latent_shares(self.spec, self.exact, probabilities)
 
     def _log_evidence(self) -> float:
         return self.exact.log_integral

@@ -18,8 +18,8 @@ Gelfand, Dey & Chang (1992), Bayesian Statistics 4:147 (the identity above).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -35,12 +35,13 @@ from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.errors import HierModelsError, SpecError
 from hiermodels.exact.group_likelihood import standardized_rows
 from hiermodels.exact.kernels.records import Densities, Rows
+from hiermodels.exact.lattice_mixture import LatticeMixture
 from hiermodels.exact.precision import sd_quadrature_error
-from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.standardized import Standardized
 from hiermodels.model.spec import Spec
 from hiermodels.numerics.group_sums import starts
 from hiermodels.numerics.lattice import Lattice
+from hiermodels.posterior.left_out import LogDensities, Units
 
 GOOD = 1e-8  # error of a log density that is good enough
 DROP = 32.0  # of the log density, at which a first sum ends
@@ -55,61 +56,8 @@ UNIDENTIFIED = 1e-10
 WEIGHTY = 1e-12  # weight of a point on which rounding errors count
 ROUNDING = 1e-15
 
-
-@dataclass(frozen=True)
-class Units:
-    """What is left out.
-
-    Attributes
-    ----------
-    name : str
-        Of the dimension: ``row``, or the column of the groups.
-    level : int
-        Of the units; for rows, one more than that of the innermost groups.
-    labels : (u,)
-    index : (N,)
-        The unit of each row; of each group, where the data are statistics.
-    """
-
-    name: str
-    level: int
-    labels: NDArray[Any]
-    index: Indices
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-@dataclass(frozen=True)
-class LogDensities:
-    """Log densities of the units that are left out, and what they cost.
-
-    Attributes
-    ----------
-    left_out : (u,)
-        Log density of each, given the others.
-    again : (u,)
-        Log density of other rows with the same outcomes, given all.
-    error : (u,)
-        Estimated error of ``left_out``.
-    n_refits, n_points : int
-        Units without which the posterior was integrated anew; points of the quadrature.
-    reasons : dict of int to str
-        Why a unit cannot be left out.
-    """
-
-    left_out: Floats
-    again: Floats
-    error: Floats
-    n_refits: int = 0
-    n_points: int = 1
-    reasons: dict[int, str] = field(default_factory=dict)
-
-    def updated(self, units: Indices, other: LogDensities) -> LogDensities:
-        """The same with other numbers for some units."""
-        whole = np.array([self.left_out, self.again, self.error])
-        whole[:, units] = other.left_out, other.again, other.error
-        return replace(self, left_out=whole[0], again=whole[1], error=whole[2])
+type Refit = Callable[[GroupedData], LatticeMixture]
+"""From other rows to their posterior under the same model."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +99,7 @@ class Rule:
 
 
 @one_blas_thread()
-def leave_out_by_quadrature(reference: IntegratedPosterior, units: Units) -> LogDensities:
+def leave_out_by_quadrature(reference: LatticeMixture, units: Units, refit: Refit) -> LogDensities:
     """On the lattice of the posterior; where that does not do, on a finer one or one of its own."""
     every = np.full(len(units), np.inf)
     densities = LogDensities(every, every, every)
@@ -160,11 +108,11 @@ def leave_out_by_quadrature(reference: IntegratedPosterior, units: Units) -> Log
     if (densities.error > GOOD).sum() >= FEWEST:
         finer = reference.marginal.lattice(FINER * reference.lattice.spacing)
         densities = _improved(reference, units, densities, Rule.of(finer))
-    return _with_refits(reference, units, densities)
+    return _with_refits(reference, units, densities, refit)
 
 
 def _with_refits(
-    reference: IntegratedPosterior, units: Units, densities: LogDensities
+    reference: LatticeMixture, units: Units, densities: LogDensities, refit: Refit
 ) -> LogDensities:
     """Give the units that are not good enough a posterior of their own."""
     lost = unidentified(reference.spec, reference.data, units)
@@ -174,7 +122,8 @@ def _with_refits(
     _require_few(bad, units)
     for u in bad.tolist():
         try:
-            densities = densities.updated(np.array([u]), _refitted(reference, units, densities, u))
+            own = _refitted(reference, units, densities, u, refit)
+            densities = densities.updated(np.array([u]), own)
         except HierModelsError as error:
             reasons[u] = str(error)
     nothing = np.full(len(reasons), np.nan)
@@ -191,7 +140,7 @@ def _require_few(bad: Indices, units: Units) -> None:
         )
 
 
-def _rules(reference: IntegratedPosterior) -> Iterator[Rule]:
+def _rules(reference: LatticeMixture) -> Iterator[Rule]:
     """Rules for the posterior, each for the units for which those before it do not do.
 
     A nearly normal density needs few points: the error of the coarsest is 1e-8 for a normal one.
@@ -205,7 +154,7 @@ def _rules(reference: IntegratedPosterior) -> Iterator[Rule]:
 
 
 def _improved(
-    reference: IntegratedPosterior, units: Units, densities: LogDensities, rule: Rule
+    reference: LatticeMixture, units: Units, densities: LogDensities, rule: Rule
 ) -> LogDensities:
     """Evaluate those units anew that are not good enough, and keep what is better."""
     bad = np.flatnonzero(densities.error > GOOD)
@@ -223,9 +172,7 @@ def _improved(
     return densities.updated(bad[better], some)
 
 
-def _evaluate(
-    reference: IntegratedPosterior, units: Units, rule: Rule, some: Indices
-) -> LogDensities:
+def _evaluate(reference: LatticeMixture, units: Units, rule: Rule, some: Indices) -> LogDensities:
     """Sum over the points of a rule, for some units."""
     standard = reference.marginal.data
     of, level = _rows_or_within(reference, units), units.level
@@ -254,7 +201,7 @@ def _evaluate(
     return LogDensities(left_out, again, np.where(bad, np.inf, error))
 
 
-def _rows_or_within(reference: IntegratedPosterior, units: Units) -> Any:
+def _rows_or_within(reference: LatticeMixture, units: Units) -> Any:
     """What the densities need: rows, or what the kernel makes of them."""
     marginal = reference.marginal
     if not reference.data.has_rows:
@@ -301,14 +248,14 @@ def _edge(index: Indices) -> NDArray[np.bool_]:
 
 
 def _refitted(
-    reference: IntegratedPosterior, units: Units, densities: LogDensities, u: int
+    reference: LatticeMixture, units: Units, densities: LogDensities, u: int, refit: Refit
 ) -> LogDensities:
     """Integrate the posterior without a unit on a lattice of its own."""
     if len(units) == 1:  # without the only one there is the prior
         alone = np.array([reference.log_marginal_likelihood])
         own = sd_quadrature_error(reference.marginal, reference.lattice)
         return LogDensities(alone, densities.again[[u]], np.array([own]))
-    rest = IntegratedPosterior.of(reference.spec, without(reference.data, units.index != u))
+    rest = refit(without(reference.data, units.index != u))
     left_out = reference.lattice.log_integral - rest.lattice.log_integral
     both = (reference, rest)
     error = max(sd_quadrature_error(one.marginal, one.lattice) for one in both)

@@ -11,9 +11,9 @@ is computed group by group: :mod:`hiermodels.numerics.cubature`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import PrecisionError, SpecError
 from hiermodels.exact.kernels.tree.conditional import BLOCK
+from hiermodels.exact.left_out import leave_out_by_quadrature
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.precision import (
     errors_by_axis,
@@ -35,9 +36,12 @@ from hiermodels.exact.precision import (
 )
 from hiermodels.exact.predictive import PredictiveMixture
 from hiermodels.exact.standardize import standardize
+from hiermodels.exact.variance_shares import variance_moments, variance_shares
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import normal_mixture as mixture
+from hiermodels.posterior.left_out import LogDensities, Units
 from hiermodels.posterior.precision import TOLERANCE, reached
+from hiermodels.posterior.variance_shares import VarianceShares
 
 SPACING = {0: 1.0, 1: 0.25, 2: 0.5, 3: 0.5}  # of the first lattice
 MANY, WIDE = 200, 0.6  # members of each level that make a density in 3 dimensions nearly normal
@@ -165,6 +169,18 @@ class IntegratedPosterior(PredictiveMixture):
         covariance = standard.basis @ self._moments.beta_covariance[0] @ standard.basis.T
         beta = standard.scale * np.sqrt(np.diag(covariance))
         return values | {"beta": beta} | dict(zip(self.marginal.names, sds, strict=True))
+
+    def leave_out(self, units: Units) -> LogDensities:
+        """Log density of each unit given all others."""
+        return leave_out_by_quadrature(self, units, partial(type(self).of, self.spec))
+
+    def variance_moments(self, names: Sequence[str]) -> list[tuple[float, float]]:
+        """Mean and sd of the squares of sds, nan where they do not exist."""
+        return variance_moments(self, names)
+
+    def variance_shares(self, probabilities: Floats) -> VarianceShares:
+        """Mean, sd and quantiles of each level's share of the total variance."""
+        return variance_shares(self, probabilities)
 
     def _log_evidence(self) -> float:
         return self.lattice.log_integral

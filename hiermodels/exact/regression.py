@@ -27,15 +27,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
-from hiermodels.errors import ImproperPosteriorError
-from hiermodels.exact.closed_form import ClosedForm, Law, NormalLaw, SigmaLaw
-from hiermodels.exact.conjugate import NormalGammaLaw
+from hiermodels.errors import HierModelsError, ImproperPosteriorError
+from hiermodels.exact.closed_form import ClosedForm, Law, NormalLaw, SigmaLaw, log_student
+from hiermodels.exact.conjugate import MIN_KEPT, NormalGammaLaw
+from hiermodels.exact.left_out import unidentified, without
 from hiermodels.model.spec import Spec
+from hiermodels.posterior.left_out import LogDensities, Units
 from hiermodels.posterior.moments import PopulationMoments
 from hiermodels.posterior.target import Target
 
@@ -212,6 +215,49 @@ class RegressionPosterior(ClosedForm):
         if target.outcome:
             variance = variance + (1.0 if target.se is None else target.se**2)
         return self._law(mean, variance)
+
+    def leave_out(self, units: Units) -> LogDensities:
+        """Student-t or normal densities of each row given the others, in closed form.
+
+        With the row's residual e at the posterior mean and its leverage h, both in its own sd, the
+        others predict it with the error ``e/(1 − h)`` and the variance ``1/(1 − h)``, in units of
+        σ², for which they leave ``α' = α − ½`` and ``β' = β − ½ e²/(1 − h)``.  Where little is left
+        of ``1 − h`` or of β, the others are fitted anew.
+        """
+        rows = require_rows(self.data, "loo")
+        se = np.ones(rows.n_rows) if rows.se is None else rows.se
+        mean, variance = self.fit.at(rows.design.matrix)
+        error, kept = (rows.y - mean) / se, 1 - variance / se**2
+        with np.errstate(all="ignore"):
+            beta = self.beta - 0.5 * error**2 / kept
+            rest = self.alpha - 0.5, beta
+            left_out = log_student(se * error / kept, se**2 / kept, *rest)
+        again = log_student(se * error, se**2 + variance, self.alpha, self.beta)
+        top = self.spec.top
+        only = rows.n_rows == 1 and any(self.spec.scaled_prior(name) is None for name in top)
+        lost = unidentified(self.spec, rows, units) | only
+        text = "without it a coefficient is not identified"
+        reasons = dict.fromkeys(np.flatnonzero(lost).tolist(), text)
+        enough = (beta > MIN_KEPT * self.beta) | np.isinf(self.beta)
+        bad = np.flatnonzero(~lost & ~((kept > MIN_KEPT) & enough & (rest[0] > 0)))
+        for i in bad.tolist():
+            try:
+                left_out[i] = self._refitted(units.index != i, i)
+            except HierModelsError as problem:
+                reasons[i] = str(problem)
+        nothing = np.isin(np.arange(rows.n_rows), list(reasons))
+        left_out, again = np.where(nothing, np.nan, [left_out, again])
+        return LogDensities(
+            left_out, again, np.where(nothing, np.nan, 0.0), len(bad), reasons=reasons
+        )
+
+    def _refitted(self, others: NDArray[np.bool_], i: int) -> float:
+        """Log density of row i given a fit of the others."""
+        rows = require_rows(self.data, "loo")
+        rest = RegressionPosterior.of(self.spec, without(rows, others))
+        mean, variance = rest.fit.at(rows.design.matrix[[i]])
+        variance = variance + (1.0 if rows.se is None else rows.se[i] ** 2)
+        return float(log_student(rows.y[[i]] - mean, variance, rest.alpha, rest.beta)[0])
 
     def _log_evidence(self) -> float:
         """``log p(y)``: what the normal densities of rows and priors leave, then that of σ²."""

@@ -17,8 +17,6 @@ from hiermodels.data.covariates import At, Place, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.nesting import labels_above
 from hiermodels.data.statistics import level_means, statistics_of
-from hiermodels.exact.leaf_reference import LeafReference
-from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.raw_values import raw_values, rows_of_level
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.moments import of_variables
@@ -27,8 +25,6 @@ from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterio
 from hiermodels.posterior.tables import interval_label, interval_note, tails
 
 METADATA = b"hiermodels"  # key of the file's metadata
-
-type OfGroups = IntegratedPosterior | LeafReference
 
 
 def write_parquet(
@@ -50,7 +46,6 @@ def write_parquet(
     name = posterior.spec.effect_of(level)
     ends = tails(ci_prob)
     where, reference = locate(posterior.data, at), reference.at(at)
-    assert isinstance(reference, (IntegratedPosterior, LeafReference))
     with needing("pyarrow", "parquet", "to_parquet"):
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -103,7 +98,7 @@ class _Rows:
     """The rows of a level: labels, what was observed, and the posterior."""
 
     def __init__(
-        self, exact: OfGroups, name: str, ends: tuple[float, float], interval: str
+        self, exact: ReferencePosterior, name: str, ends: tuple[float, float], interval: str
     ) -> None:
         self._exact, self._name = exact, name
         self._probabilities = np.array([ends[0], 0.5, ends[1]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from hiermodels.data.covariates import MEANS, At, Place, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import ImproperPosteriorError, SpecError
 from hiermodels.model.spec import Spec
+from hiermodels.posterior.group_questions import GroupQuestions
 from hiermodels.posterior.moments import (
     KINDS,
     MEAN,
@@ -46,7 +47,7 @@ NO_ERROR = "no Monte Carlo error"
 MAX_KEPT = 64  # quantiles of a variable, at some probabilities, that are kept
 
 
-class ReferencePosterior(ABC):
+class ReferencePosterior(GroupQuestions):
     """The noise-free posterior of one model and one data set.
 
     Attributes

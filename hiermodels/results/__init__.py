@@ -5,8 +5,7 @@ frozen record that shows itself.  It may use pictures, files, both engines and a
 new question is a file here and a method of ``Fit`` (:mod:`hiermodels.api`).
 
 - ``summary``: tables of draws
-- ``variance_components``: how much of the variance lies at each level; of counts in
-  ``latent_components``
+- ``variance_components``: how much of the variance lies at each level
 - ``shrinkage``: estimates of each group without, with full and with partial pooling
 - ``ranking``: league tables
 - ``prediction``: rows that have not been observed; ``predictive_draws`` draws them

@@ -8,6 +8,8 @@ import pytest
 from scipy import integrate, optimize
 
 import hiermodels as hm
+from hiermodels.exact import variance_shares
+from hiermodels.exact.variance_shares import typical_se
 from hiermodels.results import summary
 from hiermodels.results import variance_components as components
 
@@ -194,7 +196,7 @@ def test_shares_of_known_errors_are_i_squared(schools):
 
 def test_a_typical_error_of_equal_ones_is_theirs(baseball):
     exact = hm.reference(baseball)
-    assert components.typical_se(exact.data) == pytest.approx(0.06)
+    assert typical_se(exact.data) == pytest.approx(0.06)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +213,7 @@ def test_shares_of_three_levels_against_independent_draws(load, options):
     table = fit.variance_components(ci_prob=0.9)
     draws = fit.datatree["posterior"].to_dataset()
     known = fit.spec.se is not None
-    residual = components.typical_se(fit.data) ** 2 if known else draws["sigma"] ** 2
+    residual = typical_se(fit.data) ** 2 if known else draws["sigma"] ** 2
     kappa2, tau2 = draws["kappa"] ** 2, draws["tau"] ** 2
     total = kappa2 + tau2 + residual
     outer, inner = fit.spec.groups
@@ -234,7 +236,7 @@ def test_shares_of_three_levels_against_independent_draws(load, options):
 def test_quantiles_of_shares_hardly_depend_on_the_spacing(monkeypatch):
     exact = hm.reference(hm.datasets.load_pastes(), groups=["batch", "cask"])
     table = components.variance_components(exact)
-    monkeypatch.setattr(components, "SPACING", {3: 0.35})
+    monkeypatch.setattr(variance_shares, "SPACING", {3: 0.35})
     finer = components.variance_components(exact)
     np.testing.assert_allclose(finer, table, rtol=0, atol=1e-4)
 
