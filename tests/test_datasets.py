@@ -19,6 +19,7 @@ from hiermodels.datasets import (
     load_rat_tumors,
     load_sarcoma_baskets,
     load_school_calendar,
+    load_sleepstudy,
     load_surgical,
     simulate_classrooms,
     simulate_hospitals,
@@ -73,6 +74,15 @@ def test_school_calendar():
 def test_roles_of_the_school_calendar_are_inferred():
     roles = read(load_school_calendar()).roles
     assert (roles.outcome, roles.groups, roles.se) == ("y", ("district", "school"), "se")
+
+
+def test_sleepstudy():
+    frame = load_sleepstudy()
+    assert frame.groupby("Subject")["Days"].agg(list).tolist() == [list(range(10))] * 18
+    # intercept and slope, and their sds over subjects fitted one by one: lme4's published figures
+    slope, intercept = np.polyfit(frame["Days"], frame["Reaction"], 1)
+    assert (intercept, slope) == pytest.approx((251.405, 10.467), abs=5e-4)
+    assert frame["Reaction"].agg(["min", "max"]).tolist() == [194.3322, 466.3535]
 
 
 def test_pastes():

@@ -6,6 +6,7 @@ docstring and its published figures in ``tests/test_datasets.py``.  It may impor
 
 - ``measurements``: means, effects and continuous outcomes
 - ``counts``: numbers of events among trials, or during an exposure
+- ``repeated``: repeated measurements of the same subjects
 - ``simulated``: draws from the models, with the truth beside them
 """
 
@@ -24,6 +25,7 @@ from hiermodels.datasets.measurements import (
     load_pastes,
     load_school_calendar,
 )
+from hiermodels.datasets.repeated import load_sleepstudy
 from hiermodels.datasets.simulated import simulate_classrooms, simulate_hospitals
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "load_rat_tumors",
     "load_sarcoma_baskets",
     "load_school_calendar",
+    "load_sleepstudy",
     "load_surgical",
     "simulate_classrooms",
     "simulate_hospitals",
