@@ -8,5 +8,6 @@ themselves.
 - ``records``: what kernels take and return
 - ``registry``: all kernels, by family and structure
 - ``tree``: nested groups with one normal effect each
+- ``blocks``: nested groups with several normal effects each
 - ``leaves``: integrals over effects to which the rows are not conjugate, given their mean and sd
 """

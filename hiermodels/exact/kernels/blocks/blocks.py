@@ -1,0 +1,298 @@
+"""Nested groups with several normal effects each: what the rows say of them.
+
+Members of L nested levels have effects θ, vectors of p numbers that ride on the columns z of their
+rows.  Given the member above, and at the outermost level the root,
+
+    θ_u = θ_parent + N(0, T_ℓ),    T_ℓ = σ² L_ℓ L_ℓ',
+    y_i = z_i'θ_group + x_i'β + N(0, σ²/ω_i).
+
+The root's θ are fixed coefficients, or 0 where there is none; x are further covariates.  All that
+the rows below a member say of its θ are p rows
+
+    D_y = R θ + D_x β + N(0, σ² I),    an array [R | D_x | D_y], R upper triangular,
+
+beside rows that are free of θ, which only say something of β and σ.  For a group the array is made
+by a QR decomposition of its rows ``√ω [z x y]``, once.  R may have any rank: a group of one row has
+one row, and one in which z does not vary says nothing of some direction of θ.
+
+Groups with the same R, one *design*, share all matrices: of those under one parent the mean of D
+and their number are kept, and of all of them the scatter of D around these means.
+
+Shapes: p effects, q further covariates, g groups, k designs, c classes, which are the groups of one
+design under one parent.
+
+References
+----------
+Golub & Van Loan (2013), Matrix Computations, 4th ed., chapter 5 (QR, Givens rotations).
+Lindley & Smith (1972), JRSS B 34:1 (the linear model with several levels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from hiermodels.core.arrays import Flags, Floats, Indices
+
+ROUNDING = 8 * float(np.finfo(float).eps)  # of a column's size: what QR leaves where R is 0
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """What the rows say of their groups, and how these hang together.
+
+    Attributes
+    ----------
+    designs : (p, p, k)
+        R of each design, upper triangular.
+    design : (g,)
+        Which design each group has.
+    outcome : (p, q + 1, g)
+        [D_x | D_y] of each group.
+    rest : (m, q + 1)
+        Rows [x | y] that are free of all effects.
+    n_rows : int
+    log_weight : float
+        Sum of ``log ω`` over the rows.
+    fixed : (p,)
+        Which of the root's θ are coefficients; the others are 0.
+    parents : tuple of (u,)
+        For each level but the outermost, from there downwards: the index of every member's parent
+        in the level above, ascending, with no parent left out.
+    """
+
+    designs: Floats
+    design: Indices
+    outcome: Floats
+    rest: Floats
+    n_rows: int
+    log_weight: float
+    fixed: Flags
+    parents: tuple[Indices, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        columns: tuple[Floats, Floats, Floats],
+        group: Indices,
+        parents: tuple[Indices, ...] = (),
+        weight: Floats | None = None,
+        fixed: Sequence[bool] | None = None,
+    ) -> Self:
+        """Decompose the rows of each group.
+
+        Parameters
+        ----------
+        columns : (n, p), (n, q) and (n,)
+            z, x and y.
+        group : (n,)
+            Each row's group; all groups from 0 on have rows.
+        parents : tuple of (u,)
+        weight : (n,), optional
+            ω, by default 1.
+        fixed : (p,), optional
+            By default all.
+        """
+        z, x, y = columns
+        rows = np.column_stack([z, x, y])
+        if weight is not None:
+            rows = rows * np.sqrt(weight)[:, None]
+        p, n = z.shape[1], len(rows)
+        triangles, rest = _decomposed(rows[_by_group(rows, group, p)], np.bincount(group), p)
+        kinds, design = np.unique(
+            triangles[:, :, :p].reshape(-1, p * p), axis=0, return_inverse=True
+        )
+        return cls(
+            designs=np.ascontiguousarray(kinds.reshape(-1, p, p).transpose(1, 2, 0)),
+            design=design.ravel(),
+            outcome=np.ascontiguousarray(triangles[:, :, p:].transpose(1, 2, 0)),
+            rest=rest,
+            n_rows=n,
+            log_weight=0.0 if weight is None else float(np.log(weight).sum()),
+            fixed=np.ones(p, dtype=bool) if fixed is None else np.array(fixed, dtype=bool),
+            parents=parents,
+        )
+
+    @property
+    def p(self) -> int:
+        """Number of effects of each member."""
+        return len(self.designs)
+
+    @property
+    def q(self) -> int:
+        """Number of further covariates."""
+        return self.outcome.shape[1] - 1
+
+    @property
+    def n_coefficients(self) -> int:
+        """Number of the root's coefficients and of further ones."""
+        return int(self.fixed.sum()) + self.q
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of members at each level, from the outermost to the groups."""
+        return (*(int(parent[-1]) + 1 for parent in self.parents), len(self.design))
+
+    def parent(self, level: int) -> Indices:
+        """Index of the parent of each member of a level; the root's, 0, above the outermost."""
+        return self.parents[level - 1] if level else np.zeros(self.sizes[0], dtype=np.intp)
+
+    @cached_property
+    def classes(self) -> Classes:
+        """The groups of one design under one parent, put together."""
+        return _classes(self)
+
+    def plan(self, level: int) -> Plan:
+        """How the members of a level are merged into one for each parent."""
+        return self._plans[level]
+
+    @cached_property
+    def _plans(self) -> tuple[Plan, ...]:
+        """Plans of the levels above the groups."""
+        return tuple(merging_plan(self.parent(i)) for i in range(len(self.parents)))
+
+    @cached_property
+    def rest_squares(self) -> Floats:
+        """Cross-products (q + 1, q + 1) of the rows that are free of all effects."""
+        return self.rest.T @ self.rest
+
+    def less(self, beta: Floats) -> Blocks:
+        """The same of the outcome less ``x'β``."""
+        outcome, rest = self.outcome.copy(), self.rest.copy()
+        outcome[:, -1] -= np.einsum("ijg,j->ig", outcome[:, :-1], beta)
+        rest[:, -1] -= rest[:, :-1] @ beta
+        return Blocks(
+            self.designs,
+            self.design,
+            outcome,
+            rest,
+            self.n_rows,
+            self.log_weight,
+            self.fixed,
+            self.parents,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """Groups of one design under one parent.
+
+    Attributes
+    ----------
+    design, parent : (c,)
+        Of each class; parents ascend.
+    count : (c,)
+        Number of groups.
+    mean : (p, q + 1, c)
+        Mean of [D_x | D_y].
+    scatter : (p, (q + 1)·s, k)
+        For each design s arrays [D_x | D_y], side by side, whose sums of products are those of the
+        groups' deviations from the mean of their class.
+    design_count : (k,)
+        Number of groups of each design.
+    pairs : tuple of (Indices, Flags)
+        How the classes are merged into one for each parent: see :func:`merging_plan`.
+    """
+
+    design: Indices
+    parent: Indices
+    count: Floats
+    mean: Floats
+    scatter: Floats
+    design_count: Floats
+    pairs: Plan
+
+
+type Plan = tuple[tuple[Indices, Flags], ...]
+
+
+def merging_plan(parent: Indices) -> Plan:
+    """Rounds in which neighbours of the same parent are merged, until each has one.
+
+    Parameters
+    ----------
+    parent : (u,)
+        Ascending.
+
+    Returns
+    -------
+    tuple of (Indices, Flags)
+        For each round the members that stay, and which of these take in the member behind them.
+    """
+    rounds = []
+    while (parent[1:] == parent[:-1]).any():
+        starts = np.searchsorted(parent, parent)
+        stays = np.flatnonzero((np.arange(len(parent)) - starts) % 2 == 0)
+        behind = np.append(parent, -1)[stays + 1]
+        rounds.append((stays, behind == parent[stays]))
+        parent = parent[stays]
+    return tuple(rounds)
+
+
+def _by_group(rows: Floats, group: Indices, p: int) -> Indices:
+    """Order of the rows by group, and within a group by z, so that equal designs look the same."""
+    return np.lexsort([*rows[:, :p].T[::-1], group])
+
+
+def _decomposed(rows: Floats, size: Indices, p: int) -> tuple[Floats, Floats]:
+    """Decompose rows in the order of their groups, of given sizes.
+
+    Returns
+    -------
+    triangles : (g, p, p + q + 1)
+    rest : (m, q + 1)
+        What is free of the effects, by one more decomposition of at most q + 1 rows.
+    """
+    columns = rows.shape[1]
+    triangles = np.zeros((len(size), p, columns))
+    first = np.concatenate([[0], np.cumsum(size)[:-1]])
+    rest = [np.zeros((0, columns - p))]
+    for m in np.unique(size):
+        groups = np.flatnonzero(size == m)
+        stack = rows[first[groups, None] + np.arange(m)]
+        triangle = np.linalg.qr(stack, mode="r")
+        top = min(p, triangle.shape[1])
+        triangles[groups, :top] = _tidy(triangle[:, :top], stack, p)
+        rest.append(triangle[:, top:, p:].reshape(-1, columns - p))
+    return triangles, np.linalg.qr(np.concatenate(rest), mode="r")
+
+
+def _tidy(triangle: Floats, rows: Floats, p: int) -> Floats:
+    """Make diagonals positive, and 0 what is rounding error beside its column."""
+    size = np.sqrt((rows[:, :, :p] ** 2).sum(axis=1))[:, None]
+    r = triangle[:, :, :p]
+    r = np.where(np.abs(r) <= ROUNDING * size, 0.0, r)
+    diagonal = np.einsum("gii->gi", r[:, :, : r.shape[1]])
+    sign = np.where(diagonal < 0, -1.0, 1.0)[:, :, None]
+    return np.concatenate([r, triangle[:, :, p:]], axis=2) * sign
+
+
+def _classes(blocks: Blocks) -> Classes:
+    parent, kinds = blocks.parent(len(blocks.sizes) - 1), blocks.designs.shape[2]
+    keys, of_group, count = np.unique(
+        parent * kinds + blocks.design, return_inverse=True, return_counts=True
+    )
+    flat = blocks.outcome.reshape(-1, len(blocks.design))
+    sums = np.array([np.bincount(of_group.ravel(), row, len(keys)) for row in flat])
+    means = sums / count
+    away = (flat - means[:, of_group.ravel()]).T
+    numbers = away.shape[1]
+    roots = np.zeros((kinds, numbers, numbers))
+    for kind in np.flatnonzero(np.bincount(keys % kinds, count - 1.0, kinds)):
+        triangle = np.linalg.qr(away[blocks.design == kind], mode="r")
+        roots[kind, : len(triangle)] = triangle
+    used = roots.any(axis=(0, 2)).nonzero()[0]
+    scatter = roots[:, : used.max(initial=-1) + 1].reshape(kinds, -1, blocks.p, blocks.q + 1)
+    return Classes(
+        design=keys % kinds,
+        parent=keys // kinds,
+        count=count.astype(float),
+        mean=means.reshape(blocks.p, blocks.q + 1, -1),
+        scatter=scatter.transpose(2, 1, 3, 0).reshape(blocks.p, -1, kinds),
+        design_count=np.bincount(blocks.design, minlength=kinds).astype(float),
+        pairs=merging_plan(keys // kinds),
+    )

@@ -1,0 +1,162 @@
+"""From the root downwards: effects given the coefficients and the covariances.
+
+With ``M = I + (R L)'(R L)`` and ``K = L M⁻¹ (R L)'``, given its parent's effects φ
+
+    θ_u | φ ~ N(φ + K (D − R φ), σ² L M⁻¹ L').
+
+So given the coefficients γ each member's effects are ``row_y + row_γ γ`` plus noise of covariance
+σ² own, which comes down as
+
+    row ← (I − K R) row + K D,    own ← (I − K R) own (I − K R)' + L M⁻¹ L'.
+
+Here D is the row ``[0 | −D_x | D_y]`` in the columns of γ and y.  ``M = N N'`` is made by
+rotations, so that ``L M⁻¹ L' = H'H`` with ``H = N⁻¹ L'`` loses no digits, whatever the rank of R
+or of L.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.names import ROOT
+from hiermodels.exact.kernels.blocks.blocks import Blocks
+from hiermodels.exact.kernels.blocks.rotations import lower_root, product, solve_lower
+from hiermodels.exact.kernels.blocks.upward import Upward
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How far members of a level follow the rows below them.
+
+    Attributes
+    ----------
+    root : (p, p, u, n)
+        N⁻¹ L', the H of the module's text.
+    gain : (p, p, u, n)
+        K.
+    keep : (p, p, u, n)
+        ``I − K R``.
+    """
+
+    root: Floats
+    gain: Floats
+    keep: Floats
+
+    @classmethod
+    def of(cls, r: Floats, factor: Floats) -> Gain:
+        """From R (p, p, u, 1 or n) and L (p, p, n)."""
+        spread = factor[:, :, None]
+        a = product(r, spread)
+        lower = lower_root(a)
+        root = solve_lower(lower, np.broadcast_to(spread.swapaxes(0, 1), a.shape))
+        gain = product(root.swapaxes(0, 1), solve_lower(lower, a.swapaxes(0, 1)))
+        return cls(root, gain, np.eye(len(r))[..., None, None] - product(gain, r))
+
+    def of_members(self, members: Indices) -> Gain:
+        """The same for some of the members, any number of times."""
+        return Gain(self.root[:, :, members], self.gain[:, :, members], self.keep[:, :, members])
+
+    @cached_property
+    def own(self) -> Floats:
+        """``L M⁻¹ L'``; (p, p, u, n)."""
+        return product(self.root.swapaxes(0, 1), self.root)
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """Effects of some members of a level given the coefficients γ.
+
+    Attributes
+    ----------
+    row : (p, c + 1, u, n)
+        The mean is ``row_y + row_γ γ``; y comes last.
+    own : (p, p, u, n)
+        Covariance at σ = 1.
+    """
+
+    row: Floats
+    own: Floats
+
+    def below(self, gain: Gain, outcome: Floats) -> Conditional:
+        """One level down: from parents to their children, of which there are as many.
+
+        ``outcome`` is [D_x | D_y]; (p, q + 1, u, 1 or n).
+        """
+        x, q = outcome[:, :-1], outcome.shape[1] - 1
+        row = product(gain.keep, self.row)
+        row[:, -1:] += product(gain.gain, outcome[:, -1:])
+        if q:
+            row[:, -1 - q : -1] -= product(gain.gain, x)
+        own = product(product(gain.keep, self.own), gain.keep.swapaxes(0, 1))
+        return Conditional(row, own + gain.own)
+
+    def of_members(self, members: Indices) -> Conditional:
+        """The same for some of the members, any number of times."""
+        return Conditional(self.row[:, :, members], self.own[:, :, members])
+
+    def moments(self, gamma: Floats, covariance: Floats, sigma2: Floats) -> tuple[Floats, Floats]:
+        """Mean (p, u, n) and covariance (p, p, u, n) of the effects, γ integrated out.
+
+        Parameters
+        ----------
+        gamma : (c, n)
+            Mean of the coefficients.
+        covariance : (c, c, n)
+            Of the coefficients.
+        sigma2 : (n,)
+            Mean of σ².
+        """
+        mean, row = self.row[:, -1].copy(), self.row[:, :-1]
+        for j, value in enumerate(gamma):
+            mean += row[:, j] * value
+        spread = product(product(row, covariance[:, :, None]), row.swapaxes(0, 1))
+        return mean, spread + self.own * sigma2
+
+
+def root_conditional(blocks: Blocks, n: int) -> Conditional:
+    """The root's θ: its coefficients themselves, and 0 where there is none."""
+    p = blocks.p
+    row = np.zeros((p, blocks.n_coefficients + 1, 1, n))
+    row[np.flatnonzero(blocks.fixed), np.arange(int(blocks.fixed.sum()))] = 1.0
+    return Conditional(row, np.zeros((p, p, 1, n)))
+
+
+def downward(
+    blocks: Blocks, factors: Sequence[Floats], up: Upward, step: int | None = None
+) -> Iterator[tuple[int, slice, Conditional]]:
+    """Yield the effects of every level, from the root downwards, given the covariances.
+
+    Parameters
+    ----------
+    blocks : Blocks
+    factors : sequence of (p, p, n)
+    up : Upward
+    step : int, optional
+        How many groups come at a time; by default all.
+
+    Yields
+    ------
+    level : int
+        ``ROOT`` first; then 0, the outermost, and those below it.
+    members : slice
+        The members that this part holds.
+    conditional : Conditional
+    """
+    above, p = root_conditional(blocks, factors[-1].shape[-1]), blocks.p
+    yield ROOT, slice(0, 1), above
+    for level, message in enumerate(up.messages):
+        gain = Gain.of(message[:, :p], factors[level])
+        above = above.of_members(blocks.parent(level)).below(gain, message[:, p:])
+        yield level, slice(0, blocks.sizes[level]), above
+    gain, innermost = Gain.of(blocks.designs[..., None], factors[-1]), len(factors) - 1
+    parent, size = blocks.parent(innermost), blocks.sizes[-1]
+    for first in range(0, size, step or size):
+        part = slice(first, min(first + (step or size), size))
+        own = gain.of_members(blocks.design[part])
+        parents = above.of_members(parent[part])
+        yield innermost, part, parents.below(own, blocks.outcome[:, :, part, None])

@@ -1,0 +1,133 @@
+"""From the rows upwards: effects integrated out given the covariances, relative to σ².
+
+With σ = 1, ``V = I + (R L)(R L)'`` is the covariance of a member's D given its parent's θ.
+*Widening* integrates the member's own effects out: with ``V = U U'``, U upper triangular,
+
+    [R | D] ← U⁻¹ [R | D],    log likelihood − Σ log U_ii,
+
+after which the rows speak of the parent's θ, R still upper triangular.  *Pooling* rotates the rows
+of all children of one parent into p rows; what is left of them is free of θ and joins the
+regression on β.  So are the scatters of D within classes, whose R is common.
+
+Nothing is divided by L, which may be 0 or of any rank, or by R; no information matrices are
+subtracted.  σ, if it is not 1, is put in at the end, by
+:class:`~hiermodels.exact.kernels.blocks.root.Root`.
+
+The nodes, n settings of the covariances, are the last axis of all arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats
+from hiermodels.exact.kernels.blocks.blocks import Blocks, Plan
+from hiermodels.exact.kernels.blocks.root import Root, root_triangle
+from hiermodels.exact.kernels.blocks.rotations import merge, product, solve_upper, upper_root
+
+NUMBERS = 1 << 16  # in the largest temporary array: they stay in the cache
+
+
+@dataclass(frozen=True)
+class Upward:
+    """The result of the upward pass.
+
+    Attributes
+    ----------
+    root : Root
+        What all rows say of the coefficients and of σ.
+    messages : tuple of (p, p + q + 1, u, n)
+        For each level above the groups, the outermost first: what the rows below each member say
+        of its effects.
+    """
+
+    root: Root
+    messages: tuple[Floats, ...]
+
+
+def upward(blocks: Blocks, factors: Sequence[Floats]) -> Upward:
+    """Integrate out all effects.
+
+    Parameters
+    ----------
+    blocks : Blocks
+    factors : sequence of (p, p, n)
+        Lower triangular L of each level, the outermost first.
+    """
+    classes, q = blocks.classes, blocks.q
+    n = factors[-1].shape[-1]
+    designs = blocks.designs[..., None]
+    root = upper_root(product(designs, factors[-1][:, :, None]))
+    log_det = -classes.design_count @ _log_diagonal(root)
+    squares = np.repeat(blocks.rest_squares[:, :, None], n, axis=2)
+    if classes.scatter.shape[1]:
+        scatter = solve_upper(root, classes.scatter[..., None])
+        _add_squares(squares, scatter.reshape(blocks.p, -1, q + 1, scatter.shape[2], n))
+    top, of_class = solve_upper(root, designs), classes.design
+    if len(of_class) != designs.shape[2] or (of_class != np.arange(len(of_class))).any():
+        root, top = root[:, :, of_class], top[:, :, of_class]
+    outcome = solve_upper(root, classes.mean[..., None])
+    message = np.concatenate([top, outcome], axis=1)
+    message *= np.sqrt(classes.count)[:, None]
+    message = _pooled(message, classes.pairs, squares)
+    messages = []
+    for level in reversed(range(len(blocks.parents))):
+        messages.append(message)
+        root = upper_root(product(message[:, : blocks.p], factors[level][:, :, None]))
+        log_det = log_det - _log_diagonal(root).sum(axis=0)
+        message = _pooled(solve_upper(root, message), blocks.plan(level), squares)
+    return Upward(
+        root_triangle(message[:, :, 0], squares, log_det, blocks.fixed), (*messages[::-1],)
+    )
+
+
+def batches(blocks: Blocks, n: int) -> Iterator[slice]:
+    """Cut n nodes so that temporary arrays stay in the cache."""
+    width = (blocks.p + blocks.q + 1) * max(
+        blocks.designs.shape[2], len(blocks.classes.design), *blocks.sizes[:-1], 1
+    )
+    step = max(16, NUMBERS // (width * blocks.p))
+    for first in range(0, n, step):
+        yield slice(first, min(first + step, n))
+
+
+def evaluate(blocks: Blocks, factors: Sequence[Floats]) -> Root:
+    """What all rows say of the coefficients and of σ, at any number of nodes."""
+    parts = batches(blocks, factors[-1].shape[-1])
+    return Root.joined([upward(blocks, [f[..., part] for f in factors]).root for part in parts])
+
+
+def _log_diagonal(root: Floats) -> Floats:
+    """``Σ_i log U_ii``; (u, n)."""
+    total = root[0, 0].copy()
+    for i in range(1, len(root)):
+        total *= root[i, i]
+    return np.log(total)
+
+
+def _pooled(message: Floats, plan: Plan, squares: Floats) -> Floats:
+    """Rotate the rows (p, p + q + 1, u, n) of all children of one parent into p rows.
+
+    To the squares (q + 1, q + 1, n) comes what is free of θ.
+    """
+    p = len(message)
+    for stays, merges in plan:
+        upper, lower = message[:, :, stays[merges]], message[:, :, stays[merges] + 1]
+        merge(upper, lower)
+        _add_squares(squares, lower[:, None, p:])
+        message = message[:, :, stays]
+        message[:, :, merges] = upper
+    return message
+
+
+def _add_squares(squares: Floats, rows: Floats) -> None:
+    """Add cross-products of the rows (p, s, q + 1, u, n) to squares (q + 1, q + 1, n)."""
+    for a in range(rows.shape[2]):
+        for b in range(a + 1):
+            added = np.einsum("psun,psun->n", rows[:, :, a], rows[:, :, b])
+            squares[a, b] += added
+            if a != b:
+                squares[b, a] += added
