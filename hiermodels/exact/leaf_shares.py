@@ -33,7 +33,9 @@ def latent_shares(spec: Spec, exact: LeafPosterior, probabilities: Floats) -> Va
         return tau**2 / (tau**2 + rest)
 
     name = f"share[{spec.groups[-1]}]"
-    rows = {name: [*_moments(exact, share(exact.tau)), *share(exact.tau_quantiles(probabilities))]}
+    rows = {
+        name: [*_moments(exact, share(exact.tau)), *share(exact.sd_quantiles(0, probabilities))]
+    }
     note = f"{name}: of tau² + π²/3, the variance of the latent scale"
     return VarianceShares(rows, ("on the scale of the link", note))
 
