@@ -11,9 +11,8 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.grouped import GroupedRows
-from hiermodels.exact.leaves.exchanged import log_means, log_ratios
+from hiermodels.exact.leaves.laws import LeafLaws
 from hiermodels.exact.leaves.outcomes import Law, MemberLaw, OutcomeLaw
-from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.families.family import Family
 from hiermodels.families.leaves import Leaves
 from hiermodels.families.totals import Counts, totals
@@ -194,13 +193,13 @@ class FurtherRows:
 
     Attributes
     ----------
-    exact : LeafPosterior
+    laws : LeafLaws
     family : Family
     rows : GroupedRows
         What was observed.
     """
 
-    exact: LeafPosterior
+    laws: LeafLaws
     family: Family
     rows: GroupedRows
 
@@ -217,7 +216,7 @@ class FurtherRows:
             together = _joined(np.tile(np.arange(len(seen.y)), size), seen, counts, columns)
             each = np.append(np.repeat(np.arange(size), len(seen.y)), np.arange(size))
             leaves = self._leaves(together, each, size)
-            log_ratio, _ = log_ratios(self.exact, np.full(size, group), leaves)
+            log_ratio = self.laws.exchanged(np.full(size, group), leaves)
             return np.exp(log_ratio + leaves.constant - without)
 
         return probability
@@ -229,7 +228,7 @@ class FurtherRows:
         def probability(counts: Floats) -> Floats:
             row = _joined(np.zeros(0, dtype=np.intp), nothing, counts, columns)
             leaves = self._leaves(row, np.arange(len(counts)), len(counts))
-            return np.exp(log_means(self.exact, leaves, x)[0] + leaves.constant)
+            return np.exp(self.laws.of_new_groups(x, leaves) + leaves.constant)
 
         return probability
 

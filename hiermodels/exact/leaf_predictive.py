@@ -16,10 +16,8 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.leaf_data import rows_or_totals, with_intercept
 from hiermodels.exact.leaf_moments import LeafMoments
 from hiermodels.exact.leaf_outcomes import CountLaw, FurtherRows, conditional, over_places
-from hiermodels.exact.leaves.effects import predictor_laws
-from hiermodels.exact.leaves.outcomes import Law, MemberLaw, NewLaw, OutcomeLaw
-from hiermodels.exact.leaves.posterior import LeafPosterior
-from hiermodels.exact.leaves.predictive import NewEffect, grown, new_group_means
+from hiermodels.exact.leaves.laws import LeafLaws
+from hiermodels.exact.leaves.outcomes import Law, MemberLaw, OutcomeLaw
 from hiermodels.exact.rate_moments import RateMoments
 from hiermodels.families.links import linked
 from hiermodels.model.spec import Spec
@@ -36,11 +34,11 @@ type Function = Callable[[Indices, Floats], Floats]
 
 
 class LeafPredictive(ReferencePosterior):
-    """What a posterior by quadrature over τ and the coefficients says of rows to come."""
+    """What a posterior by quadrature over the sds and the coefficients says of rows to come."""
 
     spec: Spec
     data: GroupedData
-    exact: LeafPosterior
+    laws: LeafLaws
     existing: LeafMoments
 
     @one_blas_thread()
@@ -88,9 +86,8 @@ class LeafPredictive(ReferencePosterior):
         exists = np.array([lack is None for lack in self.predictive_lacks(target, order)])
         for x, rows in self._alike(target):
             if exists[rows].all():
-                wide = grown(self.exact, x, order)
                 of_rows = partial(_shifted, function, rows, offset[rows])
-                means[rows] = new_group_means(wide, x, of_rows, order)
+                means[rows] = self.laws.new_means(x, of_rows, order)
         return means
 
     @one_blas_thread()
@@ -167,7 +164,7 @@ class LeafPredictive(ReferencePosterior):
     @cached_property
     def _rates(self) -> RateMoments:
         """From the exponents with which the groups' likelihoods fall far out."""
-        leaves = self.exact.model.leaves
+        leaves = self.laws.leaves
         with np.errstate(over="ignore", invalid="ignore"):
             slope, _ = leaves.slope_and_information(np.array([-STEEP, STEEP]))
         above = np.where(slope[:, 1] < -ENDLESS, np.inf, -slope[:, 1])
@@ -175,42 +172,26 @@ class LeafPredictive(ReferencePosterior):
 
     def _means_of(self, target: Target, function: Function) -> Floats:
         """Posterior means of a function of the rows' linear predictors; (r,)."""
+        offset, x = _offset(target)[:, None], self._x(target)
         if target.level != ROOT:
-            return self._means_of_known(target, function)
-        offset, means = _offset(target)[:, None], np.empty(len(target.members))
-        for x, rows in self._alike(target):
-            of_rows = partial(_shifted, function, rows, offset[rows])
-            means[rows] = new_group_means(self.exact, x, of_rows)
-        return means
 
-    def _means_of_known(self, target: Target, function: Function) -> Floats:
-        """The same of known groups: at their own covariates, or elsewhere."""
-        offset, means, x = _offset(target)[:, None], np.empty(len(target.members)), self._x(target)
-        is_own = (x == self.exact.model.x[target.members]).all(axis=1)
-        own, others = np.flatnonzero(is_own), np.flatnonzero(~is_own)
-        row_of = np.zeros(len(self.exact.model.leaves), dtype=np.intp)
+            def shifted(rows: Indices, eta: Floats) -> Floats:
+                return function(rows, eta + offset[rows])
 
-        def of_groups(groups: Indices, theta: Floats) -> Floats:
-            return function(row_of[groups], theta + offset[row_of[groups]])
-
-        for part in _rounds(target.members[own]):
-            rows = own[part]
-            row_of[target.members[rows]] = rows
-            means[rows] = self.exact.effect_means(of_groups)[target.members[rows]]
-        for laws in predictor_laws(self.exact, target.members[others], x[others]):
-            rows = others[laws.groups]
-            values = function(rows, laws.grid.theta + offset[rows])
-            means[rows] = (laws.mass * values).sum(axis=1) / laws.mass.sum(axis=1)
+            return self.laws.predictor_means(target.level, target.members, x, shifted)
+        means = np.empty(len(target.members))
+        for own, rows in self._alike(target):
+            means[rows] = self.laws.new_means(own, partial(_shifted, function, rows, offset[rows]))
         return means
 
     def _laws(self, target: Target) -> Iterator[tuple[int, Law]]:
         """Yield rows, and the law of each one's linear predictor without its offset."""
         if target.level == ROOT:
             for x, rows in self._alike(target):
-                new = NewLaw(NewEffect.of(self.exact, x))
+                new = self.laws.new_law(x)
                 yield from ((int(row), new) for row in rows)
             return
-        for laws in predictor_laws(self.exact, target.members, self._x(target)):
+        for laws in self.laws.predictor_laws(target.level, target.members, self._x(target)):
             for i, row in enumerate(laws.groups):
                 own = replace(laws, groups=laws.groups[[i]], mass=laws.mass[[i]])
                 yield int(row), MemberLaw(own)
@@ -246,7 +227,8 @@ class LeafPredictive(ReferencePosterior):
         x, group = self._x(target)[row], int(target.members[row])
         if isinstance(law, MemberLaw):
             quick = exactly = over_places(family, columns, law)
-            if (x == self.exact.model.x[group]).all():
+            is_innermost = target.level == len(self.spec.levels) - 1
+            if is_innermost and (x == self.laws.x[group]).all():
                 exactly = self._further.of_group(group, columns)
         else:
             quick = exactly = self._further.of_new_group(x, columns)
@@ -256,7 +238,7 @@ class LeafPredictive(ReferencePosterior):
 
     @cached_property
     def _further(self) -> FurtherRows:
-        return FurtherRows(self.exact, self.spec.family, rows_or_totals(self.data)[0])
+        return FurtherRows(self.laws, self.spec.family, rows_or_totals(self.data)[0])
 
 
 def _shifted(function: Function, rows: Indices, offset: Floats, eta: Floats) -> Floats:
@@ -273,16 +255,6 @@ def _columns_of(target: Target, rows: Indices | list[int]) -> dict[str, Floats]:
     """Columns of some rows, (g, 1) each, as the family names them."""
     columns = {name: c[rows][:, None] for name, c in target.columns.items() if name != "offset"}
     return columns | ({} if target.se is None else {"sd": target.se[rows][:, None]})
-
-
-def _rounds(members: Indices) -> Iterator[Indices]:
-    """Divide rows, so that no part has two of one group."""
-    order = np.argsort(members, kind="stable")
-    _, first, size = np.unique(members[order], return_index=True, return_counts=True)
-    turn = np.empty(len(members), dtype=np.intp)
-    turn[order] = np.arange(len(members)) - np.repeat(first, size)
-    for number in range(int(size.max())):
-        yield np.flatnonzero(turn == number)
 
 
 def _finite_cdf(law: Law, values: Floats) -> Floats:

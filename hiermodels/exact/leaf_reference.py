@@ -21,9 +21,10 @@ from hiermodels.exact.leaf_left_out import leave_out_groups
 from hiermodels.exact.leaf_moments import LeafMoments
 from hiermodels.exact.leaf_predictive import LeafPredictive
 from hiermodels.exact.leaf_shares import latent_shares, square_moments
-from hiermodels.exact.leaves.effects import effect_laws
-from hiermodels.exact.leaves.linear import LinearLaw
+from hiermodels.exact.leaves.laws import Distribution, LeafLaws
+from hiermodels.exact.leaves.on_lattice import SdsOnLattice
 from hiermodels.exact.leaves.posterior import LeafPosterior
+from hiermodels.exact.leaves.two_levels import TwoLevelLaws
 from hiermodels.families.links import linked, log_slope
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.left_out import LogDensities, Units
@@ -33,13 +34,13 @@ from hiermodels.posterior.variance_shares import VarianceShares
 
 @dataclass(frozen=True, repr=False)
 class LeafReference(LeafPredictive):
-    """A lattice over τ, the intercept and β, on which the groups' effects are integrated out.
+    """A lattice over the sds, the intercept and β, all groups' effects integrated out.
 
     Attributes
     ----------
     spec, data, place
         As in :class:`ReferencePosterior`.
-    exact : LeafPosterior
+    laws : LeafLaws
         On arrays.
     existing : LeafMoments
         Which moments exist.
@@ -47,7 +48,7 @@ class LeafReference(LeafPredictive):
 
     spec: Spec
     data: GroupedData
-    exact: LeafPosterior
+    laws: LeafLaws
     existing: LeafMoments
     place: Place | None = None
 
@@ -56,7 +57,7 @@ class LeafReference(LeafPredictive):
         """Integrate the posterior: see :meth:`LeafPosterior.of`."""
         model = leaf_model(spec, data)
         existing = leaf_moments(spec, data, model)
-        return cls(spec, data, LeafPosterior.of(model, tol), existing)
+        return cls(spec, data, TwoLevelLaws(LeafPosterior.of(model, tol)), existing)
 
     @property
     def moments(self) -> LeafMoments:
@@ -64,24 +65,27 @@ class LeafReference(LeafPredictive):
         return self.existing
 
     @property
+    def _sums(self) -> SdsOnLattice:
+        return self.laws.posterior
+
+    @property
     def n_points(self) -> int:
         """Number of points at which the posterior is summed up."""
-        return len(self.exact.lattice)
+        return len(self._sums.lattice)
 
     @property
     def certificate(self) -> float:
         """Largest difference between two spacings, in posterior sds."""
-        return self.exact.certificate
+        return self._sums.certificate
 
     def how(self) -> list[str]:
         """How it was computed, for people to read."""
-        lattice = self.exact.lattice
-        d = self.exact.marginal.coordinates.dimension
+        d = self.laws.dimension
         if not d:
             return ["closed form but for one integral for each group: all above it is fixed"]
         return [
-            f"quadrature: {len(lattice)} points in {d} dimension{'s' if d > 1 else ''}, spacing "
-            f"{lattice.spacing.min():.3g} sd; each group's effect integrated out at each",
+            f"quadrature: {self.n_points} points in {d} dimension{'s' if d > 1 else ''}, spacing "
+            f"{self.laws.spacing:.3g} sd; each group's effect integrated out at each",
             f"precision: {reached(self.certificate)} digits; two spacings differ by "
             f"{self.certificate:.1e} posterior sd",
         ]
@@ -100,25 +104,29 @@ class LeafReference(LeafPredictive):
 
     def _moments_of(self, name: str) -> tuple[Any, Any]:
         """Mean and sd of a variable, whether they exist or not."""
-        exact = self.exact
         if name in self.spec.fixed:
             return self.spec.fixed[name], 0.0
-        if name == "tau":
-            return exact.sd_moments(0)
+        if name in self._level_of_sd:
+            return self._sums.sd_moments(self._level_of_sd[name])
         if name in self.spec.top:
-            mean, sd = exact.linear_moments(self._root_x[None])
+            mean, sd = self._sums.linear_moments(self._root_x[None])
             return mean[0], sd[0]
         if name == "beta":
-            mean, sd = exact.coefficient_moments()
-            return mean[len(self.spec.top) :], sd[len(self.spec.top) :]
+            return self._sums.linear_moments(self._unit_rows)
         if name in self.spec.on_outcome_scale:
             return self._outcome_moments
-        return exact.effect_moments(*self._effect_x)
+        level = self.spec.level_of(name)
+        return self.laws.effect_moments(level, self._effect_x(level))
 
     @cached_property
     def _outcome_moments(self) -> tuple[Floats, Floats]:
         """Means and sds of the effects on the outcome's scale; (k,) each."""
-        return self.exact.function_moments(self.spec.family.inverse_link)
+        return self.laws.function_moments(self.spec.family.inverse_link)
+
+    @property
+    def _level_of_sd(self) -> dict[str, int]:
+        """Number of the level of each sd, by its name."""
+        return {level.sd: number for number, level in enumerate(self.spec.levels)}
 
     def _dataset(self, moments: Mapping[str, Any], order: int) -> xr.Dataset:
         """Moments of all variables; those that do not exist as nan, of effects each by itself."""
@@ -135,103 +143,115 @@ class LeafReference(LeafPredictive):
         q = len(self.spec.covariates)
         return with_intercept(self.spec, np.zeros(q) if self.place is None else self.place.of(ROOT))
 
-    @cached_property
-    def _effect_x(self) -> tuple[Floats, ...]:
-        """Covariates at which the groups' effects are shown, (k, p); none without covariates."""
+    def _effect_x(self, level: int) -> Floats | None:
+        """Covariates at which a level's effects are shown, (u, p); None without covariates."""
         if not self.spec.covariates:
-            return ()
-        at = np.zeros(len(self.spec.covariates))
-        if self.place is not None:
-            at = self.place.of(len(self.spec.levels) - 1)
-        return (np.broadcast_to(with_intercept(self.spec, at), self.exact.model.x.shape),)
+            return None
+        at = np.zeros(len(self.spec.covariates)) if self.place is None else self.place.of(level)
+        x = with_intercept(self.spec, at)
+        return np.broadcast_to(x, (len(self.data.levels[level]), x.shape[-1]))
+
+    @property
+    def _unit_rows(self) -> Floats:
+        """Covariates of which the linear predictors are the coefficients β; (q, p)."""
+        return np.eye(len(self.spec.means))[len(self.spec.top) :]
 
     def leave_out(self, units: Units) -> LogDensities:
         """Log density of each unit given all others."""
-        return leave_out_groups(self.spec, self.data, self.exact, units)
+        assert isinstance(self.laws, TwoLevelLaws)
+        return leave_out_groups(self.spec, self.data, self.laws.posterior, units)
 
     def variance_moments(self, names: Sequence[str]) -> list[tuple[float, float]]:
         """Mean and sd of the squares of sds, nan where they do not exist."""
-        return [square_moments(self.exact, self.existing) for _ in names]
+        levels = self._level_of_sd
+        return [square_moments(self.laws, levels[name], name, self.existing) for name in names]
 
     def variance_shares(self, probabilities: Floats) -> VarianceShares:
-        """Mean, sd and quantiles of the groups' share of the variance on the latent scale."""
-        return latent_shares(self.spec, self.exact, probabilities)
+        """Mean, sd and quantiles of the levels' shares of the variance on the latent scale."""
+        return latent_shares(self.spec, self.laws, probabilities)
 
     def _log_evidence(self) -> float:
-        return self.exact.log_integral
+        return self._sums.log_integral
 
     @one_blas_thread()
     def _quantiles(self, name: str, probabilities: Floats) -> Floats:
         if name in self.spec.fixed:
             return np.full(len(probabilities), self.spec.fixed[name])
-        if name == "tau":
-            return self.exact.sd_quantiles(0, probabilities)
+        if name in self._level_of_sd:
+            return self._sums.sd_quantiles(self._level_of_sd[name], probabilities)
         if name in self.spec.top:
-            return self._linear(self._root_x).quantile(probabilities)
+            return self.laws.linear(self._root_x).quantile(probabilities)
         if name == "beta":
             return np.stack([law.quantile(probabilities) for law in self._coefficients], axis=1)
+        level = self.spec.level_of(name)
         if name not in self.spec.on_outcome_scale:
-            return self._effect_quantiles(self._effect_x, probabilities)
-        if self._effect_x:
-            return self.spec.family.inverse_link(self._effect_quantiles((), probabilities))
-        return self.spec.family.inverse_link(
-            self._kept_quantiles(self.spec.effects[0], probabilities)
-        )
+            return self._effect_quantiles(level, self._effect_x(level), probabilities)
+        if self.spec.covariates:
+            own = self._effect_quantiles(level, None, probabilities)
+        else:
+            own = self._kept_quantiles(self.spec.levels[level].effect, probabilities)
+        return self.spec.family.inverse_link(own)
 
     def _effect_quantiles(
-        self, at: tuple[Floats, ...], probabilities: Floats, members: Indices | None = None
+        self, level: int, x: Floats | None, probabilities: Floats, members: Indices | None = None
     ) -> Floats:
         """Quantiles of effects of all groups, or of some, at their own covariates or at others."""
-        quantiles = np.empty((len(probabilities), len(self.exact.model.leaves)))
-        for laws in effect_laws(self.exact, members, *at):
+        quantiles = np.empty((len(probabilities), len(self.data.levels[level])))
+        for laws in self.laws.effect_laws(level, members, x):
             quantiles[:, laws.groups] = laws.quantile(probabilities).T
         return quantiles if members is None else quantiles[:, members]
 
     @one_blas_thread()
     def member_quantiles(self, name: str, probabilities: Floats, members: Indices) -> Floats:
         """Quantiles of effects of some members of a level, or of some coefficients; (p, u)."""
+        if name == "beta":
+            return self._quantiles(name, probabilities)[:, members]
+        level = self.spec.level_of(name)
         if name in self.spec.on_outcome_scale:
-            return self.spec.family.inverse_link(self._effect_quantiles((), probabilities, members))
-        if name == self.spec.effects[0]:
-            return self._effect_quantiles(self._effect_x, probabilities, members)
-        return self._quantiles(name, probabilities)[:, members]
+            own = self._effect_quantiles(level, None, probabilities, members)
+            return self.spec.family.inverse_link(own)
+        return self._effect_quantiles(level, self._effect_x(level), probabilities, members)
 
     @one_blas_thread()
     def _cdf(self, name: str, values: Floats) -> Floats:
         if name in self.spec.fixed:
             return np.where(values >= self.spec.fixed[name], 1.0, 0.0)
-        if name == "tau":
-            return self.exact.sd_cdf(0, np.ravel(values)).reshape(values.shape)
+        if name in self._level_of_sd:
+            below = self._sums.sd_cdf(self._level_of_sd[name], np.ravel(values))
+            return below.reshape(values.shape)
         if name in self.spec.top:
-            return self._linear(self._root_x).cdf(values)
+            return self.laws.linear(self._root_x).cdf(values)
         if name == "beta":
             return self._by_member(values, [law.cdf for law in self._coefficients])
+        level = self.spec.level_of(name)
         if name in self.spec.on_outcome_scale:
-            return self._on_effects("cdf", (), linked(self.spec.family.link, values))
-        return self._on_effects("cdf", self._effect_x, values)
+            return self._on_effects("cdf", level, None, linked(self.spec.family.link, values))
+        return self._on_effects("cdf", level, self._effect_x(level), values)
 
     @one_blas_thread()
     def _density(self, name: str, values: Floats) -> Floats:
         if name in self.spec.fixed:
             value = self.spec.fixed[name]
             raise SpecError(f"{name} is fixed at {value:g}: a mass at one place has no density")
-        if name == "tau":
-            return self.exact.sd_density(0, np.ravel(values)).reshape(values.shape)
+        if name in self._level_of_sd:
+            density = self._sums.sd_density(self._level_of_sd[name], np.ravel(values))
+            return density.reshape(values.shape)
         if name in self.spec.top:
-            return self._linear(self._root_x).density(values)
+            return self.laws.linear(self._root_x).density(values)
         if name == "beta":
             return self._by_member(values, [law.density for law in self._coefficients])
         if name in self.spec.on_outcome_scale:
             return self._density_on_outcome_scale(values)
-        return self._on_effects("density", self._effect_x, values)
+        level = self.spec.level_of(name)
+        return self._on_effects("density", level, self._effect_x(level), values)
 
-    def _on_effects(self, what: str, at: tuple[Floats, ...], values: Floats) -> Floats:
-        """Distribution functions or densities of all groups' effects at values (..., k)."""
-        k = len(self.exact.model.leaves)
-        shape = np.broadcast_shapes(values.shape, (k,))
-        flat = np.broadcast_to(values, shape).reshape(-1, k)
+    def _on_effects(self, what: str, level: int, x: Floats | None, values: Floats) -> Floats:
+        """Distribution functions or densities of all effects of a level at values (..., u)."""
+        u = len(self.data.levels[level])
+        shape = np.broadcast_shapes(values.shape, (u,))
+        flat = np.broadcast_to(values, shape).reshape(-1, u)
         result = np.empty(flat.shape)
-        for laws in effect_laws(self.exact, None, *at):
+        for laws in self.laws.effect_laws(level, None, x):
             result[:, laws.groups] = getattr(laws, what)(flat[:, laws.groups].T).T
         return result.reshape(shape)
 
@@ -240,7 +260,7 @@ class LeafReference(LeafPredictive):
         effects = linked(self.spec.family.link, values)
         inside = np.isfinite(effects)
         effects = np.where(inside, effects, 0.0)
-        density = self._on_effects("density", (), effects)
+        density = self._on_effects("density", len(self.spec.levels) - 1, None, effects)
         slope = np.exp(log_slope(self.spec.family.link, effects))
         return np.where(inside, density / slope, 0.0)
 
@@ -250,14 +270,10 @@ class LeafReference(LeafPredictive):
         columns = np.moveaxis(np.broadcast_to(values, shape), -1, 0)
         return np.stack([f(v) for f, v in zip(functions, columns, strict=True)], axis=-1)
 
-    def _linear(self, x: Floats) -> LinearLaw:
-        return LinearLaw.of(self.exact, x)
-
     @cached_property
-    def _coefficients(self) -> list[LinearLaw]:
-        """Laws of the coefficients of the covariates."""
-        unit = np.eye(len(self.spec.means))
-        return [self._linear(row) for row in unit[len(self.spec.top) :]]
+    def _coefficients(self) -> list[Distribution]:
+        """Distributions of the coefficients of the covariates."""
+        return [self.laws.linear(row) for row in self._unit_rows]
 
     def _at(self, place: Place) -> LeafReference:
         return replace(self, place=place)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.exact.leaf_moments import LeafMoments
-from hiermodels.exact.leaves.posterior import LeafPosterior
+from hiermodels.exact.leaves.laws import LeafLaws
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.moments import FOURTH, SD
 from hiermodels.posterior.variance_shares import VarianceShares
@@ -14,12 +16,14 @@ from hiermodels.posterior.variance_shares import VarianceShares
 LATENT_VARIANCE = {"logit": np.pi**2 / 3}  # of a standard logistic variable
 
 
-def latent_shares(spec: Spec, exact: LeafPosterior, probabilities: Floats) -> VarianceShares:
-    """Mean, sd and quantiles of the groups' share of the variance, with a logit link.
+def latent_shares(spec: Spec, laws: LeafLaws, probabilities: Floats) -> VarianceShares:
+    """Mean, sd and quantiles of the levels' shares of the variance, with a logit link.
 
     On the scale of the link a binary outcome is whether ``θ + e`` exceeds 0, with a standard
-    logistic e of variance π²/3; the groups' share is ``τ²/(τ² + π²/3)``, the intraclass
-    correlation of two trials of one group.
+    logistic e of variance π²/3.  Of two levels the groups' share is ``τ²/(τ² + π²/3)``, the
+    intraclass correlation of two trials of one group; of three, those of the outer groups and of
+    the groups within them are ``κ²`` and ``τ²`` over ``κ² + τ² + π²/3``, and the correlation of two
+    trials of one group is the sum of both.
 
     References
     ----------
@@ -28,27 +32,34 @@ def latent_shares(spec: Spec, exact: LeafPosterior, probabilities: Floats) -> Va
     rest = LATENT_VARIANCE.get(spec.family.link)
     if rest is None:
         return VarianceShares({}, ("on the scale of the link",))
-
-    def share(tau: Floats) -> Floats:
-        return tau**2 / (tau**2 + rest)
-
-    name = f"share[{spec.groups[-1]}]"
+    every = range(len(spec.levels))
+    levels = {f"share[{spec.groups[i]}]": [i] for i in every}
+    within = f"icc[{spec.groups[-1]}]"
+    levels |= {within: list(every)} if len(every) > 1 else {}
     rows = {
-        name: [*_moments(exact, share(exact.tau)), *share(exact.sd_quantiles(0, probabilities))]
+        name: [
+            *laws.variance_moments(partial(_share, own, rest)),
+            *laws.share_quantiles(own, rest, probabilities),
+        ]
+        for name, own in levels.items()
     }
-    note = f"{name}: of tau² + π²/3, the variance of the latent scale"
-    return VarianceShares(rows, ("on the scale of the link", note))
+    squares = " + ".join(f"{level.sd}²" for level in spec.levels)
+    names = " and ".join(name for name in levels if name != within)
+    notes = [f"{names}: of {squares} + π²/3, the variance of the latent scale"]
+    if within in levels:
+        notes.append(f"{within}: correlation of two trials of one {spec.groups[-1]}")
+    return VarianceShares(rows, ("on the scale of the link", *notes))
 
 
-def square_moments(exact: LeafPosterior, existing: LeafMoments) -> tuple[float, float]:
-    """Mean and sd of τ², nan where they do not exist."""
-    mean, sd = _moments(exact, exact.tau**2)
+def _share(levels: list[int], rest: float, variances: Floats) -> Floats:
+    """Share of some levels in the variances (levels, J) of all and a rest; (J,)."""
+    return variances[levels].sum(axis=0) / (variances.sum(axis=0) + rest)
+
+
+def square_moments(
+    laws: LeafLaws, level: int, name: str, existing: LeafMoments
+) -> tuple[float, float]:
+    """Mean and sd of the square of a level's sd, nan where they do not exist."""
+    mean, sd = laws.variance_moments(lambda v: v[level])
     exist = existing.exist
-    return mean if exist(["tau"], SD) else np.nan, sd if exist(["tau"], FOURTH) else np.nan
-
-
-def _moments(exact: LeafPosterior, values: Floats) -> tuple[float, float]:
-    """Mean and sd of values at the nodes (J,)."""
-    weights = exact.lattice.weights
-    mean = float(weights @ values)
-    return mean, float(np.sqrt(weights @ (values - mean) ** 2))
+    return mean if exist([name], SD) else np.nan, sd if exist([name], FOURTH) else np.nan

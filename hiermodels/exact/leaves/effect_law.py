@@ -55,6 +55,11 @@ class EffectLaws:
         variance = (self.mass * (values - mean[:, None]) ** 2).sum(axis=1)
         return mean, np.sqrt(variance)
 
+    def means(self, function: Callable[[Indices, Floats], Floats]) -> Floats:
+        """Means of a function that differs by group, from groups and effects (K,) to (g, K)."""
+        values = function(self.groups, self.grid.theta)
+        return (self.mass * values).sum(axis=1) / self.mass.sum(axis=1)
+
     @cached_property
     def _below(self) -> Floats:
         """Distribution functions at the places of the grid; (g, K)."""

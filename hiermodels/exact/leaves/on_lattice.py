@@ -69,6 +69,11 @@ class SdsOnLattice(ABC):
     def coordinates(self) -> SdCoordinates:
         """Of the lattice's points."""
 
+    @property
+    @abstractmethod
+    def certificate(self) -> float:
+        """Largest difference between two spacings, in posterior sds."""
+
     @cached_property
     def sds(self) -> Floats:
         """Values of the sds at the nodes, outermost first; (J, levels)."""
