@@ -11,6 +11,7 @@ every engine returns (``posterior``) and all below it.
   makes these of a specification and data, ``leaf_reference`` is the posterior without Monte Carlo
   error, ``leaf_effects`` has draws, ``leaf_left_out`` leaves groups out, ``leaf_shares`` has
   shares of the variance, ``leaf_predictive`` and ``leaf_outcomes`` predict
+- ``blocks``: posteriors of groups with several effects, at any number of levels, as arrays
 - ``propriety``: whether the posterior exists; ``moments`` says which of its moments do
 - ``leaf_propriety``: the same of counts, from what groups say of their effects (``leaf_design``);
   ``leaf_refusals`` are its errors, ``leaf_moments`` and ``rate_moments`` say which moments exist;

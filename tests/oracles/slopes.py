@@ -1,13 +1,30 @@
 """Data and figures of models with slopes.
 
 Sources: cakes, of Cook (1938), Chocolate cake: I. Optimum baking temperature, Iowa State College,
-as in the R package lme4.  Angles at which 270 cakes broke: rows are the 45 batches, three recipes
+as in the R package lme4: angles at which 270 cakes broke: rows are the 45 batches, three recipes
 in each of 15 replicates, columns the temperatures 175, 185, …, 225.
+
+Posteriors of the sleep study, ``slopes.json``, were computed apart from this package, with other
+code, on lattices over the sds relative to σ and the correlation: two spacings agree to 3e-13
+posterior sds in means and sds, and to 2e-7 in quantiles.
 """
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+
+from hiermodels.datasets import load_sleepstudy
+
+SLEEP: dict[str, dict[str, Any]] = json.loads(
+    Path(__file__).with_suffix(".json").read_text(encoding="utf-8")
+)
+PROBABILITIES = (0.025, 0.05, 0.25, 0.5, 0.75, 0.95, 0.975)
+# Means of the sds, the correlation and σ of the cakes' angles on temperature, by the same code
+CAKES_MEANS = {"tau": (6.6916, 0.36083), "rho": 0.4341, "sigma": 4.52371}
 
 CAKES = """
 42 46 47 39 53 42   39 46 51 49 55 42   46 44 45 46 48 63
@@ -38,8 +55,6 @@ def cakes():
 
 def sleepstudy():
     """Reaction times, days and subjects as numbers."""
-    from hiermodels.datasets import load_sleepstudy
-
     frame = load_sleepstudy()
     subject = frame["Subject"].astype("category").cat.codes.to_numpy().astype(np.intp)
     return frame["Reaction"].to_numpy(), frame["Days"].to_numpy(dtype=float), subject

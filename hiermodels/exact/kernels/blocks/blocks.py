@@ -30,7 +30,7 @@ Lindley & Smith (1972), JRSS B 34:1 (the linear model with several levels).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -165,16 +165,7 @@ class Blocks:
         outcome, rest = self.outcome.copy(), self.rest.copy()
         outcome[:, -1] -= np.einsum("ijg,j->ig", outcome[:, :-1], beta)
         rest[:, -1] -= rest[:, :-1] @ beta
-        return Blocks(
-            self.designs,
-            self.design,
-            outcome,
-            rest,
-            self.n_rows,
-            self.log_weight,
-            self.fixed,
-            self.parents,
-        )
+        return replace(self, outcome=outcome, rest=rest)
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,6 +51,14 @@ class Root:
             np.concatenate([part.log_det for part in parts]),
         )
 
+    def at(self, nodes: slice) -> Root:
+        """The same at some nodes."""
+        return Root(self.triangle[..., nodes], self.log_det[nodes])
+
+    def at_each(self, times: int) -> Root:
+        """Each node as often as this, one behind the other."""
+        return Root(np.repeat(self.triangle, times, axis=2), np.repeat(self.log_det, times))
+
     @property
     def n_coefficients(self) -> int:
         """Number of coefficients, c."""
@@ -99,12 +107,12 @@ class Root:
             log_det = log_det + np.log(root) - 0.5 * LOG_2PI
         return Root(triangle, log_det)
 
-    def log_likelihood(self, sigma: Floats | float, n_rows: int, log_weight: float) -> Floats:
-        """``log p(y | Θ, σ)``, flat priors having the density 1; (n,)."""
-        df = n_rows - self.n_coefficients
-        square = (self.triangle[-1, -1] / sigma) ** 2
+    def log_likelihood(self, sigma: Floats, n_rows: int, log_weight: float) -> Floats:
+        """``log p(y | Θ, σ)`` at σ (n,) or (n, k), flat priors having the density 1; as σ."""
+        shape, df = (-1,) + (1,) * (sigma.ndim - 1), n_rows - self.n_coefficients
+        square = (self.triangle[-1, -1].reshape(shape) / sigma) ** 2
         log_sigma = np.log(sigma) + 0.5 * LOG_2PI
-        return self.log_scale + 0.5 * (log_weight - square) - df * log_sigma
+        return self.log_scale.reshape(shape) + 0.5 * (log_weight - square) - df * log_sigma
 
 
 def root_triangle(message: Floats, squares: Floats, log_det: Floats, fixed: Flags) -> Root:

@@ -1,0 +1,15 @@
+"""Groups with several effects, at any number of nested levels: slopes, above all.
+
+    y_i = z_i'θ_group + x_i'β + N(0, σ²/ω_i),    θ_u = θ_parent + N(0, T_ℓ),
+
+with flat or normal priors of the coefficients, and priors of sds and correlations of each T_ℓ.
+Effects and coefficients are integrated out (:mod:`hiermodels.exact.kernels.blocks`), and so is σ;
+sds and correlations stay on the lattice.  All is arrays: neither frames nor specifications.
+
+- ``model``: the record of the model
+- ``propriety``: whether the posterior exists, and which of its moments do
+- ``correlations``, ``coordinates``: of what stays on the lattice
+- ``residual_scale``: σ integrated
+- ``marginal``: the posterior of sds and correlations, and its lattice
+- ``posterior``: lattices that are fine enough, and moments
+"""

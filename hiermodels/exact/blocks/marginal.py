@@ -1,0 +1,179 @@
+"""The marginal posterior of sds and correlations, and its lattice.
+
+All effects and coefficients are integrated out (:mod:`hiermodels.exact.kernels.blocks`), and where
+the model is relative so is σ (:mod:`hiermodels.exact.blocks.residual_scale`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.errors import PrecisionError, SpecError
+from hiermodels.exact.blocks.coordinates import Coordinates, Values
+from hiermodels.exact.blocks.model import BlockModel
+from hiermodels.exact.blocks.propriety import Tails, check
+from hiermodels.exact.blocks.residual_scale import ResidualScale, ScaleLaw
+from hiermodels.exact.kernels.blocks.moments import CoefficientLaw
+from hiermodels.exact.kernels.blocks.root import Root
+from hiermodels.exact.kernels.blocks.upward import evaluate
+from hiermodels.numerics import lattice
+from hiermodels.numerics.lattice import Lattice, LatticeError, LogWeight
+from hiermodels.numerics.modes import peaks
+
+MAX_DIMENSION = 5  # that a lattice has
+SCAN_STEP = {1: 1.0, 2: 1.0, 3: 1.5, 4: 2.0, 5: 3.0}  # of the pilot grid
+MAX_ASCENTS = 8  # from its peaks, the highest first
+SMALLEST_SHARE = 1e-9  # of a covariate, varying within groups, that is not rounding error
+
+
+@dataclass(frozen=True, eq=False)
+class BlockMarginal:
+    """``p(y, u)`` at points u, with what integrates the rest out.
+
+    Attributes
+    ----------
+    model : BlockModel
+    tails : Tails
+        Which moments exist.
+    """
+
+    model: BlockModel
+    tails: Tails
+
+    @classmethod
+    def of(cls, model: BlockModel) -> BlockMarginal:
+        """Check that the posterior exists, and set it up.
+
+        What least squares within groups say of β is taken from the outcome: of sums of squares no
+        digits are then lost in differences.
+        """
+        marginal = cls(model, check(model))
+        if marginal.coordinates.dimension > MAX_DIMENSION:
+            raise SpecError(
+                f"the exact posterior has {marginal.coordinates.dimension} unknown sds and "
+                f"correlations on its lattice, which holds {MAX_DIMENSION}. Use fewer effects or "
+                f"levels, uncorrelated ones, or engine='nuts'"
+            )
+        return marginal
+
+    @cached_property
+    def anchor(self) -> Floats:
+        """What is taken from β: least squares within groups, the shortest of the best; (q,)."""
+        blocks = self.model.blocks
+        x, y = blocks.rest[:, :-1], blocks.rest[:, -1]
+        size = np.sqrt((x**2).sum(axis=0) + (blocks.outcome[:, :-1] ** 2).sum(axis=(0, 2)))
+        size = np.where(size > 0, size, 1.0)
+        left, share, right = np.linalg.svd(x / size, full_matrices=False)
+        some = share > SMALLEST_SHARE
+        return (left[:, some].T @ y / share[some]) @ right[some] / size
+
+    @cached_property
+    def residual(self) -> BlockModel:
+        """The model of the outcome less ``x'anchor``."""
+        model = self.model
+        mean = model.mean.copy()
+        mean[len(mean) - model.blocks.q :] -= self.anchor
+        return replace(model, blocks=model.blocks.less(self.anchor), mean=mean)
+
+    @cached_property
+    def coordinates(self) -> Coordinates:
+        """Of the sds and correlations."""
+        return Coordinates(self.residual)
+
+    @cached_property
+    def scale(self) -> ResidualScale:
+        """The integral over σ."""
+        return ResidualScale(self.residual)
+
+    @one_blas_thread()
+    def root(self, values: Values) -> Root:
+        """What all rows say of the coefficients and of σ."""
+        return evaluate(self.residual.blocks, self.coordinates.factors(values))
+
+    def log_density(self, points: Floats) -> Floats:
+        """``log p(y, u)`` at points u (n, d): with proper priors, normalised; (n,)."""
+        values = self.coordinates.values(points)
+        return self._log_density(values, self.root(values))
+
+    def _log_density(self, values: Values, root: Root) -> Floats:
+        if values.log_sigma is None:
+            return values.log_prior + self.scale.log_integral(root, values.log_theta)
+        sigma, blocks = np.exp(values.log_sigma), self.residual.blocks
+        root = root.with_prior(self.residual.mean, self.residual.precision, sigma)
+        likelihood = root.log_likelihood(sigma, blocks.n_rows, blocks.log_weight)
+        return values.log_prior + likelihood
+
+    def scale_law(self, values: Values, root: Root) -> ScaleLaw:
+        """Law of σ and of the coefficients at nodes, β less the anchor."""
+        if values.log_sigma is None:
+            return self.scale.law(root, values.log_theta)
+        sigma = np.exp(values.log_sigma)
+        root = root.with_prior(self.residual.mean, self.residual.precision, sigma)
+        law = CoefficientLaw(root.mean, root.covariance * sigma**2, sigma**2)
+        return ScaleLaw(np.zeros(len(sigma)), sigma, law)
+
+    @cached_property
+    def mode_and_scale(self) -> lattice.ModesAndScale:
+        """Where the posterior lies: Newton's method from the peaks on a coarse grid."""
+        places = self.coordinates.pilot_places(SCAN_STEP[self.coordinates.dimension])
+        grid = np.stack(np.meshgrid(*places, indexing="ij"), axis=-1)
+        with self._within_range():
+            log_densities = self.log_density(grid.reshape(-1, len(places)))
+            log_densities = log_densities.reshape(grid.shape[:-1])
+            tops = np.flatnonzero(peaks(log_densities) & np.isfinite(log_densities))
+            highest = tops[np.argsort(-log_densities.flat[tops], kind="stable")][:MAX_ASCENTS]
+            starts = grid.reshape(-1, len(places))[highest]
+            return lattice.find_modes(self.log_density, starts)
+
+    def lattice(self, spacing: float | Floats) -> Lattice:
+        """Lay a lattice over the posterior, wide enough for the moments of sds that exist.
+
+        Parameters
+        ----------
+        spacing : float or (d,)
+        """
+        if not self.coordinates.dimension:
+            point, none = np.empty((1, 0)), np.empty((1, 0), dtype=np.int64)
+            return Lattice(point[0], np.empty((0, 0)), none, self.log_density(point), np.empty(0))
+        at_mode = self._log_sds(self.mode_and_scale.modes[:1])
+
+        def evaluated(points: Floats) -> tuple[Floats, LogWeight]:
+            values = self.coordinates.values(points)
+            root = self.root(values)
+            ratio = self._log_sds_of(values, root) - at_mode
+            weight = (self.tails.orders[:, None] * ratio).max(axis=0, initial=0.0)
+            return self._log_density(values, root), lambda some: weight[some]
+
+        with self._within_range():
+            return lattice.grow_weighted(evaluated, self.mode_and_scale, spacing)
+
+    def _log_sds(self, points: Floats) -> Floats:
+        values = self.coordinates.values(points)
+        return self._log_sds_of(values, self.root(values))
+
+    def _log_sds_of(self, values: Values, root: Root) -> Floats:
+        """About the logarithms of all sds, and of σ last; (m + 1, n)."""
+        log_sigma = values.log_sigma
+        if log_sigma is None:
+            df = max(1.0, 2 * self.scale.shape)
+            log_sigma = np.log(np.maximum(root.square, np.finfo(float).tiny) / df) / 2
+        return np.vstack([values.log_theta + log_sigma, log_sigma])
+
+    @contextmanager
+    def _within_range(self) -> Iterator[None]:
+        """Say of a posterior that no lattice can hold what stands in the way."""
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                yield
+        except LatticeError as error:
+            raise PrecisionError(
+                f"the posterior of the sds and correlations cannot be integrated: {error}. Their "
+                f"priors lie too far from the data, or are too narrow; check their unit"
+            ) from error

@@ -1,0 +1,203 @@
+"""Groups with several effects: what is observed, and what is assumed.
+
+    y_i = z_i'θ_group + x_i'β + N(0, σ²/ω_i),    θ_u = θ_parent + N(0, T_ℓ),
+
+with any number of nested levels, T_ℓ of sds τ and correlations ρ, and the root's θ coefficients:
+see :mod:`hiermodels.exact.kernels.blocks.blocks`.  All is arrays: neither frames nor
+specifications.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Self
+
+import numpy as np
+
+from hiermodels.core.arrays import LOG_2, Floats
+from hiermodels.errors import SpecError
+from hiermodels.exact.blocks.contrasts import coefficient_rank, contrasts
+from hiermodels.exact.kernels.blocks.blocks import Blocks
+from hiermodels.model.priors.base import Scale, VariancePrior
+from hiermodels.model.priors.variance import Fixed
+
+
+@dataclass(frozen=True)
+class PowerOfSD(VariancePrior):
+    """``p(τ) = 2 τ^power``.  Improper."""
+
+    power: float
+    scale: ClassVar[Scale] = "sd"
+
+    @property
+    def lower_tail(self) -> float:
+        """``(power + 1)/2``."""
+        return (self.power + 1) / 2
+
+    @property
+    def upper_tail(self) -> float:
+        """``(power + 1)/2``."""
+        return (self.power + 1) / 2
+
+    def log_density_log_sd(self, t: Floats) -> Floats:
+        """``log 2 + (power + 1) t``."""
+        return LOG_2 + (self.power + 1) * np.asarray(t, dtype=float)
+
+
+@dataclass(frozen=True)
+class CovariancePrior:
+    """Prior of one level's covariance T.
+
+    Attributes
+    ----------
+    sds : tuple of VariancePrior or None
+        One for each of the p effects; None for one that does not vary at this level.
+    eta : float, optional
+        Of LKJ(η), ``p(correlations) ∝ det^(η − 1)``; by default there are no correlations.
+    """
+
+    sds: tuple[VariancePrior | None, ...]
+    eta: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.eta is not None and not (self.eta > 0 and math.isfinite(self.eta)):
+            raise SpecError(f"LKJ(eta={self.eta!r}): expected a finite number above 0")
+
+    @classmethod
+    def flat(cls, p: int) -> Self:
+        """Flat on the covariance matrix itself, ``p(T) = 1``, up to a constant.
+
+        In sds and correlations ``dT = Π 2 τ_i^p dτ_i · dρ``.
+        """
+        return cls((PowerOfSD(p),) * p, 1.0)
+
+    @cached_property
+    def varying(self) -> tuple[int, ...]:
+        """Which effects vary at this level."""
+        return tuple(j for j, prior in enumerate(self.sds) if prior is not None)
+
+    @property
+    def n_correlations(self) -> int:
+        """Number of correlations."""
+        e = len(self.varying)
+        return 0 if self.eta is None else e * (e - 1) // 2
+
+
+@dataclass(frozen=True, eq=False)
+class BlockModel:
+    """What is observed, and the priors.
+
+    Attributes
+    ----------
+    blocks : Blocks
+    levels : tuple of CovariancePrior
+        The outermost first.
+    sigma : VariancePrior
+        ``Fixed(1)`` if the rows' variances are known, 1/ω.
+    mean, precision : (c,)
+        Of the normal priors of the root's coefficients, then of β; precision 0 is flat, with
+        density 1.
+    integrate_sigma : bool
+        Whether σ is integrated by itself where it can be: see :attr:`relative`.
+    """
+
+    blocks: Blocks
+    levels: tuple[CovariancePrior, ...]
+    sigma: VariancePrior
+    mean: Floats
+    precision: Floats
+    integrate_sigma: bool = True
+
+    def __post_init__(self) -> None:
+        blocks, c = self.blocks, self.blocks.n_coefficients
+        if len(self.levels) != len(blocks.sizes) or self.mean.shape != self.precision.shape != (c,):
+            raise SpecError(
+                f"expected priors of {len(blocks.sizes)} levels and of {c} coefficients; found "
+                f"{len(self.levels)}, and shapes {self.mean.shape} and {self.precision.shape}"
+            )
+        if any(len(level.sds) != blocks.p for level in self.levels):
+            found = [len(level.sds) for level in self.levels]
+            raise SpecError(f"expected {blocks.p} effects at each level; found {found}")
+
+    @classmethod
+    def of(cls, blocks: Blocks, levels: tuple[CovariancePrior, ...], sigma: VariancePrior) -> Self:
+        """With flat priors of all coefficients."""
+        flat = np.zeros(blocks.n_coefficients)
+        return cls(blocks, levels, sigma, flat, flat)
+
+    @cached_property
+    def sds(self) -> tuple[tuple[int, int, VariancePrior], ...]:
+        """Level, effect and prior of each sd τ, the outermost level first."""
+        return tuple(
+            (i, j, prior)
+            for i, level in enumerate(self.levels)
+            for j, prior in enumerate(level.sds)
+            if prior is not None
+        )
+
+    @property
+    def sd_priors(self) -> tuple[VariancePrior, ...]:
+        """Prior of each sd τ."""
+        return tuple(prior for _, _, prior in self.sds)
+
+    @cached_property
+    def correlations(self) -> tuple[tuple[int, int, int], ...]:
+        """Level and the two effects of each correlation ρ."""
+        return tuple(
+            (i, level.varying[b], level.varying[a])
+            for i, level in enumerate(self.levels)
+            if level.eta is not None
+            for a in range(len(level.varying))
+            for b in range(a)
+        )
+
+    def contrasts(self, sds: Sequence[tuple[int, int, VariancePrior]]) -> int:
+        """Number of contrasts between groups that some sds' effects can fit beside the others."""
+        levels = sorted({level for level, _, _ in sds})
+        own = [[j for level, j, _ in sds if level == i] for i in levels]
+        unit = np.eye(self.blocks.p)
+        return contrasts(self.blocks, [(i, unit[:, j]) for i, j in zip(levels, own, strict=True)])
+
+    @cached_property
+    def residual_df(self) -> int:
+        """Number of rows beyond those that coefficients and effects can fit."""
+        effects = self.contrasts([sd for sd in self.sds if sd[2] != Fixed(0)])
+        return self.blocks.n_rows - coefficient_rank(self.blocks) - effects
+
+    @cached_property
+    def relative(self) -> bool:
+        """Whether sds are taken in units of σ, which is then integrated by itself.
+
+        Not where a prior has a jump, or is so narrow that it ties σ to an sd: those with an end,
+        at a largest sd or, faster than any power, at 0.  Nor where σ may go to 0 while the sds do
+        not, as without residual degrees of freedom.
+        """
+        broad = all(_is_broad(prior) for prior in (*self.sd_priors, self.sigma))
+        return self.integrate_sigma and broad and self.residual_df > 0
+
+    @property
+    def flat_coefficients(self) -> bool:
+        """Whether all coefficients have flat priors."""
+        return not self.precision.any()
+
+    @cached_property
+    def typical_sigma(self) -> float:
+        """About the residual sd; 1 if it is known."""
+        if isinstance(self.sigma, Fixed):
+            return self.sigma.value
+        blocks = self.blocks
+        x, y = blocks.rest[:, :-1], blocks.rest[:, -1]
+        df = max(1, self.residual_df)
+        square = float(y @ y - y @ x @ np.linalg.lstsq(x, y)[0]) if len(y) else 0.0
+        if square > 0:
+            return math.sqrt(square / df)
+        total = float((blocks.outcome[:, -1] ** 2).sum())
+        return math.sqrt(total / blocks.n_rows) or 1.0
+
+
+def _is_broad(prior: VariancePrior) -> bool:
+    """Whether a prior of an sd is smooth, and no narrower at 0 than a power."""
+    return not math.isfinite(prior.upper) and math.isfinite(prior.lower_tail)

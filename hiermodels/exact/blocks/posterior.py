@@ -1,0 +1,261 @@
+"""The posterior by quadrature over sds and correlations: fine enough lattices, and moments.
+
+At each node of the lattice σ has a law of its own, and given it coefficients and effects are
+normal.  With ``w`` the nodes' weights and moments given the node under the sums,
+
+    E τ = Σ w θ E σ,    E τ² = Σ w θ² E σ²,    E ρ = Σ w ρ,
+
+and means and covariances of coefficients and effects by total variance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.errors import PrecisionError
+from hiermodels.exact.blocks.coordinates import Values
+from hiermodels.exact.blocks.marginal import MAX_DIMENSION, BlockMarginal
+from hiermodels.exact.blocks.model import BlockModel
+from hiermodels.exact.blocks.residual_scale import ScaleLaw
+from hiermodels.exact.kernels.blocks.moments import (
+    CoefficientLaw,
+    EffectMoments,
+    mixture_moments,
+)
+from hiermodels.exact.kernels.blocks.root import Root
+from hiermodels.exact.precision import (
+    both_weights,
+    errors_of_values,
+    refinement,
+    require_precision,
+)
+from hiermodels.numerics.lattice import Lattice
+from hiermodels.posterior.precision import TOLERANCE
+
+SPACING = {0: 1.0, 1: 0.25, 2: 0.5, 3: 0.6, 4: 0.75, 5: 1.0}  # of the first lattice
+FINER_Z = 0.85  # times that along correlations, whose densities are the least normal
+MAX_LATTICES = 6
+MAX_POINTS = 1_000_000  # of a lattice that is laid because the one before misses the tolerance
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BlockPosterior:
+    """A lattice over the sds and correlations that is fine enough, and what it says.
+
+    Attributes
+    ----------
+    marginal : BlockMarginal
+    lattice : Lattice
+    """
+
+    marginal: BlockMarginal
+    lattice: Lattice
+
+    @classmethod
+    @one_blas_thread()
+    def of(cls, model: BlockModel, tol: float = TOLERANCE) -> Self:
+        """Integrate the posterior, with ever finer lattices until two spacings agree.
+
+        Where σ cannot be integrated by itself, it is put on the lattice.
+
+        Parameters
+        ----------
+        model : BlockModel
+        tol : float
+            Posterior sds that two spacings may differ by.
+
+        Raises
+        ------
+        ImproperPosteriorError
+            If the posterior does not exist.
+        PrecisionError
+            If two spacings differ by more than 1e-3, or no lattice can hold the posterior.
+        SpecError
+            If it has more than five dimensions.
+
+        Warns
+        -----
+        PrecisionWarning
+            If two spacings differ by more than ``tol``.
+        """
+        try:
+            posterior = cls._refined(BlockMarginal.of(model), tol)
+        except PrecisionError:
+            if not model.relative or len(model.sds) + len(model.correlations) >= MAX_DIMENSION:
+                raise
+            posterior = None
+        if posterior is None:
+            return cls.of(replace(model, integrate_sigma=False), tol)
+        require_precision(posterior.certificate, tol)
+        return posterior
+
+    @classmethod
+    def _refined(cls, marginal: BlockMarginal, tol: float) -> Self:
+        spacing = _first_spacing(marginal)
+        posterior = cls(marginal, marginal.lattice(spacing))
+        path: list[tuple[Floats, Floats]] = []
+        for _ in range(MAX_LATTICES - 1):
+            if posterior.errors_by_axis.max(initial=0.0) <= tol and posterior.certificate <= tol:
+                break
+            path.append((spacing, posterior.errors_by_axis))
+            finer = refinement(path, tol)
+            if len(posterior.lattice) > MAX_POINTS * finer.prod():
+                break
+            spacing = spacing * finer
+            try:
+                posterior = cls(marginal, marginal.lattice(spacing))
+            except PrecisionError:  # too many points along an axis: as fine as it gets
+                break
+        return posterior
+
+    @property
+    def model(self) -> BlockModel:
+        """What is observed and assumed."""
+        return self.marginal.model
+
+    @cached_property
+    def values(self) -> Values:
+        """Hyperparameters at the nodes."""
+        return self.marginal.coordinates.values(self.lattice.points)
+
+    @cached_property
+    def root(self) -> Root:
+        """What all rows say of coefficients and σ at the nodes, β less the anchor."""
+        return self.marginal.root(self.values)
+
+    @cached_property
+    @one_blas_thread()
+    def scale(self) -> ScaleLaw:
+        """Law of σ and of the coefficients at the nodes, β less the anchor."""
+        return self.marginal.scale_law(self.values, self.root)
+
+    @property
+    def log_integral(self) -> float:
+        """Log marginal likelihood, with all constants; meaningful if all priors are proper."""
+        return self.lattice.log_integral
+
+    @property
+    def weights(self) -> Floats:
+        """Weights of the nodes over the whole lattice and over half of it; (2, n)."""
+        if not self.marginal.coordinates.dimension:
+            return np.ones((2, 1))
+        return both_weights(self.lattice)
+
+    @cached_property
+    def errors_by_axis(self) -> Floats:
+        """Errors of the moments of sds, correlations and coordinates, in posterior sds; (d,)."""
+        exist = self.marginal.tails.orders[: len(self.model.sds)] == 2
+        rho = self.marginal.coordinates.correlations(self.values)
+        sds = (np.exp(self.values.log_theta) * self.scale.sigma)[exist]
+        moving = sds[np.ptp(sds, axis=1) > 0] if sds.size else sds
+        columns = [self.lattice.points, moving.T, rho.T]
+        if np.ptp(self.scale.sigma) > 0:
+            columns.append(self.scale.sigma[:, None])
+        return errors_of_values(np.hstack(columns), self.lattice)
+
+    @cached_property
+    @one_blas_thread()
+    def certificate(self) -> float:
+        """Largest difference between two spacings, in posterior sds.
+
+        Over the means and sds of all hyperparameters, coefficients and effects that exist, and the
+        coordinates.
+        """
+        parts = [self._sd_moments, self._coefficient_moments]
+        parts += [_diagonal(moments) for moments in self._effects]
+        worst = [self.errors_by_axis.max(initial=0.0)]
+        for mean, sd in parts:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                differences = [np.abs(mean[1] - mean[0]) / sd[0], np.abs(sd[1] / sd[0] - 1)]
+            worst += [np.nanmax(part, initial=0.0) for part in differences if part.size]
+        return float(np.max(worst))
+
+    def sd_moments(self) -> tuple[Floats, Floats]:
+        """Means and sds of all sds τ, and of σ last; (m + 1,) each; nan, where there are none."""
+        mean, sd = self._sd_moments
+        return mean[0], sd[0]
+
+    def correlation_moments(self) -> tuple[Floats, Floats]:
+        """Means and sds of all correlations; (k,) each."""
+        rho = self.marginal.coordinates.correlations(self.values)
+        mean = rho @ self.lattice.weights
+        return mean, np.sqrt((rho - mean[:, None]) ** 2 @ self.lattice.weights)
+
+    def coefficient_moments(self) -> tuple[Floats, Floats]:
+        """Means and sds of the root's coefficients and of β; (c,) each."""
+        mean, sd = self._coefficient_moments
+        return mean[0], sd[0]
+
+    def coefficient_covariance(self) -> Floats:
+        """Covariance of the same; (c, c)."""
+        return self._coefficients[1][0]
+
+    def effect_moments(self, level: int) -> tuple[Floats, Floats]:
+        """Means and sds of a level's effects; (p, u) each."""
+        mean, sd = _diagonal(self._effects[level])
+        return mean[0], sd[0]
+
+    def effect_covariances(self, level: int) -> Floats:
+        """Covariances of the effects of each member of a level; (p, p, u)."""
+        return self._effects[level].covariance[0]
+
+    @cached_property
+    def _sd_moments(self) -> tuple[Floats, Floats]:
+        """Over the whole lattice and half of it; (2, m + 1) each."""
+        theta = np.vstack([np.exp(self.values.log_theta), np.ones(len(self.lattice))])
+        first, second = theta * self.scale.sigma, theta**2 * self._law.sigma2
+        mean = self.weights @ first.T
+        away = second - first**2  # the variance at each node
+        variance = [
+            w @ (away.T + (first.T - m) ** 2) for w, m in zip(self.weights, mean, strict=True)
+        ]
+        orders = self.marginal.tails.orders
+        mean = np.where(orders >= 1, mean, np.nan)
+        return mean, np.where(orders == 2, np.sqrt(np.maximum(variance, 0.0)), np.nan)
+
+    @property
+    def _law(self) -> CoefficientLaw:
+        return self.scale.coefficients
+
+    @cached_property
+    def _coefficients(self) -> tuple[Floats, Floats]:
+        """Mean (2, c) and covariance (2, c, c), over the whole lattice and over half of it."""
+        mean = self.weights @ self._law.mean.T
+        covariance = []
+        for weights, center in zip(self.weights, mean, strict=True):
+            away = self._law.mean - center[:, None]
+            covariance.append(self._law.covariance @ weights + (away * weights) @ away.T)
+        shift = np.zeros(mean.shape[1])
+        shift[mean.shape[1] - self.model.blocks.q :] = self.marginal.anchor
+        return mean + shift, np.array(covariance)
+
+    @property
+    def _coefficient_moments(self) -> tuple[Floats, Floats]:
+        mean, covariance = self._coefficients
+        return mean, np.sqrt(np.einsum("mcc->mc", covariance))
+
+    @cached_property
+    @one_blas_thread()
+    def _effects(self) -> tuple[EffectMoments, ...]:
+        """Moments of the effects of all levels, over the whole lattice and over half of it."""
+        factors = self.marginal.coordinates.factors(self.values)
+        return mixture_moments(self.marginal.residual.blocks, factors, self.weights, self._law)
+
+
+def _first_spacing(marginal: BlockMarginal) -> Floats:
+    coordinates = marginal.coordinates
+    spacing = np.full(coordinates.dimension, SPACING[coordinates.dimension])
+    spacing[coordinates.n_sds :][: coordinates.n_correlations] *= FINER_Z
+    return spacing
+
+
+def _diagonal(moments: EffectMoments) -> tuple[Floats, Floats]:
+    """Means and sds (m, p, u)."""
+    variance = np.einsum("mppu->mpu", moments.covariance)
+    return moments.mean, np.sqrt(np.maximum(variance, 0.0))

@@ -1,0 +1,172 @@
+"""Whether the posterior exists, and which of its moments do.
+
+Let the sds of a set A go to infinity together, all others staying.  The likelihood then falls as
+λ^(−D/2), with λ their square, and where Z_A has the columns of the effects of A, member by member,
+
+    D(A) = rank [X Z_A] − rank X,
+
+the number of contrasts between members; with σ in A, n − rank X.  Priors grow as λ^Σ upper_tail.
+The posterior exists if, for every A,
+
+    Σ_A upper_tail − ½ D(A) < 0,
+
+and an sd's moment of order m if this holds with m/2 more wherever A has it.  Correlated effects may
+also go to infinity along one direction u only, T becoming a matrix of rank one.  Then D is that of
+the single column z'u, all sds of u grow, and for each but one of these the prior of correlations,
+LKJ(η) of e effects, takes ``η + (e − 2)/2`` away.
+
+As σ → 0 the likelihood grows as σ^(−(n − rank [X Z])), unless all rows can be fitted exactly.
+
+References
+----------
+Hobert & Casella (1996), JASA 91:1461 (propriety in mixed models).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats
+from hiermodels.errors import ImproperPosteriorError
+from hiermodels.exact.blocks.contrasts import coefficient_rank, contrasts, directions
+from hiermodels.exact.blocks.model import BlockModel
+
+
+@dataclass(frozen=True)
+class Ray:
+    """A way in which sds go to infinity.
+
+    Attributes
+    ----------
+    sds : tuple of int
+        Which of the model's; σ is the one behind the last.
+    contrasts : int
+        D.
+    prior : float
+        Exponent of the priors.
+    direction : tuple of float, optional
+        u, of the sds' effects.
+    """
+
+    sds: tuple[int, ...]
+    contrasts: int
+    prior: float
+    direction: tuple[float, ...] = ()
+
+    @property
+    def exponent(self) -> float:
+        """Of λ in the posterior's density of log λ."""
+        return self.prior - self.contrasts / 2
+
+
+@dataclass(frozen=True)
+class Tails:
+    """How the posterior falls along all rays.
+
+    Attributes
+    ----------
+    rays : tuple of Ray
+    n_sds : int
+        Number of sds, σ included.
+    """
+
+    rays: tuple[Ray, ...]
+    n_sds: int
+
+    def moment_exists(self, sd: int, order: int) -> bool:
+        """Whether an sd has a finite moment."""
+        return all(ray.exponent + order / 2 < 0 for ray in self.rays if sd in ray.sds)
+
+    @property
+    def orders(self) -> Floats:
+        """Highest moment of each sd, σ last, up to the second, that exists; (m + 1,)."""
+        exist = [[self.moment_exists(j, m) for m in (1, 2)] for j in range(self.n_sds)]
+        return np.array([2.0 if both[1] else float(both[0]) for both in exist])
+
+
+def check(model: BlockModel) -> Tails:
+    """Decide along which rays the posterior falls.
+
+    Raises
+    ------
+    ImproperPosteriorError
+        If along one it does not.
+    """
+    rays = tuple(_rays(model))
+    worst = max(rays, key=lambda ray: ray.exponent, default=None)
+    if worst and worst.exponent >= 0:
+        raise ImproperPosteriorError(_message(model, worst))
+    _check_small_sigma(model)
+    return Tails(rays, len(model.sds) + 1)
+
+
+def _rays(model: BlockModel) -> Iterator[Ray]:
+    """All rays along which priors let sds go to infinity."""
+    free = [j for j, prior in enumerate(model.sd_priors) if math.isfinite(prior.upper_tail)]
+    tails = [prior.upper_tail for prior in model.sd_priors]
+    for size in range(1, len(free) + 1):
+        for some in combinations(free, size):
+            growth = sum(tails[j] for j in some)
+            yield Ray(some, model.contrasts([model.sds[j] for j in some]), growth)
+    yield from _correlated_rays(model, free, tails)
+    if math.isfinite(model.sigma.upper_tail):
+        n = model.blocks.n_rows - coefficient_rank(model.blocks)
+        grow = sum(max(0.0, tails[j]) for j in free)
+        some = tuple(j for j in free if tails[j] > 0)
+        yield Ray((*some, len(tails)), n, grow + model.sigma.upper_tail)
+
+
+def _correlated_rays(
+    model: BlockModel, free: Sequence[int], tails: Sequence[float]
+) -> Iterator[Ray]:
+    """Rays along one direction of the correlated effects of a level."""
+    for i, level in enumerate(model.levels):
+        own = [j for j in free if model.sds[j][0] == i]
+        if level.eta is None or len(own) < 2:
+            continue
+        effects = [model.sds[j][1] for j in own]
+        for u in directions(model.blocks, effects):
+            some = [k for k in range(len(u)) if u[k] != 0]
+            if len(some) < 2:
+                continue
+            singular = level.eta + (len(level.varying) - 2) / 2
+            prior = sum(tails[own[k]] for k in some) - singular * (len(some) - 1)
+            column = np.zeros(model.blocks.p)
+            column[effects] = u
+            number = contrasts(model.blocks, [(i, column[:, None])])
+            yield Ray(tuple(own[k] for k in some), number, prior, tuple(u))
+
+
+def _check_small_sigma(model: BlockModel) -> None:
+    """Raise if σ can go to 0: rows that effects and coefficients can fit exactly."""
+    if model.residual_df > 0 or model.sigma.lower_tail > 0:
+        return
+    raise ImproperPosteriorError(
+        f"the posterior does not exist: effects and coefficients fit all {model.blocks.n_rows} "
+        f"rows exactly, so that sigma may go to 0, where its prior {model.sigma} has infinite "
+        f"mass. Give sigma a proper prior, or use fewer effects"
+    )
+
+
+def _message(model: BlockModel, ray: Ray) -> str:
+    """What is wrong along a ray, with the numbers that decide."""
+    priors = (*model.sd_priors, model.sigma)
+    what = [
+        f"the sd of effect {model.sds[j][1]} at level {model.sds[j][0]}"
+        if j < len(model.sds)
+        else "sigma"
+        for j in ray.sds
+    ]
+    along = " along one direction" if ray.direction else ""
+    needed = math.floor(2 * ray.prior) + 1
+    return (
+        f"the posterior does not exist: {' and '.join(what)} may grow without end{along}. The "
+        f"groups say of them as much as {ray.contrasts} independent contrasts, and the priors "
+        f"{', '.join(str(priors[j]) for j in ray.sds)} need at least {needed}. Give them proper "
+        f"priors, or use more groups"
+    )

@@ -1,0 +1,241 @@
+"""σ integrated: what is left of the posterior given the covariances relative to σ².
+
+With θ = τ/σ, and s = log σ, at each node
+
+    log p(y, θ, s) = log p(y | Θ, σ) + Σ_j log p_j(log θ_j + s) + log p_σ(s),
+
+where the p_j are densities of log τ: moving from (log τ, s) to (log θ, s) has the Jacobian 1.  No
+value of s needs another evaluation of the effects.
+
+If all priors are powers, ``p_j(t) = e^(c_j + κ_j t)``, and coefficients have flat priors,
+
+    ∫ p ds = e^Σc_j ½ Γ(a) (S/2)^(−a) e^Σκ_j log θ_j · (factors free of σ),
+    a = (n − c − δ)/2,    δ = Σ κ_j + κ_σ,    σ² | Θ ~ InverseGamma(a, S/2).
+
+With any other priors the integral is a sum over evenly spaced s, placed at each node by the mode
+and the curvature there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hiermodels.core.arrays import LOG_2, LOG_2PI, Floats
+from hiermodels.exact.blocks.model import BlockModel
+from hiermodels.exact.kernels.blocks.moments import CoefficientLaw
+from hiermodels.exact.kernels.blocks.root import Root
+from hiermodels.model.priors.base import VariancePrior
+
+DROP = 40.0  # of the log density of s, at which its places end
+STEP = 0.5  # between places, in standard deviations at the mode,
+LONGEST = 0.14  # and at most: of s, in which the density is analytic within a strip of π/4
+NEWTON_STEPS = 12
+WIDTH = 0.1  # of differences, in standard deviations by the rows alone
+MAX_NUMBERS = 1 << 21  # that are held at a time
+
+
+@dataclass(frozen=True)
+class ScaleLaw:
+    """Law of σ, and with it of the coefficients, at n nodes.
+
+    Attributes
+    ----------
+    log_integral : (n,)
+        Logarithm of the density, σ integrated out.
+    sigma : (n,)
+        Mean of σ.
+    coefficients : CoefficientLaw
+    """
+
+    log_integral: Floats
+    sigma: Floats
+    coefficients: CoefficientLaw
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualScale:
+    """The integral over σ of a model.
+
+    Attributes
+    ----------
+    model : BlockModel
+    """
+
+    model: BlockModel
+
+    @property
+    def priors(self) -> tuple[VariancePrior, ...]:
+        """Priors of all sds, and of σ last."""
+        return (*self.model.sd_priors, self.model.sigma)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the integral is known in closed form."""
+        return self.model.flat_coefficients and all(
+            prior.lower_tail == prior.upper_tail for prior in self.priors
+        )
+
+    @cached_property
+    def degree(self) -> float:
+        """``δ``: sum of the powers with which the priors of log sds start at 0."""
+        return 2 * sum(prior.lower_tail for prior in self.priors)
+
+    @cached_property
+    def shape(self) -> float:
+        """``a``: σ² falls as ``σ^(−2a)``, or faster."""
+        rows = self.model.blocks.n_rows - self.model.blocks.n_coefficients
+        return (rows + int(np.count_nonzero(self.model.precision)) - self.degree) / 2
+
+    def law(self, root: Root, log_theta: Floats) -> ScaleLaw:
+        """Integrate at n nodes.
+
+        Parameters
+        ----------
+        root : Root
+        log_theta : (m, n)
+        """
+        if self.is_closed:
+            return self._closed(root, log_theta)
+        parts = [self._summed(part, log) for part, log in self._parts(root, log_theta)]
+        return ScaleLaw(
+            np.concatenate([part.log_integral for part in parts]),
+            np.concatenate([part.sigma for part in parts]),
+            CoefficientLaw(
+                np.concatenate([part.coefficients.mean for part in parts], axis=1),
+                np.concatenate([part.coefficients.covariance for part in parts], axis=2),
+                np.concatenate([part.coefficients.sigma2 for part in parts]),
+            ),
+        )
+
+    def log_integral(self, root: Root, log_theta: Floats) -> Floats:
+        """Logarithm of the density, σ integrated out; (n,)."""
+        if self.is_closed:
+            return self._log_closed(root, log_theta)
+        parts = []
+        for part, log in self._parts(root, log_theta):
+            s, step = self.places(part, log)
+            values = self.log_density(part, log, s)
+            parts.append(_log_sum(values) + np.log(step))
+        return np.concatenate(parts)
+
+    def log_density(self, root: Root, log_theta: Floats, s: Floats) -> Floats:
+        """Log density of s (n, k) at n nodes; (n, k)."""
+        blocks, sigma = self.model.blocks, np.exp(s)
+        if self.model.flat_coefficients:
+            total = root.log_likelihood(sigma, blocks.n_rows, blocks.log_weight)
+        else:
+            at = self._with_prior(root, sigma)
+            total = at.log_likelihood(sigma.ravel(), blocks.n_rows, blocks.log_weight)
+        return total.reshape(s.shape) + self.log_prior(log_theta, s)
+
+    def _with_prior(self, root: Root, sigma: Floats) -> Root:
+        """Add the coefficients' priors at σ (n, k); the nodes are the n·k pairs."""
+        at = root.at_each(sigma.shape[1])
+        return at.with_prior(self.model.mean, self.model.precision, sigma.ravel())
+
+    def log_prior(self, log_theta: Floats, s: Floats) -> Floats:
+        """Log prior density of s (n, k) and log θ (m, n)."""
+        with np.errstate(over="ignore"):
+            total = np.array(self.model.sigma.log_density_log_sd(s))
+            for prior, log in zip(self.model.sd_priors, log_theta, strict=True):
+                total += prior.log_density_log_sd(log[:, None] + s)
+        return total
+
+    def places(self, root: Root, log_theta: Floats) -> tuple[Floats, Floats]:
+        """Places s (n, k) at which all but ``exp(−DROP)`` of the density lies, and steps (n,)."""
+        mode, sd = self._mode(root, log_theta)
+        step = np.minimum(STEP * sd, LONGEST)
+        ratio = float((sd / step).max())
+        low, high = (math.ceil(abs(end) * ratio) for end in self._ends)
+        return mode[:, None] + step[:, None] * np.arange(-low, high + 1), step
+
+    def _mode(self, root: Root, log_theta: Floats) -> tuple[Floats, Floats]:
+        """Mode of s and the standard deviation by the curvature there; (n,) each.
+
+        By Newton's method on differences; the log density is concave.
+        """
+        a = max(self.shape, 0.5)
+        usual = 1 / (2 * math.sqrt(a))
+        with np.errstate(divide="ignore"):
+            mode = 0.5 * np.log(np.maximum(root.square, np.finfo(float).tiny) / (2 * a))
+        away = WIDTH * usual * np.array([-1.0, 0.0, 1.0])
+        for _ in range(NEWTON_STEPS):
+            minus, here, plus = self.log_density(root, log_theta, mode[:, None] + away).T
+            slope = (plus - minus) / (2 * away[2])
+            curvature = np.maximum(-(plus - 2 * here + minus) / away[2] ** 2, 0.25)
+            move = np.clip(slope / curvature, -1.0, 1.0)
+            mode = mode + move
+            if (np.abs(move) * np.sqrt(curvature) < 0.1).all():
+                break
+        return mode, 1 / np.sqrt(curvature)
+
+    @cached_property
+    def _ends(self) -> tuple[float, float]:
+        """Where ``−2a s − a e^(−2s)`` has dropped by ``DROP``, in standard deviations."""
+        a, ends = max(self.shape, 0.5), []
+        for sign in (-1.0, 1.0):
+            low, high = 0.0, sign * (DROP / a + 20.0)
+            for _ in range(60):
+                middle = (low + high) / 2
+                if 2 * a * middle + a * math.expm1(min(-2 * middle, 700.0)) < DROP:
+                    low = middle
+                else:
+                    high = middle
+            ends.append(high * 2 * math.sqrt(a))
+        return ends[0], ends[1]
+
+    def _closed(self, root: Root, log_theta: Floats) -> ScaleLaw:
+        a, square = self.shape, root.square / 2
+        ratio = math.exp(math.lgamma(a - 0.5) - math.lgamma(a)) if a > 0.5 else math.inf
+        sigma2 = square / (a - 1) if a > 1 else np.full(len(square), math.inf)
+        law = CoefficientLaw(root.mean, root.covariance * sigma2, sigma2)
+        return ScaleLaw(self._log_closed(root, log_theta), np.sqrt(square) * ratio, law)
+
+    def _log_closed(self, root: Root, log_theta: Floats) -> Floats:
+        blocks, a = self.model.blocks, self.shape
+        df = blocks.n_rows - blocks.n_coefficients
+        constant = math.lgamma(a) - LOG_2 + 0.5 * (blocks.log_weight - df * LOG_2PI)
+        with np.errstate(divide="ignore"):
+            total = root.log_scale + constant - a * np.log(root.square / 2)
+        return total + self.log_prior(log_theta, np.zeros((len(total), 1)))[:, 0]
+
+    def _parts(self, root: Root, log_theta: Floats) -> Iterator[tuple[Root, Floats]]:
+        """Nodes whose places can be held at a time."""
+        k = (self._ends[1] - self._ends[0]) / STEP
+        step = max(1, int(MAX_NUMBERS / (k * (1 + (root.n_coefficients + 1) ** 2))))
+        for first in range(0, root.triangle.shape[2], step):
+            part = slice(first, first + step)
+            yield root.at(part), log_theta[:, part]
+
+    def _summed(self, root: Root, log_theta: Floats) -> ScaleLaw:
+        s, step = self.places(root, log_theta)
+        values = self.log_density(root, log_theta, s)
+        total = _log_sum(values)
+        weights, sigma = np.exp(values - total[:, None]), np.exp(s)
+        first, second = (weights * sigma).sum(axis=1), (weights * sigma**2).sum(axis=1)
+        law = CoefficientLaw(root.mean, root.covariance * second, second)
+        if not self.model.flat_coefficients:
+            law = _mixed(self._with_prior(root, sigma), weights, sigma, second)
+        return ScaleLaw(total + np.log(step), first, law)
+
+
+def _mixed(root: Root, weights: Floats, sigma: Floats, sigma2: Floats) -> CoefficientLaw:
+    """Moments of the coefficients over places of σ, with weights (n, k) of sum 1."""
+    c, shape = root.n_coefficients, weights.shape
+    mean = root.mean.reshape(c, *shape)
+    covariance = root.covariance.reshape(c, c, *shape) * sigma**2
+    center = (weights * mean).sum(axis=2)
+    away = mean - center[:, :, None]
+    covariance = covariance + away[:, None] * away
+    return CoefficientLaw(center, (weights * covariance).sum(axis=3), sigma2)
+
+
+def _log_sum(values: Floats) -> Floats:
+    """Logarithm of the sum of exponentials along the last axis."""
+    top = values.max(axis=-1)
+    return top + np.log(np.exp(values - top[..., None]).sum(axis=-1))
