@@ -88,7 +88,7 @@ class ResultTables(ResultBase):
         self,
         truth: Any = None,
         *,
-        method: str = "reml",
+        method: str | None = None,
         ci_prob: float = CI_PROB,
         at: At = MEANS,
     ) -> Estimates:
@@ -100,12 +100,15 @@ class ResultTables(ResultBase):
             Known true effects: by group label, or else (a Series numbered 0, 1, … counts as a
             sequence) in the order of the groups in the data.  Adds a table of errors.  With
             covariates, true effects at the same x.
-        method : str
+        method : str, optional
             How the sds are estimated that empirical Bayes takes for known.  No prior plays a part
             in them, nor in what is estimated given them.
 
-            - ``"reml"``: restricted maximum likelihood, of any model, as in lme4 and metafor;
-            - ``"ml"``: maximum likelihood, of any model;
+            - ``"reml"``: restricted maximum likelihood, as in lme4 and metafor, the default where
+              rows are normal;
+            - ``"ml"``: maximum likelihood, of any model; the only one, and the default, where they
+              are not: of ``tau`` and the coefficients together, all effects integrated out by
+              quadrature, as ``glmer`` does with many points (``nAGQ = 25``);
             - with two levels and known standard errors, as in metafor's ``rma``: ``"dl"``
               DerSimonian–Laird, ``"pm"`` Paule–Mandel, ``"he"`` Hedges, ``"eb"`` empirical Bayes
               (Morris; the same number as ``"pm"``), ``"sj"`` Sidik–Jonkman.  A negative estimate
@@ -119,7 +122,8 @@ class ResultTables(ResultBase):
         Returns
         -------
         Estimates
-            With ``table``, ``outer`` (three levels), ``coefficients``, ``errors`` and ``sds``.
+            With ``table``, ``outer`` (three levels), ``on_link`` (counts), ``coefficients``,
+            ``errors`` and ``sds``.
 
         Raises
         ------

@@ -31,6 +31,6 @@ every engine returns (``posterior``) and all below it.
 - ``left_out``: units left out; ``variance_shares``: shares of levels in the total variance
 - ``replicates``: replicated data, ``row_replicates`` of rows that are not normal, and their
   ``group_statistics``
-- ``point_estimates``: estimates of the sds as numbers (``estimation``, ``profile_likelihood``,
-  ``study_estimators``)
+- ``point_estimates``: estimates of the sds as numbers (``profile_likelihood``,
+  ``study_estimators``); ``plug_in`` and ``leaf_plug_in``: estimates of all else given these
 """

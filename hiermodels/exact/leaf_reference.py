@@ -19,6 +19,7 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.leaf_data import leaf_model, leaf_moments, with_intercept
 from hiermodels.exact.leaf_left_out import leave_out_groups
 from hiermodels.exact.leaf_moments import LeafMoments
+from hiermodels.exact.leaf_plug_in import leaf_plug_in
 from hiermodels.exact.leaf_predictive import LeafPredictive
 from hiermodels.exact.leaf_shares import latent_shares, square_moments
 from hiermodels.exact.leaves.laws import Distribution, LeafLaws
@@ -27,6 +28,7 @@ from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.exact.leaves.two_levels import TwoLevelLaws
 from hiermodels.families.links import linked, log_slope
 from hiermodels.model.spec import Spec
+from hiermodels.posterior.estimation import PlugIn
 from hiermodels.posterior.left_out import LogDensities, Units
 from hiermodels.posterior.precision import TOLERANCE, reached
 from hiermodels.posterior.variance_shares import VarianceShares
@@ -160,6 +162,11 @@ class LeafReference(LeafPredictive):
         """Log density of each unit given all others."""
         assert isinstance(self.laws, TwoLevelLaws)
         return leave_out_groups(self.spec, self.data, self.laws.posterior, units)
+
+    def plug_in(self, method: str | None, place: Place) -> PlugIn:
+        """Estimates of groups given the maximum of the likelihood."""
+        method = "ml" if method is None else method
+        return leaf_plug_in(self.spec, self.data, method, place)
 
     def variance_moments(self, names: Sequence[str]) -> list[tuple[float, float]]:
         """Mean and sd of the squares of sds, nan where they do not exist."""

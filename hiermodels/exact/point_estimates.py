@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.core.messages import short
-from hiermodels.errors import SpecError
-from hiermodels.exact.estimation import METHODS, MOMENTS, PointEstimate
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.profile_likelihood import ProfileLikelihood, maximum
 from hiermodels.exact.study_estimators import by_moments
+from hiermodels.posterior.estimation import METHODS, MOMENTS, PointEstimate, known_method
 from hiermodels.posterior.tables import shown
 
 LOOKS = 16  # places at which the likelihood's slopes are compared
@@ -31,9 +29,7 @@ def estimate_sds(marginal: Marginal, method: object = "reml") -> PointEstimate:
     SpecError
         If there is no such method, or it is not for this model.
     """
-    if not isinstance(method, str) or method not in METHODS:
-        known = ", ".join(f"{name!r} ({text})" for name, text in METHODS.items())
-        raise SpecError(f"method: expected one of {known}; found {short(method)}")
+    method = known_method(method)
     fixed = {name: float(value) for name, value in marginal.spec.fixed.items()}
     if not marginal.free:
         note = ", ".join(f"{name} = {shown(value)}" for name, value in fixed.items())

@@ -27,6 +27,7 @@ from hiermodels.errors import PrecisionError, SpecError
 from hiermodels.exact.kernels.tree.conditional import BLOCK
 from hiermodels.exact.left_out import leave_out_by_quadrature
 from hiermodels.exact.marginal import Marginal
+from hiermodels.exact.plug_in import plug_in
 from hiermodels.exact.precision import (
     errors_by_axis,
     refinement,
@@ -39,6 +40,7 @@ from hiermodels.exact.standardize import standardize
 from hiermodels.exact.variance_shares import variance_moments, variance_shares
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import normal_mixture as mixture
+from hiermodels.posterior.estimation import PlugIn
 from hiermodels.posterior.left_out import LogDensities, Units
 from hiermodels.posterior.precision import TOLERANCE, reached
 from hiermodels.posterior.variance_shares import VarianceShares
@@ -173,6 +175,10 @@ class IntegratedPosterior(PredictiveMixture):
     def leave_out(self, units: Units) -> LogDensities:
         """Log density of each unit given all others."""
         return leave_out_by_quadrature(self, units, partial(type(self).of, self.spec))
+
+    def plug_in(self, method: str | None, place: Place) -> PlugIn:
+        """Estimates of groups given sds as numbers; by default by restricted likelihood."""
+        return plug_in(self, "reml" if method is None else method, place)
 
     def variance_moments(self, names: Sequence[str]) -> list[tuple[float, float]]:
         """Mean and sd of the squares of sds, nan where they do not exist."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.errors import SpecError
-from hiermodels.exact.estimation import LIKELIHOOD, METHODS, PointEstimate
 from hiermodels.exact.marginal import Marginal
+from hiermodels.posterior.estimation import LIKELIHOOD, METHODS, PointEstimate
 from hiermodels.posterior.tables import shown
 
 MAX_STEPS = 200

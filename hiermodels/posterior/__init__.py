@@ -8,8 +8,8 @@ numerics and core.
 - ``outcome_scale``: effects of groups on the outcome's scale, such as probabilities
 - ``arviz_groups``: groups of a DataTree, as ArviZ expects them
 - ``reference_posterior``: the base of posteriors without Monte Carlo error
-- ``group_questions``: what else these are asked, with ``left_out`` and ``variance_shares`` for
-  answers
+- ``group_questions``: what else these are asked, with ``left_out``, ``variance_shares`` and
+  ``estimation`` for answers
 - ``precision``: how precise a quadrature is
 - ``target``: of what a predictive distribution is asked
 - ``moments``: which moments exist, and in words why one does not

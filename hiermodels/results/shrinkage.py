@@ -15,28 +15,19 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from hiermodels.core.arrays import Floats
-from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.messages import listed
-from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import At, Place, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.labels import nearly, spelled
-from hiermodels.errors import DataError, SpecError
-from hiermodels.exact.estimation import METHODS, PointEstimate
-from hiermodels.exact.kernels.tree.conditional import BLOCK, shrinkage
-from hiermodels.exact.kernels.tree.marginal import beta_moments, upward
-from hiermodels.exact.kernels.tree.moments import level_moments
-from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
-from hiermodels.exact.marginal import Marginal
-from hiermodels.exact.point_estimates import estimate_sds
-from hiermodels.exact.quadrature import IntegratedPosterior
+from hiermodels.errors import DataError
+from hiermodels.posterior.estimation import PlugIn
 from hiermodels.posterior.moments import SD, of_variables
 from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
 from hiermodels.posterior.tables import Summary, interval_note, shown, tails, with_header
 
 ESTIMATORS = {"raw": "raw", "pooled": "pooled", "eb": "eb"}
+OWN_COVARIATES = "all at each group's own covariates"
 EVERY = "all but shrinkage"  # columns that depend on where they are shown
-SAME = 1e-8  # of values where the data do not determine the sds: those that agree are determined
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,7 +37,7 @@ class Estimates:
     Attributes
     ----------
     table : DataFrame
-        A row for each group of the innermost level:
+        A row for each group of the innermost level, of counts on the outcome's scale:
 
         - ``raw``, its own mean, and ``raw_se``: no pooling;
         - ``pooled``: one value for all groups, complete pooling;
@@ -54,19 +45,24 @@ class Estimates:
         - ``mean`` and ``sd``: of the posterior; where they do not exist nan, and the ``median``
           besides;
         - ``shrinkage_eb`` and ``shrinkage``: the weight ``B = e/(e + tau²)`` of the group's
-          parent, with ``e = raw_se²``, at the estimated variances and its posterior mean;
+          parent, with ``e = raw_se²``, at the estimated variances and its posterior mean; not of
+          counts, of which no estimate is a weighted mean of two others;
         - ``truth``, if it was given.
 
         With covariates all are effects at the x that the header names, and ``raw`` is corrected
         for the group's mean x.  All but ``mean``, ``sd`` and ``shrinkage`` take the coefficients'
         priors for flat, whatever they are: they are estimates from the data alone.
+
+        Of counts ``raw`` is the group's own maximum likelihood, such as r/n, at its own covariates;
+        ``raw_se`` is nan where all trials, or none, are successes, which bounds one side only.
     outer : DataFrame or None
         The same for the groups of the outer level of two; ``raw`` is the mean of what lies below,
         weighted by precision, and ``kappa²`` takes the place of ``tau²``.
     coefficients : DataFrame
         The intercept (``mu`` or ``lam``, at the x that the header names) and each ``beta``:
         ``estimate``, its standard error ``se``, ``z = estimate/se`` and a normal interval, by
-        generalised least squares given the estimated sds.
+        generalised least squares given the estimated sds.  Of counts by maximum likelihood together
+        with ``tau``, whose uncertainty is in the standard errors, as in lme4's ``glmer``.
     errors : DataFrame or None
         For each estimator its sum of squared errors ``sse``, ``rmse``, and the number of groups
         for which it is ``closer`` to the truth than the raw mean.
@@ -77,6 +73,9 @@ class Estimates:
         Where they determine only a sum of variances, its estimate, such as ``tau² + sigma²``.
     method : str
         How the sds were estimated.
+    on_link : DataFrame or None
+        Of counts, the same columns as in ``table`` for the effects on the scale of the link;
+        ``raw`` and ``raw_se`` are nan where it is infinite.
     """
 
     table: Summary
@@ -86,6 +85,7 @@ class Estimates:
     sds: Mapping[str, float]
     sums: Mapping[str, float]
     method: str
+    on_link: Summary | None = None
 
     def __repr__(self) -> str:
         return "\n".join([repr(self.table), *self._others_as(pd.DataFrame.to_string, "{}")])
@@ -97,8 +97,9 @@ class Estimates:
 
     def _others_as(self, write: Any, heading: str) -> list[str]:
         tables = {
+            "on the scale of the link": self.on_link,
             "outer level": self.outer,
-            "coefficients, given the estimated sds": self.coefficients,
+            "coefficients": self.coefficients,
             "errors": self.errors,
         }
         return [
@@ -112,7 +113,7 @@ class Estimates:
 def estimate(
     reference: ReferencePosterior,
     truth: Any,
-    method: str,
+    method: str | None,
     ci_prob: float,
     at: At,
 ) -> Estimates:
@@ -121,201 +122,68 @@ def estimate(
     Arguments and errors are those of :meth:`hiermodels.Fit.estimates`; it is an error too if the
     model has no groups.
     """
-    reference = _of_normal_groups(reference)
     spec, data = reference.spec, reference.data
-    if (reference.marginal.data.level < ROOT + spec.has_intercept).any():
-        raise SpecError(
-            "estimates take the coefficients without their priors, and without these the data "
-            "cannot tell them apart: there are linear combinations among the covariates, or more "
-            "coefficients than rows. See .summary() for the posterior"
-        )
-    probabilities = tails(ci_prob)
+    place, probabilities = locate(data, at), tails(ci_prob)
+    found = reference.plug_in(method, place)
     known = None if truth is None else _truth(truth, data)
-    point_estimate = estimate_sds(reference.marginal, method)
-    place, shown_at = locate(data, at), reference.at(at)
-    assert isinstance(shown_at, IntegratedPosterior)
-    notes = _notes(reference, point_estimate, method, place)
-    tables = []
-    for level in spec.levels:
-        columns = _columns(shown_at, point_estimate, level.effect, place)
-        if level is spec.levels[-1] and known is not None:
-            columns["truth"] = known
-        table = pd.DataFrame(columns, pd.Index(data.coords[level.column], name=level.column))
-        lacking = reference.moments.why(of_variables([level.effect]))
-        more = [*shown_at.precision, *([lacking] if lacking else [])]
-        tables.append(with_header(table, spec, *notes, *more, digits=shown_at.digits))
+    shown_at = reference.at(at)
+    *above, own = (_table(shown_at, found, name, place) for name in found.effects)
+    if known is not None:
+        own["truth"] = known
+    on_link = above.pop() if spec.on_outcome_scale else None
     coefficients = with_header(
-        _coefficient_table(reference.marginal, point_estimate, probabilities, place),
+        _coefficient_table(spec.means, found, probabilities),
         spec,
-        *(note for note in notes if not note.startswith(("mean", "raw", EVERY))),
+        *found.of_coefficients,
+        *found.sds.notes,
         *place.note(spec.top),
         interval_note(ci_prob),
     )
     return Estimates(
-        table=tables[-1],
-        outer=tables[-2] if len(tables) > 1 else None,
+        table=own,
+        outer=above[-1] if above else None,
         coefficients=coefficients,
-        errors=None if known is None else _errors(tables[-1]),
-        sds=point_estimate.sds,
-        sums=point_estimate.sums,
-        method=method,
+        errors=None if known is None else _errors(own),
+        sds=found.sds.sds,
+        sums=found.sds.sums,
+        method=found.method,
+        on_link=on_link,
     )
 
 
-def _of_normal_groups(reference: ReferencePosterior) -> IntegratedPosterior:
-    """Return the posterior, or raise SpecError where it has no estimates of this kind."""
-    if not reference.spec.is_normal:
-        raise SpecError(
-            "estimates: these are of normal rows; of counts there are none so far. See "
-            ".reference().summary() for the posterior, and plot_shrinkage() for raw proportions or "
-            "rates beside it"
-        )
-    if not isinstance(reference, IntegratedPosterior):
-        raise SpecError("a model without groups has no estimates to compare; see .summary()")
-    return reference
+def _table(shown_at: ReferencePosterior, found: PlugIn, name: str, place: Place) -> Summary:
+    """The table of the effects of this name."""
+    spec, weights = shown_at.spec, found.weights.get(name, {})
+    columns = dict(found.effects[name])
+    columns |= {"mean": shown_at.mean[name].to_numpy(), "sd": shown_at.sd[name].to_numpy()}
+    if not shown_at.moment_exists(name, SD):
+        columns["median"] = shown_at.quantile(0.5, [name])[name].to_numpy()[0]
+    (dim,) = spec.dims(name)
+    table = pd.DataFrame({**columns, **weights}, pd.Index(shown_at.data.coords[dim], name=dim))
+    lacking = shown_at.moments.why(of_variables([name]))
+    exact = ", ".join(["mean", "sd", *(["shrinkage"] if weights else [])])
+    notes = [*found.given, *found.sds.notes, f"{exact}: of the posterior, {NO_ERROR}"]
+    if spec.covariates:
+        elsewhere = [*place.note([EVERY if weights else "all"]), *found.notes]
+        notes += [OWN_COVARIATES] if name in spec.on_outcome_scale else elsewhere
+    more = [*shown_at.precision, *([lacking] if lacking else [])]
+    return with_header(table, spec, *notes, *more, digits=shown_at.digits)
 
 
-def _notes(
-    reference: IntegratedPosterior, point_estimate: PointEstimate, method: str, place: Place
-) -> list[str]:
-    """What a table says of its columns."""
-    given = ", ".join(
-        f"{name} = {shown(sd)}" for name, sd in point_estimate.sds.items() if sd == sd
-    )
-    notes = list(point_estimate.notes)
-    if given:
-        notes = [f"eb: given {given} ({METHODS[method]}) as if known", *notes]
-    notes.append(f"mean, sd, shrinkage: of the posterior, {NO_ERROR}")
-    if reference.spec.covariates:
-        notes += [*place.note([EVERY]), "raw: corrected for the group's mean covariates, as in eb"]
-    return notes
-
-
-def _columns(
-    reference: IntegratedPosterior, point_estimate: PointEstimate, name: str, place: Place
-) -> dict[str, Floats]:
-    """Columns of the table of the level with the effects of this name."""
-    level = reference.spec.level_of(name)
-    columns = _plug_in(reference.marginal, point_estimate.points, level, place.of(level))
-    at_estimate = columns.pop("shrinkage_eb")
-    median = {}
-    if not reference.moment_exists(name, SD):
-        median["median"] = reference.quantile(0.5, [name])[name].to_numpy()[0]
-    return columns | {
-        "mean": reference.mean[name].to_numpy(),
-        "sd": reference.sd[name].to_numpy(),
-        **median,
-        "shrinkage_eb": at_estimate,
-        "shrinkage": _mean_shrinkage(reference, level),
-    }
-
-
-def _determined(values: Floats) -> Floats:
-    """What is the same at all of the points (m, …), and NaN elsewhere."""
-    first = values[0]
-    same = np.isclose(values, first, rtol=SAME, atol=SAME * np.abs(first).max(initial=0.0))
-    return np.where(same.all(axis=0), first, np.nan)
-
-
-@one_blas_thread()
 def _coefficient_table(
-    marginal: Marginal,
-    point_estimate: PointEstimate,
-    probabilities: tuple[float, float],
-    place: Place,
+    names: Sequence[str], found: PlugIn, probabilities: tuple[float, float]
 ) -> pd.DataFrame:
-    """Coefficients by generalised least squares, ``(X'V⁻¹X)⁻¹ X'V⁻¹y``, given the sds."""
+    """Coefficients, their standard errors and normal intervals."""
     from scipy.special import ndtri
 
-    standard, spec = marginal.data, marginal.spec
-    tree = standard.tree
-    prior = Coefficients.flat(tree.n_covariates, spec.has_intercept)
-    variances = marginal.variances_of(point_estimate.points)
-    origin = standard.origin_at(place.of(ROOT))
-    mean, variance = level_moments(tree, variances, prior, origin, ROOT)
-    own = slice(int(not spec.has_intercept), None)
-    beta, covariance = beta_moments(tree, variances, prior)
-    covariance = standard.basis @ covariance @ standard.basis.T
-    center = np.append(standard.location, np.zeros(tree.n_covariates))
-    value = center + standard.scale * np.hstack([mean, beta @ standard.basis.T])
-    spread = np.hstack([variance, np.diagonal(covariance, axis1=1, axis2=2)])
-    estimates = _determined(value[:, own])
-    se = standard.scale * np.sqrt(_determined(spread[:, own]))
+    estimates, se = found.coefficients, found.coefficient_ses
     low, high = (estimates + se * ndtri(p) for p in probabilities)
     label = f"ci{100 * (probabilities[1] - probabilities[0]):g}"
     columns = {"estimate": estimates, "se": se, "z": estimates / se}
     return pd.DataFrame(
         columns | {f"{label}_lb": low, f"{label}_ub": high},
-        pd.Index(spec.means, name="parameter"),
+        pd.Index(names, name="parameter"),
     )
-
-
-@one_blas_thread()
-def _plug_in(marginal: Marginal, points: Floats, level: int, at: Floats) -> dict[str, Floats]:
-    """Estimates of a level given the sds (m, d): no pooling, complete pooling, and in between.
-
-    They are effects at covariates (q,) or (u, q), and NaN where the points differ.
-    """
-    standard = marginal.data
-    tree = standard.tree
-    prior = Coefficients.flat(tree.n_covariates, marginal.spec.has_intercept)
-    variances = marginal.variances_of(points)
-    none = Variances(tuple(np.zeros_like(v) for v in variances.between), variances.sigma2)
-    up = upward(tree, variances, prior)
-    if level < tree.innermost:
-        own, error = up.below(level).mean, up.below(level).error
-    else:
-        own, error = tree.mean[None], variances.sigma2[:, None] / tree.weight
-    origin = standard.origin_at(at)
-    x = own[:, :, :-1] + origin
-    raw = own[:, :, -1] - np.einsum("nuq,nq->nu", x, up.beta)
-    pooled = level_moments(tree, none, prior, origin, level)[0]
-    mean, variance = level_moments(tree, variances, prior, origin, level)
-    columns = {
-        "raw": raw,
-        "raw_se": error,
-        "pooled": pooled,
-        "eb": mean,
-        "eb_sd": variance,
-        "shrinkage_eb": shrinkage(error, variances.between[level][:, None]),
-    }
-    determined = {name: _determined(values) for name, values in columns.items()}
-    for name in ("raw", "pooled", "eb"):
-        determined[name] = standard.location + standard.scale * determined[name]
-    for name in ("raw_se", "eb_sd"):
-        determined[name] = standard.scale * np.sqrt(determined[name])
-    return determined
-
-
-def _mean_shrinkage(exact: IntegratedPosterior, level: int) -> Floats:
-    """Posterior mean of the weight B of each group's parent; shape (u,)."""
-    if level < exact.marginal.data.tree.innermost:
-        return _mean_shrinkage_above(exact, level)
-    weight, place = np.unique(exact.marginal.data.tree.weight, return_inverse=True)
-    variances = exact.marginal.variances(exact.lattice.points)
-    step = max(1, BLOCK // len(exact.lattice))
-    parts = [
-        shrinkage(variances.sigma2 / weight[i : i + step, None], variances.between[-1])
-        @ exact.lattice.weights
-        for i in range(0, len(weight), step)
-    ]
-    return np.concatenate(parts)[place]
-
-
-@one_blas_thread()
-def _mean_shrinkage_above(exact: IntegratedPosterior, level: int) -> Floats:
-    """The same above the groups, where a member's error depends on all variances below."""
-    marginal, lattice = exact.marginal, exact.lattice
-    tree, prior = marginal.data.tree, marginal.coefficients
-    variances = marginal.variances(lattice.points)
-    total = np.zeros(tree.sizes[level])
-    step = max(1, BLOCK // max(tree.sizes[: level + 1]))
-    for i in range(0, len(lattice), step):
-        part = variances[slice(i, i + step)]
-        error = upward(tree, part, prior).below(level).error
-        shares = shrinkage(error, part.between[level][:, None])
-        total += lattice.weights[i : i + step] @ shares
-    return total
 
 
 def _truth(truth: Any, data: GroupedData) -> Floats:
@@ -377,8 +245,8 @@ def _errors(table: pd.DataFrame) -> pd.DataFrame:
     size = {name: (table[name] - table["truth"]).abs() for name in estimators}
     rows = {
         label: {
-            "sse": float((size[name] ** 2).sum()),
-            "rmse": float(np.sqrt((size[name] ** 2).mean())),
+            "sse": float((size[name] ** 2).sum(skipna=False)),
+            "rmse": float(np.sqrt((size[name] ** 2).mean(skipna=False))),
             "closer": int((size[name] < size["raw"]).sum()),
             "groups": len(table),
         }

@@ -19,5 +19,6 @@ Only the effects θ_i are integrated out, each by itself (:mod:`hiermodels.exact
 - ``effects``, ``elsewhere``: those of the groups' effects, at their own covariates and at others
 - ``predictive``: groups left out, new groups, further counts
 - ``predictors``: linear predictors of rows at any covariates, of known groups and of new ones
+- ``score``: the likelihood's derivatives; ``maximum``: where it is highest, and effects there
 - ``draws``: exact draws
 """

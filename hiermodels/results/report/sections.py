@@ -194,20 +194,18 @@ def _shrinkage(subject: Subject) -> list[Html]:
 
 
 def _estimates(subject: Subject) -> list[Html]:
-    method = "reml" if subject.posterior.spec.is_normal else "ml"
-    estimates = estimate(subject.reference, None, method, CI_PROB, MEANS).table
+    estimates = estimate(subject.reference, None, None, CI_PROB, MEANS).table
     frame, order = ordered(estimates, "eb")
-    column = subject.posterior.spec.groups[-1]
-    caption = f"Estimates of each {column}, without, with full and with partial pooling{order}"
-    return [
-        element(
-            "p",
-            "raw: the group's own mean. pooled: one value for all. eb: empirical Bayes. mean: of "
-            "the posterior. shrinkage: the weight of the parent, from 0 (none) to 1 (full).",
-        ),
-        table(frame, caption),
-        footnotes(estimates.attrs["notes"]),
-    ]
+    spec = subject.posterior.spec
+    caption = f"Estimates of each {spec.groups[-1]}, without, with full and with partial pooling"
+    words = (
+        f"raw: the group's own {spec.family.raw_word}. pooled: one value for all. eb: empirical "
+        f"Bayes. mean: of the posterior."
+    )
+    if "shrinkage" in estimates:
+        words += " shrinkage: the weight of the parent, from 0 (none) to 1 (full)."
+    notes = footnotes(estimates.attrs["notes"])
+    return [element("p", words), table(frame, f"{caption}{order}"), notes]
 
 
 def _league(subject: Subject) -> list[Html]:
