@@ -10,6 +10,7 @@ Only the effects θ_i are integrated out, each by itself (:mod:`hiermodels.exact
 - ``coordinates``: of τ and γ, in which the posterior suits a lattice
 - ``tables``: integrals at many nodes that share each τ
 - ``marginal``: the posterior of τ and γ, and its lattice
+- ``laying``: what laying a lattice takes
 - ``refinement``: lattices that are fine enough
 - ``on_lattice``: what a lattice says of sds and coefficients
 - ``posterior``: sums over a lattice

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,21 +11,18 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.errors import PrecisionError, SpecError
+from hiermodels.errors import SpecError
 from hiermodels.exact.leaves.coordinates import Coordinates
+from hiermodels.exact.leaves.laying import modes_of, require_range, spacing_by_axis, within_range
 from hiermodels.exact.leaves.model import LeafModel
 from hiermodels.exact.leaves.tables import LineTables
+from hiermodels.exact.sd_axis import SdAxis
 from hiermodels.numerics import lattice
-from hiermodels.numerics.lattice import Lattice, LatticeError, LogWeight
-from hiermodels.numerics.modes import LARGEST_LOG, peaks
+from hiermodels.numerics.lattice import Lattice, LogWeight
 
 MAX_DIMENSION = 5
-SCAN_STEP = 1.0  # of the coordinate of τ, in the first look at the density
 SCAN_T = (-4.0, -2.0, 0.0, 2.0, 4.0)  # of t, where the density may have several modes
-MAX_ASCENTS = 8
 DROP = 30.0  # the lattice ends where the density is exp(−30) ≈ 1e-13 of its largest value
-LONGEST = 0.8  # spacings, of a step along the coordinate of τ: its transform bends over a distance
-TAIL_MASS = 1e-12  # share of the posterior
 MAX_SURPRISE = 30.0  # by which a group that is left out widens the lattice
 START = 5.0  # about this many sds around the mode are laid out at once
 TABULATED = 2  # coefficients, from which on tables pay
@@ -134,14 +131,14 @@ class LeafMarginal:
         Given τ it is log-concave in γ if the leaves are; then the grid is over τ alone.
         """
         d, sds = self.coordinates.dimension, self.coordinates.n_sds
-        first = [self.coordinates.axis.pilot_places(SCAN_STEP)] if sds else []
         t = np.zeros(1) if self.model.leaves.log_concave or d - sds > 2 else np.array(SCAN_T)
-        grid = np.stack(np.meshgrid(*first, *[t] * (d - sds), indexing="ij"), axis=-1)
         with self._within_range():
-            values = self.log_density(grid.reshape(-1, d)).reshape(grid.shape[:-1])
-            places = np.flatnonzero(peaks(values) & np.isfinite(values))
-            highest = places[np.argsort(-values.flat[places], kind="stable")][:MAX_ASCENTS]
-            return lattice.find_modes(self.log_density, grid.reshape(-1, d)[highest])
+            return modes_of(self.log_density, self._axes, [t] * (d - sds))
+
+    @property
+    def _axes(self) -> list[SdAxis]:
+        """Of τ, unless it is fixed."""
+        return [self.coordinates.axis] * self.coordinates.n_sds
 
     def lattice(
         self, spacing: float | Floats, *, leave_out: bool = False, growth: Growth | None = None
@@ -160,10 +157,7 @@ class LeafMarginal:
             point, none = np.empty((1, 0)), np.empty((1, 0), dtype=np.int64)
             return Lattice(point[0], np.empty((0, 0)), none, self.log_density(point), np.empty(0))
         scale = self.mode_and_scale
-        spacing = np.array(np.broadcast_to(spacing, self.coordinates.dimension), dtype=float)
-        if self.coordinates.n_sds:
-            spacing[0] = min(spacing[0], LONGEST * spacing[0] / scale.basis[0, 0])
-
+        spacing = spacing_by_axis(spacing, scale, self.coordinates.n_sds)
         tables, usual = self.tables(), self._usual if leave_out else ()
 
         @one_blas_thread()
@@ -178,7 +172,7 @@ class LeafMarginal:
 
         with self._within_range():
             laid = lattice.grow_weighted(evaluate, scale, spacing, DROP, START)
-            self._require_range(laid)
+            require_range(laid, self._axes)
         return laid
 
     def _log_weight(self, part: _Evaluated, growth: Growth | None = None) -> Floats:
@@ -212,22 +206,5 @@ class LeafMarginal:
         """About the sds of the coefficients given τ, at the mode; (p,)."""
         return np.linalg.norm(self.coordinates.whitening(self._at_mode.tau).c[0], axis=1)
 
-    def _require_range(self, laid: Lattice) -> None:
-        """Raise LatticeError if the posterior reaches variances beyond ``exp(±LARGEST_LOG)``."""
-        if self.coordinates.n_sds:
-            beyond = np.abs(self.coordinates.axis.x(laid.points[:, 0])) >= LARGEST_LOG
-            if laid.weights[beyond].sum() > TAIL_MASS:
-                raise LatticeError(f"it reaches sds beyond exp(±{LARGEST_LOG / 2:g})")
-
-    @contextmanager
-    def _within_range(self) -> Iterator[None]:
-        """Say of a posterior that no lattice can hold what stands in the way."""
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):
-                yield
-        except LatticeError as error:
-            raise PrecisionError(
-                f"the posterior of τ and of the coefficients cannot be integrated: {error}. Their "
-                f"priors, τ ~ {self.model.prior} among them, lie too far from the data, or are too "
-                f"narrow; or the posterior does not exist"
-            ) from error
+    def _within_range(self) -> AbstractContextManager[None]:
+        return within_range("τ and of the coefficients", f"τ ~ {self.model.prior}")

@@ -105,9 +105,7 @@ class LeafModel:
 
     def log_prior(self, gamma: Floats) -> Floats:
         """Log prior density of the coefficients (J, p); (J,)."""
-        precision = self.precision
-        constant = 0.5 * (np.log(precision[precision > 0]) - LOG_2PI).sum()
-        return constant - 0.5 * ((gamma - self.mean) ** 2 @ precision)
+        return log_prior_of_coefficients(gamma, self.mean, self.precision)
 
     def moment_exists(self, order: int) -> bool:
         """Whether τ, and with it coefficients with flat priors, have a finite moment of an order.
@@ -129,3 +127,9 @@ class LeafModel:
     def coefficient_moments_exist(self, order: int) -> Flags:
         """Which coefficients have a moment of an order: those with a normal prior, or all; (p,)."""
         return (self.precision > 0) | self.moment_exists(order)
+
+
+def log_prior_of_coefficients(gamma: Floats, mean: Floats, precision: Floats) -> Floats:
+    """Log density of independent normal coefficients (J, p); those of precision 0 count 1; (J,)."""
+    constant = 0.5 * (np.log(precision[precision > 0]) - LOG_2PI).sum()
+    return constant - 0.5 * ((gamma - mean) ** 2 @ precision)

@@ -10,6 +10,7 @@ It knows neither priors nor covariates: a node says where the groups' effects li
 - ``prior_centred``: places around μ_j, for nodes narrower than the grid
 - ``mode_centred``: places around the mode of the integrand, for groups far from a node
 - ``node_masses``: a group's effect at each node by itself
+- ``given_nodes``: means of functions of a group's effect at each node
 - ``draws``: draws of effects given their mean and sd; ``tangents`` of log-concave leaves,
   ``interpolated`` of others
 - ``integral``: the integrals, and the groups' effects given the nodes, by whichever rule holds

@@ -28,6 +28,7 @@ AROUND = 30.0  # steps around all centres that the coarsest grid is even
 MAX_PLACES = 400  # of the even part of a grid, before groups are divided
 NEGLIGIBLE = -100.0  # log of a leaf
 BRINK = -50.0  # log of an integral, relative to the leaf's supremum
+FARTHEST = 10.0  # τ from μ of a mode where it is above that
 MAX_NUMBERS = 1 << 21  # that are held at a time
 PAIR_SIZE = 256  # numbers that are held for a pair
 REACHES = 4.0  # logarithm of the ratio of one reach of a grid to the next
@@ -64,12 +65,15 @@ class LeafBlock:
     step : float
     even : (2,)
         Ends between which the grid is even.
+    within : (2,)
+        Ends beyond which all of its leaves are negligible.
     """
 
     leaves: Leaves
     groups: Indices
     step: float
     even: tuple[float, float]
+    within: tuple[float, float] = (-np.inf, np.inf)
 
     _tables: dict[float, GridTable] = field(default_factory=dict, repr=False)
 
@@ -92,7 +96,8 @@ class LeafBlock:
 
     def _laid(self, ends: tuple[float, float]) -> GridTable:
         """Lay a table that reaches at least to ``ends``, where not all leaves are negligible."""
-        grid = ThetaGrid.of(self.even, ends, self.step)
+        low, high = self.within
+        grid = ThetaGrid.of(self.even, (max(ends[0], low), min(ends[1], high)), self.step)
         log_values = self.leaves.log_likelihood(grid.theta)
         seen = np.flatnonzero(log_values.max(axis=0) > NEGLIGIBLE)
         kept = slice(seen[0], seen[-1] + 1)
@@ -120,8 +125,15 @@ class LeafIntegrals:
     blocks: tuple[LeafBlock, ...]
 
     @classmethod
-    def of(cls, leaves: Leaves) -> Self:
-        """Sort groups by their grid's step, in octaves, and by where they lie."""
+    def of(cls, leaves: Leaves, within: tuple[float, float] = (-np.inf, np.inf)) -> Self:
+        """Sort groups by their grid's step, in octaves, and by where they lie.
+
+        Parameters
+        ----------
+        leaves : Leaves
+        within : (2,)
+            Ends beyond which all of them are known to be negligible.
+        """
         widest, centre = leaves.step.max(), leaves.centre
         octave = np.ceil(np.log2(widest / leaves.step) - 1e-9).astype(int)
         blocks = []
@@ -133,17 +145,18 @@ class LeafIntegrals:
                 if c == 0:
                     around = AROUND * step
                     even = min(even[0], centre.min() - around), max(even[1], centre.max() + around)
-                blocks.append(LeafBlock(leaves.take(some), some, step, even))
+                blocks.append(LeafBlock(leaves.take(some), some, step, even, within))
         return cls(leaves, tuple(blocks))
 
-    def log_integrals(self, mu: Floats, tau: Floats) -> Floats:
+    def log_integrals(self, mu: Floats, tau: Floats, *, far: bool = True) -> Floats:
         """``log ∫ L_i(θ)/sup L_i · N(θ | μ_j, τ_j²) dθ`` at nodes (J,); (k, J).
 
-        A node with τ = 0 has the leaf at μ itself.
+        A node with τ = 0 has the leaf at μ itself.  Where integrals are negligible anyway, those
+        below ``BRINK`` need not be exact: with ``far`` False they are about as small.
         """
         log_integrals = np.empty((len(self.leaves), len(mu)))
         for block in self.blocks:
-            log_integrals[block.groups] = _log_integrals_of(block, mu, tau)
+            log_integrals[block.groups] = _log_integrals_of(block, mu, tau, far)
         return log_integrals
 
     def masses(
@@ -183,7 +196,7 @@ def parts_of(nodes: Indices, size: int) -> Iterator[Indices]:
         yield nodes[first : first + step]
 
 
-def _log_integrals_of(block: LeafBlock, mu: Floats, tau: Floats) -> Floats:
+def _log_integrals_of(block: LeafBlock, mu: Floats, tau: Floats, far: bool) -> Floats:
     """Log integrals of a block's leaves, relative to their suprema; (k', J)."""
     wide = block.on_grid(mu, tau)
     log_integrals = np.full((len(block.leaves), len(mu)), -np.inf)
@@ -192,17 +205,23 @@ def _log_integrals_of(block: LeafBlock, mu: Floats, tau: Floats) -> Floats:
         with np.errstate(divide="ignore"):
             log_integrals[:, nodes] = np.log(table.integrals(mu[nodes], tau[nodes]))
     narrow, cut = np.flatnonzero(~wide), np.zeros(len(mu), dtype=bool)
-    for places in node_places(block.leaves, mu[narrow], tau[narrow]):
+    farthest = np.inf if far else FARTHEST
+    for places in node_places(block.leaves, mu[narrow], tau[narrow], farthest=farthest):
         nodes = narrow[places.nodes]
         log_integrals[:, nodes], _ = places.log_terms(block.leaves)
         cut[nodes] = places.is_cut
-    if block.leaves.log_concave:
+    if block.leaves.log_concave and far:
         groups, nodes = np.nonzero(_apart(log_integrals, wide, cut))
-        for some in parts_of(np.arange(len(groups)), PAIR_SIZE):
-            _, log_terms = pair_places(
-                block.leaves.take(groups[some]), mu[nodes[some]], tau[nodes[some]]
-            )
-            log_integrals[groups[some], nodes[some]] = np.logaddexp.reduce(log_terms, axis=1)
+        log_integrals[groups, nodes] = pair_integrals(block.leaves, groups, mu[nodes], tau[nodes])
+    return log_integrals
+
+
+def pair_integrals(leaves: Leaves, groups: Indices, mu: Floats, tau: Floats) -> Floats:
+    """Log integrals of log-concave leaves of some groups (P,), each at a node of its own; (P,)."""
+    log_integrals = np.empty(len(groups))
+    for some in parts_of(np.arange(len(groups)), PAIR_SIZE):
+        _, log_terms = pair_places(leaves.take(groups[some]), mu[some], tau[some])
+        log_integrals[some] = np.logaddexp.reduce(log_terms, axis=1)
     return log_integrals
 
 

@@ -65,7 +65,7 @@ class NodePlaces:
 
 
 def node_places(
-    leaves: Leaves, mu: Floats, tau: Floats, step: float = STEP
+    leaves: Leaves, mu: Floats, tau: Floats, step: float = STEP, farthest: float = np.inf
 ) -> Iterator[NodePlaces]:
     """Yield the places of nodes (μ_j, τ_j), as many nodes at a time as can be held.
 
@@ -75,23 +75,27 @@ def node_places(
     mu, tau : (J,)
     step : float
         From place to place, in about the sds of the narrowest integrand.
+    farthest : float
+        τ from μ of modes that matter.
     """
     per_node = max(1, MAX_NUMBERS // (64 * len(leaves)))
     for first in range(0, len(mu), per_node):
         some = slice(first, first + per_node)
-        low, high, sd = _ranges(leaves, mu[some], tau[some])
+        low, high, sd = _ranges(leaves, mu[some], tau[some], farthest)
         nodes = first + np.arange(len(low))
         yield from _blocks(len(leaves), nodes, mu, tau, low, high, step * sd)
 
 
-def _ranges(leaves: Leaves, mu: Floats, tau: Floats) -> tuple[Floats, Floats, Floats]:
+def _ranges(
+    leaves: Leaves, mu: Floats, tau: Floats, farthest: float
+) -> tuple[Floats, Floats, Floats]:
     """Ends of z and least sd of each node; (J,) each.  Modes by Newton's method from z = 0."""
     slope, information = leaves.slope_and_information(np.broadcast_to(mu, (len(leaves), len(mu))))
     largest = np.maximum(information.max(axis=0), 0.0)
     z = np.zeros_like(slope)
     for _ in range(NEWTON_STEPS):
         curvature = tau**2 * np.maximum(information, 0.0)
-        z = (tau * slope + curvature * z) / (1 + curvature)
+        z = np.clip((tau * slope + curvature * z) / (1 + curvature), -farthest, farthest)
         slope, information = leaves.slope_and_information(mu + tau * z)
         largest = np.maximum(largest, information.max(axis=0))
     sd = 1 / np.sqrt(1 + tau**2 * largest)

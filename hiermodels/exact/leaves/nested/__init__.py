@@ -10,4 +10,10 @@ So on every line of the lattice with the same τ and β these functions are tabu
 lies above them is the problem of two levels.
 
 - ``model``: the record of the model
+- ``groups``: outer groups that are alike
+- ``coordinates``: of τ, κ and λ, in which the posterior suits a lattice
+- ``outer_leaves``: outer groups as leaves
+- ``marginal``: the posterior of τ, κ and λ, and its lattice
+- ``masses``: posterior masses of the outer effects
+- ``posterior``: sums over a lattice
 """

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
-from hiermodels.core.arrays import Floats, Indices
+import numpy as np
+
+from hiermodels.core.arrays import Flags, Floats, Indices
 from hiermodels.errors import SpecError
+from hiermodels.exact.leaves.model import log_prior_of_coefficients
 from hiermodels.families.leaves import Leaves
 from hiermodels.model.priors.base import VariancePrior
 from hiermodels.model.priors.variance import Fixed
@@ -67,3 +71,52 @@ class NestedModel:
     def constant(self) -> float:
         """Logarithm of the product of all leaves' suprema."""
         return float(self.leaves.constant.sum())
+
+    def log_prior(self, gamma: Floats) -> Floats:
+        """Log prior density of the coefficients (J, p); (J,)."""
+        return log_prior_of_coefficients(gamma, self.mean, self.precision)
+
+    @cached_property
+    def is_inside(self) -> tuple[Flags, Flags]:
+        """Which outer groups (S,), all rows together, and groups (k,) fall to both sides."""
+        below, above = self.leaves.falls_below, self.leaves.falls_above
+        pooled = [
+            np.bincount(self.parent, falls.astype(float), self.n_outer) > 0
+            for falls in (below, above)
+        ]
+        return pooled[0] & pooled[1], below & above
+
+    def _falls(self, lowest: int, along: int, order: int) -> bool:
+        """Whether the density falls faster than what grows as an sd rises, to a power.
+
+        As all sds from the one of the ``lowest`` level upwards grow, or some of them and that
+        ``along`` which is meant, the density has the exponent of the rule of
+        :mod:`hiermodels.exact.leaf_propriety`.
+        """
+        priors, fixed = (self.outer_prior, self.prior), self.fixed_sds
+        if fixed[lowest] is not None or fixed[along] is not None:
+            return True
+        flat = int((self.precision == 0).sum())
+        contrasts = int(self.is_inside[lowest].sum()) - flat
+        tail = priors[lowest].upper_tail
+        if lowest == 1 and fixed[0] is None:
+            above = priors[0].upper_tail
+            tail += above if along == 0 else max(0.0, above)
+        return tail + (order - contrasts) / 2 < 0
+
+    def sd_moment_exists(self, level: int, order: int) -> bool:
+        """Whether κ (level 0) or τ (level 1) has a finite moment of an order."""
+        return self._falls(1, level, order) and (level == 1 or self._falls(0, 0, order))
+
+    def coefficient_moments_exist(self, order: int) -> Flags:
+        """Which coefficients have a moment of an order: those with a normal prior, or all; (p,)."""
+        return (self.precision > 0) | (self._falls(1, 1, order) and self._falls(0, 0, order))
+
+    def effect_moments_exist(self, level: int, order: int) -> Flags:
+        """Which effects have a moment of an order: of outer groups (S,), or of groups (k,)."""
+        outer, inner = self.is_inside
+        if level == 0:
+            with_tau = self._falls(1, 1, order) and self._falls(1, 0, order)
+            return (outer | self._falls(0, 0, order)) & with_tau
+        with_kappa = outer[self.parent] | self._falls(0, 0, order)
+        return inner | (with_kappa & self._falls(1, 1, order))

@@ -1,0 +1,95 @@
+"""Outer groups that are alike, of inner groups that are alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Self
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
+from hiermodels.exact.leaves.nested.model import NestedModel
+from hiermodels.families.leaves import Leaves
+
+
+@dataclass(frozen=True, eq=False)
+class Kinds:
+    """Outer groups of S' kinds, whose inner groups have u distinct leaves.
+
+    A kind is a list of leaves, each with how often it occurs; E entries in all.
+
+    Attributes
+    ----------
+    leaves : Leaves
+        u of them.
+    kind_of : (S,)
+        The kind of each outer group.
+    starts : (S',)
+        First entry of each kind.
+    leaf, count : (E,)
+        Which leaf, and how often.
+    entry_of : (k,)
+        The entry of each inner group.
+    """
+
+    leaves: Leaves
+    kind_of: Indices
+    starts: Indices
+    leaf: Indices
+    count: Floats
+    entry_of: Indices
+
+    @classmethod
+    def of(cls, model: NestedModel) -> Self:
+        """Find the kinds: outer groups are alike if their leaves are, in any order."""
+        leaves, leaf_of = model.leaves.distinct()
+        pairs, pair_of, counts = np.unique(
+            np.stack([model.parent, leaf_of]), axis=1, return_inverse=True, return_counts=True
+        )
+        ends = np.searchsorted(pairs[0], np.arange(model.n_outer + 1))
+        first_of: dict[bytes, int] = {}
+        kind_of = np.empty(model.n_outer, dtype=np.intp)
+        shift = np.empty(model.n_outer, dtype=np.intp)
+        kept: list[Indices] = []
+        starts: list[int] = []
+        size = 0
+        for s, (low, high) in enumerate(pairwise(ends)):
+            key = pairs[1, low:high].tobytes() + counts[low:high].tobytes()
+            if key not in first_of:
+                first_of[key] = len(starts)
+                kept.append(np.arange(low, high))
+                starts.append(size)
+                size += high - low
+            kind_of[s] = first_of[key]
+            shift[s] = starts[kind_of[s]] - low
+        entries = np.concatenate(kept)
+        entry_of = pair_of.ravel() + shift[model.parent]
+        own = pairs[1, entries].astype(np.intp), counts[entries].astype(float)
+        return cls(leaves, kind_of, np.array(starts, dtype=np.intp), *own, entry_of)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @cached_property
+    def integrals(self) -> LeafIntegrals:
+        """Of the inner groups' distinct leaves over their effects."""
+        return LeafIntegrals.of(self.leaves)
+
+    @cached_property
+    def multiplicity(self) -> Floats:
+        """How many outer groups are of each kind; (S',)."""
+        return np.bincount(self.kind_of, minlength=len(self)).astype(float)
+
+    @cached_property
+    def kind(self) -> Indices:
+        """The kind that each entry belongs to; (E,)."""
+        return np.repeat(np.arange(len(self)), np.diff(np.append(self.starts, len(self.leaf))))
+
+    def sums(self, values: Floats) -> Floats:
+        """Sums over the inner groups of each kind, of values of the leaves (u, ...); (S', ...)."""
+        own = values[self.leaf]
+        own *= self.count.reshape(-1, *[1] * (values.ndim - 1))
+        return np.add.reduceat(own, self.starts, axis=0)

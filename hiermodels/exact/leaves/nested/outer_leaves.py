@@ -1,0 +1,268 @@
+"""Outer groups as leaves: functions of their one effect μ, at one τ.
+
+    F_s(μ) = Σ_{i in s} log ∫ L_i(θ) N(θ | μ, τ²) dθ
+
+is smooth over about ``√(τ² + (4h)²)``, with h the step at which the inner leaves are smooth.  It is
+tabulated at even places where it is not negligible, and between them by Lagrange's formula; beyond
+them it is computed as it is.  Its places, its curvature and where it bends are read off the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from hiermodels.core.arrays import Flags, Floats, Indices
+from hiermodels.exact.kernels.leaves.integral import BRINK, pair_integrals
+from hiermodels.exact.leaves.nested.groups import Kinds
+from hiermodels.families.leaves import BARELY, FARTHEST, STEPS_PER_SD, WIDEST_STEP
+from hiermodels.numerics.lagrange import lagrange_weights
+
+STEP = 0.25  # of the table, of the distance over which F is smooth
+SMOOTH = 4.0  # steps of the inner leaves, over which these are
+HALF = 6  # half the number of places that a place is between
+COARSE = 64  # places of the first look
+NEGLIGIBLE = -75.0  # of F, relative to its largest value
+LOWEST = -80.0  # log of an inner integral that need not be exact
+NARROWEST = 1e-5  # τ, below which inner integrals are exact anyway
+NEAR_TOP = 0.5  # below its largest value, where F says how wide it is
+FLATTEST = 0.05  # information of a leaf that says nothing
+MAX_PLACES = 1 << 14  # of a table
+
+
+@dataclass(frozen=True, eq=False)
+class LineTable:
+    """F of all kinds of outer groups at one τ.
+
+    Attributes
+    ----------
+    kinds : Kinds
+    tau : float
+    first, step : float
+        Place k is at ``first + k·step``.
+    constant : (S',)
+        Largest value in the table.
+    values : (K, S')
+        F less the constant.
+    """
+
+    kinds: Kinds
+    tau: float
+    first: float
+    step: float
+    constant: Floats
+    values: Floats
+
+    @classmethod
+    def of(cls, kinds: Kinds, tau: float) -> Self:
+        """Tabulate F where any of the kinds is not negligible."""
+        leaves = kinds.leaves
+        reach = FARTHEST * tau
+        ends = leaves.bend_range[:, 0].min() - reach, leaves.bend_range[:, 1].max() + reach
+        coarse = np.linspace(*ends, COARSE)
+        rough = _sums(kinds, coarse, tau)
+        seen = np.flatnonzero((rough > rough.max(axis=1)[:, None] + NEGLIGIBLE).any(axis=0))
+        low, high = coarse[max(seen[0] - 1, 0)], coarse[min(seen[-1] + 1, COARSE - 1)]
+        step = STEP * np.hypot(tau, SMOOTH * leaves.step.min())
+        step = max(step, (high - low) / MAX_PLACES)
+        places = low + step * np.arange(1 - HALF, np.ceil((high - low) / step) + HALF + 1)
+        values = _sums(kinds, places, tau, exact=True)
+        constant = values.max(axis=1)
+        table = np.ascontiguousarray((values - constant[:, None]).T)
+        return cls(kinds, tau, float(places[0]), float(step), constant, table)
+
+    @property
+    def places(self) -> Floats:
+        """Where F is tabulated; (K,)."""
+        return np.asarray(self.first + self.step * np.arange(len(self.values)))
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Between which it is interpolated."""
+        last = self.first + self.step * (len(self.values) - HALF - 1)
+        return self.first + self.step * (HALF - 1), last
+
+    def within(self, mu: Floats) -> Flags:
+        """Which places are in the table."""
+        return (mu >= self.ends[0]) & (mu <= self.ends[1])
+
+    def between(self, mu: Floats) -> tuple[Indices, list[Floats]]:
+        """First of ``2·HALF`` places around each, and the shares of them; of mu's shape each."""
+        place = (mu - self.first) / self.step
+        left = np.clip(np.floor(place), HALF - 1, len(self.values) - HALF - 1)
+        return left.astype(np.intp) + 1 - HALF, lagrange_weights(place - left, HALF)
+
+    def shares(self, mu: Floats) -> Any:
+        """The same as a sparse matrix from places to these: ``mu`` (n,); (n, K)."""
+        from scipy import sparse
+
+        first, weights = self.between(mu)
+        columns = first[:, None] + np.arange(2 * HALF)
+        rows = np.arange(0, columns.size + 1, 2 * HALF)
+        data = np.stack(weights, axis=1).ravel()
+        return sparse.csr_array((data, columns.ravel(), rows), shape=(len(mu), len(self.values)))
+
+    @cached_property
+    def seen(self) -> tuple[float, float]:
+        """Ends beyond which all kinds are negligible.
+
+        F, which is concave, falls beyond the table at least as it does at its ends.
+        """
+        low, high = self.ends
+        first, last = HALF - 1, len(self.values) - HALF
+        slope = self.derivatives[0]
+        with np.errstate(divide="ignore"):
+            below = (self.values[first] - NEGLIGIBLE) / np.maximum(slope[first], 0.0)
+            above = (self.values[last] - NEGLIGIBLE) / np.maximum(-slope[last], 0.0)
+        return float(low - max(below.max(), 0.0)), float(high + max(above.max(), 0.0))
+
+    def beyond(self, mu: Floats) -> Floats:
+        """F less the constant, as it is, at places (n,); (S', n)."""
+        return _sums(self.kinds, mu, self.tau) - self.constant[:, None]
+
+    @cached_property
+    def derivatives(self) -> tuple[Floats, Floats]:
+        """About the slope of F, and minus its second derivative, at the places; (K, S') each."""
+        slope = np.gradient(self.values, self.step, axis=0)
+        bend = np.zeros_like(slope)
+        bend[1:-1] = -np.diff(self.values, 2, axis=0) / self.step**2
+        bend[0], bend[-1] = bend[1], bend[-2]
+        return slope, np.maximum(bend, 0.0)
+
+
+def _sums(kinds: Kinds, mu: Floats, tau: float, *, exact: bool = False) -> Floats:
+    """F at places (n,); (S', n).
+
+    Inner integrals that are very small, of which many are, need not be exact, unless F is about as
+    large there as anywhere.
+    """
+    own = kinds.integrals.log_integrals(mu, np.full(len(mu), tau), far=False)
+    np.maximum(own, LOWEST, out=own)
+    sums = kinds.sums(own)
+    small = own < BRINK
+    if exact and tau > NARROWEST and small.any():
+        high = sums > sums.max(axis=1)[:, None] + NEGLIGIBLE
+        matters = np.zeros_like(small)
+        np.logical_or.at(matters, kinds.leaf, high[kinds.kind])
+        leaf, place = np.nonzero(small & matters)
+        if len(leaf):
+            at = mu[place], np.full(len(place), tau)
+            own[leaf, place] = pair_integrals(kinds.leaves, leaf, *at)
+            sums = kinds.sums(own)
+    return sums
+
+
+@dataclass(frozen=True, eq=False)
+class OuterLeaves:
+    """Some kinds of outer groups, as leaves.
+
+    Attributes
+    ----------
+    table : LineTable
+    rows : (k,)
+        Which kinds.
+    """
+
+    table: LineTable
+    rows: Indices
+
+    @property
+    def log_concave(self) -> bool:
+        """Whether every leaf is: products and convolutions of log-concave functions are."""
+        return self.table.kinds.leaves.log_concave
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def constant(self) -> Floats:
+        """Largest values in the table; (k,)."""
+        return self.table.constant[self.rows]
+
+    @property
+    def centre(self) -> Floats:
+        """Where each leaf is largest, of the places of the table; (k,)."""
+        return self.table.places[self.table.values.argmax(axis=0)][self.rows]
+
+    @cached_property
+    def information(self) -> Floats:
+        """Largest curvature near the top; (k,)."""
+        values, (_, bend) = self.table.values, self.table.derivatives
+        near = np.where(values >= -NEAR_TOP, bend, 0.0).max(axis=0)
+        return np.maximum(near, FLATTEST / (1 + self.table.tau**2))[self.rows]
+
+    @property
+    def step(self) -> Floats:
+        """As of inner leaves, but wider where τ smooths them; (k,)."""
+        widest = WIDEST_STEP * np.hypot(1.0, self.table.tau)
+        return np.minimum(widest, self.information**-0.5 / STEPS_PER_SD)
+
+    @property
+    def bend_range(self) -> Floats:
+        """Ends of where each leaf is neither negligible nor straight; (k, 2)."""
+        table = self.table
+        bends = (table.derivatives[1] > BARELY / (1 + table.tau**2)) & (table.values > NEGLIGIBLE)
+        bends[table.values.argmax(axis=0), np.arange(bends.shape[1])] = True
+        low, high = bends.argmax(axis=0), len(bends) - 1 - bends[::-1].argmax(axis=0)
+        return np.stack([table.places[low], table.places[high]], axis=1)[self.rows]
+
+    @property
+    def falls_below(self) -> Flags:
+        """Whether any of the inner leaves does; (k,)."""
+        kinds = self.table.kinds
+        return kinds.sums(kinds.leaves.falls_below.astype(float))[self.rows] > 0
+
+    @property
+    def falls_above(self) -> Flags:
+        """Whether any of the inner leaves does; (k,)."""
+        kinds = self.table.kinds
+        return kinds.sums(kinds.leaves.falls_above.astype(float))[self.rows] > 0
+
+    def log_likelihood(self, theta: Floats) -> Floats:
+        """F less the constant; (k, K)."""
+        table = self.table
+        inside = table.within(theta)
+        if theta.ndim == 1:
+            values = np.empty((len(self), len(theta)))
+            at = np.flatnonzero(inside)
+            values[:, at] = (table.shares(theta[at]) @ table.values[:, self.rows]).T
+            if len(at) < len(theta):
+                values[:, ~inside] = table.beyond(theta[~inside])[self.rows]
+            return values
+        first, shares = table.between(np.where(inside, theta, table.ends[0]))
+        rows, values = self.rows[:, None], np.zeros(theta.shape)
+        for i, share in enumerate(shares):
+            values += share * table.values[first + i, rows]
+        if not inside.all():
+            row, column = np.nonzero(~inside)
+            far = table.beyond(theta[row, column])
+            values[row, column] = far[self.rows[row], np.arange(len(row))]
+        return values
+
+    def slope_and_information(self, theta: Floats) -> tuple[Floats, Floats]:
+        """About the first derivative, and minus the second, as places for integrals need them."""
+        table = self.table
+        place = np.clip((theta - table.first) / table.step, 0.0, len(table.values) - 1.000001)
+        left = place.astype(np.intp)
+        inside, rows = place - left, self.rows[:, None]
+        slope, bend = (
+            (1 - inside) * own[left, rows] + inside * own[left + 1, rows]
+            for own in table.derivatives
+        )
+        return slope, np.where(table.within(theta), bend, 0.0)
+
+    def expansion(self, theta: Floats) -> tuple[Floats, Floats, Floats]:
+        """All three."""
+        return self.log_likelihood(theta), *self.slope_and_information(theta)
+
+    def take(self, groups: Indices) -> Self:
+        """Leaves of some groups, in this order."""
+        return type(self)(self.table, self.rows[groups])
+
+    def distinct(self) -> tuple[Self, Indices]:
+        """Leaves of distinct kinds, and which of these each group has; (k,)."""
+        rows, inverse = np.unique(self.rows, return_inverse=True)
+        return type(self)(self.table, rows), inverse

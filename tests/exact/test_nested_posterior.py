@@ -1,0 +1,244 @@
+"""Posteriors with three levels, against posteriors that are known, and limits."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+import hiermodels as hm
+from hiermodels.exact.leaves.model import LeafModel
+from hiermodels.exact.leaves.nested.marginal import NestedMarginal
+from hiermodels.exact.leaves.nested.model import NestedModel
+from hiermodels.exact.leaves.nested.posterior import NestedPosterior
+from hiermodels.exact.leaves.posterior import LeafPosterior
+from hiermodels.families.binomial_leaves import BinomialLeaves
+from hiermodels.families.normal_leaves import NormalLeaves
+from hiermodels.families.poisson_leaves import PoissonLeaves
+from hiermodels.families.student_t_leaves import StudentTLeaves
+from tests.oracles.brute_nested import BruteNested
+from tests.oracles.count_figures import FIGURES
+
+KNOWN = FIGURES["three_level_synthetic_half_normal1"]
+R = np.array([[1, 3, 0], [4, 2, 5], [0, 1, 0], [6, 2, 7]])
+N = np.array([[5, 8, 3], [6, 9, 7], [4, 5, 2], [6, 8, 9]])
+TAU, KAPPA = 1, 0  # levels
+
+
+def model_of(leaves, parent, outer=None, inner=None, precision=0.0, intercept=True):
+    p = int(intercept)
+    return NestedModel(
+        leaves,
+        parent,
+        np.ones((len(leaves), p)),
+        intercept,
+        np.zeros(p),
+        np.full(p, precision),
+        outer or hm.HalfNormal(1),
+        inner or hm.HalfNormal(1),
+    )
+
+
+def small(leaves=None, **said):
+    leaves = leaves or BinomialLeaves.of(R.ravel(), N.ravel())
+    return model_of(leaves, np.repeat(np.arange(4), 3), **said)
+
+
+@cache
+def synthetic():
+    r, n, outer = (np.array(KNOWN["data"][name]) for name in ("r", "n", "outer"))
+    return NestedPosterior.of(model_of(BinomialLeaves.of(r, n), outer))
+
+
+def assert_moments(found, known, tolerance):
+    (mean, sd), (known_mean, known_sd) = found, known
+    scale = np.array(known_sd)
+    np.testing.assert_allclose((mean - np.array(known_mean)) / scale, 0.0, atol=tolerance)
+    np.testing.assert_allclose(sd / scale, 1.0, atol=tolerance)
+
+
+def figures(name):
+    return np.array(KNOWN[name]["mean"]), np.array(KNOWN[name]["sd"])
+
+
+def some(moments):
+    return tuple(values[KNOWN["groups"]] for values in moments)
+
+
+def test_moments_of_a_known_posterior():
+    posterior = synthetic()
+    assert posterior.certificate < 1e-8
+    assert_moments(posterior.sd_moments(TAU), figures("tau"), 1e-9)
+    assert_moments(posterior.sd_moments(KAPPA), figures("kappa"), 1e-9)
+    assert_moments(posterior.coefficient_moments(), figures("lam"), 1e-9)
+    assert_moments(posterior.effect_moments(0), figures("mu"), 1e-9)
+    assert_moments(some(posterior.effect_moments(1)), figures("theta"), 1e-9)
+    assert_moments(some(posterior.function_moments(expit)), figures("p"), 1e-9)
+    assert posterior.log_integral == pytest.approx(KNOWN["log_integral"], abs=1e-10)
+
+
+@pytest.mark.parametrize(("name", "level"), [("tau", TAU), ("kappa", KAPPA)])
+def test_quantiles_of_sds_of_a_known_posterior(name, level):
+    posterior, known = synthetic(), KNOWN[name]["quantile"]
+    probabilities, values = np.array(list(map(float, known))), np.array(list(known.values()))
+    found = posterior.sd_quantiles(level, probabilities)
+    np.testing.assert_allclose(found, values, atol=1e-6 * KNOWN[name]["sd"])
+    np.testing.assert_allclose(posterior.sd_cdf(level, found), probabilities, atol=1e-9)
+    step = 1e-4 * KNOWN[name]["sd"]
+    ends = [posterior.sd_cdf(level, found + side * step) for side in (1, -1)]
+    density = posterior.sd_density(level, found)
+    np.testing.assert_allclose(density, (ends[0] - ends[1]) / (2 * step), rtol=1e-5)
+
+
+def test_few_groups_have_the_posterior_of_brute_force():
+    """Brute force is good to 2e-9."""
+    posterior, known = NestedPosterior.of(small(precision=1.0)), BruteNested(R, N)
+    assert_moments(posterior.sd_moments(TAU), known.moments("tau"), 1e-8)
+    assert_moments(posterior.sd_moments(KAPPA), known.moments("kappa"), 1e-8)
+    mean, sd = posterior.coefficient_moments()
+    assert_moments((mean[0], sd[0]), known.moments("lam"), 1e-8)
+    mean, _ = posterior.function_moments(expit)
+    np.testing.assert_allclose(mean, known.mean_p.ravel(), atol=1e-8)
+    assert posterior.log_integral == pytest.approx(known.log_integral, abs=1e-8)
+
+
+def test_without_variance_between_outer_groups_there_are_two_levels():
+    nested = NestedPosterior.of(small(outer=hm.Fixed(0)), tol=1e-10)
+    leaves = nested.model.leaves
+    ones, zero = np.ones((len(leaves), 1)), np.zeros(1)
+    two = LeafPosterior.of(LeafModel(leaves, ones, zero, zero, hm.HalfNormal(1)), tol=1e-10)
+    assert nested.log_integral == pytest.approx(two.log_integral, abs=1e-10)
+    assert_moments(nested.sd_moments(TAU), two.sd_moments(0), 1e-9)
+    assert_moments(nested.effect_moments(1), two.effect_moments(), 1e-9)
+    lam = tuple(np.repeat(value, 4) for value in two.coefficient_moments())
+    assert_moments(nested.effect_moments(0), lam, 1e-9)
+    assert nested.sd_moments(KAPPA) == (0.0, 0.0)
+
+
+def test_without_variance_within_outer_groups_their_counts_are_pooled():
+    nested = NestedPosterior.of(small(inner=hm.Fixed(0)), tol=1e-10)
+    pooled = BinomialLeaves.of(R.sum(axis=1), N.sum(axis=1))
+    ones, zero = np.ones((4, 1)), np.zeros(1)
+    two = LeafPosterior.of(LeafModel(pooled, ones, zero, zero, hm.HalfNormal(1)), tol=1e-10)
+    ways = nested.model.constant - pooled.constant.sum()
+    loglik = nested.model.leaves.log_likelihood(pooled.centre[:1])[:3].sum()
+    ways += loglik - pooled.log_likelihood(pooled.centre[:1])[0].item()
+    for s in (1, 2, 3):
+        place = pooled.centre[s : s + 1]
+        own = nested.model.leaves.log_likelihood(place)[3 * s : 3 * s + 3].sum()
+        ways += own - pooled.log_likelihood(place)[s].item()
+    assert nested.log_integral == pytest.approx(two.log_integral + ways, abs=1e-10)
+    assert_moments(nested.sd_moments(KAPPA), two.sd_moments(0), 1e-9)
+    assert_moments(nested.effect_moments(0), two.effect_moments(), 1e-9)
+    theta = tuple(np.repeat(value, 3) for value in two.effect_moments())
+    assert_moments(nested.effect_moments(1), theta, 1e-9)
+
+
+def test_one_group_in_each_outer_group_has_both_variances():
+    leaves = BinomialLeaves.of(R.ravel(), N.ravel())
+    nested = NestedPosterior.of(
+        model_of(leaves, np.arange(12), hm.Fixed(0.6), hm.Fixed(0.8)), tol=1e-10
+    )
+    ones, zero = np.ones((12, 1)), np.zeros(1)
+    two = LeafPosterior.of(LeafModel(leaves, ones, zero, zero, hm.Fixed(1.0)), tol=1e-10)
+    assert nested.log_integral == pytest.approx(two.log_integral, abs=1e-10)
+    assert_moments(nested.coefficient_moments(), two.coefficient_moments(), 1e-10)
+    assert_moments(nested.effect_moments(1), two.effect_moments(), 1e-10)
+
+
+def test_normal_leaves_have_the_posterior_of_the_normal_engine():
+    data = hm.datasets.load_school_calendar()
+    data = data[data["district"].isin(sorted(set(data["district"]))[:5])].reset_index(drop=True)
+    priors = {"tau": hm.HalfNormal(0.5), "kappa": hm.HalfNormal(0.5), "lam": hm.Normal(0, 1)}
+    known = hm.reference(
+        data, outcome="y", groups=["district", "school"], se="se", priors=priors, tol=1e-10
+    )
+    y, se = data["y"].to_numpy(float), data["se"].to_numpy(float)
+    parent = data["district"].factorize()[0]
+    half = hm.HalfNormal(0.5)
+    model = model_of(NormalLeaves.of(y, se), parent, half, half, precision=1.0)
+    posterior = NestedPosterior.of(model, tol=1e-9)
+    for found, name in (
+        (posterior.sd_moments(TAU), "tau"),
+        (posterior.sd_moments(KAPPA), "kappa"),
+        (posterior.effect_moments(0), "mu"),
+        (posterior.effect_moments(1), "theta"),
+    ):
+        assert_moments(found, (known.mean[name].values, known.sd[name].values), 1e-9)
+    assert posterior.log_integral == pytest.approx(known.log_marginal_likelihood, abs=1e-9)
+
+
+def test_successes_and_failures_may_be_exchanged():
+    posterior, other = (
+        NestedPosterior.of(small(BinomialLeaves.of(r.ravel(), N.ravel()), precision=1.0))
+        for r in (R, N - R)
+    )
+    assert other.log_integral == pytest.approx(posterior.log_integral, abs=1e-9)
+    for level in (0, 1):
+        assert_moments(other.sd_moments(level), posterior.sd_moments(level), 1e-8)
+        mean, sd = posterior.effect_moments(level)
+        assert_moments(other.effect_moments(level), (-mean, sd), 1e-8)
+
+
+def test_extreme_groups_and_groups_without_trials():
+    r = np.array([0, 0, 0, 3, 2, 0, 5, 5, 0, 1])
+    n = np.array([4, 2, 9, 3, 2, 0, 9, 6, 0, 3])
+    parent = np.array([0, 0, 0, 1, 1, 2, 3, 3, 4, 4])
+    posterior = NestedPosterior.of(model_of(BinomialLeaves.of(r, n), parent))
+    assert posterior.certificate < 1e-8
+    kept = n > 0
+    kept_parent = np.unique(parent[kept], return_inverse=True)[1]
+    without = NestedPosterior.of(model_of(BinomialLeaves.of(r[kept], n[kept]), kept_parent))
+    assert without.log_integral == pytest.approx(posterior.log_integral, abs=1e-9)
+    assert_moments(posterior.sd_moments(KAPPA), without.sd_moments(KAPPA), 1e-8)
+    own = tuple(values[kept] for values in posterior.effect_moments(1))
+    assert_moments(own, without.effect_moments(1), 1e-8)
+    (mean, sd), (lam, spread) = posterior.effect_moments(0), posterior.coefficient_moments()
+    kappa = posterior.lattice.weights @ posterior.sds[:, KAPPA] ** 2
+    assert mean[2] == pytest.approx(lam[0], abs=1e-8)
+    assert sd[2] == pytest.approx(np.sqrt(spread[0] ** 2 + kappa), rel=1e-8)
+
+
+def test_without_an_intercept_outer_effects_lie_around_zero():
+    leaves = BinomialLeaves.of(np.array([1, 0, 0, 1]), 1)
+    model = model_of(leaves, np.array([0, 0, 1, 1]), intercept=False)
+    posterior = NestedPosterior.of(model)
+    mean, _ = posterior.effect_moments(1)
+    np.testing.assert_allclose(mean, mean[0] * np.array([1, -1, -1, 1]), atol=1e-10)
+    np.testing.assert_allclose(posterior.effect_moments(0)[0], 0.0, atol=1e-10)
+    assert mean[0] > 0.05
+
+
+def test_moments_that_do_not_exist_are_nan():
+    """Of one-sided outer groups, where a flat prior of κ falls too slowly."""
+    r, n = np.array([0, 0, 2, 3, 4, 1]), np.array([5, 4, 6, 7, 8, 9])
+    parent, flat = np.array([0, 0, 1, 1, 2, 2]), hm.FlatSD()
+    model = model_of(BinomialLeaves.of(r, n), parent, flat, precision=1.0)
+    assert [model.sd_moment_exists(KAPPA, order) for order in (1, 2)] == [False, False]
+    assert model.effect_moments_exist(0, 1).tolist() == [False, True, True]
+    assert model.effect_moments_exist(1, 1).tolist() == [False, False, True, True, True, True]
+    posterior = NestedPosterior.of(model)
+    assert np.isnan(posterior.sd_moments(KAPPA)).all()
+    assert np.isnan(posterior.effect_moments(0)[0]).tolist() == [True, False, False]
+    assert np.isfinite(posterior.sd_moments(TAU)).all()
+
+
+def test_poisson_counts_are_the_limit_of_binomial_ones():
+    y, exposure = R.ravel(), N.ravel().astype(float)
+    poisson = NestedPosterior.of(small(PoissonLeaves.of(y, exposure)))
+    rare = BinomialLeaves.of(y, 1e8, np.log(exposure / 1e8))
+    binomial = NestedPosterior.of(small(rare))
+    assert_moments(binomial.effect_moments(1), poisson.effect_moments(1), 1e-6)
+    assert_moments(binomial.sd_moments(KAPPA), poisson.sd_moments(KAPPA), 1e-6)
+
+
+def test_what_it_does_not_take_is_refused():
+    leaves = BinomialLeaves.of(R.ravel(), N.ravel())
+    x, zero = np.stack([np.ones(12), np.arange(12)], axis=1), np.zeros(2)
+    prior, parent = hm.HalfNormal(1), np.repeat(np.arange(4), 3)
+    with pytest.raises(hm.SpecError, match=r"found 1.*engine='nuts'"):
+        NestedMarginal(NestedModel(leaves, parent, x, True, zero, zero, prior, prior))
+    with pytest.raises(hm.SpecError, match=r"log-concave.*engine='nuts'"):
+        NestedMarginal(small(StudentTLeaves.of(np.arange(12.0), 1.0, 4.0)))
