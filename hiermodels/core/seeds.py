@@ -44,3 +44,9 @@ def integer_seed(random_seed: Seed) -> int:
     if isinstance(random_seed, int | np.integer) and random_seed >= 0:
         return int(random_seed)
     return int(generator(random_seed).integers(2**31))
+
+
+def stream(seed: np.random.SeedSequence, *key: int) -> np.random.Generator:
+    """Make the generator of one of many independent streams of a seed, by its number."""
+    own = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, *key))
+    return np.random.default_rng(own)

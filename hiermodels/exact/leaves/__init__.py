@@ -21,5 +21,5 @@ Only the effects θ_i are integrated out, each by itself (:mod:`hiermodels.exact
 - ``predictive``: groups left out, new groups, further counts
 - ``predictors``: linear predictors of rows at any covariates, of known groups and of new ones
 - ``score``: the likelihood's derivatives; ``maximum``: where it is highest, and effects there
-- ``draws``: exact draws
+- ``draws``, ``chunks``: exact draws, of effects in chunks with random numbers of their own
 """

@@ -10,8 +10,9 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.core.threads import for_each
+from hiermodels.core.seeds import stream
 from hiermodels.exact.kernels.leaves.draws import draw_effects
+from hiermodels.exact.leaves.chunks import drawn_in_chunks
 from hiermodels.exact.leaves.marginal import LeafMarginal
 from hiermodels.numerics import rejection
 from hiermodels.numerics.lattice import Lattice, LogDensity
@@ -59,20 +60,13 @@ class EffectDraws:
         model, tau, gamma = self.marginal.model, self.tau, self.gamma
         wanted = np.arange(len(model.leaves)) if groups is None else groups
         size = max(1, CHUNK // max(1, len(tau)))
-        chunks, chunk_of = np.unique(wanted // size, return_inverse=True)
-        effects = np.empty((len(wanted), len(tau)))
 
-        def draw(part: int) -> None:
-            own = np.arange(chunks[part] * size, min((chunks[part] + 1) * size, len(model.leaves)))
-            entropy, key = self.seed.entropy, (*self.seed.spawn_key, int(chunks[part]))
-            rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=key))
-            drawn = draw_effects(model.leaves.take(own), model.x[own] @ gamma.T, tau, rng)
-            here = np.flatnonzero(chunk_of == part)
-            effects[here] = drawn[wanted[here] - own[0]]
+        def draw(chunk: int, own: Indices) -> Floats:
+            rng = stream(self.seed, chunk)
+            return draw_effects(model.leaves.take(own), model.x[own] @ gamma.T, tau, rng)
 
         with one_blas_thread():
-            for_each(draw, range(len(chunks)))
-        return effects
+            return drawn_in_chunks(wanted, len(model.leaves), size, len(tau), draw)
 
 
 @dataclass(frozen=True, eq=False)
