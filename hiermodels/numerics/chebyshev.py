@@ -51,6 +51,31 @@ def n_points(length: float) -> int:
     return 1 + math.ceil((math.log(4 / BOUND / (rho - 1)) + log_m) / math.log(rho))
 
 
+def unit_points(n: int) -> Floats:
+    """Chebyshev points of the interval from −1 to 1, ascending; (n,)."""
+    return -np.cos((np.arange(n) + 0.5) * np.pi / n)
+
+
+def _shares(points: Floats) -> Floats:
+    """Lagrange's polynomials of n Chebyshev points in terms of Chebyshev's; (n, n).
+
+    ``L_j(x) = (2/n) Σ_m' T_m(x_j) T_m(x)``, where the prime halves the term of m = 0.
+    """
+    from numpy.polynomial.chebyshev import chebvander
+
+    n = len(points)
+    shares = 2 / n * chebvander(points, n - 1)
+    shares[:, 0] /= 2
+    return np.asarray(shares)
+
+
+def lagrange_polynomials(x: Floats, n: int) -> Floats:
+    """Lagrange's polynomials of n Chebyshev points, at places (k,) from −1 to 1; (k, n)."""
+    from numpy.polynomial.chebyshev import chebvander
+
+    return np.asarray(chebvander(x, n - 1) @ _shares(unit_points(n)).T)
+
+
 @dataclass(frozen=True)
 class Interpolation:
     """Chebyshev points that stand for many places.
@@ -74,9 +99,6 @@ class Interpolation:
     def moved(self, amounts: Any) -> Floats:
         """The amounts C at the points that stand for amounts c at the places.
 
-        Lagrange's polynomials by Chebyshev's: ``L_j(x) = (2/n) Σ_m' T_m(x_j) T_m(x)``, where the
-        prime halves the term of m = 0.
-
         Parameters
         ----------
         amounts : (k, c), sparse or not
@@ -87,8 +109,7 @@ class Interpolation:
         """
         from numpy.polynomial.chebyshev import chebvander
 
-        shares = 2 / self._n * chebvander(self._unit, self._n - 1)
-        shares[:, 0] /= 2
+        shares = _shares(self._unit)
         moved: Floats = np.zeros((len(self._parts), self._n, amounts.shape[1]))
         for total, (part, middle, half) in zip(moved, self._parts, strict=True):
             for i in range(part.start, part.stop, ROWS):
@@ -118,4 +139,4 @@ class Interpolation:
     @cached_property
     def _unit(self) -> Floats:
         """Chebyshev points of the interval from −1 to 1, ascending; shape (n,)."""
-        return -np.cos((np.arange(self._n) + 0.5) * np.pi / self._n)
+        return unit_points(self._n)
