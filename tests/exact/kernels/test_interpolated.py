@@ -63,14 +63,14 @@ def test_without_spread_effects_are_their_means():
 def test_a_bound_that_is_too_low_is_raised_and_all_is_drawn_again(monkeypatch):
     """Without it, places in the middle between those of the grid would be drawn too rarely."""
     ratios = []
-    draw = interpolated._Interpolants.draw
+    draw = interpolated.Interpolants.draw
 
     def spied(self, bound, rng):
         z, largest = draw(self, bound, rng)
         ratios.append((bound, largest))
         return z, largest
 
-    monkeypatch.setattr(interpolated._Interpolants, "draw", spied)
+    monkeypatch.setattr(interpolated.Interpolants, "draw", spied)
     monkeypatch.setattr(interpolated, "BOUND", 0.9)
     drawn, cdf = drawn_and_cdf(StudentTLeaves.of(np.zeros(1), 1.0, 4.0), 1.0, 1.0)
     assert ratios[0][0] < ratios[0][1]

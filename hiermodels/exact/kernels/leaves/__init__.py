@@ -13,5 +13,7 @@ It knows neither priors nor covariates: a node says where the groups' effects li
 - ``given_nodes``: means of functions of a group's effect at each node
 - ``draws``: draws of effects given their mean and sd; ``tangents`` of log-concave leaves,
   ``interpolated`` of others
+- ``sheet``, ``outer_functions``, ``outer``: functions of outer groups' effects, tabulated
+- ``outer_draws``: draws of outer groups' effects given all above them
 - ``integral``: the integrals, and the groups' effects given the nodes, by whichever rule holds
 """

@@ -11,8 +11,9 @@ spacing; a ratio above the bound starts all draws again with a larger one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -25,13 +26,13 @@ BOUND = 1.2  # of the ratio f/g, to begin with
 
 
 @dataclass(frozen=True)
-class _Interpolants:
-    """Linear interpolants of ``f(μ + τz)``, as functions of z, of M draws of one group.
+class Interpolants:
+    """Linear interpolants of ``f(μ + τz)``, as functions of z, of M draws.
 
     Attributes
     ----------
-    leaf : Leaves
-        A single one.
+    log_leaf : callable
+        Log L of some of the draws (m,) at θ (m,); (m,).
     mu, tau : (M,)
     z, log_density : (T,)
         Places, those of a draw one after the other, and log f there, up to a constant of each draw.
@@ -39,7 +40,7 @@ class _Interpolants:
         First place of each draw, and one beyond its last.
     """
 
-    leaf: Leaves
+    log_leaf: Callable[[Indices, Floats], Floats]
     mu: Floats
     tau: Floats
     z: Floats
@@ -67,7 +68,7 @@ class _Interpolants:
             inside = np.where(rng.random(len(left)) * (first + second) < first, *pair)
             tried = self.z[cell] + inside * (self.z[cell + 1] - self.z[cell])
             theta = self.mu[left] + self.tau[left] * tried
-            log_density = self.leaf.log_likelihood(theta)[0] - tried**2 / 2
+            log_density = self.log_leaf(left, theta) - tried**2 / 2
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = np.exp(log_density - top[left]) / (first + inside * (second - first))
             largest = max(largest, float(np.nanmax(ratio)))
@@ -75,6 +76,22 @@ class _Interpolants:
             z[left[accepted]] = tried[accepted]
             left = left[~accepted]
         return z, largest
+
+
+def draw_within_bound(
+    parts: Callable[[], Iterator[tuple[Indices, Interpolants]]], n: int, rng: np.random.Generator
+) -> Floats:
+    """Draw z once for each of n draws (n,), of which parts are laid out one after the other.
+
+    All are drawn again where a ratio was above the bound.
+    """
+    z, bound, largest = np.empty(n), BOUND, np.inf
+    while largest > bound:
+        bound, largest = (bound if largest == np.inf else 1.05 * largest), 0.0
+        for draws, part in parts():
+            z[draws], ratio = part.draw(bound, rng)
+            largest = max(largest, ratio)
+    return z
 
 
 def draw_from_interpolants(
@@ -98,20 +115,20 @@ def draw_from_interpolants(
     theta = np.array(np.broadcast_to(mu, (len(leaves), len(tau))))
     spread = np.flatnonzero(tau > 0)
     for i, own in enumerate(theta):
-        leaf, bound, largest = leaves.take(np.array([i])), BOUND, np.inf
-        while largest > bound:
-            bound, largest = (bound if largest == np.inf else 1.05 * largest), 0.0
-            z = np.empty(len(spread))
-            for draws, part in _interpolants(leaf, own[spread], tau[spread]):
-                z[draws], ratio = part.draw(bound, rng)
-                largest = max(largest, ratio)
+        leaf = leaves.take(np.array([i]))
+        parts = partial(_interpolants, leaf, own[spread], tau[spread])
+        z = draw_within_bound(parts, len(spread), rng)
         own[spread] += tau[spread] * z
     return theta
 
 
-def _interpolants(leaf: Leaves, mu: Floats, tau: Floats) -> Iterator[tuple[Indices, _Interpolants]]:
+def _interpolants(leaf: Leaves, mu: Floats, tau: Floats) -> Iterator[tuple[Indices, Interpolants]]:
     """Yield the interpolants of some of the draws (M,) at a time, and which these are."""
     low, high = leaf.bend_range[0]
+
+    def values_at(_: Indices, theta: Floats) -> Floats:
+        return leaf.log_likelihood(theta)[0]
+
     block = LeafBlock(leaf, np.zeros(1, dtype=np.intp), float(leaf.step[0]), (low, high))
     wide = block.on_grid(mu, tau)
     grid = block.table(mu[wide], tau[wide]).grid
@@ -122,7 +139,7 @@ def _interpolants(leaf: Leaves, mu: Floats, tau: Floats) -> Iterator[tuple[Indic
         log_density = (log_leaf - z**2 / 2).ravel()
         ends = starts + len(grid)
         own = mu[draws], tau[draws]
-        yield draws, _Interpolants(leaf, *own, z.ravel(), log_density, starts, ends)
+        yield draws, Interpolants(values_at, *own, z.ravel(), log_density, starts, ends)
     narrow = np.flatnonzero(~wide)
     for places in node_places(leaf, mu[narrow], tau[narrow]):
         draws = narrow[places.nodes]
@@ -130,4 +147,5 @@ def _interpolants(leaf: Leaves, mu: Floats, tau: Floats) -> Iterator[tuple[Indic
         counts = ends - places.starts
         z = (places.theta - np.repeat(mu[draws], counts)) / np.repeat(tau[draws], counts)
         log_density = leaf.log_likelihood(places.theta)[0] - z**2 / 2
-        yield draws, _Interpolants(leaf, mu[draws], tau[draws], z, log_density, places.starts, ends)
+        own = mu[draws], tau[draws]
+        yield draws, Interpolants(values_at, *own, z, log_density, places.starts, ends)

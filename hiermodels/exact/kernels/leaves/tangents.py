@@ -15,13 +15,12 @@ Gilks & Wild (1992), Applied Statistics 41:337 (rejection from tangents).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.families.leaves import Leaves
 from hiermodels.numerics.roots import falling_roots
 
 APART = np.sqrt(2.0)  # sds from the mode to the tangents
@@ -34,11 +33,35 @@ CANDIDATES = 1000  # at a time, about, for pairs whose first draws were rejected
 SMALLEST = float(np.finfo(float).tiny)  # share of a tail
 
 
+class ConcaveFunctions(Protocol):
+    """k concave functions of one number, as the logarithms of :class:`Leaves` are."""
+
+    @property
+    def centre(self) -> Floats:
+        """About where each lies; (k,)."""
+
+    @property
+    def information(self) -> Floats:
+        """Inverse square of about the width of each; (k,)."""
+
+    def __len__(self) -> int:
+        """Number of functions, k."""
+
+    def log_likelihood(self, theta: Floats) -> Floats:
+        """Values at places (k, K)."""
+
+    def expansion(self, theta: Floats) -> tuple[Floats, Floats, Floats]:
+        """Values, slopes, and minus the second derivatives, at places (k, K)."""
+
+    def take(self, groups: Indices) -> Self:
+        """Some of the functions, in this order."""
+
+
 @dataclass(frozen=True)
 class _Density:
     """``h(z)`` of many pairs of a leaf and a prior; arrays (g, M), or (g, 1)."""
 
-    leaves: Leaves
+    leaves: ConcaveFunctions
     mu: Floats
     tau: Floats
 
@@ -237,16 +260,16 @@ class _Envelope:
 
 
 def draw_below_tangents(
-    leaves: Leaves, mu: Floats, tau: Floats, rng: np.random.Generator
+    leaves: ConcaveFunctions, mu: Floats, tau: Floats, rng: np.random.Generator
 ) -> Floats:
     """Draw ``θ ∝ L_i(θ) N(θ | μ, τ²)`` once for each pair.
 
     Parameters
     ----------
-    leaves : Leaves
-        k of them, log-concave.
+    leaves : ConcaveFunctions
+        k of them: the logarithms of leaves.
     mu : (M,) or (k, M)
-    tau : (M,)
+    tau : (M,) or (k, M)
         Where it is 0, θ is μ.
     rng : numpy.random.Generator
 
@@ -254,7 +277,7 @@ def draw_below_tangents(
     -------
     (k, M)
     """
-    shape = len(leaves), len(tau)
+    shape = np.broadcast_shapes((len(leaves), 1), np.shape(mu), np.shape(tau))
     density = _Density(leaves, np.broadcast_to(mu, shape), np.broadcast_to(tau, shape))
     envelope = _Envelope.of(density)
     z, height = envelope.draw(rng)
