@@ -16,4 +16,5 @@ lies above them is the problem of two levels.
 - ``marginal``: the posterior of τ, κ and λ, and its lattice
 - ``masses``: posterior masses of the outer effects
 - ``posterior``: sums over a lattice
+- ``draws``: exact draws
 """

@@ -1,0 +1,183 @@
+"""Exact and independent draws of three levels: of outer groups' effects, and of groups' effects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.seeds import stream
+from hiermodels.errors import PrecisionError
+from hiermodels.exact.kernels.leaves.draws import draw_effects
+from hiermodels.exact.kernels.leaves.outer import OuterGroups, OuterTables
+from hiermodels.exact.kernels.leaves.outer_draws import draw_outer
+from hiermodels.exact.leaves.chunks import drawn_in_chunks
+from hiermodels.exact.leaves.draws import CHUNK
+from hiermodels.exact.leaves.nested.model import NestedModel
+
+OUTER_CHUNK = 1 << 13  # terms of outer groups and draws with one stream of random numbers
+TABULATED = 1 << 12  # groups, about, whose outer groups are tabulated at a time
+TOLERANCE = 1e-9  # of the log density, between places
+PROBES = 8  # outer groups and draws of each, whose densities are compared
+FINER = (2.0, 1.5)  # tables in μ, in τ, where they are not good enough
+MAX_REFINEMENTS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class NestedEffects:
+    """Draws of the effects of outer groups and of groups, which are drawn when asked for.
+
+    Attributes
+    ----------
+    model : NestedModel
+    tau, kappa : (M,)
+    gamma : (M, p)
+        Of the coefficients, λ the first if there is an intercept.
+    seed : numpy.random.SeedSequence
+        Of the effects: the same at every call.
+    """
+
+    model: NestedModel
+    tau: Floats
+    kappa: Floats
+    gamma: Floats
+    seed: np.random.SeedSequence
+
+    @cached_property
+    def lam(self) -> Floats:
+        """Draws of λ, or 0; (M,)."""
+        return self.gamma[:, 0] if self.model.has_intercept else np.zeros(len(self.gamma))
+
+    def effects(self, level: int, members: Indices | None = None) -> Floats:
+        """Effects of outer groups or of groups, of all or of some; (g, M).
+
+        Those of a member are the same whichever others are drawn, and for any number of threads:
+        each chunk has random numbers of its own.
+
+        Parameters
+        ----------
+        level : int
+            0 for outer groups, their μ_s; 1 for groups, their θ_i at their own covariates, given
+            the same μ_s.
+        members : (g,), optional
+        """
+        n = len(self.model.leaves) if level else self.model.n_outer
+        wanted = np.arange(n) if members is None else members
+        with one_blas_thread():
+            return self._inner(wanted) if level else self._outer(wanted)
+
+    def _inner(self, wanted: Indices) -> Floats:
+        size = max(1, CHUNK // max(1, len(self.tau)))
+        place = np.empty_like(self._order)
+        place[self._order] = np.arange(len(place))
+        chunks = np.unique(place[wanted] // size)
+        whole = (chunks[:, None] * size + np.arange(size)).ravel()
+        parents = np.unique(self.model.parent[self._order[whole[whole < len(place)]]])
+        outer = self._outer(parents)
+
+        def draw(chunk: int, own: Indices) -> Floats:
+            groups = self._order[own]
+            mu = outer[np.searchsorted(parents, self.model.parent[groups])]
+            mu = mu + self._shifts[self._row_of[groups]]
+            rng = stream(self.seed, 1, chunk)
+            return draw_effects(self.model.leaves.take(groups), mu, self.tau, rng)
+
+        return drawn_in_chunks(place[wanted], len(place), size, len(self.tau), draw)
+
+    def _outer(self, wanted: Indices) -> Floats:
+        """Draws of μ_s of some outer groups; (g, M)."""
+        effects = np.empty((len(wanted), len(self.tau)))
+        panel_of = wanted // self._panel
+        for panel in np.unique(panel_of):
+            here = np.flatnonzero(panel_of == panel)
+            effects[here] = self._of_panel(int(panel), wanted[here])
+        return effects
+
+    def _of_panel(self, panel: int, wanted: Indices) -> Floats:
+        """Draws of outer groups that are tabulated together; (g, M)."""
+        first = panel * self._panel
+        tables = self._tables(panel)
+        draws = np.arange(len(self.tau))
+
+        def draw(chunk: int, own: Indices) -> Floats:
+            rng = stream(self.seed, 0, panel, chunk)
+            return draw_outer(tables, own, draws, rng)
+
+        size = len(tables.groups)
+        return drawn_in_chunks(wanted - first, size, self._chunk, len(draws), draw)
+
+    @cached_property
+    def _order(self) -> Indices:
+        """Groups by their outer groups; (k,)."""
+        return np.argsort(self.model.parent, kind="stable")
+
+    @cached_property
+    def _rows(self) -> tuple[Floats, Indices]:
+        """Distinct covariates but for the intercept's (D, q), and those of each group (k,)."""
+        x = self.model.x[:, int(self.model.has_intercept) :]
+        rows, row_of = np.unique(x, axis=0, return_inverse=True)
+        return rows, row_of.ravel()
+
+    @property
+    def _row_of(self) -> Indices:
+        return self._rows[1]
+
+    @cached_property
+    def _shifts(self) -> Floats:
+        """What covariates add: x'β; (D, M)."""
+        return self._rows[0] @ self.gamma[:, int(self.model.has_intercept) :].T
+
+    @cached_property
+    def _chunk(self) -> int:
+        """Number of outer groups with one stream of random numbers."""
+        keys = np.unique(np.stack([self.model.parent, self._row_of]), axis=1)
+        n_terms = np.bincount(keys[0]).max()
+        return max(1, OUTER_CHUNK // max(1, len(self.tau) * int(n_terms)))
+
+    @cached_property
+    def _panel(self) -> int:
+        """Number of outer groups that are tabulated together, a multiple of a chunk."""
+        groups = TABULATED * self.model.n_outer // len(self.model.leaves)
+        return self._chunk * max(1, groups // self._chunk)
+
+    def _tables(self, panel: int) -> OuterTables:
+        """Tables of a panel that are good to 1e-9 at some of the draws.
+
+        They are made finer in μ or in τ, in the other where the one helped little.
+        """
+        groups, finer, axis, last = self._groups(panel), [1.0, 1.0], 0, np.inf
+        for _ in range(MAX_REFINEMENTS):
+            tables = OuterTables.of(groups, (finer[0], finer[1]))
+            error = self._error(tables, panel)
+            if error <= TOLERANCE:
+                return tables
+            axis = axis if error < last / 2 else 1 - axis
+            finer[axis] *= FINER[axis]
+            last = error
+        raise PrecisionError(
+            f"effects of outer groups cannot be drawn: between places their log likelihood is "
+            f"known to {error:.1g}, and not to {TOLERANCE:g}. Use engine='nuts'"
+        )
+
+    def _error(self, tables: OuterTables, panel: int) -> float:
+        """Largest error of the tables at draws of some outer groups."""
+        rng = stream(self.seed, 2, panel)
+        some = np.sort(rng.permutation(len(tables.groups))[:PROBES])
+        draws = rng.permutation(len(self.tau))[:PROBES]
+        draws = draws[np.argsort(self.tau[draws], kind="stable")]
+        return tables.error(some, draws, draw_outer(tables, some, draws, rng))
+
+    def _groups(self, panel: int) -> OuterGroups:
+        """The outer groups of a panel."""
+        first = panel * self._panel
+        parents = self.model.parent[self._order]
+        own = self._order[np.searchsorted(parents, first) :]
+        own = own[self.model.parent[own] < first + self._panel]
+        size = min(self._panel, self.model.n_outer - first)
+        starts = np.searchsorted(self.model.parent[own], first + np.arange(size + 1))
+        leaves, rows = self.model.leaves.take(own), self._row_of[own]
+        above = self.tau, self.lam, self.kappa
+        return OuterGroups(leaves, starts, rows, self._shifts, *above)
