@@ -5,6 +5,8 @@ module with its reference and with an error that its tests hold it to.
 
 - ``lattice``: a density in one to three dimensions, laid out on a lattice; ``modes`` finds where
   it is large, ``rejection`` draws from it, ``lattice_interpolation`` tells it between the points
+- ``axis_projection``: many functions on a lattice, summed across all axes but one
+- ``gauss_rules``: few places in the place of many, for polynomials
 - ``roots``: where falling functions of one number are 0
 - ``chebyshev``: sums of a smooth function over very many places, from its values at few
 - ``cubature``: few of many weighted points that have the same moments

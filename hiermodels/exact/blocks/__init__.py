@@ -12,4 +12,7 @@ sds and correlations stay on the lattice.  All is arrays: neither frames nor spe
 - ``residual_scale``: σ integrated
 - ``marginal``: the posterior of sds and correlations, and its lattice
 - ``posterior``: lattices that are fine enough, and moments
+- ``hyper_laws``, ``sd_laws``: distribution functions of sds and correlations
+- ``mixtures``: those of coefficients and effects
+- ``draws``: exact draws
 """

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.blocks import correlations
 from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.sd_axis import SdAxis
@@ -44,6 +44,11 @@ class Values:
     z: Floats
     log_sigma: Floats | None
     log_prior: Floats
+
+    def at(self, nodes: Indices) -> Values:
+        """The same at some nodes."""
+        log_sigma = None if self.log_sigma is None else self.log_sigma[nodes]
+        return Values(self.log_theta[:, nodes], self.z[:, nodes], log_sigma, self.log_prior[nodes])
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,6 +30,7 @@ from hiermodels.numerics.modes import peaks
 MAX_DIMENSION = 5  # that a lattice has
 SCAN_STEP = {1: 1.0, 2: 1.0, 3: 1.5, 4: 2.0, 5: 3.0}  # of the pilot grid
 MAX_ASCENTS = 8  # from its peaks, the highest first
+DROP = 32.0  # of the log density, at which the lattice ends
 SMALLEST_SHARE = 1e-9  # of a covariate, varying within groups, that is not rounding error
 
 
@@ -117,7 +118,7 @@ class BlockMarginal:
         sigma = np.exp(values.log_sigma)
         root = root.with_prior(self.residual.mean, self.residual.precision, sigma)
         law = CoefficientLaw(root.mean, root.covariance * sigma**2, sigma**2)
-        return ScaleLaw(np.zeros(len(sigma)), sigma, law)
+        return ScaleLaw(sigma, law)
 
     @cached_property
     def mode_and_scale(self) -> lattice.ModesAndScale:
@@ -152,7 +153,7 @@ class BlockMarginal:
             return self._log_density(values, root), lambda some: weight[some]
 
         with self._within_range():
-            return lattice.grow_weighted(evaluated, self.mode_and_scale, spacing)
+            return lattice.grow_weighted(evaluated, self.mode_and_scale, spacing, DROP)
 
     def _log_sds(self, points: Floats) -> Floats:
         values = self.coordinates.values(points)

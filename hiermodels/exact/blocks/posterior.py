@@ -16,7 +16,7 @@ from typing import Self
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import Flags, Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.errors import PrecisionError
 from hiermodels.exact.blocks.coordinates import Values
@@ -35,10 +35,11 @@ from hiermodels.exact.precision import (
     refinement,
     require_precision,
 )
+from hiermodels.model.priors.variance import Fixed
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.precision import TOLERANCE
 
-SPACING = {0: 1.0, 1: 0.25, 2: 0.5, 3: 0.6, 4: 0.75, 5: 1.0}  # of the first lattice
+SPACING = {0: 1.0, 1: 0.25, 2: 0.5, 3: 0.52, 4: 0.75, 5: 1.0}  # of the first lattice
 FINER_Z = 0.85  # times that along correlations, whose densities are the least normal
 MAX_LATTICES = 6
 MAX_POINTS = 1_000_000  # of a lattice that is laid because the one before misses the tolerance
@@ -97,7 +98,9 @@ class BlockPosterior:
 
     @classmethod
     def _refined(cls, marginal: BlockMarginal, tol: float) -> Self:
-        spacing = _first_spacing(marginal)
+        coordinates = marginal.coordinates
+        spacing = np.full(coordinates.dimension, SPACING[coordinates.dimension])
+        spacing[coordinates.n_sds :][: coordinates.n_correlations] *= FINER_Z
         posterior = cls(marginal, marginal.lattice(spacing))
         path: list[tuple[Floats, Floats]] = []
         for _ in range(MAX_LATTICES - 1):
@@ -150,13 +153,10 @@ class BlockPosterior:
     @cached_property
     def errors_by_axis(self) -> Floats:
         """Errors of the moments of sds, correlations and coordinates, in posterior sds; (d,)."""
-        exist = self.marginal.tails.orders[: len(self.model.sds)] == 2
+        theta = np.vstack([np.exp(self.values.log_theta), np.ones(len(self.lattice))])
+        moving = ~self._is_fixed & (self.marginal.tails.orders == 2)
         rho = self.marginal.coordinates.correlations(self.values)
-        sds = (np.exp(self.values.log_theta) * self.scale.sigma)[exist]
-        moving = sds[np.ptp(sds, axis=1) > 0] if sds.size else sds
-        columns = [self.lattice.points, moving.T, rho.T]
-        if np.ptp(self.scale.sigma) > 0:
-            columns.append(self.scale.sigma[:, None])
+        columns = [self.lattice.points, (theta * self.scale.sigma)[moving].T, rho.T]
         return errors_of_values(np.hstack(columns), self.lattice)
 
     @cached_property
@@ -215,9 +215,16 @@ class BlockPosterior:
         variance = [
             w @ (away.T + (first.T - m) ** 2) for w, m in zip(self.weights, mean, strict=True)
         ]
+        mean = np.where(self._is_fixed, first.T[0], mean)
+        variances = np.where(self._is_fixed, 0.0, np.maximum(variance, 0.0))
         orders = self.marginal.tails.orders
         mean = np.where(orders >= 1, mean, np.nan)
-        return mean, np.where(orders == 2, np.sqrt(np.maximum(variance, 0.0)), np.nan)
+        return mean, np.where(orders == 2, np.sqrt(variances), np.nan)
+
+    @property
+    def _is_fixed(self) -> Flags:
+        """Which sds, σ being behind the last, are fixed; (m + 1,)."""
+        return np.array([isinstance(p, Fixed) for p in (*self.model.sd_priors, self.model.sigma)])
 
     @property
     def _law(self) -> CoefficientLaw:
@@ -246,13 +253,6 @@ class BlockPosterior:
         """Moments of the effects of all levels, over the whole lattice and over half of it."""
         factors = self.marginal.coordinates.factors(self.values)
         return mixture_moments(self.marginal.residual.blocks, factors, self.weights, self._law)
-
-
-def _first_spacing(marginal: BlockMarginal) -> Floats:
-    coordinates = marginal.coordinates
-    spacing = np.full(coordinates.dimension, SPACING[coordinates.dimension])
-    spacing[coordinates.n_sds :][: coordinates.n_correlations] *= FINER_Z
-    return spacing
 
 
 def _diagonal(moments: EffectMoments) -> tuple[Floats, Floats]:

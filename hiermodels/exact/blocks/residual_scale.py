@@ -45,14 +45,11 @@ class ScaleLaw:
 
     Attributes
     ----------
-    log_integral : (n,)
-        Logarithm of the density, σ integrated out.
     sigma : (n,)
         Mean of σ.
     coefficients : CoefficientLaw
     """
 
-    log_integral: Floats
     sigma: Floats
     coefficients: CoefficientLaw
 
@@ -100,10 +97,9 @@ class ResidualScale:
         log_theta : (m, n)
         """
         if self.is_closed:
-            return self._closed(root, log_theta)
+            return self._closed(root)
         parts = [self._summed(part, log) for part, log in self._parts(root, log_theta)]
         return ScaleLaw(
-            np.concatenate([part.log_integral for part in parts]),
             np.concatenate([part.sigma for part in parts]),
             CoefficientLaw(
                 np.concatenate([part.coefficients.mean for part in parts], axis=1),
@@ -154,6 +150,12 @@ class ResidualScale:
         low, high = (math.ceil(abs(end) * ratio) for end in self._ends)
         return mode[:, None] + step[:, None] * np.arange(-low, high + 1), step
 
+    def rule(self, root: Root, log_theta: Floats) -> tuple[Floats, Floats]:
+        """Places s (n, k), and weights of sum 1 at each node: the law of s given Θ."""
+        s, _ = self.places(root, log_theta)
+        values = self.log_density(root, log_theta, s)
+        return s, np.exp(values - _log_sum(values)[:, None])
+
     def _mode(self, root: Root, log_theta: Floats) -> tuple[Floats, Floats]:
         """Mode of s and the standard deviation by the curvature there; (n,) each.
 
@@ -189,12 +191,12 @@ class ResidualScale:
             ends.append(high * 2 * math.sqrt(a))
         return ends[0], ends[1]
 
-    def _closed(self, root: Root, log_theta: Floats) -> ScaleLaw:
+    def _closed(self, root: Root) -> ScaleLaw:
         a, square = self.shape, root.square / 2
         ratio = math.exp(math.lgamma(a - 0.5) - math.lgamma(a)) if a > 0.5 else math.inf
         sigma2 = square / (a - 1) if a > 1 else np.full(len(square), math.inf)
         law = CoefficientLaw(root.mean, root.covariance * sigma2, sigma2)
-        return ScaleLaw(self._log_closed(root, log_theta), np.sqrt(square) * ratio, law)
+        return ScaleLaw(np.sqrt(square) * ratio, law)
 
     def _log_closed(self, root: Root, log_theta: Floats) -> Floats:
         blocks, a = self.model.blocks, self.shape
@@ -213,15 +215,13 @@ class ResidualScale:
             yield root.at(part), log_theta[:, part]
 
     def _summed(self, root: Root, log_theta: Floats) -> ScaleLaw:
-        s, step = self.places(root, log_theta)
-        values = self.log_density(root, log_theta, s)
-        total = _log_sum(values)
-        weights, sigma = np.exp(values - total[:, None]), np.exp(s)
+        s, weights = self.rule(root, log_theta)
+        sigma = np.exp(s)
         first, second = (weights * sigma).sum(axis=1), (weights * sigma**2).sum(axis=1)
         law = CoefficientLaw(root.mean, root.covariance * second, second)
         if not self.model.flat_coefficients:
             law = _mixed(self._with_prior(root, sigma), weights, sigma, second)
-        return ScaleLaw(total + np.log(step), first, law)
+        return ScaleLaw(first, law)
 
 
 def _mixed(root: Root, weights: Floats, sigma: Floats, sigma2: Floats) -> CoefficientLaw:

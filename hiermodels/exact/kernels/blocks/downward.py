@@ -127,7 +127,11 @@ def root_conditional(blocks: Blocks, n: int) -> Conditional:
 
 
 def downward(
-    blocks: Blocks, factors: Sequence[Floats], up: Upward, step: int | None = None
+    blocks: Blocks,
+    factors: Sequence[Floats],
+    up: Upward,
+    step: int | None = None,
+    groups: Indices | None = None,
 ) -> Iterator[tuple[int, slice, Conditional]]:
     """Yield the effects of every level, from the root downwards, given the covariances.
 
@@ -138,6 +142,8 @@ def downward(
     up : Upward
     step : int, optional
         How many groups come at a time; by default all.
+    groups : (g',), optional
+        Which groups; all by default.
 
     Yields
     ------
@@ -154,9 +160,11 @@ def downward(
         above = above.of_members(blocks.parent(level)).below(gain, message[:, p:])
         yield level, slice(0, blocks.sizes[level]), above
     gain, innermost = Gain.of(blocks.designs[..., None], factors[-1]), len(factors) - 1
-    parent, size = blocks.parent(innermost), blocks.sizes[-1]
-    for first in range(0, size, step or size):
-        part = slice(first, min(first + (step or size), size))
-        own = gain.of_members(blocks.design[part])
-        parents = above.of_members(parent[part])
-        yield innermost, part, parents.below(own, blocks.outcome[:, :, part, None])
+    wanted = np.arange(blocks.sizes[-1]) if groups is None else groups
+    step = step or max(1, len(wanted))
+    for first in range(0, len(wanted), step):
+        part = slice(first, min(first + step, len(wanted)))
+        some = wanted[part]
+        parents = above.of_members(blocks.parent(innermost)[some])
+        own = gain.of_members(blocks.design[some])
+        yield innermost, part, parents.below(own, blocks.outcome[:, :, some, None])

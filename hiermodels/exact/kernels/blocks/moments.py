@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.downward import Conditional, downward
 from hiermodels.exact.kernels.blocks.upward import NUMBERS, batches, upward
@@ -59,16 +59,16 @@ class EffectMoments:
 
 
 def conditionals(
-    blocks: Blocks, factors: Sequence[Floats]
+    blocks: Blocks, factors: Sequence[Floats], groups: Indices | None = None
 ) -> Iterator[tuple[slice, int, slice, Conditional]]:
     """Yield nodes, level, members and their effects given the coefficients, part by part.
 
-    The root, whose effects are coefficients, is left out.
+    Of all groups, or of some.  The root, whose effects are coefficients, is left out.
     """
     for nodes in batches(blocks, factors[-1].shape[-1]):
         some = [factor[..., nodes] for factor in factors]
         step = max(1, NUMBERS // (blocks.p * (blocks.n_coefficients + 1) * some[-1].shape[-1]))
-        for level, members, given in downward(blocks, some, upward(blocks, some), step):
+        for level, members, given in downward(blocks, some, upward(blocks, some), step, groups):
             if level >= 0:
                 yield nodes, level, members, given
 

@@ -20,7 +20,7 @@ from typing import Self
 
 import numpy as np
 
-from hiermodels.core.arrays import LOG_2PI, Flags, Floats
+from hiermodels.core.arrays import LOG_2PI, Flags, Floats, Indices
 from hiermodels.exact.kernels.blocks.rotations import (
     product,
     rotate,
@@ -51,7 +51,7 @@ class Root:
             np.concatenate([part.log_det for part in parts]),
         )
 
-    def at(self, nodes: slice) -> Root:
+    def at(self, nodes: slice | Indices) -> Root:
         """The same at some nodes."""
         return Root(self.triangle[..., nodes], self.log_det[nodes])
 

@@ -1,0 +1,162 @@
+"""Exact and independent draws of sds, correlations, σ, coefficients and all effects.
+
+Sds and correlations come from the lattice by rejection (:mod:`hiermodels.numerics.rejection`); σ
+given them from its law, an inverse gamma in closed form, or else by rejection from the broken line
+between the places of its integral; coefficients, then effects, are normal given these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.exact.blocks.coordinates import Values
+from hiermodels.exact.blocks.marginal import BlockMarginal
+from hiermodels.exact.blocks.residual_scale import STEP, ResidualScale
+from hiermodels.exact.kernels.blocks.draws import draw_effects
+from hiermodels.exact.kernels.blocks.root import Root
+from hiermodels.exact.kernels.blocks.rotations import solve_upper
+from hiermodels.numerics import rejection
+from hiermodels.numerics.lattice import Lattice
+from hiermodels.numerics.rejection import Draws
+
+SPACING = {0: 1.0, 1: 0.5, 2: 0.75, 3: 1.0, 4: 1.0, 5: 1.0}  # draws are exact on any lattice
+MARGIN = 1.05  # of the bound of a ratio
+
+
+@dataclass(frozen=True, eq=False)
+class BlockDraws:
+    """Draws; the effects are drawn when asked for.
+
+    Attributes
+    ----------
+    marginal : BlockMarginal
+    lattice : Lattice
+        They come from.
+    drawn : Draws
+        Points of the lattice's coordinates, and how rejection went.
+    sigma : (M,)
+    coefficients : (c, M)
+        The root's, then β.
+    seed : numpy.random.SeedSequence
+        Of the effects: the same at every call.
+    """
+
+    marginal: BlockMarginal
+    lattice: Lattice
+    drawn: Draws
+    sigma: Floats
+    coefficients: Floats
+    seed: np.random.SeedSequence
+
+    @classmethod
+    @one_blas_thread()
+    def draw(
+        cls,
+        marginal: BlockMarginal,
+        size: int,
+        rng: np.random.Generator,
+        lattice: Lattice | None = None,
+    ) -> Self:
+        """Draw from a lattice, by default a wide one.
+
+        Parameters
+        ----------
+        marginal : BlockMarginal
+        size : int
+            M.
+        rng : numpy.random.Generator
+        lattice : Lattice, optional
+            One that was laid already.
+        """
+        laid = lattice or marginal.lattice(SPACING[marginal.coordinates.dimension])
+        (seed,) = rng.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined]
+        drawn = rejection.draw(laid, marginal.log_density, size, rng)
+        values = marginal.coordinates.values(drawn.points)
+        root = marginal.root(values)
+        if values.log_sigma is None:
+            sigma = np.exp(draw_log_sigma(marginal.scale, root, values.log_theta, rng))
+        else:
+            sigma = np.exp(values.log_sigma)
+        model = marginal.residual
+        at = root.with_prior(model.mean, model.precision, sigma)
+        noise = rng.standard_normal((at.n_coefficients, 1, size)) * sigma
+        gamma = solve_upper(at.triangle[:-1, :-1], at.triangle[:-1, -1:] + noise)[:, 0]
+        gamma[len(gamma) - model.blocks.q :] += marginal.anchor[:, None]
+        return cls(marginal, laid, drawn, sigma, gamma, seed)
+
+    @cached_property
+    def values(self) -> Values:
+        """Hyperparameters at the draws."""
+        return self.marginal.coordinates.values(self.drawn.points)
+
+    @property
+    def sds(self) -> Floats:
+        """Draws of the sds τ; (m, M)."""
+        return np.exp(self.values.log_theta) * self.sigma
+
+    @property
+    def correlations(self) -> Floats:
+        """Draws of the correlations; (k, M)."""
+        return self.marginal.coordinates.correlations(self.values)
+
+    @cached_property
+    @one_blas_thread()
+    def effects(self) -> tuple[Floats, ...]:
+        """Draws of the effects of every level, the outermost first; (p, u, M) each."""
+        blocks, gamma = self.marginal.residual.blocks, self.coefficients.copy()
+        gamma[len(gamma) - blocks.q :] -= self.marginal.anchor[:, None]
+        factors = self.marginal.coordinates.factors(self.values)
+        return draw_effects(blocks, factors, gamma, self.sigma, np.random.default_rng(self.seed))
+
+
+def draw_log_sigma(
+    scale: ResidualScale, root: Root, log_theta: Floats, rng: np.random.Generator
+) -> Floats:
+    """Draw log σ once for each node; (n,)."""
+    if scale.is_closed:
+        gamma = rng.standard_gamma(scale.shape, len(root.log_det))
+        return 0.5 * np.log(root.square / (2 * gamma))
+    bound = MARGIN * (1 + STEP**2 / 8)
+    while True:
+        drawn, largest = _draw_by_rejection(scale, root, log_theta, rng, bound)
+        if largest <= bound:
+            return drawn
+        bound = MARGIN * largest
+
+
+def _draw_by_rejection(
+    scale: ResidualScale, root: Root, log_theta: Floats, rng: np.random.Generator, bound: float
+) -> tuple[Floats, float]:
+    """Draws, and the largest ratio of the density to the broken line that was met.
+
+    A place by its weight plus triangular noise of ±1 step has the broken line through the density
+    at the places for its own.
+    """
+    drawn, largest, left = np.empty(len(root.log_det)), 0.0, np.arange(len(root.log_det))
+    while len(left):
+        at, log = root.at(left), log_theta[:, left]
+        s, step = scale.places(at, log)
+        log_density = scale.log_density(at, log, s)
+        top = log_density.max(axis=1)
+        density = np.exp(log_density - top[:, None])
+        ends = np.cumsum(density, axis=1)
+        node = (ends < rng.random((len(left), 1)) * ends[:, -1:]).sum(axis=1)
+        place = node + rng.random(len(left)) - rng.random(len(left))
+        own = s[:, 0] + step * place
+        padded = np.pad(density, ((0, 0), (1, 1)))
+        low = np.floor(place).astype(np.intp)
+        share, rows = place - low, np.arange(len(left))
+        line = (1 - share) * padded[rows, low + 1] + share * padded[rows, low + 2]
+        there = scale.log_density(at, log, own[:, None])[:, 0]
+        ratio = np.exp(there - top) / line
+        largest = max(largest, float(ratio.max()))
+        accepted = rng.random(len(left)) * bound < ratio
+        drawn[left[accepted]] = own[accepted]
+        left = left[~accepted]
+    return drawn, largest

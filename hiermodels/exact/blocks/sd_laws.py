@@ -1,0 +1,155 @@
+"""Distribution functions, densities and quantiles of sds and of σ, where σ is integrated.
+
+At node i of the lattice ``log τ = log θ_i + s``, with the law of s given Θ.  A mixture of these
+laws over the nodes would be steps along log θ, narrower than the lattice's spacing.  So for each s
+of an even grid the density's interpolant along the coordinate u of log θ is integrated, as the
+lattice's own is (:meth:`~hiermodels.numerics.lattice.Lattice.cdf`), up to where log θ is ``t − s``:
+
+    P(log τ ≤ t) = Σ_s Σ_u W(u, s) (½ + Si(π (u(t − s) − u)/h)/π).
+
+W has the nodes' weights times the law of s, summed across all axes but u.  σ itself has the density
+``Σ_u W(u, s)`` on the grid of s, whose interpolant is integrated likewise.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.exact.blocks.posterior import BlockPosterior
+from hiermodels.exact.sd_axis import SdAxis
+from hiermodels.numerics.axis_projection import axis_projection
+from hiermodels.numerics.inversion import quantiles
+
+TAIL_MASS = 1e-13  # of the lattice's points, that is left out
+SMALLEST = 1e-16  # weight that is kept
+EVERY = 2  # place of s is enough for sums over it, if not for its interpolant
+XTOL = 1e-13  # of a quantile's logarithm, as a part of the range
+MAX_NUMBERS = 1 << 20  # that are held at a time
+FARTHEST = 8.0  # log sds beyond those on the lattice, between which quantiles are looked for
+
+
+@dataclass(frozen=True, eq=False)
+class SdLaw:
+    """Law of the logarithm of one sd.
+
+    Attributes
+    ----------
+    axis : SdAxis, optional
+        Of log θ; None for σ.
+    places : (f,)
+        Coordinates u along the axis; a single 0 for σ.
+    spacing : float
+        h of the places' density, or of s for σ.
+    s : (k,)
+        Even grid of log σ.
+    weights : (f, k)
+    """
+
+    axis: SdAxis | None
+    places: Floats
+    spacing: float
+    s: Floats
+    weights: Floats
+
+    def cdf(self, log_sd: Floats) -> Floats:
+        """Probabilities that log τ is at most these (n,); (n,)."""
+        from scipy.special import sici
+
+        steps = self._steps(log_sd)
+        return np.array([(self.weights * (0.5 + sici(np.pi * v)[0] / np.pi)).sum() for v in steps])
+
+    def density(self, log_sd: Floats) -> Floats:
+        """Densities of log τ at values (n,); (n,)."""
+        found = []
+        for v, slope in zip(self._steps(log_sd), self._slopes(log_sd), strict=True):
+            found.append((self.weights * np.sinc(v) * slope).sum() / self.spacing)
+        return np.maximum(found, 0.0)
+
+    def quantiles(self, probabilities: Floats) -> Floats:
+        """Quantiles of log τ; (p,)."""
+        low, high = self._ends
+        size = len(probabilities)
+        ends = np.full(size, low), np.full(size, high)
+        return quantiles(self.cdf, self.density, probabilities, ends, XTOL * (high - low))
+
+    @cached_property
+    def _ends(self) -> tuple[float, float]:
+        if self.axis is None:
+            return float(self.s[0]), float(self.s[-1])
+        log_theta = self.axis.log_sd(self.places[[0, -1]])
+        low, high = log_theta[0] + self.s[0], log_theta[1] + self.s[-1]
+        return float(low) - FARTHEST, float(high) + FARTHEST
+
+    def _steps(self, log_sd: Floats) -> Floats:
+        """Distances to all places, in steps; (n, f, k)."""
+        if self.axis is None:
+            return (log_sd[:, None, None] - self.s) / self.spacing
+        u = self.axis.coordinate(np.exp(log_sd[:, None] - self.s).ravel())
+        return (u.reshape(len(log_sd), 1, -1) - self.places[:, None]) / self.spacing
+
+    def _slopes(self, log_sd: Floats) -> Floats:
+        """``du/d log τ`` at each s; (n, k)."""
+        if self.axis is None:
+            return np.ones((len(log_sd), len(self.s)))
+        u = self.axis.coordinate(np.exp(log_sd[:, None] - self.s).ravel())
+        return np.exp(-self.axis.log_slope(u)).reshape(len(log_sd), -1)
+
+
+def sd_laws(posterior: BlockPosterior) -> tuple[SdLaw, ...]:
+    """Laws of all sds τ, and of σ last, of a relative model."""
+    coordinates, lattice = posterior.marginal.coordinates, posterior.lattice
+    order = np.argsort(lattice.weights)
+    kept = np.sort(order[np.cumsum(lattice.weights[order]) > TAIL_MASS])
+    projections = [axis_projection(lattice, j) for j in range(coordinates.n_sds)]
+    s = _grid(posterior, kept)
+    sums = [np.zeros((len(places), len(s[::EVERY]))) for places, _ in projections]
+    of_sigma = np.zeros((1, len(s)))
+    size = max(1, MAX_NUMBERS // len(s))
+    for first in range(0, len(kept), size):
+        nodes = kept[first : first + size]
+        weights = _weights(posterior, nodes, s)
+        of_sigma += weights.sum(axis=0)
+        for total, (_, matrix) in zip(sums, projections, strict=True):
+            total += matrix[:, nodes] @ weights[:, ::EVERY]
+    axes = [axis for axis in coordinates.axes if isinstance(axis, SdAxis)]
+    taus = (
+        _trimmed(SdLaw(axis, places, lattice.step[j, j], s[::EVERY], total / total.sum()))
+        for j, (axis, (places, _), total) in enumerate(zip(axes, projections, sums, strict=True))
+    )
+    return *taus, SdLaw(None, np.zeros(1), s[1] - s[0], s, of_sigma / of_sigma.sum())
+
+
+def _trimmed(law: SdLaw) -> SdLaw:
+    """The same without places where there is nothing."""
+    matters = np.abs(law.weights) > SMALLEST
+    rows, columns = matters.any(axis=1), matters.any(axis=0)
+    weights = law.weights[rows][:, columns]
+    return replace(law, places=law.places[rows], s=law.s[columns], weights=weights)
+
+
+def _grid(posterior: BlockPosterior, nodes: Indices) -> Floats:
+    """Even grid of s that holds its law at all nodes."""
+    scale, values = posterior.marginal.scale, posterior.values
+    low, high, narrowest = math.inf, -math.inf, math.inf
+    size = MAX_NUMBERS // 100
+    for first in range(0, len(nodes), size):
+        some = nodes[first : first + size]
+        s, step = scale.places(posterior.root.at(some), values.log_theta[:, some])
+        low, high = min(low, s.min()), max(high, s.max())
+        narrowest = min(narrowest, step.min())
+    return np.linspace(low, high, math.ceil((high - low) / narrowest) + 1)
+
+
+def _weights(posterior: BlockPosterior, nodes: Indices, s: Floats) -> Floats:
+    """Weights of nodes times the law of s on the grid; (n, k)."""
+    scale, lattice = posterior.marginal.scale, posterior.lattice
+    log_theta = posterior.values.log_theta[:, nodes]
+    at = np.broadcast_to(s, (len(nodes), len(s)))
+    density = scale.log_density(posterior.root.at(nodes), log_theta, at)
+    density += posterior.values.log_prior[nodes, None] - lattice.log_density[nodes, None]
+    return np.exp(density) * lattice.weights[nodes, None]
