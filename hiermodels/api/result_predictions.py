@@ -153,8 +153,9 @@ class ResultPredictions(ResultBase):
 
             1/p(y_u | the rest) = E[1/p(y_u | the rest, sds) | y]
 
-        Where the lattice cannot hold the posterior without a unit, that is integrated anew.  Of one
-        population, and of a regression without groups, densities are in closed form.
+        Where the lattice cannot hold the posterior without a unit, that is integrated anew.  Of
+        counts the intercept and coefficients are on the lattice too, which holds all of them.  Of
+        one population, and of a regression without groups, densities are in closed form.
 
         Importance sampling as in ``arviz_stats.loo``, from the log likelihood of each row given its
         own group's effect, fails where groups have few rows: without its only row a group's effect

@@ -9,8 +9,9 @@ every engine returns (``posterior``) and all below it.
   (``orthonormal``)
 - ``leaves``: posteriors of counts and other rows that are not normal, as arrays; ``leaf_data``
   makes these of a specification and data, ``leaf_reference`` is the posterior without Monte Carlo
-  error, ``leaf_effects`` has draws, ``leaf_left_out`` leaves groups out, ``leaf_shares`` has
-  shares of the variance, ``leaf_predictive`` and ``leaf_outcomes`` predict
+  error, ``leaf_effects`` has draws, ``leaf_left_out`` leaves groups out and
+  ``leaf_rows_left_out`` rows, ``leaf_shares`` has shares of the variance,
+  ``leaf_predictive`` and ``leaf_outcomes`` predict
 - ``blocks``: posteriors of groups with several effects, at any number of levels, as arrays
 - ``propriety``: whether the posterior exists; ``moments`` says which of its moments do
 - ``leaf_propriety``: the same of counts, from what groups say of their effects (``leaf_design``);

@@ -17,7 +17,7 @@ from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.leaf_data import leaf_model, leaf_moments, with_intercept
-from hiermodels.exact.leaf_left_out import leave_out_groups
+from hiermodels.exact.leaf_left_out import leave_out_units
 from hiermodels.exact.leaf_moments import LeafMoments
 from hiermodels.exact.leaf_plug_in import leaf_plug_in
 from hiermodels.exact.leaf_predictive import LeafPredictive
@@ -161,7 +161,7 @@ class LeafReference(LeafPredictive):
     def leave_out(self, units: Units) -> LogDensities:
         """Log density of each unit given all others."""
         assert isinstance(self.laws, TwoLevelLaws)
-        return leave_out_groups(self.spec, self.data, self.laws.posterior, units)
+        return leave_out_units(self.spec, self.data, self.laws.posterior, units)
 
     def plug_in(self, method: str | None, place: Place) -> PlugIn:
         """Estimates of groups given the maximum of the likelihood."""
