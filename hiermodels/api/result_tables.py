@@ -169,8 +169,9 @@ class ResultTables(ResultBase):
         Parameters
         ----------
         level : str, optional
-            Column of the groups, or the variable of their effects (``theta``, ``mu``); the
-            innermost by default.
+            Column of the groups, or the variable of their effects (``theta``, ``mu``; of counts
+            also ``p`` or ``rate``, their effects on the outcome's scale); by default the innermost
+            groups' effects on the scale of the link.
         threshold : float, optional
             Adds the probability that a group's effect exceeds this number, without Monte Carlo
             error.

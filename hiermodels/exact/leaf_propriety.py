@@ -26,6 +26,7 @@ Morris (2017), Bayesian Analysis 12:533, who count informative groups of the bet
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,22 +91,21 @@ def check(design: LeafDesign) -> LeafTails:
     ImproperPosteriorError
         With the groups or covariates that leave it open, or the count that failed, and a remedy.
     """
-    basis, _ = design.separation(np.ones(len(design.flat_names), dtype=bool))
-    if basis.shape[1]:
-        leaf_refusals.refuse_separation(design)
+    if _separates(design):
+        leaf_refusals.refuse_separation(design, _exists)
     outer = None if design.parent is None else outer_cone(design)
     inner = int(design.is_informative.sum())
-    contrasts, sizes = [inner - len(design.flat_names)], [inner]
+    contrasts, sizes = _contrasts(design, outer), [inner]
     if outer:
-        spent = outer.dimension + int(design.intercept_is_flat)
-        contrasts.insert(0, design.n_parents - spent)
         sizes.insert(0, outer.n_informative)
-    for level, (name, prior) in reversed(list(enumerate(design.priors.items()))):
+    for level in _failing(design, contrasts):
+        name, prior = list(design.priors.items())[level]
         if prior.lower_tail <= 0:
-            leaf_refusals.refuse_mass_at_zero(name, prior)
-        above = sum(max(0.0, p.upper_tail) for p in list(design.priors.values())[:level])
-        if prior.upper_tail + above - contrasts[level] / 2 >= 0:
-            leaf_refusals.refuse_count(design, level, above, sizes[level], contrasts[level])
+            leaf_refusals.refuse_mass_at_zero(design, name, _exists)
+        counted = leaf_refusals.Counted(
+            level, _upper_tail_above(design, level), sizes[level], contrasts[level]
+        )
+        leaf_refusals.refuse_count(design, counted, _exists)
     names = tuple(design.priors)
     tails = Tails(
         prior={name: prior.upper_tail for name, prior in design.priors.items()},
@@ -115,6 +115,41 @@ def check(design: LeafDesign) -> LeafTails:
         loose=_loose(design, outer),
     )
     return LeafTails(design, tails, outer)
+
+
+def _exists(design: LeafDesign) -> bool:
+    """Whether the posterior exists: for remedies, which are tried before they are proposed."""
+    if _separates(design):
+        return False
+    outer = None if design.parent is None else outer_cone(design)
+    return not any(True for _ in _failing(design, _contrasts(design, outer)))
+
+
+def _separates(design: LeafDesign) -> bool:
+    """Whether flat coefficients may go on along some direction without the likelihood falling."""
+    basis, _ = design.separation(np.ones(len(design.flat_names), dtype=bool))
+    return basis.shape[1] > 0
+
+
+def _contrasts(design: LeafDesign, outer: OuterCone | None) -> list[int]:
+    """``D`` of the rule for the sd of each level, the outermost first."""
+    inner = int(design.is_informative.sum()) - len(design.flat_names)
+    if outer is None:
+        return [inner]
+    return [design.n_parents - outer.dimension - int(design.intercept_is_flat), inner]
+
+
+def _failing(design: LeafDesign, contrasts: list[int]) -> Iterator[int]:
+    """Yield levels whose sd has a prior that breaks rule 2, the innermost first."""
+    for level, prior in reversed(list(enumerate(design.priors.values()))):
+        tail = prior.upper_tail + _upper_tail_above(design, level)
+        if prior.lower_tail <= 0 or tail - contrasts[level] / 2 >= 0:
+            yield level
+
+
+def _upper_tail_above(design: LeafDesign, level: int) -> float:
+    """Sum of the positive ``upper_tail`` of the priors above a level."""
+    return sum(max(0.0, prior.upper_tail) for prior in list(design.priors.values())[:level])
 
 
 def outer_cone(design: LeafDesign) -> OuterCone:

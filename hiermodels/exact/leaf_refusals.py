@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import NoReturn
 
 import numpy as np
@@ -11,13 +13,16 @@ from hiermodels.core.arrays import Flags
 from hiermodels.core.messages import listed, plural
 from hiermodels.errors import ImproperPosteriorError
 from hiermodels.exact.leaf_design import LeafDesign
-from hiermodels.model.priors.base import VariancePrior
+from hiermodels.model.priors.variance import FlatSD, FlatVariance, HalfNormal
 from hiermodels.numerics.cones import clean
 
 IMPROPER = "the posterior does not exist:"
 
+type Exists = Callable[[LeafDesign], bool]
+"""Whether the posterior exists: so that only remedies that work are proposed."""
 
-def refuse_separation(design: LeafDesign) -> NoReturn:
+
+def refuse_separation(design: LeafDesign, exists: Exists) -> NoReturn:
     """Raise the error that names the coefficients along which the likelihood never falls."""
     basis, moves = design.separation(np.ones(len(design.flat_names), dtype=bool))
     open_ones = (clean(basis) != 0).any(axis=1)
@@ -41,37 +46,53 @@ def refuse_separation(design: LeafDesign) -> NoReturn:
         verb = "do not tell {} apart" if len(names) > 1 else "say nothing of {}"
         reason = f"the {groups} that have data {verb.format(_joined(names))}"
     needed = _needed(design, [*slopes, *(name for name in names if name not in slopes)])
-    priors = ", ".join(f"{name!r}: {design.wording.mean_prior}" for name in needed)
-    leave = f"leave {_joined(slopes)} out, " if slopes else ""
-    raise ImproperPosteriorError(
-        f"{IMPROPER} {reason}. Give {_joined(needed)} a proper prior, such as "
-        f"priors={{{priors}}}, {leave}or add data."
-    )
+    bounded = replace(design, is_flat=design.is_flat & ~np.isin(design.coefficients, needed))
+    priors = dict.fromkeys(needed, design.wording.mean_prior)
+    priors |= dict.fromkeys(_sds_to_bound(bounded, exists), design.wording.sd_prior)
+    kept = np.array([name not in slopes for name in design.coefficients])
+    rest = tuple(name for name in design.coefficients if name not in slopes)
+    less = replace(design, x=design.x[:, kept], coefficients=rest, is_flat=design.is_flat[kept])
+    leave = f", leave {_joined(slopes)} out" if slopes and exists(less) else ""
+    raise ImproperPosteriorError(f"{IMPROPER} {reason}. {_give(priors)}{leave}, or add data.")
 
 
-def refuse_mass_at_zero(name: str, prior: VariancePrior) -> NoReturn:
+def refuse_mass_at_zero(design: LeafDesign, name: str, exists: Exists) -> NoReturn:
     """Raise the error that an sd's prior has infinite mass where the likelihood is finite."""
+    flat = [
+        prior
+        for prior in (FlatSD(), FlatVariance())
+        if exists(replace(design, priors={**design.priors, name: prior}))
+    ]
+    others = f"{', '.join(map(str, flat))} or " if flat else ""
     raise ImproperPosteriorError(
-        f"{IMPROPER} {prior} on {name} has infinite mass at {name} = 0, which no data rule out. "
-        f"Use FlatSD(), FlatVariance() or a proper prior such as HalfNormal(sd=…)."
+        f"{IMPROPER} {design.priors[name]} on {name} has infinite mass at {name} = 0, which no "
+        f"data rule out. Use {others}a proper prior such as HalfNormal(sd=…)."
     )
 
 
-def refuse_count(
-    design: LeafDesign, level: int, above: float, informative: int, contrasts: int
-) -> NoReturn:
-    """Raise the error that tells the count, what was needed and what to do.
+@dataclass(frozen=True)
+class Counted:
+    """A level whose sd has a prior that falls too slowly.
 
-    Parameters
+    Attributes
     ----------
-    design : LeafDesign
     level : int
-        Whose prior falls too slowly.
     above : float
         Sum of the positive ``upper_tail`` of the priors above it.
     informative, contrasts : int
         Groups of this level that are informative, and ``D`` of the rule.
     """
+
+    level: int
+    above: float
+    informative: int
+    contrasts: int
+
+
+def refuse_count(design: LeafDesign, counted: Counted, exists: Exists) -> NoReturn:
+    """Raise the error that tells the count, what was needed and what to do."""
+    level, above, contrasts = counted.level, counted.above, counted.contrasts
+    informative = counted.informative
     name, prior = list(design.priors.items())[level]
     is_inner = level == len(design.priors) - 1
     size = len(design.falls_below) if is_inner else design.n_parents
@@ -79,15 +100,33 @@ def refuse_count(
     needed = spent + int(np.floor(2 * (prior.upper_tail + above))) + 1
     number = f"{informative:,} are" if informative > 1 else ("1 is" if informative else "none is")
     pooled = "" if is_inner else ", their counts pooled"
-    counted = f"of {size:,} {design.wording.groups[level]} {number} informative{pooled}"
-    remedy = f"priors={{{name!r}: {design.wording.sd_prior}}}"
-    if prior.upper_tail > 0.5 and 0.5 + above - contrasts / 2 < 0:
+    found = f"of {size:,} {design.wording.groups[level]} {number} informative{pooled}"
+    remedy = _give(dict.fromkeys(_sds_to_bound(design, exists), design.wording.sd_prior))
+    if exists(replace(design, priors={**design.priors, name: FlatSD()})):
         remedy += f" or FlatSD() (which needs {spent + int(2 * above) + 2})"
     flat = f"with {spent} flat coefficient{plural(spent)}, " if spent else ""
     raise ImproperPosteriorError(
-        f"{IMPROPER} {counted}{_why_not(design)}; {flat}{prior} on {name} needs {needed}. "
-        f"Give {name} a proper prior, such as {remedy}, or add data."
+        f"{IMPROPER} {found}{_why_not(design)}; {flat}{prior} on {name} needs {needed}. "
+        f"{remedy}, or add data."
     )
+
+
+def _give(priors: Mapping[str, str]) -> str:
+    """Propose proper priors."""
+    what = "a proper prior" if len(priors) == 1 else "proper priors"
+    said = ", ".join(f"{name!r}: {prior}" for name, prior in priors.items())
+    return f"Give {_joined(list(priors))} {what}, such as priors={{{said}}}"
+
+
+def _sds_to_bound(design: LeafDesign, exists: Exists) -> list[str]:
+    """The fewest sds, inner ones first, with which bounded the posterior exists."""
+    names = list(design.priors)
+    for size in range(len(names)):
+        for some in combinations(reversed(names), size):
+            priors = {**design.priors, **dict.fromkeys(some, HalfNormal(1.0))}
+            if exists(replace(design, priors=priors)):
+                return [name for name in names if name in some]
+    return names
 
 
 def _top(design: LeafDesign) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import hiermodels as hm
@@ -203,7 +205,7 @@ def test_all_groups_are_at_one_end(count, has, end):
     )
     check(design([count] * 12, 5, proper=("mu",)))
     message = refused([count] * 4, 5, [1, 2, 3, 4])
-    assert "Give beta[x0] and mu a proper prior" in message
+    assert "Give beta[x0] and mu proper priors" in message
     check(design([count] * 4, 5, [1, 2, 3, 4], proper=("beta[x0]", "mu")))
 
 
@@ -292,3 +294,56 @@ def test_thirty_thousand_groups():
     start = time.perf_counter()
     assert check(found).tails.sizes["tau"] == found.is_informative.sum()
     assert time.perf_counter() - start < 0.5
+
+
+ZEROS = {"y": [0, 0, 0, 0, 0, 0], "x": [0, 0, 0, 1, 1, 1]}
+REFUSED = {
+    "zeros": (ZEROS, {}),
+    "zeros and a flat sd": (ZEROS, {"tau": hm.FlatSD()}),
+    "zeros and a proper sd": (ZEROS, {"tau": hm.HalfNormal(2)}),
+    "successes alone": ({"y": [5] * 6}, {}),
+    "two informative": ({"y": [0, 0, 2, 3, 0, 0]}, {}),
+    "three informative": ({"y": [0, 0, 2, 3, 1, 0]}, {}),
+    "no informative one": ({"y": [0, 0, 5, 5, 0, 0]}, {}),
+    "zeros, with a covariate": (ZEROS, {"covariates": ["x"]}),
+    "separated, others few": (
+        {"y": [0, 0, 0, 2, 3, 2], "x": [0, 0, 0, 1, 1, 1]},
+        {"covariates": ["x"]},
+    ),
+    "separated": ({"y": [0, 1, 2, 2, 3, 2], "x": [1, 0, 0, 0, 0, 0]}, {"covariates": ["x"]}),
+    "mass at 0": ({"y": [1, 1, 2, 2, 3, 2]}, {"tau": hm.Jeffreys()}),
+    "mass at 0, few informative": ({"y": [0, 1, 2, 2, 0, 5]}, {"tau": hm.Jeffreys()}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_every_remedy_that_is_proposed_works(name):
+    """Each is followed as it stands, by itself: priors, another sd's prior, a covariate less."""
+    columns, given = REFUSED[name]
+    data = pd.DataFrame({"g": list("abcdef"), "n": 5, **columns})
+    priors = {key: prior for key, prior in given.items() if key != "covariates"}
+    said = {"outcome": "y", "trials": "n", "groups": "g", "draws": 10, "random_seed": 1}
+    covariates = given.get("covariates", [])
+    with pytest.raises(hm.ImproperPosteriorError) as caught:
+        hm.fit(data, **said, covariates=covariates, priors=priors)
+    message = str(caught.value)
+    remedies = [priors | found for found in proposed(message)]
+    assert remedies
+    for remedy in remedies:
+        hm.fit(data, **said, covariates=covariates, priors=remedy)
+    if "out, or add data" in message:
+        hm.fit(data, **said, priors=priors)
+    assert ("leave beta[x] out" in message) == (name == "separated")
+
+
+def proposed(message):
+    """The sets of priors that a message proposes."""
+    advice = message[max(message.find("Give "), message.find("Use ")) :]
+    stated = re.search(r"priors=(\{.*?\})", advice)
+    if stated:
+        yield eval(stated.group(1), vars(hm))
+    for flat in ("FlatSD()", "FlatVariance()"):
+        if flat in advice:
+            yield {"tau": eval(flat, vars(hm))}
+    if "HalfNormal(sd=…)" in advice:
+        yield {"tau": hm.HalfNormal(1)}
