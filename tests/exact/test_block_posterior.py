@@ -14,6 +14,7 @@ import hiermodels as hm
 from hiermodels.errors import ImproperPosteriorError, SpecError
 from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.correlations import coordinate, log_lkj, z_of
+from hiermodels.exact.blocks.draws import BlockDraws
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.model import BlockModel, CovariancePrior
 from hiermodels.exact.blocks.posterior import BlockPosterior
@@ -291,16 +292,44 @@ def test_groups_that_say_nothing_of_a_slope():
     t = np.where(group < 2, 2.0, rng.normal(size=18))
     blocks = Blocks.of((line(t), np.zeros((18, 0)), rng.normal(size=18)), group)
     model = BlockModel.of(blocks, (CovariancePrior((FLAT, FLAT), 1.0),), JEFFREYS)
-    contrasts = {(ray.sds, bool(ray.direction)): ray.contrasts for ray in check(model).rays}
+    rays = check(model).rays
+    contrasts = {(ray.sds, bool(ray.direction)): ray.contrasts.number for ray in rays}
     assert contrasts[(0,), False] == 5
     assert contrasts[(1,), False] == 5  # two groups share an intercept of their own, x being 2
     assert contrasts[(0, 1), False] == 8
 
 
-def test_moments_of_sds_that_do_not_exist():
-    tails = check(BlockModel.of(few(groups=4), (CovariancePrior((FLAT, FLAT), 1.0),), JEFFREYS))
-    assert [tails.moment_exists(0, m) for m in (1, 2)] == [True, False]
-    assert tails.orders.tolist() == [1.0, 1.0, 2.0]
+def test_moments_that_do_not_exist():
+    """Of four groups sds have means alone, but effects that their rows tell have sds."""
+    model = BlockModel.of(few(groups=4), (CovariancePrior((FLAT, FLAT), 1.0),), JEFFREYS)
+    posterior = BlockPosterior.of(model, tol=1e-5)
+    assert posterior.marginal.tails.orders.tolist() == [1.0, 1.0, 2.0]
+    mean, sd = posterior.sd_moments()
+    assert np.isfinite(mean).tolist() == [True] * 3
+    assert np.isfinite(sd).tolist() == [False, False, True]
+    mean, sd = posterior.coefficient_moments()
+    assert np.isfinite(mean).tolist() == [True] * 3
+    assert np.isfinite(sd).tolist() == [False, False, True]  # β varies within the groups
+    draws = BlockDraws.draw(posterior.marginal, 40_000, np.random.default_rng(1))
+    mean, sd = (part.ravel() for part in posterior.effect_moments(0))
+    drawn = draws.effects[0].reshape(8, -1)
+    assert np.abs((drawn.mean(axis=1) - mean) / sd).max() < 4.5 / np.sqrt(40_000)
+    assert np.abs(drawn.std(axis=1) / sd - 1).max() < 0.03
+
+
+def test_coefficients_that_vary_between_groups_alone():
+    rng = np.random.default_rng(7)
+    group = np.repeat(np.arange(5), 3)
+    x = np.column_stack([rng.normal(size=5)[group], rng.normal(size=15)])
+    blocks = Blocks.of((np.ones((15, 1)), x, rng.normal(size=15)), group)
+    tails = check(BlockModel.of(blocks, (CovariancePrior((FLAT,)),), JEFFREYS))
+    assert tails.coefficients_exist(1).all()
+    assert tails.coefficients_exist(2).tolist() == [False, False, True]
+    assert not tails.effects_exist(0, 2).any()  # a group's mean less x'β is its effect
+    proper = BlockModel(
+        blocks, (CovariancePrior((FLAT,)),), JEFFREYS, np.zeros(3), np.array([0.0, 1.0, 0.0])
+    )
+    assert check(proper).coefficients_exist(2).tolist() == [False, True, True]
 
 
 def test_rows_that_are_fitted_exactly():

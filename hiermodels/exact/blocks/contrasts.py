@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.arrays import Flags, Floats, Indices
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 
 RANK_TOLERANCE = 1e-9  # of a column's size
+ROUNDED = 1e-6  # part of a direction that is none
 DIRECTIONS = 3  # within groups that most groups share
 
 
-def contrasts(blocks: Blocks, columns: Sequence[tuple[int, Floats]]) -> int:
-    """``rank [X Z] − rank X``, Z having members' effects times columns (p, k) of some levels.
+@dataclass(frozen=True)
+class Contrasts:
+    """What rows say of members' effects Z beside the coefficients X, and of X beside Z.
+
+    Attributes
+    ----------
+    number : int
+        ``rank [X Z] − rank X``.
+    free : (c,)
+        Which coefficients are not identified where Z may be anything: those that are not 0 in
+        some direction that is fitted by Z exactly.
+    """
+
+    number: int
+    free: Flags
+
+
+def contrasts(blocks: Blocks, columns: Sequence[tuple[int, Floats]]) -> Contrasts:
+    """Contrasts of Z, which has members' effects times columns (p, k) of some levels.
 
     From the innermost level outwards what a member's columns explain is taken from all others.
     """
     rows = _coefficient_rows(blocks)
     top = rows[: blocks.p * blocks.sizes[-1]].reshape(blocks.sizes[-1], blocks.p, -1)
-    full, rank = _rank(rows), 0
+    size, rank = _sizes(rows), 0
     z = blocks.designs[:, :, blocks.design].transpose(2, 0, 1)
     widths = [c.shape[1] for _, c in columns]
     ends = np.cumsum([0, *widths])
@@ -36,7 +55,9 @@ def contrasts(blocks: Blocks, columns: Sequence[tuple[int, Floats]]) -> int:
     left = np.concatenate(
         [every[:, :, ends[-1] :].reshape(-1, rows.shape[1]), rows[blocks.p * blocks.sizes[-1] :]]
     )
-    return rank + _rank(left, np.sqrt((rows**2).sum(axis=0))) - full
+    null = _null_space(left, size)
+    number = rank + len(size) - len(null) - coefficient_rank(blocks)
+    return Contrasts(number, (np.abs(null) > ROUNDED).any(axis=0))
 
 
 def directions(blocks: Blocks, effects: Sequence[int]) -> list[Floats]:
@@ -66,16 +87,34 @@ def _coefficient_rows(blocks: Blocks) -> Floats:
 
 def coefficient_rank(blocks: Blocks) -> int:
     """``rank X``."""
-    return _rank(_coefficient_rows(blocks))
+    rows = _coefficient_rows(blocks)
+    return rows.shape[1] - len(_null_space(rows, _sizes(rows)))
 
 
-def _rank(rows: Floats, size: Floats | None = None) -> int:
-    """Rank of rows whose columns have these sizes before something was taken from them."""
-    size = np.sqrt((rows**2).sum(axis=0)) if size is None else size
-    if not rows.shape[1]:
-        return 0
-    scaled = rows / np.where(size > 0, size, 1.0)
-    return int((np.linalg.svd(scaled, compute_uv=False) > RANK_TOLERANCE).sum())
+def full_rank(blocks: Blocks, level: int) -> Flags:
+    """Whether the rows below each member of a level say something of all its effects; (u,)."""
+    z = blocks.designs[:, :, blocks.design].transpose(2, 0, 1)
+    size = np.where((own := _sizes(z.reshape(-1, blocks.p))) > 0, own, 1.0)
+    member = _member(blocks, level)
+    full = np.zeros(int(member.max()) + 1, dtype=bool)
+    for groups in _of_each(member):
+        rows = z[groups].reshape(len(groups), -1, blocks.p) / size
+        values = np.linalg.svd(rows, compute_uv=False)
+        full[member[groups[:, 0]]] = values[:, -1] > RANK_TOLERANCE
+    return full
+
+
+def _sizes(rows: Floats) -> Floats:
+    return np.sqrt((rows**2).sum(axis=0))
+
+
+def _null_space(rows: Floats, size: Floats) -> Floats:
+    """Directions (k, c) of coefficients, in units of columns' sizes, in which rows are 0."""
+    if not len(size):
+        return np.zeros((0, 0))
+    scaled = np.vstack([rows / np.where(size > 0, size, 1.0), np.zeros((len(size), len(size)))])
+    _, values, axes = np.linalg.svd(scaled, full_matrices=False)
+    return axes[values <= RANK_TOLERANCE]
 
 
 def _member(blocks: Blocks, level: int) -> Indices:

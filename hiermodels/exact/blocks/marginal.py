@@ -134,26 +134,41 @@ class BlockMarginal:
             return lattice.find_modes(self.log_density, starts)
 
     def lattice(self, spacing: float | Floats) -> Lattice:
+        """Lay a lattice over the posterior: see :meth:`laid`."""
+        return self.laid(spacing)[0]
+
+    def laid(self, spacing: float | Floats) -> tuple[Lattice, Root]:
         """Lay a lattice over the posterior, wide enough for the moments of sds that exist.
 
         Parameters
         ----------
         spacing : float or (d,)
+
+        Returns
+        -------
+        Lattice, Root
+            With what the rows say at its nodes.
         """
         if not self.coordinates.dimension:
             point, none = np.empty((1, 0)), np.empty((1, 0), dtype=np.int64)
-            return Lattice(point[0], np.empty((0, 0)), none, self.log_density(point), np.empty(0))
+            values = self.coordinates.values(point)
+            root = self.root(values)
+            logs = self._log_density(values, root)
+            return Lattice(point[0], np.empty((0, 0)), none, logs, np.empty(0)), root
+        roots: list[Root] = []
         at_mode = self._log_sds(self.mode_and_scale.modes[:1])
 
         def evaluated(points: Floats) -> tuple[Floats, LogWeight]:
             values = self.coordinates.values(points)
             root = self.root(values)
+            roots.append(root)
             ratio = self._log_sds_of(values, root) - at_mode
             weight = (self.tails.orders[:, None] * ratio).max(axis=0, initial=0.0)
             return self._log_density(values, root), lambda some: weight[some]
 
         with self._within_range():
-            return lattice.grow_weighted(evaluated, self.mode_and_scale, spacing, DROP)
+            laid = lattice.grow_weighted(evaluated, self.mode_and_scale, spacing, DROP)
+        return laid, Root.joined(roots)
 
     def _log_sds(self, points: Floats) -> Floats:
         values = self.coordinates.values(points)

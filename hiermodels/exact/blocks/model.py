@@ -19,7 +19,7 @@ import numpy as np
 
 from hiermodels.core.arrays import LOG_2, Floats
 from hiermodels.errors import SpecError
-from hiermodels.exact.blocks.contrasts import coefficient_rank, contrasts
+from hiermodels.exact.blocks.contrasts import Contrasts, coefficient_rank, contrasts
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.model.priors.base import Scale, VariancePrior
 from hiermodels.model.priors.variance import Fixed
@@ -154,8 +154,8 @@ class BlockModel:
             for b in range(a)
         )
 
-    def contrasts(self, sds: Sequence[tuple[int, int, VariancePrior]]) -> int:
-        """Number of contrasts between groups that some sds' effects can fit beside the others."""
+    def contrasts(self, sds: Sequence[tuple[int, int, VariancePrior]]) -> Contrasts:
+        """Contrasts of the effects of some sds."""
         levels = sorted({level for level, _, _ in sds})
         own = [[j for level, j, _ in sds if level == i] for i in levels]
         unit = np.eye(self.blocks.p)
@@ -164,7 +164,7 @@ class BlockModel:
     @cached_property
     def residual_df(self) -> int:
         """Number of rows beyond those that coefficients and effects can fit."""
-        effects = self.contrasts([sd for sd in self.sds if sd[2] != Fixed(0)])
+        effects = self.contrasts([sd for sd in self.sds if sd[2] != Fixed(0)]).number
         return self.blocks.n_rows - coefficient_rank(self.blocks) - effects
 
     @cached_property

@@ -42,7 +42,7 @@ from hiermodels.posterior.precision import TOLERANCE
 SPACING = {0: 1.0, 1: 0.25, 2: 0.5, 3: 0.52, 4: 0.75, 5: 1.0}  # of the first lattice
 FINER_Z = 0.85  # times that along correlations, whose densities are the least normal
 MAX_LATTICES = 6
-MAX_POINTS = 1_000_000  # of a lattice that is laid because the one before misses the tolerance
+MAX_POINTS = 600_000  # of a lattice that is laid because the one before misses the tolerance
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -53,10 +53,13 @@ class BlockPosterior:
     ----------
     marginal : BlockMarginal
     lattice : Lattice
+    root : Root
+        What all rows say of coefficients and σ at the nodes, β less the anchor.
     """
 
     marginal: BlockMarginal
     lattice: Lattice
+    root: Root
 
     @classmethod
     @one_blas_thread()
@@ -101,7 +104,7 @@ class BlockPosterior:
         coordinates = marginal.coordinates
         spacing = np.full(coordinates.dimension, SPACING[coordinates.dimension])
         spacing[coordinates.n_sds :][: coordinates.n_correlations] *= FINER_Z
-        posterior = cls(marginal, marginal.lattice(spacing))
+        posterior = cls(marginal, *marginal.laid(spacing))
         path: list[tuple[Floats, Floats]] = []
         for _ in range(MAX_LATTICES - 1):
             if posterior.errors_by_axis.max(initial=0.0) <= tol and posterior.certificate <= tol:
@@ -112,7 +115,7 @@ class BlockPosterior:
                 break
             spacing = spacing * finer
             try:
-                posterior = cls(marginal, marginal.lattice(spacing))
+                posterior = cls(marginal, *marginal.laid(spacing))
             except PrecisionError:  # too many points along an axis: as fine as it gets
                 break
         return posterior
@@ -126,11 +129,6 @@ class BlockPosterior:
     def values(self) -> Values:
         """Hyperparameters at the nodes."""
         return self.marginal.coordinates.values(self.lattice.points)
-
-    @cached_property
-    def root(self) -> Root:
-        """What all rows say of coefficients and σ at the nodes, β less the anchor."""
-        return self.marginal.root(self.values)
 
     @cached_property
     @one_blas_thread()
@@ -168,7 +166,7 @@ class BlockPosterior:
         coordinates.
         """
         parts = [self._sd_moments, self._coefficient_moments]
-        parts += [_diagonal(moments) for moments in self._effects]
+        parts += [self._effect_moments(level) for level in range(len(self._effects))]
         worst = [self.errors_by_axis.max(initial=0.0)]
         for mean, sd in parts:
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -188,7 +186,7 @@ class BlockPosterior:
         return mean, np.sqrt((rho - mean[:, None]) ** 2 @ self.lattice.weights)
 
     def coefficient_moments(self) -> tuple[Floats, Floats]:
-        """Means and sds of the root's coefficients and of β; (c,) each."""
+        """Means and sds of the root's coefficients and of β; (c,) each; nan, where none exist."""
         mean, sd = self._coefficient_moments
         return mean[0], sd[0]
 
@@ -197,8 +195,8 @@ class BlockPosterior:
         return self._coefficients[1][0]
 
     def effect_moments(self, level: int) -> tuple[Floats, Floats]:
-        """Means and sds of a level's effects; (p, u) each."""
-        mean, sd = _diagonal(self._effects[level])
+        """Means and sds of a level's effects, nan where there are none; (p, u) each."""
+        mean, sd = self._effect_moments(level)
         return mean[0], sd[0]
 
     def effect_covariances(self, level: int) -> Floats:
@@ -245,7 +243,9 @@ class BlockPosterior:
     @property
     def _coefficient_moments(self) -> tuple[Floats, Floats]:
         mean, covariance = self._coefficients
-        return mean, np.sqrt(np.einsum("mcc->mc", covariance))
+        exists = [self.marginal.tails.coefficients_exist(order) for order in (1, 2)]
+        sd = np.sqrt(np.einsum("mcc->mc", covariance))
+        return np.where(exists[0], mean, np.nan), np.where(exists[1], sd, np.nan)
 
     @cached_property
     @one_blas_thread()
@@ -254,8 +254,9 @@ class BlockPosterior:
         factors = self.marginal.coordinates.factors(self.values)
         return mixture_moments(self.marginal.residual.blocks, factors, self.weights, self._law)
 
-
-def _diagonal(moments: EffectMoments) -> tuple[Floats, Floats]:
-    """Means and sds (m, p, u)."""
-    variance = np.einsum("mppu->mpu", moments.covariance)
-    return moments.mean, np.sqrt(np.maximum(variance, 0.0))
+    def _effect_moments(self, level: int) -> tuple[Floats, Floats]:
+        """Means and sds (2, p, u) of a level's effects, over the whole lattice and half of it."""
+        moments = self._effects[level]
+        sd = np.sqrt(np.maximum(np.einsum("mppu->mpu", moments.covariance), 0.0))
+        exists = [self.marginal.tails.effects_exist(level, order) for order in (1, 2)]
+        return np.where(exists[0], moments.mean, np.nan), np.where(exists[1], sd, np.nan)

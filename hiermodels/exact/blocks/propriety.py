@@ -31,9 +31,15 @@ from itertools import combinations
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import Flags, Floats
 from hiermodels.errors import ImproperPosteriorError
-from hiermodels.exact.blocks.contrasts import coefficient_rank, contrasts, directions
+from hiermodels.exact.blocks.contrasts import (
+    Contrasts,
+    coefficient_rank,
+    contrasts,
+    directions,
+    full_rank,
+)
 from hiermodels.exact.blocks.model import BlockModel
 
 
@@ -45,8 +51,8 @@ class Ray:
     ----------
     sds : tuple of int
         Which of the model's; σ is the one behind the last.
-    contrasts : int
-        D.
+    contrasts : Contrasts
+        Their number is D.
     prior : float
         Exponent of the priors.
     direction : tuple of float, optional
@@ -54,14 +60,14 @@ class Ray:
     """
 
     sds: tuple[int, ...]
-    contrasts: int
+    contrasts: Contrasts
     prior: float
     direction: tuple[float, ...] = ()
 
     @property
     def exponent(self) -> float:
         """Of λ in the posterior's density of log λ."""
-        return self.prior - self.contrasts / 2
+        return self.prior - self.contrasts.number / 2
 
 
 @dataclass(frozen=True)
@@ -70,13 +76,12 @@ class Tails:
 
     Attributes
     ----------
+    model : BlockModel
     rays : tuple of Ray
-    n_sds : int
-        Number of sds, σ included.
     """
 
+    model: BlockModel
     rays: tuple[Ray, ...]
-    n_sds: int
 
     def moment_exists(self, sd: int, order: int) -> bool:
         """Whether an sd has a finite moment."""
@@ -85,8 +90,36 @@ class Tails:
     @property
     def orders(self) -> Floats:
         """Highest moment of each sd, σ last, up to the second, that exists; (m + 1,)."""
-        exist = [[self.moment_exists(j, m) for m in (1, 2)] for j in range(self.n_sds)]
+        exist = [[self.moment_exists(j, m) for m in (1, 2)] for j in range(len(self.model.sds) + 1)]
         return np.array([2.0 if both[1] else float(both[0]) for both in exist])
+
+    def coefficients_exist(self, order: int) -> Flags:
+        """Which coefficients have a moment of an order; (c,).
+
+        Those with normal priors, and those that are identified along every ray along which the
+        posterior falls too slowly.
+        """
+        exist = np.ones(len(self.model.precision), dtype=bool)
+        for ray in self._slow(order):
+            exist &= ~ray.contrasts.free | (self.model.precision > 0)
+        return exist
+
+    def effects_exist(self, level: int, order: int) -> Flags:
+        """Which members of a level have a moment of an order for all their effects; (u,).
+
+        Along rays along which the posterior falls too slowly, those of which their own rows say
+        all, β and the levels below standing still.
+        """
+        blocks, m = self.model.blocks, len(self.model.sds)
+        exist = np.ones(blocks.sizes[level], dtype=bool)
+        for ray in self._slow(order):
+            inside = all(j < m and self.model.sds[j][0] <= level for j in ray.sds)
+            free = ray.contrasts.free[len(ray.contrasts.free) - blocks.q :].any()
+            exist &= full_rank(blocks, level) if inside and not free else False
+        return exist
+
+    def _slow(self, order: int) -> list[Ray]:
+        return [ray for ray in self.rays if ray.exponent + order / 2 >= 0]
 
 
 def check(model: BlockModel) -> Tails:
@@ -102,7 +135,7 @@ def check(model: BlockModel) -> Tails:
     if worst and worst.exponent >= 0:
         raise ImproperPosteriorError(_message(model, worst))
     _check_small_sigma(model)
-    return Tails(rays, len(model.sds) + 1)
+    return Tails(model, rays)
 
 
 def _rays(model: BlockModel) -> Iterator[Ray]:
@@ -118,7 +151,8 @@ def _rays(model: BlockModel) -> Iterator[Ray]:
         n = model.blocks.n_rows - coefficient_rank(model.blocks)
         grow = sum(max(0.0, tails[j]) for j in free)
         some = tuple(j for j in free if tails[j] > 0)
-        yield Ray((*some, len(tails)), n, grow + model.sigma.upper_tail)
+        every = Contrasts(n, np.ones(model.blocks.n_coefficients, dtype=bool))
+        yield Ray((*some, len(tails)), every, grow + model.sigma.upper_tail)
 
 
 def _correlated_rays(
@@ -166,7 +200,7 @@ def _message(model: BlockModel, ray: Ray) -> str:
     needed = math.floor(2 * ray.prior) + 1
     return (
         f"the posterior does not exist: {' and '.join(what)} may grow without end{along}. The "
-        f"groups say of them as much as {ray.contrasts} independent contrasts, and the priors "
-        f"{', '.join(str(priors[j]) for j in ray.sds)} need at least {needed}. Give them proper "
-        f"priors, or use more groups"
+        f"groups say of them as much as {ray.contrasts.number} independent contrasts, and the "
+        f"priors {', '.join(str(priors[j]) for j in ray.sds)} need at least {needed}. Give them "
+        f"proper priors, or use more groups"
     )

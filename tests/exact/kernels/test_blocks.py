@@ -83,7 +83,7 @@ def test_effects_of_random_designs(seed):
     blocks, factors = blocks_of(nested), factors_of(nested.factors)
     up, sigma2 = upward(blocks, factors), np.array([nested.sigma**2])
     root = up.root.with_prior(nested.mean, nested.precision, np.sqrt(sigma2))
-    for level, _, given in downward(blocks, factors, up):
+    for level, _, given in downward(blocks, factors, up.messages):
         mean, covariance = given.moments(root.mean, root.covariance * sigma2, sigma2)
         for u in [0, mean.shape[1] - 1] if level >= 0 else []:
             with mp.workdps(60):
@@ -163,6 +163,24 @@ def test_moments_of_mixtures():
         np.testing.assert_allclose(
             mixed[level].covariance[..., member], [covariance, c0], rtol=1e-10, atol=1e-13
         )
+
+
+def test_effects_that_vary_without_end():
+    """What a group's own rows say of its effects is left, whatever the root's coefficients do."""
+    nested = replace(repeated(), factors=[np.diag([1e40, 1e35]), np.diag([1e38, 1e39])])
+    blocks, factors = blocks_of(nested), factors_of(nested.factors)
+    up = upward(blocks, factors)
+    *_, (_, _, given) = downward(blocks, factors, up.messages)
+    one = np.ones(1)
+    mean, covariance = given.moments(up.root.mean, up.root.covariance, one)
+    rows = nested.group == 4  # two rows, which two effects fit
+    z, x = nested.z[rows], nested.x[rows]
+    inverse, beta = np.linalg.inv(z), up.root.mean[2, 0]
+    np.testing.assert_allclose(
+        mean[:, 4, 0], inverse @ (nested.y[rows] - x[:, 0] * beta), rtol=1e-10
+    )
+    spread = np.eye(2) + up.root.covariance[2, 2, 0] * x @ x.T
+    np.testing.assert_allclose(covariance[:, :, 4, 0], inverse @ spread @ inverse.T, rtol=1e-10)
 
 
 def test_draws_have_the_moments_of_the_effects():

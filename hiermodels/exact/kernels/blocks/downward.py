@@ -25,8 +25,15 @@ import numpy as np
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.names import ROOT
 from hiermodels.exact.kernels.blocks.blocks import Blocks
-from hiermodels.exact.kernels.blocks.rotations import lower_root, product, solve_lower
-from hiermodels.exact.kernels.blocks.upward import Upward
+from hiermodels.exact.kernels.blocks.rotations import (
+    lower_root,
+    product,
+    solve_lower,
+    solve_upper,
+    upper_root,
+)
+
+SINGULAR = 1e-6  # diagonal of R, in units of its largest, below which R is not inverted
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class Gain:
         lower = lower_root(a)
         root = solve_lower(lower, np.broadcast_to(spread.swapaxes(0, 1), a.shape))
         gain = product(root.swapaxes(0, 1), solve_lower(lower, a.swapaxes(0, 1)))
-        return cls(root, gain, np.eye(len(r))[..., None, None] - product(gain, r))
+        return cls(root, gain, _keep(r, a, gain))
 
     def of_members(self, members: Indices) -> Gain:
         """The same for some of the members, any number of times."""
@@ -65,6 +72,22 @@ class Gain:
     def own(self) -> Floats:
         """``L M⁻¹ L'``; (p, p, u, n)."""
         return product(self.root.swapaxes(0, 1), self.root)
+
+
+def _keep(r: Floats, a: Floats, gain: Floats) -> Floats:
+    """``I − K R``, or where R has full rank ``R⁻¹ V⁻¹ R`` with ``V = I + a a'``; (p, p, u, n).
+
+    Where effects vary without end it is nearly 0, and what it multiplies may be huge: only the
+    second form has its digits then.
+    """
+    keep = np.eye(len(r))[..., None, None] - product(gain, r)
+    diagonal = np.abs(np.einsum("iiun->iun", r))
+    full = (diagonal.min(axis=0) > SINGULAR * diagonal.max(axis=0)) & np.ones(a.shape[2:], bool)
+    if full.any():
+        root, own = upper_root(a[:, :, full]), np.broadcast_to(r, keep.shape)[:, :, full]
+        solved = solve_lower(root.swapaxes(0, 1), solve_upper(root, own))
+        keep[:, :, full] = solve_upper(own, solved)
+    return keep
 
 
 @dataclass(frozen=True)
@@ -129,7 +152,7 @@ def root_conditional(blocks: Blocks, n: int) -> Conditional:
 def downward(
     blocks: Blocks,
     factors: Sequence[Floats],
-    up: Upward,
+    said: Sequence[Floats],
     step: int | None = None,
     groups: Indices | None = None,
 ) -> Iterator[tuple[int, slice, Conditional]]:
@@ -139,7 +162,8 @@ def downward(
     ----------
     blocks : Blocks
     factors : sequence of (p, p, n)
-    up : Upward
+    said : sequence of (p, p + q + 1, u, n)
+        Of the members of the levels above the groups, by the rows below them.
     step : int, optional
         How many groups come at a time; by default all.
     groups : (g',), optional
@@ -155,7 +179,7 @@ def downward(
     """
     above, p = root_conditional(blocks, factors[-1].shape[-1]), blocks.p
     yield ROOT, slice(0, 1), above
-    for level, message in enumerate(up.messages):
+    for level, message in enumerate(said):
         gain = Gain.of(message[:, :p], factors[level])
         above = above.of_members(blocks.parent(level)).below(gain, message[:, p:])
         yield level, slice(0, blocks.sizes[level]), above

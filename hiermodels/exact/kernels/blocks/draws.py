@@ -15,7 +15,7 @@ from hiermodels.core.arrays import Floats
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.downward import Gain
 from hiermodels.exact.kernels.blocks.rotations import product
-from hiermodels.exact.kernels.blocks.upward import batches, upward
+from hiermodels.exact.kernels.blocks.upward import batches, messages
 
 
 def draw_effects(
@@ -62,13 +62,13 @@ def _fill(
     effects: Sequence[Floats],
 ) -> None:
     """Put draws in the place of standard normal noise (p, u, n) of each level."""
-    p, up = blocks.p, upward(blocks, factors)
+    p, said = blocks.p, messages(blocks, factors)
     above = np.zeros((p, 1, len(sigma)))
     above[np.flatnonzero(blocks.fixed), 0] = gamma[: int(blocks.fixed.sum())]
     beta = gamma[int(blocks.fixed.sum()) :]
     for level, noise in enumerate(effects):
-        if level < len(up.messages):
-            message = up.messages[level]
+        if level < len(said):
+            message = said[level]
             gain, outcome = Gain.of(message[:, :p], factors[level]), message[:, p:]
         else:
             gain = Gain.of(blocks.designs[..., None], factors[level]).of_members(blocks.design)

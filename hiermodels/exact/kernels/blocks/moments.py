@@ -17,7 +17,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.downward import Conditional, downward
-from hiermodels.exact.kernels.blocks.upward import NUMBERS, batches, upward
+from hiermodels.exact.kernels.blocks.upward import NUMBERS, batches, messages
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def conditionals(
     for nodes in batches(blocks, factors[-1].shape[-1]):
         some = [factor[..., nodes] for factor in factors]
         step = max(1, NUMBERS // (blocks.p * (blocks.n_coefficients + 1) * some[-1].shape[-1]))
-        for level, members, given in downward(blocks, some, upward(blocks, some), step, groups):
+        for level, members, given in downward(blocks, some, messages(blocks, some), step, groups):
             if level >= 0:
                 yield nodes, level, members, given
 

@@ -84,6 +84,11 @@ def upward(blocks: Blocks, factors: Sequence[Floats]) -> Upward:
     )
 
 
+def messages(blocks: Blocks, factors: Sequence[Floats]) -> tuple[Floats, ...]:
+    """What the rows below each member of the levels above the groups say of its effects."""
+    return upward(blocks, factors).messages if blocks.parents else ()
+
+
 def batches(blocks: Blocks, n: int) -> Iterator[slice]:
     """Cut n nodes so that temporary arrays stay in the cache."""
     width = (blocks.p + blocks.q + 1) * max(
