@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -300,6 +300,22 @@ def test_marginal_under_flat_priors_is_the_recursion(name):
     for row, value in zip(sds, expected, strict=True):
         point = {f"{name}_log__": log for name, log in zip(spec.sds, np.log(row), strict=True)}
         assert logp(point) == pytest.approx(value, **CLOSE)
+
+
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
+@pytest.mark.parametrize("name", CASES)
+def test_outcomes_can_be_exchanged(name, parameterization):
+    """The coordinates stay those of the outcome with which the model was built."""
+    point = Point.random(name, 6)
+    model = models.build_model(point.spec, point.data, parameterization, exchangeable=True)
+    other = replace(point, data=replace(point.data, y=3.0 + 2.0 * point.data.y[::-1]))
+    is_marginal = parameterization == "marginal"
+    density = dense_log_likelihood if is_marginal else Point.log_density_of_rows
+    logp, at = model.compile_logp(**PLAIN), point.sampled(model)
+    before = logp(at)
+    for given, value in models.outcome_of(point.spec, point.data)(other.data).items():
+        model[given].set_value(value)
+    assert logp(at) - before == pytest.approx(density(other) - density(point), rel=1e-10)
 
 
 def test_gradients_of_the_marginal_are_right():
