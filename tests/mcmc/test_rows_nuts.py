@@ -138,6 +138,9 @@ def test_odds_ratios():
     draws = nuts.sample(spec, data, random_seed=1).datatree["posterior"].to_dataset()
     assert list(draws.data_vars) == ["mu", "tau", "theta"]
     require_means(draws, {"tau": 0.5975286701, "mu": -1.3124803551})
+    errors = arviz_stats.mcse(draws[["tau", "mu"]], method="sd")
+    for name, sd in {"tau": 0.2985500029, "mu": 0.3071690445}.items():
+        assert abs(float(draws[name].std() - sd)) < FAR * float(errors[name]), name
     some = draws.isel(study=[0, 8, 17])
     require_means(some, {"theta": [-1.5470450910, -1.9262615707, -0.5254211886]})
 
