@@ -30,6 +30,7 @@ from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.core.threads import Shared
 
 PRIORS = {"mu": hm.Normal(0.0, 10.0), "tau": hm.HalfNormal(10.0)}
+ROOT = Path(__file__).parents[2]
 
 
 def digest(fit: hm.Fit) -> str:
@@ -154,6 +155,7 @@ INTERRUPTED = """
 import logging, multiprocessing, os, signal, sys, threading
 import nutpie, pymc.sampling.mcmc
 import hiermodels as hm
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells have jobs ignore
 schools = hm.datasets.load_eight_schools()
 samplers = [
     ("nutpie", 2, nutpie, "sample"),
@@ -195,7 +197,11 @@ import multiprocessing, os, signal, sys, threading, time
 import xarray as xr
 import hiermodels as hm
 from hiermodels.results import calibration_record
+from tests import compilations
 calibration_record.SAVE_EVERY = 0.2  # seconds
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells have jobs ignore
+if sys.argv[2] == "nuts":
+    compilations.share()  # three calibrations of one model
 schools, path = hm.datasets.load_eight_schools(), sys.argv[1]
 case = {"priors": {"mu": hm.Normal(0, 10), "tau": hm.HalfNormal(10)}, "random_seed": 1}
 case |= {"engine": sys.argv[2], "draws": 50, "chains": 2}
@@ -221,7 +227,8 @@ print(finished > 0, continued.datatree["prior_sbc"].equals(whole.datatree["prior
 def test_a_calibration_that_was_stopped_goes_on(engine, tmp_path):
     """A signal from outside, in the midst of whatever it does: finished simulations are kept."""
     command = [sys.executable, "-W", "ignore", "-c", STOPPED, tmp_path / "sbc.nc", engine]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    options = {"capture_output": True, "text": True, "timeout": 300, "cwd": ROOT}
+    done = subprocess.run(command, **options, check=True)
     found = [line for line in done.stdout.splitlines() if not line.startswith("outcome =")]
     assert found == ["interrupted [] 1", "True True"]
     assert [file.name for file in tmp_path.iterdir()] == ["sbc.nc"]
