@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -75,17 +75,18 @@ def fitted(name, **more):
     return _FITS[name]
 
 
-def brute(name, scale=1.0):
+@lru_cache(maxsize=1)  # its arrays are large: tests of one family follow one another
+def brute(name):
     data, _, law = CASES[name]
     y, given = data["y"].to_numpy(), [law(column) for column in data.iloc[:, 2]]
     step = 0.04 if name == "student" else 0.1
-    return BruteForce(lambda i, eta: given[i].density(y[i], eta), len(y), scale, step)
+    return BruteForce(lambda i, eta: given[i].density(y[i], eta), len(y), step=step)
 
 
 COUNTS = [name for name in CASES if name != "student"]
 
 
-@pytest.fixture(params=CASES)
+@pytest.fixture(params=CASES, scope="module")
 def name(request):
     return request.param
 
@@ -122,11 +123,11 @@ def test_means_and_sds_by_brute_force(name):
 
 
 def test_distribution_functions_by_brute_force(name):
-    found, exact = fitted(name).predict(NEW[name]), brute(name)
+    exact, values = brute(name), np.array([0.0, 2.5])
+    found = fitted(name).predict(NEW[name]).cdf("y", values[:, None])
     for row, group, given in rows_of(name):
-        for value in (0.0, 2.5):
-            below = exact.mean(partial(given.cdf, value), group)
-            assert found.cdf("y", [value])[row] == pytest.approx(below, abs=3e-8)
+        for value, below in zip(values, found[:, row], strict=True):
+            assert below == pytest.approx(exact.mean(partial(given.cdf, value), group), abs=3e-8)
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -134,13 +135,14 @@ def test_probabilities_are_ratios_of_marginal_likelihoods(name):
     """``p(y_new | y) = p(y, y_new)/p(y)``, of a row in a known group and in a new one."""
     data, said, _ = CASES[name]
     options = {"outcome": "y", "groups": "g", "priors": PRIORS, **said}
-    found, once = fitted(name).predict(NEW[name]), hm.reference(data, **options)
+    counts, once = np.array([0, 2]), hm.reference(data, **options)
+    found = fitted(name).predict(NEW[name]).pmf(counts[:, None])
     for row in range(3):
-        for count in (0, 2):
+        for count, p in zip(counts, found[:, row], strict=True):
             more = NEW[name].iloc[[row]].assign(y=count)
             both = hm.reference(pd.concat([data, more], ignore_index=True), **options)
             ratio = np.exp(both.log_marginal_likelihood - once.log_marginal_likelihood)
-            assert found.pmf([count])[row] == pytest.approx(ratio, rel=1e-9)
+            assert p == pytest.approx(ratio, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -306,16 +308,16 @@ def test_rows_at_other_covariates_than_their_group():
     fit = hm.fit(data, "y | trials(n) ~ x + (1 | g)", priors=priors, random_seed=1, draws=5000)
     new = pd.DataFrame({"g": ["a", "a", "c", "z"], "n": [20, 20, 5, 10], "x": [0.0, 4.0, 1.0, 2.0]})
     found = fit.predict(new, random_seed=2)
-    np.testing.assert_allclose(found.pmf(np.arange(21)[:, None]).sum(axis=0), 1.0, atol=1e-9)
+    p = found.pmf(np.arange(21)[:, None])
+    np.testing.assert_allclose(p.sum(axis=0), 1.0, atol=1e-9)
     drawn = found.datatree["predictions"].to_dataset()
     for name in found.names:
         draws = drawn[name].stack(sample=("chain", "draw")).to_numpy()
         error = draws.std(axis=1) / np.sqrt(draws.shape[1])
         assert (np.abs(draws.mean(axis=1) - found.mean[name]) < 4.5 * error).all()
         np.testing.assert_allclose(draws.std(axis=1), found.sd[name], rtol=0.03)
-        for place in found.quantile([0.3, 0.8])[name].to_numpy():
-            below = found.cdf(name, place)
-            share = (draws <= place[:, None]).mean(axis=1)
-            assert (np.abs(share - below) < 4.5 * np.sqrt(below * (1 - below) / 20_000)).all()
-    p = found.pmf(np.arange(21)[:, None])
+        places = found.quantile([0.3, 0.8])[name].to_numpy()
+        below = found.cdf(name, places)
+        share = (draws <= places[..., None]).mean(axis=-1)
+        assert (np.abs(share - below) < 4.5 * np.sqrt(below * (1 - below) / 20_000)).all()
     np.testing.assert_allclose(found.cdf("y", [3]), p[:4].sum(axis=0), atol=1e-8)
