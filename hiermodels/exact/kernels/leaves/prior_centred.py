@@ -21,7 +21,9 @@ from hiermodels.families.leaves import Leaves
 STEP = 0.8  # sds of an integrand
 REACH = 8.5  # sds beyond the modes: exp(−36)
 MAX_PLACES = 600  # of a node
-NEWTON_STEPS = 4
+WIDEST = 5.0  # of an sd, in steps of the leaves
+NEWTON_STEPS, MAX_NEWTON_STEPS = 4, 16
+CLOSE = 0.5  # of a mode, in the prior's sds
 MAX_NUMBERS = 1 << 21  # that are held at a time
 
 
@@ -89,16 +91,29 @@ def node_places(
 def _ranges(
     leaves: Leaves, mu: Floats, tau: Floats, farthest: float
 ) -> tuple[Floats, Floats, Floats]:
-    """Ends of z and least sd of each node; (J,) each.  Modes by Newton's method from z = 0."""
+    """Ends of z and least sd of each node; (J,) each.
+
+    Besides, θ moves by few of the leaves' steps, as these may bend where no mode is.  Modes by
+    Newton's method from z = 0: of a log-concave leaf ``τℓ'(μ + τz) − z`` falls with z, so that its
+    root is between 0 and ``τℓ'(μ)``; a step out of what is left halves this instead.
+    """
     slope, information = leaves.slope_and_information(np.broadcast_to(mu, (len(leaves), len(mu))))
-    largest = np.maximum(information.max(axis=0), 0.0)
-    z = np.zeros_like(slope)
-    for _ in range(NEWTON_STEPS):
+    largest, z = np.maximum(information.max(axis=0), 0.0), np.zeros_like(slope)
+    ends = np.clip(tau * slope, -farthest, farthest)
+    low, high = np.minimum(ends, 0.0), np.maximum(ends, 0.0)
+    for step in range(MAX_NEWTON_STEPS):
         curvature = tau**2 * np.maximum(information, 0.0)
-        z = np.clip((tau * slope + curvature * z) / (1 + curvature), -farthest, farthest)
+        new = np.clip((tau * slope + curvature * z) / (1 + curvature), -farthest, farthest)
+        if leaves.log_concave:
+            new = np.where((new >= low) & (new <= high), new, (low + high) / 2)
+        moved, z = np.abs(new - z), new
         slope, information = leaves.slope_and_information(mu + tau * z)
         largest = np.maximum(largest, information.max(axis=0))
-    sd = 1 / np.sqrt(1 + tau**2 * largest)
+        if step + 1 >= NEWTON_STEPS and (moved < CLOSE).all():
+            break
+        rises = tau * slope > z
+        low, high = np.where(rises, z, low), np.where(rises, high, z)
+    sd = 1 / np.sqrt(np.maximum(1 + tau**2 * largest, (tau / (WIDEST * leaves.step.min())) ** 2))
     return np.minimum(z.min(axis=0), 0.0) - REACH, np.maximum(z.max(axis=0), 0.0) + REACH, sd
 
 
