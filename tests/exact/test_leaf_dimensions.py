@@ -18,7 +18,7 @@ from hiermodels.exact.leaves.marginal import LeafMarginal
 from hiermodels.exact.leaves.model import LeafModel
 from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.exact.leaves.predictive import leave_out
-from hiermodels.exact.leaves.tables import LineTables
+from hiermodels.exact.leaves.tables import line_tables
 from hiermodels.families.binomial_leaves import BinomialLeaves
 from hiermodels.families.odds_ratio_leaves import OddsRatioLeaves
 from hiermodels.families.poisson_leaves import PoissonLeaves
@@ -155,33 +155,67 @@ def test_odds_ratios_have_the_known_posterior():
 
 
 LEAVES = {
-    "binomial": BinomialLeaves.of(np.array([0.0, 3, 46]), np.array([4.0, 20, 810])),
-    "poisson": PoissonLeaves.of(np.array([0.0, 22, 3]), np.array([5.0, 10.5, 40])),
+    "binomial": BinomialLeaves.of(np.array([0.0, 3, 46, 3, 5]), np.array([4.0, 20, 810, 20, 5])),
+    "poisson": PoissonLeaves.of(np.array([0.0, 22, 3, 3, 0]), np.array([5.0, 10.5, 40, 40, 0.1])),
 }
+SETS = {"shared": [0.0, 1.0, 0.0, 0.0, 1.0], "own": [0.0, 0.3, -1.0, 0.31, 9.0]}
 
 
+def nodes_on_lines(coordinates, rng, count):
+    """Nodes of a lattice, many of which share a τ."""
+    tau = rng.choice([1e-6, 0.05, 0.4, 3.0], count)
+    return tau, coordinates.whitening(tau).gamma(rng.normal(0.0, 1.5, (count, 2)))
+
+
+@pytest.mark.parametrize("covariate", SETS)
 @pytest.mark.parametrize("kind", LEAVES)
-def test_tables_along_lines_are_the_integrals_and_grow(kind):
-    leaves, rng = LEAVES[kind], np.random.default_rng(1)
-    model = model_of(leaves)
-    (alike,) = model.alike
-    table = LineTables(alike, Coordinates(model))
+def test_tables_along_lines_are_the_integrals_and_grow(kind, covariate):
+    model, rng = model_of(LEAVES[kind], np.array(SETS[covariate])), np.random.default_rng(1)
+    coordinates = Coordinates(model)
+    tables = line_tables(model.alike, model.leaves, coordinates)
+    assert sorted(np.concatenate([t.groups for t in tables])) == [0, 1, 2, 3, 4]
     for count in (40, 200):
-        tau = rng.choice([1e-6, 0.05, 0.4, 3.0], count)
-        mu = rng.normal(-1.0, 1.5, count)
-        known = LeafIntegrals.of(alike.integrals.leaves).log_integrals(mu, tau)
-        near = known > known.max(axis=1, keepdims=True) - 40
-        found = table.log_integrals(tau, mu)
-        np.testing.assert_allclose(found[near], known[near], atol=2e-9)
-        total = alike.counts @ known
-        np.testing.assert_allclose(table.totals(tau, mu), total, rtol=1e-10, atol=1e-8)
-        usual = known.max(axis=1)
-        lost = (usual[:, None] - known).max(axis=0)
-        np.testing.assert_allclose(table.losses(tau, mu, usual), lost, rtol=0.1, atol=5)
+        tau, gamma = nodes_on_lines(coordinates, rng, count)
         weights = rng.uniform(size=(2, count))
-        mu_there, tau_there, gathered, own = table.gathered(tau, mu, weights)
-        exact = LeafIntegrals.of(alike.integrals.leaves).log_integrals(mu_there, tau_there)
-        np.testing.assert_allclose(own, exact, rtol=1e-12, atol=1e-12)
-        for smooth in (lambda mu, tau: np.cos(mu / (1 + tau)), lambda mu, tau: mu**3 * tau):
-            sums = gathered @ smooth(mu_there, tau_there)
-            np.testing.assert_allclose(sums, weights @ smooth(mu, tau), rtol=1e-9)
+        for table in tables:
+            leaf_of = table.leaf_of
+            mu = gamma @ model.x[table.groups].T
+            for i, group in enumerate(table.groups):
+                own = LeafIntegrals.of(model.leaves.take(np.array([group])))
+                known = own.log_integrals(mu[:, i], tau)[0]
+                near = known > known.max() - 40
+                found = table.log_integrals(tau, gamma)[leaf_of[i]]
+                np.testing.assert_allclose(found[near], known[near], atol=1e-10)
+                np.testing.assert_allclose(found, known, rtol=1e-10, atol=1e-10)
+            places = table.gathered(tau, gamma, weights, lambda: np.empty(0))
+            exact = table.integrals.log_integrals(places.mu, places.tau)
+            np.testing.assert_allclose(places.log_integrals, exact, rtol=1e-12, atol=1e-12)
+            for smooth in (lambda mu, tau: np.cos(mu / (1 + tau)), lambda mu, tau: mu**3 * tau):
+                sums = places.weights @ smooth(places.mu, places.tau)
+                direct = weights @ smooth(mu, tau[:, None])
+                np.testing.assert_allclose(sums[:, leaf_of], direct, rtol=1e-9, atol=1e-9)
+
+
+def test_a_covariate_that_differs_in_every_group_has_the_posterior_of_direct_integrals(monkeypatch):
+    """Integrals and moments of tables, of groups with similar covariates, against those of each."""
+    rng = np.random.default_rng(7)
+    x, n = rng.normal(size=25), rng.integers(5, 300, 25)
+    r = rng.binomial(n, expit(-1.5 + 0.8 * x + rng.normal(0, 0.4, 25)))
+    r[:3], n[3] = 0, r[3]
+    model = model_of(BinomialLeaves.of(r, n), x)
+    tabulated = LeafMarginal(model)
+    laid = tabulated.lattice(0.75, leave_out=True)
+    np.testing.assert_allclose(laid.log_density, tabulated.log_density(laid.points), atol=1e-10)
+    monkeypatch.setattr("hiermodels.exact.leaves.marginal.TABULATED", 3)
+    direct = LeafPosterior(LeafMarginal(model), laid)
+    monkeypatch.undo()
+    posterior = LeafPosterior(tabulated, laid)
+    at = np.column_stack([np.ones(25), np.zeros(25)])
+    for found, known in (
+        (posterior.effect_moments(), direct.effect_moments()),
+        (posterior.effect_moments(at), direct.effect_moments(at)),
+        (posterior.function_moments(expit), direct.function_moments(expit)),
+    ):
+        assert_moments(found, known, 1e-10)
+    assert posterior.certificate == pytest.approx(direct.certificate, rel=1e-3)
+    np.testing.assert_allclose(leave_out(posterior), leave_out(direct), atol=1e-10)

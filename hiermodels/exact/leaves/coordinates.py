@@ -81,6 +81,12 @@ class Coordinates:
         return ((0, self.axis) if self.n_sds else None,)
 
     @property
+    def typical_sd(self) -> float:
+        """About as large as τ and the leaves' sds together."""
+        leaves = self.model.leaves
+        return float(np.sqrt(max(self._between, float(np.median(1 / leaves.information)))))
+
+    @property
     def _between(self) -> float:
         """Mean square of the leaves' centres around their regression on the covariates."""
         model = self.model

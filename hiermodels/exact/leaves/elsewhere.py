@@ -145,7 +145,7 @@ def laws_elsewhere(posterior: LeafPosterior, members: Indices, x: Floats) -> Ite
     kept = _heaviest(posterior.lattice.weights)
     gamma, tau = posterior.gamma[kept], posterior.tau[kept]
     lines, line = np.unique(tau, return_inverse=True)
-    for i, alike in enumerate(posterior.model.alike):
+    for alike, integrals in posterior.log_integrals(members):
         rows, place = np.nonzero(members[:, None] == alike.groups)
         leaf_of = alike.leaf_of[place]
         keys = np.column_stack([leaf_of, x[rows]])
@@ -159,7 +159,7 @@ def laws_elsewhere(posterior: LeafPosterior, members: Indices, x: Floats) -> Ite
                 line,
                 gamma @ alike.x,
                 gamma @ (alike.x - at),
-                posterior.log_integrals[i][own[0], kept],
+                integrals[own[0], kept],
             )
             described = _Lines.of(posterior, leaf, lines, alike.x, at)
             grid, mass = _masses(leaf, nodes, described)

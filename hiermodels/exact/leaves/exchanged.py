@@ -41,7 +41,7 @@ def log_ratios(posterior: LeafPosterior, groups: Indices, leaves: Leaves) -> tup
         V of them.
     """
     found = np.empty((2, len(groups)))
-    for alike, own in zip(posterior.model.alike, posterior.log_integrals, strict=True):
+    for alike, own in posterior.log_integrals(groups):
         leaf_of = np.full(len(posterior.model.leaves), -1)
         leaf_of[alike.groups] = alike.leaf_of
         here = np.flatnonzero(leaf_of[groups] >= 0)

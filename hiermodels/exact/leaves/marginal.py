@@ -14,8 +14,8 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.errors import SpecError
 from hiermodels.exact.leaves.coordinates import Coordinates
 from hiermodels.exact.leaves.laying import modes_of, require_range, spacing_by_axis, within_range
-from hiermodels.exact.leaves.model import LeafModel
-from hiermodels.exact.leaves.tables import LineTables
+from hiermodels.exact.leaves.model import Alike, LeafModel
+from hiermodels.exact.leaves.tables import LineTables, line_tables
 from hiermodels.exact.sd_axis import SdAxis
 from hiermodels.numerics import lattice
 from hiermodels.numerics.lattice import Lattice, LogWeight
@@ -30,6 +30,7 @@ MAX_NUMBERS = 1 << 22  # integrals that are held at a time
 
 
 type Growth = Callable[[Floats, Floats], Floats]
+type Parts = Sequence[Alike | LineTables]
 
 
 @dataclass(frozen=True)
@@ -74,49 +75,44 @@ class LeafMarginal:
     def log_integrals(self, tau: Floats, gamma: Floats) -> Iterator[Floats]:
         """Yield ``log m_ij`` of the distinct leaves of each set of alike groups; (u, J)."""
         for alike in self.model.alike:
-            yield alike.integrals.log_integrals(gamma @ alike.x, tau)
+            yield alike.log_integrals(tau, gamma)
 
     @one_blas_thread()
     def log_density(self, points: Floats) -> Floats:
         """``log p(y, u)`` at points u (n, d): with proper priors, normalised; (n,)."""
-        return np.concatenate([self._evaluate(part).log_density for part in self._blocks(points)])
+        return self._log_density(points, self.model.alike)
 
-    def _evaluate(self, points: Floats, usual: Sequence[Floats] = ()) -> _Evaluated:
-        """Evaluate points; with the usual log integrals (u,) of each set also what is lost."""
+    def _log_density(self, points: Floats, parts: Parts) -> Floats:
+        blocks = self._blocks(points)
+        return np.concatenate([self._evaluate(block, parts).log_density for block in blocks])
+
+    def _evaluate(self, points: Floats, parts: Parts, usual: Sequence[Floats] = ()) -> _Evaluated:
+        """Evaluate points; with the usual log integrals (u,) of each part also what is lost."""
         log_density, tau, gamma = self.coordinates.log_prior(points)
         log_density += self.model.constant
         loss = np.zeros(len(points))
-        for i, (alike, own) in enumerate(
-            zip(self.model.alike, self.log_integrals(tau, gamma), strict=True)
-        ):
-            log_density += alike.counts @ own
+        for i, part in enumerate(parts):
+            own = part.log_integrals(tau, gamma)
+            log_density += part.counts @ own
             if usual:
                 loss = np.maximum(loss, (usual[i][:, None] - own).max(axis=0))
         return _Evaluated(log_density, tau, gamma, loss)
 
-    def tables(self) -> tuple[LineTables, ...] | None:
-        """Empty tables for nodes of a lattice, of each set of alike groups; None if few share a τ.
+    def parts(self) -> Parts:
+        """All groups, in parts whose integrals at nodes of a lattice are computed together.
 
-        There they would take longer than the integrals themselves, as where leaves are not
-        log-concave, whose integrals bend too much to be interpolated.
+        They are groups with similar covariates, and empty tables of their integrals.  Where few
+        nodes share a τ these would take longer than the integrals themselves, and where leaves are
+        not log-concave, integrals bend too much to be interpolated: there they are groups with the
+        same covariates.
         """
         if len(self.model.mean) < TABULATED or not self.model.leaves.log_concave:
-            return None
-        return tuple(LineTables(alike, self.coordinates) for alike in self.model.alike)
+            return self.model.alike
+        return tuple(table.emptied() for table in self._tables)
 
-    def _tabulated(
-        self, points: Floats, tables: Sequence[LineTables], usual: Sequence[Floats]
-    ) -> _Evaluated:
-        """The same as :meth:`_evaluate`, of a lattice's points, from tables."""
-        log_density, tau, gamma = self.coordinates.log_prior(points)
-        log_density += self.model.constant
-        loss = np.zeros(len(points))
-        for i, (alike, table) in enumerate(zip(self.model.alike, tables, strict=True)):
-            mu = gamma @ alike.x
-            log_density += table.totals(tau, mu)
-            if usual:
-                loss = np.maximum(loss, table.losses(tau, mu, usual[i]))
-        return _Evaluated(log_density, tau, gamma, loss)
+    @cached_property
+    def _tables(self) -> tuple[LineTables, ...]:
+        return line_tables(self.model.alike, self.model.leaves, self.coordinates)
 
     def _blocks(self, points: Floats) -> Iterator[Floats]:
         """Parts of the points whose integrals can be held."""
@@ -132,8 +128,11 @@ class LeafMarginal:
         """
         d, sds = self.coordinates.dimension, self.coordinates.n_sds
         t = np.zeros(1) if self.model.leaves.log_concave or d - sds > 2 else np.array(SCAN_T)
+        parts = self.parts()
         with self._within_range():
-            return modes_of(self.log_density, self._axes, [t] * (d - sds))
+            return modes_of(
+                lambda points: self._log_density(points, parts), self._axes, [t] * (d - sds)
+            )
 
     @property
     def _axes(self) -> list[SdAxis]:
@@ -158,16 +157,13 @@ class LeafMarginal:
             return Lattice(point[0], np.empty((0, 0)), none, self.log_density(point), np.empty(0))
         scale = self.mode_and_scale
         spacing = spacing_by_axis(spacing, scale, self.coordinates.n_sds)
-        tables, usual = self.tables(), self._usual if leave_out else ()
+        own, usual = self.parts(), self._usual if leave_out else ()
 
         @one_blas_thread()
         def evaluate(points: Floats) -> tuple[Floats, LogWeight]:
-            if tables is None:
-                parts = [self._evaluate(part, usual) for part in self._blocks(points)]
-            else:
-                parts = [self._tabulated(points, tables, usual)]
-            weights = np.concatenate([self._log_weight(part, growth) for part in parts])
-            log_density = np.concatenate([part.log_density for part in parts])
+            blocks = [self._evaluate(block, own, usual) for block in self._blocks(points)]
+            weights = np.concatenate([self._log_weight(block, growth) for block in blocks])
+            log_density = np.concatenate([block.log_density for block in blocks])
             return log_density, lambda some: weights[some]
 
         with self._within_range():
@@ -175,7 +171,7 @@ class LeafMarginal:
             require_range(laid, self._axes)
         return laid
 
-    def _log_weight(self, part: _Evaluated, growth: Growth | None = None) -> Floats:
+    def _log_weight(self, at: _Evaluated, growth: Growth | None = None) -> Floats:
         """How many times larger a moment that exists is than at the mode: the largest; (n,).
 
         Or how many times likelier all is without one of the groups, if that was asked for; or how
@@ -184,22 +180,23 @@ class LeafMarginal:
         order = 2 * self.model.moment_exists(2) or int(self.model.moment_exists(1))
         mode = self._at_mode
         with np.errstate(divide="ignore"):
-            ratios = [part.tau / mode.tau, *(np.abs(part.gamma - mode.gamma) / self._sd_at_mode).T]
-            weight = order * np.log(np.max([np.ones(len(part.tau)), *ratios], axis=0))
-        weight = np.maximum(weight, np.clip(part.loss, 0.0, MAX_SURPRISE))
+            ratios = [at.tau / mode.tau, *(np.abs(at.gamma - mode.gamma) / self._sd_at_mode).T]
+            weight = order * np.log(np.max([np.ones(len(at.tau)), *ratios], axis=0))
+        weight = np.maximum(weight, np.clip(at.loss, 0.0, MAX_SURPRISE))
         if growth:
-            more = growth(part.tau, part.gamma) - growth(mode.tau, mode.gamma)
+            more = growth(at.tau, at.gamma) - growth(mode.tau, mode.gamma)
             weight = np.maximum(weight, more)
         return weight
 
     @cached_property
     def _usual(self) -> list[Floats]:
-        """``log m_i`` at the mode, of the distinct leaves of each set of alike groups; (u,)."""
-        return [own[:, 0] for own in self.log_integrals(self._at_mode.tau, self._at_mode.gamma)]
+        """``log m_i`` at the mode, of the leaves of each part; (u,)."""
+        mode = self._at_mode
+        return [part.log_integrals(mode.tau, mode.gamma)[:, 0] for part in self.parts()]
 
     @cached_property
     def _at_mode(self) -> _Evaluated:
-        return self._evaluate(self.mode_and_scale.modes[:1])
+        return self._evaluate(self.mode_and_scale.modes[:1], self.parts())
 
     @cached_property
     def _sd_at_mode(self) -> Floats:

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Flags, Floats, Indices
 from hiermodels.errors import SpecError
-from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
+from hiermodels.exact.kernels.leaves.integral import LeafIntegrals, Masses
 from hiermodels.families.leaves import Leaves
 from hiermodels.model.priors.base import VariancePrior
 from hiermodels.model.priors.variance import Fixed
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """Places that stand for the nodes of a lattice, in sums over an effect's posterior at each.
+
+    Attributes
+    ----------
+    mu, tau : (Q,)
+    weights : (m, Q) or (m, u, Q)
+        For all of u leaves, or for each.
+    log_integrals : (u, Q)
+        Of the leaves.
+    """
+
+    mu: Floats
+    tau: Floats
+    weights: Floats
+    log_integrals: Floats
+
+    def masses(self, integrals: LeafIntegrals, some: slice) -> Iterator[Masses]:
+        """Posterior masses of the effects of leaves with these integrals, for some weights."""
+        return integrals.masses(self.mu, self.tau, self.weights[some], self.log_integrals)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +47,8 @@ class Alike:
     Attributes
     ----------
     x : (p,)
-    integrals : LeafIntegrals
-        Of their leaves that are distinct, u of them.
-    counts : (u,)
-        How many groups have each.
+    leaves : Leaves
+        Those that are distinct, u of them.
     groups : (k',)
         Which groups of the model these are.
     leaf_of : (k',)
@@ -34,10 +56,49 @@ class Alike:
     """
 
     x: Floats
-    integrals: LeafIntegrals
-    counts: Floats
+    leaves: Leaves
     groups: Indices
     leaf_of: Indices
+
+    @cached_property
+    def integrals(self) -> LeafIntegrals:
+        """Of the distinct leaves."""
+        return LeafIntegrals.of(self.leaves)
+
+    @cached_property
+    def counts(self) -> Floats:
+        """How many groups have each; (u,)."""
+        return np.bincount(self.leaf_of, minlength=len(self.leaves)).astype(float)
+
+    @property
+    def sets(self) -> tuple[Self]:
+        """These groups alone."""
+        return (self,)
+
+    @property
+    def first(self) -> Indices:
+        """A group of the model that has each of the leaves; (u,)."""
+        return self.groups[np.unique(self.leaf_of, return_index=True)[1]]
+
+    def log_integrals(self, tau: Floats, gamma: Floats) -> Floats:
+        """``log m_i`` of the distinct leaves at nodes (J,) and (J, p); (u, J)."""
+        return self.integrals.log_integrals(gamma @ self.x, tau)
+
+    def gathered(
+        self, tau: Floats, gamma: Floats, weights: Floats, own: Callable[[], Floats]
+    ) -> Gathered:
+        """Where the groups see the nodes.
+
+        Parameters
+        ----------
+        tau : (J,)
+        gamma : (J, p)
+        weights : (m, J)
+            Of the nodes.
+        own : callable
+            That returns :meth:`log_integrals` there, (u, J).
+        """
+        return Gathered(gamma @ self.x, tau, weights, own())
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +148,11 @@ class LeafModel:
 
     def _alike(self) -> Iterator[Alike]:
         rows, of_row = np.unique(self.x, axis=0, return_inverse=True)
-        for i, x in enumerate(rows):
-            groups = np.flatnonzero(of_row.ravel() == i)
+        order = np.argsort(of_row.ravel(), kind="stable")
+        ends = np.cumsum(np.bincount(of_row.ravel(), minlength=len(rows)))
+        for x, groups in zip(rows, np.split(order, ends[:-1]), strict=True):
             leaves, leaf_of = self.leaves.take(groups).distinct()
-            counts = np.bincount(leaf_of, minlength=len(leaves)).astype(float)
-            yield Alike(x, LeafIntegrals.of(leaves), counts, groups, leaf_of)
+            yield Alike(x, leaves, groups, leaf_of)
 
     @cached_property
     def constant(self) -> float:

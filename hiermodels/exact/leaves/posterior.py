@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.exact.kernels.leaves.integral import Masses
 from hiermodels.exact.leaves.coordinates import Coordinates
-from hiermodels.exact.leaves.marginal import LeafMarginal
+from hiermodels.exact.leaves.marginal import LeafMarginal, Parts
 from hiermodels.exact.leaves.mass_sums import Function, expanded, moments_of_masses, weighted
-from hiermodels.exact.leaves.model import LeafModel
+from hiermodels.exact.leaves.model import Alike, Gathered, LeafModel
 from hiermodels.exact.leaves.on_lattice import SdsOnLattice, largest_difference
 from hiermodels.exact.leaves.refinement import refine
-from hiermodels.exact.leaves.tables import LineTables
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.precision import TOLERANCE
+
+SPACING = {3: np.array([0.55, 0.42, 0.42])}  # of a first lattice that is mostly fine enough
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -64,7 +64,7 @@ class LeafPosterior(SdsOnLattice):
         def lay(spacing: Floats) -> LeafPosterior:
             return cls(marginal, marginal.lattice(spacing, leave_out=True))
 
-        return refine(lay, marginal.coordinates.dimension, tol)
+        return refine(lay, marginal.coordinates.dimension, tol, SPACING)
 
     @property
     def model(self) -> LeafModel:
@@ -83,23 +83,39 @@ class LeafPosterior(SdsOnLattice):
 
     @property
     def work(self) -> int:
-        """Sets of alike groups, or groups, whose integrals each point takes."""
-        sets = [len(alike.counts) for alike in self.model.alike]
-        return sum(sets) if self.marginal.tables() is None else len(sets)
+        """Distinct leaves, whose integrals each point takes."""
+        return sum(len(alike.counts) for alike in self.model.alike)
 
     @cached_property
+    def _parts(self) -> Parts:
+        return self.marginal.parts()
+
     @one_blas_thread()
-    def log_integrals(self) -> tuple[Floats, ...]:
-        """``log m_ij`` of the distinct leaves of each set of groups that are alike; (u, J) each."""
-        if self._tables is None:
-            return tuple(self.marginal.log_integrals(self.tau, self.gamma))
-        return tuple(
-            table.log_integrals(self.tau, self.gamma @ table.alike.x) for table in self._tables
-        )
+    def log_integrals(self, groups: Indices | None = None) -> Iterator[tuple[Alike, Floats]]:
+        """Yield sets of groups that are alike and ``log m_ij`` of their distinct leaves (u, J).
+
+        Parameters
+        ----------
+        groups : (g,), optional
+            Groups of which the sets are wanted; by default all.
+        """
+        for i, part in enumerate(self._parts):
+            if groups is None or np.isin(groups, part.groups).any():
+                own, first = self._log_integrals(i), 0
+                for alike in part.sets:
+                    yield alike, own[first : (first := first + len(alike.counts))]
+
+    def _log_integrals(self, i: int) -> Floats:
+        """``log m_ij`` of the leaves of the i-th part; (u, J)."""
+        if i not in self._last:
+            self._last.clear()
+            self._last[i] = self._parts[i].log_integrals(self.tau, self.gamma)
+        return self._last[i]
 
     @cached_property
-    def _tables(self) -> tuple[LineTables, ...] | None:
-        return self.marginal.tables()
+    def _last(self) -> dict[int, Floats]:
+        """Log integrals of the part that was asked for last."""
+        return {}
 
     @cached_property
     def certificate(self) -> float:
@@ -162,15 +178,14 @@ class LeafPosterior(SdsOnLattice):
 
         Of masses with the weights ``W_j (γ_jq − E γ_q)``.
         """
-        weights = (self.lattice.weights[:, None] * (self.gamma - self._gamma_moments[0])).T
-        covariances = np.zeros((len(self.model.leaves), len(weights)))
-        for i, alike in enumerate(self.model.alike):
-            sums = np.zeros((len(weights), len(alike.counts)))
-            for part in self._gathered_masses(i, weights):
-                origin = alike.integrals.leaves.centre[part.groups]
-                own = part.mass * (part.theta - origin[:, None])
-                np.add.at(sums.T, part.groups, own.sum(axis=-1).T)
-            covariances[alike.groups] = sums.T[alike.leaf_of]
+        covariances = np.zeros((len(self.model.leaves), len(self.model.mean)))
+        for part, gathered in zip(self._parts, self._gathered, strict=True):
+            sums = np.zeros((covariances.shape[1], len(part.counts)))
+            for some in gathered.masses(part.integrals, slice(2, None)):
+                origin = part.integrals.leaves.centre[some.groups]
+                own = some.mass * (some.theta - origin[:, None])
+                np.add.at(sums.T, some.groups, own.sum(axis=-1).T)
+            covariances[part.groups] = sums.T[part.leaf_of]
         return covariances
 
     @cached_property
@@ -197,26 +212,25 @@ class LeafPosterior(SdsOnLattice):
     def _function_moments(self, function: Function) -> tuple[Floats, Floats]:
         k = len(self.model.leaves)
         mean, sd = np.empty((2, k)), np.empty((2, k))
-        for i, alike in enumerate(self.model.alike):
-            own = moments_of_masses(
-                self._gathered_masses(i, self._both_weights), len(alike.counts), function
-            )
-            mean[:, alike.groups], sd[:, alike.groups] = (part[:, alike.leaf_of] for part in own)
+        for part, gathered in zip(self._parts, self._gathered, strict=True):
+            masses = gathered.masses(part.integrals, slice(0, 2))
+            own = moments_of_masses(masses, len(part.counts), function)
+            mean[:, part.groups], sd[:, part.groups] = (each[:, part.leaf_of] for each in own)
         return mean, sd
 
-    def _masses(self, i: int, weights: Floats) -> Iterator[Masses]:
-        """Masses of the effects of the i-th set of groups that are alike, over weights (m, J)."""
-        alike = self.model.alike[i]
-        mu = self.gamma @ alike.x
-        return alike.integrals.masses(mu, self.tau, weights, self.log_integrals[i])
+    @cached_property
+    def _gathered(self) -> list[Gathered]:
+        """Where each part of the groups sees the nodes.
 
-    def _gathered_masses(self, i: int, weights: Floats) -> Iterator[Masses]:
-        """Masses whose sums of smooth functions are those of :meth:`_masses`, of fewer nodes."""
-        if self._tables is None:
-            return self._masses(i, weights)
-        table = self._tables[i]
-        nodes = table.gathered(self.tau, self.gamma @ table.alike.x, weights)
-        return table.alike.integrals.masses(*nodes)
+        These weigh what they do in the whole lattice, in half of it, and in covariances with each
+        coefficient.
+        """
+        moved = self.lattice.weights[:, None] * (self.gamma - self._gamma_moments[0])
+        weights = np.vstack([self._both_weights, moved.T])
+        return [
+            part.gathered(self.tau, self.gamma, weights, partial(self._log_integrals, i))
+            for i, part in enumerate(self._parts)
+        ]
 
     @one_blas_thread()
     def effect_means(self, function: Callable[[Indices, Floats], Floats]) -> Floats:
@@ -228,9 +242,12 @@ class LeafPosterior(SdsOnLattice):
             From groups (g,) and effects (Z,) or (g, Z) to values (g, Z).
         """
         means = np.zeros(len(self.model.leaves))
-        for i, alike in enumerate(self.model.alike):
-            for part in self._masses(i, self.lattice.weights[None]):
-                of_leaf, own = expanded(alike, part)
-                values = function(own, part.theta if part.theta.ndim == 1 else part.theta[of_leaf])
-                np.add.at(means, own, weighted(part.mass[0][of_leaf], values))
+        weights = self.lattice.weights[None]
+        for alike, own in self.log_integrals():
+            nodes = Gathered(self.gamma @ alike.x, self.tau, weights, own)
+            for part in nodes.masses(alike.integrals, slice(1)):
+                of_leaf, groups = expanded(alike, part)
+                theta = part.theta if part.theta.ndim == 1 else part.theta[of_leaf]
+                values = function(groups, theta)
+                np.add.at(means, groups, weighted(part.mass[0][of_leaf], values))
         return means

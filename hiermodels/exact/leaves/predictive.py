@@ -40,7 +40,7 @@ def leave_out(posterior: LeafPosterior, weights: Floats | None = None) -> Floats
     weights = posterior.lattice.weights if weights is None else weights
     log_weight = np.log(np.maximum(weights, np.finfo(float).tiny))
     log_density = np.empty(len(posterior.model.leaves))
-    for alike, own in zip(posterior.model.alike, posterior.log_integrals, strict=True):
+    for alike, own in posterior.log_integrals():
         log_density[alike.groups] = -np.logaddexp.reduce(log_weight - own, axis=1)[alike.leaf_of]
     return log_density + posterior.model.leaves.constant
 

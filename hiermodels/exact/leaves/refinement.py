@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -42,7 +42,12 @@ class OnLattice(Protocol):
         """Number of integrals at each point."""
 
 
-def refine[P: OnLattice](lay: Callable[[Floats], P], dimension: int, tol: float) -> P:
+def refine[P: OnLattice](
+    lay: Callable[[Floats], P],
+    dimension: int,
+    tol: float,
+    first: Mapping[int, float | Floats] = SPACING,
+) -> P:
     """Lay ever finer lattices until two spacings agree.
 
     Parameters
@@ -53,6 +58,8 @@ def refine[P: OnLattice](lay: Callable[[Floats], P], dimension: int, tol: float)
         d.
     tol : float
         Posterior sds that two spacings may differ by.
+    first : mapping of int to float or (d,)
+        Spacings of the first lattice by d, where they are not the usual ones.
 
     Raises
     ------
@@ -64,7 +71,7 @@ def refine[P: OnLattice](lay: Callable[[Floats], P], dimension: int, tol: float)
     PrecisionWarning
         If two spacings differ by more than ``tol``.
     """
-    spacing = np.full(dimension, SPACING[dimension])
+    spacing = np.full(dimension, first.get(dimension, SPACING[dimension]))
     target = SAFELY.get(dimension, 0.1) * tol
     posterior = lay(spacing)
     for _ in range(MAX_LATTICES - 1):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.special import logsumexp
+from scipy.stats import norm
 
 from hiermodels.exact.kernels.leaves.grid import GridTable, ThetaGrid
 from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
@@ -63,6 +65,17 @@ def test_grid_and_adaptive_quadrature_agree():
         z = np.clip((own.centre[0] - mu[j]) / tau[j], -9, 9)
         value = quad(integrand, -10, 10, points=[z], epsabs=0, epsrel=1e-12, limit=400)[0]
         assert log_integrals[group, j] == pytest.approx(np.log(value), abs=1e-11)
+
+
+@pytest.mark.parametrize("mu", [60.0, 90.0, 110.0])
+def test_wide_nodes_far_from_a_leaf_that_bends_between_are_known_well(mu):
+    """One of two succeeded: the integrand bends where neither node nor mode are."""
+    theta = np.linspace(-60.0, mu + 120.0, 200_001)
+    leaves, tau = BinomialLeaves.of(np.array([1.0]), np.array([2.0])), 10.0
+    log_terms = leaves.log_likelihood(theta)[0] + norm.logpdf(theta, mu, tau)
+    exact = logsumexp(log_terms) + np.log(theta[1] - theta[0])
+    found = LeafIntegrals.of(leaves).log_integrals(np.array([mu]), np.array([tau]))[0, 0]
+    assert found == pytest.approx(exact, abs=2e-10)
 
 
 def test_a_node_without_spread_has_the_leaf_at_its_mean():

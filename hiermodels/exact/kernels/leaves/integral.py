@@ -169,12 +169,14 @@ class LeafIntegrals:
         Parameters
         ----------
         mu, tau : (J,)
-        weights : (m, J)
+        weights : (m, J) or (m, k, J)
+            For all groups, or for each.
         log_integrals : (k, J)
             As :meth:`log_integrals` returns them.
         """
         for block in self.blocks:
-            yield from _masses_of(block, mu, tau, weights, log_integrals[block.groups])
+            own = weights[:, None] if weights.ndim == 2 else weights[:, block.groups]
+            yield from _masses_of(block, mu, tau, own, log_integrals[block.groups])
 
 
 def _neighbours(ranges: Floats, groups: Indices, step: float) -> Iterator[Indices]:
@@ -235,6 +237,7 @@ def _apart(
 def _masses_of(
     block: LeafBlock, mu: Floats, tau: Floats, weights: Floats, log_integrals: Floats
 ) -> Iterator[Masses]:
+    """Masses of a block's leaves, with weights (m, 1, J) or (m, k', J)."""
     wide = block.on_grid(mu, tau)
     apart = np.zeros_like(log_integrals, dtype=bool)
     if block.leaves.log_concave:
@@ -243,19 +246,21 @@ def _masses_of(
     total = np.zeros((len(weights), *table.values.shape))
     for nodes in parts_of(np.flatnonzero(wide), len(table.grid) + 2 * len(block.leaves)):
         inverse = np.where(apart[:, nodes], 0.0, np.exp(-log_integrals[:, nodes].clip(BRINK)))
-        for row, own in zip(total, weights[:, nodes], strict=True):
+        for row, own in zip(total, weights[..., nodes], strict=True):
             row += table.masses(mu[nodes], tau[nodes], own * inverse)
     yield Masses(block.groups, table.grid.theta, total)
     narrow = np.flatnonzero(~wide)
     for places in node_places(block.leaves, mu[narrow], tau[narrow]):
         shares = np.exp(places.log_terms(block.leaves)[1])
         counts = np.diff(np.append(places.starts, len(places.theta)))
-        own = np.repeat(weights[:, narrow[places.nodes]], counts, axis=1)
-        yield Masses(block.groups, places.theta, own[:, None] * shares)
+        own = np.repeat(weights[..., narrow[places.nodes]], counts, axis=-1)
+        yield Masses(block.groups, places.theta, own * shares)
     groups, nodes = np.nonzero(apart)
+    row = groups if weights.shape[1] > 1 else np.zeros_like(groups)
     for some in parts_of(np.arange(len(groups)), PAIR_SIZE):
         theta, log_terms = pair_places(
             block.leaves.take(groups[some]), mu[nodes[some]], tau[nodes[some]]
         )
         shares = np.exp(log_terms - np.logaddexp.reduce(log_terms, axis=1)[:, None])
-        yield Masses(block.groups[groups[some]], theta, weights[:, nodes[some], None] * shares)
+        own = weights[:, row[some], nodes[some], None]
+        yield Masses(block.groups[groups[some]], theta, own * shares)
