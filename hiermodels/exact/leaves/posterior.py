@@ -19,7 +19,7 @@ from hiermodels.exact.leaves.refinement import refine
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.precision import TOLERANCE
 
-SPACING = {3: np.array([0.55, 0.42, 0.42])}  # of a first lattice that is mostly fine enough
+SPACING = {3: np.array([0.5, 0.4, 0.4])}  # of a first lattice that is mostly fine enough
 
 
 @dataclass(frozen=True, eq=False, repr=False)
