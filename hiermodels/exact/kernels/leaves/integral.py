@@ -141,7 +141,7 @@ class LeafIntegrals:
             groups, step = np.flatnonzero(octave == c), float(widest / 2.0**c)
             for some in _neighbours(leaves.bend_range, groups, step):
                 low, high = leaves.bend_range[some].T
-                even = low.min(), high.max()
+                even = low.min(), max(high.max(), low.min() + step)
                 if c == 0:
                     around = AROUND * step
                     even = min(even[0], centre.min() - around), max(even[1], centre.max() + around)
