@@ -14,10 +14,13 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # What each room promises, without NUTS, other processes and searches at random.
 QUICK := tests/test_layout.py tests/test_lecture.py $(addsuffix .py, \
-	$(addprefix tests/model/test_, spec priors) \
+	$(addprefix tests/model/test_, spec formula priors) \
+	$(addprefix tests/families/test_, densities leaves) \
 	$(addprefix tests/data/test_, data design) \
 	$(addprefix tests/numerics/test_, chebyshev lattice mixture) \
 	$(addprefix tests/exact/test_, conditional conjugate exact gaussian leave_out) \
+	$(addprefix tests/exact/test_, count_figures leaf_posterior) \
+	tests/contracts/test_kernels_contract \
 	tests/mcmc/test_parameterization tests/results/test_checks tests/api/test_fit)
 
 .DEFAULT_GOAL := help
