@@ -12,7 +12,7 @@ RUN := $(VENV)/bin/python -m
 # Each process of the tests would compile the package and the tests anew without its bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-# What each room promises, without NUTS, other processes and searches at random.
+# What each room promises, without NUTS, other processes and long searches at random.
 QUICK := tests/test_layout.py tests/test_lecture.py $(addsuffix .py, \
 	$(addprefix tests/model/test_, spec formula priors) \
 	$(addprefix tests/families/test_, densities leaves) \
