@@ -32,11 +32,14 @@ from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.model.priors.base import VariancePrior
 
 DROP = 40.0  # of the log density of s, at which its places end
+ENDED = 34.0  # at least, whatever the priors
+FARTHER, MAX_REACHES = 1.6, 8  # times as far each time, and how often
 STEP = 0.5  # between places, in standard deviations at the mode,
 LONGEST = 0.14  # and at most: of s, in which the density is analytic within a strip of π/4
-NEWTON_STEPS = 12
+NEWTON_STEPS, MAX_STEPS = 4, 80
+CLOSE = 0.1  # step from the mode, in standard deviations
 WIDTH = 0.1  # of differences, in standard deviations by the rows alone
-MAX_NUMBERS = 1 << 21  # that are held at a time
+MAX_NUMBERS = 1 << 20  # that are held at a time
 
 
 @dataclass(frozen=True)
@@ -144,11 +147,25 @@ class ResidualScale:
 
     def places(self, root: Root, log_theta: Floats) -> tuple[Floats, Floats]:
         """Places s (n, k) at which all but ``exp(−DROP)`` of the density lies, and steps (n,)."""
-        mode, sd = self._mode(root, log_theta)
+        mode, sd, top = self._mode(root, log_theta)
         step = np.minimum(STEP * sd, LONGEST)
-        ratio = float((sd / step).max())
-        low, high = (math.ceil(abs(end) * ratio) for end in self._ends)
+        low, high = (
+            math.ceil(float((self._reach(root, log_theta, mode, end * sd, top) / step).max()))
+            for end in self._ends
+        )
         return mode[:, None] + step[:, None] * np.arange(-low, high + 1), step
+
+    def _reach(
+        self, root: Root, log_theta: Floats, mode: Floats, reach: Floats, top: Floats
+    ) -> Floats:
+        """How far from the mode the density ends, at least at ``reach``, to one side; (n,)."""
+        for _ in range(MAX_REACHES):
+            end = self.log_density(root, log_theta, (mode + reach)[:, None])[:, 0]
+            short = end > top - ENDED
+            if not short.any():
+                break
+            reach = np.where(short, FARTHER * reach, reach)
+        return np.abs(reach)
 
     def rule(self, root: Root, log_theta: Floats) -> tuple[Floats, Floats]:
         """Places s (n, k), and weights of sum 1 at each node: the law of s given Θ."""
@@ -156,25 +173,40 @@ class ResidualScale:
         values = self.log_density(root, log_theta, s)
         return s, np.exp(values - _log_sum(values)[:, None])
 
-    def _mode(self, root: Root, log_theta: Floats) -> tuple[Floats, Floats]:
-        """Mode of s and the standard deviation by the curvature there; (n,) each.
+    def _mode(self, root: Root, log_theta: Floats) -> tuple[Floats, Floats, Floats]:
+        """Mode of s, standard deviation by the curvature and log density there; (n,) each.
 
-        By Newton's method on differences; the log density is concave.
+        By Newton's method on differences.  The log density is concave; where Newton's steps are
+        short of the mode, as down a prior that falls exponentially, it is bracketed and halved.
         """
         a = max(self.shape, 0.5)
-        usual = 1 / (2 * math.sqrt(a))
         with np.errstate(divide="ignore"):
             mode = 0.5 * np.log(np.maximum(root.square, np.finfo(float).tiny) / (2 * a))
-        away = WIDTH * usual * np.array([-1.0, 0.0, 1.0])
-        for _ in range(NEWTON_STEPS):
-            minus, here, plus = self.log_density(root, log_theta, mode[:, None] + away).T
-            slope = (plus - minus) / (2 * away[2])
-            curvature = np.maximum(-(plus - 2 * here + minus) / away[2] ** 2, 0.25)
-            move = np.clip(slope / curvature, -1.0, 1.0)
-            mode = mode + move
-            if (np.abs(move) * np.sqrt(curvature) < 0.1).all():
+        low, high = np.full(len(mode), -np.inf), np.full(len(mode), np.inf)
+        curvature, top, left = np.ones(len(mode)), np.zeros(len(mode)), np.arange(len(mode))
+        for i in range(MAX_STEPS):
+            at, log, own = root.at(left), log_theta[:, left], mode[left]
+            slope, curvature[left], top[left] = self._bend(at, log, own)
+            newton = slope / curvature[left]
+            close = np.abs(newton) * np.sqrt(curvature[left]) < CLOSE
+            low[left] = np.where(slope > 0, own, low[left])
+            high[left] = np.where(slope > 0, high[left], own)
+            move = _move(newton, low[left] - own, high[left] - own, i)
+            mode[left] += np.where(close, newton, move)
+            left = left[~close]
+            if not len(left):
                 break
-        return mode, 1 / np.sqrt(curvature)
+        return mode, 1 / np.sqrt(curvature), top
+
+    def _bend(self, root: Root, log_theta: Floats, s: Floats) -> tuple[Floats, Floats, Floats]:
+        """Slope, curvature and height of the log density at s (n,); (n,) each."""
+        width = WIDTH / (2 * math.sqrt(max(self.shape, 0.5)))
+        away = width * np.array([-1.0, 0.0, 1.0])
+        with np.errstate(over="ignore", invalid="ignore"):
+            minus, here, plus = self.log_density(root, log_theta, s[:, None] + away).T
+            slope, bend = (plus - minus) / (2 * width), (plus - 2 * here + minus) / width**2
+        slope = np.nan_to_num(slope, nan=-1.0, neginf=-1.0)  # a prior's density is 0 to the right
+        return slope, np.maximum(np.nan_to_num(-bend, nan=1.0, posinf=1.0), 0.25), here
 
     @cached_property
     def _ends(self) -> tuple[float, float]:
@@ -222,6 +254,27 @@ class ResidualScale:
         if not self.model.flat_coefficients:
             law = _mixed(self._with_prior(root, sigma), weights, sigma, second)
         return ScaleLaw(first, law)
+
+
+def _move(newton: Floats, low: Floats, high: Floats, step: int) -> Floats:
+    """Newton's steps, or where they will not do into the middle of the bracket, or out to find one.
+
+    Parameters
+    ----------
+    newton : (n,)
+        Newton's steps, whose signs are right.
+    low, high : (n,)
+        The bracket, counted from the present place; infinite where it is not known.
+    step : int
+        How many were taken before.
+    """
+    bracketed = np.isfinite(low) & np.isfinite(high)
+    with np.errstate(invalid="ignore"):
+        middle = (low + high) / 2
+        fast = (newton > low) & (newton < high) & ((step % 2 == 0) | (high - low < 1))
+    stride = np.sign(newton) * 2.0 ** max(0, step - NEWTON_STEPS)
+    within = np.where(fast, newton, middle)
+    return np.where(bracketed, within, np.clip(newton, -1, 1) if step < NEWTON_STEPS else stride)
 
 
 def _mixed(root: Root, weights: Floats, sigma: Floats, sigma2: Floats) -> CoefficientLaw:
