@@ -12,7 +12,7 @@ from hiermodels.core.seeds import Seed
 from hiermodels.data.arguments import takes_model
 from hiermodels.data.prepare import announce, prepare
 from hiermodels.errors import SpecError
-from hiermodels.exact.grid import Grid
+from hiermodels.exact.grid import grid_of
 from hiermodels.posterior.arviz_groups import with_seed
 from hiermodels.posterior.engine import get_engine
 from hiermodels.posterior.memory import MEMORY_BUDGET
@@ -148,8 +148,8 @@ def fit(
     PriorWarning
         Where the data leave a group-level variance so uncertain that its default prior drives the
         answer: a hyperparameter has no mean or no sd; or with a prior that is flat on the sd, in
-        place of the variance, a hyperparameter, a group's effect or the sd of a new group, at any
-        level, is more than a quarter of a posterior sd away.
+        place of the variance, a hyperparameter, a group's effect (of counts its probability or
+        rate) or the sd of a new group, at any level, is more than a quarter of a posterior sd away.
     DataWarning
         Where a column given as ``se`` has the name of variances, or the other way round.
 
@@ -173,9 +173,8 @@ def fit(
         raise SpecError(f"engine {engine!r} has no option 'grid'")
     sampling: dict[str, Any] = {"draws": draws, "chains": chains, "random_seed": random_seed}
     sampling |= {"progressbar": progressbar, "memory_budget": memory_budget}
-    grid = Grid(spec, grouped)
+    grid = grid_of(spec, grouped)
     posterior = sample(spec, grouped, grid=grid, **sampling, **options)
-    if spec.is_normal:
-        warn_of_default_prior(grid, model.get("priors"))
+    warn_of_default_prior(grid, model.get("priors"))
     posterior = with_seed(posterior, random_seed)
     return Fit(added.add_to(posterior, draws, random_seed))

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.grouped import GroupedData
+from hiermodels.errors import SpecError
+from hiermodels.exact.leaf_data import leaf_model, leaf_moments
+from hiermodels.exact.leaf_moments import LeafMoments
+from hiermodels.exact.leaf_prior_moves import leaf_prior_moves
+from hiermodels.exact.leaves.draws import SPACING as LEAF_SPACING
+from hiermodels.exact.leaves.marginal import LeafMarginal
+from hiermodels.exact.leaves.model import LeafModel
+from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.exact.marginal import SPACING, Marginal
+from hiermodels.exact.moments import HierarchyMoments
+from hiermodels.exact.prior_move import Move
+from hiermodels.exact.prior_moves import prior_moves
+from hiermodels.exact.propriety import members_of
+from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.standardize import standardize
 from hiermodels.model.spec import Spec
 from hiermodels.numerics.lattice import Lattice
@@ -40,3 +54,99 @@ class Grid:
     def lattice(self) -> Lattice:
         """Its lattice: means over it are right to about 0.001 sd."""
         return self.marginal.lattice(SPACING[len(self.marginal.free)])
+
+    @property
+    def is_laid(self) -> bool:
+        """Whether the exact engine takes the model."""
+        return True
+
+    @property
+    def proper_prior(self) -> str:
+        """A proper prior of an sd, to be proposed."""
+        return "HalfNormal(…)"
+
+    @property
+    def moments(self) -> HierarchyMoments:
+        """Which moments exist."""
+        return HierarchyMoments(self.spec, self.marginal.tails)
+
+    def informed(self, name: str) -> str:
+        """The groups that say what there is to say of an sd, in words."""
+        return f"{self.marginal.tails.sizes[name]:,} {members_of(self.spec, name)}"
+
+    def prior_moves(self, name: str) -> Iterator[Move]:
+        """Yield what moves notably under the other flat prior of an sd."""
+        exact = IntegratedPosterior(self.spec, self.data, self.marginal, self.lattice)
+        return prior_moves(exact, name)
+
+
+@dataclass(frozen=True)
+class LeafGrid:
+    """The same of counts and other rows that are not normal.
+
+    Attributes
+    ----------
+    spec : Spec
+    data : GroupedData
+    """
+
+    spec: Spec
+    data: GroupedData
+
+    @cached_property
+    def _model(self) -> LeafModel:
+        return leaf_model(self.spec, self.data)
+
+    @cached_property
+    def moments(self) -> LeafMoments:
+        """Which moments exist, if the posterior does."""
+        return leaf_moments(self.spec, self.data, self._model)
+
+    def require_existence(self) -> None:
+        """Raise ImproperPosteriorError if the posterior does not exist."""
+        self.moments.counts(())
+
+    @property
+    def proper_prior(self) -> str:
+        """A proper prior of an sd, to be proposed: of a sensible width on the scale of the link."""
+        return self.moments.tails.design.wording.sd_prior
+
+    @cached_property
+    def marginal(self) -> LeafMarginal:
+        """The posterior of τ and the coefficients."""
+        return LeafMarginal(self._model)
+
+    @cached_property
+    @one_blas_thread()
+    def lattice(self) -> Lattice:
+        """Its lattice: wide, as draws are exact on any."""
+        return self.marginal.lattice(LEAF_SPACING[self.marginal.coordinates.dimension])
+
+    @property
+    def is_laid(self) -> bool:
+        """Whether the exact engine takes the model: NUTS takes others."""
+        try:
+            return self.marginal is not None
+        except SpecError:
+            return False
+
+    def informed(self, name: str) -> str:
+        """The groups that say what there is to say of an sd, in words."""
+        design = self.moments.tails.design
+        size, some = len(design.x), self.moments.tails.tails.sizes[name]
+        if some == size:
+            return f"{size:,} {design.wording.groups[-1]}"
+        return f"{some:,} informative of {size:,} {design.wording.groups[-1]}"
+
+    def prior_moves(self, name: str) -> Iterator[Move]:
+        """Yield what moves notably under the other flat prior of an sd."""
+        posterior = LeafPosterior(self.marginal, self.lattice)
+        return leaf_prior_moves(self.spec, self.data, posterior, self.moments, name)
+
+
+type AnyGrid = Grid | LeafGrid
+
+
+def grid_of(spec: Spec, data: GroupedData) -> AnyGrid:
+    """The coarse lattice of a model, nothing of which is made yet."""
+    return Grid(spec, data) if spec.is_normal else LeafGrid(spec, data)

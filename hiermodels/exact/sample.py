@@ -21,12 +21,10 @@ from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.conjugate import ConjugatePosterior
 from hiermodels.exact.effects import DrawsOnDemand, Effects
-from hiermodels.exact.grid import Grid
+from hiermodels.exact.grid import AnyGrid, Grid, LeafGrid, grid_of
 from hiermodels.exact.joint import lp
-from hiermodels.exact.leaf_data import leaf_model, leaf_moments
 from hiermodels.exact.leaf_effects import LeafEffects
 from hiermodels.exact.leaves.draws import LeafDraws
-from hiermodels.exact.leaves.marginal import LeafMarginal
 from hiermodels.exact.precision import sd_quadrature_error
 from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.model.spec import Spec
@@ -56,7 +54,7 @@ def sample(
     random_seed: Seed = None,
     progressbar: bool | None = None,
     memory_budget: float = MEMORY_BUDGET,
-    grid: Grid | None = None,
+    grid: AnyGrid | None = None,
     **options: Any,
 ) -> Posterior:
     """Draw independently from the posterior.
@@ -75,7 +73,7 @@ def sample(
     memory_budget : float
         Bytes that the draws may take, 2 GiB by default.  Where they would take more, those of the
         groups' effects are left out and drawn on demand, by ``Fit.draws``.
-    grid : Grid, optional
+    grid : Grid or LeafGrid, optional
         Of the same specification and data, which others look at too.
 
     Raises
@@ -97,10 +95,11 @@ def sample(
     above = {name: size for name, size in needs.items() if name not in of_groups}
     memory.require(above, chains * draws, memory_budget, REMEDY)
     keep = not spec.groups or memory.fits(needs, memory_budget)
-    if not spec.is_normal:
-        drawn = _draw_counts(spec, data, chains * draws, rng, keep)
+    grid = grid or grid_of(spec, data)
+    if isinstance(grid, LeafGrid):
+        drawn = _draw_counts(grid, chains * draws, rng, keep)
     elif spec.groups:
-        drawn = _draw_hierarchy(grid or Grid(spec, data), chains * draws, rng, keep)
+        drawn = _draw_hierarchy(grid, chains * draws, rng, keep)
     else:
         drawn = _draw_population(spec, data, chains * draws, rng)
     variables = {name: by_chain(values, chains) for name, values in drawn.variables.items()}
@@ -196,14 +195,11 @@ def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool)
     return _Drawn(variables, attrs, certificate, None if keep else effects)
 
 
-def _draw_counts(
-    spec: Spec, data: GroupedData, size: int, rng: np.random.Generator, keep: bool
-) -> _Drawn:
+def _draw_counts(grid: LeafGrid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:
     """Draw τ and the coefficients from a lattice, and the groups' effects given them."""
-    model = leaf_model(spec, data)
-    leaf_moments(spec, data, model)  # raises an error if the posterior does not exist
-    draws = LeafDraws.draw(LeafMarginal(model), size, rng)
-    drawn, effects = draws.drawn, LeafEffects(spec, draws)
+    grid.require_existence()
+    draws = LeafDraws.draw(grid.marginal, size, rng, grid.lattice)
+    drawn, effects = draws.drawn, LeafEffects(grid.spec, draws)
     attrs = {
         "largest_ratio": drawn.largest_ratio,
         "ratio_bound": drawn.bound,

@@ -22,7 +22,7 @@ from hiermodels.core.threads import Shared
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError, warn
 from hiermodels.exact.effects import Effects
-from hiermodels.exact.grid import Grid
+from hiermodels.exact.grid import AnyGrid
 from hiermodels.exact.joint import lp
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
@@ -60,7 +60,7 @@ def sample(
     random_seed: Seed = None,
     progressbar: bool | None = None,
     memory_budget: float = MEMORY_BUDGET,
-    grid: Grid | None = None,
+    grid: AnyGrid | None = None,
     parameterization: Parameterization = "auto",
     observed: Observed = "means",
     nuts_sampler: str = "nutpie",
@@ -83,7 +83,7 @@ def sample(
     memory_budget : float
         Bytes that the draws may take, 2 GiB by default; while it runs, a sampler takes about as
         much again.
-    grid : Grid, optional
+    grid : Grid or LeafGrid, optional
         Not needed: the sampler finds its own way.
     parameterization : {"auto", "noncentered", "centered", "marginal"} or mapping
         By default each level is centred or not, as suits the data: see

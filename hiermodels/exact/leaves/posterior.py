@@ -208,12 +208,20 @@ class LeafPosterior(SdsOnLattice):
         mean, sd = self._function_moments(function)
         return mean[0], sd[0]
 
-    @one_blas_thread()
     def _function_moments(self, function: Function) -> tuple[Floats, Floats]:
+        return self._moments_over(self._gathered, function)
+
+    def moments_over(self, weights: Floats, function: Function) -> tuple[Floats, Floats]:
+        """Means and sds of a function of each effect, with two weights (2, J); (2, k) each."""
+        return self._moments_over(self._gather(weights), function)
+
+    @one_blas_thread()
+    def _moments_over(self, gathered: list[Gathered], function: Function) -> tuple[Floats, Floats]:
+        """The same, of nodes with their weights; the first two of these count."""
         k = len(self.model.leaves)
         mean, sd = np.empty((2, k)), np.empty((2, k))
-        for part, gathered in zip(self._parts, self._gathered, strict=True):
-            masses = gathered.masses(part.integrals, slice(0, 2))
+        for part, nodes in zip(self._parts, gathered, strict=True):
+            masses = nodes.masses(part.integrals, slice(0, 2))
             own = moments_of_masses(masses, len(part.counts), function)
             mean[:, part.groups], sd[:, part.groups] = (each[:, part.leaf_of] for each in own)
         return mean, sd
@@ -226,7 +234,10 @@ class LeafPosterior(SdsOnLattice):
         coefficient.
         """
         moved = self.lattice.weights[:, None] * (self.gamma - self._gamma_moments[0])
-        weights = np.vstack([self._both_weights, moved.T])
+        return self._gather(np.vstack([self._both_weights, moved.T]))
+
+    def _gather(self, weights: Floats) -> list[Gathered]:
+        """Where each part of the groups sees the nodes, with weights (m, J)."""
         return [
             part.gathered(self.tau, self.gamma, weights, partial(self._log_integrals, i))
             for i, part in enumerate(self._parts)

@@ -10,7 +10,7 @@ from pathlib import Path
 from hiermodels.core.files import replacing, target
 from hiermodels.data.grouped import require_rows
 from hiermodels.errors import PriorWarning
-from hiermodels.exact.grid import Grid
+from hiermodels.exact.grid import grid_of
 from hiermodels.model.priors.variance import FlatVariance
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.record import WARNING, Posterior
@@ -68,12 +68,10 @@ def _warnings(subject: Subject) -> list[str]:
     """What there is to warn of: draws that cannot be trusted, a default prior that matters."""
     posterior, spec = subject.posterior, subject.posterior.spec
     messages = [posterior.certificate[WARNING]] if WARNING in posterior.certificate else []
-    if not spec.is_normal:
-        return messages
     stated = {name: spec.priors[name] for name in spec.spreads if not _is_default(spec, name)}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PriorWarning)
-        warn_of_default_prior(Grid(spec, posterior.data), stated)
+        warn_of_default_prior(grid_of(spec, posterior.data), stated)
     messages += [str(each.message) for each in caught]
     return messages
 
