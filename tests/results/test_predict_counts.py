@@ -79,7 +79,7 @@ def fitted(name, **more):
 def brute(name):
     data, _, law = CASES[name]
     y, given = data["y"].to_numpy(), [law(column) for column in data.iloc[:, 2]]
-    step = 0.04 if name == "student" else 0.1
+    step = 0.06 if name == "student" else 0.1
     return BruteForce(lambda i, eta: given[i].density(y[i], eta), len(y), step=step)
 
 
