@@ -7,16 +7,19 @@ it, the logarithm between its points is known about as well.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from hiermodels.core.arrays import Floats
 from hiermodels.numerics.lagrange import lagrange_weights
-from hiermodels.numerics.lattice import Lattice, LogDensity
-from hiermodels.numerics.rejection import known_log_density, propose
+from hiermodels.numerics.lattice import Integers, Lattice, LogDensity
+from hiermodels.numerics.rejection import propose
 
-HALF = 5  # half the number of points along each axis that a place is between
-MAX_DIMENSION = 2  # in which a place is between 100 points
+HALF = {1: 5, 2: 5, 3: 6}  # half the number of points along each axis that a place is between
+MAX_BOX = 1 << 24  # places of the box around the lattice
+MAX_NUMBERS = 1 << 22  # that are held at a time
 CHECKED = 100  # places
 TOLERANCE = 1e-8  # of the log density
 
@@ -28,6 +31,7 @@ class LatticeInterpolant:
     Attributes
     ----------
     lattice : Lattice
+        In one to three dimensions.
     log_density : callable
     """
 
@@ -36,27 +40,45 @@ class LatticeInterpolant:
 
     def __call__(self, points: Floats) -> Floats:
         """Log density at points (n, d); (n,)."""
-        interpolated = self._between(points)
+        size = max(1, MAX_NUMBERS // (2 * self._half) ** points.shape[1])
+        parts = [self._between(points[i : i + size]) for i in range(0, len(points), size)]
+        interpolated = np.concatenate([np.empty(0), *parts])
         others = ~np.isfinite(interpolated)
         if others.any():
             interpolated[others] = self.log_density(points[others])
         return interpolated
 
+    @property
+    def _half(self) -> int:
+        return HALF[len(self.lattice.origin)]
+
+    @cached_property
+    def _box(self) -> tuple[Integers, Floats]:
+        """Index of the first corner (d,), and the log density in a box, −inf where unknown."""
+        low, shape, _, _ = self.lattice.sorted_keys
+        box = np.full(np.maximum(shape, 2 * self._half), -np.inf)
+        box[tuple((self.lattice.index - low).T)] = self.lattice.log_density
+        return low, box
+
     def _between(self, points: Floats) -> Floats:
         """Interpolated at points (n, d), and −inf or nan next to where the lattice ends; (n,)."""
-        lattice = self.lattice
+        lattice, half, (low, box) = self.lattice, self._half, self._box
         place = np.linalg.solve(lattice.step, (points - lattice.origin).T).T
         corner = np.floor(place).astype(np.int64)
-        weights = np.array(lagrange_weights(place - corner, HALF))
-        total = np.zeros(len(points))
+        first = corner - low - (half - 1)
+        inside = ((first >= 0) & (first + 2 * half <= box.shape)).all(axis=1)
+        windows = sliding_window_view(box, (2 * half,) * points.shape[1])
+        values = windows[tuple(np.where(inside[:, None], first, 0).T)]
+        weights = np.array(lagrange_weights(place - corner, half))
         with np.errstate(invalid="ignore"):
-            for offset in np.ndindex((2 * HALF,) * points.shape[1]):
-                share = np.prod([weights[k, :, axis] for axis, k in enumerate(offset)], axis=0)
-                total += share * known_log_density(lattice, corner + offset - (HALF - 1))
-        return total
+            for axis in reversed(range(points.shape[1])):
+                values = np.einsum("n...k,kn->n...", values, weights[:, :, axis])
+        return np.where(inside, values, -np.inf)
 
 
-def interpolated(lattice: Lattice, log_density: LogDensity, rng: np.random.Generator) -> LogDensity:
+def interpolated(
+    lattice: Lattice, log_density: LogDensity, rng: np.random.Generator, checked: int = CHECKED
+) -> LogDensity:
     """Interpolate a log density, if that is good to 1e-8 at places that draws are proposed at.
 
     Parameters
@@ -66,15 +88,17 @@ def interpolated(lattice: Lattice, log_density: LogDensity, rng: np.random.Gener
     log_density : callable
     rng : numpy.random.Generator
         Of the places.
+    checked : int
+        How many of them there are.
 
     Returns
     -------
     callable
         The interpolant, or ``log_density`` itself.
     """
-    if not 0 < len(lattice.origin) <= MAX_DIMENSION:
+    if len(lattice.origin) not in HALF or np.prod(lattice.sorted_keys[1]) > MAX_BOX:
         return log_density
     interpolant = LatticeInterpolant(lattice, log_density)
-    points = propose(lattice, CHECKED, rng)
+    points = propose(lattice, checked, rng)
     error = np.abs(interpolant(points) - log_density(points)).max()
     return interpolant if error <= TOLERANCE else log_density

@@ -90,11 +90,11 @@ def _log_interpolant(lattice: Lattice, points: Floats) -> Floats:
     total = np.zeros(len(points))
     for offset in np.ndindex((2,) * points.shape[1]):
         share = np.where(offset, inside, 1 - inside).prod(axis=1)
-        total += share * np.exp(known_log_density(lattice, corner + offset) - top)
+        total += share * np.exp(_known_log_density(lattice, corner + offset) - top)
     return np.log(total) + top
 
 
-def known_log_density(lattice: Lattice, index: Integers) -> Floats:
+def _known_log_density(lattice: Lattice, index: Integers) -> Floats:
     """Log density at the points with these indices (n, d); −inf where there is none; (n,)."""
     low, shape, keys, order = lattice.sorted_keys
     inside = ((index >= low) & (index < low + shape)).all(axis=1)

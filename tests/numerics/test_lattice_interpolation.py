@@ -22,7 +22,7 @@ def lattice_of(density, d, spacing=0.5):
     return lattice.grow(density, scale, spacing, lambda x: np.zeros(len(x)))
 
 
-@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("d", [1, 2, 3])
 def test_it_is_the_log_density_between_the_points(d):
     laid = lattice_of(log_gammas, d)
     points = rejection.propose(laid, 5000, np.random.default_rng(1))
@@ -62,7 +62,7 @@ def test_a_density_stays_as_it_is_where_interpolation_is_poor():
     assert interpolated(laid, bent, np.random.default_rng(5)) is bent
 
 
-@pytest.mark.parametrize("d", [0, 3])
+@pytest.mark.parametrize("d", [0, 4])
 def test_a_density_stays_as_it_is_in_other_dimensions(d):
     laid = Lattice(np.zeros(d), np.eye(d), np.zeros((1, d), dtype=np.int64), np.ones(1), np.ones(d))
     assert interpolated(laid, log_gammas, np.random.default_rng(5)) is log_gammas
