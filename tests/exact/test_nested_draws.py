@@ -1,8 +1,8 @@
-"""Draws of effects of three levels given all above them, against sums over plain grids."""
+"""Draws of three levels: of effects given all above them, against plain grids, and of all."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,12 +12,14 @@ from scipy import special, stats
 import hiermodels as hm
 from hiermodels.errors import PrecisionError
 from hiermodels.exact.leaves.nested import draws as module
-from hiermodels.exact.leaves.nested.draws import NestedEffects
+from hiermodels.exact.leaves.nested.draws import NestedDraws, NestedEffects
+from hiermodels.exact.leaves.nested.marginal import NestedMarginal
 from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.families.binomial_leaves import BinomialLeaves
 from hiermodels.families.normal_leaves import NormalLeaves
 from hiermodels.families.poisson_leaves import PoissonLeaves
 from hiermodels.families.student_t_leaves import StudentTLeaves
+from tests.oracles.count_figures import FIGURES
 
 SIZE = 20_000
 PARENT = np.array([1, 0, 1, 0, 1, 2])  # neither in order, nor of one size
@@ -269,3 +271,86 @@ def test_tables_that_are_not_good_enough_are_refused(monkeypatch):
     monkeypatch.setattr(module, "MAX_REFINEMENTS", 2)
     with pytest.raises(PrecisionError, match="effects of outer groups cannot be drawn"):
         effects_of(LEAVES[binomial], size=40).effects(0)
+
+
+# With all above drawn as well.
+
+
+def synthetic():
+    known = FIGURES["three_level_synthetic_half_normal1"]
+    counts, trials, outer = (np.array(known["data"][name]) for name in ("r", "n", "outer"))
+    return known, NestedMarginal(model_of(BinomialLeaves.of(counts, trials), outer))
+
+
+def test_means_of_all_draws_are_the_published_ones():
+    known, marginal = synthetic()
+    laid, z = marginal.lattice(0.4), []
+    for seed in range(3):
+        draws = NestedDraws.draw(marginal, 4000, np.random.default_rng(seed), laid)
+        assert draws.drawn.largest_ratio <= draws.drawn.bound
+        effects = draws.effects
+        drawn = {"tau": effects.tau, "kappa": effects.kappa, "lam": effects.lam}
+        drawn |= {"mu": effects.effects(0)}
+        drawn |= {"theta": effects.effects(1, np.array(known["groups"]))}
+        for name, own in drawn.items():
+            mean, sd = (np.atleast_1d(known[name][key]) for key in ("mean", "sd"))
+            z.append((np.atleast_2d(own).mean(axis=1) - mean) / (sd / np.sqrt(4000)))
+            spread = np.atleast_2d(own).std(axis=1) / sd
+            np.testing.assert_allclose(spread, 1.0, atol=0.06)
+    every = np.concatenate(z)
+    assert np.abs(every).max() < 4
+    assert 0.7 < np.sqrt(np.mean(every**2)) < 1.3
+
+
+def small(outer=None, inner=None):
+    return NestedMarginal(
+        replace(
+            model_of(LEAVES[binomial]),
+            outer_prior=outer or hm.HalfNormal(1.0),
+            prior=inner or hm.HalfNormal(1.0),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [(None, None), (None, hm.Fixed(0.4)), (None, hm.Fixed(0)), (hm.Fixed(0), None)],
+    ids=["", "tau known", "tau 0", "kappa 0"],
+)
+def test_draws_have_the_means_of_sums_over_a_lattice(outer, inner):
+    marginal, size = small(outer, inner), 400
+    laid = marginal.lattice(0.5)
+    rng = np.random.default_rng(3)
+    effects = NestedDraws.draw(marginal, size, rng, marginal.lattice(0.4)).effects
+    sds, lam = marginal.coordinates.sds(laid.points), marginal.coordinates.gamma(laid.points)[:, 0]
+    values = [(effects.kappa, sds[:, 0]), (effects.tau, sds[:, 1]), (effects.lam, lam)]
+    for own, nodes in values:
+        mean = laid.weights @ nodes
+        error = np.sqrt(laid.weights @ (nodes - mean) ** 2 / size)
+        assert abs(own.mean() - mean) <= 4 * error + 1e-12
+    for fixed, own in ((outer, effects.kappa), (inner, effects.tau)):
+        if fixed is not None:
+            np.testing.assert_array_equal(own, fixed.value)
+
+
+def test_effects_are_the_same_again_from_points_and_seed():
+    marginal = small(hm.Fixed(0.5), hm.Fixed(0.4))
+    draws = NestedDraws.draw(marginal, 200, np.random.default_rng(3))
+    again = NestedEffects.at(marginal, draws.drawn.points, draws.effects.seed)
+    for level in (0, 1):
+        np.testing.assert_array_equal(again.effects(level), draws.effects.effects(level))
+    other = NestedDraws.draw(marginal, 200, np.random.default_rng(4))
+    assert (other.effects.effects(1) != again.effects(1)).all()
+
+
+def test_interpolated_densities_draw_what_exact_ones_draw(monkeypatch):
+    marginal = small()
+    laid = marginal.lattice(0.4)
+    drawn = []
+    for tolerance in (1e-5, -1.0):
+        monkeypatch.setattr("hiermodels.numerics.lattice_interpolation.TOLERANCE", tolerance)
+        rng = np.random.default_rng(5)
+        drawn.append(NestedDraws.draw(marginal, 200, rng, laid).drawn)
+    np.testing.assert_array_equal(drawn[0].points, drawn[1].points)
+    np.testing.assert_allclose(drawn[0].log_density, drawn[1].log_density, atol=1e-6)
+    assert (drawn[0].log_density != drawn[1].log_density).any()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
@@ -16,7 +17,12 @@ from hiermodels.exact.kernels.leaves.outer import OuterGroups, OuterTables
 from hiermodels.exact.kernels.leaves.outer_draws import draw_outer
 from hiermodels.exact.leaves.chunks import drawn_in_chunks
 from hiermodels.exact.leaves.draws import CHUNK
+from hiermodels.exact.leaves.nested.marginal import NestedMarginal
 from hiermodels.exact.leaves.nested.model import NestedModel
+from hiermodels.numerics import rejection
+from hiermodels.numerics.lattice import Lattice, LogDensity
+from hiermodels.numerics.lattice_interpolation import LatticeInterpolant, interpolated
+from hiermodels.numerics.rejection import Draws
 
 OUTER_CHUNK = 1 << 13  # terms of outer groups and draws with one stream of random numbers
 TABULATED = 1 << 12  # groups, about, whose outer groups are tabulated at a time
@@ -24,6 +30,9 @@ TOLERANCE = 1e-9  # of the log density, between places
 PROBES = 8  # outer groups and draws of each, whose densities are compared
 FINER = (2.0, 1.5)  # tables in μ, in τ, where they are not good enough
 MAX_REFINEMENTS = 12
+SPACINGS = (0.4, 0.3)  # of lattices, between whose points the density is likely known to 1e-8
+WIDE = 0.75  # spacing of one where draws are cheap without that
+CHECKED = 32  # places, where this is checked
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +54,12 @@ class NestedEffects:
     kappa: Floats
     gamma: Floats
     seed: np.random.SeedSequence
+
+    @classmethod
+    def at(cls, marginal: NestedMarginal, points: Floats, seed: np.random.SeedSequence) -> Self:
+        """Those at draws of all above the outer groups, in the lattice's coordinates (M, d)."""
+        kappa, tau = marginal.coordinates.sds(points).T
+        return cls(marginal.model, tau, kappa, marginal.coordinates.gamma(points), seed)
 
     @cached_property
     def lam(self) -> Floats:
@@ -181,3 +196,65 @@ class NestedEffects:
         leaves, rows = self.model.leaves.take(own), self._row_of[own]
         above = self.tau, self.lam, self.kappa
         return OuterGroups(leaves, starts, rows, self._shifts, *above)
+
+
+@dataclass(frozen=True, eq=False)
+class NestedDraws:
+    """Exact draws of three levels, and where they come from.
+
+    Attributes
+    ----------
+    marginal : NestedMarginal
+    effects : NestedEffects
+        With the draws of all above.
+    lattice : Lattice
+        They come from.
+    drawn : Draws
+        How rejection went.
+    """
+
+    marginal: NestedMarginal
+    effects: NestedEffects
+    lattice: Lattice
+    drawn: Draws
+
+    @classmethod
+    @one_blas_thread()
+    def draw(
+        cls,
+        marginal: NestedMarginal,
+        size: int,
+        rng: np.random.Generator,
+        lattice: Lattice | None = None,
+    ) -> Self:
+        """Draw τ, κ and λ by rejection from a lattice.
+
+        Where τ is not known, their log density is dear, and interpolated where that is good to
+        1e-8, if need be on a finer lattice.
+
+        Parameters
+        ----------
+        marginal : NestedMarginal
+        size : int
+        rng : numpy.random.Generator
+        lattice : Lattice, optional
+            One that was laid already.
+        """
+        seed, own = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
+        laid, log_density = _density(marginal, lattice, np.random.default_rng(own))
+        drawn = rejection.draw(laid, log_density, size, rng)
+        return cls(marginal, NestedEffects.at(marginal, drawn.points, seed), laid, drawn)
+
+
+def _density(
+    marginal: NestedMarginal, lattice: Lattice | None, rng: np.random.Generator
+) -> tuple[Lattice, LogDensity]:
+    """A lattice, and the log density that draws from it are accepted by."""
+    if marginal.model.fixed_sds[1] is not None:
+        return lattice or marginal.lattice(WIDE), marginal.log_density
+    for spacing in SPACINGS:
+        laid = lattice or marginal.lattice(spacing)
+        log_density = interpolated(laid, marginal.log_density, rng, CHECKED)
+        if lattice or isinstance(log_density, LatticeInterpolant):
+            break
+    return laid, log_density
