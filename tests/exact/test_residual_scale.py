@@ -54,3 +54,21 @@ def test_any_priors(seed):
         covariance = (at.covariance * np.exp(2 * S) + away[:, None] * away) @ weights
         np.testing.assert_allclose(law.coefficients.mean[:, i], mean, rtol=1e-8)
         np.testing.assert_allclose(law.coefficients.covariance[..., i], covariance, rtol=1e-8)
+
+
+@pytest.mark.parametrize("log_theta", [-60.0, 6.0, 12.0])
+def test_nodes_far_from_the_posterior(log_theta):
+    rng = np.random.default_rng(3)
+    blocks = Blocks.of((np.ones((8, 1)), np.zeros((8, 0)), rng.normal(size=8)), np.arange(8) // 2)
+    model = BlockModel.of(blocks, (CovariancePrior((hm.HalfNormal(1),)),), hm.HalfNormal(1))
+    at, scale = np.array([[log_theta]]), ResidualScale(model)
+    root = evaluate(blocks, [np.exp(at)[None]])
+    places, _ = scale.places(root, at)
+    assert places.shape[1] < 200
+    wide = np.arange(-80, 20, 0.002)
+    top = wide[scale.log_density(root, at, wide[None])[0].argmax()]
+    near = top + np.linspace(-1, 1, 100_001) * min(6.0, 10 * np.exp(-log_theta / 2))
+    logs = scale.log_density(root, at, near[None])[0]
+    known = np.logaddexp.reduce(logs) + np.log(near[1] - near[0])
+    rounding = 1e-14 * abs(known)
+    assert scale.log_integral(root, at)[0] == pytest.approx(known, abs=1e-8 + rounding)

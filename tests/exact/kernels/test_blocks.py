@@ -167,7 +167,7 @@ def test_moments_of_mixtures():
 
 def test_effects_that_vary_without_end():
     """What a group's own rows say of its effects is left, whatever the root's coefficients do."""
-    nested = replace(repeated(), factors=[np.diag([1e40, 1e35]), np.diag([1e38, 1e39])])
+    nested = replace(repeated(), factors=[1e20 * np.array([[1.0, 0.0], [-0.3, 0.7]])] * 2)
     blocks, factors = blocks_of(nested), factors_of(nested.factors)
     up = upward(blocks, factors)
     *_, (_, _, given) = downward(blocks, factors, up.messages)
