@@ -46,7 +46,7 @@ def test_the_figures_are_those_of_both_posteriors():
         "8 informative of 10 'subtype' groups say little of tau: its default prior matters."
     )
     moves = np.abs(new.mean["p"] - old.mean["p"]) / old.sd["p"]
-    worst = str(moves["subtype"][int(moves.argmax())].item())
+    worst = str(moves["subtype"][int(np.argmax(moves.to_numpy()))].item())
     of_p = [three_figures(one.mean["p"].sel(subtype=worst)) for one in (new, old)]
     of_tau = [three_figures(one.mean["tau"]) for one in (new, old)]
     spread = [
