@@ -25,11 +25,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.errors import SpecError
 from hiermodels.exact.leaves.coordinates import LINEAR
 from hiermodels.exact.leaves.posterior import LeafPosterior
-from hiermodels.families.normal import log_normal
 from hiermodels.numerics.inversion import quantiles
 from hiermodels.numerics.lagrange import lagrange_weights
 
@@ -162,18 +161,25 @@ class LinearLaw:
         At each τ the sum over nodes is an integral over μ.  Where it would be a comb, a node has
         instead ``E_z[sinc((v(θ + τz) − v_j)/h)/h · dv/dμ]`` with a standard normal z.
         """
-        columns = np.empty((len(theta), len(self.tau)))
-        blends = ~self.is_comb
-        tau = self.tau[blends]
-        log_density = log_normal(theta[:, None], self.mu[blends], tau)
-        columns[:, blends] = np.exp(np.maximum(log_density, LOWEST))
-        columns[:, ~blends] = 0.0
-        for tau in np.unique(self.tau[~blends]):
+        columns, is_comb = np.zeros((len(theta), len(self.tau))), self.is_comb
+        for tau in np.unique(self.tau):
             nodes = np.flatnonzero(self.tau == tau)
             ends = self.mu[nodes].min() - REACH * tau, self.mu[nodes].max() + REACH * tau
             near = np.flatnonzero((theta > ends[0]) & (theta < ends[1]))
-            columns[np.ix_(near, nodes)] = self._smoothed(theta[near], nodes)
+            if is_comb[nodes[0]]:
+                columns[np.ix_(near, nodes)] = self._smoothed(theta[near], nodes)
+            else:
+                columns[np.ix_(near, nodes)] = self._normal(theta[near], nodes)
         return columns
+
+    def _normal(self, theta: Floats, line: Indices) -> Floats:
+        """Normal densities around nodes that share a τ."""
+        tau = self.tau[line[0]]
+        exponent = (theta / tau)[:, None] - self.mu[line] / tau
+        np.square(exponent, out=exponent)
+        exponent *= -0.5
+        np.maximum(exponent, LOWEST, out=exponent)
+        return np.exp(exponent, out=exponent) * (np.exp(-0.5 * LOG_2PI) / tau)
 
     def _smoothed(self, theta: Floats, line: Indices) -> Floats:
         """The columns of nodes that share a narrow τ.
