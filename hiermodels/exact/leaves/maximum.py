@@ -21,12 +21,12 @@ from hiermodels.exact.leaves.model import LeafModel
 from hiermodels.exact.leaves.score import Score
 from hiermodels.families.leaves import Leaves
 
-STEP = 1.0  # of log τ² on the grid
+STEP = 2.0  # of log τ² on the grid
 FARTHER = 25.0  # log τ² beyond the grid, at which the likelihood is said to rise for ever
 SAME = 1e-9  # slope of the likelihood by log τ², for each group, that is none
 MAX_STEPS = 100  # of Newton's method
 MAX_HALVINGS = 40
-NEAR = 1e-16  # expected gain of a step of Newton's method, after which there is no more
+NEAR = 1e-10  # expected gain of a step of Newton's method, after which that of one more is 1e-20
 ROUNDING = 1e-12  # of a log likelihood, relative to its size
 XTOL = 1e-13  # of log τ² at a peak
 OWN_XTOL = 1e-11  # of the highest place of one group's likelihood
