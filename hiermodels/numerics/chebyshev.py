@@ -56,15 +56,14 @@ def unit_points(n: int) -> Floats:
     return -np.cos((np.arange(n) + 0.5) * np.pi / n)
 
 
-def _shares(points: Floats) -> Floats:
+def lagrange_shares(n: int) -> Floats:
     """Lagrange's polynomials of n Chebyshev points in terms of Chebyshev's; (n, n).
 
     ``L_j(x) = (2/n) Σ_m' T_m(x_j) T_m(x)``, where the prime halves the term of m = 0.
     """
     from numpy.polynomial.chebyshev import chebvander
 
-    n = len(points)
-    shares = 2 / n * chebvander(points, n - 1)
+    shares = 2 / n * chebvander(unit_points(n), n - 1)
     shares[:, 0] /= 2
     return np.asarray(shares)
 
@@ -73,7 +72,7 @@ def lagrange_polynomials(x: Floats, n: int) -> Floats:
     """Lagrange's polynomials of n Chebyshev points, at places (k,) from −1 to 1; (k, n)."""
     from numpy.polynomial.chebyshev import chebvander
 
-    return np.asarray(chebvander(x, n - 1) @ _shares(unit_points(n)).T)
+    return np.asarray(chebvander(x, n - 1) @ lagrange_shares(n).T)
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class Interpolation:
         """
         from numpy.polynomial.chebyshev import chebvander
 
-        shares = _shares(self._unit)
+        shares = lagrange_shares(self._n)
         moved: Floats = np.zeros((len(self._parts), self._n, amounts.shape[1]))
         for total, (part, middle, half) in zip(moved, self._parts, strict=True):
             for i in range(part.start, part.stop, ROWS):

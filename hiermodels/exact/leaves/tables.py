@@ -28,7 +28,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.polynomial.chebyshev import chebvander
 from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats, Indices
@@ -36,6 +35,7 @@ from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
 from hiermodels.exact.leaves.coordinates import Coordinates
 from hiermodels.exact.leaves.model import Alike, Gathered
 from hiermodels.families.leaves import Leaves
+from hiermodels.numerics.chebyshev import lagrange_shares, unit_points
 
 FEWEST, PER_WIDTH = 10, 7.0  # points of a window, and as many more for each w of half its length
 REACH = 8.0  # about sds of γ given τ, that a window holds at first
@@ -76,12 +76,12 @@ class _Line:
     @property
     def mu(self) -> Floats:
         """All Chebyshev points, cell by cell; (C·N,)."""
-        return (self.middles[:, None] + self.half * _points(self.values.shape[2])).ravel()
+        return (self.middles[:, None] + self.half * unit_points(self.values.shape[2])).ravel()
 
     @cached_property
     def coefficients(self) -> Floats:
         """Of Chebyshev's polynomials; (g, C, N)."""
-        return self.values @ _to_coefficients(self.values.shape[2]).T
+        return self.values @ lagrange_shares(self.values.shape[2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -339,19 +339,7 @@ def _polynomials(y: Floats, size: int) -> Iterator[Floats]:
         before, now = now, following
 
 
-def _points(size: int) -> Floats:
-    """Chebyshev points of the interval from −1 to 1, ascending; (size,)."""
-    return -np.cos((np.arange(size) + 0.5) * np.pi / size)
-
-
-def _to_coefficients(size: int) -> Floats:
-    """From values at Chebyshev points to coefficients of polynomials; (size, size)."""
-    shares = np.asarray(2 / size * chebvander(_points(size), size - 1).T, dtype=float)
-    shares[0] /= 2
-    return shares
-
-
 def _gathered(sums: Floats, size: int) -> Floats:
     """From sums (N, C, m, a) of weights times polynomials to weights of points; (m, a, C·size)."""
-    weights: Floats = np.einsum("ncma,nq->macq", sums[:size], _to_coefficients(size), optimize=True)
+    weights: Floats = np.einsum("ncma,qn->macq", sums[:size], lagrange_shares(size), optimize=True)
     return weights.reshape(*weights.shape[:2], -1)
