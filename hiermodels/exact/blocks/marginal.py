@@ -28,7 +28,7 @@ from hiermodels.numerics.lattice import Lattice, LatticeError, LogWeight
 from hiermodels.numerics.modes import peaks
 
 MAX_DIMENSION = 5  # that a lattice has
-SCAN_STEP = {1: 1.0, 2: 1.0, 3: 1.5, 4: 2.0, 5: 3.0}  # of the pilot grid
+SCAN_STEP = {1: 1.0, 2: 1.0, 3: 2.0, 4: 2.0, 5: 3.0}  # of the pilot grid
 MAX_ASCENTS = 8  # from its peaks, the highest first
 DROP = 32.0  # of the log density, at which the lattice ends
 SMALLEST_SHARE = 1e-9  # of a covariate, varying within groups, that is not rounding error

@@ -146,14 +146,11 @@ class Blocks:
         """The groups of one design under one parent, put together."""
         return _classes(self)
 
-    def plan(self, level: int) -> Plan:
-        """How the members of a level are merged into one for each parent."""
-        return self._plans[level]
-
     @cached_property
-    def _plans(self) -> tuple[Plan, ...]:
-        """Plans of the levels above the groups."""
-        return tuple(merging_plan(self.parent(i)) for i in range(len(self.parents)))
+    def children(self) -> tuple[Children, ...]:
+        """For each level above the groups, and last for the classes: whose children they are."""
+        above = [self.parent(i) for i in range(len(self.parents))]
+        return tuple(Children.of(parent) for parent in (*above, self.classes.parent))
 
     @cached_property
     def rest_squares(self) -> Floats:
@@ -185,8 +182,6 @@ class Classes:
         groups' deviations from the mean of their class.
     design_count : (k,)
         Number of groups of each design.
-    pairs : tuple of (Indices, Flags)
-        How the classes are merged into one for each parent: see :func:`merging_plan`.
     """
 
     design: Indices
@@ -195,10 +190,34 @@ class Classes:
     mean: Floats
     scatter: Floats
     design_count: Floats
-    pairs: Plan
 
 
 type Plan = tuple[tuple[Indices, Flags], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Children:
+    """Members in the order of their parents.
+
+    Attributes
+    ----------
+    parent : (u,)
+        Ascending.
+    first : (m,)
+        First child of each parent.
+    plan : tuple of (Indices, Flags)
+        How they are merged into one for each parent: see :func:`merging_plan`.
+    """
+
+    parent: Indices
+    first: Indices
+    plan: Plan
+
+    @classmethod
+    def of(cls, parent: Indices) -> Self:
+        """From the parents (u,), of whom none is left out."""
+        first = np.searchsorted(parent, np.arange(int(parent[-1]) + 1))
+        return cls(parent, first, merging_plan(parent))
 
 
 def merging_plan(parent: Indices) -> Plan:
@@ -285,5 +304,4 @@ def _classes(blocks: Blocks) -> Classes:
         mean=means.reshape(blocks.p, blocks.q + 1, -1),
         scatter=scatter.transpose(2, 1, 3, 0).reshape(blocks.p, -1, kinds),
         design_count=np.bincount(blocks.design, minlength=kinds).astype(float),
-        pairs=merging_plan(keys // kinds),
     )

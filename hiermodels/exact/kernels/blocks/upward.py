@@ -24,11 +24,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiermodels.core.arrays import Floats
-from hiermodels.exact.kernels.blocks.blocks import Blocks, Plan
+from hiermodels.exact.kernels.blocks.blocks import Blocks, Children
 from hiermodels.exact.kernels.blocks.root import Root, root_triangle
 from hiermodels.exact.kernels.blocks.rotations import merge, product, solve_upper, upper_root
 
-NUMBERS = 1 << 16  # in the largest temporary array: they stay in the cache
+NUMBERS = 1 << 17  # in the largest temporary array: they stay in the cache
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ def upward(blocks: Blocks, factors: Sequence[Floats]) -> Upward:
     outcome = solve_upper(root, classes.mean[..., None])
     message = np.concatenate([top, outcome], axis=1)
     message *= np.sqrt(classes.count)[:, None]
-    message = _pooled(message, classes.pairs, squares)
+    message = _pooled(message, blocks.children[-1], squares)
     messages = []
     for level in reversed(range(len(blocks.parents))):
         messages.append(message)
         root = upper_root(product(message[:, : blocks.p], factors[level][:, :, None]))
         log_det = log_det - _log_diagonal(root).sum(axis=0)
-        message = _pooled(solve_upper(root, message), blocks.plan(level), squares)
+        message = _pooled(solve_upper(root, message), blocks.children[level], squares)
     return Upward(
         root_triangle(message[:, :, 0], squares, log_det, blocks.fixed), (*messages[::-1],)
     )
@@ -113,19 +113,37 @@ def _log_diagonal(root: Floats) -> Floats:
     return np.log(total)
 
 
-def _pooled(message: Floats, plan: Plan, squares: Floats) -> Floats:
+def _pooled(message: Floats, children: Children, squares: Floats) -> Floats:
     """Rotate the rows (p, p + q + 1, u, n) of all children of one parent into p rows.
 
     To the squares (q + 1, q + 1, n) comes what is free of θ.
     """
+    if len(message) == 1:
+        return _pooled_rows(message[0], children, squares)[None]
     p = len(message)
-    for stays, merges in plan:
+    for stays, merges in children.plan:
         upper, lower = message[:, :, stays[merges]], message[:, :, stays[merges] + 1]
         merge(upper, lower)
         _add_squares(squares, lower[:, None, p:])
         message = message[:, :, stays]
         message[:, :, merges] = upper
     return message
+
+
+def _pooled_rows(message: Floats, children: Children, squares: Floats) -> Floats:
+    """The same of one effect: all children of a parent at once.
+
+    Rows [r | d] become ``R = √Σ r²`` and ``D = Σ r d/R``; what is left is ``Σ (d − r D/R)²``.
+    """
+    if len(children.first) == len(children.parent):
+        return message
+    r, d = message[0], message[1:]
+    total = np.sqrt(np.add.reduceat(r * r, children.first, axis=0))
+    inverse = 1 / np.where(total > 0, total, 1.0)
+    mean = np.add.reduceat(r * d, children.first, axis=1) * inverse
+    left = d - r * (mean * inverse)[:, children.parent]
+    _add_squares(squares, left[None, None])
+    return np.concatenate([total[None], mean])
 
 
 def _add_squares(squares: Floats, rows: Floats) -> None:
