@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.errors import SpecError
-from hiermodels.exact.leaves.coordinates import LINEAR
+from hiermodels.exact.leaves.coordinates import LINEAR, Whitening
 from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.numerics.inversion import quantiles
 from hiermodels.numerics.lagrange import lagrange_weights
@@ -70,15 +70,40 @@ class LinearLaw:
         """Make the law of ``x'γ`` for covariates (p,), of nodes that are not negligible."""
         kept = np.flatnonzero(posterior.lattice.weights > NEGLIGIBLE)
         coordinates, tau = posterior.marginal.coordinates, posterior.tau[kept]
-        whitening, sds = coordinates.whitening(tau), coordinates.n_sds
+        sds, whitening = coordinates.n_sds, coordinates.whitening(tau)
+        weight, step = posterior.lattice.weights[kept], posterior.lattice.step[sds:, sds:]
+        law = cls.at_nodes(weight, tau, posterior.gamma[kept], whitening, step, x)
+        return law if len(x) < GATHERED else law._gathered()
+
+    @classmethod
+    def at_nodes(
+        cls,
+        weight: Floats,
+        sd: Floats,
+        gamma: Floats,
+        whitening: Whitening,
+        step: Floats,
+        x: Floats,
+    ) -> Self:
+        """Make the law of ``x'γ`` of nodes.
+
+        Parameters
+        ----------
+        weight, sd : (J,)
+            Their weights, and sds of effects around ``x'γ``.
+        gamma : (J, p)
+        whitening : Whitening
+            Of the coefficients at each node.
+        step : (p, p)
+            Of the lattice along the coordinates of the coefficients.
+        x : (p,)
+        """
         direction = np.einsum("p,jpq->jq", x, whitening.c)
-        c, b, mu = np.linalg.norm(direction, axis=1), whitening.b @ x, posterior.gamma[kept] @ x
+        c, b, mu = np.linalg.norm(direction, axis=1), whitening.b @ x, gamma @ x
         some = np.maximum(c, np.finfo(float).tiny)
-        step = posterior.lattice.step[sds:, sds:]
         spacing = np.abs(direction / some[:, None] @ step).max(axis=1, initial=0.0)
         v = LINEAR * np.arcsinh((mu - b) / (LINEAR * some))
-        law = cls(posterior.lattice.weights[kept], tau, mu, v, spacing, b, c)
-        return law if len(x) < GATHERED else law._gathered()
+        return cls(weight, sd, mu, v, spacing, b, c)
 
     def _gathered(self) -> Self:
         """Share the weights out to even places of v on each line, finer than the nodes' spacing.

@@ -16,5 +16,7 @@ lies above them is the problem of two levels.
 - ``marginal``: the posterior of τ, κ and λ, and its lattice
 - ``masses``: posterior masses of the outer effects
 - ``posterior``: sums over a lattice
+- ``linear``: distribution functions of λ
+- ``effects``: distribution functions of effects of both levels
 - ``draws``: exact draws
 """
