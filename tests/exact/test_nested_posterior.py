@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -18,45 +16,18 @@ from hiermodels.families.binomial_leaves import BinomialLeaves
 from hiermodels.families.normal_leaves import NormalLeaves
 from hiermodels.families.poisson_leaves import PoissonLeaves
 from hiermodels.families.student_t_leaves import StudentTLeaves
+from tests.exact.nested_models import (
+    KAPPA,
+    KNOWN,
+    TAU,
+    N,
+    R,
+    assert_moments,
+    model_of,
+    small,
+    synthetic,
+)
 from tests.oracles.brute_nested import BruteNested
-from tests.oracles.count_figures import FIGURES
-
-KNOWN = FIGURES["three_level_synthetic_half_normal1"]
-R = np.array([[1, 3, 0], [4, 2, 5], [0, 1, 0], [6, 2, 7]])
-N = np.array([[5, 8, 3], [6, 9, 7], [4, 5, 2], [6, 8, 9]])
-TAU, KAPPA = 1, 0  # levels
-
-
-def model_of(leaves, parent, outer=None, inner=None, precision=0.0, intercept=True):
-    p = int(intercept)
-    return NestedModel(
-        leaves,
-        parent,
-        np.ones((len(leaves), p)),
-        intercept,
-        np.zeros(p),
-        np.full(p, precision),
-        outer or hm.HalfNormal(1),
-        inner or hm.HalfNormal(1),
-    )
-
-
-def small(leaves=None, **said):
-    leaves = leaves or BinomialLeaves.of(R.ravel(), N.ravel())
-    return model_of(leaves, np.repeat(np.arange(4), 3), **said)
-
-
-@cache
-def synthetic():
-    r, n, outer = (np.array(KNOWN["data"][name]) for name in ("r", "n", "outer"))
-    return NestedPosterior.of(model_of(BinomialLeaves.of(r, n), outer))
-
-
-def assert_moments(found, known, tolerance):
-    (mean, sd), (known_mean, known_sd) = found, known
-    scale = np.array(known_sd)
-    np.testing.assert_allclose((mean - np.array(known_mean)) / scale, 0.0, atol=tolerance)
-    np.testing.assert_allclose(sd / scale, 1.0, atol=tolerance)
 
 
 def figures(name):

@@ -18,7 +18,6 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
 from hiermodels.exact.leaves.posterior import LeafPosterior
-from hiermodels.exact.precision import both_weights
 from hiermodels.families.leaves import Leaves
 
 MAX_NUMBERS = 1 << 21  # integrals that are held at a time
@@ -46,10 +45,8 @@ def log_ratios(posterior: LeafPosterior, groups: Indices, leaves: Leaves) -> tup
         leaf_of[alike.groups] = alike.leaf_of
         here = np.flatnonzero(leaf_of[groups] >= 0)
         if len(here):
-            linear = posterior.gamma @ alike.x
-            found[:, here] = _ratios(
-                posterior, linear, own, leaf_of[groups[here]], leaves.take(here)
-            )
+            nodes = posterior.both_weights, posterior.gamma @ alike.x, posterior.tau
+            found[:, here] = _ratios(*nodes, own, leaf_of[groups[here]], leaves.take(here))
     return _with_error(found, posterior.marginal.coordinates.dimension)
 
 
@@ -59,9 +56,14 @@ def log_means(posterior: LeafPosterior, leaves: Leaves, x: Floats) -> tuple[Floa
 
     It is their log probability, but for their constants.
     """
-    none, nothing = np.zeros((1, len(posterior.lattice))), np.zeros(len(leaves), dtype=np.intp)
-    found = _ratios(posterior, posterior.gamma @ x, none, nothing, leaves)
-    return _with_error(found, posterior.marginal.coordinates.dimension)
+    nodes = posterior.both_weights, posterior.gamma @ x, posterior.tau
+    return _with_error(new_ratios(*nodes, leaves), posterior.marginal.coordinates.dimension)
+
+
+def new_ratios(weights: Floats, linear: Floats, sd: Floats, leaves: Leaves) -> Floats:
+    """``log Σ_j W_j m'_j`` of effects ``N(linear_j, sd_j²)`` under weights (2, J); (2, V)."""
+    none, nothing = np.zeros((1, len(linear))), np.zeros(len(leaves), dtype=np.intp)
+    return _ratios(weights, linear, sd, none, nothing, leaves)
 
 
 def _with_error(both: Floats, dimension: int) -> tuple[Floats, Floats]:
@@ -70,12 +72,9 @@ def _with_error(both: Floats, dimension: int) -> tuple[Floats, Floats]:
 
 
 def _ratios(
-    posterior: LeafPosterior, linear: Floats, own: Floats, own_of: Indices, leaves: Leaves
+    weights: Floats, linear: Floats, sd: Floats, own: Floats, own_of: Indices, leaves: Leaves
 ) -> Floats:
     """Logarithms of sums over all nodes and over half of them; (2, V)."""
-    weights = np.broadcast_to(posterior.lattice.weights, (2, len(posterior.lattice)))
-    if posterior.marginal.coordinates.dimension:
-        weights = both_weights(posterior.lattice)
     log_weights = np.log(np.maximum(weights, LIGHTEST))
     distinct, which = leaves.distinct()
     pairs, pair_of = np.unique(np.stack([which, own_of], axis=1), axis=0, return_inverse=True)
@@ -83,7 +82,7 @@ def _ratios(
     for some in _parts(len(pairs), len(linear)):
         leaf, group = pairs[some].T
         used, place = np.unique(leaf, return_inverse=True)
-        integrals = LeafIntegrals.of(distinct.take(used)).log_integrals(linear, posterior.tau)
+        integrals = LeafIntegrals.of(distinct.take(used)).log_integrals(linear, sd)
         ratio = integrals[place] - own[group]
         for row, weight in zip(found, log_weights, strict=True):
             row[some] = np.logaddexp.reduce(ratio + weight, axis=1)

@@ -104,7 +104,7 @@ class SdsOnLattice(ABC):
         )
 
     @property
-    def _both_weights(self) -> Floats:
+    def both_weights(self) -> Floats:
         """Weights over the whole lattice and over half of its points; (2, J)."""
         return both_weights(self.lattice) if self.coordinates.dimension else np.ones((2, 1))
 

@@ -234,7 +234,7 @@ class LeafPosterior(SdsOnLattice):
         coefficient.
         """
         moved = self.lattice.weights[:, None] * (self.gamma - self._gamma_moments[0])
-        return self._gather(np.vstack([self._both_weights, moved.T]))
+        return self._gather(np.vstack([self.both_weights, moved.T]))
 
     def _gather(self, weights: Floats) -> list[Gathered]:
         """Where each part of the groups sees the nodes, with weights (m, J)."""

@@ -17,6 +17,7 @@ from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.families.binomial_leaves import BinomialLeaves
 from hiermodels.families.leaves import Leaves
 from hiermodels.numerics.inversion import quantiles
+from hiermodels.numerics.lattice import Lattice
 
 XTOL = 1e-13  # of a quantile, in about sds
 BEYOND = 9.0  # τ beyond the outermost node, where quantiles are looked for
@@ -88,9 +89,16 @@ def new_group_means(
     order : int
         The m of their growth; 0 of what is bounded, or a power.
     """
+    return normal_means(posterior.lattice, posterior.gamma @ x, posterior.tau, function, order)
+
+
+def normal_means(
+    lattice: Lattice, mu: Floats, tau: Floats, function: Function, order: int
+) -> Floats:
+    """The same of ``η ~ N(μ_j, τ_j²)`` at the nodes of a lattice; (m,)."""
     constant = LeafIntegrals.of(BinomialLeaves.of(np.zeros(1), np.zeros(1)))
-    nothing, mu, tau = np.zeros((1, len(posterior.lattice))), posterior.gamma @ x, posterior.tau
-    log_weight = posterior.lattice.log_density - posterior.lattice.log_sum
+    nothing = np.zeros((1, len(lattice)))
+    log_weight = lattice.log_density - lattice.log_sum
     log_weight += order * mu + 0.5 * (order * tau) ** 2
     top, total = log_weight.max(), np.zeros(1)
     weights = np.exp(log_weight - top)[None]

@@ -18,5 +18,8 @@ lies above them is the problem of two levels.
 - ``posterior``: sums over a lattice
 - ``linear``: distribution functions of λ
 - ``effects``: distribution functions of effects of both levels
+- ``exchanged``: groups with another leaf, and groups left out
+- ``shares``: shares of the variances
+- ``laws``: all that the posterior says of its levels
 - ``draws``: exact draws
 """

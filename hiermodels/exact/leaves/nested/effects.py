@@ -37,9 +37,9 @@ from hiermodels.exact.leaves.effect_law import (
     EffectLaws,
 )
 from hiermodels.exact.leaves.linear import BLENDED, NEGLIGIBLE, LinearLaw, hermite_rule
+from hiermodels.exact.leaves.nested.groups import small_integrals
 from hiermodels.exact.leaves.nested.linear import linear_law
 from hiermodels.exact.leaves.nested.marginal import Line
-from hiermodels.exact.leaves.nested.outer_leaves import LOWEST as SMALLEST
 from hiermodels.exact.leaves.nested.outer_leaves import OuterLeaves
 from hiermodels.exact.leaves.nested.posterior import NestedPosterior
 
@@ -227,7 +227,7 @@ def _inner(
     for own in outer.lines:
         tau = own.line.table.tau
         at = outer.grid.theta, np.full(len(outer.grid), tau)
-        less = np.maximum(integrals.log_integrals(*at, far=False), SMALLEST)
+        less = small_integrals(integrals, *at)
         shares = own.density(kinds, less[leaf]) * outer.grid.weight
         total += shares @ columns(outer.grid, grid.theta, tau).T
     return grid, np.exp(leaves.log_likelihood(grid.theta))[leaf] * total * grid.weight
@@ -268,3 +268,17 @@ def columns(grid: ThetaGrid, theta: Floats, tau: float) -> Floats:
         own[rows, near] = exact
         found += own
     return found
+
+
+@one_blas_thread()
+def new_group_laws(
+    posterior: NestedPosterior, outer: OuterDensities, groups: Indices
+) -> EffectLaws:
+    """Laws of the effect of a new group in each of some outer groups (g,), ``N(μ_s, τ²)``."""
+    kinds, kind = np.unique(posterior.marginal.kinds.kind_of[groups], return_inverse=True)
+    grid = _inner_grid(outer, 0.0, np.inf)
+    mass = np.zeros((len(kinds), len(grid)))
+    for own in outer.lines:
+        shares = own.density(kinds) * outer.grid.weight
+        mass += shares @ columns(outer.grid, grid.theta, own.line.table.tau).T
+    return _laws(groups, grid, mass * grid.weight, kind)

@@ -14,6 +14,8 @@ from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
 from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.families.leaves import Leaves
 
+LOWEST = -80.0  # log of an inner integral that need not be exact
+
 
 @dataclass(frozen=True, eq=False)
 class Kinds:
@@ -88,8 +90,20 @@ class Kinds:
         """The kind that each entry belongs to; (E,)."""
         return np.repeat(np.arange(len(self)), np.diff(np.append(self.starts, len(self.leaf))))
 
+    def small_integrals(self, mu: Floats, tau: Floats) -> Floats:
+        """Log integrals of the leaves at nodes (J,), see :func:`small_integrals`; (u, J)."""
+        return small_integrals(self.integrals, mu, tau)
+
     def sums(self, values: Floats) -> Floats:
         """Sums over the inner groups of each kind, of values of the leaves (u, ...); (S', ...)."""
         own = values[self.leaf]
         own *= self.count.reshape(-1, *[1] * (values.ndim - 1))
         return np.add.reduceat(own, self.starts, axis=0)
+
+
+def small_integrals(integrals: LeafIntegrals, mu: Floats, tau: Floats) -> Floats:
+    """Log integrals at nodes (J,), of which those that are negligible are about as small; (k, J).
+
+    They are above ``LOWEST``, and exact above the kernel's ``BRINK``, of integrals of width τ.
+    """
+    return np.maximum(integrals.log_integrals(mu, tau, far=False), LOWEST - np.log1p(tau))

@@ -14,7 +14,7 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.errors import SpecError
 from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
 from hiermodels.exact.leaves.laying import modes_of, require_range, spacing_by_axis, within_range
-from hiermodels.exact.leaves.marginal import DROP, MAX_NUMBERS, MAX_SURPRISE, START
+from hiermodels.exact.leaves.marginal import DROP, MAX_NUMBERS, MAX_SURPRISE, START, Growth
 from hiermodels.exact.leaves.nested.coordinates import NestedCoordinates
 from hiermodels.exact.leaves.nested.groups import Kinds
 from hiermodels.exact.leaves.nested.model import NestedModel
@@ -152,7 +152,9 @@ class NestedMarginal:
         free = [axis for axis in self.coordinates.sd_axes if axis is not None]
         return [axis for _, axis in sorted(free, key=lambda numbered: numbered[0])]
 
-    def lattice(self, spacing: float | Floats, *, leave_out: bool = False) -> Lattice:
+    def lattice(
+        self, spacing: float | Floats, *, leave_out: bool = False, growth: Growth | None = None
+    ) -> Lattice:
         """Lay a lattice over the posterior, wide enough for the moments that exist.
 
         Parameters
@@ -160,6 +162,8 @@ class NestedMarginal:
         spacing : float or (d,)
         leave_out : bool
             Whether it shall hold the posterior without any one of the outer groups as well.
+        growth : callable, optional
+            Logarithm (n,) of a function of sds (n, 2) and γ (n, p) whose mean it shall hold.
         """
         if not self.coordinates.dimension:
             point, none = np.empty((1, 0)), np.empty((1, 0), dtype=np.int64)
@@ -171,7 +175,7 @@ class NestedMarginal:
         @one_blas_thread()
         def evaluate(points: Floats) -> tuple[Floats, LogWeight]:
             own = self._evaluate(points, usual)
-            weights = self._log_weight(own)
+            weights = self._log_weight(own, growth)
             return own.log_density, lambda some: weights[some]
 
         with self._within_range():
@@ -179,13 +183,17 @@ class NestedMarginal:
             require_range(laid, self._axes)
         return laid
 
-    def _log_weight(self, part: _Evaluated) -> Floats:
+    def _log_weight(self, part: _Evaluated, growth: Growth | None) -> Floats:
         """How many times larger a moment that exists is than at the mode: the largest; (n,).
 
-        Or how many times likelier all is without one of the outer groups, if that was asked for.
+        Or how many times likelier all is without one of the outer groups, if that was asked for; or
+        how many times larger the function is whose growth is given.
         """
         model, mode = self.model, self._at_mode
         weight = np.clip(part.loss, 0.0, MAX_SURPRISE)
+        if growth:
+            more = growth(part.sds, part.gamma) - growth(mode.sds, mode.gamma)
+            weight = np.maximum(weight, more)
         orders = [
             2 * model.sd_moment_exists(level, 2) or int(model.sd_moment_exists(level, 1))
             for level in (0, 1)

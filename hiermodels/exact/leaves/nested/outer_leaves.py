@@ -26,7 +26,6 @@ SMOOTH = 4.0  # steps of the inner leaves, over which these are
 HALF = 6  # half the number of places that a place is between
 COARSE = 64  # places of the first look
 NEGLIGIBLE = -75.0  # of F, relative to its largest value
-LOWEST = -80.0  # log of an inner integral that need not be exact
 NARROWEST = 1e-5  # τ, below which inner integrals are exact anyway
 NEAR_TOP = 0.5  # below its largest value, where F says how wide it is
 FLATTEST = 0.05  # information of a leaf that says nothing
@@ -139,10 +138,9 @@ def _sums(kinds: Kinds, mu: Floats, tau: float, *, exact: bool = False) -> Float
     Inner integrals that are very small, of which many are, need not be exact, unless F is about as
     large there as anywhere.
     """
-    own = kinds.integrals.log_integrals(mu, np.full(len(mu), tau), far=False)
-    np.maximum(own, LOWEST, out=own)
+    own = kinds.small_integrals(mu, np.full(len(mu), tau))
     sums = kinds.sums(own)
-    small = own < BRINK
+    small = own < BRINK - np.log1p(tau)
     if exact and tau > NARROWEST and small.any():
         high = sums > sums.max(axis=1)[:, None] + NEGLIGIBLE
         matters = np.zeros_like(small)

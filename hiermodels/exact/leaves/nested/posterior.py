@@ -99,9 +99,9 @@ class NestedPosterior(SdsOnLattice):
 
     @cached_property
     @one_blas_thread()
-    def _masses(self) -> list[LineMasses]:
+    def line_masses(self) -> list[LineMasses]:
         """Masses of the outer effects, over the whole lattice and over half of it, by line."""
-        return list(self.masses(self._both_weights))
+        return list(self.masses(self.both_weights))
 
     def masses(self, weights: Floats) -> Iterator[LineMasses]:
         """Yield the posterior masses of the outer effects under weights (m, J) of the nodes."""
@@ -134,9 +134,9 @@ class NestedPosterior(SdsOnLattice):
     def _outer(self) -> tuple[Floats, Floats]:
         """Means and sds of the outer effects; (2, S) each."""
         first, second = np.zeros((2, 2, len(self.marginal.kinds)))
-        for line in self._masses:
+        for line in self.line_masses:
             first += line.mass @ line.places
-        for line in self._masses:
+        for line in self.line_masses:
             second += (line.mass * (line.places - first[..., None]) ** 2).sum(axis=2)
         kind_of = self.marginal.kinds.kind_of
         return first[:, kind_of], np.sqrt(np.maximum(second, 0.0))[:, kind_of]
@@ -168,7 +168,7 @@ class NestedPosterior(SdsOnLattice):
             return np.stack([away, away**2])
 
         sums = np.zeros((2, 2, len(kinds.leaf)))
-        for line in self._masses:
+        for line in self.line_masses:
             mass = line.mass[:, kinds.kind]
             needed = np.zeros((len(kinds.leaves), len(line.places)), dtype=bool)
             np.logical_or.at(needed, kinds.leaf, mass[0] > NEGLIGIBLE)

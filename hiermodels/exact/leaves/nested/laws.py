@@ -1,0 +1,130 @@
+"""What the posterior of three levels says of its levels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.exact.leaves.effect_law import EffectLaws
+from hiermodels.exact.leaves.exchanged import new_ratios
+from hiermodels.exact.leaves.laws import LeafLaws, OfRows
+from hiermodels.exact.leaves.linear import LinearLaw
+from hiermodels.exact.leaves.mass_sums import Function
+from hiermodels.exact.leaves.nested.effects import OuterDensities, effect_laws, new_group_laws
+from hiermodels.exact.leaves.nested.exchanged import log_ratios
+from hiermodels.exact.leaves.nested.linear import linear_law
+from hiermodels.exact.leaves.nested.posterior import NestedPosterior
+from hiermodels.exact.leaves.nested.shares import share_quantiles
+from hiermodels.exact.leaves.outcomes import NewLaw
+from hiermodels.exact.leaves.predictive import NewEffect, normal_means
+from hiermodels.families.leaves import Leaves
+
+
+@dataclass(frozen=True, eq=False)
+class NestedLaws(LeafLaws):
+    """Sums over a lattice of τ, κ and λ.
+
+    Attributes
+    ----------
+    posterior : NestedPosterior
+    """
+
+    posterior: NestedPosterior
+
+    @property
+    def leaves(self) -> Leaves:
+        """Of the k groups."""
+        return self.posterior.model.leaves
+
+    @property
+    def x(self) -> Floats:
+        """Covariates of the groups; (k, p)."""
+        return self.posterior.model.x
+
+    @cached_property
+    def outer(self) -> OuterDensities:
+        """Densities of the outer effects."""
+        return OuterDensities.of(self.posterior)
+
+    def share_quantiles(self, levels: list[int], rest: float, probabilities: Floats) -> Floats:
+        """Quantiles of the share of some levels' variances in those of all levels and a rest."""
+        return share_quantiles(self.posterior, levels, rest, probabilities)
+
+    def linear(self, x: Floats) -> LinearLaw:
+        """The distribution of ``x'γ``, for (p,)."""
+        return linear_law(self.posterior, x, self.posterior.sds[:, 0])
+
+    def effect_moments(self, level: int, x: Floats | None = None) -> tuple[Floats, Floats]:
+        """Means and sds of the effects of a level: there are no covariates."""
+        del x
+        return self.posterior.effect_moments(level)
+
+    def function_moments(self, function: Function) -> tuple[Floats, Floats]:
+        """Means and sds of a function of the groups' effects; (k,)."""
+        return self.posterior.function_moments(function)
+
+    def effect_laws(
+        self, level: int, members: Indices | None = None, x: Floats | None = None
+    ) -> Iterator[EffectLaws]:
+        """Yield the laws of the effects of all members of a level, or of some."""
+        del x
+        return effect_laws(self.posterior, level, members, self.outer)
+
+    def predictor_laws(self, level: int, members: Indices, x: Floats) -> Iterator[EffectLaws]:
+        """Yield the laws of rows of known groups, or of new groups in known outer groups."""
+        del x
+        distinct = np.unique(members)
+        if level:
+            known = effect_laws(self.posterior, 1, distinct, self.outer)
+        else:
+            known = iter([new_group_laws(self.posterior, self.outer, distinct)])
+        for laws in known:
+            row, law = np.nonzero(members[:, None] == laws.groups)
+            yield replace(laws, groups=row, mass=laws.mass[law])
+
+    def predictor_means(self, level: int, members: Indices, x: Floats, function: OfRows) -> Floats:
+        """Means of a function of the same linear predictors; (r,)."""
+        means = np.empty(len(members))
+        for laws in self.predictor_laws(level, members, x):
+            means[laws.groups] = laws.means(lambda rows, theta: function(rows, theta[None]))
+        return means
+
+    def _new_sd(self, posterior: NestedPosterior) -> Floats:
+        """Sds of a new group's effect in a new outer group around λ, at the nodes; (J,)."""
+        return np.hypot(*posterior.sds.T)
+
+    def new_law(self, x: Floats) -> NewLaw:
+        """The effect of a new group in a new outer group, ``N(λ, κ² + τ²)``."""
+        return NewLaw(NewEffect(linear_law(self.posterior, x, self._new_sd(self.posterior))))
+
+    @one_blas_thread()
+    def new_means(self, x: Floats, function: Callable[[Floats], Floats], order: int = 0) -> Floats:
+        """Means of functions of it, from (1, Z) to (m, Z), that grow as ``e^(order·η)``; (m,)."""
+        posterior = self._grown(x, order) if order else self.posterior
+        mean, sd = posterior.gamma @ x, self._new_sd(posterior)
+        return normal_means(posterior.lattice, mean, sd, function, order)
+
+    def _grown(self, x: Floats, order: int) -> NestedPosterior:
+        """The posterior on a lattice that holds the mean of ``e^(order·η)``."""
+
+        def growth(sds: Floats, gamma: Floats) -> Floats:
+            return np.asarray(order * gamma @ x + 0.5 * order**2 * (sds**2).sum(axis=1))
+
+        own = self.posterior
+        laid = own.marginal.lattice(own.lattice.spacing, growth=growth)
+        return NestedPosterior(own.marginal, laid)
+
+    def exchanged(self, groups: Indices, leaves: Leaves) -> Floats:
+        """``log E[m'/m]`` with leaves (V,) in the place of those of groups (V,)."""
+        return log_ratios(self.posterior, self.outer, groups, leaves)
+
+    @one_blas_thread()
+    def of_new_groups(self, x: Floats, leaves: Leaves) -> Floats:
+        """``log E[m']`` of leaves (V,) of new groups in new outer groups; (V,)."""
+        own = self.posterior
+        return new_ratios(own.both_weights, own.gamma @ x, self._new_sd(own), leaves)[0]
