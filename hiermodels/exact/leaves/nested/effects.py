@@ -36,15 +36,17 @@ from hiermodels.exact.leaves.effect_law import (
     WIDE,
     EffectLaws,
 )
-from hiermodels.exact.leaves.linear import BLENDED, NEGLIGIBLE, LinearLaw, hermite_rule
+from hiermodels.exact.leaves.linear import NEGLIGIBLE, LinearLaw, hermite_rule
 from hiermodels.exact.leaves.nested.groups import small_integrals
 from hiermodels.exact.leaves.nested.linear import linear_law
 from hiermodels.exact.leaves.nested.marginal import Line
 from hiermodels.exact.leaves.nested.outer_leaves import OuterLeaves
 from hiermodels.exact.leaves.nested.posterior import NestedPosterior
+from hiermodels.families.leaves import Leaves
 
 LOWEST = -600.0  # log of an integral
-SEEN = 1e-5  # mass of nodes with the same sds, which the even part of a grid reaches for
+BLENDED = 1.2  # steps, beyond which normal densities around places blend to exp(−28)
+SEEN = 1e-4  # mass of nodes with the same sds, which the even part of a grid reaches for
 MAX_PLACES = 4000.0  # of that part
 
 
@@ -222,7 +224,7 @@ def _inner(
     """A grid, and masses on it of leaves of a block within kinds of outer groups; (E, K)."""
     used, leaf = np.unique(rows, return_inverse=True)
     leaves = block.leaves.take(used)
-    grid = _inner_grid(outer, leaves.information.max(), block.step)
+    grid = _inner_grid(outer, leaves, block.step)
     integrals, total = LeafIntegrals.of(leaves), np.zeros((len(rows), len(grid)))
     for own in outer.lines:
         tau = own.line.table.tau
@@ -233,17 +235,23 @@ def _inner(
     return grid, np.exp(leaves.log_likelihood(grid.theta))[leaf] * total * grid.weight
 
 
-def _inner_grid(outer: OuterDensities, information: float, step: float) -> ThetaGrid:
-    """Places that are as fine as the densities of inner effects are narrow, and reach as far."""
+def _inner_grid(outer: OuterDensities, leaves: Leaves | None, step: float) -> ThetaGrid:
+    """Places that are as fine as the densities of inner effects are narrow, and reach as far.
+
+    Without leaves, of groups without rows.
+    """
     heavy = [own for own in outer.lines if own.weight > HEAVY]
     width2 = min(_outer_width(own) ** 2 + own.line.table.tau**2 for own in heavy)
+    (low, high), information = outer.grid.even, 0.0
+    if leaves is not None:
+        information, reach = float(leaves.information.max()), CORE * leaves.information**-0.5
+        low = min(low, (leaves.centre - reach).min())
+        high = max(high, (leaves.centre + reach).max())
     step = min(step, FINE * float(np.sqrt(1 / (1 / width2 + information))))
-    widest = max(own.line.table.tau for own in heavy if own.weight > SEEN)
-    even = outer.grid.even[0] - CORE * widest, outer.grid.even[1] + CORE * widest
-    step = max(step, (even[1] - even[0]) / MAX_PLACES)
-    reach = REACH * max(own.line.table.tau for own in outer.lines)
-    ends = outer.grid.theta[0] - reach, outer.grid.theta[-1] + reach
-    return ThetaGrid.of(even, ends, step)
+    step = max(step, (high - low) / MAX_PLACES)
+    beyond = REACH * max(own.line.table.tau for own in outer.lines)
+    ends = outer.grid.theta[0] - beyond, outer.grid.theta[-1] + beyond
+    return ThetaGrid.of((low, high), (min(low, ends[0]), max(high, ends[1])), step)
 
 
 def columns(grid: ThetaGrid, theta: Floats, tau: float) -> Floats:
@@ -254,19 +262,20 @@ def columns(grid: ThetaGrid, theta: Floats, tau: float) -> Floats:
     if tau >= BLENDED * grid.step:
         return (grid.normal_columns(theta, np.full(len(theta), tau)) / grid.weight[:, None]).T
     z, weight = hermite_rule(tau / grid.step)
-    found, k = np.zeros((len(theta), len(grid))), np.arange(len(grid))
+    found, terms = np.zeros((2, len(theta), len(grid)))
+    rows, k = np.arange(len(theta)), np.arange(len(grid), dtype=float)
     for at, share in zip(z, weight, strict=True):
         place = grid.place_of(theta + tau * at)
-        wave = share * np.sin(np.pi * place) / (np.pi * grid.at(place)[1])
-        away = place[:, None] - k
-        near = np.rint(place).clip(0, len(grid) - 1).astype(np.intp)
-        rows = np.arange(len(theta))
-        exact = share * np.sinc(away[rows, near]) / grid.at(place)[1]
-        away[rows, near] = np.inf
-        own = wave[:, None] / away
-        own[:, 1::2] *= -1.0
-        own[rows, near] = exact
-        found += own
+        share_there = share / grid.at(place)[1]
+        nearest = np.rint(place).clip(0, len(grid) - 1).astype(np.intp)
+        away = place - nearest
+        np.subtract(place[:, None], k, out=terms)
+        terms[rows, nearest] = np.inf
+        np.divide((share_there * np.sin(np.pi * place) / np.pi)[:, None], terms, out=terms)
+        sign = 1.0 - 2.0 * (nearest % 2)  # of sin(π(place − k)), that of the others is below
+        terms[rows, nearest] = sign * share_there * np.sinc(away)
+        found += terms
+    found[:, 1::2] *= -1.0
     return found
 
 
@@ -276,7 +285,7 @@ def new_group_laws(
 ) -> EffectLaws:
     """Laws of the effect of a new group in each of some outer groups (g,), ``N(μ_s, τ²)``."""
     kinds, kind = np.unique(posterior.marginal.kinds.kind_of[groups], return_inverse=True)
-    grid = _inner_grid(outer, 0.0, np.inf)
+    grid = _inner_grid(outer, None, np.inf)
     mass = np.zeros((len(kinds), len(grid)))
     for own in outer.lines:
         shares = own.density(kinds) * outer.grid.weight
