@@ -99,10 +99,11 @@ def test_normal_leaves_have_the_quantiles_of_the_normal_engine():
 
 def test_an_outer_group_without_trials_is_a_new_one():
     r, n = np.append(R.ravel(), [0, 0]), np.append(N.ravel(), [0, 0])
-    parent = np.append(np.repeat(np.arange(4), 3), [4, 4])
-    model = model_of(BinomialLeaves.of(r, n), parent, precision=1.0)
+    parent, tau = np.append(np.repeat(np.arange(4), 3), [4, 4]), hm.Fixed(0.5)
+    model = model_of(BinomialLeaves.of(r, n), parent, inner=tau, precision=1.0)
     with_new = NestedLaws(NestedPosterior.of(model))
-    new = few().new_law(ONE).quantile(PROBABILITIES)
+    without = NestedLaws(NestedPosterior.of(small(inner=tau, precision=1.0)))
+    new = without.new_law(ONE).quantile(PROBABILITIES)
     within = quantiles(with_new.effect_laws(1, np.array([12])), 14)[12]
     np.testing.assert_allclose(within, new, atol=1e-7)
     below = quantiles(with_new.predictor_laws(0, np.array([4]), np.ones((1, 1))), 1)[0]
