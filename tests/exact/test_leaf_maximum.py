@@ -124,6 +124,16 @@ def test_slopes_away_from_the_highest_place(tau):
     assert score.by_variance == pytest.approx(np.diff(values)[0] / (high - low), rel=2e-3)
 
 
+def test_second_derivatives_by_the_logarithm_of_tau():
+    model, _ = MODELS["surgical"]()
+    gamma, step = np.array([-2.2]), 1e-4
+    score = Score.of(model, gamma, 0.5)
+    low, high = (Score.of(model, gamma, 0.5 * np.exp(s)) for s in (-step, step))
+    assert score.cross[0] == pytest.approx((high.slope - low.slope)[0] / (2 * step), rel=1e-6)
+    bend = (low.value - 2 * score.value + high.value) / step**2
+    assert score.bend == pytest.approx(-bend, rel=1e-4)
+
+
 def test_a_published_maximum_with_three_coefficients():
     """Seeds with the interaction: BUGS examples, volume 1, after Breslow & Clayton (1993)."""
     data, _ = figures("seeds_half_normal1")
@@ -198,6 +208,7 @@ def test_a_tau_that_is_fixed_is_taken_for_known():
     assert (above - below) / (2 * step) == pytest.approx(0, abs=1e-4)
     information = -(above - 2 * value + below) / step**2
     assert found.place.score.information[0, 0] == pytest.approx(information, rel=1e-5)
+    assert found.place.score.covariance[0, 0] == pytest.approx(1 / information, rel=1e-5)
     assert found.pooled.tau == 0
 
 

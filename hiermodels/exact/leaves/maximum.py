@@ -86,6 +86,7 @@ def maximum_likelihood(model: LeafModel) -> Maximum:
     flat = replace(model, mean=np.zeros_like(model.mean), precision=np.zeros_like(model.mean))
     if model.fixed_sd is not None:
         fixed = _highest(flat, model.fixed_sd)
+        fixed = replace(fixed, score=replace(fixed.score, bend=0.0))  # none of τ is unknown
         return Maximum(fixed, _highest(flat, 0.0, fixed.gamma))
     places = _grid(flat)
     pooled = places[0]
