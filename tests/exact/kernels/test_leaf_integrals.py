@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 from hiermodels.exact.kernels.leaves.grid import GridTable, ThetaGrid
 from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
+from hiermodels.exact.kernels.leaves.prior_centred import node_places
 from hiermodels.families.binomial_leaves import BinomialLeaves
 from hiermodels.families.normal_leaves import NormalLeaves
 from hiermodels.families.poisson_leaves import PoissonLeaves
@@ -67,15 +68,27 @@ def test_grid_and_adaptive_quadrature_agree():
         assert log_integrals[group, j] == pytest.approx(np.log(value), abs=1e-11)
 
 
+def far_integral(leaves, mu, tau):
+    """The integral of one leaf over places that leave out nothing."""
+    theta = np.linspace(-60.0, mu + 12 * tau, 200_001)
+    log_terms = leaves.log_likelihood(theta)[0] + norm.logpdf(theta, mu, tau)
+    return logsumexp(log_terms) + np.log(theta[1] - theta[0])
+
+
 @pytest.mark.parametrize("mu", [60.0, 90.0, 110.0])
 def test_wide_nodes_far_from_a_leaf_that_bends_between_are_known_well(mu):
     """One of two succeeded: the integrand bends where neither node nor mode are."""
-    theta = np.linspace(-60.0, mu + 120.0, 200_001)
-    leaves, tau = BinomialLeaves.of(np.array([1.0]), np.array([2.0])), 10.0
-    log_terms = leaves.log_likelihood(theta)[0] + norm.logpdf(theta, mu, tau)
-    exact = logsumexp(log_terms) + np.log(theta[1] - theta[0])
-    found = LeafIntegrals.of(leaves).log_integrals(np.array([mu]), np.array([tau]))[0, 0]
-    assert found == pytest.approx(exact, abs=2e-10)
+    leaves = BinomialLeaves.of(np.array([1.0]), np.array([2.0]))
+    found = LeafIntegrals.of(leaves).log_integrals(np.array([mu]), np.array([10.0]))[0, 0]
+    assert found == pytest.approx(far_integral(leaves, mu, 10.0), abs=1e-9)
+
+
+@pytest.mark.parametrize(("half", "mu", "tau"), [(5, 30.0, 3.0), (10, 20.0, 2.0), (50, 5.0, 0.5)])
+def test_places_around_a_node_reach_the_mode_however_newton_steps_would_jump(half, mu, tau):
+    leaves = BinomialLeaves.of(np.array([half]), np.array([2 * half]))
+    (places,) = node_places(leaves, np.array([mu]), np.array([tau]))
+    found = places.log_terms(leaves)[0][0, 0]
+    assert found == pytest.approx(far_integral(leaves, mu, tau), abs=1e-9)
 
 
 def test_a_node_without_spread_has_the_leaf_at_its_mean():
