@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 import hiermodels as hm
+from hiermodels.core.names import ROOT
 from hiermodels.errors import SpecError
 from hiermodels.exact.blocks.draws import BlockDraws, draw_log_sigma
 from hiermodels.exact.blocks.hyper_laws import HyperLaws
@@ -112,6 +113,34 @@ def test_combinations_of_effects_and_covariates():
     covariance = posterior.effect_covariances(0)[:, :, members]
     known = np.einsum("rp,pqr,rq->r", z, covariance, z)
     np.testing.assert_allclose(weights @ (sd**2 + (mean - center) ** 2), known, rtol=1e-8)
+
+
+def test_new_groups():
+    """Against draws of what their effects are drawn from, a mean of normals at each of them."""
+    posterior, size = sleep("sleepstudy_half_normal_lkj2"), 40_000
+    z = np.array([[1.0, 4.0], [0.0, 1.0]])
+    none = np.zeros((2, 0))
+    weights, mean, sd = Mixtures(posterior).of_new_members(ROOT, np.zeros(2, int), z, none)
+    draws = BlockDraws.draw(posterior.marginal, size, np.random.default_rng(6))
+    factor = posterior.marginal.coordinates.factors(draws.values)[0] * draws.sigma
+    noise = np.random.default_rng(7).standard_normal((2, size))
+    drawn = z @ (draws.coefficients + np.einsum("pqn,qn->pn", factor, noise))
+    found = weights @ mean
+    spread = np.sqrt(weights @ (sd**2 + (mean - found) ** 2))
+    assert np.abs((drawn.mean(axis=1) - found) / spread).max() < 4.5 / np.sqrt(size)
+    assert np.abs(drawn.std(axis=1) / spread - 1).max() < 0.02
+
+
+def test_new_groups_below_known_members_as_in_the_tree():
+    _, posterior = nested()
+    mixtures, members = Mixtures(posterior), np.array([2, 0])
+    z, x = np.ones((2, 1)), np.array([[0.5], [-1.0]])
+    weights, mean, sd = mixtures.of_new_members(0, members, z, x)
+    _, known_mean, known = mixtures.combinations(0, members, z, x)
+    np.testing.assert_array_equal(mean, known_mean)
+    tau = weights @ (sd**2 - known**2)
+    first, spread = (part[1] for part in posterior.sd_moments())
+    np.testing.assert_allclose(tau, first**2 + spread**2, rtol=1e-7)
 
 
 def test_sigma_on_the_lattice_has_the_same_laws():

@@ -14,6 +14,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.names import ROOT
 from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.kernels.blocks.moments import CoefficientLaw, conditionals
@@ -123,6 +124,39 @@ class Mixtures:
             moments = _moments(row, spread, nodes.law.at(every), each)
             mean[every, columns], variance[every, columns] = moments
         return nodes.weights, mean + x @ self.posterior.marginal.anchor, np.sqrt(variance)
+
+    def of_new_members(
+        self, parent: int, members: Indices, z: Floats, x: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """Weights (n,), means and sds (n, r) of ``z'θ + x'β`` of new groups.
+
+        Parameters
+        ----------
+        parent : int
+            Level of the known members that they are below, all levels between being new too;
+            ``ROOT`` for those that are new at every level.
+        members : (r,)
+            Below which each is; of no matter at the root.
+        z : (r, p)
+        x : (r, q)
+        """
+        nodes, own = self.nodes, self._at_root if parent == ROOT else self.combinations
+        weights, mean, sd = own(parent, members, z, x)
+        variance, each = sd**2, len(weights) // nodes.values.log_theta.shape[1]
+        for factor in self.posterior.marginal.coordinates.factors(nodes.values)[parent + 1 :]:
+            spread = (np.einsum("rp,pqm->qmr", z, factor) ** 2).sum(axis=0)
+            variance += np.repeat(spread, each, axis=0) * nodes.law.sigma2[:, None]
+        return weights, mean, np.sqrt(variance)
+
+    def _at_root(
+        self, level: int, members: Indices, z: Floats, x: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """The same as :meth:`combinations` of the root's own θ."""
+        law, blocks = self.nodes.law, self.posterior.model.blocks
+        columns = np.hstack([z[:, blocks.fixed], x])
+        variance = np.einsum("rc,cdn,rd->nr", columns, law.covariance, columns)
+        mean = (columns @ law.mean).T + x @ self.posterior.marginal.anchor
+        return self.nodes.weights, mean, np.sqrt(variance)
 
     def effects(self, level: int, effect: int, members: Indices) -> tuple[Floats, Floats, Floats]:
         """Weights (n,), means and sds (n, r) of one effect of some members."""
