@@ -63,7 +63,7 @@ def moments_given_sd(
     if sd in spec.fixed:
         raise SpecError(f"{sd} is fixed at {spec.fixed[sd]:g}: nothing varies with it")
     if not spec.is_normal:
-        places, mean, sds = leaf_moments_given_sd(spec, data, effect, ENDS, place)
+        places, mean, sds = leaf_moments_given_sd(spec, data, sd, effect, ENDS, place)
         return xr.Dataset({"mean": (dims, mean), "sd": (dims, sds)}, {"at": places, **coords})
     marginal = Marginal.of(spec, standardize(data))
     standard, column = marginal.data, marginal.names.index(sd)

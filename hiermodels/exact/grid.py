@@ -15,7 +15,9 @@ from hiermodels.exact.leaf_prior_moves import leaf_prior_moves
 from hiermodels.exact.leaves.draws import SPACING as LEAF_SPACING
 from hiermodels.exact.leaves.marginal import LeafMarginal
 from hiermodels.exact.leaves.model import LeafModel
-from hiermodels.exact.leaves.posterior import LeafPosterior
+from hiermodels.exact.leaves.nested.marginal import NestedMarginal
+from hiermodels.exact.leaves.nested.model import NestedModel
+from hiermodels.exact.leaves.structures import marginal_of, on_lattice
 from hiermodels.exact.marginal import SPACING, Marginal
 from hiermodels.exact.moments import HierarchyMoments
 from hiermodels.exact.prior_move import Move
@@ -94,7 +96,7 @@ class LeafGrid:
     data: GroupedData
 
     @cached_property
-    def _model(self) -> LeafModel:
+    def _model(self) -> LeafModel | NestedModel:
         return leaf_model(self.spec, self.data)
 
     @cached_property
@@ -112,9 +114,9 @@ class LeafGrid:
         return self.moments.tails.design.wording.sd_prior
 
     @cached_property
-    def marginal(self) -> LeafMarginal:
-        """The posterior of τ and the coefficients."""
-        return LeafMarginal(self._model)
+    def marginal(self) -> LeafMarginal | NestedMarginal:
+        """The posterior of the sds and the coefficients."""
+        return marginal_of(self._model)
 
     @cached_property
     @one_blas_thread()
@@ -133,14 +135,17 @@ class LeafGrid:
     def informed(self, name: str) -> str:
         """The groups that say what there is to say of an sd, in words."""
         design = self.moments.tails.design
-        size, some = len(design.x), self.moments.tails.tails.sizes[name]
+        is_outer = design.parent is not None and name == next(iter(design.priors))
+        groups = design.wording.groups[0 if is_outer else -1]
+        size = design.n_parents if is_outer else len(design.x)
+        some = self.moments.tails.tails.sizes[name]
         if some == size:
-            return f"{size:,} {design.wording.groups[-1]}"
-        return f"{some:,} informative of {size:,} {design.wording.groups[-1]}"
+            return f"{size:,} {groups}"
+        return f"{some:,} informative of {size:,} {groups}"
 
     def prior_moves(self, name: str) -> Iterator[Move]:
         """Yield what moves notably under the other flat prior of an sd."""
-        posterior = LeafPosterior(self.marginal, self.lattice)
+        posterior = on_lattice(self.marginal, self.lattice)
         return leaf_prior_moves(self.spec, self.data, posterior, self.moments, name)
 
 

@@ -11,8 +11,11 @@ from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import SpecError
 from hiermodels.exact.kernels.records import Rows
-from hiermodels.exact.leaf_data import leaf_model
+from hiermodels.exact.leaf_data import nested_model, two_level_model
 from hiermodels.exact.leaves.marginal import LeafMarginal
+from hiermodels.exact.leaves.model import LeafModel
+from hiermodels.exact.leaves.nested.marginal import Line, NestedMarginal
+from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized
@@ -84,16 +87,35 @@ def _of_normal_rows(spec: Spec, data: GroupedData, draws: xr.Dataset) -> Floats:
 
 
 def _of_other_rows(spec: Spec, data: GroupedData, draws: xr.Dataset) -> Floats:
-    """``log ∫ L_i(θ) N(θ; mu + x_i'beta, tau²) dθ`` of each group, given draws (n,); (n, k)."""
-    model = leaf_model(spec, data)
+    """Log densities of outermost groups whose rows are not normal, given draws (n,); (n, u)."""
     means = [draws[name].to_numpy()[None] for name in spec.top]
     means += [draws["beta"].to_numpy()] if spec.covariates else []
     gamma = np.concatenate(means).T if means else np.empty((draws.sizes["all_"], 0))
+    sds = np.stack([draws[level.sd].to_numpy() for level in spec.levels], axis=1)
+    if len(spec.levels) == 1:
+        return _of_groups(two_level_model(spec, data), sds[:, 0], gamma)
+    return _of_outer_groups(nested_model(spec, data), sds, gamma)
+
+
+def _of_groups(model: LeafModel, tau: Floats, gamma: Floats) -> Floats:
+    """``log ∫ L_i(θ) N(θ; x_i'γ, τ²) dθ`` of each group at nodes (n,); (n, k)."""
     log_likelihood = np.empty((len(gamma), len(model.leaves)))
-    own = LeafMarginal(model).log_integrals(draws["tau"].to_numpy(), gamma)
+    own = LeafMarginal(model).log_integrals(tau, gamma)
     for alike, log_integrals in zip(model.alike, own, strict=True):
         log_likelihood[:, alike.groups] = log_integrals[alike.leaf_of].T
     return log_likelihood + model.leaves.constant
+
+
+def _of_outer_groups(model: NestedModel, sds: Floats, gamma: Floats) -> Floats:
+    """The same of all rows of each outer group, its μ ~ N(λ, κ²) integrated out; (n, S)."""
+    marginal = NestedMarginal(model)
+    mean, constant = marginal.mean_of(gamma), model.outer_sums(model.leaves.constant)
+    log_likelihood = np.empty((len(gamma), model.n_outer))
+    for tau in np.unique(sds[:, 1]):
+        line, nodes = Line.of(marginal.kinds, float(tau)), np.flatnonzero(sds[:, 1] == tau)
+        own = line.log_integrals(mean[nodes], sds[nodes, 0])
+        log_likelihood[nodes] = own[marginal.kinds.kind_of].T
+    return log_likelihood + constant
 
 
 def _rows_of_outermost(data: GroupedData) -> Floats:

@@ -16,6 +16,7 @@ from hiermodels.exact.leaf_design import LeafDesign, Wording
 from hiermodels.exact.leaf_moments import LeafMoments
 from hiermodels.exact.leaf_propriety import check
 from hiermodels.exact.leaves.model import LeafModel
+from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.families.leaves import Leaves
 from hiermodels.families.totals import leaves_of as leaves_of_totals
 from hiermodels.model.spec import Spec
@@ -91,19 +92,36 @@ def coefficient_priors(spec: Spec) -> tuple[Floats, Floats]:
     return mean, precision
 
 
-def leaf_model(spec: Spec, data: GroupedData) -> LeafModel:
+def leaf_model(spec: Spec, data: GroupedData) -> LeafModel | NestedModel:
     """The model as arrays: leaves, covariates with the intercept among them, priors."""
-    if len(spec.levels) > 1:
-        raise SpecError(
-            f"groups: engine 'exact' takes one column of groups where rows are not normal; found "
-            f"{list(spec.groups)}. Use engine='nuts', which takes both"
-        )
+    return two_level_model(spec, data) if len(spec.levels) == 1 else nested_model(spec, data)
+
+
+def two_level_model(spec: Spec, data: GroupedData) -> LeafModel:
+    """The model of one column of groups."""
+    (level,) = spec.levels
     mean, precision = coefficient_priors(spec)
     x = with_intercept(spec, group_covariates(data))
-    return LeafModel(leaves_of(spec, data), x, mean, precision, spec.variance_prior("tau"))
+    return LeafModel(leaves_of(spec, data), x, mean, precision, level.prior)
 
 
-def leaf_moments(spec: Spec, data: GroupedData, model: LeafModel) -> LeafMoments:
+def nested_model(spec: Spec, data: GroupedData) -> NestedModel:
+    """The model of groups within outer groups."""
+    outer, inner = spec.levels
+    mean, precision = coefficient_priors(spec)
+    return NestedModel(
+        leaves=leaves_of(spec, data),
+        parent=data.levels[-1].parent,
+        x=with_intercept(spec, group_covariates(data)),
+        has_intercept=bool(spec.intercept),
+        mean=mean,
+        precision=precision,
+        outer_prior=outer.prior,
+        prior=inner.prior,
+    )
+
+
+def leaf_moments(spec: Spec, data: GroupedData, model: LeafModel | NestedModel) -> LeafMoments:
     """Which moments of the posterior exist.
 
     Raises

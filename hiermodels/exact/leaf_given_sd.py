@@ -12,38 +12,52 @@ from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.leaf_data import leaf_model, leaf_moments, with_intercept
 from hiermodels.exact.leaves.marginal import LeafMarginal
+from hiermodels.exact.leaves.nested.marginal import NestedMarginal
+from hiermodels.exact.leaves.nested.model import NestedModel
+from hiermodels.exact.leaves.nested.posterior import NestedPosterior
 from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.model.spec import Spec
 
 FINE = {1: 0.05, 2: 0.1, 3: 0.15, 4: 0.25, 5: 0.4}  # spacing of the sd, by dimension
 COARSE = 0.6  # of the coefficients
+PLACES = 25  # of an sd, with three levels
 
 
 def leaf_moments_given_sd(
-    spec: Spec, data: GroupedData, effect: str, ends: tuple[float, float], place: Place | None
+    spec: Spec,
+    data: GroupedData,
+    sd: str,
+    effect: str,
+    ends: tuple[float, float],
+    place: Place | None,
 ) -> tuple[Floats, Floats, Floats]:
-    """Means and sds of effects given τ, the coefficients integrated out.
+    """Means and sds of effects given an sd, the coefficients and other sds integrated out.
 
-    Each layer of a lattice has one τ: over it the sums are those of the whole posterior.
+    With two levels each layer of a lattice has one τ: over it the sums are those of the whole
+    posterior.  With three there is a posterior for each of some values of the sd.
 
     Parameters
     ----------
     spec, data
+    sd : str
+        Which, such as ``"tau"``.
     effect : str
         Of the groups, such as ``"theta"`` or ``"p"``.
     ends : (2,)
-        Probabilities of τ, between which it is laid out.
+        Probabilities of the sd, between which it is laid out.
     place : Place, optional
         Values of the covariates that effects on the scale of the link belong to.
 
     Returns
     -------
     at : (n,)
-        τ.
-    mean, sd : (n, k)
+        The sd.
+    mean, sd : (n, u)
     """
     model = leaf_model(spec, data)
     leaf_moments(spec, data, model)  # raises an error if the posterior does not exist
+    if isinstance(model, NestedModel):
+        return _three_levels(spec, model, sd, effect, ends)
     marginal = LeafMarginal(model)
     d = marginal.coordinates.dimension
     spacing = np.full(d, COARSE)
@@ -51,8 +65,31 @@ def leaf_moments_given_sd(
     layers = list(_layers(LeafPosterior(marginal, marginal.lattice(spacing)), ends))
     with np.errstate(invalid="ignore"):  # half of the points of a layer may be none
         moments = [_moments(spec, part, effect, place) for part in layers]
-    mean, sd = np.array(moments).swapaxes(0, 1)
-    return np.array([part.tau[0] for part in layers]), mean, sd
+    mean, sds = np.array(moments).swapaxes(0, 1)
+    return np.array([part.tau[0] for part in layers]), mean, sds
+
+
+def _three_levels(
+    spec: Spec, model: NestedModel, sd: str, effect: str, ends: tuple[float, float]
+) -> tuple[Floats, Floats, Floats]:
+    """The same with three levels, at values of an sd that are even in its coordinate."""
+    number, level = [level.sd for level in spec.levels].index(sd), spec.level_of(effect)
+    marginal = NestedMarginal(model)
+    posterior = NestedPosterior(marginal, marginal.lattice(COARSE))
+    free = posterior.coordinates.sd_axes[number]
+    assert free is not None
+    low, high = free[1].coordinate(posterior.sd_quantiles(number, np.array(ends)))
+    at = np.exp(free[1].log_sd(np.linspace(low, high, PLACES)))
+    moments = []
+    for value in at:
+        marginal = NestedMarginal(model.with_fixed_sd(number, float(value)))
+        given = NestedPosterior(marginal, marginal.lattice(COARSE))
+        if effect in spec.on_outcome_scale:
+            moments.append(given.function_moments(spec.family.inverse_link))
+        else:
+            moments.append(given.effect_moments(level))
+    mean, sds = np.array(moments).swapaxes(0, 1)
+    return at, mean, sds
 
 
 def _moments(

@@ -216,7 +216,7 @@ class FurtherRows:
             together = _joined(np.tile(np.arange(len(seen.y)), size), seen, counts, columns)
             each = np.append(np.repeat(np.arange(size), len(seen.y)), np.arange(size))
             leaves = self._leaves(together, each, size)
-            log_ratio = self.laws.exchanged(np.full(size, group), leaves)
+            log_ratio, _ = self.laws.exchanged(np.full(size, group), leaves)
             return np.exp(log_ratio + leaves.constant - without)
 
         return probability

@@ -12,7 +12,7 @@ from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
-from hiermodels.exact.leaf_data import leaf_design, leaf_model, with_intercept
+from hiermodels.exact.leaf_data import leaf_design, two_level_model, with_intercept
 from hiermodels.exact.leaves.maximum import Maximum, effects_given, maximum_likelihood, own_maxima
 from hiermodels.exact.leaves.model import LeafModel
 from hiermodels.exact.raw_values import raw_values
@@ -38,7 +38,7 @@ def leaf_plug_in(spec: Spec, data: GroupedData, method: str, place: Place) -> Pl
             "estimates: where rows are not normal, they are of one column of groups. See "
             ".summary() for the posterior"
         )
-    model = leaf_model(spec, data)
+    model = two_level_model(spec, data)
     _require_bounded(spec, data, model)
     found = maximum_likelihood(model)
     raw = raw_values(spec, data, 0)

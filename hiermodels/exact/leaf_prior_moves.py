@@ -14,6 +14,7 @@ from hiermodels.data.covariates import MEANS, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.leaf_data import with_intercept
 from hiermodels.exact.leaf_moments import LeafMoments
+from hiermodels.exact.leaves.nested.posterior import NestedPosterior
 from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.exact.prior_move import (
     NOTABLE,
@@ -26,20 +27,24 @@ from hiermodels.exact.prior_move import (
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.moments import SD
 
-MAX_WORK = 1e6  # points times sets of alike groups, beyond which no groups are looked at
+MAX_WORK = 3e6  # points times groups that are not alike, beyond which no groups are looked at
 
 
 @one_blas_thread()
 def leaf_prior_moves(
-    spec: Spec, data: GroupedData, posterior: LeafPosterior, existing: LeafMoments, name: str
+    spec: Spec,
+    data: GroupedData,
+    posterior: LeafPosterior | NestedPosterior,
+    existing: LeafMoments,
+    name: str,
 ) -> Iterator[Move]:
     """What moves notably under the other flat prior of the sd: of each kind what moves most."""
-    tau = posterior.tau
-    both, ratio = other_weights(posterior.lattice.weights, np.log(tau))
+    number = [level.sd for level in spec.levels].index(name)
+    both, ratio = other_weights(posterior.lattice.weights, np.log(posterior.sds[:, number]))
     if hardly_differ(both, ratio) and existing.exist([name], SD):
         return
     look = _Look(spec, data, posterior, existing, both)
-    for moves in (look.sd(name, ratio), look.coefficients(), look.effects(), look.new_groups()):
+    for moves in (look.sd(number, ratio), look.coefficients(), look.effects(), look.new_groups()):
         worst = max(moves, key=lambda move: move.size, default=None)
         if worst and worst.size >= NOTABLE:
             yield worst
@@ -51,19 +56,20 @@ class _Look:
 
     spec: Spec
     data: GroupedData
-    posterior: LeafPosterior
+    posterior: LeafPosterior | NestedPosterior
     existing: LeafMoments
     weights: Floats  # of the lattice's points under the default prior and the other; (2, J)
 
-    def sd(self, name: str, ratio: Floats) -> Iterator[Move]:
-        """Yield the move of the sd's mean, or of its median where there is no mean."""
+    def sd(self, level: int, ratio: Floats) -> Iterator[Move]:
+        """Yield the move of the mean of a level's sd, or of its median where there is no mean."""
+        name = self.spec.levels[level].sd
         if self.existing.exist([name], SD):
-            yield self._of_nodes(f"posterior mean of {name}", self.posterior.tau)
+            yield self._of_nodes(f"posterior mean of {name}", self.posterior.sds[:, level])
             return
         laid = self.posterior.lattice
         other = replace(laid, log_density=laid.log_density + np.log(ratio))
-        low, old, high = self.posterior.sd_quantiles(0, np.array(ONE_SD))
-        (new,) = replace(self.posterior, lattice=other).sd_quantiles(0, np.array([0.5]))
+        low, old, high = self.posterior.sd_quantiles(level, np.array(ONE_SD))
+        (new,) = replace(self.posterior, lattice=other).sd_quantiles(level, np.array([0.5]))
         yield moved(f"posterior median of {name}", np.array([old, new]), (high - low) / 2)
 
     def coefficients(self) -> Iterator[Move]:
@@ -80,8 +86,7 @@ class _Look:
 
     def effects(self) -> Iterator[Move]:
         """Yield the moves of the means of groups' effects, if possible on the outcome's scale."""
-        sets = len(self.posterior.model.alike)
-        if sets * len(self.posterior.lattice) > MAX_WORK:
+        if self.posterior.work * len(self.posterior.lattice) > MAX_WORK:
             return
         name, level = self.spec.effects[0], self.spec.levels[-1]
         function = self.spec.family.inverse_link
@@ -98,17 +103,17 @@ class _Look:
     def new_groups(self) -> Iterator[Move]:
         """Yield by how much the sd of a new group's effect changes, on the scale of the link."""
         level, top = self.spec.levels[-1], self.spec.top
-        if not self.existing.exist([*top, level.sd], SD):
+        if not self.existing.exist([*top, *self.spec.spreads], SD):
             return
         row = with_intercept(self.spec, locate(self.data, MEANS).of(ROOT))
         predictor = self.posterior.gamma @ row
         around = self.weights @ predictor**2 - (self.weights @ predictor) ** 2
-        sds = np.sqrt(self.weights @ self.posterior.tau**2 + around)
+        sds = np.sqrt(self.weights @ (self.posterior.sds**2).sum(axis=1) + around)
         scale = "" if self.spec.family.link == "identity" else " on the scale of the link"
         yield moved(f"sd of a new {level.column}{scale}", sds, float(sds[0]))
 
     def _of_nodes(self, what: str, values: Floats) -> Move:
-        """The move of the mean of a function of τ and the coefficients, (J,)."""
+        """The move of the mean of a function of the sds and the coefficients, (J,)."""
         means = self.weights @ values
         sd = np.sqrt(self.weights[0] @ (values - means[0]) ** 2)
         return moved(what, means, float(sd))

@@ -24,8 +24,7 @@ from hiermodels.exact.leaf_predictive import LeafPredictive
 from hiermodels.exact.leaf_shares import latent_shares, square_moments
 from hiermodels.exact.leaves.laws import Distribution, LeafLaws
 from hiermodels.exact.leaves.on_lattice import SdsOnLattice
-from hiermodels.exact.leaves.posterior import LeafPosterior
-from hiermodels.exact.leaves.two_levels import TwoLevelLaws
+from hiermodels.exact.leaves.structures import integrate
 from hiermodels.families.links import linked, log_slope
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.estimation import PlugIn
@@ -56,10 +55,10 @@ class LeafReference(LeafPredictive):
 
     @classmethod
     def of(cls, spec: Spec, data: GroupedData, tol: float = TOLERANCE) -> LeafReference:
-        """Integrate the posterior: see :meth:`LeafPosterior.of`."""
+        """Integrate the posterior: see :func:`~hiermodels.exact.leaves.structures.integrate`."""
         model = leaf_model(spec, data)
         existing = leaf_moments(spec, data, model)
-        return cls(spec, data, TwoLevelLaws(LeafPosterior.of(model, tol)), existing)
+        return cls(spec, data, integrate(model, tol), existing)
 
     @property
     def moments(self) -> LeafMoments:
@@ -160,8 +159,7 @@ class LeafReference(LeafPredictive):
 
     def leave_out(self, units: Units) -> LogDensities:
         """Log density of each unit given all others."""
-        assert isinstance(self.laws, TwoLevelLaws)
-        return leave_out_units(self.spec, self.data, self.laws.posterior, units)
+        return leave_out_units(self.spec, self.data, self.laws, units)
 
     def plug_in(self, method: str | None, place: Place) -> PlugIn:
         """Estimates of groups given the maximum of the likelihood."""

@@ -4,8 +4,8 @@ With the leaf of its group exchanged for that without the row,
 
     1/p(y_r | y_−r) = p(y_−r)/p(y) = E[m′/m | y],
 
-m being the group's integral with the row and m′ without it (:mod:`.leaves.exchanged`).  With the
-row once more in place of once less it is the density of another row like it, given all.
+m being the group's integral with the row and m′ without it.  With the row once more in place of
+once less it is the density of another row like it, given all.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ import numpy as np
 from hiermodels.core.arrays import Flags, Floats, Indices
 from hiermodels.data.grouped import GroupedRows
 from hiermodels.errors import SpecError
-from hiermodels.exact.leaves.exchanged import log_ratios
-from hiermodels.exact.leaves.posterior import LeafPosterior
+from hiermodels.exact.leaves.laws import LeafLaws
 from hiermodels.exact.raw_values import columns_of
 from hiermodels.families.family import Family
 from hiermodels.families.leaves import Leaves
@@ -139,11 +138,9 @@ class Changed:
     falls_above: Flags
 
 
-def change_rows(
-    posterior: LeafPosterior, rows: DistinctRows, some: Indices, change: int
-) -> Changed:
+def change_rows(laws: LeafLaws, rows: DistinctRows, some: Indices, change: int) -> Changed:
     """Take some rows (V,) out of the data (change = −1), or add them once more (1), each alone."""
-    found = [_change(posterior, rows, part, change) for part in rows.parts(some)]
+    found = [_change(laws, rows, part, change) for part in rows.parts(some)]
     if not found:
         nothing, none = np.zeros(0), np.zeros(0, dtype=bool)
         return Changed(nothing, nothing, none, none)
@@ -151,15 +148,15 @@ def change_rows(
     return Changed(*(np.concatenate([getattr(part, name) for part in found]) for name in names))
 
 
-def _change(posterior: LeafPosterior, rows: DistinctRows, some: Indices, change: int) -> Changed:
+def _change(laws: LeafLaws, rows: DistinctRows, some: Indices, change: int) -> Changed:
     """The same of so many that all can be held.
 
     Leaves are known relative to their suprema; what these are relative to each other is read off
     at one place, the group's centre.
     """
     group = rows.group[some]
-    whole, leaves = posterior.model.leaves.take(group), rows.changed(some, change)
-    log_ratio, error = log_ratios(posterior, group, leaves)
+    whole, leaves = laws.leaves.take(group), rows.changed(some, change)
+    log_ratio, error = laws.exchanged(group, leaves)
     place = whole.centre
     columns = {name: column[some] for name, column in rows.counts.columns.items()}
     own = rows.family.log_likelihood(rows.counts.y[some], place + rows.counts.offset[some], columns)

@@ -24,7 +24,6 @@ from hiermodels.exact.effects import DrawsOnDemand, Effects
 from hiermodels.exact.grid import AnyGrid, Grid, LeafGrid, grid_of
 from hiermodels.exact.joint import lp
 from hiermodels.exact.leaf_effects import LeafEffects
-from hiermodels.exact.leaves.draws import LeafDraws
 from hiermodels.exact.precision import sd_quadrature_error
 from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.model.spec import Spec
@@ -196,10 +195,9 @@ def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool)
 
 
 def _draw_counts(grid: LeafGrid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:
-    """Draw τ and the coefficients from a lattice, and the groups' effects given them."""
+    """Draw the sds and the coefficients from a lattice, and all effects given them."""
     grid.require_existence()
-    draws = LeafDraws.draw(grid.marginal, size, rng, grid.lattice)
-    drawn, effects = draws.drawn, LeafEffects(grid.spec, draws)
+    effects, laid, drawn = LeafEffects.draw(grid, size, rng)
     attrs = {
         "largest_ratio": drawn.largest_ratio,
         "ratio_bound": drawn.bound,
@@ -208,7 +206,7 @@ def _draw_counts(grid: LeafGrid, size: int, rng: np.random.Generator, keep: bool
     variables = effects.above_groups()
     if keep:
         variables["theta"] = effects.of_groups()
-    return _Drawn(variables, attrs, _describe(draws.lattice, drawn), None if keep else effects)
+    return _Drawn(variables, attrs, _describe(laid, drawn), None if keep else effects)
 
 
 def _describe(laid: Lattice, drawn: Draws) -> dict[str, str]:

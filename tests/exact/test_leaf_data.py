@@ -90,15 +90,6 @@ def test_statistics_of_counts_in_a_file_are_fitted_as_before(tmp_path):
     assert again.data.totals["exposure"].tolist() == statistics.totals["exposure"].tolist()
 
 
-def test_two_columns_of_groups_are_for_nuts():
-    data = pd.DataFrame({"o": list("aabbcc"), "g": list("uvwxyz"), "r": 1, "n": 4})
-    roles = {"outcome": "r", "trials": "n", "groups": ["o", "g"]}
-    priors = {"tau": hm.HalfNormal(1), "kappa": hm.HalfNormal(1)}
-    for ask in (hm.fit, hm.reference):
-        with pytest.raises(hm.SpecError, match=r"one column of groups.*engine='nuts'"):
-            ask(data, **roles, priors=priors)
-
-
 def test_moments_are_counted_where_the_exact_engine_cannot_go():
     """Of three levels, and of covariates that differ within groups, which NUTS takes."""
     data = pd.DataFrame({"o": list("aabbccdd") * 3, "g": list("stuvwxyz") * 3, "r": 1, "n": 4})

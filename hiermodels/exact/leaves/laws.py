@@ -55,6 +55,11 @@ class LeafLaws(ABC):
         """Covariates of the innermost groups; (k, p)."""
 
     @property
+    def innermost(self) -> int:
+        """Number of the innermost level."""
+        return self.posterior.sds.shape[1] - 1
+
+    @property
     def dimension(self) -> int:
         """Number of coordinates of the lattice."""
         return self.posterior.coordinates.dimension
@@ -120,9 +125,23 @@ class LeafLaws(ABC):
         """Means of functions of it, from (1, Z) to (m, Z), that grow as ``e^(order·η)``; (m,)."""
 
     @abstractmethod
-    def exchanged(self, groups: Indices, leaves: Leaves) -> Floats:
-        """``log E[m'/m]`` with leaves (V,) in the place of those of innermost groups (V,)."""
+    def exchanged(self, groups: Indices, leaves: Leaves) -> tuple[Floats, Floats]:
+        """``log E[m'/m]`` with leaves (V,) in the place of innermost groups' own, and its error.
+
+        Suprema of leaves count as 1; both are (V,).
+        """
 
     @abstractmethod
     def of_new_groups(self, x: Floats, leaves: Leaves) -> Floats:
         """``log E[m']`` of leaves (V,) of new groups at covariates (p,), all levels new; (V,)."""
+
+    @abstractmethod
+    def leave_out(self, level: int) -> tuple[Floats, Floats]:
+        """Log density of each group's rows given all other groups of a level, and its error; (u,).
+
+        The level's members are left out one at a time, with all that is in them.
+        """
+
+    @abstractmethod
+    def again(self, level: int) -> Floats:
+        """Log density of the same rows in a further group of the same parent, given all; (u,)."""

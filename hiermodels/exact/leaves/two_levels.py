@@ -16,7 +16,14 @@ from hiermodels.exact.leaves.linear import LinearLaw
 from hiermodels.exact.leaves.mass_sums import Function
 from hiermodels.exact.leaves.outcomes import NewLaw
 from hiermodels.exact.leaves.posterior import LeafPosterior
-from hiermodels.exact.leaves.predictive import NewEffect, grown, new_group_means
+from hiermodels.exact.leaves.predictive import (
+    NewEffect,
+    grown,
+    leave_out,
+    new_group_means,
+    new_groups,
+)
+from hiermodels.exact.precision import both_weights
 from hiermodels.families.leaves import Leaves
 
 
@@ -101,13 +108,34 @@ class TwoLevelLaws(LeafLaws):
         posterior = grown(self.posterior, x, order) if order else self.posterior
         return new_group_means(posterior, x, function, order)
 
-    def exchanged(self, groups: Indices, leaves: Leaves) -> Floats:
-        """``log E[m'/m]`` with leaves (V,) in the place of those of groups (V,)."""
-        return log_ratios(self.posterior, groups, leaves)[0]
+    def exchanged(self, groups: Indices, leaves: Leaves) -> tuple[Floats, Floats]:
+        """``log E[m'/m]`` with leaves (V,) in the place of groups' own, and its error; (V,)."""
+        return log_ratios(self.posterior, groups, leaves)
 
     def of_new_groups(self, x: Floats, leaves: Leaves) -> Floats:
         """``log E[m']`` of leaves (V,) of new groups at covariates (p,); (V,)."""
         return log_means(self.posterior, leaves, x)[0]
+
+    def leave_out(self, level: int) -> tuple[Floats, Floats]:
+        """Log density of each group's rows given all other groups, and its error; (k,).
+
+        The error is what sums over the whole lattice and over half of it differ by.
+        """
+        del level
+        left_out = leave_out(self.posterior)
+        if not self.dimension:
+            return left_out, np.zeros_like(left_out)
+        _, half = both_weights(self.posterior.lattice)
+        return left_out, np.abs(leave_out(self.posterior, half) - left_out)
+
+    def again(self, level: int) -> Floats:
+        """Log density of a new group with the same rows and covariates, given all; (k,)."""
+        del level
+        log_density = np.empty(len(self.leaves))
+        for alike in self.posterior.model.alike:
+            own = self.leaves.take(alike.groups)
+            log_density[alike.groups] = new_groups(self.posterior, own, alike.x)
+        return log_density
 
 
 def _rounds(members: Indices) -> Iterator[Indices]:

@@ -1,4 +1,4 @@
-"""Groups with another leaf, or left out, and outer groups left out, of three levels.
+"""Groups with another leaf, left out, or once more, of three levels; and outer groups.
 
 A group i within an outer group with effect μ has the integral ``m_i(μ, τ)``.  With another leaf in
 its place, all is likelier by
@@ -55,14 +55,41 @@ def log_ratios(
 
 
 @one_blas_thread()
+def further_groups(posterior: NestedPosterior, outer: OuterDensities) -> Floats:
+    """Log density of each group's rows in a further group beside it, ``log E[m_i]``; (k,)."""
+    kinds = posterior.marginal.kinds
+    sums = np.zeros(len(kinds.leaf))
+    for line in outer.lines:
+        at = outer.grid.theta, np.full(len(outer.grid), line.line.table.tau)
+        own = np.exp(kinds.small_integrals(*at))[kinds.leaf]
+        sums += (line.density(kinds.kind) * own) @ outer.grid.weight
+    own = np.log(np.maximum(sums, SMALLEST))[kinds.entry_of]
+    return np.asarray(own + posterior.model.leaves.constant)
+
+
 def leave_out_outer(posterior: NestedPosterior) -> Floats:
     """Log density of the rows of each outer group given all others, over all and half; (2, S)."""
-    kinds, model = posterior.marginal.kinds, posterior.model
+    return _constant(posterior) - _log_powers(posterior, -1)
+
+
+def further_outer(posterior: NestedPosterior) -> Floats:
+    """Log density of each outer group's rows in a further outer group, ``log E[M_s]``; (S,)."""
+    return _constant(posterior) + _log_powers(posterior, 1)[0]
+
+
+def _constant(posterior: NestedPosterior) -> Floats:
+    """Of the leaves of each outer group; (S,)."""
+    return posterior.model.outer_sums(posterior.model.leaves.constant)
+
+
+@one_blas_thread()
+def _log_powers(posterior: NestedPosterior, power: int) -> Floats:
+    """``log Σ_j W_j M_sj^power`` over the whole lattice and over half of it; (2, S)."""
+    kinds = posterior.marginal.kinds
     log_weight = np.log(np.maximum(posterior.both_weights, SMALLEST))
     sums = np.full((2, len(kinds)), -np.inf)
     for line, nodes in posterior.marginal.lines(posterior.sds):
-        own = line.log_integrals(posterior.mean[nodes], posterior.sds[nodes, 0])
+        own = power * line.log_integrals(posterior.mean[nodes], posterior.sds[nodes, 0])
         for row, weight in zip(sums, log_weight[:, nodes], strict=True):
-            row[:] = np.logaddexp(row, np.logaddexp.reduce(weight - own, axis=1))
-    constant = np.bincount(model.parent, model.leaves.constant, model.n_outer)
-    return np.asarray(constant - sums[:, kinds.kind_of])
+            row[:] = np.logaddexp(row, np.logaddexp.reduce(weight + own, axis=1))
+    return sums[:, kinds.kind_of]

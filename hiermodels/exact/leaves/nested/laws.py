@@ -16,12 +16,18 @@ from hiermodels.exact.leaves.laws import LeafLaws, OfRows
 from hiermodels.exact.leaves.linear import LinearLaw
 from hiermodels.exact.leaves.mass_sums import Function
 from hiermodels.exact.leaves.nested.effects import OuterDensities, effect_laws, new_group_laws
-from hiermodels.exact.leaves.nested.exchanged import log_ratios
+from hiermodels.exact.leaves.nested.exchanged import (
+    further_groups,
+    further_outer,
+    leave_out_outer,
+    log_ratios,
+)
 from hiermodels.exact.leaves.nested.linear import linear_law
 from hiermodels.exact.leaves.nested.posterior import NestedPosterior
 from hiermodels.exact.leaves.nested.shares import share_quantiles
 from hiermodels.exact.leaves.outcomes import NewLaw
 from hiermodels.exact.leaves.predictive import NewEffect, normal_means
+from hiermodels.families.binomial_leaves import BinomialLeaves
 from hiermodels.families.leaves import Leaves
 
 
@@ -119,12 +125,31 @@ class NestedLaws(LeafLaws):
         laid = own.marginal.lattice(own.lattice.spacing, growth=growth)
         return NestedPosterior(own.marginal, laid)
 
-    def exchanged(self, groups: Indices, leaves: Leaves) -> Floats:
-        """``log E[m'/m]`` with leaves (V,) in the place of those of groups (V,)."""
-        return log_ratios(self.posterior, self.outer, groups, leaves)
+    def exchanged(self, groups: Indices, leaves: Leaves) -> tuple[Floats, Floats]:
+        """``log E[m'/m]`` with leaves (V,) in the place of those of groups (V,), and its error.
+
+        The error is taken to be that of the posterior.
+        """
+        log_ratio = log_ratios(self.posterior, self.outer, groups, leaves)
+        return log_ratio, np.full(len(log_ratio), self.posterior.certificate)
 
     @one_blas_thread()
     def of_new_groups(self, x: Floats, leaves: Leaves) -> Floats:
         """``log E[m']`` of leaves (V,) of new groups in new outer groups; (V,)."""
         own = self.posterior
         return new_ratios(own.both_weights, own.gamma @ x, self._new_sd(own), leaves)[0]
+
+    def leave_out(self, level: int) -> tuple[Floats, Floats]:
+        """Log density of each group's rows given all other groups of a level, and its error."""
+        if level == self.innermost:
+            nothing = BinomialLeaves.of(*np.zeros((2, len(self.leaves))))
+            log_ratio, error = self.exchanged(np.arange(len(self.leaves)), nothing)
+            return self.leaves.constant - log_ratio, error
+        whole, half = leave_out_outer(self.posterior)
+        return whole, np.abs(half - whole)
+
+    def again(self, level: int) -> Floats:
+        """Log density of the same rows in a further group of the same parent, given all."""
+        if level == self.innermost:
+            return further_groups(self.posterior, self.outer)
+        return further_outer(self.posterior)

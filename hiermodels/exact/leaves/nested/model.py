@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -67,10 +67,19 @@ class NestedModel:
             inner.value if isinstance(inner, Fixed) else None,
         )
 
+    def with_fixed_sd(self, level: int, value: float) -> NestedModel:
+        """The same with κ (level 0) or τ (level 1) known."""
+        fixed = Fixed(value)
+        return replace(self, outer_prior=fixed) if level == 0 else replace(self, prior=fixed)
+
     @property
     def constant(self) -> float:
         """Logarithm of the product of all leaves' suprema."""
         return float(self.leaves.constant.sum())
+
+    def outer_sums(self, values: Floats) -> Floats:
+        """Sums of values (k,) over the groups of each outer one; (S,)."""
+        return np.bincount(self.parent, values, self.n_outer)
 
     def log_prior(self, gamma: Floats) -> Floats:
         """Log prior density of the coefficients (J, p); (J,)."""

@@ -157,8 +157,15 @@ class NestedPosterior(SdsOnLattice):
         mean, sd = self._function_moments(function)
         return mean[0], sd[0]
 
-    @one_blas_thread()
+    def moments_over(self, weights: Floats, function: Function) -> tuple[Floats, Floats]:
+        """Means and sds of a function of each effect, with two weights (2, J); (2, k) each."""
+        return self._moments_over(list(self.masses(weights)), function)
+
     def _function_moments(self, function: Function) -> tuple[Floats, Floats]:
+        return self._moments_over(self.line_masses, function)
+
+    @one_blas_thread()
+    def _moments_over(self, lines: list[LineMasses], function: Function) -> tuple[Floats, Floats]:
         """Of the effect given the outer effect, around its value at the leaf's centre."""
         kinds = self.marginal.kinds
         origin = function(kinds.leaves.centre)
@@ -168,7 +175,7 @@ class NestedPosterior(SdsOnLattice):
             return np.stack([away, away**2])
 
         sums = np.zeros((2, 2, len(kinds.leaf)))
-        for line in self.line_masses:
+        for line in lines:
             mass = line.mass[:, kinds.kind]
             needed = np.zeros((len(kinds.leaves), len(line.places)), dtype=bool)
             np.logical_or.at(needed, kinds.leaf, mass[0] > NEGLIGIBLE)
