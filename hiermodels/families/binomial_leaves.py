@@ -176,6 +176,20 @@ class BinomialLeaves:
         x /= bx
         return value, slope, x
 
+    @property
+    def places(self) -> Floats | None:
+        """``log r`` and ``log(n − r)``, if all have the same shift."""
+        if len(self) == 0 or np.ptp(self.shift) > 0:
+            return None
+        with np.errstate(divide="ignore"):
+            return np.log(np.stack([self.successes, self.failures], axis=1))
+
+    def at(self, places: Floats) -> Self:
+        """Leaves at other places (v, 2)."""
+        successes, failures = np.exp(places).T
+        nothing = np.zeros(len(places))
+        return type(self)(successes, failures, nothing + self.shift[0], nothing)
+
     def take(self, groups: Indices) -> Self:
         """Leaves of some groups, in this order."""
         return type(self)(

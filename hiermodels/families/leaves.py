@@ -8,7 +8,7 @@ wide it is, where it bends, and whether it falls to 0 on either side.
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -93,6 +93,28 @@ class Leaves(Protocol):
         """Leaves that differ as functions of θ, and which of these each group has; (k,).
 
         The constants of the rows may differ all the same.
+        """
+
+
+@runtime_checkable
+class SmoothLeaves(Leaves, Protocol):
+    """Leaves that differ by two numbers each, in which their integrals are analytic.
+
+    Very many of them are interpolated between few that have numbers in between.
+    """
+
+    @property
+    def places(self) -> Floats | None:
+        """Two logarithms each (k, 2), −∞ of 0; None if leaves differ by more than these.
+
+        As functions of either the logarithms of integrals have their singularities at a distance
+        of about π from the real line.
+        """
+
+    def at(self, places: Floats) -> Self:
+        """Leaves at other places (v, 2), otherwise as all of these, and without constants of rows.
+
+        There is at least one of these.
         """
 
 

@@ -132,6 +132,16 @@ class PoissonLeaves:
         x *= w
         return value, (y - w) - x, w + x
 
+    @property
+    def places(self) -> Floats:
+        """``log y`` and ``log E``."""
+        with np.errstate(divide="ignore"):
+            return np.stack([np.log(self.counts), self.log_exposure], axis=1)
+
+    def at(self, places: Floats) -> Self:
+        """Leaves at other places (v, 2)."""
+        return type(self)(np.exp(places[:, 0]), places[:, 1], np.zeros(len(places)))
+
     def take(self, groups: Indices) -> Self:
         """Leaves of some groups, in this order."""
         return type(self)(

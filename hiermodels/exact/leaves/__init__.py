@@ -8,6 +8,7 @@ Only the effects θ_i are integrated out, each by itself (:mod:`hiermodels.exact
 
 - ``model``: the record of the model, and groups that are alike
 - ``coordinates``: of τ and γ, in which the posterior suits a lattice
+- ``many_counts``: groups with very many distinct counts, between few leaves
 - ``tables``: integrals at many nodes that share each τ
 - ``marginal``: the posterior of τ and γ, and its lattice
 - ``laying``: what laying a lattice takes

@@ -108,7 +108,7 @@ class LeafDraws(EffectDraws):
         laid = lattice or marginal.lattice(SPACING[marginal.coordinates.dimension])
         seed, own = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
         log_density: LogDensity = marginal.log_density
-        if sum(len(alike.counts) for alike in marginal.model.alike) > MANY:
+        if sum(len(part.counts) for part in marginal.sets) > MANY:
             log_density = interpolated(laid, log_density, np.random.default_rng(own))
         drawn = rejection.draw(laid, log_density, size, rng)
         return cls(marginal, drawn.points, seed, laid, drawn)

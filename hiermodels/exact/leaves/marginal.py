@@ -14,6 +14,7 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.errors import SpecError
 from hiermodels.exact.leaves.coordinates import Coordinates
 from hiermodels.exact.leaves.laying import modes_of, require_range, spacing_by_axis, within_range
+from hiermodels.exact.leaves.many_counts import InterpolatedAlike, interpolated
 from hiermodels.exact.leaves.model import Alike, LeafModel
 from hiermodels.exact.leaves.tables import LineTables, line_tables
 from hiermodels.exact.sd_axis import SdAxis
@@ -30,7 +31,7 @@ MAX_NUMBERS = 1 << 22  # integrals that are held at a time
 
 
 type Growth = Callable[[Floats, Floats], Floats]
-type Parts = Sequence[Alike | LineTables]
+type Parts = Sequence[Alike | InterpolatedAlike | LineTables]
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class LeafMarginal:
     @one_blas_thread()
     def log_density(self, points: Floats) -> Floats:
         """``log p(y, u)`` at points u (n, d): with proper priors, normalised; (n,)."""
-        return self._log_density(points, self.model.alike)
+        return self._log_density(points, self.sets)
 
     def _log_density(self, points: Floats, parts: Parts) -> Floats:
         blocks = self._blocks(points)
@@ -98,16 +99,23 @@ class LeafMarginal:
                 loss = np.maximum(loss, (usual[i][:, None] - own).max(axis=0))
         return _Evaluated(log_density, tau, gamma, loss)
 
+    @cached_property
+    def sets(self) -> tuple[Alike | InterpolatedAlike, ...]:
+        """Groups with the same covariates; very many distinct leaves stand on fewer."""
+        return tuple(interpolated(alike, self.coordinates) for alike in self.model.alike)
+
     def parts(self) -> Parts:
         """All groups, in parts whose integrals at nodes of a lattice are computed together.
 
         They are groups with similar covariates, and empty tables of their integrals.  Where few
-        nodes share a τ these would take longer than the integrals themselves, and where leaves are
-        not log-concave, integrals bend too much to be interpolated: there they are groups with the
-        same covariates.
+        nodes share a τ these would take longer than the integrals themselves, where leaves are
+        not log-concave, integrals bend too much to be interpolated, and where very many groups
+        have the same covariates, few leaves stand for them: there they are groups with the same
+        covariates.
         """
-        if len(self.model.mean) < TABULATED or not self.model.leaves.log_concave:
-            return self.model.alike
+        many = any(isinstance(part, InterpolatedAlike) for part in self.sets)
+        if len(self.model.mean) < TABULATED or not self.model.leaves.log_concave or many:
+            return self.sets
         return tuple(table.emptied() for table in self._tables)
 
     @cached_property
@@ -116,7 +124,7 @@ class LeafMarginal:
 
     def _blocks(self, points: Floats) -> Iterator[Floats]:
         """Parts of the points whose integrals can be held."""
-        step = max(1, MAX_NUMBERS // max(1, sum(len(alike.counts) for alike in self.model.alike)))
+        step = max(1, MAX_NUMBERS // max(1, sum(len(part.counts) for part in self.sets)))
         for first in range(0, len(points), step):
             yield points[first : first + step]
 

@@ -75,6 +75,10 @@ class Alike:
         """These groups alone."""
         return (self,)
 
+    def of_groups(self, values: Floats) -> Floats:
+        """Values of the groups, from those of the distinct leaves; (m, u) to (m, k')."""
+        return values[:, self.leaf_of]
+
     @property
     def first(self) -> Indices:
         """A group of the model that has each of the leaves; (u,)."""

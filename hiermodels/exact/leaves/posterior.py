@@ -11,6 +11,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.leaves.coordinates import Coordinates
+from hiermodels.exact.leaves.many_counts import InterpolatedAlike
 from hiermodels.exact.leaves.marginal import LeafMarginal, Parts
 from hiermodels.exact.leaves.mass_sums import Function, expanded, moments_of_masses, weighted
 from hiermodels.exact.leaves.model import Alike, Gathered, LeafModel
@@ -83,8 +84,8 @@ class LeafPosterior(SdsOnLattice):
 
     @property
     def work(self) -> int:
-        """Distinct leaves, whose integrals each point takes."""
-        return sum(len(alike.counts) for alike in self.model.alike)
+        """Leaves whose integrals each point takes."""
+        return sum(len(part.counts) for part in self._parts)
 
     @cached_property
     def _parts(self) -> Parts:
@@ -101,6 +102,9 @@ class LeafPosterior(SdsOnLattice):
         """
         for i, part in enumerate(self._parts):
             if groups is None or np.isin(groups, part.groups).any():
+                if isinstance(part, InterpolatedAlike):
+                    yield part.alike, part.alike.log_integrals(self.tau, self.gamma)
+                    continue
                 own, first = self._log_integrals(i), 0
                 for alike in part.sets:
                     yield alike, own[first : (first := first + len(alike.counts))]
@@ -185,7 +189,7 @@ class LeafPosterior(SdsOnLattice):
                 origin = part.integrals.leaves.centre[some.groups]
                 own = some.mass * (some.theta - origin[:, None])
                 np.add.at(sums.T, some.groups, own.sum(axis=-1).T)
-            covariances[part.groups] = sums.T[part.leaf_of]
+            covariances[part.groups] = part.of_groups(sums).T
         return covariances
 
     @cached_property
@@ -223,7 +227,7 @@ class LeafPosterior(SdsOnLattice):
         for part, nodes in zip(self._parts, gathered, strict=True):
             masses = nodes.masses(part.integrals, slice(0, 2))
             own = moments_of_masses(masses, len(part.counts), function)
-            mean[:, part.groups], sd[:, part.groups] = (each[:, part.leaf_of] for each in own)
+            mean[:, part.groups], sd[:, part.groups] = (part.of_groups(each) for each in own)
         return mean, sd
 
     @cached_property

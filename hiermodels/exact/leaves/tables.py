@@ -147,6 +147,10 @@ class LineTables:
         first = np.cumsum([0, *sizes[:-1]])
         return np.concatenate([f + a.leaf_of for f, a in zip(first, self.sets, strict=True)])
 
+    def of_groups(self, values: Floats) -> Floats:
+        """Values of the groups, from those of the leaves; (m, g) to (m, k')."""
+        return values[:, self.leaf_of]
+
     @cached_property
     def _x(self) -> Floats:
         """Covariates of the sets; (a, p)."""
