@@ -3,7 +3,8 @@
 figures     reference() and 4,000 draws of everything, on data sets from 12 to 30,000 groups
 covariate   reference() where a covariate has another value in each group
 growth      reference() with means and sds, and a fit whose draws of groups stay on demand, against
-            the number of groups, each in a process of its own; the largest has a million
+            the number of groups, each in a process of its own; the largest has a million; where
+            counts repeat, and where nearly all differ
 nuts        effective draws per second against a non-centred PyMC model by hand, sampled by nutpie,
             compilation not counted
 
@@ -41,12 +42,18 @@ ROLES: dict[str, Any] = {"outcome": "deaths", "trials": "cases", "groups": "hosp
 PRIORS = {"tau": hm.HalfNormal(1)}
 MAX_EXPONENT, MAX_GIB, MIN_RATIO = 1.0, 4.0, 4.0
 TUNE = 1000
+REPEATED, DISTINCT = (20, 500), (20, 20_000)  # operations: counts repeat, or nearly all differ
 VARIABLES = ("mu", "tau", "theta")
 
 
-def hospitals(groups: int, random_seed: int, beta: float | None = None) -> pd.DataFrame:
+def hospitals(
+    groups: int,
+    random_seed: int,
+    beta: float | None = None,
+    cases: tuple[int, int] = REPEATED,
+) -> pd.DataFrame:
     """Simulate deaths in hospitals."""
-    return hm.datasets.simulate_hospitals(groups, beta=beta, random_seed=random_seed)
+    return hm.datasets.simulate_hospitals(groups, cases, beta=beta, random_seed=random_seed)
 
 
 def surgical(_: int = 0) -> pd.DataFrame:
@@ -163,7 +170,7 @@ CHILD = """
 import sys
 sys.path.insert(0, {folder!r})
 from bench_counts import measure_growth
-measure_growth(sys.argv[1], int(sys.argv[2]))
+measure_growth(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
 """
 GROWTH = {
     "reference": solve,
@@ -173,10 +180,13 @@ GROWTH = {
 }
 
 
-def measure_growth(what: str, groups: int) -> None:
-    """Measure one size, in the process that this runs in."""
+CASES = {"counts repeat": REPEATED, "nearly all counts differ": DISTINCT}
+
+
+def measure_growth(what: str, groups: int, most: int) -> None:
+    """Measure one size with up to so many operations, in the process that this runs in."""
     GROWTH[what](hospitals(50, 1))
-    frame = hospitals(groups, 2)
+    frame = hospitals(groups, 2, cases=(REPEATED[0], most))
     elapsed = processor_seconds(lambda: GROWTH[what](frame))
     print(json.dumps({"seconds": elapsed, "peak": peak_memory()}))
 
@@ -184,23 +194,29 @@ def measure_growth(what: str, groups: int) -> None:
 def bench_growth(sizes: tuple[int, ...] = (1000, 10_000, 100_000, 1_000_000)) -> dict[str, Any]:
     """Time and memory against the number of groups."""
     title("Counts: time and memory against the number of groups")
-    child = CHILD.format(folder=str(Path(__file__).parent))
     found: dict[str, Any] = {"sizes": list(sizes)}
-    for what in GROWTH:
-        runs = [json.loads(in_fresh_process(child, what, str(size))) for size in sizes]
-        found[what] = runs
-        print(f"\n{what}")
-        table(
-            ["groups", "time", "peak, GiB"],
-            [
-                [f"{n:,}", duration(run["seconds"]), f"{run['peak']:.2f}"]
-                for n, run in zip(sizes, runs, strict=True)
-            ],
-        )
-        slope = exponent(sizes, [run["seconds"] for run in runs])
-        print(f"time ~ groups^{slope:.2f} ({goal(slope, MAX_EXPONENT)})")
-        print(f"memory: {goal(max(run['peak'] for run in runs), MAX_GIB, ' GiB')}")
+    for label, (_, most) in CASES.items():
+        for what in GROWTH:
+            print(f"\n{what}, {label}")
+            found[f"{what}, {label}"] = growth_of(what, sizes, most)
     return found
+
+
+def growth_of(what: str, sizes: tuple[int, ...], most: int) -> list[dict[str, float]]:
+    """Measure all sizes with up to so many operations, each in a process of its own."""
+    child = CHILD.format(folder=str(Path(__file__).parent))
+    runs = [json.loads(in_fresh_process(child, what, str(size), str(most))) for size in sizes]
+    table(
+        ["groups", "time", "peak, GiB"],
+        [
+            [f"{n:,}", duration(run["seconds"]), f"{run['peak']:.2f}"]
+            for n, run in zip(sizes, runs, strict=True)
+        ],
+    )
+    slope = exponent(sizes, [run["seconds"] for run in runs])
+    print(f"time ~ groups^{slope:.2f} ({goal(slope, MAX_EXPONENT)})")
+    print(f"memory: {goal(max(run['peak'] for run in runs), MAX_GIB, ' GiB')}")
+    return runs
 
 
 # --- nuts -----------------------------------------------------------------------------------------
