@@ -75,7 +75,8 @@ class LeafEffects:
         if isinstance(self.draws, NestedEffects):
             outer = self.spec.levels[0]
             variables |= {outer.sd: self.draws.kappa, outer.effect: self.draws.effects(0)}
-        variables |= dict.fromkeys(self.spec.top, self.draws.gamma[:, 0])
+        if self.spec.top:
+            variables |= dict.fromkeys(self.spec.top, self.draws.gamma[:, 0])
         return variables | ({"beta": self._beta.T} if self.spec.covariates else {})
 
     def of_groups(self, groups: Indices | None = None) -> Floats:

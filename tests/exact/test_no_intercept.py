@@ -13,7 +13,7 @@ import pymc as pm
 import pytensor.tensor as pt
 import pytest
 import xarray as xr
-from scipy import stats
+from scipy import special, stats
 from scipy.optimize import minimize
 
 import hiermodels as hm
@@ -713,3 +713,48 @@ def test_pymc_starts_near_the_coefficients():
     (value,) = model.replace_rvs_by_values([model["beta"]])
     beta = value.eval({v: values[v.name] for v in pm.inputvars(value)}, **PLAIN)
     np.testing.assert_allclose(beta, 1e5, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("nest", "priors"),
+    [
+        ("(1 | g)", {"tau": hm.HalfNormal(1)}),
+        ("(1 | s/g)", {"kappa": hm.HalfNormal(1), "tau": hm.Fixed(0.3)}),
+    ],
+)
+def test_draws_of_counts_around_0_have_their_distribution_functions(nest, priors):
+    """Of sorted probabilities below draws, each should be near its place: 6 in 10,000 are not."""
+    frame = pd.DataFrame({"s": list("aabb"), "g": list("klmn"), "r": [0, 3, 5, 9], "n": 10})
+    fit = hm.fit(frame, f"r | trials(n) ~ 0 + {nest}", priors=priors, **QUIET)
+    assert not fit.spec.top
+    place = (np.arange(4000)[:, None] + 0.5) / 4000
+    for name in (next(iter(priors)), "theta", "p"):
+        draws = fit.datatree["posterior"][name].stack(all_=("chain", "draw"))
+        values = draws.transpose("all_", ...).to_numpy()
+        below = np.sort(fit.reference().cdf(name, values).reshape(4000, -1), axis=0)
+        assert np.abs(below - place).max() < 2.0 / np.sqrt(4000), name
+
+
+def test_effects_of_counts_around_0_peak_there():
+    """Distribution functions by sums over log τ and Gauss's rule, at effects down to 1e-6."""
+    successes, trials = np.array([0, 3, 5, 9]), 10
+    frame = pd.DataFrame({"g": list("klmn"), "r": successes, "n": trials})
+    exact = hm.reference(frame, "r | trials(n) ~ 0 + (1 | g)", priors={"tau": hm.HalfNormal(1)})
+    tau = np.exp(np.linspace(-40, 2.3, 700))[:, None, None]
+    x, weight = np.polynomial.legendre.leggauss(200)
+
+    def below(effect):
+        """``∫ p(r | θ) N(θ | 0, τ²) dθ`` up to an effect, for each τ and group."""
+        high = np.clip(effect / tau, -9, 9)
+        z = -9 + (high + 9) * (x + 1) / 2
+        density = np.exp(-(z**2) / 2) * (high + 9) * weight
+        p = special.expit(tau * z)[..., None]
+        return (density[..., None] * p**successes * (1 - p) ** (trials - successes)).sum(axis=2)[
+            :, 0
+        ]
+
+    whole = below(np.inf)
+    prior = (tau * np.exp(-(tau**2) / 2))[:, 0] * whole.prod(axis=1, keepdims=True)
+    for effect in (-2.0, -1e-3, -1e-6, 0.0, 1e-4, 0.1, 1.5):
+        known = (prior / prior.sum() * below(effect) / whole).sum(axis=0)
+        np.testing.assert_allclose(exact.cdf("theta", np.full(4, effect)), known, atol=1e-8)

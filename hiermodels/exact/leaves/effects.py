@@ -23,7 +23,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.exact.kernels.leaves.grid import ThetaGrid
+from hiermodels.exact.kernels.leaves.grid import BEND, ThetaGrid
 from hiermodels.exact.kernels.leaves.integral import LeafBlock
 from hiermodels.exact.leaves.effect_law import (
     CORE,
@@ -40,6 +40,7 @@ from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.families.leaves import Leaves
 
 LOWEST = -600.0  # log of an integral
+MANY = 4000  # even places
 
 
 def effect_laws(
@@ -121,7 +122,13 @@ def _masses(
 
 
 def _grid(law: LinearLaw, leaves: Leaves, step: float) -> ThetaGrid:
-    """Places that are as fine as the effects' densities are narrow, and reach as far."""
+    """Places that are as fine as the effects' densities are narrow, and reach as far.
+
+    Where ``x'γ`` is known, as it is 0 without coefficients, small values of τ put a peak there that
+    is as narrow as they are.  Places are then even across the narrowest, and beyond it move apart
+    in proportion to the distance, so that densities given any τ and a likelihood elsewhere have
+    places enough.
+    """
     _, line = np.unique(law.tau, return_inverse=True)
     mass = np.bincount(line, law.weight)
     first = np.bincount(line, law.weight * law.mu) / mass
@@ -136,4 +143,10 @@ def _grid(law: LinearLaw, leaves: Leaves, step: float) -> ThetaGrid:
     low = np.min([*(leaves.centre - CORE * sd), *(first[narrow] - width)])
     high = np.max([*(leaves.centre + CORE * sd), *(first[narrow] + width)])
     ends = (law.mu - REACH * law.tau).min(), (law.mu + REACH * law.tau).max()
-    return ThetaGrid.of((low, high), (min(low, ends[0]), max(high, ends[1])), step)
+    ends = min(low, ends[0]), max(high, ends[1])
+    if high - low < MANY * step:
+        return ThetaGrid.of((low, high), ends, step)
+    peak = first[heavy][width2[heavy].argmin()]
+    bend = FINE * np.min(sd / (np.abs(leaves.centre - peak) + sd))
+    even = peak - CORE * narrowest, peak + CORE * narrowest
+    return ThetaGrid.of(even, ends, step, min(bend, BEND))

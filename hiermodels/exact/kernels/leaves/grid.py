@@ -7,7 +7,7 @@ The trapezoid rule on places θ_k that all functions and all nodes share:
 Between two ends the places are even.  Beyond them, where the functions no longer bend, they move
 apart in proportion to the distance,
 
-    θ = u − e^{κ(low − u)}/κ + e^{κ(u − high)}/κ,    w = h dθ/du,    κ = BEND/h,
+    θ = u − e^{κ(low − u)}/κ + e^{κ(u − high)}/κ,    w = h dθ/du,    κ = bend/h,
 
 so that few places reach as far as wide normal densities do.
 """
@@ -21,7 +21,7 @@ import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats
 
-BEND = 0.1  # κh: the spacing grows by this share of itself from place to place
+BEND = 0.1  # κh: the spacing grows by this share of itself from place to place, unless told
 BISECTIONS = 64
 LOWEST = -345.0
 
@@ -42,6 +42,8 @@ class ThetaGrid:
         Ascending.
     weight : (K,)
         The local spacing.
+    bend : float
+        By what share of itself the spacing grows from place to place beyond the ends.
     """
 
     even: tuple[float, float]
@@ -49,16 +51,23 @@ class ThetaGrid:
     first: float
     theta: Floats
     weight: Floats
+    bend: float = BEND
 
     @classmethod
-    def of(cls, even: tuple[float, float], ends: tuple[float, float], step: float) -> Self:
+    def of(
+        cls,
+        even: tuple[float, float],
+        ends: tuple[float, float],
+        step: float,
+        bend: float = BEND,
+    ) -> Self:
         """Lay places, even to ``step`` within ``even``, that reach at least to ``ends``."""
         low, high = even
-        rate = BEND / step
+        rate = bend / step
         first = low - np.log1p(rate * max(low - ends[0], 0.0)) / rate
         last = high + np.log1p(rate * max(ends[1] - high, 0.0)) / rate
         u = low + step * np.arange(np.floor((first - low) / step), np.ceil((last - low) / step) + 1)
-        return cls(even, step, float(u[0]), *_bent(u, even, step))
+        return cls(even, step, float(u[0]), *_bent(u, even, step, bend), bend)
 
     def __len__(self) -> int:
         return len(self.theta)
@@ -66,11 +75,12 @@ class ThetaGrid:
     def part(self, kept: slice) -> Self:
         """Some of the places, from a first to a last."""
         first = self.first + self.step * (kept.start or 0)
-        return type(self)(self.even, self.step, first, self.theta[kept], self.weight[kept])
+        theta, weight = self.theta[kept], self.weight[kept]
+        return type(self)(self.even, self.step, first, theta, weight, self.bend)
 
     def at(self, place: Floats) -> tuple[Floats, Floats]:
         """Position θ and local spacing at places counted from the first, whole numbers or not."""
-        return _bent(self.first + self.step * place, self.even, self.step)
+        return _bent(self.first + self.step * place, self.even, self.step, self.bend)
 
     def place_of(self, theta: Floats) -> Floats:
         """Where positions are, counted in places from the first; by bisection."""
@@ -98,9 +108,9 @@ class ThetaGrid:
         return z
 
 
-def _bent(u: Floats, even: tuple[float, float], step: float) -> tuple[Floats, Floats]:
+def _bent(u: Floats, even: tuple[float, float], step: float, bend: float) -> tuple[Floats, Floats]:
     """Position θ of u, and the local spacing ``h dθ/du``."""
-    rate = BEND / step
+    rate = bend / step
     below, above = np.exp(rate * (even[0] - u)), np.exp(rate * (u - even[1]))
     return u + (above - below) / rate, step * (1 + below + above)
 
