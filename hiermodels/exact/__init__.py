@@ -35,5 +35,6 @@ every engine returns (``posterior``) and all below it.
 - ``replicates``: replicated data, ``row_replicates`` of rows that are not normal, and their
   ``group_statistics``
 - ``point_estimates``: estimates of the sds as numbers (``profile_likelihood``,
-  ``study_estimators``); ``plug_in`` and ``leaf_plug_in``: estimates of all else given these
+  ``study_estimators``); ``plug_in``, ``leaf_plug_in`` and ``leaf_nested_plug_in``: estimates of all
+  else given these
 """

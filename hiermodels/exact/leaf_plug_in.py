@@ -15,7 +15,9 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.leaf_data import leaf_design, two_level_model, with_intercept
 from hiermodels.exact.leaves.maximum import Maximum, effects_given, maximum_likelihood, own_maxima
 from hiermodels.exact.leaves.model import LeafModel
+from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.exact.raw_values import raw_values
+from hiermodels.families.leaves import Leaves
 from hiermodels.families.links import log_slope
 from hiermodels.families.raw import RawValues
 from hiermodels.model.spec import Spec
@@ -29,17 +31,11 @@ def leaf_plug_in(spec: Spec, data: GroupedData, method: str, place: Place) -> Pl
     Raises
     ------
     SpecError
-        If the coefficients are not bounded by the data, the method is not for counts, or there are
-        several levels of groups.
+        If the coefficients are not bounded by the data, or the method is not for counts.
     """
-    _require_likelihood(method)
-    if len(spec.levels) > 1:
-        raise SpecError(
-            "estimates: where rows are not normal, they are of one column of groups. See "
-            ".summary() for the posterior"
-        )
+    require_likelihood(method)
     model = two_level_model(spec, data)
-    _require_bounded(spec, data, model)
+    require_bounded(spec, data, model)
     found = maximum_likelihood(model)
     raw = raw_values(spec, data, 0)
     at = with_intercept(spec, np.atleast_2d(place.of(0)))
@@ -61,7 +57,7 @@ def leaf_plug_in(spec: Spec, data: GroupedData, method: str, place: Place) -> Pl
     )
 
 
-def _require_likelihood(method: str) -> None:
+def require_likelihood(method: str) -> None:
     """Raise SpecError if the method is not maximum likelihood."""
     if known_method(method) == "ml":
         return
@@ -76,7 +72,7 @@ def _require_likelihood(method: str) -> None:
     )
 
 
-def _require_bounded(spec: Spec, data: GroupedData, model: LeafModel) -> None:
+def require_bounded(spec: Spec, data: GroupedData, model: LeafModel | NestedModel) -> None:
     """Raise SpecError if the likelihood rises for ever along some coefficients."""
     design = leaf_design(spec, data, model.leaves, model.x)
     design = replace(design, is_flat=np.ones_like(design.is_flat))
@@ -130,7 +126,7 @@ def _on_link(
     spec: Spec, model: LeafModel, found: Maximum, raw: RawValues, at: Floats
 ) -> dict[str, Floats]:
     """Columns of the effects at covariates (1, p) or (k, p)."""
-    value, error = _own(spec, model, raw)
+    value, error = own_estimates(spec, model.leaves, raw)
     columns = {"raw": value, "raw_se": error, "pooled": model.x @ found.pooled.gamma}
     columns |= _empirical_bayes(model, found)
     away = np.broadcast_to(at, model.x.shape) - model.x
@@ -147,25 +143,31 @@ def _on_outcome_scale(
 
     The standard error of ``link⁻¹(θ)`` is that of θ times the slope.
     """
-    family = spec.family
-    value, error = _own(spec, model, raw)
-    inside = np.isfinite(value)
-    finite = np.where(inside, value, 0.0)
     return {
-        "raw": np.where(inside, family.inverse_link(finite), raw.value),
-        "raw_se": error * np.exp(log_slope(family.link, finite)),
-        "pooled": family.inverse_link(model.x @ found.pooled.gamma),
+        **raw_on_outcome_scale(spec, model.leaves, raw),
+        "pooled": spec.family.inverse_link(model.x @ found.pooled.gamma),
         **_empirical_bayes(model, found, on_outcome_scale=spec),
     }
 
 
-def _own(spec: Spec, model: LeafModel, raw: RawValues) -> tuple[Floats, Floats]:
+def raw_on_outcome_scale(spec: Spec, leaves: Leaves, raw: RawValues) -> dict[str, Floats]:
+    """Each group's own estimate on the outcome's scale, and its standard error."""
+    value, error = own_estimates(spec, leaves, raw)
+    inside = np.isfinite(value)
+    finite = np.where(inside, value, 0.0)
+    return {
+        "raw": np.where(inside, spec.family.inverse_link(finite), raw.value),
+        "raw_se": error * np.exp(log_slope(spec.family.link, finite)),
+    }
+
+
+def own_estimates(spec: Spec, leaves: Leaves, raw: RawValues) -> tuple[Floats, Floats]:
     """Each group's own estimate on the scale of the link and its standard error; (k,) each.
 
     Of counts that of maximum likelihood, nan where it is infinite; of others the raw value.
     """
     if spec.family.effect:
-        return own_maxima(model.leaves)
+        return own_maxima(leaves)
     return raw.value, np.where(raw.size > 0, raw.size, np.nan) ** -0.5
 
 

@@ -19,6 +19,7 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.leaf_data import leaf_model, leaf_moments, with_intercept
 from hiermodels.exact.leaf_left_out import leave_out_units
 from hiermodels.exact.leaf_moments import LeafMoments
+from hiermodels.exact.leaf_nested_plug_in import nested_plug_in
 from hiermodels.exact.leaf_plug_in import leaf_plug_in
 from hiermodels.exact.leaf_predictive import LeafPredictive
 from hiermodels.exact.leaf_shares import latent_shares, square_moments
@@ -164,6 +165,8 @@ class LeafReference(LeafPredictive):
     def plug_in(self, method: str | None, place: Place) -> PlugIn:
         """Estimates of groups given the maximum of the likelihood."""
         method = "ml" if method is None else method
+        if self.laws.innermost:
+            return nested_plug_in(self.spec, self.data, method)
         return leaf_plug_in(self.spec, self.data, method, place)
 
     def variance_moments(self, names: Sequence[str]) -> list[tuple[float, float]]:

@@ -8,6 +8,7 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.grouped import GroupedData, GroupedRows
 from hiermodels.data.statistics import SufficientStatistics, level_means
 from hiermodels.exact.leaf_data import rows_or_totals
+from hiermodels.families.leaves import Leaves
 from hiermodels.families.raw import RawValues
 from hiermodels.model.spec import Spec
 
@@ -52,6 +53,14 @@ def raw_effects(spec: Spec, data: GroupedData, level: int, shift: Floats) -> Flo
         return raw.value
     leaves = spec.family.leaves(rows.y, columns, offset - shift, group, size)
     return np.where(raw.size > 0, leaves.centre, np.nan)
+
+
+def leaves_of_level(spec: Spec, data: GroupedData, level: int) -> Leaves:
+    """What all rows of each group of a level say of one effect that they share; u of them."""
+    rows, _ = rows_or_totals(data)
+    columns, offset = columns_of(rows)
+    group = members_of(data, rows.group, level)
+    return spec.family.leaves(rows.y, columns, offset, group, len(data.levels[level]))
 
 
 def rows_of_level(data: GroupedData, level: int) -> Indices:

@@ -8,9 +8,6 @@ import pytest
 from scipy import special
 
 import hiermodels as hm
-from hiermodels.data.covariates import locate
-from hiermodels.data.prepare import prepare
-from hiermodels.exact.leaf_plug_in import leaf_plug_in
 from tests.oracles.count_figures import model
 
 SURGICAL = {"outcome": "deaths", "trials": "cases", "groups": "hospital"}
@@ -167,13 +164,6 @@ def test_what_the_likelihood_does_not_determine():
     assert np.isnan(found.table[["eb", "eb_sd"]]).all(axis=None)
     np.testing.assert_allclose(found.table["pooled"], 4 / 6, rtol=1e-9)
     assert "does not depend on tau" in " ".join(found.table.attrs["notes"])
-
-
-def test_several_levels_are_refused():
-    rows = pd.DataFrame({"s": list("aabb"), "g": list("wxyz"), "y": [1, 2, 3, 4], "n": 9})
-    spec, data = prepare(rows, outcome="y", trials="n", groups=["s", "g"])
-    with pytest.raises(hm.SpecError, match="one column of groups"):
-        leaf_plug_in(spec, data, "ml", locate(data))
 
 
 def test_a_fixed_tau():

@@ -15,7 +15,8 @@ lies above them is the problem of two levels.
 - ``outer_leaves``: outer groups as leaves
 - ``marginal``: the posterior of τ, κ and λ, and its lattice
 - ``masses``: posterior masses of the outer effects
-- ``posterior``: sums over a lattice
+- ``posterior``: sums over a lattice; ``moments``: those of effects
+- ``maximum``: maximum likelihood
 - ``linear``: distribution functions of λ
 - ``effects``: distribution functions of effects of both levels
 - ``exchanged``: groups with another leaf, and groups left out

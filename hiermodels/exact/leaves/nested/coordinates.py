@@ -48,14 +48,14 @@ class NestedCoordinates:
     def sd_axes(self) -> tuple[tuple[int, SdAxis] | None, tuple[int, SdAxis] | None]:
         """Which coordinates are those of κ and of τ, and their axes; None where one is fixed."""
         outer, inner = self.model.fixed_sds
-        kappa, tau = self._axes
+        kappa, tau = self.all_sd_axes
         return (
             (int(inner is None), kappa) if outer is None else None,
             (0, tau) if inner is None else None,
         )
 
     @cached_property
-    def _axes(self) -> tuple[SdAxis, SdAxis]:
+    def all_sd_axes(self) -> tuple[SdAxis, SdAxis]:
         """Of κ and τ: the data speak of the variances between what one would see, and see."""
         model, some = self.model, self._informative
         variance, centre, parent = self._variance, model.leaves.centre[some], model.parent[some]

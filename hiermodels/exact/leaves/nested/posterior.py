@@ -8,20 +8,20 @@ from functools import cached_property
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.exact.kernels.leaves.given_nodes import means_given_nodes
 from hiermodels.exact.leaves.mass_sums import Function
 from hiermodels.exact.leaves.nested.coordinates import NestedCoordinates
 from hiermodels.exact.leaves.nested.marginal import NestedMarginal
 from hiermodels.exact.leaves.nested.masses import LineMasses
 from hiermodels.exact.leaves.nested.model import NestedModel
+from hiermodels.exact.leaves.nested.moments import inner_moments, outer_moments
 from hiermodels.exact.leaves.on_lattice import SdsOnLattice, largest_difference
 from hiermodels.exact.leaves.refinement import refine
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.precision import TOLERANCE
 
-NEGLIGIBLE = 1e-16  # weight of a node, and mass of an outer effect, that tell nothing of moments
+NEGLIGIBLE = 1e-16  # weight of a node that tells nothing of moments
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -133,13 +133,7 @@ class NestedPosterior(SdsOnLattice):
     @cached_property
     def _outer(self) -> tuple[Floats, Floats]:
         """Means and sds of the outer effects; (2, S) each."""
-        first, second = np.zeros((2, 2, len(self.marginal.kinds)))
-        for line in self.line_masses:
-            first += line.mass @ line.places
-        for line in self.line_masses:
-            second += (line.mass * (line.places - first[..., None]) ** 2).sum(axis=2)
-        kind_of = self.marginal.kinds.kind_of
-        return first[:, kind_of], np.sqrt(np.maximum(second, 0.0))[:, kind_of]
+        return outer_moments(self.marginal.kinds, self.line_masses)
 
     @cached_property
     def _inner(self) -> tuple[Floats, Floats]:
@@ -159,29 +153,7 @@ class NestedPosterior(SdsOnLattice):
 
     def moments_over(self, weights: Floats, function: Function) -> tuple[Floats, Floats]:
         """Means and sds of a function of each effect, with two weights (2, J); (2, k) each."""
-        return self._moments_over(list(self.masses(weights)), function)
+        return inner_moments(self.marginal.kinds, list(self.masses(weights)), function)
 
     def _function_moments(self, function: Function) -> tuple[Floats, Floats]:
-        return self._moments_over(self.line_masses, function)
-
-    @one_blas_thread()
-    def _moments_over(self, lines: list[LineMasses], function: Function) -> tuple[Floats, Floats]:
-        """Of the effect given the outer effect, around its value at the leaf's centre."""
-        kinds = self.marginal.kinds
-        origin = function(kinds.leaves.centre)
-
-        def powers(leaves: Indices, theta: Floats) -> Floats:
-            away = function(theta) - origin[leaves, None]
-            return np.stack([away, away**2])
-
-        sums = np.zeros((2, 2, len(kinds.leaf)))
-        for line in lines:
-            mass = line.mass[:, kinds.kind]
-            needed = np.zeros((len(kinds.leaves), len(line.places)), dtype=bool)
-            np.logical_or.at(needed, kinds.leaf, mass[0] > NEGLIGIBLE)
-            tau = np.full(len(line.places), line.line.table.tau)
-            means = means_given_nodes(kinds.integrals, line.places, tau, powers, needed)
-            sums += np.einsum("mek,qek->qme", mass, means[:, kinds.leaf])
-        mean, entry_of = sums[0], kinds.entry_of
-        sd = np.sqrt(np.maximum(sums[1] - mean**2, 0.0))
-        return (mean + origin[kinds.leaf])[:, entry_of], sd[:, entry_of]
+        return inner_moments(self.marginal.kinds, self.line_masses, function)
