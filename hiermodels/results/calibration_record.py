@@ -17,7 +17,7 @@ import xarray as xr
 
 from hiermodels.core.files import target
 from hiermodels.core.seeds import Seed, integer_seed
-from hiermodels.data.grouped import GroupedData
+from hiermodels.data.grouped import GroupedData, GroupedRows
 from hiermodels.errors import DataError, SpecError
 from hiermodels.model.spec import Spec
 from hiermodels.results.simulated_fits import Result, ranked_members
@@ -28,12 +28,13 @@ SAVE_EVERY = 2.0  # seconds
 
 
 def identity(
-    spec: Spec, data: GroupedData, engine: str, options: Mapping[str, Any]
+    spec: Spec, data: GroupedRows, engine: str, options: Mapping[str, Any]
 ) -> dict[str, str]:
     """What a calibration depends on beside its seed, by the name that a message gives it."""
     digest = hashlib.sha256()
+    of_family = (data.columns[role] for role in sorted(data.columns))
     arrays = (data.group, *data.parents, *data.labels, data.design.matrix)
-    for array in (*arrays, *([] if data.se is None else [data.se])):
+    for array in (*arrays, *([] if data.se is None else [data.se]), *of_family):
         digest.update(
             f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
         )

@@ -253,6 +253,18 @@ def test_the_file_of_another_calibration_is_refused(schools, tmp_path, change, m
         calibrate(schools.assign(sigma=schools["sigma"] + 1e-9), simulations=10, path=path)
 
 
+@pytest.mark.parametrize("column", ["cases", "shift"])
+def test_the_file_of_other_trials_or_offsets_is_refused(tmp_path, column):
+    rows = pd.DataFrame({"unit": list("abc"), "deaths": 1, "cases": 5, "shift": [0.0, 0.2, -0.1]})
+    roles = {"outcome": "deaths", "trials": "cases", "groups": "unit", "offset": "shift"}
+    options = {**roles, "path": tmp_path / "sbc.nc", "simulations": 10}
+    options["priors"] = {"mu": hm.Normal(0, 1), "tau": hm.HalfNormal(1)}
+    first = calibrate(rows, **options)
+    assert_equal(calibrate(rows, **options), first)
+    with pytest.raises(hm.SpecError, match="another rows"):
+        calibrate(rows.assign(**{column: rows[column] + (rows["unit"] == "b")}), **options)
+
+
 def test_other_files_and_folders_are_refused(schools, tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("mine")
