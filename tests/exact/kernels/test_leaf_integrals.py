@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 from hiermodels.exact.kernels.leaves.grid import GridTable, ThetaGrid
-from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
+from hiermodels.exact.kernels.leaves.integral import LeafIntegrals, pair_integrals
 from hiermodels.exact.kernels.leaves.prior_centred import node_places
 from hiermodels.families.binomial_leaves import BinomialLeaves
 from hiermodels.families.normal_leaves import NormalLeaves
@@ -89,6 +89,19 @@ def test_places_around_a_node_reach_the_mode_however_newton_steps_would_jump(hal
     (places,) = node_places(leaves, np.array([mu]), np.array([tau]))
     found = places.log_terms(leaves)[0][0, 0]
     assert found == pytest.approx(far_integral(leaves, mu, tau), abs=1e-9)
+
+
+def test_pairs_together_have_their_integrals_where_slopes_are_beyond_all_bounds():
+    """At μ = 300 the slope of a count's leaf is e^300: no bisection comes back from there."""
+    leaves, tau = PoissonLeaves.of(np.array([2.0, 0.0]), np.array([4.0, 0.5])), 26.5
+    mu = np.repeat(np.linspace(100.0, 335.0, 48), 2)
+    group = np.tile([0, 1], 48)
+    found = pair_integrals(leaves, group, mu, np.full(96, tau))
+    theta, step = np.linspace(-500.0, 20.0, 260_001, retstep=True)
+    log_leaf = leaves.log_likelihood(theta)
+    for own, i, m in zip(found, group, mu, strict=True):
+        exact = logsumexp(log_leaf[i] + norm.logpdf(theta, m, tau)) + np.log(step)
+        assert own == pytest.approx(exact, abs=1e-9)
 
 
 def test_a_node_without_spread_has_the_leaf_at_its_mean():

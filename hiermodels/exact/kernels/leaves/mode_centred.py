@@ -51,7 +51,11 @@ def _log_integrand(leaves: Leaves, theta: Floats, mu: Floats, tau: Floats) -> Fl
 
 
 def _modes(leaves: Leaves, mu: Floats, tau: Floats) -> tuple[Floats, Floats]:
-    """Modes of the integrands and their widths, by Newton's method within brackets; (P,) each."""
+    """Modes of the integrands and their widths, by Newton's method within brackets; (P,) each.
+
+    As ℓ' falls, the mode is between any θ and ``μ + τ² ℓ'(θ)``.  At μ itself this may be as far
+    away as ``e^μ``, too far for bisection, but not near the leaf's centre, where Newton begins.
+    """
     slope = leaves.slope_and_information(mu[:, None])[0][:, 0]
     other = mu + tau**2 * slope
     low, high = np.minimum(mu, other), np.maximum(mu, other)
@@ -59,9 +63,12 @@ def _modes(leaves: Leaves, mu: Floats, tau: Floats) -> tuple[Floats, Floats]:
     for _ in range(BISECTIONS):
         slope, information = (x[:, 0] for x in leaves.slope_and_information(at[:, None]))
         gradient, curvature = slope - (at - mu) / tau**2, information + tau**-2.0
-        low, high = np.where(gradient > 0, at, low), np.where(gradient > 0, high, at)
+        rises, other = gradient > 0, mu + tau**2 * slope
+        low = np.maximum(low, np.where(rises, at, other))
+        high = np.minimum(high, np.where(rises, other, at))
         new = at + gradient / curvature
-        new = np.where((new > low) & (new < high), new, (low + high) / 2)
+        is_close = np.abs(new - at) * np.sqrt(curvature) < CLOSE  # it stays, while others move
+        new = np.where(is_close | (new > low) & (new < high), new, (low + high) / 2)
         moved, at = np.abs(new - at) * np.sqrt(curvature), new
         if (moved < CLOSE).all():
             break
