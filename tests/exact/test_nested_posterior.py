@@ -213,3 +213,32 @@ def test_what_it_does_not_take_is_refused():
         NestedMarginal(NestedModel(leaves, parent, x, True, zero, zero, prior, prior))
     with pytest.raises(hm.SpecError, match=r"log-concave.*engine='nuts'"):
         NestedMarginal(small(StudentTLeaves.of(np.arange(12.0), 1.0, 4.0)))
+
+
+def few_events(prior, precision=0.7**-2):
+    """Two events' worth of groups, and five without events."""
+    leaves = PoissonLeaves.of(
+        np.array([0, 0, 0, 0, 0, 1.0, 7.0]), np.array([6.0, 3.0, 12.0, 1.0, 8.0, 30.0, 4.0])
+    )
+    parent = np.array([0, 1, 1, 2, 2, 2, 3])
+    return NestedMarginal(model_of(leaves, parent, prior, prior, precision))
+
+
+@pytest.mark.parametrize("tau", [1.0, 1e3, 1e20])
+def test_far_out_the_posterior_falls_with_each_outer_group_that_has_events(tau):
+    """As ``κ^−2``: two of four have."""
+    kappa = np.array([1e24, 1e40, 1e120])
+    line = few_events(hm.HalfNormal(1)).line(tau)
+    values = line.log_integrals(np.full(3, -0.5), kappa).sum(axis=0)
+    np.testing.assert_allclose(np.diff(values), -2 * np.diff(np.log(kappa)), atol=2e-4)
+
+
+@pytest.mark.parametrize("precision", [0.0, 0.7**-2])
+def test_modes_do_not_run_away_where_priors_have_heavy_tails(precision):
+    marginal = few_events(hm.HalfCauchy(25), precision)
+    sds = marginal.coordinates.sds(marginal.mode_and_scale.modes)
+    assert (sds > 1).all()
+    assert (sds < 30).all()
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = marginal.log_density(np.array([[u, u, 0.0] for u in range(-9, 15)]))
+    assert np.isfinite(values).all()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.integrate import quad
-from scipy.special import logsumexp
+from scipy.special import gammaln, logsumexp
 from scipy.stats import norm
 
+from hiermodels.exact.kernels.leaves import integral
 from hiermodels.exact.kernels.leaves.grid import GridTable, ThetaGrid
 from hiermodels.exact.kernels.leaves.integral import LeafIntegrals, pair_integrals
 from hiermodels.exact.kernels.leaves.prior_centred import node_places
@@ -102,6 +103,41 @@ def test_pairs_together_have_their_integrals_where_slopes_are_beyond_all_bounds(
     for own, i, m in zip(found, group, mu, strict=True):
         exact = logsumexp(log_leaf[i] + norm.logpdf(theta, m, tau)) + np.log(step)
         assert own == pytest.approx(exact, abs=1e-9)
+
+
+@pytest.mark.parametrize("tau", [1e3, 1e20, 1e80])
+def test_very_wide_nodes_see_no_events_as_half_of_their_density(tau):
+    """Which without a step at 0 were Φ(−μ/τ); beside a leaf that sees events, or alone."""
+    z = np.array([-1e5, -30.0, -12.0, -9.0, -8.0, -7.0, -6.0, 3.0, 8.5])
+    leaves = PoissonLeaves.of(np.array([0.0, 7.0]), np.array([1.0, 4.0]))
+    for own in (leaves, leaves.take(np.array([0]))):
+        for far in (True, False):
+            found = LeafIntegrals.of(own).log_integrals(z * tau, np.full(len(z), tau), far=far)[0]
+            np.testing.assert_allclose(found, norm.logcdf(-z), rtol=20 / tau + 1e-9, atol=2e-10)
+
+
+@pytest.mark.parametrize("tau", [1e20, 1e60, 1e120])
+def test_integrals_at_very_wide_nodes_fall_as_one_over_tau_on_the_grid(tau, monkeypatch):
+    """To ``∫L/(τ√2π)``, a gamma function; and no pair takes places of its own."""
+    monkeypatch.setattr(integral, "pair_places", None)
+    leaves = PoissonLeaves.of(np.array([3.0]), np.array([2.0]))
+    found = LeafIntegrals.of(leaves).log_integrals(np.zeros(1), np.array([tau]))[0, 0]
+    exact = gammaln(3.0) - 3.0 * np.log(3.0) + 3.0 - np.log(tau) - 0.5 * np.log(2 * np.pi)
+    assert found == pytest.approx(exact, abs=1e-12)
+
+
+@pytest.mark.parametrize(("mu", "tau"), [(9000.0, 1e3), (1e5, 1e3)])
+def test_modes_of_pairs_are_found_however_far_a_leaf_falls_to_nothing(mu, tau):
+    """Without events the leaf's slope at μ is beyond all numbers: there is but the prior's tail."""
+    leaves = PoissonLeaves.of(np.array([0.0]), np.array([12.0]))
+    found = pair_integrals(leaves, np.array([0]), np.array([mu]), np.array([tau]))[0]
+    assert found == pytest.approx(norm.logcdf(-mu / tau), rel=1e-3)
+
+
+def test_a_node_whose_place_does_not_know_its_width_has_all_of_a_flat_leaf():
+    leaves = PoissonLeaves.of(np.array([0.0]), np.array([12.0]))
+    at = np.array([-3e23]), np.array([1e3])
+    assert pair_integrals(leaves, np.array([0]), *at)[0] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_a_node_without_spread_has_the_leaf_at_its_mean():

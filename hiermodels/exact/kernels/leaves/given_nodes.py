@@ -13,10 +13,10 @@ import numpy as np
 
 from hiermodels.core.arrays import Flags, Floats, Indices
 from hiermodels.exact.kernels.leaves.integral import (
-    BRINK,
     PAIR_SIZE,
     LeafBlock,
     LeafIntegrals,
+    brink,
     parts_of,
 )
 from hiermodels.exact.kernels.leaves.mode_centred import pair_places
@@ -57,7 +57,7 @@ def _means_of(
         columns = table.grid.normal_columns(mu[nodes], tau[nodes])
         total = table.values @ columns
         means[:, :, nodes] = products @ columns / np.where(total > 0, total, 1.0)
-        far[:, nodes] = total < np.exp(BRINK)
+        far[:, nodes] = total < np.exp(brink(tau[nodes]))
     narrow = np.flatnonzero(~wide)
     for places in node_places(block.leaves, mu[narrow], tau[narrow]):
         shares = np.exp(places.log_terms(block.leaves)[1])

@@ -22,12 +22,12 @@ from hiermodels.exact.kernels.leaves.prior_centred import node_places
 from hiermodels.families.leaves import Leaves
 
 WIDE_ENOUGH = 1.8  # steps of a grid that τ is at least: the trapezoid rule leaves exp(−64)
-WIDE_ENOUGH_THERE = 1.25  # local spacings, at μ
+WIDE_ENOUGH_THERE = 1.6  # local spacings, at μ: growing by a tenth each, these leave exp(−23)
 REACH = 9.0  # τ, as far as a grid reaches from μ
 AROUND = 30.0  # steps around all centres that the coarsest grid is even
 MAX_PLACES = 400  # of the even part of a grid, before groups are divided
 NEGLIGIBLE = -100.0  # log of a leaf
-BRINK = -50.0  # log of an integral, relative to the leaf's supremum
+BRINK = -50.0  # log of an integral, relative to what a wide node leaves of a leaf
 FARTHEST = 10.0  # τ from μ of a mode where it is above that
 MAX_NUMBERS = 1 << 21  # that are held at a time
 PAIR_SIZE = 256  # numbers that are held for a pair
@@ -101,6 +101,8 @@ class LeafBlock:
         log_values = self.leaves.log_likelihood(grid.theta)
         seen = np.flatnonzero(log_values.max(axis=0) > NEGLIGIBLE)
         kept = slice(seen[0], seen[-1] + 1)
+        if self.leaves.log_concave:  # what is left far out would add up under very wide densities
+            log_values[log_values < NEGLIGIBLE] = -np.inf
         return GridTable(grid.part(kept), np.exp(log_values[:, kept]))
 
     def on_grid(self, mu: Floats, tau: Floats) -> NDArray[np.bool_]:
@@ -152,7 +154,7 @@ class LeafIntegrals:
         """``log ∫ L_i(θ)/sup L_i · N(θ | μ_j, τ_j²) dθ`` at nodes (J,); (k, J).
 
         A node with τ = 0 has the leaf at μ itself.  Where integrals are negligible anyway, those
-        below ``BRINK`` need not be exact: with ``far`` False they are about as small.
+        below :func:`brink` need not be exact: with ``far`` False they are about as small.
         """
         log_integrals = np.empty((len(self.leaves), len(mu)))
         for block in self.blocks:
@@ -212,8 +214,8 @@ def _log_integrals_of(block: LeafBlock, mu: Floats, tau: Floats, far: bool) -> F
         nodes = narrow[places.nodes]
         log_integrals[:, nodes], _ = places.log_terms(block.leaves)
         cut[nodes] = places.is_cut
-    if block.leaves.log_concave and far:
-        groups, nodes = np.nonzero(_apart(log_integrals, wide, cut))
+    if block.leaves.log_concave:
+        groups, nodes = np.nonzero(_apart(log_integrals, tau, wide & far, cut))
         log_integrals[groups, nodes] = pair_integrals(block.leaves, groups, mu[nodes], tau[nodes])
     return log_integrals
 
@@ -227,11 +229,19 @@ def pair_integrals(leaves: Leaves, groups: Indices, mu: Floats, tau: Floats) -> 
     return log_integrals
 
 
+def brink(tau: Floats) -> Floats:
+    """Log integrals at nodes (J,) down to which a grid knows them; (J,).
+
+    A wide node's density, and so its integral of a leaf, is about in proportion to 1/τ everywhere.
+    """
+    return BRINK - np.log1p(tau)
+
+
 def _apart(
-    log_integrals: Floats, wide: NDArray[np.bool_], cut: NDArray[np.bool_]
+    log_integrals: Floats, tau: Floats, wide: NDArray[np.bool_], cut: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Pairs of leaves and nodes that need places of their own; (k', J)."""
-    return (wide & (log_integrals < BRINK)) | cut
+    return (wide & (log_integrals < brink(tau))) | cut
 
 
 def _masses_of(
@@ -241,11 +251,12 @@ def _masses_of(
     wide = block.on_grid(mu, tau)
     apart = np.zeros_like(log_integrals, dtype=bool)
     if block.leaves.log_concave:
-        apart = _apart(log_integrals, wide, np.zeros(len(mu), dtype=bool))
+        apart = _apart(log_integrals, tau, wide, np.zeros(len(mu), dtype=bool))
     table = block.table(mu[wide], tau[wide])
     total = np.zeros((len(weights), *table.values.shape))
     for nodes in parts_of(np.flatnonzero(wide), len(table.grid) + 2 * len(block.leaves)):
-        inverse = np.where(apart[:, nodes], 0.0, np.exp(-log_integrals[:, nodes].clip(BRINK)))
+        known = log_integrals[:, nodes].clip(brink(tau[nodes]))
+        inverse = np.where(apart[:, nodes], 0.0, np.exp(-known))
         for row, own in zip(total, weights[..., nodes], strict=True):
             row += table.masses(mu[nodes], tau[nodes], own * inverse)
     yield Masses(block.groups, table.grid.theta, total)

@@ -1,7 +1,8 @@
 """Integrals of log-concave leaves against normal densities far from them, in logarithms.
 
 Of a pair of a group and a node the integrand ``L(θ) N(θ | μ, τ²)`` is log-concave.  Its mode θ̂ is
-between μ and ``μ + τ² ℓ'(μ)``, as the slope ℓ' falls.  Around it, with its width s,
+where ``θ = μ + τ² ℓ'(θ)``; so, as the slope ℓ' falls, it is between any place c and
+``μ + τ² ℓ'(c)``.  Around it, with its width s,
 
     θ = θ̂ + s·sinh v,    m = Σ_v h s cosh(v) L(θ) N(θ | μ, τ²),
 
@@ -10,6 +11,8 @@ as far to either side as the integrand has dropped by ``DROP``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats
@@ -17,7 +20,7 @@ from hiermodels.families.leaves import Leaves
 
 PLACES = 128
 DROP = 40.0
-BISECTIONS = 80  # at most; Newton's method needs few of them
+BISECTIONS = 1000  # at most, from 1e300 sds; Newton's method needs few of them
 CLOSE = 1e-9  # sds of the mode
 DOUBLINGS = 60
 
@@ -36,20 +39,22 @@ def pair_places(leaves: Leaves, mu: Floats, tau: Floats) -> tuple[Floats, Floats
     theta, log_terms : (P, Z)
     """
     mode, sd = _modes(leaves, mu, tau)
-    top = _log_integrand(leaves, mode[:, None], mu, tau)
-    ends = [np.arcsinh(_reach(leaves, mode, sd * side, mu, tau, top)) for side in (-1.0, 1.0)]
-    v = np.linspace(-ends[0], ends[1], PLACES, axis=1)
-    theta = mode[:, None] + sd[:, None] * np.sinh(v)
-    log_step = np.log((ends[0] + ends[1]) / (PLACES - 1) * sd)[:, None]
-    return theta, _log_integrand(leaves, theta, mu, tau) + log_step + np.log(np.cosh(v))
+    centre = (mode - mu) / tau
+
+    def log_integrand(away: Floats) -> Floats:
+        """Log integrand at ``θ̂ + away`` (P, Z): z from there, of which θ may not know a digit."""
+        z = centre[:, None] + away / tau[:, None]
+        log_normal = -0.5 * (z**2 + LOG_2PI) - np.log(tau)[:, None]
+        return leaves.log_likelihood(mode[:, None] + away) + log_normal
+
+    low, high = (np.arcsinh(_reach(log_integrand, sd * side)) for side in (-1.0, 1.0))
+    v = np.linspace(-low, high, PLACES, axis=1)
+    away = sd[:, None] * np.sinh(v)
+    log_step = np.log((low + high) / (PLACES - 1) * sd)[:, None]
+    return mode[:, None] + away, log_integrand(away) + log_step + np.log(np.cosh(v))
 
 
-def _log_integrand(leaves: Leaves, theta: Floats, mu: Floats, tau: Floats) -> Floats:
-    """``ℓ(θ) + log N(θ | μ, τ²)``; (P, Z)."""
-    z = (theta - mu[:, None]) / tau[:, None]
-    return leaves.log_likelihood(theta) - 0.5 * (z**2 + LOG_2PI) - np.log(tau)[:, None]
-
-
+@np.errstate(over="ignore", invalid="ignore")
 def _modes(leaves: Leaves, mu: Floats, tau: Floats) -> tuple[Floats, Floats]:
     """Modes of the integrands and their widths, by Newton's method within brackets; (P,) each.
 
@@ -76,14 +81,12 @@ def _modes(leaves: Leaves, mu: Floats, tau: Floats) -> tuple[Floats, Floats]:
     return at, (information + tau**-2.0) ** -0.5
 
 
-def _reach(
-    leaves: Leaves, mode: Floats, sd: Floats, mu: Floats, tau: Floats, top: Floats
-) -> Floats:
+def _reach(log_integrand: Callable[[Floats], Floats], sd: Floats) -> Floats:
     """How many sds from the mode the integrand has dropped, to the side that sd has a sign of."""
-    reach = np.full(len(mode), np.sqrt(2 * DROP))
+    top = log_integrand(np.zeros((len(sd), 1)))
+    reach = np.full(len(sd), np.sqrt(2 * DROP))
     for _ in range(DOUBLINGS):
-        end = (mode + reach * sd)[:, None]
-        near = (_log_integrand(leaves, end, mu, tau) > top - DROP)[:, 0]
+        near = (log_integrand((reach * sd)[:, None]) > top - DROP)[:, 0]
         if not near.any():
             break
         reach = np.where(near, 1.3 * reach, reach)

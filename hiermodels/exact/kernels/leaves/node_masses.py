@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.exact.kernels.leaves.integral import BRINK, PAIR_SIZE, LeafBlock, parts_of
+from hiermodels.exact.kernels.leaves.integral import PAIR_SIZE, LeafBlock, brink, parts_of
 from hiermodels.exact.kernels.leaves.mode_centred import pair_places
 from hiermodels.exact.kernels.leaves.prior_centred import node_places
 from hiermodels.families.leaves import Leaves
@@ -64,7 +64,7 @@ def node_masses(leaf: Leaves, mu: Floats, tau: Floats) -> Iterator[NodeMasses]:
         mass = table.values[0][:, None] * table.grid.normal_columns(mu[nodes], tau[nodes])
         total = mass.sum(axis=0)
         if leaf.log_concave:
-            apart[nodes] = total < np.exp(BRINK)
+            apart[nodes] = total < np.exp(brink(tau[nodes]))
         kept = ~apart[nodes]
         mass = mass[:, kept] / total[kept]
         theta = np.broadcast_to(table.grid.theta[:, None], mass.shape)

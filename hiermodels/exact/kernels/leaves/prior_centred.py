@@ -40,7 +40,7 @@ class NodePlaces:
     starts : (J',)
         First place of each node.
     is_cut : (J',)
-        Whether a node has fewer places than it needs.
+        Whether a node's places are fewer and farther apart than it needs.
     """
 
     nodes: Indices
@@ -88,6 +88,7 @@ def node_places(
         yield from _blocks(len(leaves), nodes, mu, tau, low, high, step * sd)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _ranges(
     leaves: Leaves, mu: Floats, tau: Floats, farthest: float
 ) -> tuple[Floats, Floats, Floats]:
@@ -120,8 +121,10 @@ def _ranges(
 def _blocks(
     k: int, nodes: Indices, mu: Floats, tau: Floats, low: Floats, high: Floats, step: Floats
 ) -> Iterator[NodePlaces]:
-    wanted = np.nan_to_num(np.ceil((high - low) / step) + 1, nan=MAX_PLACES, posinf=MAX_PLACES)
-    counts = np.minimum(wanted, MAX_PLACES).astype(np.intp)
+    widest = (high - low) / (MAX_PLACES - 1)
+    is_cut = ~(step >= widest)
+    step = np.where(is_cut, widest, step)
+    counts = np.where(is_cut, MAX_PLACES, np.ceil((high - low) / step) + 1).astype(np.intp)
     block = np.cumsum(counts) // max(1, MAX_NUMBERS // k)
     for b in np.unique(block):
         some = block == b
@@ -131,4 +134,4 @@ def _blocks(
         z = np.repeat(low[some], count) + np.repeat(step[some], count) * inside
         log_weight = -0.5 * (z**2 + LOG_2PI) + np.repeat(np.log(step[some]), count)
         theta = np.repeat(mu[own], count) + np.repeat(tau[own], count) * z
-        yield NodePlaces(own, theta, log_weight, starts, wanted[some] > MAX_PLACES)
+        yield NodePlaces(own, theta, log_weight, starts, is_cut[some])

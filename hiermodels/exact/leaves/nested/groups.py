@@ -14,7 +14,7 @@ from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
 from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.families.leaves import Leaves
 
-LOWEST = -80.0  # log of an inner integral that need not be exact
+LOWEST = -150.0  # log of an inner integral that need not be exact, less than a grid keeps
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +104,6 @@ class Kinds:
 def small_integrals(integrals: LeafIntegrals, mu: Floats, tau: Floats) -> Floats:
     """Log integrals at nodes (J,), of which those that are negligible are about as small; (k, J).
 
-    They are above ``LOWEST``, and exact above the kernel's ``BRINK``, of integrals of width τ.
+    They are above ``LOWEST``, and exact above the kernel's ``brink``, of integrals of width τ.
     """
     return np.maximum(integrals.log_integrals(mu, tau, far=False), LOWEST - np.log1p(tau))

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from hiermodels.core.arrays import Flags, Floats, Indices
-from hiermodels.exact.kernels.leaves.integral import BRINK, pair_integrals
+from hiermodels.exact.kernels.leaves.integral import brink, pair_integrals
 from hiermodels.exact.leaves.nested.groups import Kinds
 from hiermodels.families.leaves import BARELY, FARTHEST, STEPS_PER_SD, WIDEST_STEP
 from hiermodels.numerics.lagrange import lagrange_weights
@@ -140,7 +140,7 @@ def _sums(kinds: Kinds, mu: Floats, tau: float, *, exact: bool = False) -> Float
     """
     own = kinds.small_integrals(mu, np.full(len(mu), tau))
     sums = kinds.sums(own)
-    small = own < BRINK - np.log1p(tau)
+    small = own < brink(np.array(tau))
     if exact and tau > NARROWEST and small.any():
         high = sums > sums.max(axis=1)[:, None] + NEGLIGIBLE
         matters = np.zeros_like(small)
