@@ -154,9 +154,11 @@ class LeafPredictive(ReferencePosterior):
         return [self.existing.shortage(name, order) if lacks else None for lacks in lacking]
 
     def _rate_lacks(self, target: Target, order: int) -> list[Lack | None]:
-        if target.level == ROOT:
-            x = self._x(target)
-            return [self._rates.of_new_group(row, order) for row in x]
+        if target.level < len(self.spec.levels) - 1:  # new groups, of a known outer group or not
+            known = target.level != ROOT
+            parents = [int(i) if known else None for i in target.members]
+            rows = zip(self._x(target), parents, strict=True)
+            return [self._rates.of_new_group(x, order, parent) for x, parent in rows]
         lack = SlowFall(f"{self.spec.family!r} falls too slowly", "a larger size")
         exists = self._rates.of_groups(order)[target.members]
         return [None if known else lack for known in exists]
