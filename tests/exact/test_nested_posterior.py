@@ -10,6 +10,7 @@ import hiermodels as hm
 from hiermodels.exact.leaves.model import LeafModel
 from hiermodels.exact.leaves.nested.marginal import NestedMarginal
 from hiermodels.exact.leaves.nested.model import NestedModel
+from hiermodels.exact.leaves.nested.outer_leaves import OuterLeaves
 from hiermodels.exact.leaves.nested.posterior import NestedPosterior
 from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.families.binomial_leaves import BinomialLeaves
@@ -242,3 +243,13 @@ def test_modes_do_not_run_away_where_priors_have_heavy_tails(precision):
     with np.errstate(over="ignore", invalid="ignore"):
         values = marginal.log_density(np.array([[u, u, 0.0] for u in range(-9, 15)]))
     assert np.isfinite(values).all()
+
+
+def test_inner_groups_that_exclude_each_other_make_no_grid_without_end():
+    """Of a million trials each: at a small τ no effect of the outer group suits all of them."""
+    successes = np.array([200_000, 350_000, 280_000, 100_000, 240_000, 160_000])
+    leaves = BinomialLeaves.of(successes, np.full(6, 10**6))
+    line = NestedMarginal(model_of(leaves, np.repeat([0, 1], 3))).line(1e-4)
+    outer = OuterLeaves(line.table, np.arange(2))
+    assert (outer.information < 1.01 * np.add.reduceat(leaves.information, [0, 3]) * 5).all()
+    assert max(np.ptp(block.even) / block.step for block in line.integrals.blocks) < 2e4

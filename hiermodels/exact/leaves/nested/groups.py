@@ -86,6 +86,11 @@ class Kinds:
         return np.bincount(self.kind_of, minlength=len(self)).astype(float)
 
     @cached_property
+    def sizes(self) -> Floats:
+        """Inner groups of each kind; (S',)."""
+        return np.add.reduceat(self.count, self.starts)
+
+    @cached_property
     def kind(self) -> Indices:
         """The kind that each entry belongs to; (E,)."""
         return np.repeat(np.arange(len(self)), np.diff(np.append(self.starts, len(self.leaf))))

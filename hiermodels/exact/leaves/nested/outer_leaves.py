@@ -28,6 +28,7 @@ COARSE = 64  # places of the first look
 NEGLIGIBLE = -75.0  # of F, relative to its largest value
 NARROWEST = 1e-5  # τ, below which inner integrals are exact anyway
 NEAR_TOP = 0.5  # below its largest value, where F says how wide it is
+MOST_CURVED = 5.0  # −(log m)'' of an inner leaf, per squared distance over which F is smooth
 FLATTEST = 0.05  # information of a leaf that says nothing
 MAX_PLACES = 1 << 14  # of a table
 
@@ -65,7 +66,7 @@ class LineTable:
         rough = _sums(kinds, coarse, tau)
         seen = np.flatnonzero((rough > rough.max(axis=1)[:, None] + NEGLIGIBLE).any(axis=0))
         low, high = coarse[max(seen[0] - 1, 0)], coarse[min(seen[-1] + 1, COARSE - 1)]
-        step = STEP * np.hypot(tau, SMOOTH * leaves.step.min())
+        step = STEP * _smooth_over(kinds, tau)
         step = max(step, (high - low) / MAX_PLACES)
         places = low + step * np.arange(1 - HALF, np.ceil((high - low) / step) + HALF + 1)
         values = _sums(kinds, places, tau, exact=True)
@@ -132,6 +133,11 @@ class LineTable:
         return slope, np.maximum(bend, 0.0)
 
 
+def _smooth_over(kinds: Kinds, tau: float) -> float:
+    """The distance over which F is smooth."""
+    return float(np.hypot(tau, SMOOTH * kinds.leaves.step.min()))
+
+
 def _sums(kinds: Kinds, mu: Floats, tau: float, *, exact: bool = False) -> Floats:
     """F at places (n,); (S', n).
 
@@ -187,10 +193,17 @@ class OuterLeaves:
 
     @cached_property
     def information(self) -> Floats:
-        """Largest curvature near the top; (k,)."""
-        values, (_, bend) = self.table.values, self.table.derivatives
+        """Largest curvature near the top; (k,).
+
+        No more than that of inner leaves that are as narrow as they may be: where these exclude
+        each other, what the table holds of F, which is nothing there, may have corners.
+        """
+        table = self.table
+        values, (_, bend) = table.values, table.derivatives
         near = np.where(values >= -NEAR_TOP, bend, 0.0).max(axis=0)
-        return np.maximum(near, FLATTEST / (1 + self.table.tau**2))[self.rows]
+        narrowest = MOST_CURVED / _smooth_over(table.kinds, table.tau) ** 2
+        near = np.minimum(near, narrowest * table.kinds.sizes)
+        return np.maximum(near, FLATTEST / (1 + table.tau**2))[self.rows]
 
     @property
     def step(self) -> Floats:
