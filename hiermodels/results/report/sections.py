@@ -180,15 +180,15 @@ def _members_of(subject: Subject, name: str, column: str) -> list[Html]:
 def _shrinkage(subject: Subject) -> list[Html]:
     from hiermodels.plots.shrinkage import plot_shrinkage
 
-    raw = subject.posterior.spec.family.raw_word
+    family = subject.posterior.spec.family
+    own = "the group's own value" if family.effect else f"the raw {family.raw_word}"
     return [
         *part(_estimates, subject),
         *pictures(
             plot_shrinkage,
             subject,
-            f"Raw {raw} and posterior {{centre}} of each {{column}}, joined by a line",
-            f"{{name}}: from the raw {raw} (open) to the posterior {{centre}} (filled), with its "
-            f"interval.",
+            f"Raw {family.raw_word} and posterior {{centre}} of each {{column}}, joined by a line",
+            f"{{name}}: from {own} (open) to the posterior {{centre}} (filled), with its interval.",
         ),
     ]
 
