@@ -78,7 +78,9 @@ def design() -> pd.DataFrame:
     )
 
 
-def calibrate(engine: str, case: str, simulations: int, folder: Path | None) -> hm.Calibration:
+def calibrate(
+    engine: str, case: str, simulations: int, seed: int, folder: Path | None
+) -> hm.Calibration:
     """Calibrate an engine for a case, from the simulations in a folder on."""
     outer, covariate = THREE in case, COVARIATE in case
     names = [*(["lam", "kappa"] if outer else ["mu"]), "tau", *(["beta"] if covariate else [])]
@@ -91,7 +93,7 @@ def calibrate(engine: str, case: str, simulations: int, folder: Path | None) -> 
         priors={name: PRIORS[name] for name in names},
         engine=engine,
         simulations=simulations,
-        random_seed=1,
+        random_seed=seed,
         progressbar=False,
         path=folder / f"{engine} {case}.nc" if folder else None,
         **FAMILIES[case.partition(",")[0]],
@@ -106,6 +108,7 @@ def main() -> None:
     parser.add_argument("--engine", choices=list(CASES), help="or both")
     parser.add_argument("--simulations", type=int, default=200)
     parser.add_argument("--folder", type=Path, help="of finished simulations, to go on with")
+    parser.add_argument("--seed", type=int, default=1, help="of all simulations")
     parser.add_argument("--quick", action="store_true", help="few simulations")
     asked = parser.parse_args()
     simulations = 10 if asked.quick else asked.simulations
@@ -114,15 +117,15 @@ def main() -> None:
     every: list[float] = []
     for engine in [asked.engine] if asked.engine else CASES:
         for case in [c for c in CASES[engine] if not asked.cases or c in asked.cases]:
-            every += show(engine, case, simulations, asked.folder)
+            every += show(engine, case, simulations, asked.seed, asked.folder)
     print(f"\n{len(every)} p-values, the smallest {min(every):.4f}: by chance below this with")
     print(f"probability {1 - (1 - min(every)) ** len(every):.2f}")
 
 
-def show(engine: str, case: str, simulations: int, folder: Path | None) -> list[float]:
+def show(engine: str, case: str, simulations: int, seed: int, folder: Path | None) -> list[float]:
     """Calibrate, print what was found, and return the p-values."""
     found: list[hm.Calibration] = []
-    elapsed = seconds(lambda: found.append(calibrate(engine, case, simulations, folder)))
+    elapsed = seconds(lambda: found.append(calibrate(engine, case, simulations, seed, folder)))
     p = found[0].table["p"]
     verdict = "passes" if found[0].passed else "FAILS"
     print(f"{engine:6}{case:44}{verdict}, {len(p)} quantities, ", end="")

@@ -151,7 +151,9 @@ def _methods(
         "quantile": {"q": 0.5},
         "prob_greater": {"first": "a", "second": "b"},
     }
-    internal = ("predictive", "how", "member_quantiles", "check_")  # not for users
+    variances = ("variance_moments", "variance_shares")
+    asked = ("predictive", "how", "member_quantiles", "leave_out", "plug_in", *variances)
+    internal = (*asked, "check_")  # not for users
     league, prediction = fit.rank(top=2), fit.predict(random_seed=1)
     comparison, statistics = (
         hm.compare(fit, exact),

@@ -11,7 +11,6 @@ from mpmath import mp, mpf
 from scipy import stats
 
 import hiermodels as hm
-from hiermodels.results.variance_components import _variance_moments
 from tests.oracles.manydigits import Sharing
 
 pytestmark = pytest.mark.filterwarnings("error", "ignore::hiermodels.PriorWarning")
@@ -223,7 +222,7 @@ def test_groups_of_one_row_to_a_billion():
     n = counts.sum() - 10  # σ² | y ~ IG(n/2, 4n/2): the groups' means say nothing of it
     assert float(exact.mean["sigma"]) == pytest.approx(2.0, rel=1e-8)
     assert float(exact.sd["sigma"]) == pytest.approx(2 / np.sqrt(2 * n), rel=1e-4)
-    [(mean, sd)] = _variance_moments(exact, ["sigma"])
+    [(mean, sd)] = exact.variance_moments(["sigma"])
     assert mean == pytest.approx(4.0, rel=1e-8)
     assert sd == pytest.approx(4 * np.sqrt(2 / n), rel=1e-4)
 
