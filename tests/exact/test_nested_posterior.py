@@ -253,3 +253,19 @@ def test_inner_groups_that_exclude_each_other_make_no_grid_without_end():
     outer = OuterLeaves(line.table, np.arange(2))
     assert (outer.information < 1.01 * np.add.reduceat(leaves.information, [0, 3]) * 5).all()
     assert max(np.ptp(block.even) / block.step for block in line.integrals.blocks) < 2e4
+
+
+def test_a_density_that_is_not_a_number_is_no_posterior(monkeypatch):
+    model = small(precision=1.0)
+    marginal = NestedMarginal(model)
+    marginal.mode_and_scale  # noqa: B018
+    evaluate = NestedMarginal._evaluate
+
+    def broken(self, points, usual=None):
+        found = evaluate(self, points, usual)
+        found.log_density[-1] = np.nan
+        return found
+
+    monkeypatch.setattr(NestedMarginal, "_evaluate", broken)
+    with pytest.raises(hm.PrecisionError, match="not a number"):
+        marginal.lattice(0.6)

@@ -50,6 +50,13 @@ def spacing_by_axis(spacing: float | Floats, scale: lattice.ModesAndScale, n_sds
     return np.asarray(spacing * widest, dtype=float)
 
 
+def require_numbers(log_density: Floats) -> None:
+    """Raise LatticeError if a log density (n,) is not a number, or infinite."""
+    wrong = np.isnan(log_density) | (log_density == np.inf)
+    if wrong.any():
+        raise LatticeError(f"at {wrong.sum()} of {len(wrong)} points its density is not a number")
+
+
 def require_range(laid: Lattice, axes: Sequence[SdAxis]) -> None:
     """Raise LatticeError if the posterior reaches variances beyond ``exp(±LARGEST_LOG)``."""
     for axis, u in zip(axes, laid.points.T, strict=False):

@@ -13,7 +13,13 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.errors import SpecError
 from hiermodels.exact.leaves.coordinates import Coordinates
-from hiermodels.exact.leaves.laying import modes_of, require_range, spacing_by_axis, within_range
+from hiermodels.exact.leaves.laying import (
+    modes_of,
+    require_numbers,
+    require_range,
+    spacing_by_axis,
+    within_range,
+)
 from hiermodels.exact.leaves.many_counts import InterpolatedAlike, interpolated
 from hiermodels.exact.leaves.model import Alike, LeafModel
 from hiermodels.exact.leaves.tables import LineTables, line_tables
@@ -172,6 +178,7 @@ class LeafMarginal:
             blocks = [self._evaluate(block, own, usual) for block in self._blocks(points)]
             weights = np.concatenate([self._log_weight(block, growth) for block in blocks])
             log_density = np.concatenate([block.log_density for block in blocks])
+            require_numbers(log_density)
             return log_density, lambda some: weights[some]
 
         with self._within_range():

@@ -13,7 +13,13 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.errors import SpecError
 from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
-from hiermodels.exact.leaves.laying import modes_of, require_range, spacing_by_axis, within_range
+from hiermodels.exact.leaves.laying import (
+    modes_of,
+    require_numbers,
+    require_range,
+    spacing_by_axis,
+    within_range,
+)
 from hiermodels.exact.leaves.marginal import DROP, MAX_NUMBERS, MAX_SURPRISE, START, Growth
 from hiermodels.exact.leaves.nested.coordinates import NestedCoordinates
 from hiermodels.exact.leaves.nested.groups import Kinds
@@ -175,6 +181,7 @@ class NestedMarginal:
         @one_blas_thread()
         def evaluate(points: Floats) -> tuple[Floats, LogWeight]:
             own = self._evaluate(points, usual)
+            require_numbers(own.log_density)
             weights = self._log_weight(own, growth)
             return own.log_density, lambda some: weights[some]
 
