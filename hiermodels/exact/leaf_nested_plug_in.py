@@ -16,12 +16,12 @@ from hiermodels.exact.leaf_plug_in import (
     require_bounded,
     require_likelihood,
 )
+from hiermodels.exact.leaves.nested.marginal import NestedMarginal
 from hiermodels.exact.leaves.nested.maximum import (
     NestedMaximum,
     effects_given,
     maximum_likelihood,
 )
-from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.exact.raw_values import leaves_of_level, raw_values
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.estimation import LIKELIHOOD, PlugIn, PointEstimate
@@ -38,22 +38,22 @@ def nested_plug_in(spec: Spec, data: GroupedData, method: str) -> PlugIn:
         If the intercept is not bounded by the data, or the method is not for counts.
     """
     require_likelihood(method)
-    model = nested_model(spec, data)
-    require_bounded(spec, data, model)
+    marginal = NestedMarginal(nested_model(spec, data))
+    require_bounded(spec, data, marginal.model)
     leaves = [leaves_of_level(spec, data, level) for level in (0, 1)]
-    found = maximum_likelihood(model, leaves[0])
+    found = maximum_likelihood(marginal, leaves[0])
     effects = {}
     for number, level in enumerate(spec.levels):
         raw = raw_values(spec, data, number)
         value, error = own_estimates(spec, leaves[number], raw)
         columns = {"raw": value, "raw_se": error, "pooled": np.full(len(value), found.pooled)}
-        effects[level.effect] = columns | _empirical_bayes(model, found, number)
+        effects[level.effect] = columns | _empirical_bayes(marginal, found, number)
     for name in spec.on_outcome_scale:
         family, inner = spec.family, len(spec.levels) - 1
         effects[name] = {
             **raw_on_outcome_scale(spec, leaves[inner], raw_values(spec, data, inner)),
             "pooled": family.inverse_link(np.full(len(leaves[inner]), found.pooled)),
-            **_empirical_bayes(model, found, inner, family.inverse_link),
+            **_empirical_bayes(marginal, found, inner, family.inverse_link),
         }
     lam, se = (np.nan, np.nan) if found.place is None else (found.place.lam, found.place.se)
     top = slice(len(spec.top))
@@ -70,16 +70,16 @@ def nested_plug_in(spec: Spec, data: GroupedData, method: str) -> PlugIn:
 
 
 def _empirical_bayes(
-    model: NestedModel,
+    marginal: NestedMarginal,
     found: NestedMaximum,
     level: int,
     function: Callable[[Floats], Floats] | None = None,
 ) -> dict[str, Floats]:
     """Means and sds of a level's effects at the highest place of the likelihood."""
     if found.place is None or (found.is_sum and level == 0):
-        size = len(model.leaves) if level else model.n_outer
+        size = len(marginal.model.leaves) if level else marginal.model.n_outer
         return dict.fromkeys(("eb", "eb_sd"), np.full(size, np.nan))
-    mean, sd = effects_given(model, found.place, level, function)
+    mean, sd = effects_given(marginal, found.place, level, function)
     return {"eb": mean, "eb_sd": sd}
 
 

@@ -9,7 +9,7 @@ outer groups with their counts pooled where τ = 0.  The highest of these is tak
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -77,13 +77,12 @@ class NestedMaximum:
 
 
 @one_blas_thread()
-def maximum_likelihood(model: NestedModel, outer_leaves: Leaves) -> NestedMaximum:
+def maximum_likelihood(marginal: NestedMarginal, outer_leaves: Leaves) -> NestedMaximum:
     """Maximise the likelihood; priors play no part, but that sds that are fixed are known.
 
     Parameters
     ----------
-    model : NestedModel
-        Without covariates.
+    marginal : NestedMarginal
     outer_leaves : Leaves
         S of them: the rows of each outer group, as if they had one effect.
 
@@ -92,14 +91,15 @@ def maximum_likelihood(model: NestedModel, outer_leaves: Leaves) -> NestedMaximu
     PrecisionError
         If Newton's method does not get to the highest place.
     """
+    model = marginal.model
     edges = [_edge(model, outer_leaves, level) for level in (0, 1)]
     pooled = edges[0].pooled
     lam = float(pooled.gamma[0]) if model.has_intercept else 0.0
     if _is_sum(model):
-        return NestedMaximum(_on_edge(model, edges[0], 0), lam, is_sum=True)
-    on_edges = (_on_edge(model, edge, level) for level, edge in enumerate(edges))
+        return NestedMaximum(_on_edge(marginal, edges[0], 0), lam, is_sum=True)
+    on_edges = (_on_edge(marginal, edge, level) for level, edge in enumerate(edges))
     best = max(filter(None, on_edges), key=lambda place: place.value, default=None)
-    inside, ends = _inside(model, lam)
+    inside, ends = _inside(marginal, lam)
     if inside is not None and (best is None or inside.value > best.value + GAIN):
         best = None if ends else inside
     return NestedMaximum(best, lam)
@@ -122,15 +122,16 @@ def _edge(model: NestedModel, outer_leaves: Leaves, level: int) -> maximum.Maxim
     return maximum.maximum_likelihood(LeafModel(leaves, ones, nothing, nothing, prior))
 
 
-def _on_edge(model: NestedModel, found: maximum.Maximum, level: int) -> NestedPlace | None:
+def _on_edge(marginal: NestedMarginal, found: maximum.Maximum, level: int) -> NestedPlace | None:
     """The same as a place, if the level's sd may be 0; values are relative to all leaves."""
+    model = marginal.model
     if found.place is None or model.fixed_sds[level] not in (None, 0.0):
         return None
     tau, gamma = found.place.tau, found.place.gamma
     lam = float(gamma[0]) if model.has_intercept else 0.0
     sds = (0.0, tau) if level == 0 else (tau, 0.0)
     se = float(np.sqrt(found.place.score.covariance[0, 0])) if model.has_intercept else np.nan
-    value = _log_likelihood(NestedMarginal(model), *sds, lam)
+    value = _log_likelihood(marginal, *sds, lam)
     return NestedPlace(*sds, lam, value, se)
 
 
@@ -140,12 +141,11 @@ def _log_likelihood(marginal: NestedMarginal, kappa: float, tau: float, lam: flo
     return float(marginal.kinds.multiplicity @ own[:, 0])
 
 
-def _inside(model: NestedModel, lam: float) -> tuple[NestedPlace | None, bool]:
+def _inside(marginal: NestedMarginal, lam: float) -> tuple[NestedPlace | None, bool]:
     """The highest place with both sds above 0, and whether it lies at the end of their range."""
     from scipy.optimize import minimize
 
-    marginal = NestedMarginal(replace(model, precision=np.zeros_like(model.precision)))
-    fixed = model.fixed_sds
+    model, fixed = marginal.model, marginal.model.fixed_sds
     if 0.0 in fixed:
         return None, False
     free = [level for level in (0, 1) if fixed[level] is None]
@@ -206,14 +206,13 @@ def _derivatives(value: LogLikelihood, place: Floats) -> tuple[Floats, Floats]:
 
 
 def effects_given(
-    model: NestedModel, place: NestedPlace, level: int, function: Function | None = None
+    marginal: NestedMarginal, place: NestedPlace, level: int, function: Function | None = None
 ) -> tuple[Floats, Floats]:
     """Means and sds of a level's effects, or of a function of the groups', given all above them."""
     function = function or (lambda effect: effect)
     if place.kappa == 0 and (level == 0 or place.tau == 0):
-        size = len(model.leaves) if level else model.n_outer
+        size = len(marginal.model.leaves) if level else marginal.model.n_outer
         return function(np.full(size, place.lam)), np.zeros(size)
-    marginal = NestedMarginal(model)
     line = Line.of(marginal.kinds, place.tau)
     at = np.array([place.lam]), np.array([place.kappa]), np.ones((2, 1))
     lines = [LineMasses.of(line, *at)]
