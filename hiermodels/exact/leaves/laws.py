@@ -45,14 +45,14 @@ class LeafLaws(ABC):
     posterior: SdsOnLattice
 
     @property
-    @abstractmethod
     def leaves(self) -> Leaves:
         """Of the k innermost groups."""
+        return self.posterior.model.leaves
 
     @property
-    @abstractmethod
     def x(self) -> Floats:
         """Covariates of the innermost groups; (k, p)."""
+        return self.posterior.model.x
 
     @property
     def innermost(self) -> int:

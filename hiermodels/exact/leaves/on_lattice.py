@@ -13,6 +13,7 @@ from hiermodels.core.arrays import Flags, Floats
 from hiermodels.errors import SpecError
 from hiermodels.exact.precision import both_weights, errors_of_values, moments_of
 from hiermodels.exact.sd_axis import SdAxis
+from hiermodels.families.leaves import Leaves
 from hiermodels.numerics.lattice import Lattice
 
 SMALLEST = float(np.finfo(float).tiny)  # sd
@@ -38,6 +39,14 @@ class SdCoordinates(Protocol):
 
 class SdModel(Protocol):
     """A model of levels with an sd each, and of coefficients."""
+
+    @property
+    def leaves(self) -> Leaves:
+        """Of the k innermost groups."""
+
+    @property
+    def x(self) -> Floats:
+        """Covariates of the innermost groups, with the intercept's; (k, p)."""
 
     @property
     def mean(self) -> Floats:

@@ -38,16 +38,6 @@ class TwoLevelLaws(LeafLaws):
 
     posterior: LeafPosterior
 
-    @property
-    def leaves(self) -> Leaves:
-        """Of the k groups."""
-        return self.posterior.model.leaves
-
-    @property
-    def x(self) -> Floats:
-        """Covariates of the groups; (k, p)."""
-        return self.posterior.model.x
-
     def share_quantiles(self, levels: list[int], rest: float, probabilities: Floats) -> Floats:
         """Quantiles of ``τ²/(τ² + rest)``, which rises with τ; (p,)."""
         (level,) = levels

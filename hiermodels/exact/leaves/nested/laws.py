@@ -42,16 +42,6 @@ class NestedLaws(LeafLaws):
 
     posterior: NestedPosterior
 
-    @property
-    def leaves(self) -> Leaves:
-        """Of the k groups."""
-        return self.posterior.model.leaves
-
-    @property
-    def x(self) -> Floats:
-        """Covariates of the groups; (k, p)."""
-        return self.posterior.model.x
-
     @cached_property
     def outer(self) -> OuterDensities:
         """Densities of the outer effects."""
