@@ -17,11 +17,11 @@ from hiermodels.exact.leaf_moments import LeafMoments
 from hiermodels.exact.leaves.nested.posterior import NestedPosterior
 from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.exact.prior_move import (
-    NOTABLE,
     ONE_SD,
     Move,
     hardly_differ,
     moved,
+    notable,
     other_weights,
 )
 from hiermodels.model.spec import Spec
@@ -44,10 +44,8 @@ def leaf_prior_moves(
     if hardly_differ(both, ratio) and existing.exist([name], SD):
         return
     look = _Look(spec, data, posterior, existing, both)
-    for moves in (look.sd(number, ratio), look.coefficients(), look.effects(), look.new_groups()):
-        worst = max(moves, key=lambda move: move.size, default=None)
-        if worst and worst.size >= NOTABLE:
-            yield worst
+    kinds = look.sd(number, ratio), look.coefficients(), look.effects(), look.new_groups()
+    yield from notable(kinds)
 
 
 @dataclass(frozen=True)

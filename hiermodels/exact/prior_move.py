@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,14 @@ def moved(what: str, both: Floats, spread: float) -> Move:
     """The move of a quantity, (2,) under both priors, in units of its spread."""
     old, new = both.tolist()
     return Move(what, old, new, abs(new - old) / float(spread))
+
+
+def notable(kinds: Iterable[Iterable[Move]]) -> Iterator[Move]:
+    """Yield of each kind of quantities the one that moves most, if it moves notably."""
+    for moves in kinds:
+        worst = max(moves, key=lambda move: move.size, default=None)
+        if worst and worst.size >= NOTABLE:
+            yield worst
 
 
 def other_weights(weights: Floats, log_sd: Floats) -> tuple[Floats, Floats]:

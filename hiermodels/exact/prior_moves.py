@@ -15,11 +15,11 @@ from hiermodels.data.covariates import MEANS, locate
 from hiermodels.exact.compressed import probe_groups
 from hiermodels.exact.kernels.records import Moments
 from hiermodels.exact.prior_move import (
-    NOTABLE,
     ONE_SD,
     Move,
     hardly_differ,
     moved,
+    notable,
     other_weights,
 )
 from hiermodels.exact.quadrature import IntegratedPosterior
@@ -39,10 +39,7 @@ def prior_moves(exact: IntegratedPosterior, name: str) -> Iterator[Move]:
     if hardly_differ(both, ratio) and known.exist([name], SD):
         return
     look = _Look(exact, known, both)
-    for moves in (look.sds(name, ratio), look.effects(), look.new_members()):
-        worst = max(moves, key=lambda move: move.size, default=None)
-        if worst and worst.size >= NOTABLE:
-            yield worst
+    yield from notable((look.sds(name, ratio), look.effects(), look.new_members()))
 
 
 @dataclass(frozen=True)
