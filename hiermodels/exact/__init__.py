@@ -21,6 +21,7 @@ every engine returns (``posterior``) and all below it.
   (``prior_move``)
 - ``marginal``: the posterior of the sds; ``grid`` is its coarse lattice, ``sd_axis`` the coordinate
   of one of them
+- ``lattice_errors``: what is said of posteriors that no lattice can hold
 - ``sample``: draws; ``effects`` draws all that is normal given the sds
 - ``noise_free``: the posterior without Monte Carlo error: ``quadrature`` with groups; without,
   ``conjugate`` and ``regression``, which have ``closed_form`` in common

@@ -7,8 +7,7 @@ one for each sd (:mod:`hiermodels.exact.sd_axis`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,11 +15,11 @@ import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.core.messages import listed
-from hiermodels.errors import PrecisionError
 from hiermodels.exact import propriety
 from hiermodels.exact.kernels.kernel import Given, Kernel
 from hiermodels.exact.kernels.registry import KERNELS
 from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
+from hiermodels.exact.lattice_errors import within_range
 from hiermodels.exact.propriety import Tails
 from hiermodels.exact.sd_axis import SdAxis
 from hiermodels.exact.standardized import Standardized
@@ -222,9 +221,7 @@ class Marginal:
             The highest moment that will be taken.
         """
         if not self.free:
-            point = np.empty((1, 0))
-            none = np.empty((1, 0), dtype=np.int64)
-            return Lattice(point[0], np.empty((0, 0)), none, self.log_density(point), np.empty(0))
+            return Lattice.of_nothing(self.log_density(np.empty((1, 0))))
         free, orders = list(self.free), range(order, 0, -2)
         power = np.array(
             [
@@ -254,20 +251,14 @@ class Marginal:
                 f"it reaches sds beyond exp(±{LARGEST_LOG / 2:g}) times the size of the data"
             )
 
-    @contextmanager
-    def _within_range(self) -> Iterator[None]:
-        """Say of a posterior that no lattice can hold what stands in the way."""
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):
-                yield
-        except LatticeError as error:
-            names = [self.names[j] for j in self.free]
-            priors = [f"{name} ~ {self.spec.variance_prior(name)}" for name in names]
-            raise PrecisionError(
-                f"the posterior of {listed(names)} cannot be integrated: {error}. The priors "
-                f"{listed(priors)} lie too far from the data, whose typical size is "
-                f"{self.data.scale:.3g}, or are too narrow; check their unit"
-            ) from error
+    def _within_range(self) -> AbstractContextManager[None]:
+        names = [self.names[j] for j in self.free]
+        priors = [f"{name} ~ {self.spec.variance_prior(name)}" for name in names]
+        advice = (
+            f"The priors {listed(priors)} lie too far from the data, whose typical size is "
+            f"{self.data.scale:.3g}, or are too narrow; check their unit"
+        )
+        return within_range(listed(names), advice)
 
     @cached_property
     def _sigma2(self) -> float:

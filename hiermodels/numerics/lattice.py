@@ -86,6 +86,12 @@ class Lattice:
     log_density: Floats
     spacing: Floats
 
+    @classmethod
+    def of_nothing(cls, log_density: Floats) -> Lattice:
+        """The one point (1, 0) of a density in no dimension, with its logarithm (1,)."""
+        index = np.empty((1, 0), dtype=np.int64)
+        return cls(np.empty(0), np.empty((0, 0)), index, log_density, np.empty(0))
+
     def __len__(self) -> int:
         return len(self.log_density)
 

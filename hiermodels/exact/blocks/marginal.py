@@ -6,8 +6,7 @@ the model is relative so is σ (:mod:`hiermodels.exact.blocks.residual_scale`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.errors import PrecisionError, SpecError
+from hiermodels.errors import SpecError
 from hiermodels.exact.blocks.coordinates import Coordinates, Values
 from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.propriety import Tails, check
@@ -23,8 +22,9 @@ from hiermodels.exact.blocks.residual_scale import ResidualScale, ScaleLaw
 from hiermodels.exact.kernels.blocks.moments import CoefficientLaw
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.blocks.upward import evaluate
+from hiermodels.exact.lattice_errors import within_range
 from hiermodels.numerics import lattice
-from hiermodels.numerics.lattice import Lattice, LatticeError, LogWeight
+from hiermodels.numerics.lattice import Lattice, LogWeight
 from hiermodels.numerics.modes import peaks
 
 MAX_DIMENSION = 5  # that a lattice has
@@ -150,11 +150,9 @@ class BlockMarginal:
             With what the rows say at its nodes.
         """
         if not self.coordinates.dimension:
-            point, none = np.empty((1, 0)), np.empty((1, 0), dtype=np.int64)
-            values = self.coordinates.values(point)
+            values = self.coordinates.values(np.empty((1, 0)))
             root = self.root(values)
-            logs = self._log_density(values, root)
-            return Lattice(point[0], np.empty((0, 0)), none, logs, np.empty(0)), root
+            return Lattice.of_nothing(self._log_density(values, root)), root
         roots: list[Root] = []
         at_mode = self._log_sds(self.mode_and_scale.modes[:1])
 
@@ -182,14 +180,7 @@ class BlockMarginal:
             log_sigma = np.log(np.maximum(root.square, np.finfo(float).tiny) / df) / 2
         return np.vstack([values.log_theta + log_sigma, log_sigma])
 
-    @contextmanager
-    def _within_range(self) -> Iterator[None]:
-        """Say of a posterior that no lattice can hold what stands in the way."""
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):
-                yield
-        except LatticeError as error:
-            raise PrecisionError(
-                f"the posterior of the sds and correlations cannot be integrated: {error}. Their "
-                f"priors lie too far from the data, or are too narrow; check their unit"
-            ) from error
+    @staticmethod
+    def _within_range() -> AbstractContextManager[None]:
+        advice = "Their priors lie too far from the data, or are too narrow; check their unit"
+        return within_range("the sds and correlations", advice)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 
 from hiermodels.core.arrays import Floats
-from hiermodels.errors import PrecisionError
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.exact.lattice_errors import within_range
 from hiermodels.exact.sd_axis import SdAxis
 from hiermodels.numerics import lattice
-from hiermodels.numerics.lattice import Lattice, LatticeError
+from hiermodels.numerics.lattice import Lattice, LatticeError, LogWeight
 from hiermodels.numerics.modes import LARGEST_LOG, peaks
 
+DROP = 30.0  # the lattice ends where the density is exp(−30) ≈ 1e-13 of its largest value
+START = 5.0  # about this many sds around the mode are laid out at once
 SCAN_STEP = 1.0  # of the coordinate of an sd, in the first look at the density
 MAX_ASCENTS = 8
 LONGEST = 0.8  # spacings, of a step along the coordinate of an sd: it bends over a distance
@@ -50,6 +53,41 @@ def spacing_by_axis(spacing: float | Floats, scale: lattice.ModesAndScale, n_sds
     return np.asarray(spacing * widest, dtype=float)
 
 
+def lay(
+    evaluate: Callable[[Floats], tuple[Floats, Floats]],
+    scale: lattice.ModesAndScale,
+    spacing: float | Floats,
+    axes: Sequence[SdAxis],
+) -> Lattice:
+    """Lay a lattice over a posterior, wide enough for what the weights make of it.
+
+    Parameters
+    ----------
+    evaluate : callable
+        From points (n, d) to log densities and the logarithms of weights, (n,) each.
+    scale : ModesAndScale
+    spacing : float or (d,)
+    axes : sequence of SdAxis
+        Of the first coordinates.
+
+    Raises
+    ------
+    LatticeError
+        If no lattice can hold it.
+    """
+
+    @one_blas_thread()
+    def checked(points: Floats) -> tuple[Floats, LogWeight]:
+        log_density, weights = evaluate(points)
+        require_numbers(log_density)
+        return log_density, lambda some: weights[some]
+
+    own = spacing_by_axis(spacing, scale, len(axes))
+    laid = lattice.grow_weighted(checked, scale, own, DROP, START)
+    require_range(laid, axes)
+    return laid
+
+
 def require_numbers(log_density: Floats) -> None:
     """Raise LatticeError if a log density (n,) is not a number, or infinite."""
     wrong = np.isnan(log_density) | (log_density == np.inf)
@@ -65,14 +103,10 @@ def require_range(laid: Lattice, axes: Sequence[SdAxis]) -> None:
             raise LatticeError(f"it reaches sds beyond exp(±{LARGEST_LOG / 2:g})")
 
 
-@contextmanager
-def within_range(what: str, priors: str) -> Iterator[None]:
-    """Say of a posterior that no lattice can hold what stands in the way."""
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            yield
-    except LatticeError as error:
-        raise PrecisionError(
-            f"the posterior of {what} cannot be integrated: {error}. Their priors, {priors} among "
-            f"them, lie too far from the data, or are too narrow; or the posterior does not exist"
-        ) from error
+def within_range_of_priors(what: str, priors: str) -> AbstractContextManager[None]:
+    """Say of a posterior that no lattice can hold which priors it has."""
+    advice = (
+        f"Their priors, {priors} among them, lie too far from the data, or are too narrow; or the "
+        f"posterior does not exist"
+    )
+    return within_range(what, advice)

@@ -14,24 +14,20 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.errors import SpecError
 from hiermodels.exact.leaves.coordinates import Coordinates
 from hiermodels.exact.leaves.laying import (
+    lay,
     modes_of,
-    require_numbers,
-    require_range,
-    spacing_by_axis,
-    within_range,
+    within_range_of_priors,
 )
 from hiermodels.exact.leaves.many_counts import InterpolatedAlike, interpolated
 from hiermodels.exact.leaves.model import Alike, LeafModel
 from hiermodels.exact.leaves.tables import LineTables, line_tables
 from hiermodels.exact.sd_axis import SdAxis
 from hiermodels.numerics import lattice
-from hiermodels.numerics.lattice import Lattice, LogWeight
+from hiermodels.numerics.lattice import Lattice
 
 MAX_DIMENSION = 5
 SCAN_T = (-4.0, -2.0, 0.0, 2.0, 4.0)  # of t, where the density may have several modes
-DROP = 30.0  # the lattice ends where the density is exp(−30) ≈ 1e-13 of its largest value
 MAX_SURPRISE = 30.0  # by which a group that is left out widens the lattice
-START = 5.0  # about this many sds around the mode are laid out at once
 TABULATED = 2  # coefficients, from which on tables pay
 MAX_NUMBERS = 1 << 22  # integrals that are held at a time
 
@@ -167,24 +163,18 @@ class LeafMarginal:
             Logarithm of a function of τ (n,) and γ (n, p) of which it shall hold the mean; (n,).
         """
         if not self.coordinates.dimension:
-            point, none = np.empty((1, 0)), np.empty((1, 0), dtype=np.int64)
-            return Lattice(point[0], np.empty((0, 0)), none, self.log_density(point), np.empty(0))
+            return Lattice.of_nothing(self.log_density(np.empty((1, 0))))
         scale = self.mode_and_scale
-        spacing = spacing_by_axis(spacing, scale, self.coordinates.n_sds)
         own, usual = self.parts(), self._usual if leave_out else ()
 
-        @one_blas_thread()
-        def evaluate(points: Floats) -> tuple[Floats, LogWeight]:
+        def evaluate(points: Floats) -> tuple[Floats, Floats]:
             blocks = [self._evaluate(block, own, usual) for block in self._blocks(points)]
             weights = np.concatenate([self._log_weight(block, growth) for block in blocks])
             log_density = np.concatenate([block.log_density for block in blocks])
-            require_numbers(log_density)
-            return log_density, lambda some: weights[some]
+            return log_density, weights
 
         with self._within_range():
-            laid = lattice.grow_weighted(evaluate, scale, spacing, DROP, START)
-            require_range(laid, self._axes)
-        return laid
+            return lay(evaluate, scale, spacing, self._axes)
 
     def _log_weight(self, at: _Evaluated, growth: Growth | None = None) -> Floats:
         """How many times larger a moment that exists is than at the mode: the largest; (n,).
@@ -219,4 +209,4 @@ class LeafMarginal:
         return np.linalg.norm(self.coordinates.whitening(self._at_mode.tau).c[0], axis=1)
 
     def _within_range(self) -> AbstractContextManager[None]:
-        return within_range("τ and of the coefficients", f"τ ~ {self.model.prior}")
+        return within_range_of_priors("τ and of the coefficients", f"τ ~ {self.model.prior}")

@@ -14,7 +14,7 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.leaves.effect_law import EffectLaws
 from hiermodels.exact.leaves.effects import predictor_laws
-from hiermodels.exact.leaves.marginal import DROP
+from hiermodels.exact.leaves.laying import DROP
 from hiermodels.exact.leaves.mass_sums import Function
 from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.exact.leaves.predictive import NewEffect

@@ -14,20 +14,18 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.errors import SpecError
 from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
 from hiermodels.exact.leaves.laying import (
+    lay,
     modes_of,
-    require_numbers,
-    require_range,
-    spacing_by_axis,
-    within_range,
+    within_range_of_priors,
 )
-from hiermodels.exact.leaves.marginal import DROP, MAX_NUMBERS, MAX_SURPRISE, START, Growth
+from hiermodels.exact.leaves.marginal import MAX_NUMBERS, MAX_SURPRISE, Growth
 from hiermodels.exact.leaves.nested.coordinates import NestedCoordinates
 from hiermodels.exact.leaves.nested.groups import Kinds
 from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.exact.leaves.nested.outer_leaves import LineTable, OuterLeaves
 from hiermodels.exact.sd_axis import SdAxis
 from hiermodels.numerics import lattice
-from hiermodels.numerics.lattice import Lattice, LogWeight
+from hiermodels.numerics.lattice import Lattice
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,23 +170,16 @@ class NestedMarginal:
             Logarithm (n,) of a function of sds (n, 2) and γ (n, p) whose mean it shall hold.
         """
         if not self.coordinates.dimension:
-            point, none = np.empty((1, 0)), np.empty((1, 0), dtype=np.int64)
-            return Lattice(point[0], np.empty((0, 0)), none, self.log_density(point), np.empty(0))
+            return Lattice.of_nothing(self.log_density(np.empty((1, 0))))
         scale = self.mode_and_scale
-        spacing = spacing_by_axis(spacing, scale, self.coordinates.n_sds)
         usual = self._usual if leave_out else None
 
-        @one_blas_thread()
-        def evaluate(points: Floats) -> tuple[Floats, LogWeight]:
+        def evaluate(points: Floats) -> tuple[Floats, Floats]:
             own = self._evaluate(points, usual)
-            require_numbers(own.log_density)
-            weights = self._log_weight(own, growth)
-            return own.log_density, lambda some: weights[some]
+            return own.log_density, self._log_weight(own, growth)
 
         with self._within_range():
-            laid = lattice.grow_weighted(evaluate, scale, spacing, DROP, START)
-            require_range(laid, self._axes)
-        return laid
+            return lay(evaluate, scale, spacing, self._axes)
 
     def _log_weight(self, part: _Evaluated, growth: Growth | None) -> Floats:
         """How many times larger a moment that exists is than at the mode: the largest; (n,).
@@ -231,4 +222,4 @@ class NestedMarginal:
 
     def _within_range(self) -> AbstractContextManager[None]:
         priors = f"kappa ~ {self.model.outer_prior} and tau ~ {self.model.prior}"
-        return within_range("τ, κ and of the coefficients", priors)
+        return within_range_of_priors("τ, κ and of the coefficients", priors)
