@@ -37,6 +37,7 @@ from hiermodels.families.poisson import Poisson
 from hiermodels.families.student_t import StudentT
 from hiermodels.model.priors.base import Prior, VariancePrior
 from hiermodels.model.priors.coefficients import CoefficientPrior, Flat, Normal, NormalInverseGamma
+from hiermodels.model.priors.covariance import LKJ, FlatCovariance
 from hiermodels.model.priors.variance import (
     Exponential,
     Fixed,
@@ -62,6 +63,7 @@ from hiermodels.results.shrinkage import Estimates
 __version__ = "0.1.0"
 
 __all__ = [
+    "LKJ",
     "Binomial",
     "Calibration",
     "CoefficientPrior",
@@ -74,6 +76,7 @@ __all__ = [
     "Fit",
     "Fixed",
     "Flat",
+    "FlatCovariance",
     "FlatSD",
     "FlatVariance",
     "GroupedData",

@@ -9,7 +9,7 @@ from pathlib import Path
 from hiermodels.api.result_base import ResultBase
 from hiermodels.core.arguments import checked_methods
 from hiermodels.core.options import count
-from hiermodels.data.covariates import MEANS, At
+from hiermodels.data.covariates import AUTO, At
 from hiermodels.posterior.tables import CI_PROB
 
 
@@ -51,7 +51,7 @@ class ResultFiles(ResultBase):
         level: str | None = None,
         *,
         ci_prob: float = CI_PROB,
-        at: At = MEANS,
+        at: At = AUTO,
         row_group_size: int = 65_536,
         progressbar: bool | None = None,
     ) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hiermodels.api.result_base import ResultBase
 from hiermodels.core.arguments import checked_methods
 from hiermodels.core.seeds import Seed
-from hiermodels.data.covariates import MEANS, At
+from hiermodels.data.covariates import AUTO, At
 from hiermodels.posterior.tables import CI_PROB
 from hiermodels.results.alternatives import Alternative, Sensitivity, compare_priors
 
@@ -23,7 +23,7 @@ class ResultTables(ResultBase):
     """Tables of a posterior."""
 
     def summary(
-        self, var_names: Sequence[str] | str | None = None, *, at: At = MEANS, **options: Any
+        self, var_names: Sequence[str] | str | None = None, *, at: At = AUTO, **options: Any
     ) -> Summary:
         """Return ArviZ's summary of the draws, below the model and its priors.
 
@@ -90,7 +90,7 @@ class ResultTables(ResultBase):
         *,
         method: str | None = None,
         ci_prob: float = CI_PROB,
-        at: At = MEANS,
+        at: At = AUTO,
     ) -> Estimates:
         """Put unpooled, pooled, empirical Bayes and posterior estimates of the groups together.
 
@@ -162,7 +162,7 @@ class ResultTables(ResultBase):
         top: float | None = None,
         highest_first: bool = True,
         ci_prob: float = CI_PROB,
-        at: At = MEANS,
+        at: At = AUTO,
     ) -> Ranking:
         """Return the league table of a level: the posterior of each group's rank.
 

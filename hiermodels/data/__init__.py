@@ -15,6 +15,7 @@ for, made in ``prepare``; a new back end is one that narwhals knows, and its err
 - ``grouped``: data in groups, and rows
 - ``design``: the columns that the terms of a formula stand for; ``coding`` makes them of levels
   and numbers, ``collinearity`` says whether they can be told apart
+- ``varying``: columns of the design that vary between groups
 - ``statistics``: statistics of groups in place of rows; ``merge`` puts those of two parts together
 - ``totals``: of counts, what the rows of each group add up to
 - ``lazy``: statistics of rows that stay where they are, from ``lazy_columns``, checked and written

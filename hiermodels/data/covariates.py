@@ -26,8 +26,8 @@ from hiermodels.data.statistics import SufficientStatistics, level_means, statis
 from hiermodels.errors import SpecError
 from hiermodels.model.formula.terms import factors
 
-OWN, MEANS, ZERO = "own", "means", "zero"
-WORDS = (OWN, MEANS, ZERO)
+AUTO, OWN, MEANS, ZERO = "auto", "own", "means", "zero"
+WORDS = (AUTO, OWN, MEANS, ZERO)
 SHOWN = 4  # covariates whose values a note names
 
 type At = str | Mapping[str, Any]
@@ -69,16 +69,18 @@ class Place:
         return [f"{', '.join(names)} {self.words}"] if self.words and names else []
 
 
-def locate(data: GroupedData, at: Any = MEANS) -> Place:
+def locate(data: GroupedData, at: Any = AUTO) -> Place:
     """Find the covariates that effects are to be shown at.
 
     Parameters
     ----------
     data : GroupedData
-    at : {"means", "own", "zero"} or mapping of str to value
+    at : {"auto", "means", "own", "zero"} or mapping of str to value
         The covariates' means over the rows; each group's own, the mean of its rows (weighted with
         ``1/se²`` where standard errors are known), with that of all rows for the intercept; 0; or
         some columns of the data at these values, numbers or levels, and the others at their means.
+        ``"auto"``: the means; 0 where slopes vary between groups, as sds and correlations of
+        intercepts are those at 0.
         A term such as ``x:sex`` has the mean of its product, with what is given in place.
 
     Raises
@@ -95,6 +97,8 @@ def locate(data: GroupedData, at: Any = MEANS) -> Place:
             f"at: expected {', '.join(map(repr, WORDS))}, or a mapping of columns to values such "
             f"as {{'year': 2000}}; found {short(at)}"
         )
+    if isinstance(at, str) and at == AUTO:
+        at = ZERO if data.roles.varying else MEANS
     places = len(data.levels) + 1
     if not data.design.names:
         return Place((np.empty(0),) * places, "")

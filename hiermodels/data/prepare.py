@@ -14,6 +14,7 @@ from hiermodels.data.collinearity import check_rank
 from hiermodels.data.grouped import GroupedData, Missing, read, require_rows
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
 from hiermodels.data.statistics import SufficientStatistics
+from hiermodels.data.varying import varying_columns
 from hiermodels.errors import SpecError
 from hiermodels.model.formula.columns import ColumnNames, stated
 from hiermodels.model.priors.base import Prior, Priors
@@ -63,10 +64,8 @@ def prepare(
             grouped = SufficientStatistics(**sums).without_empty_cells()
     roles, names = grouped.roles, grouped.design.names
     intercept = grouped.design.intercept
-    of_rows = roles.family, roles.columns
-    spec = Spec(
-        roles.outcome, roles.groups, roles.se, names, {}, roles.se_scale, intercept, *of_rows
-    )
+    more = roles.family, roles.columns, varying_columns(roles.varying, grouped.design)
+    spec = Spec(roles.outcome, roles.groups, roles.se, names, {}, roles.se_scale, intercept, *more)
     spec = replace(spec, priors=stated_priors(priors, spec, grouped))
     _check_coefficients(spec, grouped)
     return spec, grouped

@@ -19,6 +19,7 @@ from hiermodels.families.family import Family, NamesColumns
 from hiermodels.families.registry import NORMAL
 from hiermodels.model.family_columns import require_suited
 from hiermodels.model.formula.columns import Stated, column_names, require_name
+from hiermodels.model.level import Varying
 from hiermodels.model.standard_errors import KINDS, Scale, error_role
 
 type Meaning = Literal["se", "variance", "weights"]
@@ -60,6 +61,8 @@ class Roles:
     columns : mapping of str to str
         Columns that it needs beside the outcome, by what they are to it, such as ``trials``; and
         ``offset``.
+    varying : tuple of Varying
+        Terms that vary between the groups of each level; empty where all are intercepts.
     """
 
     outcome: str
@@ -70,6 +73,7 @@ class Roles:
     unused: tuple[str, ...] = ()
     family: Family = NORMAL
     columns: Mapping[str, str] = field(default_factory=dict)
+    varying: tuple[Varying, ...] = ()
 
     @property
     def se_role(self) -> str:
@@ -215,7 +219,7 @@ def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Role
     require_suited(family, columns, given, error_role(scale), errors)
     unused = (name for name in frame.columns if name_says(name) and name not in {*taken, *given})
     roles = Roles(outcome, tuple(given), errors, tuple(inferred), scale, tuple(unused))
-    return replace(roles, family=family, columns=columns)
+    return replace(roles, family=family, columns=columns, varying=said.varying)
 
 
 def _given_errors(

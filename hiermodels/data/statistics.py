@@ -108,6 +108,11 @@ class SufficientStatistics(GroupedData):
         """Raise SpecError if these cannot be the statistics of rows."""
         if not self.roles.groups:
             raise SpecError(NO_GROUPS)
+        if self.roles.varying:
+            raise SpecError(
+                "slopes that vary between groups need rows: statistics of groups keep their means. "
+                "Fit the rows themselves, in a data frame in memory"
+            )
         size, columns = len(self.labels[-1]), len(self.design.names) + 1
         expected = {
             "count": (size,),

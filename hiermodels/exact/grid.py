@@ -9,6 +9,10 @@ from functools import cached_property
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
+from hiermodels.exact.block_data import Layout, block_model
+from hiermodels.exact.block_moments import BlockMoments
+from hiermodels.exact.blocks.draws import SPACING as BLOCK_SPACING
+from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.leaf_data import leaf_model, leaf_moments
 from hiermodels.exact.leaf_moments import LeafMoments
 from hiermodels.exact.leaf_prior_moves import leaf_prior_moves
@@ -149,9 +153,65 @@ class LeafGrid:
         return leaf_prior_moves(self.spec, self.data, posterior, self.moments, name)
 
 
-type AnyGrid = Grid | LeafGrid
+@dataclass(frozen=True)
+class BlockGrid:
+    """The same of groups with several effects, and of more than two columns of groups.
+
+    Attributes
+    ----------
+    spec : Spec
+    data : GroupedData
+    """
+
+    spec: Spec
+    data: GroupedData
+
+    @cached_property
+    @one_blas_thread()
+    def marginal(self) -> BlockMarginal:
+        """The posterior of the sds and correlations, if it exists."""
+        return BlockMarginal.of(block_model(self.spec, self.data))
+
+    @cached_property
+    @one_blas_thread()
+    def lattice(self) -> Lattice:
+        """Its lattice: wide, as draws are exact on any."""
+        return self.marginal.lattice(BLOCK_SPACING[self.marginal.coordinates.dimension])
+
+    @property
+    def is_laid(self) -> bool:
+        """Whether the exact engine takes the model: NUTS takes others."""
+        try:
+            return self.marginal is not None
+        except SpecError:
+            return False
+
+    @property
+    def proper_prior(self) -> str:
+        """A proper prior of an sd, to be proposed."""
+        return "HalfNormal(…)"
+
+    @property
+    def moments(self) -> BlockMoments:
+        """Which moments exist."""
+        return BlockMoments(self.spec, Layout(self.spec), self.marginal.tails)
+
+    def informed(self, name: str) -> str:
+        """The groups that say what there is to say of an sd, in words."""
+        level = next(own for own in self.spec.levels if name in (own.sd, *own.sds))
+        return f"{len(self.data.coords[level.column]):,} {level.column!r} groups"
+
+    def prior_moves(self, name: str) -> Iterator[Move]:
+        """Yield what moves notably under the other flat prior of an sd: not looked at."""
+        del name
+        return iter(())
+
+
+type AnyGrid = Grid | LeafGrid | BlockGrid
 
 
 def grid_of(spec: Spec, data: GroupedData) -> AnyGrid:
     """The coarse lattice of a model, nothing of which is made yet."""
-    return Grid(spec, data) if spec.is_normal else LeafGrid(spec, data)
+    if not spec.is_normal:
+        return LeafGrid(spec, data)
+    return BlockGrid(spec, data) if spec.is_blocks else Grid(spec, data)

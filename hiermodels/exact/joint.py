@@ -23,6 +23,7 @@ from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.threads import for_each
 from hiermodels.data.grouped import GroupedData
+from hiermodels.exact.block_joint import log_density_of_effects
 from hiermodels.exact.row_sums import RowSums
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized
@@ -59,8 +60,11 @@ def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) ->
     """
     name = spec.variables[0]
     total = np.zeros(np.shape(variables[name])[: -1 if spec.dims(name) else None])
-    for name, values in prior_log_densities(spec, variables).items():
-        total += values.sum(axis=-1) if spec.dims(name) else values
+    for values in prior_log_densities(spec, variables).values():
+        total += values.sum(axis=-1) if values.ndim > total.ndim else values
+    if spec.is_blocks:
+        total += log_density_of_effects(spec, data, variables)
+        return total + _log_likelihood_of_rows(spec, data, variables)
     if spec.is_regression:
         return total + _log_likelihood_of_rows(spec, data, variables)
     if not spec.groups:

@@ -10,7 +10,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.names import ROOT
-from hiermodels.data.covariates import MEANS, locate
+from hiermodels.data.covariates import AUTO, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.leaf_data import with_intercept
 from hiermodels.exact.leaf_moments import LeafMoments
@@ -72,7 +72,7 @@ class _Look:
 
     def coefficients(self) -> Iterator[Move]:
         """Yield the moves of the means of the intercept and of the coefficients."""
-        place = locate(self.data, MEANS)
+        place = locate(self.data, AUTO)
         rows = np.eye(len(self.spec.means))
         if self.spec.has_intercept:
             rows[0] = with_intercept(self.spec, place.of(ROOT))
@@ -103,7 +103,7 @@ class _Look:
         level, top = self.spec.levels[-1], self.spec.top
         if not self.existing.exist([*top, *self.spec.spreads], SD):
             return
-        row = with_intercept(self.spec, locate(self.data, MEANS).of(ROOT))
+        row = with_intercept(self.spec, locate(self.data, AUTO).of(ROOT))
         predictor = self.posterior.gamma @ row
         around = self.weights @ predictor**2 - (self.weights @ predictor) ** 2
         sds = np.sqrt(self.weights @ (self.posterior.sds**2).sum(axis=1) + around)

@@ -11,7 +11,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.names import ROOT
-from hiermodels.data.covariates import MEANS, locate
+from hiermodels.data.covariates import AUTO, locate
 from hiermodels.exact.compressed import probe_groups
 from hiermodels.exact.kernels.records import Moments
 from hiermodels.exact.prior_move import (
@@ -122,7 +122,7 @@ class _Look:
         weights = self.weights[:, kept]
         return marginal.given(self.exact.lattice.points[kept]).mixture(
             weights / weights.sum(axis=1, keepdims=True),
-            marginal.data.origin_at(locate(self.exact.data, MEANS).of(ROOT)),
+            marginal.data.origin_at(locate(self.exact.data, AUTO).of(ROOT)),
             self._groups,
         )
 

@@ -19,9 +19,10 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.seeds import Seed, generator
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
+from hiermodels.exact.block_effects import BlockEffects
 from hiermodels.exact.conjugate import ConjugatePosterior
 from hiermodels.exact.effects import DrawsOnDemand, Effects
-from hiermodels.exact.grid import AnyGrid, Grid, LeafGrid, grid_of
+from hiermodels.exact.grid import AnyGrid, BlockGrid, Grid, LeafGrid, grid_of
 from hiermodels.exact.joint import lp
 from hiermodels.exact.leaf_effects import LeafEffects
 from hiermodels.exact.precision import sd_quadrature_error
@@ -97,6 +98,9 @@ def sample(
     grid = grid or grid_of(spec, data)
     if isinstance(grid, LeafGrid):
         drawn = _draw_counts(grid, chains * draws, rng, keep)
+    elif isinstance(grid, BlockGrid):
+        memory.require(needs, chains * draws, memory_budget, REMEDY)
+        keep, drawn = True, _draw_blocks(grid, chains * draws, rng)
     elif spec.groups:
         drawn = _draw_hierarchy(grid, chains * draws, rng, keep)
     else:
@@ -180,12 +184,7 @@ def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool)
     marginal, laid = grid.marginal, grid.lattice
     drawn = rejection.draw(laid, marginal.log_density, size, rng)
     quadrature_error = sd_quadrature_error(marginal, laid)
-    attrs = {
-        "certificate": quadrature_error,
-        "largest_ratio": drawn.largest_ratio,
-        "ratio_bound": drawn.bound,
-        "acceptance": drawn.acceptance,
-    }
+    attrs = {"certificate": quadrature_error, **_attrs(drawn)}
     certificate = _describe(laid, drawn)
     effects = Effects.draw(marginal, marginal.sds(drawn.points), rng)
     variables = effects.above_groups()
@@ -194,19 +193,30 @@ def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool)
     return _Drawn(variables, attrs, certificate, None if keep else effects)
 
 
+def _draw_blocks(grid: BlockGrid, size: int, rng: np.random.Generator) -> _Drawn:
+    """Draw sds and correlations from a lattice, and all else given these."""
+    made = BlockEffects.draw(grid.spec, grid.marginal, size, rng, grid.lattice)
+    drawn, laid = made.draws.drawn, made.draws.lattice
+    return _Drawn(made.variables(), _attrs(drawn), _describe(laid, drawn))
+
+
 def _draw_counts(grid: LeafGrid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:
     """Draw the sds and the coefficients from a lattice, and all effects given them."""
     grid.require_existence()
     effects, laid, drawn = LeafEffects.draw(grid, size, rng)
-    attrs = {
+    variables = effects.above_groups()
+    if keep:
+        variables["theta"] = effects.of_groups()
+    return _Drawn(variables, _attrs(drawn), _describe(laid, drawn), None if keep else effects)
+
+
+def _attrs(drawn: Draws) -> dict[str, float]:
+    """How rejection went."""
+    return {
         "largest_ratio": drawn.largest_ratio,
         "ratio_bound": drawn.bound,
         "acceptance": drawn.acceptance,
     }
-    variables = effects.above_groups()
-    if keep:
-        variables["theta"] = effects.of_groups()
-    return _Drawn(variables, attrs, _describe(laid, drawn), None if keep else effects)
 
 
 def _describe(laid: Lattice, drawn: Draws) -> dict[str, str]:

@@ -4,10 +4,12 @@ It may import ``families`` and what is below it.  A new prior is a class in ``pr
 there; a new level or parameter begins in ``level`` or ``spec``, which
 name it and give it its prior.
 
-- ``level``: what is assumed of the groups of one level
+- ``level``: what is assumed of the groups of one level; ``level_priors`` gives their parameters
+  the priors that are stated, or the defaults
+- ``names_of_columns``: whether columns of the data can stand beside a model's variables
 - ``spec``: levels, parameters, their priors, known or unknown errors
 - ``formula``: formulas in the notation of lme4
-- ``priors``: distributions of sds and of coefficients
+- ``priors``: distributions of sds, of correlations and of coefficients
 - ``prior_densities``: log densities of priors at values of all parameters
 - ``family_columns``: whether a family of rows has the columns that it needs
 - ``standard_errors``: known errors of the rows, stated as they are or as variances

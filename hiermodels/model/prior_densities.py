@@ -7,8 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from hiermodels.core.arrays import Floats
+from hiermodels.model.level import Level
 from hiermodels.model.priors.base import Prior, VariancePrior
 from hiermodels.model.priors.coefficients import CoefficientPrior, NormalInverseGamma
+from hiermodels.model.priors.covariance import LKJ
 from hiermodels.model.spec import Spec
 
 
@@ -24,12 +26,17 @@ def prior_log_densities(spec: Spec, variables: Mapping[str, Floats]) -> dict[str
     Returns
     -------
     dict of str to array
-        Of the shape of each variable that has a prior; none for an sd that is fixed.
+        Of the shape of each variable that has a prior, correlations one number for all; none for an
+        sd that is fixed.
     """
     densities: dict[str, Floats] = {}
     sigma = variables.get("sigma")
-    for name in (n for n in spec.variables if n in spec.priors and n not in spec.fixed):
+    several = {name for level in spec.levels if level.has_slopes for name in level.dims_by_name}
+    alone = (n for n in spec.variables if n in spec.priors and n not in {*spec.fixed, *several})
+    for name in alone:
         densities[name] = _log_density(spec.priors[name], variables[name], sigma)
+    for level in (own for own in spec.levels if own.has_slopes):
+        densities |= _of_effects(spec, level, variables)
     if sigma is not None and "sigma" not in densities and spec.residual_prior:
         densities["sigma"] = spec.residual_prior.log_density_sd(sigma)
     if spec.covariates:
@@ -37,6 +44,22 @@ def prior_log_densities(spec: Spec, variables: Mapping[str, Floats]) -> dict[str
         columns = [_log_density(spec.priors[name], v, sigma) for name, v in beta]
         densities["beta"] = np.stack(columns, axis=-1)
     return densities
+
+
+def _of_effects(spec: Spec, level: Level, variables: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Of the sds (..., e) and the correlations of a level with several effects.
+
+    Those of a flat covariance are products, too: flat on the correlations.
+    """
+    sds = variables[level.sd]
+    columns = zip(level.priors, np.moveaxis(sds, -1, 0), strict=True)
+    of_sds = np.stack([prior.log_density_sd(values) for prior, values in columns], axis=-1)
+    if level.correlation is None or level.sd in spec.priors:
+        return {level.sd: of_sds}
+    lkj, rho = spec.priors[level.correlation], variables[level.correlation]
+    assert isinstance(lkj, LKJ)
+    own = rho if len(level.pairs) > 1 else rho[..., None]
+    return {level.sd: of_sds, level.correlation: lkj.log_density(own)}
 
 
 def _log_density(prior: Prior, values: Floats, sigma: Floats | None) -> Floats:

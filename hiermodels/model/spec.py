@@ -10,6 +10,11 @@ Levels and names (``outer`` and ``inner`` are columns of the data)::
 Without an intercept, the mean at the top is 0 and no parameter: ``theta ~ N(0, tau²)``,
 ``mu ~ N(0, kappa²)``, and in a regression ``y ~ N(x'beta, sigma²)``.
 
+Several effects of a group, such as an intercept and a slope, are vectors, with a covariance in
+place of tau².  Three columns of groups, and slopes beside other groups, have names by column::
+
+    theta_class[class] ~ N(theta_school[school], tau_class²)    theta_school ~ N(mu, tau_school²)
+
 In place of a normal distribution, rows may have that of another family, such as counts, with
 ``theta[inner] + x'beta`` for their linear predictor on the scale of its link.
 """
@@ -30,21 +35,26 @@ from hiermodels.errors import SpecError
 from hiermodels.families.family import Family
 from hiermodels.families.registry import NORMAL
 from hiermodels.model.family_columns import require_suited
-from hiermodels.model.level import MAX_LEVELS, Level, names_of
+from hiermodels.model.level import (
+    MAX_LEVELS,
+    Level,
+    Varying,
+    describe_levels,
+    levels_of,
+    require_varying,
+    with_priors,
+)
+from hiermodels.model.level_priors import complete_hierarchy, spelled_out
+from hiermodels.model.names_of_columns import require_names
 from hiermodels.model.priors.base import Prior, VariancePrior
 from hiermodels.model.priors.coefficients import CoefficientPrior, NormalInverseGamma
 from hiermodels.model.priors.defaults import (
-    check_kind,
     complete_one_population,
     complete_regression,
-    default_prior,
     describe_prior,
 )
 from hiermodels.model.priors.variance import Fixed, InverseGamma
 from hiermodels.model.standard_errors import Scale, error_role
-
-# Dimensions that are there already.
-RESERVED = ("chain", "draw", "row", "quantile", COEFFICIENT_DIM)
 
 
 @storable
@@ -75,6 +85,8 @@ class Spec:
     columns : mapping of str to str
         Columns of the data that the family needs beside the outcome, by what they are to it, such
         as ``{"trials": "cases"}``; and ``"offset"``, a known part of the linear predictor.
+    varying : tuple of Varying
+        What varies between the groups of each level, the outermost first; by default intercepts.
 
     Raises
     ------
@@ -91,40 +103,32 @@ class Spec:
     has_intercept: bool = True
     family: Family = NORMAL
     columns: Mapping[str, str] = field(default_factory=dict)
+    varying: tuple[Varying, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_kinds()
         require_suited(self.family, self.columns, self.groups, error_role(self.se_scale), self.se)
         if len(self.groups) > MAX_LEVELS:
             raise SpecError(
-                f"groups: expected at most two columns, from the outer to the inner level; found "
-                f"{len(self.groups)}: {list(self.groups)}"
+                f"groups: expected at most {MAX_LEVELS} columns, from the outer to the inner "
+                f"level; found {len(self.groups)}: {list(self.groups)}"
+            )
+        require_varying(self.varying, self.groups, self.covariates)
+        if self.is_blocks and not (self.is_normal and not self.columns):
+            raise SpecError(
+                f"family: slopes that vary between groups, and three columns of groups, need "
+                f"normal rows without an offset; found {self.family.describe('…', self.columns)}"
             )
         if not (self.has_intercept or self.groups or self.covariates):
             raise SpecError(
                 f"{self.outcome}: a model without intercept, groups and covariates has no mean to "
                 f"learn; give it one of them"
             )
-        for name in self.groups:
-            if name in (*self.variables, *RESERVED) or "/" in name:
-                raise SpecError(
-                    f"groups: {name!r} cannot be the name of a dimension beside this model's "
-                    f"variables {', '.join(self.variables)}; rename this column, for example to "
-                    f"{name.replace('/', '_') + '_label'!r}"
-                )
-        for role, column in (
-            ("outcome", self.outcome),
-            (error_role(self.se_scale), self.se or ""),
-            *self.columns.items(),
-        ):
-            if "/" in column or column in (*self.variables, *RESERVED, "group"):
-                raise SpecError(
-                    f"{role}: {column!r} cannot be the name of a variable in a DataTree beside "
-                    f"this model's; rename this column, for example to "
-                    f"{column.replace('/', '_') + '_column'!r}"
-                )
+        roles = {"outcome": self.outcome, error_role(self.se_scale): self.se or "", **self.columns}
+        require_names(self.groups, roles, self.variables, tuple(self.coords))
         object.__setattr__(self, "columns", MappingProxyType(dict(self.columns or {})))
-        object.__setattr__(self, "priors", MappingProxyType(self._complete(self.priors or {})))
+        priors = self._complete(self.priors or {})
+        object.__setattr__(self, "priors", MappingProxyType(priors))
 
     def _check_kinds(self) -> None:
         """Raise SpecError if a field is not of the kind that it should be."""
@@ -148,7 +152,7 @@ class Spec:
         """Copies and other processes make it anew: Python does not copy read-only mappings."""
         columns = (self.outcome, self.groups, self.se, self.covariates)
         rest = (self.se_scale, self.has_intercept, self.family, dict(self.columns))
-        return Spec, (*columns, dict(self.priors), *rest)
+        return Spec, (*columns, dict(self.priors), *rest, self.varying)
 
     @property
     def has_sigma(self) -> bool:
@@ -171,11 +175,29 @@ class Spec:
         return not self.groups and bool(self.se or self.covariates)
 
     @property
+    def has_slopes(self) -> bool:
+        """Whether groups have other effects than an intercept."""
+        return any(not own.is_intercept for own in self.varying)
+
+    @property
+    def fixed_covariates(self) -> tuple[str, ...]:
+        """Covariates whose coefficients are the same in all groups."""
+        vary = {term for own in self.varying for term in own.terms}
+        return tuple(name for name in self.covariates if name not in vary)
+
+    @property
+    def is_blocks(self) -> bool:
+        """Whether groups have several effects each, or more than two columns."""
+        return self.has_slopes or len(self.groups) > 2
+
+    @property
     def intercept(self) -> str | None:
         """Name of the mean at the top; None if it is 0."""
         if not self.has_intercept:
             return None
-        return "mu" if self.is_regression else ("theta", "mu", "lam")[len(self.groups)]
+        if self.is_regression or self.is_blocks:
+            return "mu"
+        return ("theta", "mu", "lam")[len(self.groups)]
 
     @property
     def top(self) -> tuple[str, ...]:
@@ -190,15 +212,17 @@ class Spec:
     @cached_property
     def levels(self) -> tuple[Level, ...]:
         """The levels of groups, from the outermost to the innermost."""
-        names = zip(self.groups, names_of(len(self.groups)), strict=True)
-        return tuple(
-            Level(column, effect, sd, self.variance_prior(sd)) for column, (effect, sd) in names
-        )
+        return tuple(with_priors(level, self.priors) for level in self.named_levels)
+
+    @cached_property
+    def named_levels(self) -> tuple[Level, ...]:
+        """The same without their priors."""
+        return levels_of(self.groups, self.varying)
 
     @property
     def spreads(self) -> tuple[str, ...]:
         """Names of the group-level sds, from the groups upwards."""
-        return tuple(sd for _, sd in reversed(names_of(len(self.groups))))
+        return tuple(sd for level in reversed(self.named_levels) for sd in level.sds)
 
     @property
     def sds(self) -> tuple[str, ...]:
@@ -208,7 +232,7 @@ class Spec:
     @property
     def fixed(self) -> dict[str, float]:
         """Sds that are fixed by their priors, and at which values."""
-        priors = {name: self.priors[name] for name in self.sds if name in self.priors}
+        priors = {name: self.priors.get(name) for name in self.sds}
         return {name: float(p.value) for name, p in priors.items() if isinstance(p, Fixed)}
 
     @property
@@ -219,14 +243,14 @@ class Spec:
     @property
     def effects(self) -> tuple[str, ...]:
         """Names of the effects of groups and of their parents, from the groups upwards."""
-        return tuple(effect for effect, _ in reversed(names_of(len(self.groups))))
+        return tuple(level.effect for level in reversed(self.named_levels))
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names of the parameters that have a prior, from the top downwards."""
         sigma = ("sigma",) if self.has_sigma else ()
-        sds = (sd for _, sd in names_of(len(self.groups)))
-        return (*self.top, *sds, *self.coefficients, *sigma)
+        of_levels = (name for level in self.named_levels for name in level.parameters)
+        return (*self.top, *of_levels, *self.coefficients, *sigma)
 
     @property
     def coefficients(self) -> tuple[str, ...]:
@@ -237,10 +261,10 @@ class Spec:
     def variables(self) -> tuple[str, ...]:
         """Names of the posterior's variables, from the top downwards."""
         names = [*self.top]
-        for effect, sd in names_of(len(self.groups)):
-            names += [sd, effect]
+        for level in self.named_levels:
+            names += level.dims_by_name
         beta = ("beta",) if self.covariates else ()
-        above = (*names, *beta, *(name for name in self.sds if name not in names))
+        above = (*names, *beta, *(("sigma",) if self.has_sigma else ()))
         return (*above, *self.on_outcome_scale)
 
     @property
@@ -260,10 +284,15 @@ class Spec:
 
     def dims(self, name: str) -> tuple[str, ...]:
         """Dimensions of a variable: the column of its groups, or none for a scalar."""
-        columns = {level.effect: level.column for level in self.levels}
-        columns |= dict.fromkeys(self.on_outcome_scale, self.groups[-1] if self.groups else "")
-        columns["beta"] = COEFFICIENT_DIM
-        return (columns[name],) if name in columns else ()
+        dims = {"beta": (COEFFICIENT_DIM,)} | dict.fromkeys(self.on_outcome_scale, self.groups[-1:])
+        for level in self.named_levels:
+            dims |= level.dims_by_name
+        return dims.get(name, ())
+
+    @cached_property
+    def coords(self) -> dict[str, tuple[str, ...]]:
+        """Coordinates of dimensions that are neither groups nor coefficients."""
+        return {dim: labels for lv in self.named_levels for dim, labels in lv.coords.items()}
 
     def level_of(self, name: str) -> int:
         """Number of the level with the effects of this name; ``ROOT`` for the intercept."""
@@ -346,13 +375,9 @@ class Spec:
 
     def describe(self) -> list[str]:
         """Return the model, a line for each distribution, from the rows upwards."""
-        parent, lines = self.intercept or "0", []
-        for level in self.levels:
-            effects = f"{level.effect}[{level.column}]"
-            lines.append(f"{effects} ~ Normal({parent}, {level.sd})")
-            parent = effects
-        terms = [parent] if self.groups or self.intercept else []
-        terms += ["x'beta"] if self.covariates else []
+        effects, lines = describe_levels(self.named_levels, self.intercept or "0")
+        terms = effects if self.groups else list(self.top)
+        terms += ["x'beta"] if self.fixed_covariates else []
         terms += [self.columns["offset"]] if "offset" in self.columns else []
         sd = self.se or "sigma"
         if self.se and self.se_scale == "variance" and self.groups:
@@ -367,21 +392,9 @@ class Spec:
 
     def _complete(self, given: Mapping[str, Prior]) -> dict[str, Prior]:
         """Check the priors that were given and add the defaults."""
-        given = dict(given)
         if not self.groups and not self.is_regression:
             return complete_one_population(given)
-        if self.covariates and "beta" in given:
-            every = given.pop("beta")
-            given = dict.fromkeys(self.coefficients, every) | given
-        unknown = [name for name in given if name not in self.parameters]
-        if unknown:
-            raise SpecError(
-                f"priors: this model has no parameter {unknown[0]!r}; it has "
-                f"{', '.join(self.parameters)}"
-            )
+        given = spelled_out(given, self.parameters, self.coefficients, self.named_levels)
         if self.is_regression:
             return complete_regression(self.parameters, given, known_errors=bool(self.se))
-        priors = {name: given.get(name, default_prior(name)) for name in self.parameters}
-        for name, prior in priors.items():
-            check_kind(name, prior)
-        return priors
+        return complete_hierarchy(self.parameters, given, self.named_levels, self.is_blocks)

@@ -11,7 +11,7 @@ from arviz_plots import PlotCollection
 import hiermodels.plots.layout as layout
 from hiermodels.core.arguments import checked
 from hiermodels.core.names import SAMPLE_DIMS
-from hiermodels.data.covariates import MEANS, At
+from hiermodels.data.covariates import AUTO, At
 from hiermodels.plots.effects import ShownEffects
 from hiermodels.posterior.ranks import rank_draws
 from hiermodels.posterior.record import Posterior
@@ -25,7 +25,7 @@ def plot_caterpillar(
     posterior: Posterior,
     *,
     level: str | None = None,
-    at: At = MEANS,
+    at: At = AUTO,
     ranks: bool = True,
     ci_prob: float = CI_PROB,
     backend: str | None = None,

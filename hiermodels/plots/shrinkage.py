@@ -12,7 +12,7 @@ from arviz_plots import PlotCollection
 import hiermodels.plots.layout as layout
 from hiermodels.core.arguments import checked
 from hiermodels.core.arrays import Floats
-from hiermodels.data.covariates import MEANS, At, Place
+from hiermodels.data.covariates import AUTO, At, Place
 from hiermodels.errors import SpecError
 from hiermodels.exact.kernels.tree.marginal import upward
 from hiermodels.exact.leaf_data import rows_or_totals
@@ -33,7 +33,7 @@ def plot_shrinkage(
     posterior: Posterior,
     *,
     level: str | None = None,
-    at: At = MEANS,
+    at: At = AUTO,
     order: str = "raw",
     ci_prob: float = CI_PROB,
     backend: str | None = None,

@@ -13,7 +13,7 @@ from arviz_plots import PlotCollection
 import hiermodels.plots.layout as layout
 from hiermodels.core.arguments import checked
 from hiermodels.core.arrays import Floats
-from hiermodels.data.covariates import MEANS, At, locate
+from hiermodels.data.covariates import AUTO, At, locate
 from hiermodels.errors import SpecError
 from hiermodels.exact.given_sd import moments_given_sd
 from hiermodels.exact.noise_free import reference_posterior
@@ -33,7 +33,7 @@ def plot_trace_tau(
     posterior: Posterior,
     *,
     level: str | None = None,
-    at: At = MEANS,
+    at: At = AUTO,
     moment: str = "mean",
     units: Sequence[Any] | None = None,
     backend: str | None = None,

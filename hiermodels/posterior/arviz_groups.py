@@ -20,6 +20,7 @@ from hiermodels.errors import SpecError
 from hiermodels.model.prior_densities import prior_log_densities
 from hiermodels.model.priors.coefficients import NormalInverseGamma
 from hiermodels.model.spec import Spec
+from hiermodels.posterior.coordinates import coords_of
 from hiermodels.posterior.record import Posterior, rows_given
 
 SCHEMA = (  # attributes that ArviZ's schema knows of groups with draws
@@ -71,7 +72,7 @@ def build_datatree(
     parents = _parents(data, seen.constant)
     chains, size = next(iter(variables.values())).shape[:2]
     samples = dict(zip(SAMPLE_DIMS, (np.arange(chains), np.arange(size)), strict=True))
-    coords = samples | rows | data.coords
+    coords = samples | rows | coords_of(spec, data)
     drawn, given = attributes(**attrs), attributes(())
     shared = {name: value for name, value in drawn.items() if name in SCHEMA}
     known = [name for name in spec.variables if name in variables]

@@ -7,11 +7,13 @@ effects above the groups take a few times as much.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import prod
 
 from hiermodels.core.options import real_number
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.model.spec import Spec
+from hiermodels.posterior.coordinates import coords_of
 
 MEMORY_BUDGET = 2.0 * 2**30  # bytes that draws may take
 ALWAYS = 2.0**26  # bytes that draws may take whatever the budget: 64 MiB
@@ -23,9 +25,10 @@ type Needs = Mapping[str, float]
 
 def of_variables(spec: Spec, data: GroupedData, draws: int) -> dict[str, float]:
     """Bytes that draws of each variable take, by its name."""
+    coords = coords_of(spec, data)
     sizes = {name: spec.dims(name) for name in spec.variables}
     return {
-        name: float(NUMBER) * draws * (len(data.coords[dims[0]]) if dims else 1)
+        name: float(NUMBER) * draws * prod(len(coords[dim]) for dim in dims)
         for name, dims in sizes.items()
     }
 

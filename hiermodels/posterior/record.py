@@ -19,7 +19,9 @@ from hiermodels.data.labels import nearly, places_of
 from hiermodels.errors import DataError, SpecError
 from hiermodels.model.spec import Spec
 from hiermodels.posterior import memory
+from hiermodels.posterior.linear_predictor import linear_predictor
 from hiermodels.posterior.outcome_scale import on_outcome_scale
+from hiermodels.posterior.shown_effects import shown_effects
 
 WARNING = "warning"  # line of a certificate, where the draws are not to be trusted
 GROUPS_AT_A_TIME = 1024  # whose draws are made at a time, where they were not kept
@@ -140,9 +142,11 @@ def at_covariates(
     tree, draw_groups = posterior.datatree.copy(), posterior.draw_groups
     draws = tree["posterior"].to_dataset()
     beta = draws["beta"].to_numpy()
-    moved = {}
+    moved: dict[str, xr.DataArray] = {}
     for name in posterior.spec.locations:
-        if name in draws and (names is None or name in names):
+        if posterior.spec.has_slopes:
+            moved |= shown_effects(posterior.spec, posterior.data, draws, place, name)
+        elif name in draws and (names is None or name in names):
             shift = place.shift(posterior.spec.level_of(name), beta)
             moved[name] = draws[name] + (
                 shift if draws[name].ndim > beta.ndim - 1 else shift[..., 0]
@@ -194,15 +198,8 @@ def rows_given(
         As :attr:`Family.columns` names them, of shapes that broadcast with ``eta``.
     """
     rows = require_rows(data, "what is asked for")
-    mean: Floats | float = 0.0
-    if spec.levels:
-        mean = variables[spec.levels[-1].effect][..., rows.group]
-    elif spec.intercept:
-        mean = variables[spec.intercept][..., None]
-    if spec.covariates:
-        mean = mean + variables["beta"] @ rows.design.matrix.T
     columns = dict(rows.columns)
-    eta = np.asarray(mean + columns.pop("offset", 0.0))
+    eta = linear_predictor(spec, rows, variables) + columns.pop("offset", 0.0)
     if "sd" in spec.family.columns:
         columns["sd"] = variables["sigma"][..., None] if rows.se is None else rows.se
     return np.broadcast_to(eta, (*eta.shape[:-1], len(rows.y))), columns

@@ -15,10 +15,11 @@ from numpy.typing import ArrayLike
 from hiermodels.core.arguments import checked
 from hiermodels.core.arrays import Floats
 from hiermodels.core.options import count, names, probabilities, real_numbers
-from hiermodels.data.covariates import MEANS, At, Place, locate
+from hiermodels.data.covariates import AUTO, At, Place, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import ImproperPosteriorError, SpecError
 from hiermodels.model.spec import Spec
+from hiermodels.posterior.coordinates import coords_of
 from hiermodels.posterior.group_questions import GroupQuestions
 from hiermodels.posterior.moments import (
     KINDS,
@@ -258,7 +259,7 @@ class ReferencePosterior(GroupQuestions):
         low, high = tails(ci_prob)
         names = self._names(var_names)
         place = self.place if at is None else None
-        place = place or locate(self.data, MEANS if at is None else at)
+        place = place or locate(self.data, AUTO if at is None else at)
         shown = self._at(place) if place.words else self
         ends = shown.quantile([low, 0.5, high], names)
         label = interval_label(ci_prob)
@@ -356,14 +357,15 @@ class ReferencePosterior(GroupQuestions):
         """How it was computed, for people to read."""
 
     def _points(self, name: str, values: ArrayLike) -> Floats:
-        """Numbers at which to evaluate a variable; their last axis runs over its members."""
-        points = real_numbers("values", values)
-        for dim in self.spec.dims(name):
-            members = len(self.data.coords[dim])
-            if points.ndim and points.shape[-1] not in (1, members):
+        """Numbers at which to evaluate a variable; their last axes run over its members."""
+        points, coords = real_numbers("values", values), coords_of(self.spec, self.data)
+        for axis, dim in enumerate(reversed(self.spec.dims(name)), start=1):
+            members = len(coords[dim])
+            if points.ndim >= axis and points.shape[-axis] not in (1, members):
+                where = "the last axis" if axis == 1 else f"axis {-axis}"
                 raise SpecError(
-                    f"values: expected 1 or {members} along the last axis, which runs over {dim}; "
-                    f"found {points.shape[-1]}"
+                    f"values: expected 1 or {members} along {where}, which runs over {dim}; found "
+                    f"{points.shape[-axis]}"
                 )
         return points
 
@@ -392,5 +394,5 @@ class ReferencePosterior(GroupQuestions):
 
     def _with_coords(self, variables: dict[str, Any], **more: Any) -> xr.Dataset:
         dims = {dim for variable in variables.values() for dim in variable[0]}
-        coords = {**self.data.coords, **more}
+        coords = {**coords_of(self.spec, self.data), **more}
         return xr.Dataset(variables, {dim: coords[dim] for dim in coords if dim in dims})

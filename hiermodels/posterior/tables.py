@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from html import escape
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -58,16 +59,16 @@ def with_header(table: pd.DataFrame, spec: Spec, *notes: str, digits: int | None
 
 
 def flatten(dataset: xr.Dataset) -> pd.Series:
-    """One row for each scalar, named as ArviZ names them: ``tau``, ``theta[A]``."""
+    """One row for each scalar, named as ArviZ names them: ``tau``, ``theta[A, Intercept]``."""
     rows: dict[str, float] = {}
     for name, variable in dataset.items():
         if variable.ndim == 0:
             rows[str(name)] = float(variable)
         else:
-            labels = variable.coords[variable.dims[0]].values
+            labels = product(*(variable.coords[dim].values for dim in variable.dims))
             rows |= {
-                f"{name}[{label}]": float(v)
-                for label, v in zip(labels, variable.values, strict=True)
+                f"{name}[{', '.join(map(str, label))}]": float(v)
+                for label, v in zip(labels, variable.values.flat, strict=True)
             }
     return pd.Series(rows)
 

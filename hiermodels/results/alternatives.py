@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from hiermodels.core.arrays import Floats
-from hiermodels.data.covariates import MEANS, locate
+from hiermodels.data.covariates import AUTO, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.prepare import stated_priors
 from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
@@ -98,7 +98,7 @@ class Sensitivity:
         from hiermodels.plots.alternatives import plot_sensitivity
 
         everything = {"baseline": self.baseline, **self.references}
-        shown = {name: posterior.at(MEANS) for name, posterior in everything.items()}
+        shown = {name: posterior.at(AUTO) for name, posterior in everything.items()}
         return plot_sensitivity(shown, **options)
 
     def __repr__(self) -> str:
@@ -154,11 +154,11 @@ def compare_priors(
             refused[name], reasons[name] = str(error), DOES_NOT_EXIST
         except PrecisionError as error:
             refused[name], reasons[name] = str(error), NOT_INTEGRATED
-    first, others = baseline.at(MEANS), {name: one.at(MEANS) for name, one in references.items()}
+    first, others = baseline.at(AUTO), {name: one.at(AUTO) for name, one in references.items()}
     table, shifts = _distances(first, others) if others else (None, xr.Dataset())
     everything = _with_refused(table, list(given), reasons)
     notes = [NO_ERROR, "shifts: in sds of the posterior under the priors above"]
-    notes += locate(data, MEANS).note(list(spec.locations[::-1]))
+    notes += locate(data, AUTO).note(list(spec.locations[::-1]))
     if (everything["by"] == "median").any():
         notes.append("by median: under one of the priors a mean or an sd does not exist")
     digits, more = _precision({"": first, **others})

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hiermodels.core.options import names
-from hiermodels.data.covariates import MEANS, At, locate
+from hiermodels.data.covariates import AUTO, At, locate
 from hiermodels.errors import SpecError
 from hiermodels.exact.moments import moments_of
 from hiermodels.posterior.moments import FOURTH, KINDS, MEAN, SD, Moment
@@ -37,7 +37,7 @@ MAX_SCALARS = 500  # that are summarised unasked: ArviZ takes some milliseconds 
 def summarize(
     posterior: Posterior,
     var_names: Sequence[str] | str | None = None,
-    at: At = MEANS,
+    at: At = AUTO,
     **options: Any,
 ) -> Summary:
     """Return ArviZ's summary of the draws, the variables from the top downwards.

@@ -13,6 +13,7 @@ import hiermodels as hm
 from hiermodels.data.design import build
 from hiermodels.model.formula.parse import Formula, parse
 from hiermodels.model.formula.terms import Factor, factors, quote
+from hiermodels.model.level import Varying
 
 
 def refuse(formula, *messages):
@@ -190,10 +191,40 @@ def test_nothing_else_is_taken_out():
 
 
 @pytest.mark.parametrize(
-    "term", ["(x | g)", "(1 + x | g)", "(0 + x | g)", "(x || g)", "(1 || g)", "(0 | g)", "( | g)"]
+    ("groups", "terms", "correlated"),
+    [
+        ("(x | g)", ("Intercept", "x"), True),
+        ("(1 + x | g)", ("Intercept", "x"), True),
+        ("(x + 1 | g)", ("Intercept", "x"), True),
+        ("(0 + x | g)", ("x",), True),
+        ("(x - 1 | g)", ("x",), True),
+        ("(x || g)", ("Intercept", "x"), False),
+        ("(1 | g) + (0 + x | g)", ("Intercept", "x"), False),
+        ("(0 + x | g) + (1 | g)", ("Intercept", "x"), False),
+        ("(x * z | g)", ("Intercept", "x", "z", "x:z"), True),
+    ],
 )
-def test_slopes_that_vary(term):
-    refuse(f"y ~ x + {term}", f"'{term}'", "only intercepts vary between groups", "PyMC or bambi")
+def test_slopes_that_vary(groups, terms, correlated):
+    found = parse(f"y ~ x * z + {groups}")
+    assert found.groups == ("g",)
+    assert found.varying == (Varying(terms, correlated),)
+    assert parse(str(found)) == found
+
+
+def test_slopes_at_some_levels():
+    found = parse("y ~ x + (1 + x | a) + (1 | a:b)")
+    assert found.groups == ("a", "b")
+    assert found.varying == (Varying(("Intercept", "x")), Varying())
+    assert parse(str(found)) == found
+    assert parse("y ~ x + (x | a/b)").varying == (Varying(("Intercept", "x")),) * 2
+    assert parse("y ~ x + (1 || a/b)").varying == ()
+
+
+def test_what_cannot_vary():
+    refuse("y ~ x + (0 | g)", "'(0 | g)'", "nothing varies", "Write (1 | school)")
+    refuse("y ~ x + ( | g)", "'( | g)'", "expected what varies")
+    refuse("y ~ x + (x | g) + (0 + x | g)", "stand in the formula twice")
+    refuse("y ~ x + z + (x | g) + (0 + z | g)", "some are correlated", "(1 + x || g)")
 
 
 def test_crossed_groups():
@@ -206,16 +237,18 @@ def test_crossed_groups():
     )
 
 
-@pytest.mark.parametrize(
-    "groups", ["(1 | a/b/c)", "(1 | a:b:c)", "(1 | a) + (1 | a:b) + (1 | a:b:c)"]
-)
-def test_more_than_two_levels(groups):
-    refuse(f"y ~ {groups}", "more than 2 levels of groups")
+@pytest.mark.parametrize("groups", ["(1 | a/b/c)", "(1 | a) + (1 | a:b) + (1 | a:b:c)"])
+def test_three_columns_of_groups(groups):
+    assert parse(f"y ~ {groups}").groups == ("a", "b", "c")
+
+
+def test_more_than_three_columns_of_groups():
+    refuse("y ~ (1 | a/b/c/d)", "more than 3 columns of groups")
 
 
 @pytest.mark.parametrize(
     "groups",
-    ["(1 | a/b) + (1 | c)", "(1 | a) + (1 | b:c)", "(1 | a) + (1 | a)", "(1 | a) + (1 | a/b)"],
+    ["(1 | a/b) + (1 | c)", "(1 | a) + (1 | b:c)", "(1 | a) + (1 | a/b)"],
 )
 def test_other_pairs_of_groups(groups):
     refuse(f"y ~ {groups}", "are not one nest", "Expected (1 | school)")

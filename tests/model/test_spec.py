@@ -54,8 +54,8 @@ def test_a_prior_of_the_wrong_kind_for_a_mean():
 
 
 def test_too_many_levels():
-    with pytest.raises(hm.SpecError, match="expected at most two columns"):
-        hm.Spec("y", ("a", "b", "c"), "sigma")
+    with pytest.raises(hm.SpecError, match="expected at most 3 columns"):
+        hm.Spec("y", ("a", "b", "c", "d"), "sigma")
 
 
 def test_frozen():

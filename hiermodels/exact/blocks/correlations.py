@@ -5,9 +5,7 @@ With ``r_ij = tanh z_ij``, i > j, the Cholesky factor of a correlation matrix ha
     C_ij = tanh z_ij Π_(k<j) sech z_ik,    C_ii = Π_(k<i) sech z_ik,
 
 so that no digits are lost where correlations come near ±1.  In these coordinates LKJ(η) is a
-product, of e effects with ``p(z_ij) ∝ sech(z_ij)^(2α_j)``, ``α_j = η + (e − 2 − j)/2``, j from 0:
-
-    ∫ sech(z)^(2α) dz = 2^(2α − 1) B(α, α).
+product of ``p(z_ij) ∝ sech(z_ij)^(2α_j)``: see :mod:`hiermodels.model.priors.covariance`.
 
 Beyond ±``STRAIGHT`` the coordinate is bent, ``z = u − exp(−STRAIGHT − u) + exp(u − STRAIGHT)``:
 what falls as exp(−2η|z|) falls doubly exponentially.
@@ -24,6 +22,7 @@ import math
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2, Floats
+from hiermodels.model.priors.covariance import LKJ
 
 STRAIGHT = 2.5
 
@@ -53,15 +52,9 @@ def log_sech(z: Floats) -> Floats:
 
 def log_lkj(z: Floats, eta: float) -> Floats:
     """Log density of z (k, n), row by row below the diagonal, under LKJ(η); (n,)."""
-    total, row = np.zeros(z.shape[-1]), 0
-    e = effects(len(z))
-    for i in range(e):
-        for j in range(i):
-            alpha = eta + (e - 2 - j) / 2
-            constant = (2 * alpha - 1) * LOG_2 + 2 * math.lgamma(alpha) - math.lgamma(2 * alpha)
-            total += 2 * alpha * log_sech(z[row]) - constant
-            row += 1
-    return total
+    prior, e = LKJ(eta), effects(len(z))
+    alpha = np.array(list(prior.exponents(e)))
+    return 2 * alpha @ log_sech(z) - prior.log_constant(e)
 
 
 def effects(k: int) -> int:

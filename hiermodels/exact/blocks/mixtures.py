@@ -148,15 +148,18 @@ class Mixtures:
             variance += np.repeat(spread, each, axis=0) * nodes.law.sigma2[:, None]
         return weights, mean, np.sqrt(variance)
 
+    def of_root(self, rows: Floats) -> tuple[Floats, Floats, Floats]:
+        """Weights (n,), means and sds (n, r) of ``row'γ``, the coefficients γ; of rows (r, c)."""
+        law, q = self.nodes.law, self.posterior.model.blocks.q
+        variance = np.einsum("rc,cdn,rd->nr", rows, law.covariance, rows)
+        shift = rows[:, rows.shape[1] - q :] @ self.posterior.marginal.anchor
+        return self.nodes.weights, (rows @ law.mean).T + shift, np.sqrt(variance)
+
     def _at_root(
         self, level: int, members: Indices, z: Floats, x: Floats
     ) -> tuple[Floats, Floats, Floats]:
         """The same as :meth:`combinations` of the root's own θ."""
-        law, blocks = self.nodes.law, self.posterior.model.blocks
-        columns = np.hstack([z[:, blocks.fixed], x])
-        variance = np.einsum("rc,cdn,rd->nr", columns, law.covariance, columns)
-        mean = (columns @ law.mean).T + x @ self.posterior.marginal.anchor
-        return self.nodes.weights, mean, np.sqrt(variance)
+        return self.of_root(np.hstack([z[:, self.posterior.model.blocks.fixed], x]))
 
     def effects(self, level: int, effect: int, members: Indices) -> tuple[Floats, Floats, Floats]:
         """Weights (n,), means and sds (n, r) of one effect of some members."""

@@ -13,38 +13,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 
-from hiermodels.core.arrays import LOG_2, Floats
+from hiermodels.core.arrays import Floats
 from hiermodels.errors import SpecError
 from hiermodels.exact.blocks.contrasts import Contrasts, coefficient_rank, contrasts
 from hiermodels.exact.kernels.blocks.blocks import Blocks
-from hiermodels.model.priors.base import Scale, VariancePrior
+from hiermodels.model.priors.base import VariancePrior
+from hiermodels.model.priors.covariance import FlatCovariance
 from hiermodels.model.priors.variance import Fixed
-
-
-@dataclass(frozen=True)
-class PowerOfSD(VariancePrior):
-    """``p(τ) = 2 τ^power``.  Improper."""
-
-    power: float
-    scale: ClassVar[Scale] = "sd"
-
-    @property
-    def lower_tail(self) -> float:
-        """``(power + 1)/2``."""
-        return (self.power + 1) / 2
-
-    @property
-    def upper_tail(self) -> float:
-        """``(power + 1)/2``."""
-        return (self.power + 1) / 2
-
-    def log_density_log_sd(self, t: Floats) -> Floats:
-        """``log 2 + (power + 1) t``."""
-        return LOG_2 + (self.power + 1) * np.asarray(t, dtype=float)
 
 
 @dataclass(frozen=True)
@@ -68,11 +47,8 @@ class CovariancePrior:
 
     @classmethod
     def flat(cls, p: int) -> Self:
-        """Flat on the covariance matrix itself, ``p(T) = 1``, up to a constant.
-
-        In sds and correlations ``dT = Π 2 τ_i^p dτ_i · dρ``.
-        """
-        return cls((PowerOfSD(p),) * p, 1.0)
+        """Flat on the covariance matrix itself, ``p(T) = 1``, up to a constant."""
+        return cls(FlatCovariance().sd_priors(p), 1.0)
 
     @cached_property
     def varying(self) -> tuple[int, ...]:
@@ -102,6 +78,8 @@ class BlockModel:
         density 1.
     integrate_sigma : bool
         Whether σ is integrated by itself where it can be: see :attr:`relative`.
+    names : tuple of str
+        What messages call each sd τ, the outermost level first; by default by numbers.
     """
 
     blocks: Blocks
@@ -110,6 +88,7 @@ class BlockModel:
     mean: Floats
     precision: Floats
     integrate_sigma: bool = True
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         blocks, c = self.blocks, self.blocks.n_coefficients
@@ -137,6 +116,13 @@ class BlockModel:
             for j, prior in enumerate(level.sds)
             if prior is not None
         )
+
+    def sd_name(self, sd: int) -> str:
+        """What messages call an sd, σ being the one behind the last."""
+        if sd == len(self.sds):
+            return "sigma"
+        level, effect, _ = self.sds[sd]
+        return self.names[sd] if self.names else f"the sd of effect {effect} at level {level}"
 
     @property
     def sd_priors(self) -> tuple[VariancePrior, ...]:

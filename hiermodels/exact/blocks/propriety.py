@@ -190,12 +190,7 @@ def _check_small_sigma(model: BlockModel) -> None:
 def _message(model: BlockModel, ray: Ray) -> str:
     """What is wrong along a ray, with the numbers that decide."""
     priors = (*model.sd_priors, model.sigma)
-    what = [
-        f"the sd of effect {model.sds[j][1]} at level {model.sds[j][0]}"
-        if j < len(model.sds)
-        else "sigma"
-        for j in ray.sds
-    ]
+    what = [model.sd_name(j) for j in ray.sds]
     along = " along one direction" if ray.direction else ""
     needed = math.floor(2 * ray.prior) + 1
     return (

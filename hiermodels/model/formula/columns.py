@@ -14,6 +14,7 @@ from hiermodels.families.registry import family_of
 from hiermodels.model.family_columns import refuse_column
 from hiermodels.model.formula.parse import parse
 from hiermodels.model.formula.terms import quoted
+from hiermodels.model.level import Varying
 
 # Columns of counts that tell a family, where it is not said.
 COUNT_ROLES = {"trials": "binomial", "exposure": "poisson"}
@@ -37,7 +38,7 @@ class Stated(NamedTuple):
     """Columns by their roles, None where these are to be inferred, and whether there is a mean.
 
     ``family`` is None where the other columns tell it, and ``columns`` are those that it needs, by
-    what they are to it.
+    what they are to it.  ``varying`` are the terms that vary between groups, by level.
     """
 
     outcome: str | None = None
@@ -48,6 +49,7 @@ class Stated(NamedTuple):
     intercept: bool = True
     family: Family | None = None
     columns: Mapping[str, str] = MappingProxyType({})
+    varying: tuple[Varying, ...] = ()
 
 
 def stated(formula: str | None, **columns: Unpack[ColumnNames]) -> Stated:
@@ -74,7 +76,7 @@ def stated(formula: str | None, **columns: Unpack[ColumnNames]) -> Stated:
         raise SpecError(f"the formula says what {twice[0]} is; leave out {twice[0]}=…")
     roles = parsed.outcome, parsed.groups, parsed.terms, *errors
     more = {**more, **parsed.row_columns}
-    return Stated(*roles, parsed.intercept, *_with_family(family, more))
+    return Stated(*roles, parsed.intercept, *_with_family(family, more), parsed.varying)
 
 
 def _with_family(

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hiermodels.errors import SpecError
-from hiermodels.model.formula.groups import group_term, has_bar, nesting
+from hiermodels.model.formula.groups import group_term, has_bar, nesting, write_groups
+from hiermodels.model.formula.intercept import has_intercept, with_zero
 from hiermodels.model.formula.rows import is_offset, offset_columns, outcome_and_columns
 from hiermodels.model.formula.terms import covariate_terms, factors, quote, write
-from hiermodels.model.formula.tokens import (
-    Token,
-    change_of_depth,
-    cut,
-    is_number,
-    split,
-    tokenize,
-)
-
-_MINUS = (
-    "only the intercept can be taken out, as 0 + x or x - 1. Of other terms, write only those that "
-    "are wanted"
-)
+from hiermodels.model.formula.tokens import cut, split, tokenize
+from hiermodels.model.level import Varying
 
 
 @dataclass(frozen=True)
@@ -42,6 +31,8 @@ class Formula:
         Whether there is one; without it the mean at the top is 0.
     row_columns : dict of str to str
         Columns of ``trials``, ``exposure`` and ``offset``, where the formula names them.
+    varying : tuple of Varying
+        Terms that vary between the groups of each level; empty where all are intercepts.
     """
 
     outcome: str
@@ -49,6 +40,7 @@ class Formula:
     groups: tuple[str, ...]
     intercept: bool = True
     row_columns: dict[str, str] = field(default_factory=dict)
+    varying: tuple[Varying, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -57,7 +49,7 @@ class Formula:
         return tuple(dict.fromkeys(columns))
 
     def __str__(self) -> str:
-        groups = [f"(1 | {'/'.join(map(quote, self.groups))})"] if self.groups else []
+        groups = write_groups(self.groups, self.varying)
         zero = [] if self.intercept else ["0"]
         outcome, known = quote(self.outcome), []
         for role, column in self.row_columns.items():
@@ -78,7 +70,9 @@ def parse(formula: str) -> Formula:
         that are categories, ``center(column)`` and ``scale(column)`` for numbers less their mean
         (and divided by their sd), interactions ``a:b`` and ``a*b`` (which is ``a + b + a:b``),
         and at most one nest of groups, ``(1 | inner)`` or ``(1 | outer/inner)``; the latter may
-        be written ``(1 | outer) + (1 | outer:inner)``.  Counts: ``y | trials(n)`` or ``p(y, n)``
+        be written ``(1 | outer) + (1 | outer:inner)``.  Slopes that vary between groups stand with
+        the intercept, ``(1 + x | inner)``; with ``||`` they are uncorrelated, and with ``0 + x``
+        they vary alone.  Counts: ``y | trials(n)`` or ``p(y, n)``
         for the outcome, ``y | rate(E)`` or the term ``offset(log(E))`` for an exposure, and
         ``offset(x)`` for a known part of the linear predictor.  The intercept is there, and
         ``1`` may say so, unless ``0``, ``-1`` or ``- 1`` takes it out.  Column names that are no
@@ -103,7 +97,7 @@ def parse(formula: str) -> Formula:
     >>> from hiermodels.model.formula.parse import parse
     >>> parse("score ~ 1 + ses*C(sex) + (1 | school/classroom)")  # doctest: +NORMALIZE_WHITESPACE
     Formula(outcome='score', terms=('ses', 'C(sex)', 'ses:C(sex)'),
-            groups=('school', 'classroom'), intercept=True, row_columns={})
+            groups=('school', 'classroom'), intercept=True, row_columns={}, varying=())
     """
     tokens = tokenize(formula)
     tildes = [i for i, token in enumerate(tokens) if token.sign == "~"]
@@ -113,16 +107,16 @@ def parse(formula: str) -> Formula:
             f"'score ~ ses + (1 | school)'; found {len(tildes)} in {cut(formula)}"
         )
     left, tilde = tokens[: tildes[0]], tokens[tildes[0]]
-    right = _with_zero(tokens[tildes[0] + 1 :])
+    right = with_zero(tokens[tildes[0] + 1 :])
     outcome, row_columns = outcome_and_columns(left, tilde)
     summands = split(right, "+", tilde)
     nests = [group_term(part) for part in summands if has_bar(part)]
     row_columns = _joined(row_columns, offset_columns(summands), formula)
     others = [part for part in summands if not (has_bar(part) or is_offset(part))]
-    intercept = _intercept(others)
+    intercept = has_intercept(others)
     terms = covariate_terms(others)
-    groups = nesting(nests, formula)
-    result = Formula(outcome, tuple(map(write, terms)), groups, intercept, row_columns)
+    groups, varying = nesting(nests, formula)
+    result = Formula(outcome, tuple(map(write, terms)), groups, intercept, row_columns, varying)
     if not (intercept or terms or result.groups):
         raise SpecError(
             f"formula: {cut(formula)} has no intercept, covariates or groups: nothing is left to "
@@ -143,30 +137,3 @@ def _joined(left: dict[str, str], right: dict[str, str], formula: str) -> dict[s
             f"formula: {cut(formula)} has an exposure on both sides of ~. Write one of them"
         )
     return left | right
-
-
-def _with_zero(tokens: Sequence[Token]) -> list[Token]:
-    """Write ``- 1`` as ``+ 0``; nothing else can be taken out."""
-    written: list[Token] = []
-    depth = 0
-    for i, token in enumerate(tokens):
-        depth += change_of_depth(token)
-        if token.sign == "-":
-            if depth or [following.text for following in tokens[i + 1 : i + 2]] != ["1"]:
-                token.refuse(_MINUS)
-            if written and written[-1].sign != "+":
-                written.append(token._replace(text="+"))
-        elif i and tokens[i - 1].sign == "-":
-            written.append(token._replace(text="0"))
-        else:
-            written.append(token)
-    return written
-
-
-def _intercept(summands: Sequence[Sequence[Token]]) -> bool:
-    """Whether there is an intercept, which 0 takes out and 1 says."""
-    numbers = [part[0] for part in summands if is_number(part)]
-    for token in numbers:
-        if token.text != numbers[0].text:
-            token.refuse("an intercept is both asked for and taken out. Write 1, or 0, or nothing")
-    return not numbers or numbers[0].text == "1"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from hiermodels.errors import SpecError
 from hiermodels.model.priors.base import Prior, VariancePrior
 from hiermodels.model.priors.coefficients import CoefficientPrior, Flat, NormalInverseGamma
-from hiermodels.model.priors.variance import Fixed, FlatVariance, InverseGamma, Jeffreys
+from hiermodels.model.priors.variance import Fixed, InverseGamma, Jeffreys
 
 
 def describe_prior(name: str, prior: Prior) -> str:
@@ -38,10 +38,11 @@ def complete_regression(
     """Priors of a regression: those with which the posterior has a closed form."""
     conjugate = [prior for prior in given.values() if isinstance(prior, NormalInverseGamma)]
     names = [name for name in parameters if name != "sigma" or not conjugate]
-    priors = {name: given.get(name, default_prior(name)) for name in names}
+    defaults = {name: Jeffreys() if name == "sigma" else Flat() for name in names}
+    priors = {name: given.get(name, defaults[name]) for name in names}
     if known_errors:
         for name, prior in priors.items():
-            check_kind(name, prior)
+            check_kind(name, prior, is_sd=name == "sigma")
         return priors
     laws = {(prior.alpha, prior.beta) for prior in conjugate}
     sigma = priors.get("sigma", Jeffreys())
@@ -61,16 +62,8 @@ def complete_regression(
     return priors
 
 
-def default_prior(name: str) -> Prior:
-    """Prior of a parameter for which none is given."""
-    if name == "sigma":
-        return Jeffreys()
-    return FlatVariance() if name in ("tau", "kappa") else Flat()
-
-
-def check_kind(name: str, prior: Prior) -> None:
+def check_kind(name: str, prior: Prior, *, is_sd: bool) -> None:
     """Raise SpecError if a prior is not of the parameter's kind."""
-    is_sd = name in ("tau", "kappa", "sigma")
     kind = VariancePrior if is_sd else CoefficientPrior
     if name == "sigma" and isinstance(prior, Fixed) and not prior.value:
         raise SpecError("priors: sigma = Fixed(0) leaves no density of the rows; fix it above 0")

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Mapping
 
 from hiermodels.errors import SpecError
-from hiermodels.model.priors import coefficients, variance
+from hiermodels.model.priors import coefficients, covariance, variance
 from hiermodels.model.priors.base import Prior
 
 KINDS: tuple[type[Prior], ...] = (
@@ -24,6 +24,8 @@ KINDS: tuple[type[Prior], ...] = (
     coefficients.Flat,
     coefficients.Normal,
     coefficients.NormalInverseGamma,
+    covariance.LKJ,
+    covariance.FlatCovariance,
 )
 PRIORS: Mapping[str, type[Prior]] = {kind.__name__: kind for kind in KINDS}
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hiermodels.data.covariates import MEANS
+from hiermodels.data.covariates import AUTO
 from hiermodels.data.grouped import GroupedRows, require_rows
 from hiermodels.model.standard_errors import KINDS, from_se
 from hiermodels.posterior.memory import MEMORY_BUDGET
@@ -194,7 +194,7 @@ def _shrinkage(subject: Subject) -> list[Html]:
 
 
 def _estimates(subject: Subject) -> list[Html]:
-    estimates = estimate(subject.reference, None, None, CI_PROB, MEANS).table
+    estimates = estimate(subject.reference, None, None, CI_PROB, AUTO).table
     frame, order = ordered(estimates, "eb")
     spec = subject.posterior.spec
     caption = f"Estimates of each {spec.groups[-1]}, without, with full and with partial pooling"
@@ -230,7 +230,7 @@ def _league(subject: Subject) -> list[Html]:
 
 def _ranks(subject: Subject, name: str) -> Summary:
     posterior, reference = subject.posterior, subject.reference
-    return rank_members(posterior, reference, name, ci_prob=CI_PROB, at=MEANS).table
+    return rank_members(posterior, reference, name, ci_prob=CI_PROB, at=AUTO).table
 
 
 def _trace(subject: Subject) -> list[Html]:

@@ -1,0 +1,137 @@
+"""From a specification and data to the arrays of groups with several effects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.data.grouped import GroupedData, require_rows
+from hiermodels.data.statistics import SufficientStatistics
+from hiermodels.exact.blocks.model import BlockModel, CovariancePrior
+from hiermodels.exact.kernels.blocks.blocks import Blocks
+from hiermodels.model.level import INTERCEPT
+from hiermodels.model.priors.variance import Fixed
+from hiermodels.model.spec import Spec
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the parameters of a specification stand among those of the arrays.
+
+    Attributes
+    ----------
+    spec : Spec
+    """
+
+    spec: Spec
+
+    @cached_property
+    def terms(self) -> tuple[str, ...]:
+        """What varies at any level: the p effects, in the order of the coefficients."""
+        vary = {term for level in self.spec.levels for term in level.terms}
+        return tuple(term for term in (INTERCEPT, *self.spec.covariates) if term in vary)
+
+    @cached_property
+    def others(self) -> tuple[str, ...]:
+        """What has a coefficient and does not vary: the q further covariates."""
+        top = (INTERCEPT,) if self.spec.has_intercept else ()
+        return tuple(term for term in (*top, *self.spec.covariates) if term not in self.terms)
+
+    @cached_property
+    def fixed(self) -> tuple[bool, ...]:
+        """Which of the effects have a mean at the root; (p,)."""
+        return tuple(term != INTERCEPT or self.spec.has_intercept for term in self.terms)
+
+    @cached_property
+    def coefficients(self) -> tuple[str, ...]:
+        """Terms of the coefficients: the root's effects, then the further ones; (c,)."""
+        at_root = (term for term, fixed in zip(self.terms, self.fixed, strict=True) if fixed)
+        return (*at_root, *self.others)
+
+    @property
+    def intercept(self) -> int:
+        """Which coefficient is the intercept."""
+        return self.coefficients.index(INTERCEPT)
+
+    @cached_property
+    def beta(self) -> Indices:
+        """Which coefficient belongs to each covariate; (q,)."""
+        return np.array([self.coefficients.index(n) for n in self.spec.covariates], dtype=np.intp)
+
+    def effects(self, level: int) -> Indices:
+        """Which of the p effects vary at a level, in the order of its terms."""
+        terms = self.spec.levels[level].terms
+        return np.array([self.terms.index(term) for term in terms], dtype=np.intp)
+
+    def sds(self, level: int) -> slice:
+        """Which sds of the model are a level's."""
+        sizes = [len(own.terms) for own in self.spec.levels]
+        return slice(sum(sizes[:level]), sum(sizes[: level + 1]))
+
+    def correlations(self, level: int) -> slice:
+        """Which correlations of the model are a level's."""
+        sizes = [len(own.pairs) for own in self.spec.levels]
+        return slice(sum(sizes[:level]), sum(sizes[: level + 1]))
+
+    def split(self, x: Floats) -> tuple[Floats, Floats]:
+        """Columns z (r, p) of the effects and x (r, q) of the rest, of covariates (r, .)."""
+        columns = {name: x[:, j] for j, name in enumerate(self.spec.covariates)}
+        columns[INTERCEPT] = np.ones(len(x))
+        z, rest = ([columns[term] for term in terms] for terms in (self.terms, self.others))
+        return np.array(z).T.reshape(len(x), -1), np.array(rest).T.reshape(len(x), -1)
+
+
+def block_model(spec: Spec, data: GroupedData) -> BlockModel:
+    """The model as arrays."""
+    layout, levels = Layout(spec), spec.levels
+    names = [spec.intercept if t == INTERCEPT else f"beta[{t}]" for t in layout.coefficients]
+    priors = [spec.coefficient_prior(str(name)).mean_and_precision() for name in names]
+    mean, precision = np.array(priors, dtype=float).reshape(-1, 2).T
+    return BlockModel(
+        blocks=_blocks(layout, data),
+        levels=tuple(_covariance_prior(layout, number) for number in range(len(levels))),
+        sigma=spec.variance_prior("sigma") if spec.has_sigma else Fixed(1.0),
+        mean=mean,
+        precision=precision,
+        names=tuple(name for level in levels for name in level.sds),
+    )
+
+
+def _covariance_prior(layout: Layout, number: int) -> CovariancePrior:
+    level = layout.spec.levels[number]
+    priors = dict(zip(level.terms, level.priors, strict=True))
+    return CovariancePrior(tuple(priors.get(term) for term in layout.terms), level.eta)
+
+
+def _blocks(layout: Layout, data: GroupedData) -> Blocks:
+    parents = tuple(level.parent for level in data.levels[1:])
+    if isinstance(data, SufficientStatistics):
+        return _blocks_of_statistics(layout, data, parents)
+    rows = require_rows(data, "the exact posterior")
+    z, x = layout.split(rows.design.matrix)
+    weight = None if rows.se is None else rows.se**-2.0
+    return Blocks.of((z, x, rows.y), rows.group, parents, weight, layout.fixed)
+
+
+def _blocks_of_statistics(
+    layout: Layout, data: SufficientStatistics, parents: tuple[Indices, ...]
+) -> Blocks:
+    """Of intercepts alone: the groups' means times the roots of their weights, and a scatter."""
+    root = np.sqrt(data.weight)
+    means = (data.mean + data.rest) * root[:, None]
+    size, axes = np.linalg.eigh(data.scatter)
+    rest = np.sqrt(np.maximum(size, 0.0))[:, None] * axes.T
+    kinds, design = np.unique(root, return_inverse=True)
+    return Blocks(
+        designs=kinds[None, None],
+        design=design.ravel(),
+        outcome=means.T[None],
+        rest=rest,
+        n_rows=data.n_rows,
+        log_weight=data.log_weight,
+        fixed=np.array(layout.fixed, dtype=bool),
+        parents=parents,
+    )

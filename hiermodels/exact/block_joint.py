@@ -1,0 +1,89 @@
+"""The joint log density of groups with several effects: rows, then effects level by level.
+
+    Σ_i log N(y_i; z_i'θ + x_i'β, σ²  or  se_i²),    Σ_u log N(θ_u; θ_parent, T),
+
+T with sds τ and correlations ρ.  In units of the sds, a member's deviation is d, and
+
+    log N = −½ (e log 2π + 2 Σ log τ + log det C + d'C⁻¹d).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hiermodels.core.arrays import LOG_2PI, Floats
+from hiermodels.data.grouped import GroupedData
+from hiermodels.model.level import INTERCEPT, Level
+from hiermodels.model.priors.covariance import correlation_matrix
+from hiermodels.model.spec import Spec
+
+
+def log_density_of_effects(
+    spec: Spec, data: GroupedData, variables: Mapping[str, Floats]
+) -> Floats:
+    """Log density of the effects of all levels given those above, sds and correlations; (...,).
+
+    Parameters
+    ----------
+    variables : mapping of str to array
+        Draws of any shape (...,): scalars with this shape, others (..., u) or (..., u, e).
+    """
+    total: Floats = np.zeros(())
+    for number, level in enumerate(spec.levels):
+        deviation = _effects(level, variables) - _parents(spec, data, number, variables)
+        sds = variables[level.sd]
+        sds = sds if level.has_slopes else sds[..., None]
+        total = total + _log_normal(deviation / sds[..., None, :], _matrix(level, variables))
+        total = total - deviation.shape[-2] * np.log(sds).sum(axis=-1)
+    return total
+
+
+def _effects(level: Level, variables: Mapping[str, Floats]) -> Floats:
+    """Draws (..., u, e) of a level's effects."""
+    effects = variables[level.effect]
+    return effects if level.has_slopes else effects[..., None]
+
+
+def _parents(spec: Spec, data: GroupedData, number: int, variables: Mapping[str, Floats]) -> Floats:
+    """What the effects of a level are distributed around; (..., u or 1, e)."""
+    columns = []
+    for term in spec.levels[number].terms:
+        member, above = np.arange(len(data.levels[number])), number
+        while above > 0:
+            member, above = data.levels[above].parent[member], above - 1
+            outer = spec.levels[above]
+            if term in outer.terms:
+                own = _effects(outer, variables)[..., outer.terms.index(term)]
+                columns.append(own[..., member])
+                break
+        else:
+            columns.append(_at_top(spec, term, variables)[..., None])
+    return np.stack(np.broadcast_arrays(*columns), axis=-1)
+
+
+def _at_top(spec: Spec, term: str, variables: Mapping[str, Floats]) -> Floats:
+    """The mean of a term's effects at the top; (...,)."""
+    if term != INTERCEPT:
+        return variables["beta"][..., spec.covariates.index(term)]
+    if spec.intercept:
+        return variables[spec.intercept]
+    return np.zeros(())
+
+
+def _matrix(level: Level, variables: Mapping[str, Floats]) -> Floats:
+    """Correlation matrices (..., e, e)."""
+    if level.correlation is None:
+        return np.eye(len(level.terms))
+    rho = variables[level.correlation]
+    return correlation_matrix(rho if len(level.pairs) > 1 else rho[..., None])
+
+
+def _log_normal(deviation: Floats, matrix: Floats) -> Floats:
+    """Sum over the members of ``log N(d; 0, C)``, of d (..., u, e) and C (..., e, e); (...,)."""
+    inverse = np.linalg.inv(matrix)
+    squares = np.einsum("...ui,...ij,...uj->...", deviation, inverse, deviation)
+    u, e = deviation.shape[-2:]
+    log_det = np.linalg.slogdet(matrix)[1]
+    return -0.5 * (u * (e * LOG_2PI + log_det) + squares)

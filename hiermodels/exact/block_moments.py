@@ -1,0 +1,83 @@
+"""Which moments of a posterior of groups with several effects, or of many levels, exist."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiermodels.data.grouped import GroupedData
+from hiermodels.exact.block_data import Layout, block_model
+from hiermodels.exact.blocks.propriety import Ray, Tails, check
+from hiermodels.model.spec import Spec
+from hiermodels.posterior.moments import ExistingMoments, Shortage
+
+
+@dataclass(frozen=True)
+class BlockMoments(ExistingMoments):
+    """The moments, from how the posterior falls where sds grow without end.
+
+    Attributes
+    ----------
+    spec : Spec
+    layout : Layout
+    tails : Tails
+    """
+
+    spec: Spec
+    layout: Layout
+    tails: Tails
+
+    @classmethod
+    def of(cls, spec: Spec, data: GroupedData) -> BlockMoments:
+        """By counting, without computing the posterior.
+
+        Raises
+        ------
+        ImproperPosteriorError
+            If the posterior does not exist.
+        """
+        return cls(spec, Layout(spec), check(block_model(spec, data)))
+
+    def shortage(self, name: str, order: int) -> Shortage | None:
+        """What a variable's moment of this order lacks, if that of one of its members does."""
+        if self._exists(name, order):
+            return None
+        slow = [ray for ray in self._rays(name) if ray.exponent + order / 2 >= 0]
+        worst = max(slow, key=lambda ray: ray.exponent)
+        return Shortage(
+            worst.contrasts.number,
+            f"contrasts between groups that say something of {self._names(worst)}",
+            math.floor(2 * worst.prior + order) + 1,
+        )
+
+    def _exists(self, name: str, order: int) -> bool:
+        """Whether all members of a variable have a moment."""
+        tails = self.tails
+        if name == "sigma":
+            return tails.moment_exists(len(tails.model.sds), order)
+        for number, level in enumerate(self.spec.levels):
+            if name in (level.sd, *level.sds):
+                sds = range(*self.layout.sds(number).indices(len(tails.model.sds)))
+                return all(tails.moment_exists(sd, order) for sd in sds)
+            if name == level.correlation:
+                return True
+            if name == level.effect:
+                return bool(tails.effects_exist(number, order).all())
+        exist = tails.coefficients_exist(order)
+        some = [self.layout.intercept] if name in self.spec.top else self.layout.beta
+        return bool(np.all(exist[some]))
+
+    def _rays(self, name: str) -> list[Ray]:
+        """Rays along which a variable's moments may grow."""
+        model = self.tails.model
+        own = [len(model.sds)] if name == "sigma" else []
+        for number, level in enumerate(self.spec.levels):
+            if name in (level.sd, *level.sds):
+                own = list(range(*self.layout.sds(number).indices(len(model.sds))))
+        rays = [ray for ray in self.tails.rays if not own or set(own) & set(ray.sds)]
+        return list(rays)
+
+    def _names(self, ray: Ray) -> str:
+        return " and ".join(map(self.tails.model.sd_name, ray.sds))

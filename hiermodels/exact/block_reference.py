@@ -1,0 +1,336 @@
+"""The posterior of groups with several effects, or of many levels, without Monte Carlo error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.names import ROOT
+from hiermodels.data.covariates import Place
+from hiermodels.data.grouped import GroupedData
+from hiermodels.errors import SpecError
+from hiermodels.exact.block_data import Layout, block_model
+from hiermodels.exact.block_moments import BlockMoments
+from hiermodels.exact.blocks.hyper_laws import HyperLaws
+from hiermodels.exact.blocks.mixtures import Mixtures
+from hiermodels.exact.blocks.posterior import BlockPosterior
+from hiermodels.model.level import INTERCEPT
+from hiermodels.model.spec import Spec
+from hiermodels.numerics import normal_mixture
+from hiermodels.posterior.coordinates import coords_of
+from hiermodels.posterior.left_out import LogDensities, Units
+from hiermodels.posterior.precision import TOLERANCE, reached
+from hiermodels.posterior.reference_posterior import ReferencePosterior
+from hiermodels.posterior.target import Target
+
+MAX_MEMBERS = 256  # whose components are held at a time
+
+type Components = tuple[Floats, Floats, Floats]
+"""Weights (n,), means and sds (n, r) of mixtures of normals."""
+
+
+@dataclass(frozen=True, repr=False)
+class BlockReference(ReferencePosterior):
+    """A lattice over sds and correlations, all effects and coefficients integrated out.
+
+    Attributes
+    ----------
+    spec, data, place
+        As in :class:`ReferencePosterior`.
+    posterior : BlockPosterior
+        On arrays.
+    """
+
+    spec: Spec
+    data: GroupedData
+    posterior: BlockPosterior
+    place: Place | None = None
+
+    @classmethod
+    def of(cls, spec: Spec, data: GroupedData, tol: float = TOLERANCE) -> BlockReference:
+        """Integrate the posterior: see :meth:`BlockPosterior.of`."""
+        return cls(spec, data, BlockPosterior.of(block_model(spec, data), tol))
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where the parameters stand among those of the arrays."""
+        return Layout(self.spec)
+
+    @cached_property
+    def moments(self) -> BlockMoments:
+        """Which moments exist."""
+        return BlockMoments(self.spec, self.layout, self.posterior.marginal.tails)
+
+    @property
+    def n_points(self) -> int:
+        """Number of points at which the posterior is summed up."""
+        return len(self.posterior.lattice)
+
+    @property
+    def certificate(self) -> float:
+        """Largest difference between two spacings, in posterior sds."""
+        return self.posterior.certificate
+
+    def how(self) -> list[str]:
+        """How it was computed, for people to read."""
+        d = self.posterior.marginal.coordinates.dimension
+        if not d:
+            return ["closed form: all sds are fixed"]
+        integrated = "; sigma integrated at each" if self.posterior.model.relative else ""
+        return [
+            f"quadrature: {self.n_points} points in {d} dimension{'s' if d > 1 else ''}"
+            f"{integrated}",
+            f"precision: {reached(self.certificate)} digits; two spacings differ by "
+            f"{self.certificate:.1e} posterior sd",
+        ]
+
+    def leave_out(self, units: Units) -> LogDensities:
+        """Log density of each unit given all others."""
+        raise SpecError(f"loo of {units} is not there for models with slopes or four levels")
+
+    def _means(self) -> Mapping[str, Any]:
+        return {name: mean for name, (mean, _) in self._both_moments.items()}
+
+    def _sds(self) -> Mapping[str, Any]:
+        return {name: sd for name, (_, sd) in self._both_moments.items()}
+
+    @cached_property
+    @one_blas_thread()
+    def _both_moments(self) -> dict[str, tuple[Any, Any]]:
+        """Mean and sd of each variable; nan where it does not exist."""
+        return {name: self._moments_of(name) for name in self.spec.variables}
+
+    def _moments_of(self, name: str) -> tuple[Any, Any]:
+        """Mean and sd of a variable."""
+        if name in self._places:
+            own = self._places[name]
+            some = self._sd_moments if self._is_sd(name) else self._correlation_moments
+            return some[0][own], some[1][own]
+        if name == "beta":
+            mean, sd = self.posterior.coefficient_moments()
+            return mean[self.layout.beta], sd[self.layout.beta]
+        if name in self.spec.top:
+            return self._intercept_moments
+        level = self.spec.level_of(name)
+        mean, sd = (part[self.layout.effects(level)] for part in self._effect_moments(level))
+        return (mean.T, sd.T) if self.spec.levels[level].has_slopes else (mean[0], sd[0])
+
+    @cached_property
+    def _sd_moments(self) -> tuple[Floats, Floats]:
+        return self.posterior.sd_moments()
+
+    @cached_property
+    def _correlation_moments(self) -> tuple[Floats, Floats]:
+        return self.posterior.correlation_moments()
+
+    @property
+    def _intercept_moments(self) -> tuple[float, float]:
+        """Of the intercept, at the covariates where it is shown."""
+        row, mean = self._root_row, self.posterior.coefficient_moments()[0]
+        variance = row @ self.posterior.coefficient_covariance() @ row
+        return float(row[row != 0] @ mean[row != 0]), float(np.sqrt(variance))
+
+    @property
+    def _root_row(self) -> Floats:
+        """What the intercept that is shown is of the coefficients; (c,)."""
+        row = np.zeros(len(self.layout.coefficients))
+        row[self.layout.intercept] = 1.0
+        if self.place is not None:
+            row[self.layout.beta] = self.place.of(ROOT)
+        return row
+
+    def _effect_moments(self, level: int) -> tuple[Floats, Floats]:
+        """Means and sds of a level's effects, as they are shown; (p, u) each."""
+        mean, sd = self.posterior.effect_moments(level)
+        if not self._is_moved(level):
+            return mean, sd
+        j = self.layout.terms.index(INTERCEPT)
+        members = np.arange(mean.shape[1])
+        parts = [members[i : i + MAX_MEMBERS] for i in range(0, len(members), MAX_MEMBERS)]
+        moved = [_moments(*self._shown(level, j, some)) for some in parts]
+        mean, sd = mean.copy(), sd.copy()
+        shown = np.concatenate([np.stack(both) for both in moved], axis=1)
+        mean[j], sd[j] = np.where(np.isfinite([mean[j], sd[j]]), shown, np.nan)
+        return mean, sd
+
+    def _is_moved(self, level: int) -> bool:
+        """Whether a level's intercepts are shown elsewhere than at x = 0."""
+        has_intercept = INTERCEPT in self.spec.levels[level].terms
+        return self.place is not None and has_intercept and bool(self.place.of(level).any())
+
+    def _shown(self, level: int, effect: int, members: Indices) -> Components:
+        """Components of one of the p effects of some members, as it is shown."""
+        size = len(members)
+        z, x = np.zeros((size, len(self.layout.terms))), np.zeros((size, len(self.layout.others)))
+        z[:, effect] = 1.0
+        if self.place is not None and self.layout.terms[effect] == INTERCEPT:
+            at = np.atleast_2d(self.place.of(level))
+            at = np.broadcast_to(at if len(at) == 1 else at[members], (size, at.shape[1]))
+            z, x = self.layout.split(at)
+        return self._mixtures.combinations(level, members, z, x)
+
+    @cached_property
+    def _laws(self) -> HyperLaws:
+        return HyperLaws(self.posterior)
+
+    @cached_property
+    def _mixtures(self) -> Mixtures:
+        return Mixtures(self.posterior)
+
+    @cached_property
+    def _places(self) -> dict[str, Any]:
+        """Places of sds and correlations among those of the arrays, by variable."""
+        places: dict[str, Any] = {}
+        for number, level in enumerate(self.spec.levels):
+            own = np.arange(100)[self.layout.sds(number)]
+            places[level.sd] = own if level.has_slopes else own[0]
+            if level.correlation:
+                pairs = np.arange(100)[self.layout.correlations(number)]
+                places[level.correlation] = pairs if len(pairs) > 1 else pairs[0]
+        if self.spec.has_sigma:
+            places["sigma"] = len(self.posterior.model.sds)
+        return places
+
+    def _is_sd(self, name: str) -> bool:
+        return name not in {level.correlation for level in self.spec.levels}
+
+    def _log_evidence(self) -> float:
+        return self.posterior.log_integral
+
+    @one_blas_thread()
+    def _quantiles(self, name: str, probabilities: Floats) -> Floats:
+        if name in self._places:
+            laws, own = self._laws, self._places[name]
+            of = laws.sd_quantiles if self._is_sd(name) else laws.correlation_quantiles
+            if np.ndim(own):
+                return np.stack([of(int(i), probabilities) for i in own], axis=-1)
+            return of(int(own), probabilities)
+        parts = [
+            np.array([normal_mixture.quantile(*components, p) for p in probabilities])
+            for components in self._components(name)
+        ]
+        return self._shaped(name, np.concatenate(parts, axis=1))
+
+    def _cdf(self, name: str, values: Floats) -> Floats:
+        return self._at_values("cdf", name, values)
+
+    def _density(self, name: str, values: Floats) -> Floats:
+        return self._at_values("density", name, values)
+
+    @one_blas_thread()
+    def _at_values(self, what: str, name: str, values: Floats) -> Floats:
+        """Distribution functions or densities at values (..., *members)."""
+        shape = np.broadcast_shapes(values.shape, self._shape(name))
+        flat = np.broadcast_to(values, shape).reshape(-1, max(1, int(np.prod(self._shape(name)))))
+        if name in self._places:
+            kind = "sd" if self._is_sd(name) else "correlation"
+            of, own = getattr(self._laws, f"{kind}_{what}"), np.atleast_1d(self._places[name])
+            every = [of(int(i), column) for i, column in zip(own, flat.T, strict=True)]
+            return np.array(every).T.reshape(shape)
+        of, result, first = getattr(normal_mixture, what), np.empty(flat.shape), 0
+        columns = self._unshaped(name, flat)
+        for components in self._components(name):
+            part = slice(first, first + components[1].shape[1])
+            result[:, part] = of(*components, columns[:, part])
+            first = part.stop
+        return self._shaped(name, result).reshape(shape)
+
+    def _components(self, name: str) -> list[Components]:
+        """Components of all members of a variable, some at a time, effect by effect."""
+        if name in self.spec.top or name == "beta":
+            weights, mean, sd = self._mixtures.coefficients()
+            if name == "beta":
+                return [(weights, mean[:, self.layout.beta], sd[:, self.layout.beta])]
+            return [self._mixtures.of_root(self._root_row[None])]
+        level = self.spec.level_of(name)
+        members = np.arange(len(self.data.levels[level]))
+        return [
+            self._shown(level, int(effect), members[i : i + MAX_MEMBERS])
+            for effect in self.layout.effects(level)
+            for i in range(0, len(members), MAX_MEMBERS)
+        ]
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        """Numbers of members of a variable along its dimensions."""
+        coords = coords_of(self.spec, self.data)
+        return tuple(len(coords[dim]) for dim in self.spec.dims(name))
+
+    def _shaped(self, name: str, columns: Floats) -> Floats:
+        """From (k, members) effect by effect to (k, *members)."""
+        shape = self._shape(name)
+        if len(shape) < 2:
+            return columns.reshape(len(columns), *shape)
+        return columns.reshape(len(columns), *shape[::-1]).swapaxes(1, 2)
+
+    def _unshaped(self, name: str, columns: Floats) -> Floats:
+        """From (k, members) group by group to effect by effect."""
+        shape = self._shape(name)
+        if len(shape) < 2:
+            return columns
+        return columns.reshape(len(columns), *shape).swapaxes(1, 2).reshape(len(columns), -1)
+
+    @one_blas_thread()
+    def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
+        """Means and sds of predicted values, whether they exist or not; both (r,)."""
+        parts = [_moments(*components) for _, components in self._predictive(target)]
+        mean, sd = np.concatenate([np.stack(part) for part in parts], axis=1)
+        return mean, sd
+
+    @one_blas_thread()
+    def predictive_cdf(self, target: Target, values: Floats) -> Floats:
+        """Distribution functions of predicted values at values (..., r)."""
+        below = np.empty(values.shape)
+        for part, components in self._predictive(target):
+            below[..., part] = normal_mixture.cdf(*components, values[..., part])
+        return below
+
+    @one_blas_thread()
+    def predictive_quantiles(self, target: Target, probabilities: Floats) -> Floats:
+        """Quantiles of predicted values; shape (p, r)."""
+        quantiles = np.empty((len(probabilities), len(target.members)))
+        for part, components in self._predictive(target):
+            for row, p in zip(quantiles, probabilities, strict=True):
+                row[part] = normal_mixture.quantile(*components, p)
+        return quantiles
+
+    def _predictive(self, target: Target) -> list[tuple[slice, Components]]:
+        """Components of predicted values, some at a time."""
+        z, x = self.layout.split(target.x)
+        innermost = len(self.spec.levels) - 1
+        parts = []
+        for first in range(0, len(z), MAX_MEMBERS):
+            part = slice(first, first + MAX_MEMBERS)
+            asked = target.level, target.members[part], z[part], x[part]
+            known = target.level == innermost
+            of = self._mixtures.combinations if known else self._mixtures.of_new_members
+            weights, mean, sd = of(*asked)
+            if target.outcome:
+                sigma2 = self._mixtures.nodes.law.sigma2[:, None]
+                sd = np.sqrt(sd**2 + (sigma2 if target.se is None else target.se[part] ** 2))
+            parts.append((part, (weights, mean, sd)))
+        return parts
+
+    def _dataset(self, moments: Mapping[str, Any], order: int) -> xr.Dataset:
+        """Moments of all variables; those that do not exist as nan, each by itself."""
+        dataset = super()._dataset(moments, order)
+        for name in dataset:
+            if "note" in dataset[name].attrs:
+                own = np.asarray(moments[str(name)], dtype=float)
+                dataset[name] = dataset[name].copy(data=own.reshape(dataset[name].shape))
+        return dataset
+
+    def _at(self, place: Place) -> BlockReference:
+        return replace(self, place=place)
+
+
+def _moments(weights: Floats, mean: Floats, sd: Floats) -> tuple[Floats, Floats]:
+    """Means and sds (r,) of mixtures of normals."""
+    centre = weights @ mean
+    return centre, np.sqrt(weights @ (sd**2 + (mean - centre) ** 2))

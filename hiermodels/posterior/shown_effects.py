@@ -1,0 +1,66 @@
+"""Intercepts of groups that have slopes too, shown at some values of the covariates."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from hiermodels.core.arrays import Floats
+from hiermodels.core.names import ROOT
+from hiermodels.data.covariates import Place
+from hiermodels.data.grouped import GroupedData
+from hiermodels.model.level import INTERCEPT
+from hiermodels.model.spec import Spec
+
+
+def shown_effects(
+    spec: Spec, data: GroupedData, draws: xr.Dataset, place: Place, name: str
+) -> dict[str, xr.DataArray]:
+    """The intercepts of a level, or of the root, with what the covariates x add to them.
+
+    That is ``Σ_j x_j θ_j`` over the covariates, with the slope of the group itself, of the group
+    that it lies in, or of the population. Slopes stay what they are.
+
+    Parameters
+    ----------
+    draws : Dataset
+        Of all variables.
+    place : Place
+        The covariates x.
+    name : str
+        Of the effects.
+    """
+    number, values = spec.level_of(name), draws[name]
+    if number == ROOT:
+        beta = draws["beta"].to_numpy()
+        return {name: values + place.shift(ROOT, beta)[..., 0]}
+    level = spec.levels[number]
+    if INTERCEPT not in level.terms:
+        return {}
+    shift = _shift(spec, data, draws, place, number)
+    if not level.has_slopes:
+        return {name: values + shift}
+    moved = values.copy()
+    moved[..., level.terms.index(INTERCEPT)] += shift
+    return {name: moved}
+
+
+def _shift(spec: Spec, data: GroupedData, draws: xr.Dataset, place: Place, number: int) -> Floats:
+    """``Σ_j x_j θ_j`` of each group of a level; (chain, draw, u)."""
+    x = np.atleast_2d(place.of(number))
+    total: Floats = np.zeros(1)
+    for j, term in enumerate(spec.covariates):
+        total = total + _slopes(spec, data, draws, number, term) * x[:, j]
+    return total
+
+
+def _slopes(spec: Spec, data: GroupedData, draws: xr.Dataset, number: int, term: str) -> Floats:
+    """Draws of the slope that each group of a level has; (chain, draw, u or 1)."""
+    member = np.arange(len(data.levels[number]))
+    for above in range(number, ROOT, -1):
+        level = spec.levels[above]
+        if term in level.terms:
+            own = draws[level.effect].to_numpy()[..., level.terms.index(term)]
+            return own[..., member]
+        member = data.levels[above].parent[member]
+    return draws["beta"].to_numpy()[..., spec.covariates.index(term)][..., None]
