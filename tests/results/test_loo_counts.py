@@ -97,7 +97,10 @@ ROWS = {
 
 @pytest.mark.parametrize("name", ROWS)
 def test_rows_are_left_out_as_in_fits_without_them(name):
-    """The difference of two log marginal likelihoods, of all rows and of all but one."""
+    """The difference of two log marginal likelihoods, of all rows and of all but one.
+
+    Of each row; with a covariate, of one of each group that has rows of its own kind.
+    """
     columns, said = ROWS[name]
     data = pd.DataFrame(columns)
     said = {
@@ -109,7 +112,7 @@ def test_rows_are_left_out_as_in_fits_without_them(name):
     assert loo.n_refits == 0
     assert loo.certificate < 1e-6
     whole = hm.reference(data, **said).log_marginal_likelihood
-    for row in range(len(data)):
+    for row in (1, 3, 6) if "x" in data else range(len(data)):
         rest = hm.reference(data.drop(index=row), **said).log_marginal_likelihood
         assert loo.elpd_i[row].item() == pytest.approx(whole - rest, abs=1e-8)
         again = hm.reference(pd.concat([data, data.iloc[[row]]]), **said).log_marginal_likelihood
