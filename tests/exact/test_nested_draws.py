@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import pytest
@@ -90,7 +90,7 @@ class PlainGrid:
 
     @cached_property
     def mu(self):
-        return self.lam + self.kappa * np.linspace(-self.reach, self.reach, 2401)
+        return self.lam + self.kappa * np.linspace(-self.reach, self.reach, 1 + round(67 * self.reach))
 
     def log_integral(self, i):
         """Log integral of a group over its effect, at all places of μ."""
@@ -114,7 +114,7 @@ class PlainGrid:
             below = self.below_mu(PARENT[i])
             return lambda theta: below(theta - self.shift[i])
         ends = self.mu[[0, -1]] + self.shift[i] + self.tau * np.array([-9, 9])
-        theta = np.linspace(*ends, 6001)
+        theta = np.linspace(*ends, 2001)
         others = self.log_density(PARENT[i], without=(i,))
         likely = np.flatnonzero(others > others.max() - 40)
         mu, weight = self.mu[likely], np.exp(others[likely] - others.max())
@@ -139,7 +139,7 @@ def plain_grids(log_leaf, covariate, above=ABOVE, reach=9.0):
 @COVARIATES
 @FAMILIES
 def test_draws_have_the_laws_of_plain_grids(log_leaf, covariate):
-    size = SIZE if LEAVES[log_leaf].log_concave else SIZE // 5  # the others take longer
+    size = SIZE if LEAVES[log_leaf].log_concave else SIZE // 10  # the others take longer
     effects = effects_of(LEAVES[log_leaf], covariate, size)
     outer, inner = effects.effects(0), effects.effects(1)
     for n, grid in enumerate(plain_grids(log_leaf, covariate)):
@@ -153,9 +153,9 @@ def test_draws_have_the_laws_of_plain_grids(log_leaf, covariate):
 @FAMILIES
 def test_effects_of_groups_are_drawn_given_those_of_their_outer_groups(log_leaf):
     """Of θ_i given μ_s its distribution function is uniform, whatever μ_s."""
-    effects = effects_of(LEAVES[log_leaf], covariate=True, size=2000)
+    effects = effects_of(LEAVES[log_leaf], covariate=True, size=1000)
     outer, inner = effects.effects(0), effects.effects(1)
-    z = np.linspace(-9, 9, 2001)
+    z = np.linspace(-9, 9, 1001)
     for i, s in enumerate(PARENT):
         mean = outer[s] + effects.gamma[:, 1] * X[i]
         np.testing.assert_allclose(inner[i, 3::4], mean[3::4], rtol=1e-14)  # where τ is 0
@@ -202,11 +202,10 @@ def test_some_members_have_the_draws_that_they_have_among_all(log_leaf, monkeypa
     monkeypatch.setattr(module, "CHUNK", 900)
     monkeypatch.setattr(module, "TABULATED", 4)
     effects = effects_of(LEAVES[log_leaf], covariate=True, size=400)
+    every = [effects.effects(level) for level in (0, 1)]
     for level, some in ((0, [2, 0]), (0, [1]), (1, [5, 0, 2]), (1, [1]), (1, [])):
         members = np.array(some, dtype=np.intp)
-        np.testing.assert_array_equal(
-            effects.effects(level, members), effects.effects(level)[members]
-        )
+        np.testing.assert_array_equal(effects.effects(level, members), every[level][members])
 
 
 @FAMILIES
@@ -302,14 +301,13 @@ def test_means_of_all_draws_are_the_published_ones():
     assert 0.7 < np.sqrt(np.mean(every**2)) < 1.3
 
 
+@cache
 def small(outer=None, inner=None):
-    return NestedMarginal(
-        replace(
-            model_of(LEAVES[binomial]),
-            outer_prior=outer or hm.HalfNormal(1.0),
-            prior=inner or hm.HalfNormal(1.0),
-        )
-    )
+    """A posterior, and a lattice of it."""
+    half = hm.HalfNormal(1.0)
+    model = replace(model_of(LEAVES[binomial]), outer_prior=outer or half, prior=inner or half)
+    marginal = NestedMarginal(model)
+    return marginal, marginal.lattice(0.4)
 
 
 @pytest.mark.parametrize(
@@ -318,10 +316,8 @@ def small(outer=None, inner=None):
     ids=["", "tau known", "tau 0", "kappa 0"],
 )
 def test_draws_have_the_means_of_sums_over_a_lattice(outer, inner):
-    marginal, size = small(outer, inner), 400
-    laid = marginal.lattice(0.5)
-    rng = np.random.default_rng(3)
-    effects = NestedDraws.draw(marginal, size, rng, marginal.lattice(0.4)).effects
+    (marginal, laid), size = small(outer, inner), 400
+    effects = NestedDraws.draw(marginal, size, np.random.default_rng(3), laid).effects
     sds, lam = marginal.coordinates.sds(laid.points), marginal.coordinates.gamma(laid.points)[:, 0]
     values = [(effects.kappa, sds[:, 0]), (effects.tau, sds[:, 1]), (effects.lam, lam)]
     for own, nodes in values:
@@ -334,7 +330,7 @@ def test_draws_have_the_means_of_sums_over_a_lattice(outer, inner):
 
 
 def test_effects_are_the_same_again_from_points_and_seed():
-    marginal = small(hm.Fixed(0.5), hm.Fixed(0.4))
+    marginal, _ = small(hm.Fixed(0.5), hm.Fixed(0.4))
     draws = NestedDraws.draw(marginal, 200, np.random.default_rng(3))
     again = NestedEffects.at(marginal, draws.drawn.points, draws.effects.seed)
     for level in (0, 1):
@@ -344,9 +340,7 @@ def test_effects_are_the_same_again_from_points_and_seed():
 
 
 def test_interpolated_densities_draw_what_exact_ones_draw(monkeypatch):
-    marginal = small()
-    laid = marginal.lattice(0.4)
-    drawn = []
+    (marginal, laid), drawn = small(), []
     for tolerance in (1e-5, -1.0):
         monkeypatch.setattr("hiermodels.numerics.lattice_interpolation.TOLERANCE", tolerance)
         rng = np.random.default_rng(5)
