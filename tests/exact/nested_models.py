@@ -10,6 +10,7 @@ import hiermodels as hm
 from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.exact.leaves.nested.posterior import NestedPosterior
 from hiermodels.families.binomial_leaves import BinomialLeaves
+from hiermodels.families.normal_leaves import NormalLeaves
 from tests.oracles.count_figures import FIGURES
 
 KNOWN = FIGURES["three_level_synthetic_half_normal1"]
@@ -41,6 +42,27 @@ def small(leaves=None, **said):
 def synthetic():
     r, n, outer = (np.array(KNOWN["data"][name]) for name in ("r", "n", "outer"))
     return NestedPosterior.of(model_of(BinomialLeaves.of(r, n), outer))
+
+
+@cache
+def few():
+    """The posterior of twelve groups in four outer ones."""
+    return NestedPosterior.of(small(precision=1.0))
+
+
+@cache
+def normal():
+    """A posterior of normal leaves, and what the normal engine knows of it."""
+    data = hm.datasets.load_school_calendar()
+    data = data[data["district"].isin(sorted(set(data["district"]))[:3])].reset_index(drop=True)
+    half = hm.HalfNormal(0.5)
+    priors = {"tau": half, "kappa": half, "lam": hm.Normal(0, 1)}
+    known = hm.reference(
+        data, outcome="y", groups=["district", "school"], se="se", priors=priors, tol=1e-10
+    )
+    leaves = NormalLeaves.of(data["y"].to_numpy(float), data["se"].to_numpy(float))
+    model = model_of(leaves, data["district"].factorize()[0], half, half, precision=1.0)
+    return NestedPosterior.of(model, tol=1e-9), known
 
 
 def assert_moments(found, known, tolerance):

@@ -90,7 +90,9 @@ class PlainGrid:
 
     @cached_property
     def mu(self):
-        return self.lam + self.kappa * np.linspace(-self.reach, self.reach, 1 + round(67 * self.reach))
+        return self.lam + self.kappa * np.linspace(
+            -self.reach, self.reach, 1 + round(67 * self.reach)
+        )
 
     def log_integral(self, i):
         """Log integral of a group over its effect, at all places of μ."""
