@@ -23,6 +23,8 @@ from tests.statistical.test_exact_is_calibrated import (
     calibrate,
     calibrate_family,
 )
+from tests.statistical.test_slopes_are_calibrated import CASES as OF_SLOPES
+from tests.statistical.test_slopes_are_calibrated import calibrate_slopes
 
 
 def main() -> None:
@@ -30,14 +32,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--simulations", type=int, default=1000)
     parser.add_argument("--quick", action="store_true", help="few simulations")
+    parser.add_argument("cases", nargs="*", help="names of cases, by default all")
     asked = parser.parse_args()
     simulations = 50 if asked.quick else asked.simulations
     print(describe_machine("numpy", "scipy"))
     print(f"{simulations} simulations of each case\n")
     every = []
     cases = dict.fromkeys(CASES, calibrate) | dict.fromkeys(OF_FAMILIES, calibrate_family)
-    for name, run in cases.items():
-        found = []
+    cases |= dict.fromkeys(OF_SLOPES, calibrate_slopes)
+    names = asked.cases or [*cases]
+    for name in names:
+        run, found = cases[name], []
         elapsed = seconds(lambda n=name, run=run, found=found: found.append(run(n, simulations)))
         p = found[0].table["p"]
         every += p.tolist()

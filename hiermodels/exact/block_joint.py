@@ -25,6 +25,8 @@ def log_density_of_effects(
 ) -> Floats:
     """Log density of the effects of all levels given those above, sds and correlations; (...,).
 
+    Effects whose sd is fixed at 0 are their parents', and have no density of their own.
+
     Parameters
     ----------
     variables : mapping of str to array
@@ -32,10 +34,13 @@ def log_density_of_effects(
     """
     total: Floats = np.zeros(())
     for number, level in enumerate(spec.levels):
-        deviation = _effects(level, variables) - _parents(spec, data, number, variables)
+        deviation = _effects(level, variables) - parents_effects(spec, data, number, variables)
         sds = variables[level.sd]
         sds = sds if level.has_slopes else sds[..., None]
-        total = total + _log_normal(deviation / sds[..., None, :], _matrix(level, variables))
+        some = [j for j, name in enumerate(level.sds) if spec.fixed.get(name) != 0]
+        deviation, sds = deviation[..., some], sds[..., some]
+        matrix = _matrix(level, variables)[..., some, :][..., some]
+        total = total + _log_normal(deviation / sds[..., None, :], matrix)
         total = total - deviation.shape[-2] * np.log(sds).sum(axis=-1)
     return total
 
@@ -46,8 +51,18 @@ def _effects(level: Level, variables: Mapping[str, Floats]) -> Floats:
     return effects if level.has_slopes else effects[..., None]
 
 
-def _parents(spec: Spec, data: GroupedData, number: int, variables: Mapping[str, Floats]) -> Floats:
-    """What the effects of a level are distributed around; (..., u or 1, e)."""
+def parents_effects(
+    spec: Spec, data: GroupedData, number: int, variables: Mapping[str, Floats]
+) -> Floats:
+    """What the effects of a level are distributed around; (..., u or 1, e).
+
+    Parameters
+    ----------
+    number : int
+        Of the level, from the outermost on.
+    variables : mapping of str to array
+        Draws of all that stands above it, of any shape (...,).
+    """
     columns = []
     for term in spec.levels[number].terms:
         member, above = np.arange(len(data.levels[number])), number

@@ -11,6 +11,7 @@ from hiermodels.model.level import Level
 from hiermodels.model.priors.base import Prior, VariancePrior
 from hiermodels.model.priors.coefficients import CoefficientPrior, NormalInverseGamma
 from hiermodels.model.priors.covariance import LKJ
+from hiermodels.model.priors.variance import Fixed
 from hiermodels.model.spec import Spec
 
 
@@ -49,17 +50,22 @@ def prior_log_densities(spec: Spec, variables: Mapping[str, Floats]) -> dict[str
 def _of_effects(spec: Spec, level: Level, variables: Mapping[str, Floats]) -> dict[str, Floats]:
     """Of the sds (..., e) and the correlations of a level with several effects.
 
-    Those of a flat covariance are products, too: flat on the correlations.
+    Those of a flat covariance are products, too: flat on the correlations.  That of an sd that is
+    fixed is 0.
     """
     sds = variables[level.sd]
     columns = zip(level.priors, np.moveaxis(sds, -1, 0), strict=True)
-    of_sds = np.stack([prior.log_density_sd(values) for prior, values in columns], axis=-1)
+    of_sds = np.stack([_of_sd(prior, values) for prior, values in columns], axis=-1)
     if level.correlation is None or level.sd in spec.priors:
         return {level.sd: of_sds}
     lkj, rho = spec.priors[level.correlation], variables[level.correlation]
     assert isinstance(lkj, LKJ)
     own = rho if len(level.pairs) > 1 else rho[..., None]
     return {level.sd: of_sds, level.correlation: lkj.log_density(own)}
+
+
+def _of_sd(prior: VariancePrior, values: Floats) -> Floats:
+    return np.zeros_like(values) if isinstance(prior, Fixed) else prior.log_density_sd(values)
 
 
 def _log_density(prior: Prior, values: Floats, sigma: Floats | None) -> Floats:

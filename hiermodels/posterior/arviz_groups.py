@@ -211,10 +211,17 @@ def with_log_prior(posterior: Posterior) -> Posterior:
     group = {name: densities[name] for name in spec.variables if name in proper}
     if any(isinstance(prior, NormalInverseGamma) for prior in proper.values()):
         group["sigma"] = densities["sigma"]
-    names = [name for name in spec.covariates if f"beta[{name}]" in proper]
-    if names:
-        group["beta"] = densities["beta"][..., [spec.covariates.index(name) for name in names]]
-    return with_group(posterior, "log_prior", group, {COEFFICIENT_DIM: names} if names else {})
+    parts = {
+        level.sd: (level.dims[0], level.terms) for level in spec.levels if level.has_slopes
+    } | {"beta": (COEFFICIENT_DIM, spec.covariates)}
+    coords: dict[str, Any] = {}
+    dims: dict[str, tuple[str, ...]] = {}
+    for name, (dim, terms) in parts.items():
+        some = [j for j, term in enumerate(terms) if f"{name}[{term}]" in proper]
+        if some:
+            group[name] = densities[name][..., some]
+            dims[name], coords[dim] = (dim,), [terms[j] for j in some]
+    return with_group(posterior, "log_prior", group, coords, dims)
 
 
 def _rows(posterior: Posterior, purpose: str) -> tuple[Floats, dict[str, Floats]]:
@@ -234,13 +241,26 @@ def _row_coords(posterior: Posterior) -> dict[str, Any]:
 
 
 def with_group(
-    posterior: Posterior, name: str, variables: Mapping[str, Floats], coords: Mapping[str, Any]
+    posterior: Posterior,
+    name: str,
+    variables: Mapping[str, Floats],
+    coords: Mapping[str, Any],
+    dims: Mapping[str, Sequence[str]] | None = None,
 ) -> Posterior:
-    """Add a group of variables with dimensions (chain, draw) and those of ``coords``."""
+    """Add a group of variables with dimensions (chain, draw), and those of ``coords`` or ``dims``.
+
+    Parameters
+    ----------
+    dims : mapping of str to sequence of str, optional
+        Of each variable that has further ones; by default as many of ``coords`` as it has.
+    """
     draws = posterior.datatree["posterior"].to_dataset()
     samples = {dim: draws[dim] for dim in SAMPLE_DIMS}
-    dims = (*SAMPLE_DIMS, *coords)
-    group = {key: (dims[: values.ndim], values) for key, values in variables.items()}
+    further = {key: tuple(coords) for key in variables} if dims is None else dims
+    group = {
+        key: ((*SAMPLE_DIMS, *further.get(key, ()))[: values.ndim], values)
+        for key, values in variables.items()
+    }
     tree = posterior.datatree.copy()
     tree[name] = xr.DataTree(xr.Dataset(group, samples | dict(coords), attributes()))
     return replace(posterior, datatree=tree)

@@ -68,21 +68,21 @@ def group_draws(
     draws: slice = slice(None),
     memory_budget: float = float("inf"),
 ) -> xr.DataArray:
-    """Draws of theta for some groups, made now if they were not kept.
+    """Draws of the innermost groups' effects, of some groups, made now if they were not kept.
 
     Groups, budget and errors are those of :meth:`hiermodels.Fit.draws`; ``draws`` says which of
     each chain.
     """
-    (dim,) = posterior.spec.dims("theta") or ("",)
-    if not dim:
+    if not posterior.spec.groups:
         raise SpecError("a model without groups has no draws of groups; see .datatree")
+    name, dim = posterior.spec.effects[0], posterior.spec.groups[-1]
     labels = posterior.data.labels[-1]
     if isinstance(groups, (set, frozenset, Mapping)):
         raise SpecError(f"groups: expected a label or a list of labels; found {groups!r}")
     places = np.arange(len(labels)) if groups is None else _places(dim, labels, groups)
     kept = posterior.datatree["posterior"].to_dataset().isel(draw=draws)
     if posterior.draw_groups is None:
-        return kept["theta"] if groups is None else kept["theta"].isel({dim: places})
+        return kept[name] if groups is None else kept[name].isel({dim: places})
     size = kept.sizes["chain"] * kept.sizes["draw"]
     remedy = "Name fewer groups at a time, raise memory_budget, or write all of them with to_zarr"
     memory.require(memory.of_numbers(["theta"], len(places), size), size, memory_budget, remedy)
@@ -114,7 +114,7 @@ def _places(dim: str, labels: NDArray[Any], groups: Any) -> Indices:
 def level_draws(posterior: Posterior, name: str, draws: slice = slice(None)) -> xr.DataArray:
     """Draws of the effects of a level (chain, draw, group), made now if they were not kept."""
     kept = posterior.datatree["posterior"].to_dataset().isel(draw=draws)
-    if name == "theta" and posterior.spec.groups:
+    if name in posterior.spec.effects[:1]:
         return group_draws(posterior, draws=draws)
     if name not in kept and name in posterior.spec.on_outcome_scale:
         theta = group_draws(posterior, draws=draws)

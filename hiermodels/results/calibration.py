@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,9 +129,11 @@ class Calibration:
         for name, values in self.datatree["prior_sbc"].to_dataset().isel(chain=0).items():
             if values.ndim == 1:
                 columns[str(name)] = values.to_numpy()
-            else:
-                labels = values[values.dims[1]].to_numpy()
-                columns |= {f"{name}[{u}]": values.to_numpy()[:, j] for j, u in enumerate(labels)}
+                continue
+            places = product(*(values[dim].to_numpy() for dim in values.dims[1:]))
+            labels = [", ".join(map(str, place)) for place in places]
+            pits = values.to_numpy().reshape(-1, len(labels))
+            columns |= {f"{name}[{label}]": pits[:, j] for j, label in enumerate(labels)}
         return pd.DataFrame(columns)
 
     def _troubles(self) -> list[str]:

@@ -20,6 +20,7 @@ from hiermodels.core.seeds import Seed, integer_seed
 from hiermodels.data.grouped import GroupedData, GroupedRows
 from hiermodels.errors import DataError, SpecError
 from hiermodels.model.spec import Spec
+from hiermodels.posterior.coordinates import coords_of
 from hiermodels.results.simulated_fits import Result, ranked_members
 
 CALIBRATION = "calibration"  # what a file holds beside the groups
@@ -79,7 +80,8 @@ class Record:
     ) -> Record:
         """Begin, or go on from what the file holds."""
         place = None if path is None else Path(path)
-        coords = {name: labels[ranked_members(len(labels))] for name, labels in data.coords.items()}
+        every = coords_of(spec, data).items()
+        coords = {name: labels[ranked_members(len(labels))] for name, labels in every}
         dims = {name: list(spec.dims(name)) for name in spec.variables}
         if place is None or not place.exists():
             if place is not None:

@@ -16,9 +16,12 @@ from hiermodels.core.messages import LARGEST
 from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
+from hiermodels.exact.block_joint import parents_effects
 from hiermodels.exact.conjugate import NormalGammaLaw
+from hiermodels.model.priors.covariance import LKJ, correlation_matrix
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.arviz_groups import attributes
+from hiermodels.posterior.coordinates import coords_of
 from hiermodels.posterior.outcome_scale import with_outcome_scale
 from hiermodels.posterior.record import Posterior, rows_given
 
@@ -58,13 +61,16 @@ def draw_variables(
     Returns
     -------
     dict of str to array
-        Scalars (size,), groups' effects and coefficients (size, members).
+        Scalars (size,), groups' effects and coefficients (size, members), several effects of a
+        group (size, members, effects).
     """
     if spec.is_regression:
         return _draw_regression(spec, size, rng)
     if not spec.groups:
         theta, sigma = NormalGammaLaw.of_prior(spec.conjugate_prior).draw(size, rng)
         return {"theta": theta, "sigma": sigma}
+    if spec.is_blocks:
+        return _draw_blocks(spec, data, size, rng)
     drawn = {name: spec.variance_prior(name).draw(size, rng) for name in spec.sds}
     drawn |= {name: spec.coefficient_prior(name).draw(size, rng) for name in spec.top}
     effect = drawn[spec.intercept][:, None] if spec.intercept else np.zeros((size, 1))
@@ -72,10 +78,41 @@ def draw_variables(
         noise = rng.standard_normal((size, len(groups)))
         effect = effect[:, groups.parent] + drawn[level.sd][:, None] * noise
         drawn[level.effect] = effect
-    if spec.covariates:
-        betas = [spec.coefficient_prior(name).draw(size, rng) for name in spec.coefficients]
-        drawn["beta"] = np.stack(betas, axis=1)
+    drawn |= _draw_beta(spec, size, rng)
     drawn = with_outcome_scale(spec, data, drawn)
+    return {name: drawn[name] for name in spec.variables}
+
+
+def _draw_beta(spec: Spec, size: int, rng: np.random.Generator) -> dict[str, Floats]:
+    """Draw the coefficients, if there are any, from their priors; (size, q)."""
+    if not spec.covariates:
+        return {}
+    betas = [spec.coefficient_prior(name).draw(size, rng) for name in spec.coefficients]
+    return {"beta": np.stack(betas, axis=1)}
+
+
+def _draw_blocks(
+    spec: Spec, data: GroupedData, size: int, rng: np.random.Generator
+) -> dict[str, Floats]:
+    """Draw all variables of groups with several effects, or of many levels.
+
+    Deviations from the parents' effects are ``τ_i (C ε)_i``, ``C C'`` the correlations.
+    """
+    drawn = {name: spec.coefficient_prior(name).draw(size, rng) for name in spec.top}
+    drawn |= _draw_beta(spec, size, rng)
+    if spec.has_sigma:
+        drawn["sigma"] = spec.variance_prior("sigma").draw(size, rng)
+    for number, level in enumerate(spec.levels):
+        sds = np.stack([prior.draw(size, rng) for prior in level.priors], axis=1)
+        drawn[level.sd] = sds if level.has_slopes else sds[:, 0]
+        noise = rng.standard_normal((size, len(data.levels[number]), len(level.terms)))
+        if level.correlation:
+            assert level.eta is not None
+            rho = LKJ(level.eta).draw(size, rng, len(level.terms))
+            drawn[level.correlation] = rho if len(level.pairs) > 1 else rho[:, 0]
+            noise = noise @ np.linalg.cholesky(correlation_matrix(rho)).swapaxes(1, 2)
+        effects = parents_effects(spec, data, number, drawn) + sds[:, None] * noise
+        drawn[level.effect] = effects if level.has_slopes else effects[..., 0]
     return {name: drawn[name] for name in spec.variables}
 
 
@@ -147,7 +184,7 @@ def prior_predictive(
             "prior_predictive": {spec.outcome: outcomes[None]},
             "observed_data": {spec.outcome: data.y},
         },
-        coords={**data.coords, "row": np.arange(len(data.y))},
+        coords={**coords_of(spec, data), "row": np.arange(len(data.y))},
         dims={**{name: list(spec.dims(name)) for name in prior}, spec.outcome: ["row"]},
         attrs={
             "prior": attributes(),
