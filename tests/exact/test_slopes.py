@@ -213,27 +213,22 @@ def brute_force(frame, exact):
     fixed = np.array([columns[name] for name in (*top, *spec.covariates)])
     base = 4.0 * fixed.T @ fixed
     same = frame["g"].to_numpy()[:, None] == frame["g"].to_numpy()
-    sd, prior = half_normal_nodes(28)
-    sigma, sigma_prior = half_normal_nodes(200)
+    sd, prior = half_normal_nodes(36)
+    sigma, sigma_prior = half_normal_nodes(160)
     u, weight = np.polynomial.legendre.leggauss(12)
     rho = u if level.correlation else np.zeros(1)
     rho_weight = weight / 2 if level.correlation else np.ones(1)
+    products = np.array([[np.outer(a, b) * same for b in z] for a in z])
+    share = np.where(np.eye(len(z), dtype=bool), 1.0, rho[:, None, None])
     total = []
-    grids = [sd] * len(z)
-    for index in np.ndindex(*(len(grid) for grid in grids)):
-        tau = [grid[i] for grid, i in zip(grids, index, strict=True)]
-        own = np.prod([prior[i] for i in index])
-        for r, r_weight in zip(rho, rho_weight, strict=True):
-            cov = base.copy()
-            for a in range(len(z)):
-                for b in range(len(z)):
-                    share = 1.0 if a == b else r
-                    cov += tau[a] * tau[b] * share * np.outer(z[a], z[b]) * same
-            values, axes = np.linalg.eigh(cov)
-            turned = (axes.T @ y) ** 2
-            spread = np.maximum(values, 0)[:, None] + sigma**2
-            logs = -0.5 * (np.log(2 * np.pi * spread) + turned[:, None] / spread).sum(axis=0)
-            total.append(np.log(own * r_weight) + np.log(sigma_prior @ np.exp(logs)))
+    for index in np.ndindex(*[len(sd)] * len(z)):
+        tau, own = sd[list(index)], np.prod(prior[list(index)])
+        covariances = base + np.einsum("a,b,rab,abij->rij", tau, tau, share, products)
+        values, axes = np.linalg.eigh(covariances)
+        turned = np.einsum("rij,i->rj", axes, y)[:, :, None] ** 2
+        spread = np.maximum(values, 0)[:, :, None] + sigma**2
+        logs = -0.5 * (np.log(2 * np.pi * spread) + turned / spread).sum(axis=1)
+        total.append(np.log(own * rho_weight @ np.exp(logs) @ sigma_prior))
     return float(np.logaddexp.reduce(total))
 
 
