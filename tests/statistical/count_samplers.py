@@ -1,10 +1,12 @@
-"""Right and wrong samplers of binomial counts in two levels, which share no code with the package.
+"""Right and wrong samplers of binomial counts, which share no code with the package.
 
 mu and log tau lie on a grid; each group's likelihood is integrated over its effect by the trapezoid
 rule, by Laplace's method, or is a normal density with ½ added to the counts.
 """
 
 from __future__ import annotations
+
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
@@ -21,6 +23,19 @@ def log_likelihood(y, n, theta):
     return constant + y * theta - n * np.logaddexp(0, theta)
 
 
+def running_share(log_density):
+    """Share of the mass up to each point, of points of equal size, one after the other."""
+    mass = np.exp(log_density - log_density.max()).ravel()
+    return np.cumsum(mass / mass.sum())
+
+
+def drawn_place(density, rng):
+    """A place for each row of densities (n, K) that are not normalised; (n,)."""
+    below = np.cumsum(density, axis=1)
+    target = rng.random(len(density)) * below[:, -1]
+    return (below < target[:, None]).sum(axis=1)
+
+
 class Counts:
     """y_g ~ Binomial(n_g, expit(theta_g)), theta_g ~ N(mu, tau²), mu flat, tau with a density."""
 
@@ -28,10 +43,13 @@ class Counts:
         self.y, self.n = np.asarray(y, float), np.asarray(n, float)
         self.mu, self.tau = np.meshgrid(mu, np.exp(log_tau), indexing="ij")
         self.steps = mu[1] - mu[0], log_tau[1] - log_tau[0]
-        log_density = sum(self.log_integral(g) for g in range(len(self.y)))
-        log_density = log_density + log_prior(self.tau) + np.log(self.tau)
-        weight = np.exp(log_density - log_density.max()).ravel()
-        self.cdf = np.cumsum(weight / weight.sum())
+        self.log_prior = log_prior(self.tau) + np.log(self.tau)  # of log tau
+
+    @cached_property
+    def cdf(self):
+        """Of the points of the grid, one after the other."""
+        log_density = sum(self.log_integral(g) for g in range(len(self.y))) + self.log_prior
+        return running_share(log_density)
 
     def log_integral(self, g):
         """``log ∫ Bin(y_g; n_g, θ) N(θ; mu, tau²) dθ`` at all points of the grid."""
@@ -45,21 +63,16 @@ class Counts:
         jitter = rng.random((2, CHAINS * DRAWS)) - 0.5
         mu = self.mu.ravel()[place] + self.steps[0] * jitter[0]
         tau = self.tau.ravel()[place] * np.exp(self.steps[1] * jitter[1])
-        return self.as_tree(mu, tau, self.effects(mu, tau, rng))
+        theta = [self.effect(g, mu, tau, rng) for g in range(len(self.y))]
+        return self.as_tree(mu, tau, np.stack(theta, axis=1))
 
-    def effects(self, mu, tau, rng):
-        """From the conditional densities, on 401 places each; (n, g)."""
+    def effect(self, g, mu, tau, rng):
+        """From its conditional density, on 401 places; (n,)."""
         z = np.linspace(-8, 8, 401)
         theta = mu[:, None] + tau[:, None] * z
-        drawn = []
-        for y, n in zip(self.y, self.n, strict=True):
-            density = np.exp(y * theta - n * np.logaddexp(0, theta) - z**2 / 2)
-            below = np.cumsum(density, axis=1)
-            target = rng.random(len(mu)) * below[:, -1]
-            place = (below < target[:, None]).sum(axis=1)
-            z_drawn = z[place] + (z[1] - z[0]) * (rng.random(len(mu)) - 0.5)
-            drawn.append(mu + tau * z_drawn)
-        return np.stack(drawn, axis=1)
+        density = np.exp(self.y[g] * theta - self.n[g] * np.logaddexp(0, theta) - z**2 / 2)
+        place = drawn_place(density, rng)
+        return mu + tau * (z[place] + (z[1] - z[0]) * (rng.random(len(mu)) - 0.5))
 
     def as_tree(self, mu, tau, theta):
         shape = (CHAINS, DRAWS)
@@ -91,12 +104,9 @@ class Laplace(Counts):
             theta = theta + np.clip(slope / information, -1, 1)
         return theta, information
 
-    def effects(self, mu, tau, rng):
-        drawn = []
-        for g in range(len(self.y)):
-            mode, information = self.mode(g, mu, tau)
-            drawn.append(mode + rng.standard_normal(len(mu)) / np.sqrt(information))
-        return np.stack(drawn, axis=1)
+    def effect(self, g, mu, tau, rng):
+        mode, information = self.mode(g, mu, tau)
+        return mode + rng.standard_normal(len(mu)) / np.sqrt(information)
 
 
 class Corrected(Counts):
@@ -112,7 +122,7 @@ class Corrected(Counts):
         total = self.variance[g] + self.tau**2
         return -0.5 * np.log(total) - 0.5 * (self.odds[g] - self.mu) ** 2 / total
 
-    def effects(self, mu, tau, rng):
-        information = 1 / self.variance + tau[:, None] ** -2.0
-        mean = (self.odds / self.variance + mu[:, None] / tau[:, None] ** 2) / information
-        return mean + rng.standard_normal(mean.shape) / np.sqrt(information)
+    def effect(self, g, mu, tau, rng):
+        information = 1 / self.variance[g] + tau**-2.0
+        mean = (self.odds[g] / self.variance[g] + mu / tau**2) / information
+        return mean + rng.standard_normal(len(mu)) / np.sqrt(information)
