@@ -215,7 +215,7 @@ def brute_force(frame, exact):
     same = frame["g"].to_numpy()[:, None] == frame["g"].to_numpy()
     sd, prior = half_normal_nodes(36)
     sigma, sigma_prior = half_normal_nodes(160)
-    u, weight = np.polynomial.legendre.leggauss(12)
+    u, weight = np.polynomial.legendre.leggauss(16)
     rho = u if level.correlation else np.zeros(1)
     rho_weight = weight / 2 if level.correlation else np.ones(1)
     products = np.array([[np.outer(a, b) * same for b in z] for a in z])
