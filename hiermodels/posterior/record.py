@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class Posterior:
         What the engine says of the quality of its draws, for people to read.
     draw_groups : callable, optional
         Where the groups' effects are not in ``datatree``, being too many: from indices of groups
-        (g,) to their draws (chains, draws, g).
+        (g,) to their draws (chains, draws, g), or (chains, draws, g, e) of e effects each.
     """
 
     spec: Spec
@@ -73,9 +74,11 @@ def group_draws(
     Groups, budget and errors are those of :meth:`hiermodels.Fit.draws`; ``draws`` says which of
     each chain.
     """
-    if not posterior.spec.groups:
+    spec = posterior.spec
+    if not spec.groups:
         raise SpecError("a model without groups has no draws of groups; see .datatree")
-    name, dim = posterior.spec.effects[0], posterior.spec.groups[-1]
+    name = spec.effects[0]
+    dim, *several = spec.dims(name)
     labels = posterior.data.labels[-1]
     if isinstance(groups, (set, frozenset, Mapping)):
         raise SpecError(f"groups: expected a label or a list of labels; found {groups!r}")
@@ -84,17 +87,20 @@ def group_draws(
     if posterior.draw_groups is None:
         return kept[name] if groups is None else kept[name].isel({dim: places})
     size = kept.sizes["chain"] * kept.sizes["draw"]
+    each = tuple(len(spec.coords[other]) for other in several)
     remedy = "Name fewer groups at a time, raise memory_budget, or write all of them with to_zarr"
-    memory.require(memory.of_numbers(["theta"], len(places), size), size, memory_budget, remedy)
-    values = np.empty((len(places), kept.sizes["chain"], kept.sizes["draw"]))
+    needs = memory.of_numbers([name], len(places) * prod(each), size)
+    memory.require(needs, size, memory_budget, remedy)
+    values = np.empty((len(places), kept.sizes["chain"], kept.sizes["draw"], *each))
     for first in range(0, len(places), GROUPS_AT_A_TIME):
         part = slice(first, first + GROUPS_AT_A_TIME)
-        values[part] = np.moveaxis(posterior.draw_groups(places[part])[:, draws], -1, 0)
+        values[part] = np.moveaxis(posterior.draw_groups(places[part])[:, draws], 2, 0)
+    coords = {"chain": kept["chain"], "draw": kept["draw"], dim: labels[places]}
     return xr.DataArray(
-        np.moveaxis(values, 0, -1),
-        coords={"chain": kept["chain"], "draw": kept["draw"], dim: labels[places]},
-        dims=(*SAMPLE_DIMS, dim),
-        name="theta",
+        np.moveaxis(values, 0, 2),
+        coords=coords | {other: list(spec.coords[other]) for other in several},
+        dims=(*SAMPLE_DIMS, dim, *several),
+        name=name,
     )
 
 
@@ -112,7 +118,7 @@ def _places(dim: str, labels: NDArray[Any], groups: Any) -> Indices:
 
 
 def level_draws(posterior: Posterior, name: str, draws: slice = slice(None)) -> xr.DataArray:
-    """Draws of the effects of a level (chain, draw, group), made now if they were not kept."""
+    """Draws of the effects of a level (chain, draw, group, …), made now if they were not kept."""
     kept = posterior.datatree["posterior"].to_dataset().isel(draw=draws)
     if name in posterior.spec.effects[:1]:
         return group_draws(posterior, draws=draws)
@@ -177,7 +183,8 @@ def thin(posterior: Posterior, draws: int) -> Posterior:
             tree[name] = xr.DataTree(group.to_dataset().isel(draw=every))
     if posterior.draw_groups is not None:
         kept = tree["posterior"].to_dataset()
-        tree["posterior"] = xr.DataTree(kept.assign(theta=group_draws(posterior, draws=every)))
+        made = {posterior.spec.effects[0]: group_draws(posterior, draws=every)}
+        tree["posterior"] = xr.DataTree(kept.assign(made))
     return replace(posterior, datatree=tree, draw_groups=None)
 
 

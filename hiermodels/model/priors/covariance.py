@@ -133,3 +133,18 @@ def correlation_matrix(correlations: Floats) -> Floats:
     rows, columns = np.tril_indices(e, -1)
     matrix[..., rows, columns] = matrix[..., columns, rows] = correlations
     return matrix
+
+
+def correlation_factor(correlations: Floats) -> Floats:
+    """Lower triangular F (..., e, e) with ``F F'`` the matrix of such correlations (..., k).
+
+    Correlations of ±1, or combinations of them that are singular, are ordinary.
+    """
+    matrix = correlation_matrix(correlations)
+    factor = np.zeros_like(matrix)
+    for j in range(matrix.shape[-1]):
+        above = factor[..., j, :j]
+        rest = matrix[..., j:, j] - np.einsum("...ik,...k->...i", factor[..., j:, :j], above)
+        root = np.sqrt(np.maximum(rest[..., :1], 0.0))
+        factor[..., j:, j] = np.divide(rest, root, out=np.zeros_like(rest), where=root > 0)
+    return factor
