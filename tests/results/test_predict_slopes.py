@@ -11,7 +11,7 @@ import pytest
 import hiermodels as hm
 from tests.oracles.mixed_models import Mixed, indicators
 
-DRAWS = 5000  # of each of four chains
+DRAWS = 2500  # of each of four chains
 
 
 def _rows(seed, sizes, rows):
@@ -134,7 +134,7 @@ def test_known_and_new_groups_by_dense_algebra(name):
 
 @pytest.fixture(scope="module")
 def sleep():
-    """The sleep study with 20,000 draws."""
+    """The sleep study with 10,000 draws."""
     frame = hm.datasets.load_sleepstudy()
     formula = "Reaction ~ Days + (1 + Days | Subject)"
     return hm.fit(frame, formula, draws=DRAWS, random_seed=1)
@@ -163,7 +163,7 @@ def test_draws_have_the_laws_without_monte_carlo_error(sleep):
     found = sleep.predict(new, random_seed=3)
     for name in found.names:
         draws = found.datatree["predictions"][name].to_numpy().reshape(-1, len(new))
-        uniform = np.sort(found.cdf(name, draws[::4]), axis=0)
+        uniform = np.sort(found.cdf(name, draws[::2]), axis=0)
         places = (np.arange(len(uniform)) + 0.5) / len(uniform)
         distance = np.abs(uniform - places[:, None]).max(axis=0)
         assert distance.max() < 2.0 / np.sqrt(len(uniform))
