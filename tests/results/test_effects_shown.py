@@ -345,9 +345,9 @@ def test_without_covariates_nothing_is_said(schools):
 @pytest.mark.parametrize(
     ("at", "message"),
     [
-        ("mean", "expected 'own', 'means', 'zero', or a mapping.*found 'mean'"),
-        (None, "expected 'own', 'means', 'zero'"),
-        (np.zeros(2), "expected 'own', 'means', 'zero'"),
+        ("mean", "expected 'auto', 'own', 'means', 'zero', or a mapping.*found 'mean'"),
+        (None, "expected 'auto', 'own', 'means', 'zero'"),
+        (np.zeros(2), "expected 'auto', 'own', 'means', 'zero'"),
         ({"yeer": 1}, "'yeer' is no column of a covariate; these are 'year', 'sex'"),
         ({1: 1}, "1 is no column of a covariate"),
         ({"year": "late"}, "column 'year': expected numbers; found 'late'"),
