@@ -31,7 +31,7 @@ every engine returns (``posterior``) and all below it.
 - ``lattice_mixture``: its components over the lattice, ``compressed`` where groups are very many;
   ``predictive`` predicts, ``precision`` says how well the lattice holds it
 - ``given_sd``: values given one sd, ``leaf_given_sd`` those of groups whose rows are not normal
-- ``raw_values``: what the rows of each group say by themselves
+- ``raw_values``: what the rows of each group say by themselves; ``block_raw``, of several effects
 - ``leaves``: groups whose rows are not normal, with the coefficients on the lattice too
 - ``joint``: the joint log density of all variables; ``row_sums`` adds rows up that are alike
 - ``group_likelihood``: densities of all rows of a group

@@ -232,6 +232,8 @@ class BlockReference(ReferencePosterior):
         if name in self._places:
             kind = "sd" if self._is_sd(name) else "correlation"
             of, own = getattr(self._laws, f"{kind}_{what}"), np.atleast_1d(self._places[name])
+            if len(own) > 1 and (kind, what) == ("sd", "density"):
+                of = self._laws.sd_density_if_any
             every = [of(int(i), column) for i, column in zip(own, flat.T, strict=True)]
             return np.array(every).T.reshape(shape)
         of, result, first = getattr(normal_mixture, what), np.empty(flat.shape), 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -50,17 +53,37 @@ def _shift(spec: Spec, data: GroupedData, draws: xr.Dataset, place: Place, numbe
     x = np.atleast_2d(place.of(number))
     total: Floats = np.zeros(1)
     for j, term in enumerate(spec.covariates):
-        total = total + _slopes(spec, data, draws, number, term) * x[:, j]
+        total = total + coefficient_of_members(spec, data, draws, number, term) * x[:, j]
     return total
 
 
-def _slopes(spec: Spec, data: GroupedData, draws: xr.Dataset, number: int, term: str) -> Floats:
-    """Draws of the slope that each group of a level has; (chain, draw, u or 1)."""
+def coefficient_of_members(
+    spec: Spec, data: GroupedData, variables: Mapping[Any, Any], number: int, term: str
+) -> Floats:
+    """The intercept or the slope that each group of a level has, its own or from above it.
+
+    Parameters
+    ----------
+    variables : mapping of str to array
+        Of any shape (...,): scalars with this shape, effects (..., u) or (..., u, e), and ``beta``
+        (..., q).
+    number : int
+        Of the level.
+    term : str
+        ``"Intercept"`` or the name of a covariate.
+
+    Returns
+    -------
+    (..., u), or (..., 1) where all groups have the population's
+    """
     member = np.arange(len(data.levels[number]))
     for above in range(number, ROOT, -1):
         level = spec.levels[above]
         if term in level.terms:
-            own = draws[level.effect].to_numpy()[..., level.terms.index(term)]
-            return own[..., member]
+            effects = np.asarray(variables[level.effect])
+            own = effects[..., level.terms.index(term)] if level.has_slopes else effects
+            return np.asarray(own[..., member])
         member = data.levels[above].parent[member]
-    return draws["beta"].to_numpy()[..., spec.covariates.index(term)][..., None]
+    if term != INTERCEPT:
+        return np.asarray(variables["beta"])[..., spec.covariates.index(term)][..., None]
+    return np.asarray(variables[spec.intercept])[..., None] if spec.intercept else np.zeros(1)

@@ -65,6 +65,12 @@ class HyperLaws:
             raise SpecError(f"the sd is fixed at {axis:g}: it has no density")
         return np.where(values > 0, density / inside, 0.0)
 
+    def sd_density_if_any(self, sd: int, values: Floats) -> Floats:
+        """The same, nan of an sd that is fixed beside others that are not."""
+        if isinstance(self._axis(sd), SdLaw | SdAxis):
+            return self.sd_density(sd, values)
+        return np.full(len(values), np.nan)
+
     def sd_quantiles(self, sd: int, probabilities: Floats) -> Floats:
         """Quantiles of an sd; (p,)."""
         axis = self._axis(sd)
