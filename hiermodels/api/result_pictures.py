@@ -39,6 +39,18 @@ class ResultPictures(ResultBase):
 
         return plot_shrinkage(self.posterior, **options)
 
+    def plot_lines(self, **options: Any) -> PlotCollection:
+        """Show each group's line over a covariate whose slopes vary, raw and shrunken.
+
+        Parameters
+        ----------
+        **options
+            See :func:`hiermodels.plots.plot_lines`.
+        """
+        from hiermodels.plots.lines import plot_lines
+
+        return plot_lines(self.posterior, **options)
+
     def plot_trace_tau(self, **options: Any) -> PlotCollection:
         """Show how each group's estimate depends on the sd of the groups.
 

@@ -26,6 +26,7 @@ def plot_caterpillar(
     *,
     level: str | None = None,
     at: At = AUTO,
+    effect: str | None = None,
     ranks: bool = True,
     ci_prob: float = CI_PROB,
     backend: str | None = None,
@@ -50,6 +51,9 @@ def plot_caterpillar(
         covariates.
     at : {"means", "own", "zero"} or mapping of str to value
         Values of the covariates that effects are shown at, as in :meth:`hiermodels.Fit.summary`.
+    effect : str, optional
+        Which of several effects of each group, such as ``"Days"`` where the slopes of that column
+        vary; by default the intercept, or the first slope where no intercept varies.
     ranks : bool
         Whether to show the ranks.
     ci_prob : float
@@ -72,7 +76,7 @@ def plot_caterpillar(
     """
     tails(ci_prob)
     visuals = layout.split(visuals, LAYERS)
-    effects = ShownEffects.of(posterior, level, at)
+    effects = ShownEffects.of(posterior, level, at, effect)
     middle, word = layout.centre(posterior, effects.draws)
     order = np.argsort(-middle.values, kind="stable")
     effects, middle = effects.ordered(order), middle.isel({middle.dims[0]: order})
@@ -83,8 +87,12 @@ def plot_caterpillar(
     layers, panel = ("interval", "point_estimate"), {"column": "forest"}
     _draw(plot, draws, middle, panel, layers, ci_prob, visuals)
     layout.vertical(plot, "grand_mean", effects.grand, {"column": "forest"}, visuals)
-    text = f"{effects.name}: posterior {word}, {ci_prob:.0%} interval; dashed: {effects.dashed}"
-    layout.label_x(plot, {"column": "forest"}, layout.placed(text, effects.words))
+    text = f"{effects.label}: posterior {word}, {ci_prob:.0%} interval;"
+    dashed = f"dashed: {effects.dashed}"
+    words = layout.placed(f"{text} {dashed}", effects.words)
+    if effects.term is not None:
+        words = f"{text}\n{layout.placed(dashed, effects.words)}"
+    layout.label_x(plot, {"column": "forest"}, words)
     if ranks:
         layers, panel = ("rank_interval", "rank"), {"column": "rank"}
         counted = rank_draws(draws)

@@ -39,6 +39,7 @@ PANELS_PER_ROW = 3
 LONGEST_LABEL = 32  # characters of a group's label, which leave room for the panels
 LINE = 70  # characters in a line of a label below a panel
 DOTS_PER_INCH = 100  # of bokeh
+DASHED = {"color": "gray", "linestyle": "C1", "alpha": 0.8}  # looks of lines of all groups
 BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
 OPTIONS = ("aes", "figure_kwargs", "col_wrap")  # of ArviZ's PlotCollection, beside its aesthetics
 
@@ -51,14 +52,12 @@ def is_crowded(size: int) -> bool:
     return size > MAX_LABELS
 
 
-def shortened(labels: Iterable[Any]) -> list[str]:
+def shortened(labels: Iterable[Any], longest: int = LONGEST_LABEL) -> list[str]:
     """Labels as text, long ones cut in their middle, unless two would then read the same."""
     whole = [str(label) for label in labels]
-    end = LONGEST_LABEL // 2
+    end = longest // 2
     cut = [
-        label
-        if len(label) <= LONGEST_LABEL
-        else f"{label[: end - 1].rstrip()}…{label[-end:].lstrip()}"
+        label if len(label) <= longest else f"{label[: end - 1].rstrip()}…{label[-end:].lstrip()}"
         for label in whole
     ]
     return cut if len(set(cut)) == len(set(whole)) else whole
@@ -352,12 +351,24 @@ def vertical(
     """
     given = visuals.get(layer, {})
     if given is not False:
-        looks = {"color": "gray", "linestyle": "C1", "alpha": 0.8} | dict(given)
-        azp.visuals.vline(xr.DataArray(x), plot.get_target(None, panel), **looks)
+        azp.visuals.vline(xr.DataArray(x), plot.get_target(None, panel), **(DASHED | dict(given)))
+
+
+def horizontal(
+    plot: PlotCollection, layer: str, y: float, panel: Panel, visuals: Mapping[str, Any]
+) -> None:
+    """Draw a dashed horizontal line through a panel, as :func:`vertical` does."""
+    given = visuals.get(layer, {})
+    if given is not False:
+        azp.visuals.hline(xr.DataArray(y), plot.get_target(None, panel), **(DASHED | dict(given)))
+
+
+def joined(x: xr.DataArray, y: xr.DataArray) -> xr.DataArray:
+    """Lines through points along ``vertex``, with a gap after each, for :func:`segments`."""
+    return points(x, y).transpose("plot_axis", ..., "vertex").pad(vertex=(0, 1))
 
 
 def curves(x: xr.DataArray, y: xr.DataArray) -> xr.DataArray:
     """Points of lines, one for each group, with a gap after each, for :func:`segments`."""
     along = str(x.dims[0])
-    lines = points(x, y).transpose("plot_axis", ..., along).drop_vars(along)
-    return lines.rename({along: "vertex"}).pad(vertex=(0, 1))
+    return joined(*(values.drop_vars(along).rename({along: "vertex"}) for values in (x, y)))

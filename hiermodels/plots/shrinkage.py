@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,10 @@ from hiermodels.exact.leaf_data import rows_or_totals
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.raw_values import members_of, raw_effects, raw_values
 from hiermodels.exact.standardize import standardize
+from hiermodels.model.level import INTERCEPT
 from hiermodels.plots.effects import ShownEffects
+from hiermodels.plots.pairs import draw_pair, pair_of
+from hiermodels.plots.raw_lines import raw_terms
 from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.tables import CI_PROB, tails
 
@@ -34,6 +38,7 @@ def plot_shrinkage(
     *,
     level: str | None = None,
     at: At = AUTO,
+    effect: str | Sequence[str] | None = None,
     order: str = "raw",
     ci_prob: float = CI_PROB,
     backend: str | None = None,
@@ -57,10 +62,20 @@ def plot_shrinkage(
     intercept.  On the scale of the link, ``level="theta"``, ½ is added to the counts, so that the
     circle of a group without any event is somewhere.
 
+    Where groups have several effects, such as an intercept and a slope, two of them are shown
+    against each other: least squares from the group's own rows (open circle), posterior means
+    (dot), and a line from the one to the other; the population's means (dashed lines), and an
+    ellipse that holds ``ci_prob`` of all groups where the sds are at their posterior medians.  A
+    group whose rows do not determine both effects has a dot only.  With the name of one effect the
+    picture is that of intercepts alone.
+
     Parameters
     ----------
     posterior, level, at
         As in :func:`hiermodels.plots.plot_caterpillar`.
+    effect : str or pair of str, optional
+        Which of several effects of each group, such as ``"Days"``, or which two, the first along
+        x; by default the first two.
     order : {"raw", "data"}
         Sort the groups by their raw mean, or leave them as they are in the data.
     ci_prob : float
@@ -68,24 +83,28 @@ def plot_shrinkage(
     backend : {"matplotlib", "plotly", "bokeh"}, optional
     visuals : dict, optional
         For each layer, ``shrinkage`` (the lines), ``interval``, ``raw`` (the circles),
-        ``point_estimate`` and ``grand_mean``: a dict of properties, or False.
+        ``point_estimate`` and ``grand_mean``, and of two effects ``population`` (the ellipse) and
+        ``labels``, without ``interval``: a dict of properties, or False.
     **pc_kwargs
         Passed to ``arviz_plots.PlotCollection.grid``.
 
     Returns
     -------
     PlotCollection
-        With one panel, ``column="forest"``.
+        With one panel, ``column="forest"``; of two effects, ``column="pair"``.
 
     References
     ----------
     Efron & Morris (1977), Stein's paradox in statistics, Scientific American 236:119.
     """
+    pair = pair_of(posterior, level, effect)
+    if pair:
+        return draw_pair(posterior, level, at, pair, ci_prob, backend, visuals, pc_kwargs)
     if order not in ("raw", "data"):
         raise SpecError(f"order: expected 'raw' or 'data'; found {order!r}")
     tails(ci_prob)
     visuals = layout.split(visuals, LAYERS)
-    effects = ShownEffects.of(posterior, level, at)
+    effects = ShownEffects.of(posterior, level, at, effect if isinstance(effect, str) else None)
     raw = raw_points(posterior, effects)
     if order == "raw":
         places = np.argsort(-raw.value.values, kind="stable")
@@ -95,7 +114,7 @@ def plot_shrinkage(
     pooled, word = layout.centre(posterior, draws)
     _draw(plot, draws, pooled, raw, ci_prob, visuals)
     layout.vertical(plot, "grand_mean", effects.grand, {"column": "forest"}, visuals)
-    text = f"{posterior.spec.outcome}: {raw.words} ○, posterior {word} of {effects.name} ● with "
+    text = f"{posterior.spec.outcome}: {raw.words} ○, posterior {word} of {effects.label} ● with "
     text += f"{ci_prob:.0%} interval; dashed: {effects.dashed}"
     layout.label_x(plot, {"column": "forest"}, layout.placed(text, effects.words))
     return plot
@@ -178,6 +197,10 @@ def raw_points(posterior: Posterior, effects: ShownEffects) -> RawPoints:
         On whose scale, and at whose covariates it is said.
     """
     spec, data, name = posterior.spec, posterior.data, effects.name
+    if spec.is_blocks:
+        own = raw_terms(posterior, name, effects.place, [effects.term or INTERCEPT])[..., 0]
+        words = "raw mean" if effects.term is None else "least squares"
+        return RawPoints(own.drop_vars("term"), None, words)
     if spec.is_normal:
         return RawPoints(raw_means(posterior, name, effects.place), None, "raw mean")
     level, word = spec.level_of(name), spec.family.raw_word

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import arviz_plots as azp
@@ -19,11 +21,13 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.record import Posterior
+from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.tables import CI_PROB, tails
 
 LOWEST, HIGHEST = 1e-4, 0.995  # quantiles between which densities are shown
 POINTS = 512  # of a density
 EDGE = 0.05  # a share nearer than this to 0 or 1 is shown from there
+LONGEST_FORMULA = 36  # characters above a panel
 NEAR_ZERO = 0.2  # a lower end, as a part of the upper one, that is moved to 0
 
 
@@ -47,7 +51,8 @@ def plot_variance(
     between outer groups and within groups: ``tau²/(tau² + kappa² + sigma²)`` and so on.  Where the
     rows' standard errors are known, what is shared out is the variance of the groups' effects,
     ``tau²/(tau² + kappa²)``; in models of two levels there is then nothing to share out.  Shares
-    are estimated from the draws.
+    are estimated from the draws.  Where slopes vary they are others at each x, and not shown;
+    correlations of a group's effects are.
 
     Parameters
     ----------
@@ -65,18 +70,19 @@ def plot_variance(
     Returns
     -------
     PlotCollection
-        With a panel for each variable: the sds, and shares as ``share_tau``.
+        With a panel for each variable: the sds, such as ``tau`` or ``tau[Days]``, correlations, and
+        shares as ``share_tau``.
     """
     tails(ci_prob)
     if not posterior.spec.groups:
         raise SpecError("this picture needs groups, and this model has none")
-    free = [name for name in posterior.spec.sds if name not in posterior.spec.fixed]
+    free = _free(posterior.spec)
     if not free:
         raise SpecError("every sd is fixed: there is no density to show")
     draws = posterior.datatree["posterior"].to_dataset()
-    stats = _of_sds(posterior, ci_prob)
+    stats = _of_sds(posterior, free, ci_prob)
     parts = variance_shares(posterior.spec, draws)
-    draws = draws[free]
+    draws = xr.Dataset({name: one.of(draws) for name, one in free.items()})
     if shares and parts:
         more = _of_shares(parts, ci_prob)
         stats = {kind: dataset.merge(more[kind]) for kind, dataset in stats.items()}
@@ -101,8 +107,11 @@ def plot_variance(
 
 
 def variance_shares(spec: Spec, draws: xr.Dataset) -> xr.Dataset:
-    """Draws of each level's share of the variance, where it varies; none where there is one sd."""
-    if len(spec.sds) < 2:
+    """Draws of each level's share of the variance, where it varies.
+
+    None where there is one sd, or slopes vary, so that the shares are others at each x.
+    """
+    if len(spec.sds) < 2 or spec.has_slopes:
         return xr.Dataset()
     variances = draws[list(spec.sds)] ** 2
     total = sum(variances[name] for name in spec.sds)
@@ -115,17 +124,78 @@ def variance_shares(spec: Spec, draws: xr.Dataset) -> xr.Dataset:
 def _formulas(spec: Spec) -> dict[str, str]:
     """How each share is made up, for people to read."""
     total = " + ".join(f"{name}²" for name in spec.sds)
-    return {name: f"{name}² / ({total})" for name in spec.sds}
+    whole = {name: f"{name}² / ({total})" for name in spec.sds}
+    if max(map(len, whole.values()), default=0) <= LONGEST_FORMULA:
+        return whole
+    return {name: f"{name}² / total variance" for name in spec.sds}
 
 
-def _of_sds(posterior: Posterior, ci_prob: float) -> dict[str, xr.Dataset]:
-    """Density, interval and median of each sd, without Monte Carlo error."""
+@dataclass(frozen=True)
+class _Hyperparameter:
+    """An sd or a correlation.
+
+    Attributes
+    ----------
+    variable : str
+    place : mapping of str to int
+        Which of several, by the dimension.
+    is_sd : bool
+    """
+
+    variable: str
+    place: Mapping[str, int]
+    is_sd: bool = True
+
+    def of(self, values: xr.Dataset) -> xr.DataArray:
+        """Its values, from those of all variables."""
+        return values[self.variable].isel(dict(self.place), drop=True)
+
+    def places(self, quantiles: Floats) -> Floats:
+        """Where its density is shown: between its ends, an sd's from 0 if that is near."""
+        low, high = quantiles[[0, -1]]
+        starts_at_zero = self.is_sd and low <= NEAR_ZERO * high
+        return np.linspace(0.0 if starts_at_zero else low, high, POINTS)
+
+
+def _free(spec: Spec) -> dict[str, _Hyperparameter]:
+    """Sds that are not fixed, and correlations."""
+    known: dict[str, _Hyperparameter] = {}
+    for level in reversed(spec.levels):
+        for j, name in enumerate(level.sds):
+            place = {level.dims[0]: j} if level.has_slopes else {}
+            known[name] = _Hyperparameter(level.sd, place)
+    if spec.has_sigma:
+        known["sigma"] = _Hyperparameter("sigma", {})
+    free = {name: one for name, one in known.items() if name not in spec.fixed}
+    for level in reversed(spec.levels):
+        several = len(level.pairs) > 1
+        for j, pair in enumerate(level.pairs):
+            label = f"{level.correlation}[{pair}]" if several else str(level.correlation)
+            place = {level.dims[1]: j} if several else {}
+            free[label] = _Hyperparameter(str(level.correlation), place, is_sd=False)
+    return free
+
+
+def _of_sds(
+    posterior: Posterior, free: Mapping[str, _Hyperparameter], ci_prob: float
+) -> dict[str, xr.Dataset]:
+    """Density, interval and median of each sd and correlation, without Monte Carlo error."""
     exact = reference_posterior(posterior.spec, posterior.data)
-    names = [name for name in posterior.spec.sds if name not in posterior.spec.fixed]
-    quantiles = exact.quantile(_probabilities(ci_prob), names).drop_vars("quantile")
-    places = {name: _places(quantiles[name].to_numpy()) for name in names}
-    density = {name: _curve(x, exact.density(name, x)) for name, x in places.items()}
+    variables = list(dict.fromkeys(one.variable for one in free.values()))
+    every = exact.quantile(_probabilities(ci_prob), variables).drop_vars("quantile")
+    quantiles = xr.Dataset({name: one.of(every) for name, one in free.items()})
+    density = {
+        name: _density(exact, one, one.places(quantiles[name].to_numpy()))
+        for name, one in free.items()
+    }
     return _stats(quantiles, density)
+
+
+def _density(exact: ReferencePosterior, one: _Hyperparameter, x: Floats) -> xr.DataArray:
+    """Density of a hyperparameter at places x."""
+    points = x[:, None] if one.place else x
+    values = exact.density(one.variable, points)
+    return _curve(x, values[:, next(iter(one.place.values()))] if one.place else values)
 
 
 def _of_shares(parts: xr.Dataset, ci_prob: float) -> dict[str, xr.Dataset]:
@@ -146,12 +216,6 @@ def _probabilities(ci_prob: float) -> list[float]:
     """Of the end of a density, of an interval, and the median."""
     low, high = tails(ci_prob)
     return [LOWEST, low, 0.5, high, HIGHEST]
-
-
-def _places(quantiles: Floats) -> Floats:
-    """Where a density is shown: between its ends, or from 0 if that is near."""
-    low, high = quantiles[[0, -1]]
-    return np.linspace(low if low > NEAR_ZERO * high else 0.0, high, POINTS)
 
 
 def _stats(quantiles: xr.Dataset, density: dict[str, xr.DataArray]) -> dict[str, xr.Dataset]:
