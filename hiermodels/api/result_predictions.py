@@ -148,8 +148,8 @@ class ResultPredictions(ResultBase):
     def loo(self, unit: str = "row") -> ExactLOO:
         """Cross-validate: log densities of units given all others, without Monte Carlo error.
 
-        The intercept, all effects and coefficients are integrated out in closed form, the sds by
-        quadrature on the lattice of :meth:`reference`, whatever the engine was::
+        The intercept, all effects and coefficients are integrated out in closed form, the sds and
+        correlations by quadrature on the lattice of :meth:`reference`, whatever the engine was::
 
             1/p(y_u | the rest) = E[1/p(y_u | the rest, sds) | y]
 
@@ -163,9 +163,11 @@ class ResultPredictions(ResultBase):
 
         Parameters
         ----------
-        unit : {"row", "group", "outer"}
-            What is left out at a time: a row, while the other rows of its group stay; all rows of
-            an innermost group; or, with two grouping columns, all rows of an outer group.
+        unit : str
+            What is left out at a time: ``"row"``, while the other rows of its group stay;
+            ``"group"``, all rows of an innermost group; ``"outer"``, with several grouping columns,
+            all rows of a group that holds these; or, by the name of its column, all rows of a
+            group of any level.
 
         Returns
         -------

@@ -35,7 +35,8 @@ every engine returns (``posterior``) and all below it.
 - ``leaves``: groups whose rows are not normal, with the coefficients on the lattice too
 - ``joint``: the joint log density of all variables; ``row_sums`` adds rows up that are alike
 - ``group_likelihood``: densities of all rows of a group
-- ``left_out``: units left out; ``variance_shares``: shares of levels in the total variance
+- ``left_out``: units left out, by the kernels of ``tree_left_out`` and ``block_left_out``;
+  ``variance_shares``: shares of levels in the total variance
 - ``replicates``: replicated data, ``row_replicates`` of rows that are not normal, and their
   ``group_statistics``
 - ``point_estimates``: estimates of the sds as numbers (``profile_likelihood``,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
-from hiermodels.errors import SpecError
 from hiermodels.exact.block_data import Layout, block_model
+from hiermodels.exact.block_left_out import leave_out_of_blocks
 from hiermodels.exact.block_moments import BlockMoments
 from hiermodels.exact.blocks.hyper_laws import HyperLaws
 from hiermodels.exact.blocks.mixtures import Mixtures
@@ -24,6 +24,7 @@ from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import normal_mixture
+from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.coordinates import coords_of
 from hiermodels.posterior.left_out import LogDensities, Units
 from hiermodels.posterior.precision import TOLERANCE, reached
@@ -93,7 +94,21 @@ class BlockReference(ReferencePosterior):
 
     def leave_out(self, units: Units) -> LogDensities:
         """Log density of each unit given all others."""
-        raise SpecError(f"loo of {units} is not there for models with slopes or four levels")
+        refit = partial(type(self).of, self.spec)
+        return leave_out_of_blocks(self, self.posterior.marginal, units, refit)
+
+    @property
+    def lattice(self) -> Lattice:
+        """The lattice over sds and correlations."""
+        return self.posterior.lattice
+
+    def relaid(self, spacing: float | Floats) -> Lattice:
+        """Another lattice over the same posterior."""
+        return self.posterior.marginal.lattice(spacing)
+
+    def lattice_error(self) -> float:
+        """How well the lattice holds the posterior, in posterior sds."""
+        return float(self.posterior.errors_by_axis.max(initial=0.0))
 
     def _means(self) -> Mapping[str, Any]:
         return {name: mean for name, (mean, _) in self._both_moments.items()}

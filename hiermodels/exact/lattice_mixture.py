@@ -19,6 +19,7 @@ from hiermodels.exact.precision import (
     both_weights,
     differences_of_parts,
     sd_moments,
+    sd_quadrature_error,
 )
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import normal_mixture as mixture
@@ -49,6 +50,14 @@ class LatticeMixture(ReferencePosterior):
     marginal: Marginal
     lattice: Lattice
     place: Place | None = None
+
+    def relaid(self, spacing: float | Floats) -> Lattice:
+        """Another lattice over the same posterior."""
+        return self.marginal.lattice(spacing)
+
+    def lattice_error(self) -> float:
+        """How well the lattice holds the posterior, in posterior sds."""
+        return sd_quadrature_error(self.marginal, self.lattice)
 
     @property
     def _is_much(self) -> bool:

@@ -4,8 +4,8 @@ With weights W_j of the posterior on a lattice of the variances φ,
 
     1/p(y_u | the rest) = E[1/p(y_u | the rest, φ) | y] = Σ_j W_j / p(y_u | the rest, φ_j),
 
-where all effects and coefficients are integrated out
-(:mod:`hiermodels.exact.kernels.tree.leave_out`).
+where all effects and coefficients are integrated out, by the kernel of the model
+(:mod:`hiermodels.exact.tree_left_out`, :mod:`hiermodels.exact.block_left_out`).
 
 Sums over parts of the lattice, and what lies at its edge, say how well it holds the posterior
 without a unit.  Where it does not, that posterior is integrated on a lattice of its own, and
@@ -20,44 +20,66 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.core.names import ROOT
 from hiermodels.data.grouped import GroupedData, GroupedRows
 from hiermodels.data.nesting import GroupLevel, attributes_of
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.errors import HierModelsError, SpecError
-from hiermodels.exact.group_likelihood import standardized_rows
-from hiermodels.exact.kernels.records import Densities, Rows
-from hiermodels.exact.lattice_mixture import LatticeMixture
-from hiermodels.exact.precision import sd_quadrature_error
-from hiermodels.exact.standardized import Standardized
 from hiermodels.model.spec import Spec
-from hiermodels.numerics.group_sums import starts
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.left_out import LogDensities, Units
 
 GOOD = 1e-8  # error of a log density that is good enough
 DROP = 32.0  # of the log density, at which a first sum ends
-COARSE = {0: 1.0, 1: 0.25, 2: 0.8, 3: 0.9}  # spacing of a first lattice, if it has far fewer points
+# Spacing of a first lattice, if it has far fewer points
+COARSE = {0: 1.0, 1: 0.25, 2: 0.8, 3: 0.9, 4: 0.9, 5: 1.0}
 FEWEST = 16  # units that are worth a finer lattice
 FINER = 0.6  # its spacing, as a part of that of the posterior's own
 MAX_WORK = 1e9  # points times units
 MAX_REFITS = 1000
-HEAVIEST = 1e-6  # share of its siblings in the weight, below which a unit is alone in what it says
 MIN_KEPT = 1e-7  # of the information on the coefficients; below, it is lost in rounding
 UNIDENTIFIED = 1e-10
 WEIGHTY = 1e-12  # weight of a point on which rounding errors count
 ROUNDING = 1e-15
 
-type Refit = Callable[[GroupedData], LatticeMixture]
+
+class OnLattice(Protocol):
+    """A posterior that is integrated on a lattice."""
+
+    @property
+    def spec(self) -> Spec:
+        """What is assumed."""
+
+    @property
+    def data(self) -> GroupedData:
+        """What was observed."""
+
+    @property
+    def lattice(self) -> Lattice:
+        """The lattice."""
+
+    @property
+    def log_marginal_likelihood(self) -> float:
+        """Logarithm of the prior predictive density, where priors are proper."""
+
+    def relaid(self, spacing: float | Floats) -> Lattice:
+        """Another lattice over the same posterior."""
+
+    def lattice_error(self) -> float:
+        """How well the lattice holds the posterior, in posterior sds."""
+
+
+type Refit = Callable[[GroupedData], OnLattice]
 """From other rows to their posterior under the same model."""
+
+type Evaluate = Callable[[Rule, Indices], LogDensities]
+"""From a rule and some of the units to their densities by sums over its points."""
 
 
 @dataclass(frozen=True)
@@ -99,20 +121,22 @@ class Rule:
 
 
 @one_blas_thread()
-def leave_out_by_quadrature(reference: LatticeMixture, units: Units, refit: Refit) -> LogDensities:
+def leave_out_by_quadrature(
+    reference: OnLattice, units: Units, evaluate: Evaluate, refit: Refit
+) -> LogDensities:
     """On the lattice of the posterior; where that does not do, on a finer one or one of its own."""
     every = np.full(len(units), np.inf)
     densities = LogDensities(every, every, every)
     for rule in _rules(reference):
-        densities = _improved(reference, units, densities, rule)
+        densities = _improved(units, densities, rule, evaluate)
     if (densities.error > GOOD).sum() >= FEWEST:
-        finer = reference.marginal.lattice(FINER * reference.lattice.spacing)
-        densities = _improved(reference, units, densities, Rule.of(finer))
+        finer = reference.relaid(FINER * reference.lattice.spacing)
+        densities = _improved(units, densities, Rule.of(finer), evaluate)
     return _with_refits(reference, units, densities, refit)
 
 
 def _with_refits(
-    reference: LatticeMixture, units: Units, densities: LogDensities, refit: Refit
+    reference: OnLattice, units: Units, densities: LogDensities, refit: Refit
 ) -> LogDensities:
     """Give the units that are not good enough a posterior of their own."""
     lost = unidentified(reference.spec, reference.data, units)
@@ -140,7 +164,7 @@ def _require_few(bad: Indices, units: Units) -> None:
         )
 
 
-def _rules(reference: LatticeMixture) -> Iterator[Rule]:
+def _rules(reference: OnLattice) -> Iterator[Rule]:
     """Rules for the posterior, each for the units for which those before it do not do.
 
     A nearly normal density needs few points: the error of the coarsest is 1e-8 for a normal one.
@@ -148,13 +172,13 @@ def _rules(reference: LatticeMixture) -> Iterator[Rule]:
     lattice = reference.lattice
     coarse = COARSE[lattice.index.shape[1]]
     if (lattice.spacing < FINER * coarse).all():
-        yield Rule.of(reference.marginal.lattice(coarse), DROP)
+        yield Rule.of(reference.relaid(coarse), DROP)
     yield Rule.of(lattice, DROP)
     yield Rule.of(lattice)
 
 
 def _improved(
-    reference: LatticeMixture, units: Units, densities: LogDensities, rule: Rule
+    units: Units, densities: LogDensities, rule: Rule, evaluate: Evaluate
 ) -> LogDensities:
     """Evaluate those units anew that are not good enough, and keep what is better."""
     bad = np.flatnonzero(densities.error > GOOD)
@@ -166,76 +190,10 @@ def _improved(
             f"points are more than {MAX_WORK:.0e} numbers, which would take long. Leave out "
             f"larger units, or cross-validate a part of the data"
         )
-    new = _evaluate(reference, units, rule, bad)
+    new = evaluate(rule, bad)
     better = new.error <= densities.error[bad]
     some = LogDensities(new.left_out[better], new.again[better], new.error[better])
     return densities.updated(bad[better], some)
-
-
-def _evaluate(reference: LatticeMixture, units: Units, rule: Rule, some: Indices) -> LogDensities:
-    """Sum over the points of a rule, for some units."""
-    standard = reference.marginal.data
-    of, level = _rows_or_within(reference, units), units.level
-    heaviest = rule.points[[np.argmax(rule.weights[0])]]
-
-    def densities(points: Floats) -> Iterator[tuple[slice, slice, Densities]]:
-        return reference.marginal.given(points).left_out(of, level, some)
-
-    middle, again = np.empty((2, len(some))), np.zeros(len(some))
-    share = np.vstack([rule.weights, rule.weights[0] * rule.edge])
-    sums, kept = np.zeros((len(share), len(some))), np.full(len(some), np.inf)
-    with np.errstate(all="ignore"):
-        for _, part, values in densities(heaviest):
-            middle[:, part] = values.left_out[0], values.again[0]
-        for nodes, part, values in densities(rule.points):
-            sums[:, part] += share[:, nodes] @ np.exp(middle[0, part] - values.left_out)
-            again[part] += share[0, nodes] @ np.exp(values.again - middle[1, part])
-            weighty = share[0, nodes] > WEIGHTY
-            kept[part] = np.minimum(kept[part], values.kept[weighty].min(axis=0, initial=np.inf))
-        log_mean = np.log(sums[0])
-        rougher = np.abs(np.log(sums[1:-1]) - log_mean) ** rule.powers[:, None]
-        error = rougher.max(axis=0) + sums[-1] / sums[0] + ROUNDING / kept
-    bad = ~np.isfinite(error) | ~(kept > MIN_KEPT) | _dominates(standard, of, level)[some]
-    jacobian = _sizes(reference.data, units)[some] * np.log(standard.scale)
-    left_out, again = middle[0] - log_mean - jacobian, middle[1] + np.log(again) - jacobian
-    return LogDensities(left_out, again, np.where(bad, np.inf, error))
-
-
-def _rows_or_within(reference: LatticeMixture, units: Units) -> Any:
-    """What the densities need: rows, or what the kernel makes of them."""
-    marginal = reference.marginal
-    if not reference.data.has_rows:
-        return marginal.kernel.within(None)
-    rows = standardized_rows(reference.data, marginal.data)
-    are_rows = units.level > marginal.data.tree.innermost
-    return rows if are_rows else marginal.kernel.within(rows)
-
-
-def _sizes(data: GroupedData, units: Units) -> Floats:
-    """Number of rows of each unit."""
-    return np.bincount(units.index, minlength=len(units)).astype(float)
-
-
-def _dominates(standard: Standardized, of: Any, level: int) -> NDArray[np.bool_]:
-    """Units that have nearly all the weight among their siblings, or are in one that has.
-
-    What is left without them is lost in rounding when it is formed as a difference.
-    """
-    tree = standard.tree
-    weights = [tree.weight]  # of the root and of each level, the outermost first
-    for current in range(tree.innermost, ROOT, -1):
-        weights.insert(0, np.add.reduceat(weights[0], starts(tree.parent(current))))
-    dominates = np.zeros(1, dtype=bool)
-    for current, (total, weight) in enumerate(pairwise(weights[: level - ROOT + 1])):
-        parent = tree.parent(current)
-        several = np.bincount(parent)[parent] > 1
-        alone = several & (total[parent] - weight < HEAVIEST * weight)
-        dominates = dominates[parent] | alone
-    if not isinstance(of, Rows):
-        return dominates
-    total = tree.weight[of.group]
-    alone = (total > of.weight) & (total - of.weight < HEAVIEST * of.weight)
-    return dominates[of.group] | alone
 
 
 def _edge(index: Indices) -> NDArray[np.bool_]:
@@ -248,17 +206,15 @@ def _edge(index: Indices) -> NDArray[np.bool_]:
 
 
 def _refitted(
-    reference: LatticeMixture, units: Units, densities: LogDensities, u: int, refit: Refit
+    reference: OnLattice, units: Units, densities: LogDensities, u: int, refit: Refit
 ) -> LogDensities:
     """Integrate the posterior without a unit on a lattice of its own."""
     if len(units) == 1:  # without the only one there is the prior
         alone = np.array([reference.log_marginal_likelihood])
-        own = sd_quadrature_error(reference.marginal, reference.lattice)
-        return LogDensities(alone, densities.again[[u]], np.array([own]))
+        return LogDensities(alone, densities.again[[u]], np.array([reference.lattice_error()]))
     rest = refit(without(reference.data, units.index != u))
     left_out = reference.lattice.log_integral - rest.lattice.log_integral
-    both = (reference, rest)
-    error = max(sd_quadrature_error(one.marginal, one.lattice) for one in both)
+    error = max(reference.lattice_error(), rest.lattice_error())
     return LogDensities(np.array([left_out]), densities.again[[u]], np.array([error]))
 
 

@@ -25,7 +25,6 @@ from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import PrecisionError, SpecError
 from hiermodels.exact.kernels.tree.conditional import BLOCK
-from hiermodels.exact.left_out import leave_out_by_quadrature
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.plug_in import plug_in
 from hiermodels.exact.precision import (
@@ -37,6 +36,7 @@ from hiermodels.exact.precision import (
 )
 from hiermodels.exact.predictive import PredictiveMixture
 from hiermodels.exact.standardize import standardize
+from hiermodels.exact.tree_left_out import leave_out_of_tree
 from hiermodels.exact.variance_shares import variance_moments, variance_shares
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import normal_mixture as mixture
@@ -174,7 +174,7 @@ class IntegratedPosterior(PredictiveMixture):
 
     def leave_out(self, units: Units) -> LogDensities:
         """Log density of each unit given all others."""
-        return leave_out_by_quadrature(self, units, partial(type(self).of, self.spec))
+        return leave_out_of_tree(self, units, partial(type(self).of, self.spec))
 
     def plug_in(self, method: str | None, place: Place) -> PlugIn:
         """Estimates of groups given sds as numbers; by default by restricted likelihood."""

@@ -75,10 +75,11 @@ def _units(spec: Spec, data: GroupedData, unit: str) -> Units:
         rows = require_rows(data, "loo(unit='row')")
         every = np.arange(rows.n_rows)
         return Units("row", len(spec.levels), every, every)
-    known = dict(zip(("group", "outer"), reversed(range(len(spec.levels))), strict=False))
+    short = dict(zip(("group", "outer"), reversed(range(len(spec.levels))), strict=False))
+    known = {name: level for level, name in enumerate(spec.groups)} | short
     if unit not in known:
-        names = [f"'group' ({spec.groups[-1]})"] if spec.groups else []
-        names += [f"'outer' ({spec.groups[-2]})"] if len(spec.groups) > 1 else []
+        names = [f"{name!r} ({spec.groups[level]})" for name, level in short.items()]
+        names += [repr(name) for name in spec.groups[:-2]]
         none = "" if spec.groups else " (this model has no groups)"
         raise SpecError(f"unit: expected {', '.join([repr('row'), *names])}{none}; found {unit!r}")
     level = known[unit]

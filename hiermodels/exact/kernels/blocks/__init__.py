@@ -7,4 +7,5 @@
 - ``downward``: effects given those above them, from the root downwards
 - ``moments``: moments of effects, averaged over nodes of the covariances
 - ``draws``: draws of all effects
+- ``leave_out``: rows and groups left out
 """

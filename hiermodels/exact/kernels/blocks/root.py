@@ -137,11 +137,11 @@ def root_triangle(message: Floats, squares: Floats, log_det: Floats, fixed: Flag
         squares = squares + np.einsum("ian,ibn->abn", left, left)
     triangle = np.zeros((f + size, f + size, message.shape[-1]))
     triangle[:f] = message[:f]
-    triangle[f:, f:] = _cholesky(squares)
+    triangle[f:, f:] = cholesky(squares)
     return Root(triangle, log_det)
 
 
-def _cholesky(squares: Floats) -> Floats:
+def cholesky(squares: Floats) -> Floats:
     """Upper triangular N with ``N'N`` the squares (k, k, n); what is 0 to rounding counts as 0."""
     root = np.zeros_like(squares)
     for j in range(len(squares)):

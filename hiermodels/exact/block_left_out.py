@@ -1,0 +1,127 @@
+"""Rows and groups left out of a posterior of groups with several effects, or of many levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from hiermodels.core.arrays import LOG_2PI, Floats, Indices
+from hiermodels.data.grouped import GroupedData
+from hiermodels.data.nesting import GroupLevel
+from hiermodels.data.statistics import SufficientStatistics
+from hiermodels.exact.block_data import Layout
+from hiermodels.exact.blocks.left_out import BlockUnits
+from hiermodels.exact.blocks.marginal import BlockMarginal
+from hiermodels.exact.kernels.blocks.blocks import Blocks
+from hiermodels.exact.kernels.blocks.leave_out import SingleRows, Unit
+from hiermodels.exact.left_out import (
+    MIN_KEPT,
+    ROUNDING,
+    WEIGHTY,
+    OnLattice,
+    Refit,
+    Rule,
+    leave_out_by_quadrature,
+)
+from hiermodels.model.spec import Spec
+from hiermodels.posterior.left_out import LogDensities, Units
+
+
+def leave_out_of_blocks(
+    reference: OnLattice, marginal: BlockMarginal, units: Units, refit: Refit
+) -> LogDensities:
+    """Log density of each unit given all others."""
+    rows = _Rows.of(reference.spec, reference.data, marginal.anchor)
+    of = _units(reference.spec, rows, reference.data, units)
+    constant = np.bincount(units.index, (np.log(rows.weight) - LOG_2PI) / 2, len(units))
+    evaluate = partial(_evaluate, marginal, of, constant)
+    return leave_out_by_quadrature(reference, units, evaluate, refit)
+
+
+def _evaluate(
+    marginal: BlockMarginal, units: BlockUnits, constant: Floats, rule: Rule, some: Indices
+) -> LogDensities:
+    """Sum over the points of a rule, for some units."""
+    size = len(some)
+    heaviest = rule.points[[np.argmax(rule.weights[0])]]
+    middle, again, kept = np.empty((2, size)), np.zeros(size), np.full(size, np.inf)
+    share = np.vstack([rule.weights, rule.weights[0] * rule.edge])
+    sums = np.zeros((len(share), size))
+    with np.errstate(all="ignore"):
+        for _, part, at in units.left_out(marginal, heaviest, some):
+            middle[:, part] = at.less[:, 0], at.more[:, 0]
+        for nodes, part, at in units.left_out(marginal, rule.points, some):
+            sums[:, part] += share[:, nodes] @ np.exp(at.less - middle[0, part, None]).T
+            again[part] += np.exp(at.more - middle[1, part, None]) @ share[0, nodes]
+            weighty = share[0, nodes] > WEIGHTY
+            lowest = at.kept[:, weighty].min(axis=1, initial=np.inf)
+            kept[part] = np.minimum(kept[part], lowest)
+        log_mean = np.log(sums[0])
+        rougher = np.abs(np.log(sums[1:-1]) - log_mean) ** rule.powers[:, None]
+        error = rougher.max(axis=0) + sums[-1] / sums[0] + ROUNDING / kept
+    bad = ~np.isfinite(error) | ~(kept > MIN_KEPT)
+    left_out = constant[some] - middle[0] - log_mean
+    more = constant[some] + middle[1] + np.log(again)
+    return LogDensities(left_out, more, np.where(bad, np.inf, error))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows as arrays; of statistics of one row each, the groups' own.
+
+    Attributes
+    ----------
+    z, x, y : (N, p), (N, q), (N,)
+        The outcome less ``x'anchor``.
+    weight, group : (N,)
+    """
+
+    z: Floats
+    x: Floats
+    y: Floats
+    weight: Floats
+    group: Indices
+
+    @classmethod
+    def of(cls, spec: Spec, data: GroupedData, anchor: Floats) -> _Rows:
+        layout = Layout(spec)
+        if isinstance(data, SufficientStatistics):
+            columns, weight = data.mean + data.rest, data.weight
+            x, y, group = columns[:, :-1], columns[:, -1], np.arange(data.n_groups)
+        else:
+            x, y, group = data.design.matrix, data.y, data.group
+            weight = np.ones(len(y)) if data.se is None else data.se**-2.0
+        z, rest = layout.split(x)
+        return cls(z, rest, y - rest @ anchor, weight, group)
+
+    def single(self) -> SingleRows:
+        """Each row by itself."""
+        columns = np.column_stack([self.z, self.x, self.y])
+        return SingleRows((np.sqrt(self.weight)[:, None] * columns).T, self.group)
+
+    def tree(self, own: Indices, levels: Sequence[GroupLevel]) -> Blocks:
+        """Some rows of one member of the first of some levels, with what is below it."""
+        present, group = np.unique(self.group[own], return_inverse=True)
+        parents: list[Indices] = []
+        for level in reversed(levels[1:]):
+            present, parent = np.unique(level.parent[present], return_inverse=True)
+            parents.insert(0, parent)
+        columns = self.z[own], self.x[own], self.y[own]
+        return Blocks.of(columns, group, tuple(parents), self.weight[own])
+
+
+def _units(spec: Spec, rows: _Rows, data: GroupedData, units: Units) -> BlockUnits:
+    """The units as arrays."""
+    n_rows = np.bincount(units.index, minlength=len(units)).astype(float)
+    if units.level == len(spec.levels):
+        return BlockUnits(units.level, rows.single(), n_rows)
+    order, ends = np.argsort(units.index, kind="stable"), np.cumsum(n_rows.astype(int))
+    levels, parent = data.levels[units.level :], data.levels[units.level].parent
+    trees = (
+        Unit(rows.tree(own, levels), int(above))
+        for own, above in zip(np.split(order, ends[:-1]), parent, strict=True)
+    )
+    return BlockUnits(units.level, tuple(trees), n_rows)
