@@ -97,6 +97,7 @@ def block_model(spec: Spec, data: GroupedData) -> BlockModel:
         mean=mean,
         precision=precision,
         names=tuple(name for level in levels for name in level.sds),
+        columns=spec.groups,
     )
 
 

@@ -80,6 +80,8 @@ class BlockModel:
         Whether σ is integrated by itself where it can be: see :attr:`relative`.
     names : tuple of str
         What messages call each sd τ, the outermost level first; by default by numbers.
+    columns : tuple of str
+        What messages call the groups of each level; by default by numbers.
     """
 
     blocks: Blocks
@@ -89,6 +91,7 @@ class BlockModel:
     precision: Floats
     integrate_sigma: bool = True
     names: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         blocks, c = self.blocks, self.blocks.n_coefficients
@@ -123,6 +126,11 @@ class BlockModel:
             return "sigma"
         level, effect, _ = self.sds[sd]
         return self.names[sd] if self.names else f"the sd of effect {effect} at level {level}"
+
+    def groups_name(self, level: int) -> str:
+        """What messages call the groups of a level, with their number."""
+        name = repr(self.columns[level]) if self.columns else f"level {level}'s"
+        return f"{self.blocks.sizes[level]:,} {name} groups"
 
     @property
     def sd_priors(self) -> tuple[VariancePrior, ...]:

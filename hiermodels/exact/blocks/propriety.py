@@ -41,6 +41,8 @@ from hiermodels.exact.blocks.contrasts import (
     full_rank,
 )
 from hiermodels.exact.blocks.model import BlockModel
+from hiermodels.model.priors.base import Prior
+from hiermodels.model.priors.covariance import FlatCovariance, PowerOfSD
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,9 @@ def check(model: BlockModel) -> Tails:
         If along one it does not.
     """
     rays = tuple(_rays(model))
-    worst = max(rays, key=lambda ray: ray.exponent, default=None)
-    if worst and worst.exponent >= 0:
+    slow = [ray for ray in rays if ray.exponent >= 0]
+    if slow:
+        worst = max(slow, key=lambda ray: (_groups_needed(model, ray) or 0, ray.exponent))
         raise ImproperPosteriorError(_message(model, worst))
     _check_small_sigma(model)
     return Tails(model, rays)
@@ -188,14 +191,49 @@ def _check_small_sigma(model: BlockModel) -> None:
 
 
 def _message(model: BlockModel, ray: Ray) -> str:
-    """What is wrong along a ray, with the numbers that decide."""
-    priors = (*model.sd_priors, model.sigma)
-    what = [model.sd_name(j) for j in ray.sds]
-    along = " along one direction" if ray.direction else ""
-    needed = math.floor(2 * ray.prior) + 1
+    """What is wrong along a ray, with the numbers that decide and what would do."""
+    what = " and ".join(model.sd_name(j) for j in ray.sds)
+    along = ", all in one direction" if ray.direction else ""
+    groups = _groups_needed(model, ray)
+    enough = f", which takes {groups} groups" if groups else ""
+    them, remedy = ("it", "a proper prior") if len(ray.sds) == 1 else ("them", "proper priors")
+    more = f", or use {groups} groups" if groups else ", or use more groups"
     return (
-        f"the posterior does not exist: {' and '.join(what)} may grow without end{along}. The "
-        f"groups say of them as much as {ray.contrasts.number} independent contrasts, and the "
-        f"priors {', '.join(str(priors[j]) for j in ray.sds)} need at least {needed}. Give them "
-        f"proper priors, or use more groups"
+        f"the posterior does not exist: {what} may grow without end{along}. {_groups(model, ray)} "
+        f"say of {them} as much as {ray.contrasts.number} independent contrasts, and "
+        f"{_prior_text(model, ray)} needs at least {math.floor(2 * ray.prior) + 1}{enough}. Give "
+        f"{them} {remedy}, such as HalfNormal(…){more}"
     )
+
+
+def _groups(model: BlockModel, ray: Ray) -> str:
+    """Who says something of the sds of a ray."""
+    if len(model.sds) in ray.sds:
+        return f"The {model.blocks.n_rows} rows"
+    levels = sorted({model.sds[j][0] for j in ray.sds})
+    return "The " + " and ".join(model.groups_name(level) for level in levels)
+
+
+def _prior_text(model: BlockModel, ray: Ray) -> str:
+    """The priors of a ray's sds, in words."""
+    priors = [str(prior) for prior in dict.fromkeys(_priors_of(model, ray))]
+    return f"the prior{'s' if len(priors) > 1 else ''} {' and '.join(priors)}"
+
+
+def _priors_of(model: BlockModel, ray: Ray) -> list[Prior]:
+    every = (*model.sd_priors, model.sigma)
+    return [FlatCovariance() if isinstance(every[j], PowerOfSD) else every[j] for j in ray.sds]
+
+
+def _groups_needed(model: BlockModel, ray: Ray) -> int | None:
+    """Least number of groups at which the posterior falls along a ray, if more groups are enough.
+
+    That is where each group but one is a contrast for each sd, or for the direction of a ray.
+    """
+    levels = {model.sds[j][0] for j in ray.sds if j < len(model.sds)}
+    if len(levels) != 1 or len(model.sds) in ray.sds:
+        return None
+    each = 1 if ray.direction else len(ray.sds)
+    if ray.contrasts.number != each * (model.blocks.sizes[levels.pop()] - 1):
+        return None
+    return math.ceil((math.floor(2 * ray.prior) + 1) / each) + 1
