@@ -78,7 +78,7 @@ class ResultFiles(ResultBase):
             ``rate``); the innermost by default.
         ci_prob : float
             Probability of the equal-tailed interval.
-        at : {"means", "own", "zero"} or mapping of str to value
+        at : {"auto", "means", "own", "zero"} or mapping of str to value
             Values of the covariates that effects are shown at, as in :meth:`summary`.
         row_group_size : int
             Groups that are worked on at a time.

@@ -44,7 +44,8 @@ class ResultPredictions(ResultBase):
             new classroom, known school      theta ~ Normal(mu_s, tau)
             new school                       mu ~ Normal(lam, kappa)   theta ~ Normal(mu, tau)
 
-        Rows with the same new label share one new group.  Of counts, what is predicted is the
+        Rows with the same new label share one new group, and where slopes vary all its effects,
+        which have the posterior's correlations.  Of counts, what is predicted is the
         probability ``p`` or the ``rate`` of each row, at its own covariates and offset, and the
         count of so many trials, or of such an exposure; :meth:`Prediction.pmf` has its exact
         probabilities.
@@ -60,9 +61,10 @@ class ResultPredictions(ResultBase):
             Without ``new_data``: a row for each group and, at each level above, for a new group in
             each known group; at the covariates that ``at`` says, and with the median of the known
             standard errors, trials or exposures of that group's rows.
-        at : {"means", "own", "zero"} or mapping of str to value
-            Without ``new_data``: values of the covariates, as in :meth:`summary`.  ``"own"`` are
-            those of the row's lowest known group.
+        at : {"auto", "means", "own", "zero"} or mapping of str to value
+            Without ``new_data``: values of the covariates, as in :meth:`summary`, and by default
+            their means, whether slopes vary or not.  ``"own"`` are those of the row's lowest known
+            group.
         outcomes : bool
             Whether to predict outcomes beside their means ``theta + x'beta``, probabilities or
             rates, which alone need no standard errors, trials or exposures.

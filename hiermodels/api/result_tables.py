@@ -39,12 +39,15 @@ class ResultTables(ResultBase):
         ----------
         var_names : str or sequence of str, optional
             Which variables.
-        at : {"means", "own", "zero"} or mapping of str to value
-            x: the covariates' means over the rows (default); each group's own, the mean of its rows
-            (weighted with ``1/se²`` where standard errors are known) and that of all rows for the
-            intercept; 0; or some columns of the data at these values, numbers or levels, in the
-            data's own unit, and the others at their means.  Products such as ``x:sex`` are averaged
-            over the rows as they are.  Without covariates there is nothing to choose.
+        at : {"auto", "means", "own", "zero"} or mapping of str to value
+            x.  ``"auto"``, the default: the covariates' means, or 0 where slopes vary between
+            groups, as ``tau`` and ``rho`` are those of intercepts at 0.  ``"means"``: the
+            covariates' means over the rows.  ``"own"``: each group's own, the mean of its rows
+            (weighted with ``1/se²`` where standard errors are known), and that of all rows for the
+            intercept.  ``"zero"``: 0.  A mapping: some columns of the data at these values, numbers
+            or levels, in the data's own unit, and the others at their means.  Products such as
+            ``x:sex`` are averaged over the rows as they are.  Without covariates there is nothing
+            to choose.
         **options
             Passed to ``arviz_stats.summary``, such as ``ci_prob`` and ``kind``.
         """
@@ -115,7 +118,7 @@ class ResultTables(ResultBase):
               of the variance becomes 0, and the table says so.
         ci_prob : float
             Probability of the intervals of the coefficients, 0.89 by default.
-        at : {"means", "own", "zero"} or mapping of str to value
+        at : {"auto", "means", "own", "zero"} or mapping of str to value
             Values of the covariates that effects and the intercept are shown at, as in
             :meth:`summary`.
 
@@ -158,6 +161,7 @@ class ResultTables(ResultBase):
         self,
         level: str | None = None,
         *,
+        effect: str | None = None,
         threshold: float | None = None,
         top: float | None = None,
         highest_first: bool = True,
@@ -172,6 +176,10 @@ class ResultTables(ResultBase):
             Column of the groups, or the variable of their effects (``theta``, ``mu``; of counts
             also ``p`` or ``rate``, their effects on the outcome's scale); by default the innermost
             groups' effects on the scale of the link.
+        effect : str, optional
+            Which of a group's effects, where slopes vary between the groups of this level, such as
+            ``"Days"``; by default the intercept at ``at``, so that ``at={"Days": 5}`` ranks the
+            groups' values at five days.
         threshold : float, optional
             Adds the probability that a group's effect exceeds this number, without Monte Carlo
             error.
@@ -182,8 +190,9 @@ class ResultTables(ResultBase):
             Whether rank 1, the best, is the highest value or the lowest.
         ci_prob : float
             Probability of the equal-tailed interval of the rank.
-        at : {"means", "own", "zero"} or mapping of str to value
-            Values of the covariates that effects are shown at, as in :meth:`summary`.
+        at : {"auto", "means", "own", "zero"} or mapping of str to value
+            Values of the covariates that effects are shown at, as in :meth:`summary`.  Slopes are
+            the same at all of them.
 
         References
         ----------
@@ -204,6 +213,7 @@ class ResultTables(ResultBase):
             self.posterior,
             self.reference(),
             level,
+            effect=effect,
             threshold=threshold,
             top=top,
             highest_first=highest_first,

@@ -9,7 +9,7 @@ stays at x = 0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -125,7 +125,8 @@ def _own(data: GroupedData) -> Place:
     """Each group at the mean of its rows."""
     if not data.roles.groups:
         return Place((_means(data)[0],), "at the covariates' means over all rows")
-    statistics = statistics_of(data)
+    plain = replace(data, roles=replace(data.roles, varying=()))  # means are the same
+    statistics = statistics_of(plain)
     levels = [level_means(statistics, level)[1][:, :-1] for level in range(len(data.levels))]
     top = (statistics.mean[0] + statistics.total[0])[:-1]
     words = "each at its own covariates, the means of its rows"

@@ -49,7 +49,7 @@ def plot_caterpillar(
         the name of their column.  By default the groups, whose effects are on the outcome's scale
         where they have one: probabilities, ``"p"``, or rates, ``"rate"``, at each group's own
         covariates.
-    at : {"means", "own", "zero"} or mapping of str to value
+    at : {"auto", "means", "own", "zero"} or mapping of str to value
         Values of the covariates that effects are shown at, as in :meth:`hiermodels.Fit.summary`.
     effect : str, optional
         Which of several effects of each group, such as ``"Days"`` where the slopes of that column

@@ -150,9 +150,11 @@ def at_covariates(
     beta = draws["beta"].to_numpy()
     moved: dict[str, xr.DataArray] = {}
     for name in posterior.spec.locations:
+        if name not in draws or not (names is None or name in names):
+            continue
         if posterior.spec.has_slopes:
             moved |= shown_effects(posterior.spec, posterior.data, draws, place, name)
-        elif name in draws and (names is None or name in names):
+        else:
             shift = place.shift(posterior.spec.level_of(name), beta)
             moved[name] = draws[name] + (
                 shift if draws[name].ndim > beta.ndim - 1 else shift[..., 0]

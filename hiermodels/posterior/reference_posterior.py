@@ -203,7 +203,7 @@ class ReferencePosterior(GroupQuestions):
 
         Parameters
         ----------
-        at : {"means", "own", "zero"} or mapping of str to value
+        at : {"auto", "means", "own", "zero"} or mapping of str to value
             As in :meth:`hiermodels.Fit.summary`.
 
         Examples
@@ -235,10 +235,10 @@ class ReferencePosterior(GroupQuestions):
             Which variables; all by default.
         ci_prob : float
             Probability of the equal-tailed interval.
-        at : {"means", "own", "zero"} or mapping of str to value, optional
+        at : {"auto", "means", "own", "zero"} or mapping of str to value, optional
             Values of the covariates that effects and the intercept are shown at, as in
             :meth:`hiermodels.Fit.summary`; the header names them.  By default those of
-            :meth:`at`, if that was called, or the covariates' means.
+            :meth:`at`, if that was called, or those of ``"auto"``.
 
         Examples
         --------

@@ -28,6 +28,8 @@ from hiermodels.core.threads import for_each
 from hiermodels.data.covariates import At, locate
 from hiermodels.data.labels import nearly, places_of
 from hiermodels.errors import DataError, SpecError
+from hiermodels.model.level import INTERCEPT
+from hiermodels.model.spec import Spec
 from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.posterior.moments import of_variables
 from hiermodels.posterior.ranks import BLOCK, by_member, rank_draws
@@ -142,6 +144,7 @@ def rank_members(
     reference: ReferencePosterior,
     level: str | None,
     *,
+    effect: str | None = None,
     threshold: float | None = None,
     top: float | None = None,
     highest_first: bool = True,
@@ -158,22 +161,23 @@ def rank_members(
     posterior : Posterior
     reference : ReferencePosterior
         Of the same model and data.
-    level, threshold, top, highest_first, ci_prob, at
+    level, effect, threshold, top, highest_first, ci_prob, at
         As in :meth:`hiermodels.Fit.rank`.
 
     Raises
     ------
     SpecError
-        If there is no such level, or an option is wrong.
+        If there is no such level or effect, or an option is wrong.
     """
-    name = posterior.spec.effect_of(level)
-    (dim,) = posterior.spec.dims(name)
+    of = _Ranked.of(posterior.spec, level, effect)
+    name, dim = of.variable, posterior.spec.dims(of.variable)[0]
     where, reference = locate(posterior.data, at), reference.at(at)
-    ranks = rank_draws(_draws(at_covariates(posterior, where, [name]), name), highest_first)
-    mean, sd = reference.mean[name].to_numpy(), reference.sd[name].to_numpy()
+    draws = _draws(at_covariates(posterior, where, [name]), name)
+    ranks = rank_draws(of.alone(draws), highest_first)
+    mean, sd = (of.alone(moment[name]).to_numpy() for moment in (reference.mean, reference.sd))
     columns, lacking = {"mean": mean, "sd": sd}, reference.moments.why(of_variables([name]))
     if lacking:
-        columns["median"] = reference.quantile(0.5, [name])[name].to_numpy()[0]
+        columns["median"] = of.alone(reference.quantile(0.5, [name])[name]).to_numpy()[0]
     columns |= _describe(ranks, ci_prob)
     columns["p_best"] = _share_at_most(ranks, 1)
     if top is not None:
@@ -181,23 +185,70 @@ def rank_members(
         columns[f"p_top{count}"] = _share_at_most(ranks, count)
     if threshold is not None:
         threshold = real_number("threshold", threshold)
-        above = 1 - reference.cdf(name, np.full(len(mean), threshold))
-        columns[f"p_above_{threshold:g}"] = above
+        below = reference.cdf(name, np.full(reference.mean[name].shape, threshold))
+        columns[f"p_above_{threshold:g}"] = 1 - of.alone(reference.mean[name].copy(data=below))
     index = pd.Index(ranks[dim].to_numpy(), name=dim)
     table = pd.DataFrame(columns, index).sort_values("rank_mean", kind="stable")
     n = ranks.sizes["chain"] * ranks.sizes["draw"]
     notes = [
-        f"rank 1: {'highest' if highest_first else 'lowest'} {name}",
+        f"rank 1: {'highest' if highest_first else 'lowest'} {of.label}",
         f"ranks: over {n:,} joint draws; a probability's Monte Carlo sd is at most "
         f"{0.5 / np.sqrt(n):.2g} if they are independent",
-        f"mean, sd{'' if threshold is None else f' and P({name} > {threshold:g})'}: {NO_ERROR}",
+        f"mean, sd{'' if threshold is None else f' and P({of.label} > {threshold:g})'}: {NO_ERROR}",
         interval_note(ci_prob),
-        *where.note([name]),
+        *(where.note([of.label]) if of.is_moved else []),
         *([lacking] if lacking else []),
         *reference.precision,
     ]
     shown = with_header(table, posterior.spec, *notes, digits=reference.digits)
     return Ranking(shown, ranks, highest_first)
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """What of each group is ranked.
+
+    Attributes
+    ----------
+    variable : str
+        Name of the effects of a level.
+    term : str or None
+        Which of a group's effects, where it may have several.
+    dim : str
+        Dimension of these.
+    """
+
+    variable: str
+    term: str | None = None
+    dim: str = ""
+
+    @classmethod
+    def of(cls, spec: Spec, level: str | None, effect: str | None) -> _Ranked:
+        """By default the intercept, or where there is none the first slope."""
+        variable = spec.effect_of(level)
+        own = spec.levels[spec.level_of(variable)]
+        if effect is not None and effect not in own.terms:
+            raise SpecError(
+                f"effect: expected {' or '.join(map(repr, own.terms))}, which vary between the "
+                f"groups of {own.column!r}; found {effect!r}"
+            )
+        if not own.has_slopes:
+            return cls(variable)
+        return cls(variable, effect or own.terms[0], own.dims[0])
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return self.variable if self.term is None else f"{self.variable}[{self.term}]"
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether it depends on the covariates at which it is shown."""
+        return self.term in (None, INTERCEPT)
+
+    def alone(self, values: xr.DataArray) -> xr.DataArray:
+        """It, from an array of all effects of the groups."""
+        return values if self.term is None else values.sel({self.dim: self.term}, drop=True)
 
 
 def _count(top: float, members: int) -> int:
@@ -213,9 +264,10 @@ def _count(top: float, members: int) -> int:
 
 
 def _draws(posterior: Posterior, name: str) -> xr.DataArray:
-    """Draws of a level's effects (chain, draw, group); fewer of each chain if memory is short."""
+    """Draws of a level's effects (chain, draw, group, …); fewer of each chain if memory is short."""
     sizes = posterior.datatree["posterior"].sizes
-    members = len(posterior.data.levels[posterior.spec.level_of(name)])
+    level = posterior.spec.level_of(name)
+    members = len(posterior.data.levels[level]) * len(posterior.spec.levels[level].terms)
     few = int(np.clip(MEMORY_BUDGET // (BYTES * members * sizes["chain"]), 1, sizes["draw"]))
     return level_draws(posterior, name, slice(few))
 

@@ -51,7 +51,7 @@ def summarize(
     var_names : str or sequence of str, optional
         Which variables.  By default all, except effects of groups that are more than 500: those
         are left out, and the header says so.
-    at : {"means", "own", "zero"} or mapping of str to value
+    at : {"auto", "means", "own", "zero"} or mapping of str to value
         Values of the covariates that effects and the intercept are shown at.
     **options
         Passed to ``arviz_stats.summary``: ``ci_prob``, ``ci_kind``, ``kind``, ``round_to``, ….
