@@ -21,7 +21,7 @@ from hiermodels.core.names import ROOT
 from hiermodels.core.options import real_number
 from hiermodels.data.coding import Part, level_text, term_columns
 from hiermodels.data.design import Design
-from hiermodels.data.grouped import GroupedData
+from hiermodels.data.grouped import GroupedData, GroupedRows
 from hiermodels.data.statistics import SufficientStatistics, level_means, statistics_of
 from hiermodels.errors import SpecError
 from hiermodels.model.formula.terms import factors
@@ -125,8 +125,9 @@ def _own(data: GroupedData) -> Place:
     """Each group at the mean of its rows."""
     if not data.roles.groups:
         return Place((_means(data)[0],), "at the covariates' means over all rows")
-    plain = replace(data, roles=replace(data.roles, varying=()))  # means are the same
-    statistics = statistics_of(plain)
+    if isinstance(data, GroupedRows):  # whose means are the same whatever varies
+        data = replace(data, roles=replace(data.roles, varying=()))
+    statistics = statistics_of(data)
     levels = [level_means(statistics, level)[1][:, :-1] for level in range(len(data.levels))]
     top = (statistics.mean[0] + statistics.total[0])[:-1]
     words = "each at its own covariates, the means of its rows"

@@ -186,7 +186,8 @@ def rank_members(
     if threshold is not None:
         threshold = real_number("threshold", threshold)
         below = reference.cdf(name, np.full(reference.mean[name].shape, threshold))
-        columns[f"p_above_{threshold:g}"] = 1 - of.alone(reference.mean[name].copy(data=below))
+        above = of.alone(reference.mean[name].copy(data=1 - below))
+        columns[f"p_above_{threshold:g}"] = above.to_numpy()
     index = pd.Index(ranks[dim].to_numpy(), name=dim)
     table = pd.DataFrame(columns, index).sort_values("rank_mean", kind="stable")
     n = ranks.sizes["chain"] * ranks.sizes["draw"]
@@ -264,7 +265,7 @@ def _count(top: float, members: int) -> int:
 
 
 def _draws(posterior: Posterior, name: str) -> xr.DataArray:
-    """Draws of a level's effects (chain, draw, group, …); fewer of each chain if memory is short."""
+    """Draws of a level's effects (chain, draw, group, …); fewer if memory is short."""
     sizes = posterior.datatree["posterior"].sizes
     level = posterior.spec.level_of(name)
     members = len(posterior.data.levels[level]) * len(posterior.spec.levels[level].terms)

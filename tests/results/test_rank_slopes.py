@@ -52,7 +52,7 @@ def test_tables_say_what_is_ranked(sleep):
 
 def test_effects_that_do_not_vary_are_refused(sleep):
     """The message names those that do."""
-    with pytest.raises(hm.SpecError, match="effect: expected 'Intercept' or 'Days'.*'Day'"):
+    with pytest.raises(hm.SpecError, match=r"effect: expected 'Intercept' or 'Days'.*'Day'"):
         sleep.rank(effect="Day")
     schools = hm.fit(hm.datasets.load_eight_schools(), random_seed=1, draws=100)
     with pytest.raises(hm.SpecError, match="effect: expected 'Intercept'"):
