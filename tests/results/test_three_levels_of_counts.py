@@ -69,28 +69,26 @@ def test_published_figures():
 
 def test_draws_have_the_exact_distribution_functions(fit, exact):
     """Of sorted probabilities below draws, each should be near its place: 6 in 10,000 are not."""
-    draws, bound = fit.datatree["posterior"], 2.0 / np.sqrt(4000)
+    draws, size = fit.datatree["posterior"].isel(draw=slice(None, None, 4)), 1000
     for name in ("lam", "kappa", "tau", "mu", "theta", "p"):
         values = draws[name].stack(all_=("chain", "draw")).transpose("all_", ...).to_numpy()
-        below = np.sort(exact.cdf(name, values).reshape(4000, -1), axis=0)
-        place = (np.arange(4000)[:, None] + 0.5) / 4000
-        assert np.abs(below - place).max() < bound, name
+        below = np.sort(exact.cdf(name, values).reshape(size, -1), axis=0)
+        place = (np.arange(size)[:, None] + 0.5) / size
+        assert np.abs(below - place).max() < 2.0 / np.sqrt(size), name
 
 
 @pytest.mark.parametrize(("unit", "column"), [("group", "hospital"), ("outer", "region")])
 def test_groups_left_out_are_differences_of_marginal_likelihoods(fit, rows, exact, unit, column):
     elpd = fit.loo(unit).elpd_i
-    for label in ("h0", "h4") if column == "hospital" else ("north",):
-        rest = log_marginal_likelihood(rows[rows[column] != label])
-        known = exact.log_marginal_likelihood - rest
-        assert float(elpd.sel({column: label})) == pytest.approx(known, abs=1e-8)
+    label = "h4" if column == "hospital" else "north"
+    known = exact.log_marginal_likelihood - log_marginal_likelihood(rows[rows[column] != label])
+    assert float(elpd.sel({column: label})) == pytest.approx(known, abs=1e-8)
 
 
 def test_rows_left_out_are_differences_of_marginal_likelihoods(fit, rows, exact):
     elpd = fit.loo().elpd_i.to_numpy()
-    for row in (0, 7):
-        known = exact.log_marginal_likelihood - log_marginal_likelihood(rows.drop(index=row))
-        assert elpd[row] == pytest.approx(known, abs=1e-8)
+    known = exact.log_marginal_likelihood - log_marginal_likelihood(rows.drop(index=0))
+    assert elpd[0] == pytest.approx(known, abs=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -107,8 +105,7 @@ def test_probabilities_of_counts_are_ratios_of_marginal_likelihoods(
     more = log_marginal_likelihood(pd.concat([rows, new.assign(deaths=2)]))
     assert np.log(pmf[2]) == pytest.approx(more - exact.log_marginal_likelihood, abs=1e-8)
     assert prediction.cdf("deaths", 2)[0] == pytest.approx(pmf[:3].sum(), abs=1e-9)
-    mean = float(prediction.to_frame()["deaths_mean"].iloc[0])
-    assert mean == pytest.approx(np.arange(13) @ pmf, abs=1e-8)
+    assert float(prediction.mean["deaths"][0]) == pytest.approx(np.arange(13) @ pmf, abs=1e-8)
 
 
 def test_shares_of_the_variance_are_those_of_draws(fit):
