@@ -31,6 +31,7 @@ FARTHEST = 12.0  # |log sd| within which a maximum is looked for, from the centr
 DIFFERENCE = 1e-3  # of log sds and of λ, between which the likelihood is compared
 MAX_STEPS = 20  # of Newton's method
 NEAR = 1e-9  # expected gain of a step, after which there is no other
+FLATTEST = 1e-7  # bend of the log likelihood that differences tell from none
 GAIN = 1e-8  # by which the inside must be higher than the edges
 
 type LogLikelihood = Callable[[Floats], float]
@@ -176,15 +177,20 @@ def _inside(marginal: NestedMarginal, lam: float) -> tuple[NestedPlace | None, b
 
 
 def _newton(value: LogLikelihood, place: Floats) -> tuple[Floats, Floats]:
-    """The maximum near a place (d,), and the inverse of the information there (d, d)."""
+    """The maximum near a place (d,), and the inverse of the information there (d, d).
+
+    Where the likelihood bends upwards along an axis of the information, its bend is taken for
+    downwards: the step goes up there too, and not to the saddle.
+    """
     for _ in range(MAX_STEPS):
         slope, information = _derivatives(value, place)
-        covariance = np.linalg.inv(information)
+        bend, axes = np.linalg.eigh(information)
+        covariance = (axes / np.maximum(np.abs(bend), FLATTEST)) @ axes.T
         step = covariance @ slope
         gain = float(slope @ step)
-        if gain <= NEAR:
+        if gain <= NEAR and bend[0] > -FLATTEST:
             return place + step, covariance
-        place = place + step * min(1.0, 1.0 / np.abs(step).max())
+        place = place + step / max(1.0, np.abs(step).max())
     raise PrecisionError(
         f"the likelihood's highest place was not found: after {MAX_STEPS} steps it may still gain "
         f"{gain:.1e}. See .summary() for the posterior"
