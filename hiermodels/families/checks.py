@@ -38,8 +38,14 @@ def where_any(*checks: Invalid) -> Iterator[Invalid]:
 
 
 def whole(column: str, values: Floats) -> Invalid:
-    """Rows without a whole number, at least 0."""
-    return Invalid(column, ~is_whole(values), "a whole number, at least 0")
+    """Rows without a whole number, at least 0; if all have one, those where it is too large."""
+    is_large = (values > LARGEST_COUNT) & np.isfinite(values)
+    wrong = ~is_whole(values) & ~is_large
+    if wrong.any() or not is_large.any():
+        return Invalid(column, wrong, "a whole number, at least 0")
+    return Invalid(
+        column, is_large, "at most 2^53, since double precision is not exact for larger counts"
+    )
 
 
 def positive(column: str, values: Floats) -> Invalid:

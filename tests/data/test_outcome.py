@@ -97,6 +97,13 @@ OUT_OF_DOMAIN = [
     (BINOMIAL, "cases", np.inf, "finite numbers"),
     (POISSON, "deaths", -1, "a whole number, at least 0; found -1"),
     (POISSON, "deaths", 2.5, "a whole number, at least 0; found 2.5"),
+    (
+        POISSON,
+        "deaths",
+        2.0**53 + 2,
+        "at most 2^53, since double precision is not exact for larger",
+    ),
+    (BINOMIAL, "cases", 1e20, "at most 2^53, since double precision is not exact for larger"),
     (POISSON, "expected", 0.0, "a positive, finite number; found 0"),
     (POISSON, "expected", -0.5, "a positive, finite number; found -0.5"),
 ]
