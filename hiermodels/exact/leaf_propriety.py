@@ -98,15 +98,17 @@ def check(design: LeafDesign) -> LeafTails:
     contrasts, sizes = _contrasts(design, outer), [inner]
     if outer:
         sizes.insert(0, outer.n_informative)
-    for level in _failing(design, contrasts):
-        name, prior = list(design.priors.items())[level]
-        if prior.lower_tail <= 0:
-            leaf_refusals.refuse_mass_at_zero(design, name, _exists)
+    failing, names = list(_failing(design, contrasts)), tuple(design.priors)
+    for level in failing:
+        if design.priors[names[level]].lower_tail <= 0:
+            leaf_refusals.refuse_mass_at_zero(design, names[level], _exists)
+    if failing:
+        bounded = leaf_refusals.sds_to_bound(design, _exists)
+        level = next((level for level in failing if names[level] in bounded), failing[0])
         counted = leaf_refusals.Counted(
             level, _upper_tail_above(design, level), sizes[level], contrasts[level]
         )
         leaf_refusals.refuse_count(design, counted, _exists)
-    names = tuple(design.priors)
     tails = Tails(
         prior={name: prior.upper_tail for name, prior in design.priors.items()},
         contrasts=dict(zip(names, contrasts, strict=True)),

@@ -48,7 +48,7 @@ def refuse_separation(design: LeafDesign, exists: Exists) -> NoReturn:
     needed = _needed(design, [*slopes, *(name for name in names if name not in slopes)])
     bounded = replace(design, is_flat=design.is_flat & ~np.isin(design.coefficients, needed))
     priors = dict.fromkeys(needed, design.wording.mean_prior)
-    priors |= dict.fromkeys(_sds_to_bound(bounded, exists), design.wording.sd_prior)
+    priors |= dict.fromkeys(sds_to_bound(bounded, exists), design.wording.sd_prior)
     kept = np.array([name not in slopes for name in design.coefficients])
     rest = tuple(name for name in design.coefficients if name not in slopes)
     less = replace(design, x=design.x[:, kept], coefficients=rest, is_flat=design.is_flat[kept])
@@ -101,7 +101,7 @@ def refuse_count(design: LeafDesign, counted: Counted, exists: Exists) -> NoRetu
     number = f"{informative:,} are" if informative > 1 else ("1 is" if informative else "none is")
     pooled = "" if is_inner else ", their counts pooled"
     found = f"of {size:,} {design.wording.groups[level]} {number} informative{pooled}"
-    remedy = _give(dict.fromkeys(_sds_to_bound(design, exists), design.wording.sd_prior))
+    remedy = _give(dict.fromkeys(sds_to_bound(design, exists), design.wording.sd_prior))
     if exists(replace(design, priors={**design.priors, name: FlatSD()})):
         remedy += f" or FlatSD() (which needs {spent + int(2 * above) + 2})"
     flat = f"with {spent} flat coefficient{plural(spent)}, " if spent else ""
@@ -118,7 +118,7 @@ def _give(priors: Mapping[str, str]) -> str:
     return f"Give {_joined(list(priors))} {what}, such as priors={{{said}}}"
 
 
-def _sds_to_bound(design: LeafDesign, exists: Exists) -> list[str]:
+def sds_to_bound(design: LeafDesign, exists: Exists) -> list[str]:
     """The fewest sds, inner ones first, with which bounded the posterior exists."""
     names = list(design.priors)
     for size in range(len(names)):

@@ -263,6 +263,16 @@ def test_outer_groups_are_counted_by_their_pooled_counts():
     assert "tau needs 6." in refused(r, 5, parent=parent, **both)
 
 
+def test_one_outer_group_says_nothing_of_kappa():
+    """It is kappa that needs a prior, whatever its prior does to what tau needs."""
+    both = {"kappa": hm.FlatVariance(), "tau": hm.FlatVariance()}
+    message = refused([1, 4, 2, 3, 3], 10, parent=[0] * 5, **both)
+    assert "of 1 'region' groups 1 is informative, their counts pooled;" in message
+    assert "FlatVariance() on kappa needs 4. Give kappa a proper prior" in message
+    assert "tau" not in message
+    check(design([1, 4, 2, 3, 3], 10, parent=[0] * 5, **both | {"kappa": hm.HalfNormal(1)}))
+
+
 @pytest.mark.parametrize(
     ("family", "columns", "words"),
     [
