@@ -15,6 +15,7 @@ from arviz_plots import PlotCollection
 
 import hiermodels.plots.layout as layout
 from hiermodels.core.arguments import checked
+from hiermodels.core.arrays import Floats
 from hiermodels.core.seeds import Seed
 from hiermodels.errors import SpecError
 from hiermodels.exact.replicates import (
@@ -33,6 +34,8 @@ CURVES = 100  # replicated data sets that are drawn over each other
 SIZE = (800.0, 450.0)  # dots
 SHOWN = (0.04, 0.96)  # quantiles between which counts' statistics are shown
 BARS = 40  # of a histogram, at the most
+REPEATED = 0.25  # distinct values to draws, below which a statistic lies on a grid
+DIGITS = 12  # decimals in which values of such a statistic agree
 TITLE = 30  # characters in a line of a title
 MAX_NUMBERS = 5e6  # draws times rows, for leave-one-out probabilities
 FEWEST_FOR_LOO = 25  # draws: a fifth of them are the tail that is smoothed, and 5 are needed there
@@ -168,7 +171,8 @@ def _histograms(statistics: Statistics) -> xr.Dataset:
     """Histograms of statistics of counts, as curves; what never varies has none.
 
     They end at quantiles ``SHOWN``, since a rate of a new group may be very large, or at what was
-    observed.  Where a statistic is a small whole number each of its values has a bar.
+    observed.  Where a statistic is a small whole number each of its values has a bar; no bar is
+    narrower than the distance between neighbouring values, such as 1/n of a proportion.
     """
     curves = {}
     for name, values in statistics.replicated.items():
@@ -177,10 +181,11 @@ def _histograms(statistics: Statistics) -> xr.Dataset:
         low, high = min(low, observed), max(high, observed)
         if high == low:
             continue
-        edges = np.linspace(low, high, BARS + 1)
-        if (drawn == np.floor(drawn)).all():
-            width = np.ceil((high - low + 1) / BARS)
-            edges = np.arange(np.floor(low), high + width + 1, width) - 0.5
+        edges, step = np.linspace(low, high, BARS + 1), _step(drawn)
+        if step:
+            width = step * np.ceil((high - low + step) / step / BARS)
+            first = step * np.floor(low / step + 1e-9)  # a value below which there is none
+            edges = np.arange(first, high + width + step, width) - step / 2
         share = np.histogram(drawn, edges)[0] / len(drawn) / np.diff(edges)
         points = np.array([np.repeat(edges, 2), np.repeat([0.0, *share, 0.0], 2)[1:-1]])
         lacking = 2 * (BARS + 3) - points.shape[1]
@@ -189,6 +194,16 @@ def _histograms(statistics: Statistics) -> xr.Dataset:
         dims = ("plot_axis", "place")
         curves[name] = xr.DataArray(padded, coords, dims, attrs={"kind": "kde"})
     return xr.Dataset(curves)
+
+
+def _step(drawn: Floats) -> float:
+    """The largest distance between neighbouring values that are shown, 0 if nearly all differ."""
+    if (drawn == np.floor(drawn)).all():
+        return 1.0
+    low, high = np.quantile(drawn, SHOWN)
+    shown = drawn[(drawn >= low) & (drawn <= high)]
+    known = np.unique(np.round(shown, DIGITS))
+    return float(np.diff(known).max()) if 1 < len(known) < REPEATED * len(shown) else 0.0
 
 
 def _plot_groups(options: _Options) -> PlotCollection:
@@ -214,7 +229,8 @@ def _plot_groups(options: _Options) -> PlotCollection:
     inside = int(((low <= observed) & (observed <= high)).sum())
     word = options.posterior.spec.family.raw_word
     text = f"{word} of {means.name} by {dim}: {inside} of {observed.size} observed ● inside the "
-    layout.label_x(plot, panel, f"{text}{options.ci_prob:.0%} interval of replicates")
+    text = f"{text}{options.ci_prob:.0%} interval of replicates"
+    layout.label_x(plot, panel, layout.placed(text, ""))
     return plot
 
 

@@ -18,6 +18,7 @@ from hiermodels.core.arguments import checked
 from hiermodels.core.arrays import Floats
 from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.errors import SpecError
+from hiermodels.exact.leaf_shares import LATENT_VARIANCE
 from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.record import Posterior
@@ -48,11 +49,13 @@ def plot_variance(
     error, computed anew from the data whatever the engine of the posterior.
 
     Shares (intraclass correlations): what part of the variance of a row lies between groups,
-    between outer groups and within groups: ``tau²/(tau² + kappa² + sigma²)`` and so on.  Where the
-    rows' standard errors are known, what is shared out is the variance of the groups' effects,
-    ``tau²/(tau² + kappa²)``; in models of two levels there is then nothing to share out.  Shares
-    are estimated from the draws.  Where slopes vary they are others at each x, and not shown;
-    correlations of a group's effects are.
+    between outer groups and within groups: ``tau²/(tau² + kappa² + sigma²)`` and so on.  With a
+    logit link the rows' part is π²/3, as in :meth:`hiermodels.Fit.variance_components`: on the
+    scale of the link a trial succeeds if ``theta + e`` is above 0, with a standard logistic e.
+    Where the rows' standard errors are known, or the link is the logarithm, what is shared out is
+    the variance of the groups' effects, ``tau²/(tau² + kappa²)``; in models of two levels there is
+    then nothing to share out.  Shares are estimated from the draws.  Where slopes vary they are
+    others at each x, and not shown; correlations of a group's effects are.
 
     Parameters
     ----------
@@ -109,12 +112,14 @@ def plot_variance(
 def variance_shares(spec: Spec, draws: xr.Dataset) -> xr.Dataset:
     """Draws of each level's share of the variance, where it varies.
 
-    None where there is one sd, or slopes vary, so that the shares are others at each x.
+    There are none where the sum has one part, or slopes vary, so that the shares are others at
+    each x.  With a logit link one part is the rows'.
     """
-    if len(spec.sds) < 2 or spec.has_slopes:
+    rest = LATENT_VARIANCE.get(spec.family.link, 0.0)
+    if len(spec.sds) + (rest > 0) < 2 or spec.has_slopes:
         return xr.Dataset()
     variances = draws[list(spec.sds)] ** 2
-    total = sum(variances[name] for name in spec.sds)
+    total = sum(variances[name] for name in spec.sds) + rest
     shares = {f"share_{name}": variances[name] / total for name in spec.sds}
     return xr.Dataset(
         {name: share for name, share in shares.items() if np.ptp(share.to_numpy()) > 0}
@@ -123,7 +128,8 @@ def variance_shares(spec: Spec, draws: xr.Dataset) -> xr.Dataset:
 
 def _formulas(spec: Spec) -> dict[str, str]:
     """How each share is made up, for people to read."""
-    total = " + ".join(f"{name}²" for name in spec.sds)
+    rest = ["π²/3"] * (spec.family.link in LATENT_VARIANCE)
+    total = " + ".join([*(f"{name}²" for name in spec.sds), *rest])
     whole = {name: f"{name}² / ({total})" for name in spec.sds}
     if max(map(len, whole.values()), default=0) <= LONGEST_FORMULA:
         return whole

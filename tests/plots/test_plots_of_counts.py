@@ -8,11 +8,12 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from scipy import special, stats
 
 import hiermodels as hm
 from hiermodels.exact.given_sd import moments_given_sd
-from hiermodels.exact.replicates import statistics_of
+from hiermodels.exact.replicates import Statistics, statistics_of
 from hiermodels.plots.predictive import _histograms
 
 mpl.use("Agg")
@@ -191,6 +192,43 @@ def test_statistics_of_counts_are_histograms(hospitals):
         x, heights = curves[name].to_numpy()
         assert 0.88 < (np.diff(x) * heights[:-1]).sum() <= 1 + 1e-9
         assert x[0] <= float(statistics.observed[name]) <= x.max()
+
+
+@pytest.mark.parametrize("denominators", [[12], [500], [5, 6, 7, 8]])
+def test_bars_are_no_finer_than_proportions(denominators):
+    """Between those drawn there is no bar without any; of 500 trials each bar is several wide."""
+    rng = np.random.default_rng(1)
+    trials = rng.choice(denominators, 4000)
+    drawn = xr.DataArray(rng.binomial(trials, 0.4) / trials).expand_dims("chain")
+    curves = _histograms(Statistics(xr.Dataset({"largest": 0.5}), xr.Dataset({"largest": drawn})))
+    x, heights = curves["largest"].to_numpy()
+    assert np.diff(x).max() >= 1 / max(denominators) - 1e-9
+    inside = (x[:-1] >= np.quantile(drawn, 0.1)) & (x[1:] <= np.quantile(drawn, 0.9))
+    assert (heights[:-1][inside & (np.diff(x) > 0)] > 0).all()
+    shown = (drawn.values > x[0]) & (drawn.values < x.max())
+    assert (np.diff(x) * heights[:-1]).sum() == pytest.approx(shown.mean(), abs=1e-9)
+    if denominators == [12]:  # each value in the middle of its bar
+        middle = (x[:-1] + x[1:])[np.diff(x) > 0] / 2
+        np.testing.assert_allclose(middle * 12, np.round(middle * 12), atol=1e-9)
+
+
+def test_the_words_below_groups_fit_their_picture(hospitals):
+    plot = hospitals.plot_ppc("group", backend="matplotlib", random_seed=1)
+    words = plot.get_target(None, FOREST).get_xlabel()
+    assert max(map(len, words.split("\n"))) <= 70
+    assert words.endswith("interval of replicates")
+
+
+def test_shares_are_those_of_the_variance_components(hospitals):
+    """On the scale of the logit, on which a trial has the variance π²/3."""
+    table = hospitals.variance_components(ci_prob=0.9)
+    plot = hospitals.plot_variance(backend="matplotlib", ci_prob=0.9)
+    assert [str(name) for name in plot.data.data_vars] == ["tau", "share_tau"]
+    share = plot.data["share_tau"].to_numpy().ravel()
+    error = share.std() / np.sqrt(share.size)
+    assert share.mean() == pytest.approx(table.loc["share[hospital]", "mean"], abs=4 * error)
+    titles = [target.get_title() for target in plot.viz["plot"]["share_tau"].values.ravel()]
+    assert titles == ["tau² / (tau² + π²/3)"]
 
 
 @pytest.mark.parametrize("kind", ["stat", "group", "dist", "ecdf", "loo_pit"])
