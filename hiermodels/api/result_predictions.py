@@ -168,8 +168,8 @@ class ResultPredictions(ResultBase):
         unit : str
             What is left out at a time: ``"row"``, while the other rows of its group stay;
             ``"group"``, all rows of an innermost group; ``"outer"``, with several grouping columns,
-            all rows of a group that holds these; or, by the name of its column, all rows of a
-            group of any level.
+            all rows of a group that holds these; or, by the name of its column or effects, all
+            rows of a group of any level.
 
         Returns
         -------

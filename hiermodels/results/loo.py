@@ -76,7 +76,10 @@ def _units(spec: Spec, data: GroupedData, unit: str) -> Units:
         every = np.arange(rows.n_rows)
         return Units("row", len(spec.levels), every, every)
     short = dict(zip(("group", "outer"), reversed(range(len(spec.levels))), strict=False))
-    known = {name: level for level, name in enumerate(spec.groups)} | short
+    known = {
+        name: i for i, level in enumerate(spec.levels) for name in (level.column, level.effect)
+    }
+    known |= short
     if unit not in known:
         names = [f"{name!r} ({spec.groups[level]})" for name, level in short.items()]
         names += [repr(name) for name in spec.groups[:-2]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from scipy.special import expit, logsumexp
 from scipy.stats import binom, norm
 
@@ -181,6 +182,32 @@ def test_files_keep_all_of_it(fit, tmp_path):
             again.datatree["posterior"][name], fit.datatree["posterior"][name]
         )
     np.testing.assert_allclose(again.reference().mean["mu"], fit.reference().mean["mu"])
+
+
+def test_zarr_and_parquet_keep_all_of_it(fit, tmp_path):
+    with xr.open_datatree(fit.to_zarr(tmp_path / "fit.zarr"), engine="zarr") as tree:
+        again = tree.load()
+    assert set(again.groups) == set(fit.datatree.groups)
+    for name in fit.datatree.children:
+        expected = fit.datatree[name].to_dataset()
+        xr.testing.assert_identical(again[name].to_dataset(), expected)
+    for level in ("region", "hospital", "p"):
+        table = pd.read_parquet(fit.to_parquet(tmp_path / "x.parquet", level, ci_prob=0.5))
+        expected = fit.reference().summary(fit.spec.effect_of(level), ci_prob=0.5)
+        found = table[list(expected.columns)]
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
+        assert table["region"].nunique() == 3
+
+
+def test_levels_are_left_out_by_any_of_their_names(fit):
+    for names in (("group", "hospital", "theta"), ("outer", "region", "mu")):
+        first, *others = (fit.loo(name) for name in names)
+        for other in others:
+            xr.testing.assert_identical(first.elpd_i, other.elpd_i)
+    with pytest.raises(
+        hm.SpecError, match=r"'row', 'group' .hospital., 'outer' .region.; found 'ward'"
+    ):
+        fit.loo("ward")
 
 
 def test_the_two_engines_agree(rows, fit):
