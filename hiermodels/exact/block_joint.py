@@ -39,7 +39,7 @@ def log_density_of_effects(
         sds = sds if level.has_slopes else sds[..., None]
         some = [j for j, name in enumerate(level.sds) if spec.fixed.get(name) != 0]
         deviation, sds = deviation[..., some], sds[..., some]
-        matrix = _matrix(level, variables)[..., some, :][..., some]
+        matrix = correlation_matrices(level, variables)[..., some, :][..., some]
         total = total + _log_normal(deviation / sds[..., None, :], matrix)
         total = total - deviation.shape[-2] * np.log(sds).sum(axis=-1)
     return total
@@ -87,8 +87,8 @@ def _at_top(spec: Spec, term: str, variables: Mapping[str, Floats]) -> Floats:
     return np.zeros(())
 
 
-def _matrix(level: Level, variables: Mapping[str, Floats]) -> Floats:
-    """Correlation matrices (..., e, e)."""
+def correlation_matrices(level: Level, variables: Mapping[str, Floats]) -> Floats:
+    """Correlation matrices (..., e, e) of a level's effects."""
     if level.correlation is None:
         return np.eye(len(level.terms))
     rho = variables[level.correlation]

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.data.grouped import GroupedData
-from hiermodels.data.nesting import GroupLevel
-from hiermodels.data.statistics import SufficientStatistics
-from hiermodels.exact.block_data import Layout
+from hiermodels.exact.block_rows import BlockRows, rows_of_units
 from hiermodels.exact.blocks.left_out import BlockUnits
 from hiermodels.exact.blocks.marginal import BlockMarginal
-from hiermodels.exact.kernels.blocks.blocks import Blocks
-from hiermodels.exact.kernels.blocks.leave_out import SingleRows, Unit
+from hiermodels.exact.kernels.blocks.leave_out import Unit
 from hiermodels.exact.left_out import (
     MIN_KEPT,
     ROUNDING,
@@ -34,7 +29,7 @@ def leave_out_of_blocks(
     reference: OnLattice, marginal: BlockMarginal, units: Units, refit: Refit
 ) -> LogDensities:
     """Log density of each unit given all others."""
-    rows = _Rows.of(reference.spec, reference.data, marginal.anchor)
+    rows = BlockRows.of(reference.spec, reference.data, marginal.anchor)
     of = _units(reference.spec, rows, reference.data, units)
     constant = np.bincount(units.index, (np.log(rows.weight) - LOG_2PI) / 2, len(units))
     evaluate = partial(_evaluate, marginal, of, constant)
@@ -68,60 +63,14 @@ def _evaluate(
     return LogDensities(left_out, more, np.where(bad, np.inf, error))
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Rows as arrays; of statistics of one row each, the groups' own.
-
-    Attributes
-    ----------
-    z, x, y : (N, p), (N, q), (N,)
-        The outcome less ``x'anchor``.
-    weight, group : (N,)
-    """
-
-    z: Floats
-    x: Floats
-    y: Floats
-    weight: Floats
-    group: Indices
-
-    @classmethod
-    def of(cls, spec: Spec, data: GroupedData, anchor: Floats) -> _Rows:
-        layout = Layout(spec)
-        if isinstance(data, SufficientStatistics):
-            columns, weight = data.mean + data.rest, data.weight
-            x, y, group = columns[:, :-1], columns[:, -1], np.arange(data.n_groups)
-        else:
-            x, y, group = data.design.matrix, data.y, data.group
-            weight = np.ones(len(y)) if data.se is None else data.se**-2.0
-        z, rest = layout.split(x)
-        return cls(z, rest, y - rest @ anchor, weight, group)
-
-    def single(self) -> SingleRows:
-        """Each row by itself."""
-        columns = np.column_stack([self.z, self.x, self.y])
-        return SingleRows((np.sqrt(self.weight)[:, None] * columns).T, self.group)
-
-    def tree(self, own: Indices, levels: Sequence[GroupLevel]) -> Blocks:
-        """Some rows of one member of the first of some levels, with what is below it."""
-        present, group = np.unique(self.group[own], return_inverse=True)
-        parents: list[Indices] = []
-        for level in reversed(levels[1:]):
-            present, parent = np.unique(level.parent[present], return_inverse=True)
-            parents.insert(0, parent)
-        columns = self.z[own], self.x[own], self.y[own]
-        return Blocks.of(columns, group, tuple(parents), self.weight[own])
-
-
-def _units(spec: Spec, rows: _Rows, data: GroupedData, units: Units) -> BlockUnits:
+def _units(spec: Spec, rows: BlockRows, data: GroupedData, units: Units) -> BlockUnits:
     """The units as arrays."""
     n_rows = np.bincount(units.index, minlength=len(units)).astype(float)
     if units.level == len(spec.levels):
         return BlockUnits(units.level, rows.single(), n_rows)
-    order, ends = np.argsort(units.index, kind="stable"), np.cumsum(n_rows.astype(int))
     levels, parent = data.levels[units.level :], data.levels[units.level].parent
     trees = (
         Unit(rows.tree(own, levels), int(above))
-        for own, above in zip(np.split(order, ends[:-1]), parent, strict=True)
+        for own, above in zip(rows_of_units(units.index), parent, strict=True)
     )
     return BlockUnits(units.level, tuple(trees), n_rows)

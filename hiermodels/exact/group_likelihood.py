@@ -10,6 +10,7 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import SpecError
+from hiermodels.exact.block_group_likelihood import log_densities_of_outermost
 from hiermodels.exact.kernels.records import Rows
 from hiermodels.exact.leaf_data import nested_model, two_level_model
 from hiermodels.exact.leaves.marginal import LeafMarginal
@@ -50,8 +51,9 @@ def with_group_log_likelihood(posterior: Posterior) -> Posterior:
 
     It is ``log p(y_u | mu, tau, sigma, beta)`` of all rows of the group, ``theta`` integrated out;
     with two grouping columns ``log p(y_u | lam, kappa, tau, sigma, beta)`` of all rows of an outer
-    group, its ``mu`` and their ``theta`` integrated out.  Given the hyperparameters these are
-    what is independent, so that ``arviz_stats.loo`` leaves out whole groups.
+    group, its ``mu`` and their ``theta`` integrated out; with slopes or more columns likewise,
+    given correlations as well.  Given the hyperparameters these are what is independent, so that
+    ``arviz_stats.loo`` leaves out whole groups.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def with_group_log_likelihood(posterior: Posterior) -> Posterior:
     spec, data = posterior.spec, posterior.data
     require_groups_of_rows(spec, data)
     draws = posterior.datatree["posterior"].to_dataset().stack(all_=SAMPLE_DIMS, create_index=False)
-    of = _of_normal_rows if spec.is_normal else _of_other_rows
+    of = _of_blocks if spec.is_blocks else _of_normal_rows if spec.is_normal else _of_other_rows
     log_likelihood = of(spec, data, draws)
     sizes = posterior.datatree["posterior"].sizes
     values = log_likelihood.reshape(*(sizes[dim] for dim in SAMPLE_DIMS), -1)
@@ -84,6 +86,13 @@ def _of_normal_rows(spec: Spec, data: GroupedData, draws: xr.Dataset) -> Floats:
     log_likelihood = given.densities_of_outermost(within, root, beta.T)
     log_likelihood -= _rows_of_outermost(data) * np.log(standard.scale)
     return log_likelihood
+
+
+def _of_blocks(spec: Spec, data: GroupedData, draws: xr.Dataset) -> Floats:
+    """The same of groups with slopes, or of many levels; (n, u)."""
+    own = [name for name in draws.data_vars if name not in spec.effects]
+    variables = {str(name): np.moveaxis(draws[name].to_numpy(), -1, 0) for name in own}
+    return log_densities_of_outermost(spec, data, variables)
 
 
 def _of_other_rows(spec: Spec, data: GroupedData, draws: xr.Dataset) -> Floats:

@@ -21,15 +21,15 @@ def of_levels(data: GroupedData, raw: RawValues, word: str) -> dict[str, Floats]
         What a raw value is called.
     """
     *outer, inner = data.levels
-    statistics = _extremes(f"{inner.column} {word}", _known(raw))
+    statistics = extremes(f"{inner.column} {word}", _known(raw))
     if not outer:
-        statistics |= _sd(f"{inner.column} {word}", _known(raw))
+        statistics |= sd_of(f"{inner.column} {word}", _known(raw))
     for level, above in zip(reversed(data.levels[1:]), reversed(outer), strict=True):
         upper = raw.above(level.parent, len(above))
         within = f"sd of {level.column} {word}s within {above.column}"
         statistics |= _sd_within(within, raw, level.parent)
-        statistics |= _extremes(f"{above.column} {word}", _known(upper))
-        statistics |= _sd(f"{above.column} {word}", _known(upper))
+        statistics |= extremes(f"{above.column} {word}", _known(upper))
+        statistics |= sd_of(f"{above.column} {word}", _known(upper))
         raw = upper
     return statistics
 
@@ -56,7 +56,7 @@ def _sd_within(name: str, raw: RawValues, parent: np.ndarray) -> dict[str, Float
     return {name: np.sqrt(((values - centre[..., of]) ** 2).sum(axis=-1) / df)}
 
 
-def _extremes(name: str, values: Floats) -> dict[str, Floats]:
+def extremes(name: str, values: Floats) -> dict[str, Floats]:
     """Largest and smallest of values (..., u), or the only one."""
     if not values.shape[-1]:
         return {}
@@ -65,6 +65,6 @@ def _extremes(name: str, values: Floats) -> dict[str, Floats]:
     return {f"largest {name}": values.max(axis=-1), f"smallest {name}": values.min(axis=-1)}
 
 
-def _sd(name: str, values: Floats) -> dict[str, Floats]:
+def sd_of(name: str, values: Floats) -> dict[str, Floats]:
     """Sd of values (..., u), which a single one has not."""
     return {f"sd of {name}s": values.std(axis=-1, ddof=1)} if values.shape[-1] > 1 else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,11 +14,12 @@ from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.errors import SpecError
 from hiermodels.exact.group_statistics import of_levels
 from hiermodels.exact.row_replicates import RowReplicates
+from hiermodels.exact.slope_replicates import SlopeReplicates, draws_of, effects_anew
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized
 from hiermodels.families.raw import RawValues
 from hiermodels.posterior.arviz_groups import with_posterior_predictive
-from hiermodels.posterior.record import Posterior, group_draws
+from hiermodels.posterior.record import Posterior, level_draws
 
 NEW, SAME = "groups", "rows"
 RTOL = 1e-12  # scatter of a covariate within groups that is rounding, as a part of all
@@ -51,7 +53,8 @@ def statistics_of(
     """Compute the statistics of :func:`check` for the data and for each replicate."""
     rng = np.random.default_rng(named_seed(random_seed, "check"))
     effects = _effects(posterior, replicate, rng)
-    of = _of_normal if posterior.spec.is_normal else _of_rows
+    spec = posterior.spec
+    of = _of_normal if spec.is_normal and not spec.has_slopes else _of_rows
     observed, replicated = of(posterior, effects, rng)
     draws = posterior.datatree["posterior"].to_dataset()
     shape = tuple(draws.sizes[name] for name in SAMPLE_DIMS)
@@ -66,7 +69,7 @@ def statistics_of(
 
 
 def _of_normal(
-    posterior: Posterior, effects: Floats, rng: np.random.Generator
+    posterior: Posterior, effects: Mapping[str, Floats], rng: np.random.Generator
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Statistics of normal rows, observed and replicated, whose means and scatter are drawn."""
     standard = standardize(posterior.data)
@@ -79,10 +82,10 @@ def _of_normal(
 
 
 def _of_rows(
-    posterior: Posterior, effects: Floats, rng: np.random.Generator
+    posterior: Posterior, effects: Mapping[str, Floats], rng: np.random.Generator
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Statistics of rows of any family, observed and replicated."""
-    rows = RowReplicates.of(posterior)
+    rows = _rows_of(posterior)
     parts = [rows.statistics(y) for y in rows.draw(effects, rng)]
     replicated = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return rows.statistics(rows.rows.y), replicated
@@ -103,12 +106,12 @@ def replicated_means(
     rng = np.random.default_rng(named_seed(random_seed, "check"))
     effects = _effects(posterior, replicate, rng)
     draws = posterior.datatree["posterior"].to_dataset()
-    if posterior.spec.is_normal:
+    if posterior.spec.is_normal and not posterior.spec.has_slopes:
         standard = standardize(posterior.data)
         observed = standard.group_means
         means, _ = _replicate(posterior, standard, effects, rng)
     else:
-        rows = RowReplicates.of(posterior)
+        rows = _rows_of(posterior)
         observed = rows.raw(rows.rows.y).value
         means = np.concatenate([rows.raw(y).value for y in rows.draw(effects, rng)])
     dim, coords = posterior.spec.groups[-1], {name: draws[name] for name in SAMPLE_DIMS}
@@ -140,24 +143,46 @@ def top_level(posterior: Posterior, replicate: str) -> int:
     return levels[replicate]
 
 
-def _effects(posterior: Posterior, replicate: str, rng: np.random.Generator) -> Floats:
-    """The groups' effects theta, as they were drawn or drawn anew from above; (n, g)."""
-    spec, data = posterior.spec, posterior.data
-    top = top_level(posterior, replicate)
-    if top == len(spec.levels):
-        return group_draws(posterior).to_numpy().reshape(-1, data.n_groups)
+def _rows_of(posterior: Posterior) -> RowReplicates | SlopeReplicates:
+    """Rows that are drawn one by one."""
+    spec = posterior.spec
+    return (SlopeReplicates if spec.is_normal else RowReplicates).of(posterior)
+
+
+def _effects(posterior: Posterior, replicate: str, rng: np.random.Generator) -> dict[str, Floats]:
+    """The effects of all levels, as they were drawn or drawn anew from above; (n, u) or (n, u, e).
+
+    Of levels whose effects are drawn anew; of all others, those that rows or what is drawn need.
+    """
+    spec, top = posterior.spec, top_level(posterior, replicate)
     draws = posterior.datatree["posterior"].to_dataset()
     n = draws.sizes["chain"] * draws.sizes["draw"]
-    above = spec.levels[top - 1].effect if top else spec.intercept
-    effects = draws[above].to_numpy().reshape(n, -1) if above else np.zeros((n, 1))
-    for level, groups in zip(spec.levels[top:], data.levels[top:], strict=True):
+    needed = spec.levels[:top] if spec.has_slopes else spec.levels[:top][-1:]
+    known = {level.effect: _kept(posterior, level.effect, n) for level in needed}
+    if spec.has_slopes:
+        return known | effects_anew(spec, posterior.data, draws_of(posterior) | known, top, rng)
+    effects = np.zeros((n, 1))
+    if top:
+        effects = known[spec.levels[top - 1].effect]
+    elif spec.intercept:
+        effects = draws[spec.intercept].to_numpy().reshape(n, 1)
+    for level, groups in zip(spec.levels[top:], posterior.data.levels[top:], strict=True):
         sd = draws[level.sd].to_numpy().reshape(n, 1)
         effects = effects[:, groups.parent] + sd * rng.standard_normal((n, len(groups)))
-    return effects
+    return {spec.levels[-1].effect: effects}
+
+
+def _kept(posterior: Posterior, effect: str, n: int) -> Floats:
+    """Draws of a level's effects, made now if they were not kept; (n, ...)."""
+    draws = level_draws(posterior, effect)
+    return draws.to_numpy().reshape(n, *draws.shape[2:])
 
 
 def _replicate(
-    posterior: Posterior, standard: Standardized, effects: Floats, rng: np.random.Generator
+    posterior: Posterior,
+    standard: Standardized,
+    effects: Mapping[str, Floats],
+    rng: np.random.Generator,
 ) -> tuple[Floats, Floats]:
     """Means of the groups' rows (n, g), and the standardised scatter around them (n,).
 
@@ -166,10 +191,11 @@ def _replicate(
     normal, across them ``σ² χ²`` with the degrees of freedom that are left.
     """
     spec, tree = posterior.spec, standard.tree
-    draws, n = posterior.datatree["posterior"].to_dataset(), len(effects)
+    draws, theta = posterior.datatree["posterior"].to_dataset(), effects[spec.levels[-1].effect]
+    n = len(theta)
     sigma = np.ones(n) if spec.se else draws["sigma"].to_numpy().ravel() / standard.scale
-    noise = rng.standard_normal(effects.shape) / np.sqrt(tree.weight)
-    means = effects + standard.scale * sigma[:, None] * noise
+    noise = rng.standard_normal(theta.shape) / np.sqrt(tree.weight)
+    means = theta + standard.scale * sigma[:, None] * noise
     df, squares = tree.n_rows - tree.n_groups, np.zeros(n)
     if spec.covariates:
         beta = draws["beta"].to_numpy().reshape(n, -1)
@@ -217,11 +243,16 @@ def with_replicates(
         return posterior if kept else with_posterior_predictive(posterior, random_seed)
     rng = np.random.default_rng(named_seed(random_seed, "check"))
     draws = posterior.datatree["posterior"].to_dataset()
-    shape = (draws.sizes["chain"], draws.sizes["draw"], -1)
-    theta = _effects(posterior, replicate, rng).reshape(shape)
+    shape = (draws.sizes["chain"], draws.sizes["draw"])
+    effects = {
+        name: (
+            (*SAMPLE_DIMS, *posterior.spec.dims(name)),
+            values.reshape(*shape, *values.shape[1:]),
+        )
+        for name, values in _effects(posterior, replicate, rng).items()
+    }
     anew, tree = posterior.datatree.copy(), posterior.datatree.copy()
-    dims = (*SAMPLE_DIMS, posterior.spec.groups[-1])
-    anew["posterior"] = xr.DataTree(draws.assign(theta=(dims, theta)))
+    anew["posterior"] = xr.DataTree(draws.assign(effects))
     fresh = replace(posterior, datatree=anew, draw_groups=None)
     drawn = with_posterior_predictive(fresh, random_seed)
     tree["posterior_predictive"] = drawn.datatree["posterior_predictive"]

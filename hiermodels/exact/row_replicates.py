@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -80,17 +80,17 @@ class RowReplicates:
         squares = weight * (total / weight - raw.value[..., rows.group]) ** 2
         return {f"sd of rows within {inner}, in se": np.sqrt(squares.sum(axis=-1) / df)}
 
-    def draw(self, effects: Floats, rng: np.random.Generator) -> Iterator[Floats]:
+    def draw(self, effects: Mapping[str, Floats], rng: np.random.Generator) -> Iterator[Floats]:
         """Draw outcomes (n, N) given draws of the groups' effects (n, g), some draws at a time."""
         spec, draws = self.posterior.spec, self.posterior.datatree["posterior"].to_dataset()
         names = [name for name in ("beta", "sigma") if name in draws]
         given = {name: draws[name].to_numpy() for name in names}
-        given = {
-            name: values.reshape(len(effects), *values.shape[2:]) for name, values in given.items()
-        }
-        given[spec.levels[-1].effect] = effects
+        innermost = spec.levels[-1].effect
+        size = len(effects[innermost])
+        given = {name: values.reshape(size, *values.shape[2:]) for name, values in given.items()}
+        given[innermost] = effects[innermost]
         step = max(1, BLOCK // self.rows.n_rows)
-        for first in range(0, len(effects), step):
+        for first in range(0, size, step):
             some = {name: values[first : first + step] for name, values in given.items()}
             eta, columns = rows_given(spec, self.rows, some)
             yield spec.family.draw(eta, columns, rng)

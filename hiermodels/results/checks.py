@@ -51,7 +51,9 @@ def check(posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = Non
     At each level: the largest and the smallest of the groups' means, and their sd (for inner
     groups around their outer group's mean), or the mean of a single group; and the sd of the rows
     within groups, in units of their standard errors where these are known.  Means are weighted by
-    ``1/se²`` where standard errors are known.
+    ``1/se²`` where standard errors are known.  Where slopes vary between groups there are likewise
+    the groups' slopes by least squares, where their rows determine them, and the sd of the rows
+    around lines of their own in each group.
 
     Of counts proportions or rates take the place of means (of 2×2 tables log odds ratios, ½ added
     to each count), and besides there are the total, and the numbers of groups without any event

@@ -1,0 +1,68 @@
+"""Rows of groups with several effects one by one, and those of single members of a level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.data.grouped import GroupedData
+from hiermodels.data.nesting import GroupLevel
+from hiermodels.data.statistics import SufficientStatistics
+from hiermodels.exact.block_data import Layout
+from hiermodels.exact.kernels.blocks.blocks import Blocks
+from hiermodels.exact.kernels.blocks.leave_out import SingleRows
+from hiermodels.model.spec import Spec
+
+
+@dataclass(frozen=True)
+class BlockRows:
+    """Rows as arrays; of statistics of one row each, the groups' own.
+
+    Attributes
+    ----------
+    z, x, y : (N, p), (N, q), (N,)
+        The outcome less ``x'anchor``.
+    weight, group : (N,)
+    """
+
+    z: Floats
+    x: Floats
+    y: Floats
+    weight: Floats
+    group: Indices
+
+    @classmethod
+    def of(cls, spec: Spec, data: GroupedData, anchor: Floats) -> BlockRows:
+        """From the data, with what is taken from β: (q,)."""
+        layout = Layout(spec)
+        if isinstance(data, SufficientStatistics):
+            columns, weight = data.mean + data.rest, data.weight
+            x, y, group = columns[:, :-1], columns[:, -1], np.arange(data.n_groups)
+        else:
+            x, y, group = data.design.matrix, data.y, data.group
+            weight = np.ones(len(y)) if data.se is None else data.se**-2.0
+        z, rest = layout.split(x)
+        return cls(z, rest, y - rest @ anchor, weight, group)
+
+    def single(self) -> SingleRows:
+        """Each row by itself."""
+        columns = np.column_stack([self.z, self.x, self.y])
+        return SingleRows((np.sqrt(self.weight)[:, None] * columns).T, self.group)
+
+    def tree(self, own: Indices, levels: Sequence[GroupLevel]) -> Blocks:
+        """Some rows of one member of the first of some levels, with what is below it."""
+        present, group = np.unique(self.group[own], return_inverse=True)
+        parents: list[Indices] = []
+        for level in reversed(levels[1:]):
+            present, parent = np.unique(level.parent[present], return_inverse=True)
+            parents.insert(0, parent)
+        columns = self.z[own], self.x[own], self.y[own]
+        return Blocks.of(columns, group, tuple(parents), self.weight[own])
+
+
+def rows_of_units(index: Indices) -> list[Indices]:
+    """Which rows each unit has, of the units (N,) of all rows."""
+    return np.split(np.argsort(index, kind="stable"), np.cumsum(np.bincount(index))[:-1])

@@ -1,0 +1,209 @@
+"""Normal rows drawn anew where slopes vary, and their statistics; effects drawn anew at any level.
+
+Given their groups' effects rows are drawn one by one.  Of the rows of each group, besides their
+mean, there are the least squares of the effects that vary between groups, and what these leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from hiermodels.core.arrays import Flags, Floats, Indices
+from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
+from hiermodels.exact.block_data import Layout
+from hiermodels.exact.block_joint import correlation_matrices, parents_effects
+from hiermodels.exact.group_statistics import extremes, of_levels, sd_of
+from hiermodels.families.raw import RawValues, sums_by_group
+from hiermodels.model.level import INTERCEPT
+from hiermodels.model.spec import Spec
+from hiermodels.posterior.linear_predictor import members_by_level
+from hiermodels.posterior.record import Posterior, rows_given
+
+BLOCK = 1 << 20  # rows times draws that are drawn at a time
+RTOL = 1e-9  # singular value of a group's columns that is 0, as a part of the largest
+
+
+def effects_anew(
+    spec: Spec,
+    data: GroupedData,
+    variables: Mapping[str, Floats],
+    top: int,
+    rng: np.random.Generator,
+) -> dict[str, Floats]:
+    """Draw the effects of some levels anew, ``θ_u ~ N(θ_parent, T)``, from the outermost down.
+
+    Parameters
+    ----------
+    variables : mapping of str to array
+        Draws: scalars (n,), others (n, ...).
+    top : int
+        The outermost level that is drawn.
+
+    Returns
+    -------
+    dict of str to array
+        By the names of the levels' effects; (n, u) or (n, u, e).
+    """
+    known, drawn = dict(variables), {}
+    for number in range(top, len(spec.levels)):
+        level = spec.levels[number]
+        sds = np.asarray(known[level.sd])
+        sds = sds if level.has_slopes else sds[:, None]
+        root = np.linalg.cholesky(correlation_matrices(level, known))
+        noise = rng.standard_normal((len(sds), len(data.levels[number]), len(level.terms)))
+        noise = noise @ np.swapaxes(root, -1, -2)
+        effects = parents_effects(spec, data, number, known) + sds[:, None] * noise
+        drawn[level.effect] = effects if level.has_slopes else effects[..., 0]
+        known |= drawn
+    return drawn
+
+
+@dataclass(frozen=True)
+class SlopeReplicates:
+    """Rows that are drawn anew, in groups with slopes.
+
+    Attributes
+    ----------
+    posterior : Posterior
+    rows : GroupedRows
+    """
+
+    posterior: Posterior
+    rows: GroupedRows
+
+    @classmethod
+    def of(cls, posterior: Posterior) -> Self:
+        """Take the rows of a posterior's data."""
+        return cls(posterior, require_rows(posterior.data, "a check of slopes"))
+
+    @cached_property
+    def weight(self) -> Floats:
+        """``1/se²`` of each row, or 1; (N,)."""
+        se = self.rows.se
+        return np.ones(self.rows.n_rows) if se is None else se**-2.0
+
+    def raw(self, y: Floats) -> RawValues:
+        """Weighted means of the innermost groups, of outcomes (..., N)."""
+        group, size = self.rows.group, self.rows.n_groups
+        total = sums_by_group(self.weight * y, group, size)
+        return RawValues(total, sums_by_group(self.weight, group, size))
+
+    def statistics(self, y: Floats) -> dict[str, Floats]:
+        """Test statistics of outcomes (..., N); (...,) each.
+
+        Of the groups' means; of their slopes, where their rows determine them; and the sd of the
+        rows around lines of their own in each innermost group.
+        """
+        spec = self.posterior.spec
+        statistics = of_levels(self.posterior.data, self.raw(y), spec.family.raw_word)
+        for number, level in enumerate(spec.levels):
+            if not level.has_slopes:
+                continue
+            lines = self._lines(number, level.terms)
+            slopes, known = lines.coefficients(y)
+            for j, term in enumerate(level.terms):
+                if term != INTERCEPT:
+                    name, own = f"{level.column} {term} slope", slopes[..., known[:, j], j]
+                    statistics |= extremes(name, own) | sd_of(name, own)
+        return statistics | self._around_lines(y)
+
+    def _around_lines(self, y: Floats) -> dict[str, Floats]:
+        """Sd of the rows around the lines of their innermost groups."""
+        spec = self.posterior.spec
+        lines = self._lines(len(spec.levels) - 1, Layout(spec).terms)
+        if not lines.df:
+            return {}
+        unit = ", in se" if spec.se else ""
+        name = f"sd of rows around lines of {spec.groups[-1]}{unit}"
+        return {name: np.sqrt(lines.squares(y) / lines.df)}
+
+    def _lines(self, level: int, terms: tuple[str, ...]) -> Lines:
+        """Least squares on some terms in each group of a level."""
+        matrix, covariates = self.rows.design.matrix, self.posterior.spec.covariates
+        columns = [
+            np.ones(len(matrix)) if term == INTERCEPT else matrix[:, covariates.index(term)]
+            for term in terms
+        ]
+        return Lines(np.column_stack(columns), self.weight, members_by_level(self.rows)[level])
+
+    def draw(self, effects: Mapping[str, Floats], rng: np.random.Generator) -> Iterator[Floats]:
+        """Draw outcomes (n, N) given draws of all levels' effects (n, ...), some at a time."""
+        spec = self.posterior.spec
+        given = draws_of(self.posterior) | dict(effects)
+        size = len(next(iter(given.values())))
+        step = max(1, BLOCK // self.rows.n_rows)
+        for first in range(0, size, step):
+            some = {name: values[first : first + step] for name, values in given.items()}
+            eta, columns = rows_given(spec, self.rows, some)
+            yield spec.family.draw(eta, columns, rng)
+
+
+def draws_of(posterior: Posterior) -> dict[str, Floats]:
+    """Draws of all variables that were kept; (n, ...)."""
+    draws = posterior.datatree["posterior"].to_dataset()
+    size = draws.sizes["chain"] * draws.sizes["draw"]
+    return {
+        str(name): draws[name].to_numpy().reshape(size, *draws[name].shape[2:])
+        for name in draws.data_vars
+    }
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Weighted least squares in each of u groups.
+
+    Attributes
+    ----------
+    z : (N, e)
+    weight : (N,)
+    group : (N,)
+    """
+
+    z: Floats
+    weight: Floats
+    group: Indices
+
+    @cached_property
+    def _groups(self) -> list[tuple[Indices, Floats, Floats, Flags]]:
+        """Rows of each group, an orthonormal basis of its columns, solver and what is determined.
+
+        The rows ``√ω y`` have the coefficients ``solver y``; (e, m).
+        """
+        order, size = np.argsort(self.group, kind="stable"), np.bincount(self.group)
+        every = []
+        for own in np.split(order, np.cumsum(size)[:-1]):
+            z = np.sqrt(self.weight[own, None]) * self.z[own]
+            scale = np.linalg.norm(z, axis=0)
+            scale = np.where(scale > 0, scale, 1.0)
+            left, values, right = np.linalg.svd(z / scale, full_matrices=False)
+            some = values > RTOL * max(values.max(initial=0.0), 1e-300)
+            axes = right[some]
+            solver = (axes.T / values[some]) @ left[:, some].T / scale[:, None]
+            determined = np.abs((axes**2).sum(axis=0) - 1) < RTOL
+            every.append((own, left[:, some], solver, determined))
+        return every
+
+    @property
+    def df(self) -> int:
+        """Number of rows beyond those that the lines can fit."""
+        return len(self.group) - sum(basis.shape[1] for _, basis, _, _ in self._groups)
+
+    def coefficients(self, y: Floats) -> tuple[Floats, Flags]:
+        """Coefficients (..., u, e) of outcomes (..., N), and which are determined; (u, e)."""
+        scaled = y * np.sqrt(self.weight)
+        solved = [scaled[..., own] @ solver.T for own, _, solver, _ in self._groups]
+        known = np.array([determined for *_, determined in self._groups])
+        return np.stack(solved, axis=-2), known
+
+    def squares(self, y: Floats) -> Floats:
+        """Weighted sum of squares around all lines, of outcomes (..., N); (...,)."""
+        scaled, total = y * np.sqrt(self.weight), np.zeros(y.shape[:-1])
+        for own, basis, _, _ in self._groups:
+            rows = scaled[..., own]
+            total = total + ((rows - rows @ basis @ basis.T) ** 2).sum(axis=-1)
+        return total
