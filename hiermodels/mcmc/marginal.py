@@ -6,7 +6,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from hiermodels.core.arrays import LOG_2PI, Indices
+from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.exact.kernels.tree.tree import Coefficients
 from hiermodels.exact.marginal import Marginal
 from hiermodels.mcmc.outcome import Sds, log_normalizer, row_variance, statistic
@@ -80,14 +80,29 @@ def _integrate_coefficients(
         deviation = mean - prior.root_row
         quadratic += pt.outer(deviation, deviation) / variance
         total -= 0.5 * (LOG_2PI + pt.log(variance))
-    q = len(prior.mean)
+    return total + integrated(quadratic, prior.mean, prior.precision)
+
+
+def integrated(quadratic: TensorVariable, mean: Floats, precision: Floats) -> TensorVariable:
+    """``log ∫ exp(−½ (γ, 1)'T(γ, 1) − ½ (γ − m)'P(γ − m)) dγ``, T having the signs of residuals.
+
+    Parameters
+    ----------
+    quadratic : (q + 1, q + 1)
+        T, cross-products [x | y].
+    mean : (q,)
+        m.
+    precision : (q, q)
+        P.
+    """
+    q = len(mean)
     if not q:
-        return total - 0.5 * quadratic[0, 0]
+        return -0.5 * quadratic[0, 0]
     # The last pivot of a Cholesky factor is T_yy − T_yx T_xx⁻¹ T_xy, what regression leaves; the 1
     # keeps it above 0 where the fit is perfect.
-    shifted = np.column_stack([np.eye(q), prior.mean])
+    shifted = np.column_stack([np.eye(q), mean])
     corner = np.zeros((q + 1, q + 1))
     corner[q, q] = 1.0
-    factor = pt.linalg.cholesky(quadratic + shifted.T @ prior.precision @ shifted + corner)
-    total += 0.5 * q * LOG_2PI - pt.log(pt.diag(factor)[:q]).sum()
-    return total - 0.5 * (factor[q, q] ** 2 - 1)
+    factor = pt.linalg.cholesky(quadratic + shifted.T @ precision @ shifted + corner)
+    log_det = pt.log(pt.diag(factor)[:q]).sum()
+    return 0.5 * q * LOG_2PI - log_det - 0.5 * (factor[q, q] ** 2 - 1)

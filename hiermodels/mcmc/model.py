@@ -2,7 +2,8 @@
 
 PyMC states each level given the one above it.  Of the rows the likelihood takes the groups' means
 and the scatter around them, which is all that the posterior needs of them; or, where asked for,
-each row.  (Rows that are not normal have :mod:`hiermodels.mcmc.rows_model`.)  Three
+each row.  (Rows that are not normal have :mod:`hiermodels.mcmc.rows_model`, groups
+with slopes and three columns of groups :mod:`hiermodels.mcmc.blocks_model`.)  Three
 parameterizations have the same posterior::
 
     noncentered   theta = mu + tau·theta_offset     theta_offset ~ N(0, 1)
@@ -36,14 +37,28 @@ from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.exact.row_sums import RowSums
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized
+from hiermodels.mcmc.blocks_model import (
+    REST,
+    SUM_DIM,
+    SUMS,
+    build_blocks_model,
+    component,
+    outcome_of_blocks,
+)
 from hiermodels.mcmc.levels import add_beta, add_effects, add_parents, is_moved, scaled_by
 from hiermodels.mcmc.marginal import log_likelihood
 from hiermodels.mcmc.outcome import Sds, add_means, add_rows, add_statistics, outcome_statistics
-from hiermodels.mcmc.parameterization import Form, Observed, Parameterization, choose
+from hiermodels.mcmc.parameterization import (
+    Choice,
+    Form,
+    Observed,
+    Parameterization,
+    choose,
+)
 from hiermodels.mcmc.rows_model import (
     GIVEN_SUMS,
     OUTCOMES,
-    SUM_DIM,
+    ROWS_ALIKE,
     build_rows_model,
     outcome_sums,
 )
@@ -115,6 +130,9 @@ def build_model(
     _require_free_names(spec, observed)
     if not spec.is_normal:
         return build_rows_model(spec, data, choice.forms, observed, exchangeable)
+    if spec.is_blocks:
+        _require_unknown_sds(spec, choice)
+        return build_blocks_model(spec, data, choice, observed, exchangeable)
     if spec.is_regression:
         return _build_regression(spec, data, observed, exchangeable)
     if not spec.groups:
@@ -126,11 +144,7 @@ def build_model(
         scale = marginal.data.scale
         sds = {name: spec.variance_prior(name).to_pymc(pm, name, scale) for name in spec.sds}
         if choice.name == "marginal":
-            if len(spec.fixed) == len(spec.sds):
-                raise SpecError(
-                    "parameterization='marginal' samples the sds, and all of them are fixed; take "
-                    "'noncentered', or engine='exact'"
-                )
+            _require_unknown_sds(spec, choice)
             pm.Potential("log_likelihood", log_likelihood(marginal, sds))
             return model
         beta = _add_coefficients(spec, marginal.data)
@@ -141,6 +155,16 @@ def build_model(
         else:
             add_means(spec, marginal.data, theta, sds, beta)
     return model
+
+
+def _require_unknown_sds(spec: Spec, choice: Choice) -> None:
+    """Raise SpecError if the marginal model would have nothing to sample."""
+    correlated = any(level.correlation for level in spec.levels)
+    if choice.name == "marginal" and len(spec.fixed) == len(spec.sds) and not correlated:
+        raise SpecError(
+            "parameterization='marginal' samples the sds, and all of them are fixed; take "
+            "'noncentered', or engine='exact'"
+        )
 
 
 def _build_population(
@@ -197,6 +221,8 @@ def outcome_of(spec: Spec, data: GroupedData) -> Callable[[GroupedData], dict[st
     callable
         From data with another outcome to the values of the model's ``pm.Data``, by name.
     """
+    if spec.is_blocks:
+        return partial(outcome_of_blocks, spec)
     if not spec.is_normal:
         return partial(outcome_sums, RowSums.of(spec, data))
     unit = standardize(data if spec.groups else as_one_group(data))
@@ -248,8 +274,10 @@ def _add_all_effects(
 def _require_free_names(spec: Spec, observed: Observed) -> None:
     """Raise SpecError if a column has the name of the outcome, or of a variable of PyMC's."""
     taken = {*spec.variables, "log_likelihood", "within_groups", "__sample__"}
-    taken |= {"_means", "_rows", "_scatter", OUTCOMES, GIVEN_SUMS}
-    taken |= {name + more for name in spec.locations for more in ("_offset", "_centre")}
+    taken |= {"_means", "_rows", "_scatter", OUTCOMES, GIVEN_SUMS, SUMS, REST}
+    effects = {component(level, term) for level in spec.levels for term in level.terms}
+    taken |= {*effects, *spec.sds}
+    taken |= {name + more for name in effects | {*spec.top} for more in ("_offset", "_centre")}
     columns = [("outcome", spec.outcome), *(("groups", name) for name in spec.groups)]
     if observed == "rows":
         taken |= {f"{name}_of_{inner}" for name in spec.groups for inner in (*spec.groups, "row")}
@@ -257,7 +285,7 @@ def _require_free_names(spec: Spec, observed: Observed) -> None:
         columns += [(error_role(spec.se_scale), spec.se)] if spec.se else []
         columns += spec.columns.items()
     else:
-        taken |= {f"{spec.outcome}_mean", f"{spec.outcome}_sum", SUM_DIM}
+        taken |= {f"{spec.outcome}_mean", f"{spec.outcome}_sum", ROWS_ALIKE, SUM_DIM}
     for role, name in columns:
         if name in taken:
             raise SpecError(

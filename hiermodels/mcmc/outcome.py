@@ -65,11 +65,11 @@ def add_rows(spec: Spec, data: GroupedData, sds: Sds) -> None:
     if "offset" in columns:
         eta = eta + columns.pop("offset")
     if "sd" in spec.family.columns:
-        columns["sd"] = sds["sigma"] if spec.se is None else _known_sd(spec, rows)
+        columns["sd"] = sds["sigma"] if spec.se is None else known_sd(spec, rows)
     spec.family.to_pymc(pm, spec.outcome, eta, columns, rows.y, "row")
 
 
-def _known_sd(spec: Spec, data: GroupedRows) -> TensorVariable:
+def known_sd(spec: Spec, data: GroupedRows) -> TensorVariable:
     """The rows' standard errors, from a column of the data."""
     assert data.se is not None
     known = pm.Data(str(spec.se), from_se(data.se, spec.se_scale), dims="row")

@@ -37,6 +37,7 @@ from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.marginal import Marginal
 from hiermodels.mcmc.approximation import marginal_of
+from hiermodels.mcmc.block_approximation import BlockApproximation
 from hiermodels.model.spec import Spec
 
 type Form = Literal["noncentered", "centered"]
@@ -108,7 +109,7 @@ def choose(
     if not spec.groups:
         return Choice({}, "centered", "a model without groups has no levels to choose for")
     if parameterization == "auto":
-        return _automatic(spec, data)
+        return _automatic_of_blocks(spec, data) if spec.is_blocks else _automatic(spec, data)
     if parameterization == "marginal":
         return Choice({}, "marginal", "as asked for")
     if isinstance(parameterization, str):
@@ -116,10 +117,11 @@ def choose(
     else:
         forms = {name: parameterization[name] for name in spec.effects}
     for level in reversed(spec.levels):
-        if spec.fixed.get(level.sd) == 0 and forms[level.effect] == "centered":
+        at_zero = [name for name in level.sds if spec.fixed.get(name) == 0]
+        if at_zero and forms[level.effect] == "centered":
             raise SpecError(
                 f"parameterization: {level.effect} has no density around its parent, as "
-                f"{level.sd} is fixed at 0; take 'noncentered' for it, or 'auto'"
+                f"{at_zero[0]} is fixed at 0; take 'noncentered' for it, or 'auto'"
             )
     return Choice(forms, _name(forms), "as asked for", spec.is_normal)
 
@@ -167,11 +169,31 @@ def _automatic(spec: Spec, data: GroupedData) -> Choice:
     reasons = []
     for level, weight in reversed(list(zip(spec.levels, expected.tolist(), strict=True))):
         forms[level.effect] = "centered" if weight >= HALF else "noncentered"
-        reasons.append(
-            f"the data's weight in the median {level.column}'s {level.effect} is {weight:.2f}, "
-            f"{'at least' if weight >= HALF else 'less than'} ½"
-        )
+        reasons.append(_reason(f"{level.column}'s {level.effect}", weight))
     return Choice(forms, _name(forms), "; ".join(reasons), spec.is_normal)
+
+
+def _automatic_of_blocks(spec: Spec, data: GroupedData) -> Choice:
+    """Choose by the weight of the data in a level's median member, on average over its effects.
+
+    At about the mode of the sds.
+    """
+    near = BlockApproximation.of(spec, data)
+    forms: dict[str, Form] = {}
+    reasons = []
+    for level, weights in reversed(list(zip(spec.levels, near.weights_of_data(), strict=True))):
+        weight = float(np.median(weights, axis=0).mean())
+        several = ", on average over its effects," if len(level.terms) > 1 else ""
+        forms[level.effect] = "centered" if weight >= HALF else "noncentered"
+        reasons.append(_reason(f"{level.column}'s {level.effect}{several}", weight))
+    return Choice(forms, _name(forms), "; ".join(reasons), spec.is_normal)
+
+
+def _reason(what: str, weight: float) -> str:
+    return (
+        f"the data's weight in the median {what} is {weight:.2f}, "
+        f"{'at least' if weight >= HALF else 'less than'} ½"
+    )
 
 
 def _likely(marginal: Marginal) -> tuple[Floats, Floats]:

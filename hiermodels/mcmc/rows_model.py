@@ -33,7 +33,7 @@ from hiermodels.mcmc.transforms import UnitScale, matrix_times
 from hiermodels.model.spec import Spec
 
 OUTCOMES, GIVEN_SUMS = "_outcomes", "_given_sums"
-SUM_DIM = "rows_alike"  # of sums where groups have several
+ROWS_ALIKE = "rows_alike"  # of sums where groups have several
 INVERSE_LINKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
     {"identity": lambda eta: eta, "log": pm.math.exp, "logit": pm.math.sigmoid}
 )
@@ -103,7 +103,7 @@ def _add_sums(rows: RowSums, data: GroupedData, eta: TensorVariable, exchangeabl
     Their linear predictors (c,) are ``eta`` and the offset.
     """
     spec, sums, model = rows.spec, rows.sums, pm.modelcontext(None)
-    dims = spec.groups[-1] if rows.is_by_group else SUM_DIM if rows.has_sums else "row"
+    dims = spec.groups[-1] if rows.is_by_group else ROWS_ALIKE if rows.has_sums else "row"
     if dims not in model.coords:
         model.add_coord(dims, np.arange(len(sums.y)))
     known: Mapping[str, Any] = outcome_sums(rows, data)

@@ -12,7 +12,7 @@ Lewandowski, Kurowicka & Joe (2009), Journal of Multivariate Analysis 100:1989.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,7 +20,10 @@ import numpy as np
 
 from hiermodels.core.arrays import LOG_2, Floats
 from hiermodels.core.codec import storable
-from hiermodels.model.priors.base import Prior, Scale, VariancePrior
+from hiermodels.model.priors.base import Prior, Scale, VariancePrior, no_draws
+from hiermodels.model.priors.variance import power_to_pymc
+
+TINY = float(np.finfo(float).tiny)
 
 
 @storable
@@ -75,10 +78,36 @@ class LKJ(Prior):
         rows, columns = np.tril_indices(effects, -1)
         return np.einsum("nik,njk->nij", factor, factor)[:, rows, columns]
 
-    def to_pymc(self, pm: Any, name: str, start: float = 0.0, *, effects: int = 2) -> Any:
-        """Add the correlation matrix of so many effects to the open PyMC model."""
-        del start
-        return pm.LKJCorr(name, n=effects, eta=float(self.eta))
+    def to_pymc(
+        self, pm: Any, name: str, start: float = 0.0, *, effects: int = 2, **options: Any
+    ) -> Any:
+        """Add the correlations of so many effects to the open PyMC model.
+
+        Parameters
+        ----------
+        pm : module
+            ``pymc``.
+        name : str
+        start : float
+            Of each correlation.
+        effects : int
+        **options
+            As PyMC's distributions take them; ``transform`` is needed of more than two effects.
+
+        Returns
+        -------
+        scalar of two effects, (k,) of more
+            Row by row below the diagonal.
+        """
+
+        def random(*_: Any, rng: np.random.Generator, size: Any) -> Floats:
+            shape = () if size is None else tuple(size)
+            drawn = self.draw(math.prod(shape), rng, effects)
+            return drawn.reshape(*shape, -1) if effects > 2 else drawn.reshape(shape)
+
+        constant, power = self.log_constant(effects), self.eta - 1
+        options |= {"initval": start, "random": random}
+        return _correlations_to_pymc(pm, name, (power, constant), effects, **options)
 
 
 @dataclass(frozen=True)
@@ -87,6 +116,7 @@ class PowerOfSD(VariancePrior):
 
     power: float
     scale: ClassVar[Scale] = "sd"
+    to_pymc = power_to_pymc
 
     @property
     def lower_tail(self) -> float:
@@ -120,9 +150,73 @@ class FlatCovariance(Prior):
         """What it says of each of so many sds; of correlations it is LKJ(1), up to a constant."""
         return (PowerOfSD(effects),) * effects
 
-    def to_pymc(self, pm: Any, name: str, start: float = 1.0) -> Any:
-        """Add an sd of two effects to the open PyMC model; the correlations are flat."""
-        return self.sd_priors(2)[0].to_pymc(pm, name, start)
+    def to_pymc(
+        self, pm: Any, name: str, start: float = 0.0, *, effects: int = 2, **options: Any
+    ) -> Any:
+        """Add the correlations of so many effects, on which it is flat, to the open PyMC model.
+
+        As :meth:`LKJ.to_pymc`; the sds have priors of their own, :meth:`sd_priors`.
+        """
+        k = effects * (effects - 1) // 2
+
+        def random(*_: Any, size: Any = None, **__: Any) -> Floats:
+            return no_draws(size=(*(size or ()), *((k,) if effects > 2 else ())))
+
+        options |= {"initval": start, "random": random}
+        return _correlations_to_pymc(pm, name, (0.0, 0.0), effects, **options)
+
+
+def _correlations_to_pymc(
+    pm: Any, name: str, law: tuple[float, float], effects: int, **options: Any
+) -> Any:
+    """Add correlations with the log density ``power · log det(C) − constant``.
+
+    Parameters
+    ----------
+    law : (float, float)
+        Power and constant.
+    """
+    power, constant = law
+
+    def log_density(rho: Any, *_: Any) -> Any:
+        each = [rho[..., k] for k in range(effects * (effects - 1) // 2)] if effects > 2 else [rho]
+        squares = [row[-1] for row in cholesky_rows(each, pm.math.sqrt, squared=True)]
+        log_det = sum(pm.math.log(pm.math.maximum(square, TINY)) for square in squares[1:])
+        inside = math.prod(pm.math.gt(square, 0) for square in squares[1:])
+        return pm.math.switch(inside, power * log_det - constant, -np.inf)
+
+    own: list[Floats] = []
+    if effects == 2:
+        options.setdefault("transform", pm.distributions.transforms.Interval(-1.0, 1.0))
+    else:  # PyMC takes the number of correlations from a parameter
+        own = [np.zeros(effects * (effects - 1) // 2)]
+        options |= {"signature": "(k)->(k)", "initval": own[0] + options["initval"]}
+    return pm.CustomDist(name, *own, logp=log_density, class_name="Correlations", **options)
+
+
+def cholesky_rows(correlations: Sequence[Any], sqrt: Any, squared: bool = False) -> list[list[Any]]:
+    """Rows of the Cholesky factor of a correlation matrix, of numbers or of variables.
+
+    ``C_ij = (ρ_ij − Σ_(k<j) C_ik C_jk)/C_jj`` and ``C_ii² = 1 − Σ_(k<i) C_ik²``.
+
+    Parameters
+    ----------
+    correlations : sequence of length k
+        Row by row below the diagonal.
+    sqrt : callable
+    squared : bool
+        Whether the diagonal is given as squares, of which none is the root of less than 0.
+    """
+    effects, given = round((1 + math.sqrt(1 + 8 * len(correlations))) / 2), iter(correlations)
+    rows: list[list[Any]] = []
+    for i in range(effects):
+        row: list[Any] = []
+        for j in range(i):
+            known = sum((row[k] * rows[j][k] for k in range(j)), 0.0)
+            row.append((next(given) - known) / (sqrt(rows[j][j]) if squared else rows[j][j]))
+        square = 1.0 - sum(value * value for value in row)
+        rows.append([*row, square if squared or not row else sqrt(square)])
+    return rows
 
 
 def correlation_matrix(correlations: Floats) -> Floats:

@@ -19,7 +19,7 @@ from hiermodels.errors import SpecError
 from hiermodels.model.priors.base import Scale, VariancePrior, no_draws
 
 
-def _power_to_pymc(prior: VariancePrior, pm: Any, name: str, start: float = 1.0) -> Any:
+def power_to_pymc(prior: VariancePrior, pm: Any, name: str, start: float = 1.0) -> Any:
     """Add an sd whose improper density is a power: ``p(τ) = C τ^(2a − 1)``.
 
     The exponent a of τ² in ``p(log τ)`` is that of either tail.
@@ -43,7 +43,7 @@ class FlatVariance(VariancePrior):
     scale: ClassVar[Scale] = "variance"
     lower_tail: ClassVar[float] = 1.0
     upper_tail: ClassVar[float] = 1.0
-    to_pymc = _power_to_pymc
+    to_pymc = power_to_pymc
 
     def log_density_log_sd(self, t: Floats) -> Floats:
         """``log 2 + 2t``."""
@@ -58,7 +58,7 @@ class FlatSD(VariancePrior):
     scale: ClassVar[Scale] = "sd"
     lower_tail: ClassVar[float] = 0.5
     upper_tail: ClassVar[float] = 0.5
-    to_pymc = _power_to_pymc
+    to_pymc = power_to_pymc
 
     def log_density_log_sd(self, t: Floats) -> Floats:
         """``t``."""
@@ -73,7 +73,7 @@ class Jeffreys(VariancePrior):
     scale: ClassVar[Scale] = "variance"
     lower_tail: ClassVar[float] = 0.0
     upper_tail: ClassVar[float] = 0.0
-    to_pymc = _power_to_pymc
+    to_pymc = power_to_pymc
 
     def log_density_log_sd(self, t: Floats) -> Floats:
         """``log 2``."""
