@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from hiermodels.core.arrays import Floats
-from hiermodels.exact.block_data import Layout
-from hiermodels.exact.blocks.draws import BlockDraws
+from hiermodels.data.grouped import GroupedData
+from hiermodels.exact.block_data import Layout, block_model
+from hiermodels.exact.blocks import correlations
+from hiermodels.exact.blocks.coordinates import Values
+from hiermodels.exact.blocks.draws import GivenDraws
 from hiermodels.exact.blocks.marginal import BlockMarginal
+from hiermodels.exact.blocks.propriety import check
 from hiermodels.model.spec import Spec
-from hiermodels.numerics.lattice import Lattice
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,35 +25,47 @@ class BlockEffects:
     Attributes
     ----------
     spec : Spec
-    draws : BlockDraws
+    draws : GivenDraws
         On arrays.
     """
 
     spec: Spec
-    draws: BlockDraws
+    draws: GivenDraws
 
     @classmethod
-    def draw(
-        cls,
-        spec: Spec,
-        marginal: BlockMarginal,
-        size: int,
-        rng: np.random.Generator,
-        lattice: Lattice | None = None,
+    def given(
+        cls, spec: Spec, data: GroupedData, known: Mapping[str, Floats], rng: np.random.Generator
     ) -> BlockEffects:
-        """Draw from a posterior that exists."""
-        return cls(spec, BlockDraws.draw(marginal, size, rng, lattice))
+        """Draw coefficients and effects given sds and correlations.
+
+        Parameters
+        ----------
+        known : mapping of str to array
+            Draws of the sds and correlations by name: scalars (n,), others (n, members).
+        """
+        model, size = block_model(spec, data), len(known[spec.levels[0].sd])
+        sigma = known.get("sigma", np.ones(size))
+        log_sds, z = [np.empty((0, size))], [np.empty((0, size))]
+        for level in spec.levels:
+            with np.errstate(divide="ignore"):  # an sd may be fixed at 0
+                log_sds.append(np.log(known[level.sd].reshape(size, -1).T))
+            if level.correlation:
+                z.append(correlations.z_of_correlations(known[level.correlation].reshape(size, -1)))
+        log_theta = np.concatenate(log_sds) - np.log(sigma)
+        values = Values(log_theta, np.concatenate(z), np.log(sigma), np.zeros(size))
+        marginal = BlockMarginal(model, check(model))
+        return cls(spec, GivenDraws.given(marginal, values, sigma, rng))
 
     def variables(self) -> dict[str, Floats]:
         """Draws of all variables: scalars (n,), others (u, n) or (u, e, n)."""
         spec, layout, draws = self.spec, Layout(self.spec), self.draws
-        sds, correlations = draws.sds, draws.correlations
+        sds, rho = draws.sds, draws.correlations
         variables: dict[str, Floats] = {}
         for number, level in enumerate(spec.levels):
             own = sds[layout.sds(number)]
             variables[level.sd] = own if level.has_slopes else own[0]
             if level.correlation:
-                pairs = correlations[layout.correlations(number)]
+                pairs = rho[layout.correlations(number)]
                 variables[level.correlation] = pairs if len(pairs) > 1 else pairs[0]
             effects = draws.effects[number][layout.effects(number)]
             variables[level.effect] = effects.swapaxes(0, 1) if level.has_slopes else effects[0]

@@ -20,6 +20,7 @@ from hiermodels.core.seeds import Seed, generator
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.block_effects import BlockEffects
+from hiermodels.exact.blocks.draws import BlockDraws
 from hiermodels.exact.conjugate import ConjugatePosterior
 from hiermodels.exact.effects import DrawsOnDemand, Effects
 from hiermodels.exact.grid import AnyGrid, BlockGrid, Grid, LeafGrid, grid_of
@@ -195,9 +196,9 @@ def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool)
 
 def _draw_blocks(grid: BlockGrid, size: int, rng: np.random.Generator) -> _Drawn:
     """Draw sds and correlations from a lattice, and all else given these."""
-    made = BlockEffects.draw(grid.spec, grid.marginal, size, rng, grid.lattice)
-    drawn, laid = made.draws.drawn, made.draws.lattice
-    return _Drawn(made.variables(), _attrs(drawn), _describe(laid, drawn))
+    made = BlockDraws.draw(grid.marginal, size, rng, grid.lattice)
+    variables = BlockEffects(grid.spec, made).variables()
+    return _Drawn(variables, _attrs(made.drawn), _describe(made.lattice, made.drawn))
 
 
 def _draw_counts(grid: LeafGrid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:

@@ -12,6 +12,9 @@ engine.
 - ``interruption``: sampling that is interrupted is no shorter fit.
 - ``model``: ``build_model``: coefficients and the effects of all levels, stated or integrated out.
 - ``rows_model``: models of rows that are not normal, such as counts.
+- ``blocks_model``: models of groups with several effects, and of three columns of groups.
+- ``block_marginal``: their likelihood with effects and coefficients integrated out.
+- ``block_approximation``: about where their posterior lies.
 - ``approximation``: normal measurements in their place, which tell where a posterior lies.
 - ``levels``: coefficients and effects of all levels, whatever the rows are.
 - ``marginal``: the likelihood with effects and coefficients integrated out.

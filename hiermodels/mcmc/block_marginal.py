@@ -1,6 +1,7 @@
-"""The likelihood of groups with several effects in PyTensor, effects and coefficients integrated out.
+"""The likelihood of groups with several effects in PyTensor, all effects integrated out.
 
-The sums D of the groups under one outermost group have, given the coefficients γ, the covariance
+And all coefficients.  The sums D of the groups under one outermost group have, given the
+coefficients γ, the covariance
 
     V = σ² I + Σ_ℓ A_ℓ ∘ (Z T_ℓ Z'),
 
@@ -93,9 +94,9 @@ class Padded:
 
     @staticmethod
     def _same(member: np.ndarray, place: np.ndarray, count: int, side: int) -> Flags:
-        own = np.full(count * side, -1)
-        own[place] = member
-        own = own.reshape(count, side)
+        flat = np.full(count * side, -1)
+        flat[place] = member
+        own = flat.reshape(count, side)
         return (own[:, :, None] == own[:, None, :]) & (own[:, :, None] >= 0)
 
 
@@ -148,4 +149,8 @@ def log_likelihood(
     proper = model.precision[model.precision > 0]
     total = 0.5 * (blocks.log_weight - log_det) - 0.5 * blocks.n_rows * LOG_2PI
     total = total + 0.5 * (np.log(proper) - LOG_2PI).sum()
-    return total - spare * pt.log(sigma) + integrated(square, model.mean - near.mean, np.diag(model.precision))
+    return (
+        total
+        - spare * pt.log(sigma)
+        + integrated(square, model.mean - near.mean, np.diag(model.precision))
+    )

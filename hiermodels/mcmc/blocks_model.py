@@ -257,7 +257,11 @@ def _add_sums(
     ``D_y ~ N(R θ + D_x β, σ²)``, p for each group, and rows [x | y] that are free of θ, with
     ``exp(−½ ‖y − x β‖²/σ²)`` times a constant and a power of σ.
     """
-    spec, blocks, inner = near.layout.spec, near.marginal.model.blocks, len(near.layout.spec.levels) - 1
+    spec, blocks, inner = (
+        near.layout.spec,
+        near.marginal.model.blocks,
+        len(near.layout.spec.levels) - 1,
+    )
     mean: Any = 0.0
     for j, term in enumerate(near.layout.terms):
         level, value = effects[term]
@@ -283,7 +287,9 @@ def _add_rows(
     """Add the rows, each given ``z_i'theta + x_i'beta``."""
     model, rows = pm.modelcontext(None), require_rows(data, "observed='rows'")
     model.add_coord("row", np.arange(len(rows.y)))
-    x = pm.Data("x", rows.design.matrix, dims=("row", COEFFICIENT_DIM)) if spec.covariates else None
+    x: Any = None
+    if spec.covariates:
+        x = pm.Data("x", rows.design.matrix, dims=("row", COEFFICIENT_DIM))
     members: Any = pm.Data(f"{spec.groups[-1]}_of_row", rows.group, dims="row")
     eta: Any = effects[INTERCEPT][1] if INTERCEPT not in innermost(spec) else 0.0
     above = {len(spec.levels) - 1: members}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import arviz_stats
@@ -11,6 +10,7 @@ import xarray as xr
 
 from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.mcmc.parameterization import Choice
+from hiermodels.model.spec import Spec
 
 MAX_R_HAT = 1.01  # the limits of PyMC's own checks, here and below
 MIN_ESS = 100  # per chain
@@ -57,10 +57,11 @@ class Convergence:
     left_out: str = ""
 
     @classmethod
-    def of(cls, datatree: xr.DataTree, fixed: Iterable[str] = ()) -> Convergence:
+    def of(cls, datatree: xr.DataTree, spec: Spec | None = None) -> Convergence:
         """Measure the draws of a posterior, but for sds that are fixed."""
-        stats, draws = datatree["sample_stats"], datatree["posterior"].to_dataset()
-        draws = draws.drop_vars([name for name in fixed if name in draws])
+        stats = datatree["sample_stats"]
+        draws = datatree["posterior"].to_dataset()
+        draws = draws if spec is None else _unknown(draws, spec)
         deep = stats.get("reached_max_treedepth")
         steps = {
             dim: -(-size // MAX_MEMBERS)
@@ -112,6 +113,19 @@ class Convergence:
                 f"{MIN_ESS * self.chains} ({MIN_ESS} per chain)"
             )
         return problems
+
+
+def _unknown(draws: xr.Dataset, spec: Spec) -> xr.Dataset:
+    """Draws without sds that are fixed: all of a variable, or some of several."""
+    for level in spec.levels:
+        some = [name not in spec.fixed for name in level.sds]
+        if level.has_slopes and any(some) and not all(some):
+            dims = {level.dims[0]: f"{level.sd}_{level.dims[0]}"}
+            own = draws[level.sd].rename(dims)
+            draws = draws.assign({level.sd: own.isel(dict.fromkeys(dims.values(), some))})
+        elif not any(some):
+            draws = draws.drop_vars(level.sd)
+    return draws.drop_vars([name for name in spec.fixed if name in draws])
 
 
 def problem_of(convergence: Convergence, choice: Choice) -> str:

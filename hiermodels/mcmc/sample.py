@@ -21,6 +21,7 @@ from hiermodels.core.seeds import Seed, integer_seed, named_seed
 from hiermodels.core.threads import Shared
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError, warn
+from hiermodels.exact.block_effects import BlockEffects
 from hiermodels.exact.effects import Effects
 from hiermodels.exact.grid import AnyGrid
 from hiermodels.exact.joint import lp
@@ -36,7 +37,7 @@ from hiermodels.posterior import memory
 from hiermodels.posterior.arviz_groups import SCHEMA, build_datatree
 from hiermodels.posterior.engine import Refit
 from hiermodels.posterior.memory import MEMORY_BUDGET
-from hiermodels.posterior.record import WARNING, Posterior
+from hiermodels.posterior.record import WARNING, Posterior, by_chain
 
 STATS = {  # nutpie's names, where ArviZ's schema has others
     "depth": "tree_depth",
@@ -144,7 +145,7 @@ def sample(
     }
     stats = _stats(raw) | lp(spec, data, variables)
     datatree = build_datatree(spec, data, variables, stats, attrs)
-    convergence = Convergence.of(datatree, spec.fixed)
+    convergence = Convergence.of(datatree, spec)
     if problem := problem_of(convergence, choice):
         warn(problem, ConvergenceWarning)
     certificate = {
@@ -224,7 +225,7 @@ def prepare_refits(
         variables = _variables(spec, data, raw, seed)
         stats = _stats(raw) | lp(spec, data, variables)
         datatree = build_datatree(spec, data, variables, stats, _schema(raw))
-        convergence = Convergence.of(datatree, spec.fixed)
+        convergence = Convergence.of(datatree, spec)
         return Posterior(
             spec, data, "nuts", _thinned(datatree, convergence), convergence.describe()
         )
@@ -308,8 +309,10 @@ def _variables(spec: Spec, data: GroupedData, raw: xr.DataTree, seed: int) -> di
     """Draws of the specification's variables; those that were not sampled are drawn now."""
     posterior = raw["posterior"]
     variables = {name: posterior[name].to_numpy() for name in spec.variables if name in posterior}
-    if "theta" in variables or not spec.groups:
+    if not spec.groups or spec.effects[0] in variables:
         return variables
+    if spec.is_blocks:
+        return _drawn_blocks(spec, data, variables, seed)
     sds = np.stack([variables[name].ravel() for name in spec.sds], axis=1)
     marginal = Marginal.of(spec, standardize(data))
     effects = Effects.draw(marginal, sds, np.random.default_rng(named_seed(seed, "values")))
@@ -319,6 +322,17 @@ def _variables(spec: Spec, data: GroupedData, raw: xr.DataTree, seed: int) -> di
         name: draws.T.reshape(by_chain if spec.dims(name) else by_chain[:2])
         for name, draws in drawn.items()
     }
+
+
+def _drawn_blocks(
+    spec: Spec, data: GroupedData, variables: Mapping[str, Floats], seed: int
+) -> dict[str, Floats]:
+    """Draws of coefficients and effects given those of sds and correlations, and these."""
+    chains, draws = variables[spec.levels[0].sd].shape[:2]
+    known = {name: v.reshape(chains * draws, *v.shape[2:]) for name, v in variables.items()}
+    rng = np.random.default_rng(named_seed(seed, "values"))
+    made = BlockEffects.given(spec, data, known, rng).variables()
+    return {name: by_chain(made[name], chains) for name in spec.variables}
 
 
 def _stats(raw: xr.DataTree) -> dict[str, Floats]:

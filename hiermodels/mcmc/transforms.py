@@ -57,7 +57,10 @@ class UnitScale(Transform):  # type: ignore[misc]
 class PartialCorrelations(Transform):  # type: ignore[misc]
     """Sample ``z_ij = atanh r_ij`` of the canonical partial correlations in correlations' place.
 
-    With ``C_ij = r_ij Π_(k<j) √(1 − r_ik²)`` and ``dρ_ij/dr_ij = Π_(k<j) √((1 − r_ik²)(1 − r_jk²))``
+    With ``C_ij = r_ij Π_(k<j) √(1 − r_ik²)`` and
+
+        dρ_ij/dr_ij = Π_(k<j) √((1 − r_ik²)(1 − r_jk²))
+
     the Jacobian is, of e effects, ``Π_(i>j) sech(z_ij)^(e − j)``, j from 0.
 
     Parameters
@@ -92,9 +95,9 @@ class PartialCorrelations(Transform):  # type: ignore[misc]
         """``ρ_ij = Σ_k C_ik C_jk``."""
         rows: list[list[Any]] = [[] for _ in range(self.effects)]
         left: list[Any] = [1.0] * self.effects
-        for z, (i, j) in zip([value[k] for k in range(len(self._places))], self._places, strict=True):
-            rows[i].append(pt.tanh(z) * left[i])
-            left[i] = left[i] / pt.cosh(z)
+        for k, (i, _) in enumerate(self._places):
+            rows[i].append(pt.tanh(value[k]) * left[i])
+            left[i] = left[i] / pt.cosh(value[k])
         for row, rest in zip(rows, left, strict=True):
             row.append(rest)
         return pt.stack(

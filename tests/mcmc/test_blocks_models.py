@@ -159,9 +159,7 @@ class Point:
         rest = (rho[2] - rho[0] * rho[1]) / np.sqrt((1 - rho[0] ** 2) * (1 - rho[1] ** 2))
         outer = stats.beta(eta + 0.5, eta + 0.5, -1, 2)
         jacobian = -0.5 * np.log((1 - rho[0] ** 2) * (1 - rho[1] ** 2))
-        return (
-            outer.logpdf(rho[:2]).sum() + stats.beta(eta, eta, -1, 2).logpdf(rest) + jacobian
-        )
+        return outer.logpdf(rho[:2]).sum() + stats.beta(eta, eta, -1, 2).logpdf(rest) + jacobian
 
     def log_density_of_effects(self):
         total = 0.0
@@ -239,9 +237,9 @@ def test_the_density_is_that_of_plain_formulas(name, form):
     offsets = point.log_factors() if form == "noncentered" else 0.0
     assert log_density(model, sampled) == pytest.approx(expected + offsets, **CLOSE)
     names = [name for name in point.spec.variables if name in model.named_vars]
-    found = model.compile_fn(
-        model.replace_rvs_by_values([model[name] for name in names]), **PLAIN
-    )(sampled)
+    found = model.compile_fn(model.replace_rvs_by_values([model[name] for name in names]), **PLAIN)(
+        sampled
+    )
     for variable, value in zip(names, found, strict=True):
         np.testing.assert_allclose(value, point.values[variable], rtol=1e-9, atol=1e-12)
     assert names == list(point.spec.variables)
@@ -280,9 +278,7 @@ def dense(point):
     weight = np.ones(len(data.y)) if data.se is None else data.se**-2.0
     parents = tuple(level.parent for level in data.levels[1:])
     fixed = np.array(layout.fixed, dtype=bool)
-    return Nested(
-        z, x, data.y, weight, data.group, parents, factors, sigma, fixed, mean, precision
-    )
+    return Nested(z, x, data.y, weight, data.group, parents, factors, sigma, fixed, mean, precision)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -22,7 +22,7 @@ import math
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2, Floats
-from hiermodels.model.priors.covariance import LKJ
+from hiermodels.model.priors.covariance import LKJ, cholesky_rows
 
 STRAIGHT = 2.5
 
@@ -55,6 +55,19 @@ def log_lkj(z: Floats, eta: float) -> Floats:
     prior, e = LKJ(eta), effects(len(z))
     alpha = np.array(list(prior.exponents(e)))
     return 2 * alpha @ log_sech(z) - prior.log_constant(e)
+
+
+def z_of_correlations(rho: Floats) -> Floats:
+    """Z of correlations (n, k); (k, n)."""
+    rows = cholesky_rows(list(rho.T), np.sqrt)
+    z = []
+    for row in rows:
+        left = np.ones(len(rho))
+        for value in row[:-1]:
+            partial = value / left
+            z.append(np.arctanh(partial))
+            left = left * np.sqrt((1 - partial) * (1 + partial))
+    return np.array(z)
 
 
 def effects(k: int) -> int:

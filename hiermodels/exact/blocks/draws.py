@@ -30,16 +30,16 @@ MARGIN = 1.05  # of the bound of a ratio
 
 
 @dataclass(frozen=True, eq=False)
-class BlockDraws:
-    """Draws; the effects are drawn when asked for.
+class GivenDraws:
+    """Draws of coefficients and effects given those of sds and correlations.
+
+    The effects are drawn when asked for.
 
     Attributes
     ----------
     marginal : BlockMarginal
-    lattice : Lattice
-        They come from.
-    drawn : Draws
-        Points of the lattice's coordinates, and how rejection went.
+    values : Values
+        Sds relative to σ, and correlations, at the draws.
     sigma : (M,)
     coefficients : (c, M)
         The root's, then β.
@@ -48,11 +48,55 @@ class BlockDraws:
     """
 
     marginal: BlockMarginal
-    lattice: Lattice
-    drawn: Draws
+    values: Values
     sigma: Floats
     coefficients: Floats
     seed: np.random.SeedSequence
+
+    @classmethod
+    @one_blas_thread()
+    def given(
+        cls, marginal: BlockMarginal, values: Values, sigma: Floats, rng: np.random.Generator
+    ) -> GivenDraws:
+        """Draw given sds, correlations and σ (M,), which another sampler has drawn."""
+        (seed,) = rng.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined]
+        gamma = draw_coefficients(marginal, marginal.root(values), sigma, rng)
+        return GivenDraws(marginal, values, sigma, gamma, seed)
+
+    @property
+    def sds(self) -> Floats:
+        """Draws of the sds τ; (m, M)."""
+        return np.exp(self.values.log_theta) * self.sigma
+
+    @property
+    def correlations(self) -> Floats:
+        """Draws of the correlations; (k, M)."""
+        return self.marginal.coordinates.correlations(self.values)
+
+    @cached_property
+    @one_blas_thread()
+    def effects(self) -> tuple[Floats, ...]:
+        """Draws of the effects of every level, the outermost first; (p, u, M) each."""
+        blocks, gamma = self.marginal.residual.blocks, self.coefficients.copy()
+        gamma[len(gamma) - blocks.q :] -= self.marginal.anchor[:, None]
+        factors = self.marginal.coordinates.factors(self.values)
+        return draw_effects(blocks, factors, gamma, self.sigma, np.random.default_rng(self.seed))
+
+
+@dataclass(frozen=True, eq=False)
+class BlockDraws(GivenDraws):
+    """Draws of all: sds, correlations and σ, too.
+
+    Attributes
+    ----------
+    lattice : Lattice
+        They come from.
+    drawn : Draws
+        Points of the lattice's coordinates, and how rejection went.
+    """
+
+    lattice: Lattice
+    drawn: Draws
 
     @classmethod
     @one_blas_thread()
@@ -83,36 +127,20 @@ class BlockDraws:
             sigma = np.exp(draw_log_sigma(marginal.scale, root, values.log_theta, rng))
         else:
             sigma = np.exp(values.log_sigma)
-        model = marginal.residual
-        at = root.with_prior(model.mean, model.precision, sigma)
-        noise = rng.standard_normal((at.n_coefficients, 1, size)) * sigma
-        gamma = solve_upper(at.triangle[:-1, :-1], at.triangle[:-1, -1:] + noise)[:, 0]
-        gamma[len(gamma) - model.blocks.q :] += marginal.anchor[:, None]
-        return cls(marginal, laid, drawn, sigma, gamma, seed)
+        gamma = draw_coefficients(marginal, root, sigma, rng)
+        return cls(marginal, values, sigma, gamma, seed, laid, drawn)
 
-    @cached_property
-    def values(self) -> Values:
-        """Hyperparameters at the draws."""
-        return self.marginal.coordinates.values(self.drawn.points)
 
-    @property
-    def sds(self) -> Floats:
-        """Draws of the sds τ; (m, M)."""
-        return np.exp(self.values.log_theta) * self.sigma
-
-    @property
-    def correlations(self) -> Floats:
-        """Draws of the correlations; (k, M)."""
-        return self.marginal.coordinates.correlations(self.values)
-
-    @cached_property
-    @one_blas_thread()
-    def effects(self) -> tuple[Floats, ...]:
-        """Draws of the effects of every level, the outermost first; (p, u, M) each."""
-        blocks, gamma = self.marginal.residual.blocks, self.coefficients.copy()
-        gamma[len(gamma) - blocks.q :] -= self.marginal.anchor[:, None]
-        factors = self.marginal.coordinates.factors(self.values)
-        return draw_effects(blocks, factors, gamma, self.sigma, np.random.default_rng(self.seed))
+def draw_coefficients(
+    marginal: BlockMarginal, root: Root, sigma: Floats, rng: np.random.Generator
+) -> Floats:
+    """Draw the root's coefficients and β given the covariances and σ (n,); (c, n)."""
+    model = marginal.residual
+    at = root.with_prior(model.mean, model.precision, sigma)
+    noise = rng.standard_normal((at.n_coefficients, 1, len(sigma))) * sigma
+    gamma = solve_upper(at.triangle[:-1, :-1], at.triangle[:-1, -1:] + noise)[:, 0]
+    gamma[len(gamma) - model.blocks.q :] += marginal.anchor[:, None]
+    return gamma
 
 
 def draw_log_sigma(
