@@ -1,103 +1,34 @@
 """The likelihood of groups with several effects in PyTensor, all effects integrated out.
 
-And all coefficients.  The sums D of the groups under one outermost group have, given the
-coefficients γ, the covariance
+And all coefficients.  What the rows below a member say of its effects θ is, up to a constant,
 
-    V = σ² I + Σ_ℓ A_ℓ ∘ (Z T_ℓ Z'),
+    exp(−½ (θ'P θ − 2 θ'B (−β, 1) + (−β, 1)'S (−β, 1))),
 
-with their rows of R in Z, and 1 in A_ℓ where two sums belong to the same member of level ℓ.  All
-outermost groups have matrices of one size, filled up with sums that are 0 and say nothing.  With
-``V = L L'`` the rows ``L⁻¹ [Z_fixed | D_x | D_y]`` and those that are free of all effects, divided
-by σ, are a regression on γ, which is integrated out by its Cholesky factor.  Dense: for data of
-moderate size.
+of a group's array [R | D] with ``P = R'R/σ²``, ``B = R'D/σ²`` and ``S = D'D/σ²``.  With θ around
+its parent's by ``F a``, ``a ~ N(0, I)``, and ``I + F'P F = N N'``, they say of the parent
+
+    P ← P − g'g,   B ← B − g'h,   S ← S − h'h,   g = N⁻¹ F'P,  h = N⁻¹ F'B,   log density − log |N|,
+
+and what siblings say adds up.  It is the recursion of :mod:`hiermodels.exact.kernels.blocks.upward`
+in precisions, whose differences lose digits where effects vary very much more than errors, but
+which is made of products and sums of numbers, with a gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from hiermodels.core.arrays import LOG_2PI, Flags, Floats
-from hiermodels.errors import SpecError
-from hiermodels.exact.kernels.blocks.blocks import Blocks
+from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.mcmc.block_approximation import BlockApproximation
 from hiermodels.mcmc.marginal import integrated
 
-MAX_SIDE = 200  # of a matrix
-MAX_NUMBERS = 1_000_000  # in all of them
-
-
-@dataclass(frozen=True)
-class Padded:
-    """The sums of the groups by outermost group; m for each.
-
-    Attributes
-    ----------
-    place : (p, g)
-        Where each sum stands among (s, m), flattened.
-    design : (s, m, p)
-        Z.
-    x : (s, m, q)
-        D_x.
-    same : tuple of (s, m, m)
-        A of each level, the outermost first.
-    """
-
-    place: np.ndarray
-    design: Floats
-    x: Floats
-    same: tuple[Flags, ...]
-
-    @classmethod
-    def of(cls, blocks: Blocks) -> Padded:
-        """Lay them out.
-
-        Raises
-        ------
-        SpecError
-            If the matrices would be too large.
-        """
-        members = [np.arange(blocks.sizes[-1])]
-        for parent in reversed(blocks.parents):
-            members.insert(0, parent[members[0]])
-        size = np.bincount(members[0])
-        side = blocks.p * int(size.max())
-        if side > MAX_SIDE or len(size) * side**2 > MAX_NUMBERS:
-            raise SpecError(
-                f"parameterization='marginal' needs a dense matrix for each of {len(size):,} "
-                f"outermost groups, with {side:,} rows; at most {MAX_SIDE} rows and "
-                f"{MAX_NUMBERS:,} numbers are worth it. Take 'centered' or 'noncentered', or "
-                f"engine='exact', which needs no such matrix"
-            )
-        first = np.concatenate([[0], np.cumsum(size)[:-1]])
-        rank = np.arange(blocks.sizes[-1]) - first[members[0]]
-        place = members[0] * side + rank * blocks.p + np.arange(blocks.p)[:, None]
-        rows = blocks.designs[:, :, blocks.design]
-        return cls(
-            place,
-            cls._filled(rows.transpose(0, 2, 1), place, len(size), side),
-            cls._filled(blocks.outcome[:, :-1].transpose(0, 2, 1), place, len(size), side),
-            tuple(cls._same(own, place, len(size), side) for own in members),
-        )
-
-    @staticmethod
-    def _filled(values: Floats, place: np.ndarray, count: int, side: int) -> Floats:
-        """Values (p, g, k) at their places; (s, m, k)."""
-        padded = np.zeros((count * side, values.shape[2]))
-        padded[place] = values
-        return padded.reshape(count, side, -1)
-
-    @staticmethod
-    def _same(member: np.ndarray, place: np.ndarray, count: int, side: int) -> Flags:
-        flat = np.full(count * side, -1)
-        flat[place] = member
-        own = flat.reshape(count, side)
-        return (own[:, :, None] == own[:, None, :]) & (own[:, :, None] >= 0)
+type Message = tuple[list[list[Any]], list[Any]]
+"""P, (p, p) times (u,), and B, (p,) times (q + 1, u)."""
 
 
 def log_likelihood(
@@ -111,8 +42,10 @@ def log_likelihood(
 
     Parameters
     ----------
+    near : BlockApproximation
+        Whose coefficients are taken from the outcome: of squares few digits are then lost.
     factors : sequence of lists
-        Rows of ``diag(tau) C`` of each level, the outermost first.
+        Rows of F, ``diag(tau) C``, of each level, the outermost first.
     sigma : scalar
     sums : (p, g)
         D_y.
@@ -120,37 +53,114 @@ def log_likelihood(
         y of the rows that are free of all effects.
     """
     model = near.marginal.model
-    blocks, padded = model.blocks, Padded.of(model.blocks)
-    count, side = padded.design.shape[:2]
-    covariance: Any = sigma**2 * np.eye(side)
-    for number, factor in enumerate(factors):
-        columns = near.layout.effects(number)
-        for k in range(len(factor)):
-            loading: Any = sum(
-                factor[i][k] * padded.design[:, :, columns[i]] for i in range(k, len(factor))
-            )
-            product = loading[:, :, None] * loading[:, None, :]
-            covariance = covariance + padded.same[number] * product
-    root = pt.linalg.cholesky(pt.as_tensor(covariance))
-    known = np.concatenate([padded.design[:, :, blocks.fixed], padded.x], axis=2)
-    outcome = pt.zeros(count * side)[padded.place.ravel()]
-    outcome = pt.set_subtensor(outcome, pt.as_tensor(sums).ravel()).reshape((count, side))
-    outcome = outcome - known @ near.mean
-    rows = pt.concatenate([pt.as_tensor(known), outcome[:, :, None]], axis=2)
-    white = pt.linalg.solve_triangular(root, rows, lower=True)
-    square = (white[..., :, None] * white[..., None, :]).sum(axis=(0, 1))
-    free = np.zeros((len(blocks.rest), known.shape[2]))
-    free[:, known.shape[2] - blocks.q :] = blocks.rest[:, :-1]
-    outcome = pt.as_tensor(rest - free @ near.mean)
-    left = pt.concatenate([pt.as_tensor(free), outcome[:, None]], axis=1) / sigma
-    square = square + (left[:, :, None] * left[:, None, :]).sum(axis=0)
-    log_det: Any = 2 * pt.log(pt.diagonal(root, axis1=-2, axis2=-1)).sum()
-    spare = blocks.n_rows - count * side
+    blocks, p, q = model.blocks, model.blocks.p, model.blocks.q
+    r, fitted = blocks.designs[:, :, blocks.design], near.mean[: near.mean.size - q]
+    known = np.concatenate([r[:, blocks.fixed], blocks.outcome[:, :-1]], axis=1)
+    x, beta = blocks.rest[:, :-1], near.mean[near.mean.size - q :]
+    y = pt.as_tensor(sums) - np.einsum("icg,c->ig", known, np.append(fitted, beta))
+    d = [pt.concatenate([blocks.outcome[i, :-1], y[i][None]]) / sigma for i in range(p)]
+    left = pt.concatenate([pt.as_tensor(x), (pt.as_tensor(rest) - x @ beta)[:, None]], axis=1).T
+    squares = _square(left / sigma) + sum(_square(row) for row in d)
+    precision = [[(r[:, i] * r[:, j]).sum(axis=0) / sigma**2 for j in range(p)] for i in range(p)]
+    message: Message = (
+        precision,
+        [sum(r[k, i] * d[k] for k in range(p)) / sigma for i in range(p)],
+    )
+    total = 0.5 * blocks.log_weight - blocks.n_rows * (0.5 * LOG_2PI + pt.log(sigma))
+    for level in reversed(range(len(factors))):
+        own = near.layout.effects(level)
+        message, explained, log_det = _widened(message, factors[level], own)
+        message = _pooled(message, blocks.parent(level))
+        squares, total = squares - explained, total - log_det
     proper = model.precision[model.precision > 0]
-    total = 0.5 * (blocks.log_weight - log_det) - 0.5 * blocks.n_rows * LOG_2PI
     total = total + 0.5 * (np.log(proper) - LOG_2PI).sum()
-    return (
-        total
-        - spare * pt.log(sigma)
-        + integrated(square, model.mean - near.mean, np.diag(model.precision))
+    quadratic = _quadratic(message, squares, np.flatnonzero(blocks.fixed))
+    return total + integrated(quadratic, model.mean - near.mean, np.diag(model.precision))
+
+
+def _square(rows: TensorVariable) -> TensorVariable:
+    """Sums of products of rows (c, n); (c, c)."""
+    return (rows[:, None] * rows[None]).sum(axis=-1)
+
+
+def _widened(
+    message: Message, factor: list[list[Any]], own: Indices
+) -> tuple[Message, TensorVariable, TensorVariable]:
+    """Integrate out effects given their parents'.
+
+    Parameters
+    ----------
+    factor : e rows
+        F, below the diagonal and on it.
+    own : (e,)
+        Which of the p effects vary.
+
+    Returns
+    -------
+    message
+        P and B as said of the parents' effects, not yet added up.
+    h'h : (q + 1, q + 1)
+    log det : scalar
+        ``Σ log |N|``.
+    """
+    precision, cross = message
+    p, e = len(precision), len(own)
+    turned = [
+        (
+            [_along(factor, k, [precision[i][j] for i in own]) for j in range(p)],
+            _along(factor, k, [cross[i] for i in own]),
+        )
+        for k in range(e)
+    ]  # F'P and F'B
+    root: list[list[Any]] = []
+    solved: list[tuple[list[Any], Any]] = []
+    for k in range(e):
+        row: list[Any] = []
+        for m in range(k):
+            product = _along(factor, m, [turned[k][0][j] for j in own])
+            row.append((product - sum(row[n] * root[m][n] for n in range(m))) / root[m][m])
+        diagonal = 1.0 + _along(factor, k, [turned[k][0][j] for j in own])
+        row.append(pt.sqrt(diagonal - sum(value**2 for value in row)))
+        root.append(row)
+        g, h = turned[k]
+        for m in range(k):
+            g = [one - row[m] * other for one, other in zip(g, solved[m][0], strict=True)]
+            h = h - row[m] * solved[m][1]
+        solved.append(([one / row[k] for one in g], h / row[k]))
+    left = [
+        [precision[i][j] - sum(g[i] * g[j] for g, _ in solved) for j in range(p)] for i in range(p)
+    ]
+    crossed = [cross[i] - sum(g[i] * h for g, h in solved) for i in range(p)]
+    log_det = sum(pt.log(root[k][k]).sum() for k in range(e))
+    return (left, crossed), sum(_square(h) for _, h in solved), log_det
+
+
+def _along(factor: list[list[Any]], k: int, values: Sequence[Any]) -> Any:
+    """``Σ_i F_ik v_i``, of F lower triangular."""
+    return sum(factor[i][k] * values[i] for i in range(k, len(factor)))
+
+
+def _pooled(message: Message, parent: Indices) -> Message:
+    """Add up what siblings say of their parents."""
+    size = int(parent[-1]) + 1
+
+    def add_up(values: TensorVariable) -> TensorVariable:
+        if size == 1:
+            return values.sum(axis=-1, keepdims=True)
+        zeros = pt.zeros((*values.type.shape[:-1], size))
+        return pt.inc_subtensor(zeros[..., parent], values)
+
+    precision, cross = message
+    return [[add_up(value) for value in row] for row in precision], [add_up(b) for b in cross]
+
+
+def _quadratic(message: Message, squares: TensorVariable, fixed: Indices) -> TensorVariable:
+    """Cross-products of the root's rows, in the order of the coefficients and y."""
+    precision, cross = message
+    if not len(fixed):
+        return squares
+    top = pt.stack([pt.stack([precision[i][j][0] for j in fixed]) for i in fixed])
+    side = pt.stack([cross[i][:, 0] for i in fixed])
+    return pt.concatenate(
+        [pt.concatenate([top, side], axis=1), pt.concatenate([side.T, squares], axis=1)]
     )

@@ -59,7 +59,7 @@ def build_blocks_model(
     ImproperPosteriorError
         If the posterior does not exist.
     SpecError
-        If ``"marginal"`` would need too large a matrix, or no sd is unknown.
+        If PyMC cannot state a prior.
     """
     near = BlockApproximation.of(spec, data)
     blocks = near.marginal.model.blocks

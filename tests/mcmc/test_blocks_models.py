@@ -13,13 +13,15 @@ from scipy import stats
 import hiermodels as hm
 from hiermodels.data.prepare import prepare
 from hiermodels.exact.block_data import Layout
+from hiermodels.exact.block_effects import BlockEffects
 from hiermodels.exact.joint import log_joint
 from hiermodels.mcmc.block_approximation import BlockApproximation
 from hiermodels.mcmc.model import build_model, outcome_of
+from hiermodels.mcmc.parameterization import choose
 from hiermodels.mcmc.transforms import PartialCorrelations
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.priors.covariance import correlation_matrix
-from tests.oracles.dense_blocks import Nested
+from tests.oracles.dense_blocks import Nested, floats
 
 PLAIN = {"mode": "FAST_COMPILE"}  # a few evaluations are not worth compiling for
 CLOSE = {"rel": 1e-10}
@@ -312,3 +314,106 @@ def test_the_outcome_can_be_exchanged(name, form):
     moved = Point(spec, data, point.values)
     expected = log_density(anew, moved.sampled(anew, form))
     assert log_density(model, sampled) == pytest.approx(expected, **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["three effects", "outer slopes", "four levels"])
+def test_effects_drawn_given_the_sds_are_those_of_dense_algebra(name):
+    """Means and covariances of all effects and coefficients; the sds do not change."""
+    point, size = Point.random(name), 4000
+    spec, data = point.spec, point.data
+    sampled = [*spec.sds, *(level.correlation for level in spec.levels), "sigma"]
+    sampled += [level.sd for level in spec.levels]
+    known = {
+        name: np.broadcast_to(value, (size, *value.shape))
+        for name, value in point.values.items()
+        if name in sampled
+    }
+    rng = np.random.default_rng(np.random.SeedSequence(4))
+    drawn = BlockEffects.given(spec, data, known, rng).variables()
+    for key, value in known.items():
+        np.testing.assert_allclose(np.moveaxis(drawn[key], -1, 0), value, rtol=1e-12, atol=1e-13)
+    exact, layout = dense(point), Layout(spec)
+    mean, covariance, _ = exact.coefficients
+    found = [
+        drawn["mu"] if t == INTERCEPT else drawn["beta"][spec.covariates.index(t)]
+        for t in layout.coefficients
+    ]
+    require_moments(np.array(found), floats(mean)[:, 0], floats(covariance))
+    for number, level in enumerate(spec.levels):
+        own = layout.effects(number)
+        mean, covariance = exact.effects(number, 1)
+        found = drawn[level.effect][1].reshape(-1, size)
+        require_moments(found, mean[own], covariance[np.ix_(own, own)])
+
+
+def require_moments(draws, mean, covariance):
+    """Draws (e, n) have these moments, up to five standard errors."""
+    white = np.linalg.solve(np.linalg.cholesky(covariance), draws - mean[:, None])
+    n = draws.shape[1]
+    assert np.abs(white.mean(axis=1)).max() < 5 / np.sqrt(n)
+    assert np.abs(white @ white.T / n - np.eye(len(mean))).max() < 5 * np.sqrt(2 / n)
+
+
+def test_auto_takes_the_form_that_the_data_s_weight_asks_for():
+    """``1 − B`` of intercepts is the tree's, and of slopes that of a regression in each group."""
+    point = Point.random("four levels")
+    near = BlockApproximation.of(point.spec, point.data)
+    (tau_a, tau_b, tau_g, sigma), weights = near.sds**2, near.weights_of_data()
+    error = sigma / np.bincount(point.data.group)
+    for number, variance in ((2, tau_g), (1, tau_b), (0, tau_a)):
+        np.testing.assert_allclose(weights[number][:, 0], variance / (error + variance), rtol=1e-10)
+        error = 1 / np.bincount(point.data.levels[number].parent, 1 / (error + variance))
+    point = Point.random("slopes")
+    near = BlockApproximation.of(point.spec, point.data)
+    z = np.column_stack([np.ones(len(point.data.y)), point.data.design.matrix])
+    for group in range(3):
+        own = z[point.data.group == group]
+        spread = np.diag(near.sds[:2] ** 2)
+        gain = (
+            spread
+            @ own.T
+            @ np.linalg.inv(own @ spread @ own.T + near.sds[2] ** 2 * np.eye(len(own)))
+        )
+        found = near.weights_of_data()[0][group]
+        np.testing.assert_allclose(found, np.diag(gain @ own), rtol=1e-8)
+
+
+@pytest.mark.parametrize(("noise", "form"), [(0.1, "centered"), (30.0, "noncentered")])
+def test_auto_chooses_by_how_much_the_data_say(noise, form):
+    rng = np.random.default_rng(2)
+    frame = rows().assign(se=noise)
+    frame["y"] += rng.normal(0, 2, 12)[frame["g"]] * frame["x"]
+    spec, data = prepare(frame, "y ~ x + (1 + x | g)", se="se", priors=TAUS)
+    choice = choose("auto", spec, data)
+    assert choice.forms == {"theta": form}
+    assert choice.reason.startswith("the data's weight in the median g's theta, on average over")
+
+
+def built(frame, formula, parameterization="auto", **roles):
+    return build_model(*prepare(frame, formula, **roles), parameterization)
+
+
+def test_what_makes_no_sense_is_refused():
+    formula, frame = "y ~ x + (1 + x || g)", rows().drop(columns="se")
+    zero = {"tau[x]": hm.Fixed(0)}
+    with pytest.raises(hm.SpecError, match=r"tau\[x\] is fixed at 0; take 'noncentered'"):
+        built(frame, formula, "centered", priors=zero)
+    fixed = {"tau": hm.Fixed(1), "sigma": hm.Fixed(1)}
+    with pytest.raises(hm.SpecError, match="samples the sds, and all of them are fixed"):
+        built(frame, formula, "marginal", priors=fixed)
+    renamed = frame.rename(columns={"g": "sum_of_rows"})
+    with pytest.raises(hm.SpecError, match="'sum_of_rows' of its own; rename"):
+        built(renamed, "y ~ x + (1 + x | sum_of_rows)")
+    few = frame.query("a < 1")
+    with pytest.raises(hm.ImproperPosteriorError):
+        built(few, "y ~ x + (1 + x | a)", "noncentered")
+
+
+def test_an_sd_that_is_fixed_at_0_leaves_its_effects_where_their_parents_are():
+    zero = {"tau[x]": hm.Fixed(0.0)}
+    model = built(rows(), "y ~ x + (1 + x | g)", "noncentered", priors=zero, se="se")
+    point = model.initial_point()
+    values = model.replace_rvs_by_values([model["theta"], model["beta"]])
+    theta, beta = model.compile_fn(values, **PLAIN)(point)
+    np.testing.assert_array_equal(theta[:, 1], np.full(12, beta[0]))
+    assert np.isfinite(model.compile_logp(**PLAIN)(point))
