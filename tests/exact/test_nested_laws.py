@@ -82,6 +82,15 @@ def test_without_variance_within_outer_groups_they_have_the_laws_of_pooled_count
     np.testing.assert_allclose(within, np.repeat(known, 3, axis=0), atol=1e-7)
 
 
+def test_medians_keep_their_digits_where_sds_reach_far():
+    """Of data that stay as they are when successes and failures are exchanged."""
+    leaves = BinomialLeaves.of(np.array([0, 3, 0, 0, 3, 3, 1, 2]), np.full(8, 3))
+    priors = hm.InverseGamma(3, 1), hm.InverseGamma(3, 8)
+    nested = NestedPosterior.of(model_of(leaves, np.arange(8) // 2, *priors, precision=1.0))
+    median = quantiles(NestedLaws(nested).effect_laws(0), 4)[:, 2]
+    np.testing.assert_allclose(median, -median[[0, 2, 1, 3]], atol=1e-9)
+
+
 def test_normal_leaves_have_the_quantiles_of_the_normal_engine():
     posterior, known = normal()
     laws = NestedLaws(posterior)

@@ -48,6 +48,7 @@ LOWEST = -600.0  # log of an integral
 BLENDED = 1.2  # steps, beyond which normal densities around places blend to exp(−28)
 SEEN = 1e-4  # mass of nodes with the same sds, which the even part of a grid reaches for
 MAX_PLACES = 4000.0  # of that part
+DRAWN = 4.0  # log ratio of likelihoods by which prior densities still end where they do
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,9 +167,11 @@ def _outer_grid(lines: list[OuterLine]) -> ThetaGrid:
     for own in heavy:
         (mass, first, width2), leaves = _widths(own.law), own.leaves
         narrow = (mass > HEAVY) & (width2 < (WIDE * step) ** 2)
-        reach, prior = CORE * leaves.information**-0.5, CORE * np.sqrt(width2)
-        low += [*(leaves.centre - reach), *(first - prior)[narrow]]
-        high += [*(leaves.centre + reach), *(first + prior)[narrow]]
+        prior = CORE * np.sqrt(width2)
+        told = mass >= min(HEAVY, mass.max())
+        below, above = _cores(leaves, first[told], prior[told])
+        low += [*below, *(first - prior)[narrow]]
+        high += [*above, *(first + prior)[narrow]]
         seen = mass > SEEN
         if not leaves.falls_below.all():
             low += [*(first - prior)[seen]]
@@ -179,6 +182,23 @@ def _outer_grid(lines: list[OuterLine]) -> ThetaGrid:
     near = [(own.law.mu - REACH * own.law.tau).min() for own in lines]
     far = [(own.law.mu + REACH * own.law.tau).max() for own in lines]
     return ThetaGrid.of(even, (min(even[0], *near), max(even[1], *far)), step)
+
+
+def _cores(leaves: OuterLeaves, first: Floats, prior: Floats) -> tuple[Floats, Floats]:
+    """Ends of the densities of outer effects with data, of each leaf; (k,) each.
+
+    They end where the leaf does, or where the densities without data do that have the centres
+    ``first`` and reach over ``prior``, (p,) each: unless the leaf is so much larger there than
+    at the centre that it may draw effects beyond.
+    """
+    reach = CORE * leaves.information**-0.5
+    at_centre = leaves.log_likelihood(first)
+    low, high = leaves.centre - reach, leaves.centre + reach
+    for ends, side in ((low, -1.0), (high, 1.0)):
+        stays = (leaves.log_likelihood(first + side * prior) - at_centre < DRAWN).all(axis=1)
+        nearer = side * np.minimum(side * ends, (side * first + prior).max())
+        ends[stays] = nearer[stays]
+    return low, high
 
 
 def effect_laws(
