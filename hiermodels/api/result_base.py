@@ -88,8 +88,8 @@ class ResultBase:
         Returns
         -------
         DataArray
-            (chain, draw, group).  With two levels of groups a coordinate names each group's parent,
-            such as ``classroom_school``.
+            (chain, draw, group), of several effects (chain, draw, group, effect).  With several
+            levels of groups coordinates name what each group is in, such as ``classroom_school``.
 
         Raises
         ------

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -114,12 +115,12 @@ class GroupedData(ABC):
         """Names of the covariates as variables beside labels and standard errors."""
         taken = [*self.roles.groups, *TAKEN, self.roles.outcome, str(self.roles.se)]
         taken += self.roles.columns.values()
-        return tuple(variable_names(self.design.names, [*taken, self.parent_name]))
+        return tuple(variable_names(self.design.names, [*taken, *self.parent_names]))
 
     @property
-    def parent_name(self) -> str:
-        """What each inner group's parent is called, such as ``classroom_school``."""
-        return "_".join(reversed(self.roles.groups))
+    def parent_names(self) -> tuple[str, ...]:
+        """What parents are called, such as ``classroom_school``, from the outermost downwards."""
+        return tuple(f"{inner}_{outer}" for outer, inner in pairwise(self.roles.groups))
 
     def __str__(self) -> str:
         counts = [

@@ -233,6 +233,20 @@ class BlockReference(ReferencePosterior):
         ]
         return self._shaped(name, np.concatenate(parts, axis=1))
 
+    @one_blas_thread()
+    def member_quantiles(self, name: str, probabilities: Floats, members: Indices) -> Floats:
+        """Quantiles of the effects of some members of a level; (p, u) or (p, u, e)."""
+        level = self.spec.level_of(name)
+        effects = self.layout.effects(level)
+        quantiles = np.empty((len(probabilities), len(members), len(effects)))
+        for j, effect in enumerate(effects):
+            for first in range(0, len(members), MAX_MEMBERS):
+                part = slice(first, first + MAX_MEMBERS)
+                components = self._shown(level, int(effect), members[part])
+                for row, p in zip(quantiles, probabilities, strict=True):
+                    row[part, j] = normal_mixture.quantile(*components, p)
+        return quantiles if self.spec.levels[level].has_slopes else quantiles[..., 0]
+
     def _cdf(self, name: str, values: Floats) -> Floats:
         return self._at_values("cdf", name, values)
 

@@ -62,7 +62,7 @@ def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) ->
     total = np.zeros(np.shape(variables[name])[: -1 if spec.dims(name) else None])
     for values in prior_log_densities(spec, variables).values():
         total += values.sum(axis=-1) if values.ndim > total.ndim else values
-    if spec.is_blocks:
+    if spec.has_slopes:
         total += log_density_of_effects(spec, data, variables)
         return total + _log_likelihood_of_rows(spec, data, variables)
     if spec.is_regression:

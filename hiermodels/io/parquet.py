@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from hiermodels.core.files import needing, replacing, target
 from hiermodels.core.progress import showing_progress
 from hiermodels.data.covariates import At, Place, locate
-from hiermodels.data.grouped import GroupedData
+from hiermodels.data.grouped import GroupedData, GroupedRows
 from hiermodels.data.nesting import labels_above
 from hiermodels.data.statistics import level_means, statistics_of
 from hiermodels.exact.raw_values import raw_values, rows_of_level
@@ -62,7 +63,7 @@ def write_parquet(
                 table = pa.table(columns).replace_schema_metadata(metadata)
                 writer = writer or pq.ParquetWriter(temporary, table.schema)
                 writer.write_table(table)
-                advance(len(table))
+                advance(len(table) // rows.effects)
         finally:
             if writer is not None:
                 writer.close()
@@ -76,7 +77,7 @@ def _record(
     from hiermodels import __version__
 
     spec = reference.spec
-    (dim,) = spec.dims(name)
+    dim = spec.dims(name)[0]
     lacking = reference.moments.why(of_variables([name]))
     notes = [NO_ERROR, interval_note(ci_prob), *where.note([name])]
     return {
@@ -95,21 +96,28 @@ def _record(
 
 
 class _Rows:
-    """The rows of a level: labels, what was observed, and the posterior."""
+    """The rows of a level: labels, what was observed, and the posterior.
+
+    Where groups have several effects each has a row, with its name in a column ``effect``.
+    """
 
     def __init__(
         self, exact: ReferencePosterior, name: str, ends: tuple[float, float], interval: str
     ) -> None:
         self._exact, self._name = exact, name
+        level = exact.spec.levels[exact.spec.level_of(name)]
+        self._terms = np.array(level.terms) if level.has_slopes else None
         self._probabilities = np.array([ends[0], 0.5, ends[1]])
         self._labels = _label_columns(exact, name)
-        known = observed(exact.spec, exact.data, exact.spec.level_of(name))
-        self.size = len(known["n"])
-        self._known = known | {
-            "mean": exact.mean[name].to_numpy(),
-            "sd": exact.sd[name].to_numpy(),
-        }
+        self._known = observed(exact.spec, exact.data, exact.spec.level_of(name))
+        self.size = len(self._known["n"])
+        self._moments = {"mean": exact.mean[name].to_numpy(), "sd": exact.sd[name].to_numpy()}
         self._quantiles = (f"{interval}_lb", "median", f"{interval}_ub")
+
+    @property
+    def effects(self) -> int:
+        """Rows of each group."""
+        return 1 if self._terms is None else len(self._terms)
 
     def in_parts(self, size: int) -> Iterator[dict[str, NDArray[Any]]]:
         """Yield columns of so many groups at a time."""
@@ -118,16 +126,18 @@ class _Rows:
             members = np.arange(first, min(first + size, self.size))
             quantiles = self._exact.member_quantiles(self._name, self._probabilities, members)
             values = dict(zip(self._quantiles, quantiles, strict=True))
-            ordered = {name: values[name] for name in (middle, low, high)}
-            columns = {name: column[members] for name, column in self._labels.items()}
-            columns |= {
+            ordered = {name: values[name].ravel() for name in (middle, low, high)}
+            repeated = np.repeat(members, self.effects)
+            columns = {name: column[repeated] for name, column in self._labels.items()}
+            if self._terms is not None:
+                effect = "effect" if "effect" not in columns else "effect_"
+                columns[effect] = np.tile(self._terms, len(members))
+            others = {name: known[repeated] for name, known in self._known.items()}
+            others |= {name: known[members].ravel() for name, known in self._moments.items()}
+            yield columns | {
                 name if name not in self._labels else f"{name}_": column
-                for name, column in (
-                    *((name, known[members]) for name, known in self._known.items()),
-                    *ordered.items(),
-                )
+                for name, column in (others | ordered).items()
             }
-            yield columns
 
 
 def _label_columns(exact: ReferencePosterior, name: str) -> dict[str, NDArray[Any]]:
@@ -144,6 +154,8 @@ def observed(spec: Spec, data: GroupedData, level: int) -> dict[str, NDArray[Any
     name, such as ``raw_proportion``, and of counts ``raw_size``, such as the number of trials.
     """
     if spec.is_normal:
+        if isinstance(data, GroupedRows):  # whose means are the same whatever varies
+            data = replace(data, roles=replace(data.roles, varying=()))
         count, mean = level_means(statistics_of(data), level)
         return {"n": count, "raw_mean": mean[:, -1]}
     raw = raw_values(spec, data, level)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,9 @@ def write_zarr(
     groups = {node.path: node.to_dataset(inherit=False) for node in posterior.datatree.subtree}
     groups, _ = without_spaces(groups)
     draws = groups["/posterior"]
-    dims = posterior.spec.dims("theta")
-    if dims:
-        labels = {dims[0]: posterior.data.labels[-1]}  # draws on demand leave them out
+    has_groups = bool(posterior.spec.groups)
+    if has_groups:
+        labels = {posterior.spec.groups[-1]: posterior.data.labels[-1]}  # of draws on demand, too
         above = draws.drop_vars(_of_groups(posterior), errors="ignore")
         groups["/posterior"] = above.assign_coords(labels)
     _require_names(groups)
@@ -66,7 +67,7 @@ def write_zarr(
     tree.attrs = tree.attrs | {VERSION: __version__}
     with replacing_folder(folder, _is_ours) as temporary:
         tree.to_zarr(temporary, zarr_format=2, consolidated=False)
-        if dims:
+        if has_groups:
             _write_groups(posterior, draws, zarr.open_group(temporary / "posterior"), progressbar)
         zarr.consolidate_metadata(temporary)
     return Path(folder)
@@ -74,37 +75,39 @@ def write_zarr(
 
 def _of_groups(posterior: Posterior) -> tuple[str, ...]:
     """Variables that run over the innermost groups."""
-    return ("theta", *posterior.spec.on_outcome_scale)
+    return (posterior.spec.effects[0], *posterior.spec.on_outcome_scale)
 
 
 def _write_groups(
     posterior: Posterior, draws: xr.Dataset, node: Any, progressbar: bool | None
 ) -> None:
     """Write draws of the groups' effects."""
-    (dim,) = posterior.spec.dims("theta")
-    shape = (draws.sizes["chain"], draws.sizes["draw"], posterior.data.n_groups)
+    dims = posterior.spec.dims(posterior.spec.effects[0])
+    effects = tuple(len(posterior.spec.coords[dim]) for dim in dims[1:])
+    shape = (draws.sizes["chain"], draws.sizes["draw"], posterior.data.n_groups, *effects)
     step, arrays = _groups_in_a_chunk(shape), {}
     for name in _of_groups(posterior):
         arrays[name] = node.create_array(
             name,
             shape=shape,
-            chunks=(*shape[:2], step),
+            chunks=(*shape[:2], step, *effects),
             dtype="f8",
             fill_value=np.nan,  # what xarray takes for missing: another number would be lost
             compressors=None,
         )
-        arrays[name].attrs["_ARRAY_DIMENSIONS"] = [*SAMPLE_DIMS, dim]
+        arrays[name].attrs["_ARRAY_DIMENSIONS"] = [*SAMPLE_DIMS, *dims]
     source = _source(posterior, draws)
-    with showing_progress(dim, shape[2], progressbar) as advance:
+    with showing_progress(dims[0], shape[2], progressbar) as advance:
         for part in _in_parts(shape[2], step):
             for name, values in source(np.arange(part.start, part.stop)).items():
                 arrays[name][:, :, part] = values
             advance(part.stop - part.start)
 
 
-def _groups_in_a_chunk(shape: tuple[int, int, int]) -> int:
+def _groups_in_a_chunk(shape: tuple[int, ...]) -> int:
     """As many groups as a chunk's bytes hold, in whole streams of random numbers."""
-    streams = CHUNK // (8 * shape[0] * shape[1] * GROUPS_PER_STREAM)
+    of_a_group = 8 * shape[0] * shape[1] * prod(shape[3:])
+    streams = CHUNK // (of_a_group * GROUPS_PER_STREAM)
     return min(shape[2], GROUPS_PER_STREAM * max(1, streams))
 
 

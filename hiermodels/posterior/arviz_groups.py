@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def build_datatree(
     stats = {name: (SAMPLE_DIMS, values) for name, values in sample_stats.items()}
     observed = {name: ((seen.dim,), values) for name, values in seen.observed.items()}
     constant = {name: ((seen.dim,), values) for name, values in seen.constant.items()}
-    constant |= {name: ((data.roles.groups[-1],), labels) for name, labels in parents.items()}
+    constant |= parents
     return xr.DataTree.from_dict(
         {
             "posterior": _dataset(posterior, coords, drawn),
@@ -105,29 +106,29 @@ def _dataset(
     return xr.Dataset(kept, {dim: coords[dim] for dim in dims}, attrs)
 
 
-def _parents(data: GroupedData, taken: Iterable[str]) -> dict[str, NDArray[Any]]:
-    """Each inner group's parent, such as ``classroom_school``.
+def _parents(data: GroupedData, taken: Iterable[str]) -> dict[str, tuple[tuple[str], NDArray[Any]]]:
+    """Each inner group's parent at every level, such as ``classroom_school``, along its column.
 
     Not as a coordinate of the draws: beside variables without that dimension, ``mu`` and ``tau``,
     it would keep ArviZ's tables of all variables (``arviz_stats.summary``, ``psense_summary``) from
     being made, whatever its name and type are.
     """
-    if len(data.levels) < 2:
-        return {}
-    (name,) = variable_names([data.parent_name], taken)
-    *_, outer, inner = data.levels
-    return {name: outer.labels[inner.parent]}
+    names = variable_names(data.parent_names, taken)
+    pairs = zip(names, pairwise(data.levels), strict=True)
+    return {name: ((inner.column,), outer.labels[inner.parent]) for name, (outer, inner) in pairs}
 
 
 def with_parents(posterior: Posterior, draws: xr.DataArray) -> xr.DataArray:
-    """Add each group's parent to draws of the groups' effects alone, as a coordinate."""
-    data = posterior.data
-    if len(data.levels) < 2:
+    """Add what each group is in to draws of the groups' effects alone, as coordinates."""
+    *above, inner = posterior.data.levels or (None,)
+    if inner is None:
         return draws
-    *_, outer, inner = data.levels
-    places = pd.Index(inner.labels).get_indexer(draws[inner.column].to_index())
-    parents = outer.labels[inner.parent[places]]
-    return draws.assign_coords({data.parent_name: (inner.column, parents)})
+    member = pd.Index(inner.labels).get_indexer(draws[inner.column].to_index())
+    coords, child = {}, inner
+    for outer in reversed(above):
+        member, child = child.parent[member], outer
+        coords[f"{inner.column}_{outer.column}"] = (inner.column, outer.labels[member])
+    return draws.assign_coords(coords)
 
 
 def with_log_likelihood(posterior: Posterior) -> Posterior:
