@@ -122,6 +122,34 @@ def classrooms(folder: Path, random_seed: int = 1) -> None:
     _finish(times, exact, folder / "classrooms_shrinkage.png")
 
 
+def sleepstudy(folder: Path, random_seed: int = 1) -> None:
+    """Fit reaction times over ten days with little sleep: an intercept and a slope by subject.
+
+    Parameters
+    ----------
+    folder, random_seed
+        As in :func:`baseball`.
+    """
+    times: dict[str, float] = {}
+    print("Reaction times of 18 subjects, who sleep three hours a night (Belenky et al. 2003).\n")
+    with _timed(times, "exact fit, 4 × 1,000 independent draws of everything"):
+        exact = fit(
+            datasets.load_sleepstudy(),
+            "Reaction ~ Days + (1 + Days | Subject)",
+            random_seed=random_seed,
+        )
+    print(f"{exact!r}\n")
+    with _timed(times, "noise-free summary"):
+        table = pd.DataFrame(exact.reference().summary(["mu", "beta", "tau", "rho", "sigma"]))
+    table["lme4"] = [251.405, 10.467, 24.741, 5.922, 0.066, 25.592]
+    print(table.to_string(float_format="{:.3f}".format))
+    print(
+        "\nlme4's numbers, by restricted maximum likelihood, are the most likely ones; with 18 "
+        "subjects the\nsds are likely to be larger, and rho may be anything from -0.4 to 0.6.\n"
+    )
+    _finish(times, exact, folder / "sleepstudy_shrinkage.png")
+
+
 def hospitals(folder: Path, random_seed: int = 1) -> None:
     """Fit deaths after surgery in 12 hospitals, one of them without any: counts, exactly.
 

@@ -14,6 +14,7 @@ from hiermodels.datasets import (
     load_baseball,
     load_dyestuff,
     load_eight_schools,
+    load_orthodont,
     load_pastes,
     load_pumps,
     load_rat_tumors,
@@ -83,6 +84,28 @@ def test_sleepstudy():
     slope, intercept = np.polyfit(frame["Days"], frame["Reaction"], 1)
     assert (intercept, slope) == pytest.approx((251.405, 10.467), abs=5e-4)
     assert frame["Reaction"].agg(["min", "max"]).tolist() == [194.3322, 466.3535]
+
+
+def test_orthodont():
+    """Restricted maximum likelihood as nlme publishes it, which is closed where ages are equal.
+
+    The covariance of the children's own coefficients is ``T + σ²(X'X)⁻¹``.
+    """
+    frame = load_orthodont()
+    assert frame.groupby("Subject")["age"].agg(list).tolist() == [[8, 10, 12, 14]] * 27
+    assert frame.groupby("Sex")["Subject"].nunique().to_dict() == {"Female": 11, "Male": 16}
+    means = frame.groupby(["Sex", "age"])["distance"].mean().to_numpy()
+    published = [21.18, 22.23, 23.09, 24.09, 22.88, 23.81, 25.72, 27.47]
+    assert means == pytest.approx(published, abs=5.1e-3)
+    x = np.column_stack([np.ones(4), [8, 10, 12, 14]])
+    y = frame["distance"].to_numpy().reshape(27, 4).T
+    own, squares, *_ = np.linalg.lstsq(x, y)
+    assert own.mean(axis=1) == pytest.approx([16.7611111, 0.6601852], abs=1e-7)
+    sigma2 = squares.sum() / (27 * 2)
+    t = np.cov(own) - sigma2 * np.linalg.inv(x.T @ x)
+    sds = np.sqrt(np.diag(t))
+    assert [*sds, np.sqrt(sigma2)] == pytest.approx([2.3270339, 0.2264276, 1.3100399], abs=5e-6)
+    assert t[0, 1] / sds.prod() == pytest.approx(-0.609, abs=5e-4)
 
 
 def test_pastes():

@@ -25,13 +25,14 @@ from hiermodels.datasets.measurements import (
     load_pastes,
     load_school_calendar,
 )
-from hiermodels.datasets.repeated import load_sleepstudy
+from hiermodels.datasets.repeated import load_orthodont, load_sleepstudy
 from hiermodels.datasets.simulated import simulate_classrooms, simulate_hospitals
 
 __all__ = [
     "load_baseball",
     "load_dyestuff",
     "load_eight_schools",
+    "load_orthodont",
     "load_pastes",
     "load_pumps",
     "load_rat_tumors",

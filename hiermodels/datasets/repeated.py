@@ -111,3 +111,47 @@ def load_sleepstudy() -> pd.DataFrame:
         for day, reaction in enumerate(values)
     ]
     return pd.DataFrame(rows, columns=["Reaction", "Days", "Subject"])
+
+
+def load_orthodont() -> pd.DataFrame:
+    """Growth of 27 children, measured on X-rays of their skulls at four ages.
+
+    Returns
+    -------
+    DataFrame
+        108 rows with columns ``distance`` from the pituitary gland to the pterygomaxillary fissure,
+        in millimetres; ``age``, 8 to 14 years; ``Subject``, a label; and ``Sex``.
+
+    References
+    ----------
+    Potthoff & Roy (1964), A generalized multivariate analysis of variance model useful especially
+    for growth curve problems, Biometrika 51:313-326; labels as in the R package nlme.
+
+    Examples
+    --------
+    >>> import hiermodels as hm
+    >>> hm.datasets.load_orthodont().head(2)
+       distance  age Subject   Sex
+    0      26.0    8     M01  Male
+    1      25.0   10     M01  Male
+    """
+    # fmt: off
+    boys = (
+        (26, 25, 29, 31), (21.5, 22.5, 23, 26.5), (23, 22.5, 24, 27.5), (25.5, 27.5, 26.5, 27),
+        (20, 23.5, 22.5, 26), (24.5, 25.5, 27, 28.5), (22, 22, 24.5, 26.5), (24, 21.5, 24.5, 25.5),
+        (23, 20.5, 31, 26), (27.5, 28, 31, 31.5), (23, 23, 23.5, 25), (21.5, 23.5, 24, 28),
+        (17, 24.5, 26, 29.5), (22.5, 25.5, 25.5, 26), (23, 24.5, 26, 30), (22, 21.5, 23.5, 25),
+    )
+    girls = (
+        (21, 20, 21.5, 23), (21, 21.5, 24, 25.5), (20.5, 24, 24.5, 26), (23.5, 24.5, 25, 26.5),
+        (21.5, 23, 22.5, 23.5), (20, 21, 21, 22.5), (21.5, 22.5, 23, 25), (23, 23, 23.5, 24),
+        (20, 21, 22, 21.5), (16.5, 19, 19, 19.5), (24.5, 25, 28, 28),
+    )
+    # fmt: on
+    rows = [
+        (float(distance), age, f"{letter}{number:02d}", sex)
+        for letter, sex, children in (("M", "Male", boys), ("F", "Female", girls))
+        for number, distances in enumerate(children, start=1)
+        for age, distance in zip((8, 10, 12, 14), distances, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["distance", "age", "Subject", "Sex"])
