@@ -99,6 +99,9 @@ def fit(
         Column of what counts of events are proportional to, such as expected counts or hours.
     offset : str, optional
         Column of a known part of the linear predictor, on the scale of the link.
+    weights : str, optional
+        Column of weights w of normal rows, whose variance is ``sigma²/w``, as in lme4: such as the
+        number of measurements that a row is the mean of.
     engine : {"exact", "nuts"}
         Independent draws from the exact posterior, or PyMC's NUTS.
     draws : int

@@ -80,7 +80,7 @@ def two_level(
     ----------
     data, formula, outcome, groups, se, variance, covariates, priors, missing
         As in :func:`hiermodels.fit`; ``groups`` is one column.
-    family, trials, exposure, offset
+    family, trials, exposure, offset, weights
         Likewise: what the rows are.
     parameterization, observed
         As in :func:`build_model`; of counts ``"means"`` are sums.
@@ -132,7 +132,7 @@ def three_level(
     ----------
     data, formula, outcome, groups, se, variance, covariates, priors, missing
         As in :func:`hiermodels.fit`; ``groups`` is two columns, the outer one first.
-    family, trials, exposure, offset
+    family, trials, exposure, offset, weights
         Likewise: what the rows are.
     parameterization, observed
         As in :func:`build_model`; of counts ``"means"`` are sums.

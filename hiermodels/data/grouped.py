@@ -23,6 +23,7 @@ from hiermodels.data.nesting import GroupLevel, attributes_of, check_groups, lev
 from hiermodels.data.outcome import read_outcome
 from hiermodels.data.roles import Roles, infer_roles
 from hiermodels.errors import DataError, SpecError
+from hiermodels.families.normal import WEIGHTS
 from hiermodels.model.formula.columns import Stated
 from hiermodels.model.standard_errors import from_se
 
@@ -186,6 +187,13 @@ class GroupedRows(GroupedData):
     def n_rows(self) -> int:
         """Number of rows."""
         return len(self.y)
+
+    @property
+    def precision(self) -> Floats:
+        """Inverse variance of each row, in units of 1/σ² where σ is unknown; (N,)."""
+        if self.se is not None:
+            return self.se**-2.0
+        return self.columns.get(WEIGHTS, np.ones(len(self.y)))
 
     @property
     def outcome_sd(self) -> float:

@@ -141,7 +141,7 @@ def _aggregated(
     if has_totals:
         rows = _checked(columns, roles, numbers, categorical, terms, declared, missing)
         return _counted(columns, roles, rows)
-    simple = not categorical and not roles.se and not moved(covariates)
+    simple = not categorical and not roles.is_weighted and not moved(covariates)
     sums = _at_first_sight(columns, roles, numbers, terms) if simple else None
     if sums is None:
         rows = _checked(columns, roles, numbers, categorical, terms, declared, missing)

@@ -28,8 +28,9 @@ from hiermodels.data.frame import LEAVE_OUT, Frame
 from hiermodels.data.grouped import Missing
 from hiermodels.data.roles import Roles
 from hiermodels.errors import DataError
+from hiermodels.families.normal import WEIGHTS
 from hiermodels.model.formula.terms import factors
-from hiermodels.model.standard_errors import KINDS, SMALLEST, Scale
+from hiermodels.model.standard_errors import KINDS, SMALLEST
 
 FIRST = 1000  # rows at which a look is taken
 CATEGORIES = (nw.Categorical, nw.Enum)
@@ -158,7 +159,7 @@ def without_gaps(
     middles = {}
     for i, name in enumerate(numbers):
         low, high = described[f"low{i}"], described[f"high{i}"]
-        _check_range(name, low, high, roles.se_scale if name == roles.se else None)
+        _check_range(name, low, high, _smallest(roles, name))
         middles[name] = _rounded(described[f"mean{i}"], high - low)
     return frame, middles, kept, rows - kept
 
@@ -191,17 +192,24 @@ def _check_gaps(gaps: Mapping[str, int], rows: int, missing: Missing) -> None:
     )
 
 
-def _check_range(name: str, low: float, high: float, scale: Scale | None) -> None:
-    """Raise DataError if numbers are out of range; ``scale`` is that of known errors."""
+def _smallest(roles: Roles, name: str) -> tuple[float, str] | None:
+    """The smallest value of a column of numbers above 0, and what these are; None of others."""
+    if name == roles.se:
+        return SMALLEST[roles.se_scale], KINDS[roles.se_scale]
+    return (1 / LARGEST, WEIGHTS) if name == roles.columns.get(WEIGHTS) else None
+
+
+def _check_range(name: str, low: float, high: float, above: tuple[float, str] | None) -> None:
+    """Raise DataError if numbers are out of range, ``above`` 0 if they have to be."""
     if not max(abs(low), abs(high)) <= LARGEST:
         raise DataError(
             f"column {name!r}: expected finite numbers of size up to {LARGEST:g}; found values "
             f"from {low:g} to {high:g}"
         )
-    if not scale:
+    if above is None:
         require_size([name], np.array([max(abs(low), abs(high))]))
-    if scale and low < SMALLEST[scale]:
-        raise DataError(f"column {name!r}: expected positive {KINDS[scale]}; found {low:g}")
+    elif low < above[0]:
+        raise DataError(f"column {name!r}: expected positive {above[1]}; found {low:g}")
 
 
 def values_of_levels(

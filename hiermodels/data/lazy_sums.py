@@ -15,6 +15,7 @@ from hiermodels.core.messages import LARGEST
 from hiermodels.data.lazy_columns import LazyColumns, array_of, as_number, collected, gaps_of
 from hiermodels.data.roles import Roles
 from hiermodels.errors import DataError
+from hiermodels.families.normal import WEIGHTS
 
 TOLERANCE = 1e-12  # of the scatter, by rounding, where deviations are not from the groups' means
 
@@ -92,6 +93,8 @@ def design_rows(
     if roles.se is not None:
         power = 1 if roles.se_scale == "variance" else 2
         weight = {"w": 1.0 / as_number(roles.se) ** power}
+    elif roles.is_weighted:
+        weight = {"w": as_number(roles.columns[WEIGHTS])}
     labels = {
         key: columns.label(name) for key, name in zip(_keys(roles), roles.groups, strict=True)
     }
@@ -103,7 +106,7 @@ def _keys(roles: Roles) -> list[str]:
 
 
 def _weighted(roles: Roles, name: str) -> nw.Expr:
-    return nw.col(name) if roles.se is None else nw.col("w") * nw.col(name)
+    return nw.col("w") * nw.col(name) if roles.is_weighted else nw.col(name)
 
 
 def with_all_digits(sums: Sums, rows: nw.LazyFrame[Any], roles: Roles) -> Sums:
@@ -152,7 +155,7 @@ def _sums_around_means(rows: nw.LazyFrame[Any], roles: Roles, size: int) -> Sums
     deviations are exactly 0.
     """
     keys = _keys(roles)
-    total = nw.len() if roles.se is None else nw.col("w").sum()
+    total = nw.col("w").sum() if roles.is_weighted else nw.len()
     means = rows.with_columns(**{f"wz{j}": _weighted(roles, f"z{j}") for j in range(size)})
     means = means.group_by(*keys).agg(
         total.alias("total"),
@@ -185,7 +188,7 @@ def _added(
     weighted = deviations.with_columns(**{f"e{j}": _weighted(roles, f"d{j}") for j in range(size)})
     products = {f"p{j}_{k}": nw.col(f"e{j}") * nw.col(f"d{k}") for j, k in _pairs(size)}
     names = [*(f"e{j}" for j in range(size)), *products]
-    if roles.se:
+    if roles.is_weighted:
         products["l"] = nw.col("w").log()
         names += ["w", "l"]
     filled = [nw.col(f"e{j}").count().alias(f"f{j}") for j in range(size)]
@@ -206,9 +209,9 @@ def _gathered(
     return Sums(
         keys=sums.select(_keys(roles)),
         count=count,
-        weight=array_of(sums, "w") if roles.se else count.astype(float),
+        weight=array_of(sums, "w") if roles.is_weighted else count.astype(float),
         filled=_stack(sums, "f", size),
-        log_weight=float(array_of(sums, "l").sum()) if roles.se else 0.0,
+        log_weight=float(array_of(sums, "l").sum()) if roles.is_weighted else 0.0,
         centre=centre,
         deviation=_stack(sums, "e", size),
         product=product,

@@ -39,7 +39,7 @@ def prepare(
         :class:`hiermodels.SufficientStatistics`.
     formula, outcome, groups, se, variance, covariates, missing
         As in :func:`hiermodels.fit`.
-    family, trials, exposure, offset
+    family, trials, exposure, offset, weights
         Likewise: what the rows are.
     priors : mapping of str to Prior, or {"weak", "lecture"}, optional
         By parameter name, or as a set that has a name: see :func:`stated_priors`.

@@ -16,6 +16,7 @@ from hiermodels.core.codec import storable
 from hiermodels.core.messages import listed, printable
 from hiermodels.errors import DataError, DataWarning, SpecError, warn
 from hiermodels.families.family import Family, NamesColumns
+from hiermodels.families.normal import WEIGHTS
 from hiermodels.families.registry import NORMAL
 from hiermodels.model.family_columns import require_suited
 from hiermodels.model.formula.columns import Stated, column_names, require_name
@@ -74,6 +75,11 @@ class Roles:
     family: Family = NORMAL
     columns: Mapping[str, str] = field(default_factory=dict)
     varying: tuple[Varying, ...] = ()
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether rows have known errors, or weights."""
+        return self.se is not None or WEIGHTS in self.columns
 
     @property
     def se_role(self) -> str:

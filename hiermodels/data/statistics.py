@@ -160,7 +160,7 @@ class SufficientStatistics(GroupedData):
         data, formula, outcome, groups, se, variance, covariates, missing
             As in :func:`hiermodels.fit`.  A part of the data may hold a single group.  Of a lazy
             frame, several columns of groups are not inferred: rows would have to be compared.
-        family, trials, exposure, offset
+        family, trials, exposure, offset, weights
             Likewise: what the rows are.
         levels : mapping of str to sequence of str, optional
             All levels of categorical covariates, the reference first.  Without them, they are
@@ -360,7 +360,7 @@ def statistics_of(data: GroupedData) -> SufficientStatistics:
     if not rows.labels:
         raise SpecError(NO_GROUPS)
     z = np.column_stack([rows.design.matrix, rows.y])
-    weight = np.ones(len(z)) if rows.se is None else rows.se**-2.0
+    weight = rows.precision
     total, some, shift = group_means(z, weight, rows.group, rows.n_groups)
     mean, rest = two_sum(some, shift)
     deviations = (z - mean[rows.group]) - rest[rows.group]

@@ -113,8 +113,7 @@ def _blocks(layout: Layout, data: GroupedData) -> Blocks:
         return _blocks_of_statistics(layout, data, parents)
     rows = require_rows(data, "the exact posterior")
     z, x = layout.split(rows.design.matrix)
-    weight = None if rows.se is None else rows.se**-2.0
-    return Blocks.of((z, x, rows.y), rows.group, parents, weight, layout.fixed)
+    return Blocks.of((z, x, rows.y), rows.group, parents, rows.precision, layout.fixed)
 
 
 def _blocks_of_statistics(

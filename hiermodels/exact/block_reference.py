@@ -21,6 +21,7 @@ from hiermodels.exact.block_moments import BlockMoments
 from hiermodels.exact.blocks.hyper_laws import HyperLaws
 from hiermodels.exact.blocks.mixtures import Mixtures
 from hiermodels.exact.blocks.posterior import BlockPosterior
+from hiermodels.families.normal import WEIGHTS
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import normal_mixture
@@ -344,6 +345,8 @@ class BlockReference(ReferencePosterior):
             weights, mean, sd = of(*asked)
             if target.outcome:
                 sigma2 = self._mixtures.nodes.law.sigma2[:, None]
+                if WEIGHTS in target.columns:
+                    sigma2 = sigma2 / target.columns[WEIGHTS][part]
                 sd = np.sqrt(sd**2 + (sigma2 if target.se is None else target.se[part] ** 2))
             parts.append((part, (weights, mean, sd)))
         return parts

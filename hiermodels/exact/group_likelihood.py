@@ -30,7 +30,7 @@ def standardized_rows(data: GroupedData, standard: Standardized) -> Rows:
     """Rows ``[x, y − x'anchor]`` in the coordinates of the tree of residuals."""
     rows = require_rows(data, "the density of a group's rows")
     x = (rows.design.matrix - standard.centre) @ standard.basis
-    weight = np.ones(len(x)) if rows.se is None else (rows.se / standard.scale) ** -2.0
+    weight = rows.precision if rows.se is None else (rows.se / standard.scale) ** -2.0
     residual = (rows.y - standard.location) / standard.scale - x @ standard.tree.left.anchor
     return Rows(np.column_stack([x, residual]), weight, rows.group)
 

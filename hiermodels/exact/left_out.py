@@ -237,7 +237,9 @@ def without(data: GroupedData, keep: NDArray[np.bool_]) -> GroupedData:
     if isinstance(data, GroupedRows):
         design = replace(data.design, matrix=data.design.matrix[keep])
         se = None if data.se is None else data.se[keep]
-        return replace(data, y=data.y[keep], se=se, design=design, group=group, **names)
+        more = {name: column[keep] for name, column in data.columns.items()}
+        y, new = data.y[keep], {"design": design, "group": group, **names}
+        return replace(data, y=y, se=se, columns=more, **new)
     assert isinstance(data, SufficientStatistics)
     some = {name: getattr(data, name)[keep] for name in ("count", "weight", "mean", "rest")}
     return replace(data, **some, log_weight=float(np.log(some["weight"]).sum()), **names)

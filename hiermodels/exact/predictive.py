@@ -12,6 +12,7 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.kernels.kernel import Given
 from hiermodels.exact.kernels.tree.conditional import BLOCK
 from hiermodels.exact.lattice_mixture import MAX_MEMBERS, LatticeMixture
+from hiermodels.families.normal import WEIGHTS
 from hiermodels.numerics import normal_mixture as mixture
 from hiermodels.posterior.target import Target
 
@@ -77,5 +78,6 @@ class PredictiveMixture(LatticeMixture):
         if not target.outcome:
             return total[:, None]
         if target.se is None:
-            return (total + given.variance_of_row())[:, None]
+            weights = target.columns.get(WEIGHTS, np.ones(1))
+            return total[:, None] + given.variance_of_row()[:, None] / weights
         return total[:, None] + (target.se / self.marginal.data.scale) ** 2

@@ -37,6 +37,7 @@ from hiermodels.errors import HierModelsError, ImproperPosteriorError
 from hiermodels.exact.closed_form import ClosedForm, Law, NormalLaw, SigmaLaw, log_student
 from hiermodels.exact.conjugate import MIN_KEPT, NormalGammaLaw
 from hiermodels.exact.left_out import unidentified, without
+from hiermodels.families.normal import WEIGHTS
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.left_out import LogDensities, Units
 from hiermodels.posterior.moments import PopulationMoments
@@ -96,9 +97,7 @@ class Coefficients:
     @classmethod
     def of(cls, spec: Spec, data: GroupedRows) -> Coefficients:
         """Solve the least squares of rows and priors."""
-        x, weight = data.design.matrix, np.ones(len(data.y))
-        if data.se is not None:
-            weight = data.se**-2.0
+        x, weight = data.design.matrix, data.precision
         share = weight / weight.sum()
         centre, location = np.zeros(x.shape[1]), 0.0
         if spec.has_intercept:
@@ -213,7 +212,8 @@ class RegressionPosterior(ClosedForm):
         """Law of predicted values, with means (r,)."""
         mean, variance = self.fit.at(target.x)
         if target.outcome:
-            variance = variance + (1.0 if target.se is None else target.se**2)
+            own = 1 / target.columns.get(WEIGHTS, np.ones(len(variance)))
+            variance = variance + (own if target.se is None else target.se**2)
         return self._law(mean, variance)
 
     def leave_out(self, units: Units) -> LogDensities:
@@ -225,7 +225,7 @@ class RegressionPosterior(ClosedForm):
         of ``1 − h`` or of β, the others are fitted anew.
         """
         rows = require_rows(self.data, "loo")
-        se = np.ones(rows.n_rows) if rows.se is None else rows.se
+        se = rows.precision**-0.5
         mean, variance = self.fit.at(rows.design.matrix)
         error, kept = (rows.y - mean) / se, 1 - variance / se**2
         with np.errstate(all="ignore"):
@@ -256,7 +256,7 @@ class RegressionPosterior(ClosedForm):
         rows = require_rows(self.data, "loo")
         rest = RegressionPosterior.of(self.spec, without(rows, others))
         mean, variance = rest.fit.at(rows.design.matrix[[i]])
-        variance = variance + (1.0 if rows.se is None else rows.se[i] ** 2)
+        variance = variance + 1 / rows.precision[i]
         return float(log_student(rows.y[[i]] - mean, variance, rest.alpha, rest.beta)[0])
 
     def _log_evidence(self) -> float:
@@ -267,9 +267,9 @@ class RegressionPosterior(ClosedForm):
         spec = self.spec
         sds = [scaled[1] for name in spec.means if (scaled := spec.scaled_prior(name))]
         total = np.linalg.slogdet(self.fit.to_own @ self.fit.root)[1] - np.log(sds).sum()
-        total -= 0.5 * len(rows.y) * LOG_2PI
+        total += 0.5 * (np.log(rows.precision).sum() - len(rows.y) * LOG_2PI)
         if rows.se is not None:
-            return float(total - np.log(rows.se).sum() - 0.5 * self.fit.squares)
+            return float(total - 0.5 * self.fit.squares)
         prior = spec.residual_prior
         assert prior is not None
         total += prior.alpha * np.log(prior.beta) - self.alpha * np.log(self.beta)

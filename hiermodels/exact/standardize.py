@@ -50,7 +50,7 @@ def standardize(data: GroupedData, unit: Standardized | None = None) -> Standard
 
 def _standardize_rows(data: GroupedRows, unit: Standardized | None) -> Standardized:
     location, scale = (unit.location, unit.scale) if unit else _unit(data)
-    weight = np.ones(len(data.y)) if data.se is None else (data.se / scale) ** -2.0
+    weight = data.precision if data.se is None else (data.se / scale) ** -2.0
     share = weight / weight.sum()
     x = data.design.matrix
     centre, largest = share @ x, np.abs(x).max(axis=0, initial=0.0)

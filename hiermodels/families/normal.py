@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -10,11 +10,14 @@ import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.core.codec import storable
+from hiermodels.families.checks import Invalid, positive, where_any
 from hiermodels.families.family import Columns
 from hiermodels.families.normal_leaves import NormalLeaves
 from hiermodels.families.reals import Reals
 from hiermodels.families.row_leaves import log_given_total
 from hiermodels.numerics.group_sums import group_means
+
+WEIGHTS = "weights"
 
 
 def log_normal(y: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
@@ -25,41 +28,48 @@ def log_normal(y: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
 @storable
 @dataclass(frozen=True)
 class NormalRows(Reals):
-    """``y ~ N(η, sd²)``: the linear predictor is the mean."""
+    """``y ~ N(η, sd²/w)``: the linear predictor is the mean; weights w are 1 if not given."""
 
     name: ClassVar[str] = "normal"
+    columns: ClassVar[tuple[str, ...]] = ("sd", WEIGHTS)
+
+    def invalid(self, y: Floats, columns: Columns) -> Iterator[Invalid]:
+        """Outcomes that are not finite; standard deviations and weights that are not positive."""
+        yield from super().invalid(y, columns)
+        yield from where_any(*(positive(WEIGHTS, columns[n]) for n in columns if n == WEIGHTS))
 
     def describe(self, eta: str, columns: Mapping[str, str]) -> str:
         """``Normal(η, sd)``."""
-        return f"Normal({eta}, {columns['sd']})"
+        weighted = f"/sqrt({columns[WEIGHTS]})" if WEIGHTS in columns else ""
+        return f"Normal({eta}, {columns['sd']}{weighted})"
 
     def log_likelihood(self, y: Floats, eta: Floats, columns: Columns) -> Floats:
-        """``log N(y; η, sd²)`` of each row."""
-        return log_normal(y, eta, columns["sd"])
+        """``log N(y; η, sd²/w)`` of each row."""
+        return log_normal(y, eta, _sd(columns))
 
     def moments(self, eta: Floats, columns: Columns) -> tuple[Floats, Floats]:
-        """``η`` and ``sd²``."""
-        sd = columns["sd"]
+        """``η`` and ``sd²/w``."""
+        sd = _sd(columns)
         return eta, np.broadcast_to(sd**2, np.broadcast_shapes(eta.shape, sd.shape))
 
     def cdf(self, y: Floats, eta: Floats, columns: Columns) -> Floats:
         """The normal distribution function."""
         from scipy.special import ndtr
 
-        return ndtr((y - eta) / columns["sd"])
+        return ndtr((y - eta) / _sd(columns))
 
     def draw(self, eta: Floats, columns: Columns, rng: np.random.Generator) -> Floats:
         """Draw outcomes: ``η + sd·noise``, of the shape of η."""
         drawn = rng.standard_normal(eta.shape)
-        drawn *= columns["sd"]
+        drawn *= _sd(columns)
         drawn += eta
         return drawn
 
     def leaves(
         self, y: Floats, columns: Columns, offset: Floats, group: Indices, size: int
     ) -> NormalLeaves:
-        """Likelihoods of groups: the rows' means, weighted by ``sd⁻²``."""
-        rows = NormalLeaves.of(y - offset, columns["sd"])
+        """Likelihoods of groups: the rows' means, weighted by ``w sd⁻²``."""
+        rows = NormalLeaves.of(y - offset, _sd(columns))
         smallest = np.full(size, np.inf)
         np.minimum.at(smallest, group, rows.sd)
         weight = (smallest[group] / rows.sd) ** 2
@@ -71,4 +81,13 @@ class NormalRows(Reals):
         self, pm: Any, name: str, eta: Any, columns: Mapping[str, Any], observed: Any, dims: str
     ) -> Any:
         """Add the rows to the open PyMC model."""
-        return pm.Normal(name, eta, columns["sd"], observed=observed, dims=dims)
+        return pm.Normal(name, eta, _sd(columns), observed=observed, dims=dims)
+
+    def raw(self, y: Floats, columns: Columns, offset: Floats) -> tuple[Floats, Floats]:
+        """Outcomes weighted by ``w/sd²``, and these weights."""
+        return super().raw(y, {**columns, "sd": _sd(columns)}, offset)
+
+
+def _sd(columns: Mapping[str, Any]) -> Any:
+    """Standard deviations of the rows, ``sd/√w``: arrays, or variables of PyMC."""
+    return columns["sd"] / columns[WEIGHTS] ** 0.5 if WEIGHTS in columns else columns["sd"]

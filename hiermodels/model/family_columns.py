@@ -8,6 +8,7 @@ from typing import NoReturn
 from hiermodels.core.messages import short
 from hiermodels.errors import SpecError
 from hiermodels.families.family import Family, NamesColumns
+from hiermodels.families.normal import WEIGHTS
 from hiermodels.families.registry import NORMAL, family_names, is_family
 
 
@@ -47,6 +48,11 @@ def require_suited(
                 f"offset: rows are normal; subtract {columns['offset']!r} from the outcome in the "
                 f"data frame, and leave offset out. Of counts, name the family, such as "
                 f"family='poisson'"
+            )
+        if WEIGHTS in columns and se:
+            raise SpecError(
+                f"{WEIGHTS}: the variance of a row is sigma²/weight with an unknown sigma, and the "
+                f"errors are known here, {error}={se!r}. Leave {WEIGHTS} or {error} out"
             )
         return
     if not groups:

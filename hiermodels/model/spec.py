@@ -33,6 +33,7 @@ from hiermodels.core.names import COEFFICIENT_DIM, ROOT
 from hiermodels.core.options import flag, mapping, one_of
 from hiermodels.errors import SpecError
 from hiermodels.families.family import Family
+from hiermodels.families.normal import WEIGHTS
 from hiermodels.families.registry import NORMAL
 from hiermodels.model.family_columns import require_suited
 from hiermodels.model.level import (
@@ -114,10 +115,10 @@ class Spec:
                 f"level; found {len(self.groups)}: {list(self.groups)}"
             )
         require_varying(self.varying, self.groups, self.covariates)
-        if self.is_blocks and not (self.is_normal and not self.columns):
+        if self.is_blocks and not self.is_normal:
             raise SpecError(
                 f"family: slopes that vary between groups, and three columns of groups, need "
-                f"normal rows without an offset; found {self.family.describe('…', self.columns)}"
+                f"normal rows; found {self.family.describe('…', self.columns)}"
             )
         if not (self.has_intercept or self.groups or self.covariates):
             raise SpecError(
@@ -171,8 +172,8 @@ class Spec:
 
     @property
     def is_regression(self) -> bool:
-        """Whether there are no groups, but covariates or known standard errors."""
-        return not self.groups and bool(self.se or self.covariates)
+        """Whether there are no groups, but covariates, known standard errors or weights."""
+        return not self.groups and bool(self.se or self.covariates or WEIGHTS in self.columns)
 
     @property
     def has_slopes(self) -> bool:

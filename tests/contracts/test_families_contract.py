@@ -80,8 +80,8 @@ def negative_binomial(eta, columns, size):
 CASES = {
     "normal": (
         {},
-        {"sd": np.array([0.5, 1.0, 3.0, 0.01])},
-        lambda eta, columns: stats.norm(eta, columns["sd"]),
+        {"sd": np.array([0.5, 1.0, 3.0, 0.01]), "weights": np.array([4.0, 1.0, 0.5, 2.0])},
+        lambda eta, columns: stats.norm(eta, columns["sd"] / np.sqrt(columns["weights"])),
     ),
     "student_t": (
         {"nu": 4},

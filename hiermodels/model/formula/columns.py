@@ -32,6 +32,7 @@ class ColumnNames(TypedDict, total=False):
     trials: str | None
     exposure: str | None
     offset: str | None
+    weights: str | None
 
 
 class Stated(NamedTuple):
@@ -62,7 +63,7 @@ def stated(formula: str | None, **columns: Unpack[ColumnNames]) -> Stated:
     """
     errors = columns.get("se"), columns.get("variance")
     family = None if columns.get("family") is None else family_of(columns["family"])
-    given = {role: columns.get(role) for role in (*COUNT_ROLES, "offset")}
+    given = {role: columns.get(role) for role in (*COUNT_ROLES, "offset", "weights")}
     more = {role: require_name(role, name) for role, name in given.items() if name is not None}
     if formula is None:
         terms = quoted(column_names("covariates", columns.get("covariates")))
