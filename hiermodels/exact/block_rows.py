@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.data.grouped import GroupedData
+from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.nesting import GroupLevel
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.exact.block_data import Layout
@@ -43,7 +43,7 @@ class BlockRows:
             x, y, group = columns[:, :-1], columns[:, -1], np.arange(data.n_groups)
         else:
             x, y, group = data.design.matrix, data.y, data.group
-            weight = np.ones(len(y)) if data.se is None else data.se**-2.0
+            weight = require_rows(data, "leaving rows out").precision
         z, rest = layout.split(x)
         return cls(z, rest, y - rest @ anchor, weight, group)
 
