@@ -60,7 +60,10 @@ def compare(
         Probability of a false alarm over all statistics together.
     rename : mapping of str to str, optional
         From the DataTree's names of variables and dimensions to those of this package, such as
-        ``{"sd_school": "tau"}``.
+        ``{"sd_school": "tau"}``.  Where other packages have a variable for each effect, these
+        stand for its members: ``{"Days|Subject_sigma": "tau[Days]"}``; a matrix of correlations
+        stands for ``rho``.  ``theta`` is a group's own value, population part included: bambi's
+        and brms' deviations have to be added to that first.
     var_names : str or sequence of str, optional
         Variables to compare, in this package's names; all by default, but effects on the outcome's
         scale where these are a function of those on the scale of the link alone, and are tested

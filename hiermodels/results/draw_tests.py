@@ -69,7 +69,7 @@ def probability_transform(
     flat = values.reshape(values.shape[0] * values.shape[1], -1)
     levels = np.concatenate([[0.0], ndtr(np.linspace(-3.7, 3.7, KNOTS)), [1.0]])
     knots = np.quantile(flat, levels, axis=0)
-    probabilities = reference.cdf(name, knots if reference.spec.dims(name) else knots[:, 0])
+    probabilities = reference.cdf(name, knots.reshape(len(knots), *values.shape[2:]))
     scores = ndtri(np.clip(probabilities.reshape(knots.shape), *INSIDE))
     result = np.empty_like(flat)
     for j, column in enumerate(flat.T):

@@ -17,7 +17,9 @@ from hiermodels.data.statistics import SufficientStatistics, with_totals
 from hiermodels.data.totals import in_one_unit
 from hiermodels.errors import SpecError
 from hiermodels.model.spec import Spec
+from hiermodels.posterior.coordinates import coords_of
 from hiermodels.posterior.reference_posterior import ReferencePosterior
+from hiermodels.results.foreign_draws import in_shape
 
 FEWEST_DRAWS = 32
 COLUMNS = ("outcomes", "standard errors", "covariates", "trials, exposures or offsets")  # of rows
@@ -73,6 +75,7 @@ def require_same_model(mcmc: Spec, exact: Spec) -> None:
     """Raise SpecError if the draws are of a model with other levels, covariates or priors."""
     sides = [
         {"levels": spec.groups, "covariates": spec.covariates, "se": spec.se is not None}
+        | {"what varies": [(own.terms, own.varying.correlated) for own in spec.levels]}
         | {"family": spec.family, **spec.priors}
         for spec in (mcmc, exact)
     ]
@@ -180,7 +183,7 @@ def matching_draws(
         raise SpecError(
             f"the draws have no group 'posterior'; found {', '.join(tree.children) or 'none'}"
         )
-    draws = _renamed(tree["posterior"].to_dataset(), rename)
+    draws = in_shape(_renamed(tree["posterior"].to_dataset(), rename), reference)
     fixed = reference.spec.fixed
     _require_fixed(draws, fixed, var_names)
     free = [name for name in reference.spec.variables if name not in fixed]
@@ -195,9 +198,9 @@ def matching_draws(
             f"what they call it, or with var_names=[…] what to compare"
         )
     picked = draws[names]
-    for dim, labels in reference.data.coords.items():
+    for dim, labels in coords_of(reference.spec, reference.data).items():
         if dim in {d for name in names for d in reference.spec.dims(name)}:
-            picked = _aligned(picked, dim, labels)
+            picked = _aligned(picked, dim, np.asarray(labels))
     order = {name: [*SAMPLE_DIMS, *reference.spec.dims(name)] for name in names}
     for name, dims in order.items():
         if set(picked[name].dims) != set(dims):
