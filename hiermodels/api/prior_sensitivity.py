@@ -47,8 +47,10 @@ def sensitivity(
         each group-level sd in turn is given :class:`FlatVariance`, :class:`FlatSD`,
         :class:`HalfNormal` and :class:`HalfCauchy` with the sd of the outcome for their scale (all
         rows, two digits; not where that is 0; of counts, whose effects are logarithms or log odds,
-        1), and the notorious ``InverseGamma(0.001, 0.001)``; those under which the posterior does
-        not exist have a row that says so.
+        1; of slopes, that sd over the covariate's), and the notorious
+        ``InverseGamma(0.001, 0.001)``; correlations are given ``LKJ(1)`` and ``LKJ(2)``, and with
+        their sds a :class:`FlatCovariance`.  Those under which the posterior does not exist have a
+        row that says so.
     baseline : mapping of str to Prior, or {"weak", "lecture"}, optional
         The priors that all alternatives start from and are compared with: ``priors`` of
         :func:`hiermodels.fit`.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import hiermodels.plots.layout as layout
 from hiermodels.core.arguments import checked
 from hiermodels.errors import SpecError
+from hiermodels.plots.effects import term_of
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.tables import CI_PROB, flatten, tails
 
@@ -30,6 +31,7 @@ def plot_sensitivity(
     references: Mapping[str, ReferencePosterior],
     *,
     level: str | None = None,
+    effect: str | None = None,
     ci_prob: float = CI_PROB,
     backend: str | None = None,
     visuals: dict[str, Any] | None = None,
@@ -51,6 +53,8 @@ def plot_sensitivity(
     level : str, optional
         Which groups: ``"theta"`` for the groups, ``"mu"`` for the outer groups of three levels, or
         the name of their column.
+    effect : str, optional
+        Which of several effects of each group, such as ``"Days"``; by default the first.
     ci_prob : float
         Probability of the intervals.
     backend : {"matplotlib", "plotly", "bokeh"}, optional
@@ -82,7 +86,8 @@ def plot_sensitivity(
     if level is None:
         return _plot_hyperparameters(references, ci_prob, backend, visuals, pc_kwargs)
     name = _baseline(references).spec.effect_of(level)
-    return _plot_shifts(references, name, backend, visuals, pc_kwargs)
+    term = term_of(_baseline(references).spec, name, effect)
+    return _plot_shifts(references, name, term, backend, visuals, pc_kwargs)
 
 
 def _baseline(references: Mapping[str, ReferencePosterior]) -> ReferencePosterior:
@@ -144,6 +149,7 @@ def hyperparameters(references: Mapping[str, ReferencePosterior], ci_prob: float
     """Medians and ends of intervals; a variable for each scalar, dims (prior, end)."""
     spec = _baseline(references).spec
     sds = [level.sd for level in spec.levels]
+    sds += [level.correlation for level in spec.levels if level.correlation]
     names = [*spec.top, *sds, *(["beta"] if spec.covariates else [])]
     names += ["sigma"] if spec.has_sigma else []
     names = [name for name in names if name not in spec.fixed]
@@ -179,13 +185,14 @@ def _moved(ends: xr.DataArray) -> float:
 def _plot_shifts(
     references: Mapping[str, ReferencePosterior],
     name: str,
+    term: str | None,
     backend: str | None,
     visuals: layout.Visuals,
     pc_kwargs: dict[str, Any],
 ) -> PlotCollection:
     """A row for each group, a dot for each prior but the baseline."""
     visuals = layout.split(visuals, SHIFT_LAYERS)
-    moved = shifts(references, name)
+    moved = shifts(references, name, term)
     pc_kwargs = pc_kwargs | {"aes": {"color": ["prior"]} | pc_kwargs.get("aes", {})}
     plot = layout.rows(moved, ["forest"], backend, pc_kwargs)
     size, panel = moved.sizes["prior"], {"column": "forest"}
@@ -198,14 +205,16 @@ def _plot_shifts(
     points = layout.points(moved, y)
     layout.add(plot, "shift", layout.dots, points, panel, looks, visuals)
     layout.vertical(plot, "baseline", 0.0, panel, visuals)
-    first = next(iter(references))
-    text = f"shift of the posterior mean of {name} from {first!r}, in its posterior sds"
+    first, of_term = next(iter(references)), f"[{term}]" if term else ""
+    text = f"shift of the posterior mean of {name}{of_term} from {first!r}, in its posterior sds"
     layout.label_x(plot, panel, text)
     plot.add_legend("prior")
     return plot
 
 
-def shifts(references: Mapping[str, ReferencePosterior], name: str) -> xr.DataArray:
+def shifts(
+    references: Mapping[str, ReferencePosterior], name: str, term: str | None = None
+) -> xr.DataArray:
     """``(mean − baseline mean)/baseline sd`` of each group; dims (prior, group), sorted.
 
     Raises
@@ -214,8 +223,11 @@ def shifts(references: Mapping[str, ReferencePosterior], name: str) -> xr.DataAr
         If one of these moments does not exist.
     """
     first, *others = references.items()
-    base, sd = first[1].mean[name], first[1].sd[name]
-    moved = xr.concat([(other.mean[name] - base) / sd for _, other in others], "prior")
+    several = first[1].spec.dims(name)[1:]
+    one = dict.fromkeys(several, term)
+    base, sd = (part[name].sel(one, drop=True) for part in (first[1].mean, first[1].sd))
+    means = (other.mean[name].sel(one, drop=True) for _, other in others)
+    moved = xr.concat([(mean - base) / sd for mean in means], "prior")
     moved = moved.assign_coords(prior=[label for label, _ in others])
     if not bool(np.isfinite(moved).all()):
         raise SpecError(

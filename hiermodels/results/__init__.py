@@ -12,7 +12,7 @@ new question is a file here and a method of ``Fit`` (:mod:`hiermodels.api`).
 - ``checks``: test statistics of replicated data
 - ``loo``: leave-one-out cross-validation
 - ``default_prior``: whether a default prior drives the answer
-- ``alternatives``: other priors, and how far the posterior moves
+- ``alternatives``: other priors (``other_priors``), and how far the posterior moves
 - ``comparison``: draws against the exact posterior; ``matching`` puts the two side by side,
   ``foreign_draws`` those of other packages, ``draw_tests`` makes the statistics
 - ``simulation``: draws from the priors, and outcomes from these

@@ -13,22 +13,14 @@ import xarray as xr
 
 from hiermodels.core.arrays import Floats
 from hiermodels.data.covariates import AUTO, locate
-from hiermodels.data.grouped import GroupedData
 from hiermodels.data.prepare import stated_priors
 from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
 from hiermodels.exact.noise_free import reference_posterior
-from hiermodels.model.priors.base import Prior, VariancePrior
+from hiermodels.model.priors.base import Prior
 from hiermodels.model.priors.sets import LECTURE, WEAK
-from hiermodels.model.priors.variance import (
-    FlatSD,
-    FlatVariance,
-    HalfCauchy,
-    HalfNormal,
-    InverseGamma,
-)
-from hiermodels.model.spec import Spec
 from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
-from hiermodels.posterior.tables import Summary, with_header
+from hiermodels.posterior.tables import Summary, flatten, with_header
+from hiermodels.results.other_priors import changed_keys, default_alternatives, priors_with
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
@@ -77,8 +69,8 @@ class Sensitivity:
         first = self.baseline.spec
         shifts = self.table["shift_max"].unstack("variable")
         changed = {
-            name: " and ".join(key for key, prior in first.priors.items() if prior != other[key])
-            for name, other in ((name, one.spec.priors) for name, one in self.references.items())
+            name: " and ".join(changed_keys(first.priors, one.spec.priors))
+            for name, one in self.references.items()
         }
         worst = shifts.loc[list(changed)].groupby(pd.Series(changed), sort=False).max()
         sentences = []
@@ -122,7 +114,7 @@ def compare_priors(
     spec, data = baseline.spec, baseline.data
     if not spec.groups:
         raise SpecError("a model without groups has no group-level variance to vary the prior of")
-    if priors is None and all(level.sd in spec.fixed for level in spec.levels):
+    if priors is None and all(sd in spec.fixed for level in spec.levels for sd in level.sds):
         raise SpecError(
             "every group-level sd is fixed, so there is no prior to vary; name alternatives, "
             f"such as priors={{'another': {{{spec.levels[0].sd!r}: FlatSD()}}}}"
@@ -144,7 +136,7 @@ def compare_priors(
             )
         changed = stated_priors(changed, spec, data)
         try:
-            other = replace(spec, priors={**spec.priors, **_every_beta(spec, changed)})
+            other = replace(spec, priors=priors_with(spec, changed))
             if other == spec:
                 raise SpecError(f"priors: {name!r} changes no prior")
             references[name] = reference_posterior(other, data)
@@ -191,32 +183,6 @@ def _with_refused(
     rows = {name: table.loc[[name]] for name in table.index.unique("alternative")}
     rows |= {name: refused.loc[[name]] for name in reasons}
     return pd.concat([rows[name] for name in order])
-
-
-def default_alternatives(spec: Spec, data: GroupedData) -> dict[str, dict[str, Prior]]:
-    """Other priors of each group-level sd, from the top downwards: see :func:`sensitivity`.
-
-    Their scale is the sd of the outcomes, or 1 where effects are logarithms or log odds.
-    """
-    is_identity = spec.family.link == "identity"
-    scale = float(f"{data.outcome_sd:.{DIGITS}g}") if is_identity else 1.0
-    scaled: list[VariancePrior] = [HalfNormal(scale), HalfCauchy(scale)] if scale else []
-    others = [FlatVariance(), FlatSD(), *scaled, InverseGamma(0.001, 0.001)]
-    return {
-        f"{level.sd} ~ {prior}": {level.sd: prior}
-        for level in spec.levels
-        if level.sd not in spec.fixed
-        for prior in others
-        if prior != level.prior
-    }
-
-
-def _every_beta(spec: Spec, changed: Mapping[str, Prior]) -> dict[str, Prior]:
-    """Priors by parameter, ``beta`` standing for all coefficients."""
-    given = dict(changed)
-    if "beta" in given and spec.covariates:
-        given = dict.fromkeys(spec.coefficients, given.pop("beta")) | given
-    return given
 
 
 def _distances(
@@ -266,20 +232,21 @@ def _place(
 def _row(
     baseline: ReferencePosterior, shift: xr.DataArray, ratio: xr.DataArray, variable: str
 ) -> dict[str, Any]:
-    size = np.abs(shift.to_numpy()).ravel()
-    dims = baseline.spec.dims(variable)
-    label = shift[dims[0]].to_numpy()[size.argmax()] if dims else ""
+    size, ratios = np.abs(shift.to_numpy()).ravel(), ratio.to_numpy().ravel()
+    known = np.isfinite(size)  # an sd that is fixed beside others does not move
+    labels = flatten(xr.Dataset({variable: shift})).index
+    where = str(labels[int(np.nanargmax(size))]).removeprefix(variable)[1:-1]
     return {
-        "shift_max": float(size.max()),
-        "where": str(label),
-        "shift_rms": float(np.sqrt((size**2).mean())),
-        "sd_ratio": 0.0 if not ratio.all() else float(np.exp(np.log(ratio.to_numpy()).mean())),
+        "shift_max": float(size[known].max()),
+        "where": where,
+        "shift_rms": float(np.sqrt((size[known] ** 2).mean())),
+        "sd_ratio": 0.0 if not ratios.all() else float(np.exp(np.log(ratios[known]).mean())),
     }
 
 
 def _ends(posterior: ReferencePosterior, variable: str) -> Floats:
-    """Far quantiles of an sd; of another variable none."""
-    if variable not in posterior.spec.sds:
+    """Far quantiles of an sd, (2,), or of several, (2, e); of another variable none."""
+    if variable not in {"sigma", *(level.sd for level in posterior.spec.levels)}:
         return np.empty(0)
     return posterior.quantile(ENDS, [variable])[variable].to_numpy()
 
@@ -296,15 +263,17 @@ def _kolmogorov(
     if variable in other.spec.fixed:
         below = float(baseline.cdf(variable, other.spec.fixed[variable]))
         return max(below, 1 - below)
-    ends = np.append(ends, _ends(other, variable))
-    values = np.geomspace(ends.min(), ends.max(), COMPARED)
+    ends = np.concatenate([ends, _ends(other, variable)])
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    if (low <= 0).any():
+        return float("nan")  # one of several is fixed at 0
+    values = np.geomspace(low, high, COMPARED)
     return float(np.abs(baseline.cdf(variable, values) - other.cdf(variable, values)).max())
 
 
 type Alternative = Mapping[str, Prior] | str
 
 
-DIGITS = 2  # of a scale that is taken from the data
 ONE_SD = (0.158655253931457, 0.5, 0.841344746068543)  # Φ(−1), Φ(0), Φ(1)
 ENDS = (0.005, 0.995)  # quantiles between which distribution functions are compared,
 COMPARED = 200  # at so many values

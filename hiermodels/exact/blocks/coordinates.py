@@ -8,6 +8,7 @@ else of τ itself.  Those of correlations are bent z (:mod:`hiermodels.exact.blo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -75,8 +76,15 @@ class Coordinates:
         if isinstance(prior, Fixed):
             return prior.value
         if self.model.relative:
-            return SdAxis(FlatSD(), 1.0, informed)
+            return SdAxis(FlatSD(), 1.0, self._with_end(prior, informed))
         return SdAxis(prior, self.model.typical_sigma, informed)
+
+    def _with_end(self, prior: VariancePrior, informed: tuple[float, float]) -> tuple[float, float]:
+        """The range in which the data speak, and to where a prior ends at small sds, if it does."""
+        low, high = informed
+        if not math.isfinite(prior.lower_tail):
+            low = SdAxis(prior, self.model.typical_sigma, informed).range[0]
+        return low, high
 
     @cached_property
     def on_lattice(self) -> tuple[int | None, ...]:

@@ -23,7 +23,9 @@ from hiermodels.exact.blocks.contrasts import Contrasts, coefficient_rank, contr
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.model.priors.base import VariancePrior
 from hiermodels.model.priors.covariance import FlatCovariance
-from hiermodels.model.priors.variance import Fixed
+from hiermodels.model.priors.variance import Fixed, InverseGamma
+
+MAX_SHAPE = 4.0  # of an inverse gamma that does not tie σ to an sd
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,8 @@ class BlockModel:
     def relative(self) -> bool:
         """Whether sds are taken in units of σ, which is then integrated by itself.
 
-        Not where a prior has a jump, or is so narrow that it ties σ to an sd: those with an end,
-        at a largest sd or, faster than any power, at 0.  Nor where σ may go to 0 while the sds do
+        Not where a prior has a jump, or is so narrow that it ties σ to an sd: those with an end at
+        a largest sd, and inverse gammas of a large shape.  Nor where σ may go to 0 while the sds do
         not, as without residual degrees of freedom.
         """
         broad = all(_is_broad(prior) for prior in (*self.sd_priors, self.sigma))
@@ -193,5 +195,7 @@ class BlockModel:
 
 
 def _is_broad(prior: VariancePrior) -> bool:
-    """Whether a prior of an sd is smooth, and no narrower at 0 than a power."""
+    """Whether a prior of an sd is smooth and wide."""
+    if isinstance(prior, InverseGamma):
+        return prior.alpha <= MAX_SHAPE
     return not math.isfinite(prior.upper) and math.isfinite(prior.lower_tail)

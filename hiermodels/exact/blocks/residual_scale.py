@@ -82,8 +82,15 @@ class ResidualScale:
 
     @cached_property
     def degree(self) -> float:
-        """``δ``: sum of the powers with which the priors of log sds start at 0."""
-        return 2 * sum(prior.lower_tail for prior in self.priors)
+        """``δ``: sum of the powers with which the priors of log sds start at 0.
+
+        Of those that end there faster than any power, of the powers with which they fall.
+        """
+        powers = [
+            prior.lower_tail if math.isfinite(prior.lower_tail) else prior.upper_tail
+            for prior in self.priors
+        ]
+        return 2 * sum(powers)
 
     @cached_property
     def shape(self) -> float:
