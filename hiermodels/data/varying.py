@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hiermodels.data.design import Design
 from hiermodels.errors import SpecError
-from hiermodels.model.formula.terms import factors
+from hiermodels.model.formula.terms import Factor, factors
 from hiermodels.model.level import INTERCEPT, Varying
 
 
@@ -20,6 +20,18 @@ def varying_columns(varying: Sequence[Varying], design: Design) -> tuple[Varying
         have no mean; or if its columns there are others.
     """
     return tuple(_columns_of(own, design) for own in varying)
+
+
+def varying_terms(varying: Sequence[Varying], design: Design) -> tuple[Varying, ...]:
+    """Terms of the formula in place of columns of the design: the inverse."""
+    return tuple(_terms_of(own, design) for own in varying)
+
+
+def _terms_of(own: Varying, design: Design) -> Varying:
+    intercept = (INTERCEPT,) if INTERCEPT in own.terms else ()
+    names = {term: _named(frozenset(factors(term)), design) for term in design.terms}
+    terms = (term for term, columns in names.items() if columns and set(columns) <= {*own.terms})
+    return Varying((*intercept, *terms), own.correlated)
 
 
 def _columns_of(own: Varying, design: Design) -> Varying:
@@ -47,6 +59,11 @@ def _columns_of_term(term: str, design: Design, intercept: bool) -> list[str]:
             f"both before the bar and outside the parentheses, to have a column for each level, or "
             f"in neither place"
         )
+    return _named(wanted, design)
+
+
+def _named(wanted: frozenset[Factor], design: Design) -> list[str]:
+    """Columns of the design that belong to a term, given by its factors."""
     names = {factor.column for factor in wanted}
     return [
         name

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hiermodels.data.varying import varying_terms
 from hiermodels.errors import SpecError
 from hiermodels.families.family import Family
 from hiermodels.families.registry import NORMAL, family_of
@@ -125,9 +126,10 @@ def _formula(posterior: Posterior) -> str | None:
     """The model as a formula, if a formula can name its columns."""
     spec = posterior.spec
     try:
-        terms = posterior.data.design.terms
-        columns = dict(spec.columns)
-        return str(Formula(spec.outcome, terms, spec.groups, spec.has_intercept, columns))
+        design, columns = posterior.data.design, dict(spec.columns)
+        varying = varying_terms(spec.varying, design)
+        known = (spec.outcome, design.terms, spec.groups, spec.has_intercept, columns)
+        return str(Formula(*known, varying))
     except SpecError:
         return None
 
