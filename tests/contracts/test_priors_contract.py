@@ -10,6 +10,7 @@ from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 import pytest
 from scipy import integrate, stats
 
@@ -19,6 +20,7 @@ from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.io import netcdf
 from hiermodels.mcmc.model import build_model
+from hiermodels.mcmc.transforms import PartialCorrelations
 from hiermodels.model.priors.registry import PRIORS, parse_prior
 
 VALUES = (2.5, 1.5, 3.5, 0.75)  # parameters, in order
@@ -72,7 +74,7 @@ def example(kind):
     return kind(**{f.name: v for f, v in zip(fields(kind), VALUES, strict=False)})
 
 
-# Of covariances, in models with slopes: see tests/model/test_covariance_priors.py.
+# Of covariances: in PyMC below, else in tests/model/test_covariance_priors.py.
 OF_COVARIANCES = {"LKJ": hm.LKJ, "FlatCovariance": hm.FlatCovariance}
 ALONE = {name: kind for name, kind in PRIORS.items() if name not in OF_COVARIANCES}
 MEMBERS = [example(kind) for kind in ALONE.values()]
@@ -335,3 +337,65 @@ def test_pymc_and_the_exact_engine_have_one_marginal_posterior(prior, schools):
     compiled = model.compile_logp(jacobian=False, **PLAIN)
     found = [compiled({value.name: v}) for v in places]
     np.testing.assert_allclose(found, exact, rtol=1e-9, atol=SINGLE)
+
+
+# Priors of covariances: their form in PyMC, of two effects and of three.
+
+
+def correlations(prior, effects):
+    """A model with the correlations of so many effects alone."""
+    several = {"transform": PartialCorrelations(effects)} if effects > 2 else {}
+    with pm.Model() as model:
+        prior.to_pymc(pm, "rho", effects=effects, **several)
+    return model
+
+
+@pytest.mark.parametrize("prior", [hm.LKJ(0.7), hm.LKJ(2.5), hm.FlatCovariance()], ids=str)
+@pytest.mark.parametrize("effects", [2, 3])
+def test_pymc_has_the_same_density_of_correlations(prior, effects):
+    """Also in the coordinate that is sampled, by the derivatives of the way back."""
+    model = correlations(prior, effects)
+    rho = np.array([[0.3, -0.2, 0.5], [-0.9, 0.4, -0.6], [0.9, 0.9, -0.9]])[
+        :, : 1 + 2 * (effects - 2)
+    ]
+    rho = rho if effects > 2 else rho[:2]
+    flat = isinstance(prior, hm.FlatCovariance)
+    expected = np.zeros(2) if flat else prior.log_density(rho[:2])
+    given = rho if effects > 2 else rho[:, 0]
+    found = np.array([pm.logp(model["rho"], value).eval(**PLAIN) for value in given])
+    np.testing.assert_allclose(found[:2], expected, rtol=1e-12, atol=1e-13)
+    if effects > 2:
+        assert found[2] == -np.inf  # no matrix with these correlations is positive definite
+    (value,) = model.value_vars
+    transform = model.rvs_to_transforms[model["rho"]]
+    inputs = model["rho"].owner.inputs
+    place = transform.forward(pt.as_tensor(given[1]), *inputs).eval()
+    back = transform.backward(value, *inputs)
+    slopes = pt.jacobian(back, value) if effects > 2 else pt.grad(back, value)
+    np.testing.assert_allclose(back.eval({value: place}), given[1], rtol=1e-12)
+    log_det = np.linalg.slogdet(np.atleast_2d(slopes.eval({value: place})))[1]
+    whole = float(model.compile_logp(**PLAIN)({value.name: place}))
+    assert whole == pytest.approx(expected[1] + log_det, rel=1e-10)
+
+
+@pytest.mark.parametrize("effects", [2, 3])
+def test_pymc_draws_correlations_from_the_same_law(effects):
+    model = correlations(hm.LKJ(1.5), effects)
+    drawn = pm.draw(model["rho"], 4000, random_seed=1, **PLAIN).reshape(4000, -1)
+    law = stats.beta(*[1.5 + (effects - 2) / 2] * 2, -1, 2)
+    assert drawn.shape[1] == effects * (effects - 1) // 2
+    for column in drawn.T:
+        assert stats.kstest(column, law.cdf).pvalue > 1e-3
+    nothing = pm.draw(correlations(hm.FlatCovariance(), effects)["rho"], **PLAIN)
+    assert np.isnan(nothing).all()
+    assert np.size(nothing) == drawn.shape[1]
+
+
+@pytest.mark.parametrize("effects", [2, 3])
+def test_pymc_has_the_sds_of_a_flat_covariance(effects):
+    """``dT = Π 2 τ^e dτ · dρ``."""
+    (prior, *_), sd = hm.FlatCovariance().sd_priors(effects), np.array([0.1, 0.7, 2.0])
+    with pm.Model():
+        variable = prior.to_pymc(pm, "tau", 1.0)
+    expected = np.log(2) + effects * np.log(sd)
+    np.testing.assert_allclose(logp(variable, sd), expected, rtol=1e-12, atol=SINGLE)

@@ -187,7 +187,8 @@ def _correlations_to_pymc(
 
     own: list[Floats] = []
     if effects == 2:
-        options.setdefault("transform", pm.distributions.transforms.Interval(-1.0, 1.0))
+        low, high = np.array([-1.0, 1.0])  # of Python's own numbers PyTensor takes logs in 32 bits
+        options.setdefault("transform", pm.distributions.transforms.Interval(low, high))
     else:  # PyMC takes the number of correlations from a parameter
         own = [np.zeros(effects * (effects - 1) // 2)]
         options |= {"signature": "(k)->(k)", "initval": own[0] + options["initval"]}
