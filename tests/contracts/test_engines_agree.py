@@ -50,6 +50,11 @@ MODELS = {
         {"formula": "strength ~ (1 | batch/cask)"},
         ["exact", "marginal", "noncentered"],
     ),
+    "sleep study": (
+        hm.datasets.load_sleepstudy,
+        {"formula": "Reaction ~ Days + (1 + Days | Subject)"},
+        ["exact", "marginal", "noncentered"],
+    ),
     "one population": (
         lambda: hm.datasets.load_baseball()[["y"]],
         {
