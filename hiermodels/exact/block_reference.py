@@ -18,6 +18,7 @@ from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.block_data import Layout, block_model
 from hiermodels.exact.block_left_out import leave_out_of_blocks
 from hiermodels.exact.block_moments import BlockMoments
+from hiermodels.exact.block_plug_in import plug_in
 from hiermodels.exact.blocks.hyper_laws import HyperLaws
 from hiermodels.exact.blocks.mixtures import Mixtures
 from hiermodels.exact.blocks.posterior import BlockPosterior
@@ -27,6 +28,7 @@ from hiermodels.model.spec import Spec
 from hiermodels.numerics import normal_mixture
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.coordinates import coords_of
+from hiermodels.posterior.estimation import PlugIn
 from hiermodels.posterior.left_out import LogDensities, Units
 from hiermodels.posterior.precision import TOLERANCE, reached
 from hiermodels.posterior.reference_posterior import ReferencePosterior
@@ -110,6 +112,10 @@ class BlockReference(ReferencePosterior):
     def lattice_error(self) -> float:
         """How well the lattice holds the posterior, in posterior sds."""
         return float(self.posterior.errors_by_axis.max(initial=0.0))
+
+    def plug_in(self, method: str | None, place: Place) -> PlugIn:
+        """Estimates of groups given sds as numbers; by default by restricted likelihood."""
+        return plug_in(self.spec, self.posterior, method, place)
 
     def _means(self) -> Mapping[str, Any]:
         return {name: mean for name, (mean, _) in self._both_moments.items()}

@@ -15,11 +15,13 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from hiermodels.core.arrays import Floats
-from hiermodels.core.messages import listed
+from hiermodels.core.messages import listed, short
 from hiermodels.data.covariates import At, Place, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.labels import nearly, spelled
 from hiermodels.errors import DataError
+from hiermodels.model.spec import Spec
+from hiermodels.posterior.coordinates import coords_of
 from hiermodels.posterior.estimation import PlugIn
 from hiermodels.posterior.moments import SD, of_variables
 from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
@@ -49,6 +51,10 @@ class Estimates:
           counts, of which no estimate is a weighted mean of two others;
         - ``truth``, if it was given.
 
+        Where slopes vary there is a row for each group and each of its effects, and no shrinkage
+        weight, as they are pulled together: ``table["eb"].unstack()`` is lme4's ``coef``.  ``raw``
+        is least squares by the group's own rows, nan where these do not determine an effect.
+
         With covariates all are effects at the x that the header names, and ``raw`` is corrected
         for the group's mean x.  All but ``mean``, ``sd`` and ``shrinkage`` take the coefficients'
         priors for flat, whatever they are: they are estimates from the data alone.
@@ -56,8 +62,8 @@ class Estimates:
         Of counts ``raw`` is the group's own maximum likelihood, such as r/n, at its own covariates;
         ``raw_se`` is nan where all trials, or none, are successes, which bounds one side only.
     outer : DataFrame or None
-        The same for the groups of the outer level of two; ``raw`` is the mean of what lies below,
-        weighted by precision, and ``kappa²`` takes the place of ``tau²``.
+        The same for the groups of the level above the innermost; ``raw`` is the mean of what lies
+        below, weighted by precision, and that level's variance takes the place of ``tau²``.
     coefficients : DataFrame
         The intercept (``mu`` or ``lam``, at the x that the header names) and each ``beta``:
         ``estimate``, its standard error ``se``, ``z = estimate/se`` and a normal interval, by
@@ -67,8 +73,9 @@ class Estimates:
         For each estimator its sum of squared errors ``sse``, ``rmse``, and the number of groups
         for which it is ``closer`` to the truth than the raw mean.
     sds : mapping of str to float
-        The estimated sds that empirical Bayes takes for known; NaN for those that the data do not
-        determine, and then NaN stands wherever they are needed.
+        The estimated sds, and correlations where slopes vary, that empirical Bayes takes for known;
+        NaN for those that the data do not determine, and then NaN stands wherever they are needed.
+        The correlation of an sd of 0 is NaN.
     sums : mapping of str to float
         Where they determine only a sum of variances, its estimate, such as ``tau² + sigma²``.
     method : str
@@ -76,6 +83,8 @@ class Estimates:
     on_link : DataFrame or None
         Of counts, the same columns as in ``table`` for the effects on the scale of the link;
         ``raw`` and ``raw_se`` are nan where it is infinite.
+    outermost : DataFrame or None
+        Of three columns of groups, the table of the first one's.
     """
 
     table: Summary
@@ -86,6 +95,7 @@ class Estimates:
     sums: Mapping[str, float]
     method: str
     on_link: Summary | None = None
+    outermost: Summary | None = None
 
     def __repr__(self) -> str:
         return "\n".join([repr(self.table), *self._others_as(pd.DataFrame.to_string, "{}")])
@@ -98,6 +108,7 @@ class Estimates:
     def _others_as(self, write: Any, heading: str) -> list[str]:
         tables = {
             "on the scale of the link": self.on_link,
+            "outermost level": self.outermost,
             "outer level": self.outer,
             "coefficients": self.coefficients,
             "errors": self.errors,
@@ -125,7 +136,7 @@ def estimate(
     spec, data = reference.spec, reference.data
     place, probabilities = locate(data, at), tails(ci_prob)
     found = reference.plug_in(method, place)
-    known = None if truth is None else _truth(truth, data)
+    known = None if truth is None else _truth_of(truth, spec, data)
     shown_at = reference.at(at)
     *above, own = (_table(shown_at, found, name, place) for name in found.effects)
     if known is not None:
@@ -142,6 +153,7 @@ def estimate(
     return Estimates(
         table=own,
         outer=above[-1] if above else None,
+        outermost=above[0] if len(above) > 1 else None,
         coefficients=coefficients,
         errors=None if known is None else _errors(own),
         sds=found.sds.sds,
@@ -155,11 +167,11 @@ def _table(shown_at: ReferencePosterior, found: PlugIn, name: str, place: Place)
     """The table of the effects of this name."""
     spec, weights = shown_at.spec, found.weights.get(name, {})
     columns = dict(found.effects[name])
-    columns |= {"mean": shown_at.mean[name].to_numpy(), "sd": shown_at.sd[name].to_numpy()}
+    mean, sd = (moment[name].to_numpy().ravel() for moment in (shown_at.mean, shown_at.sd))
+    columns |= {"mean": mean, "sd": sd}
     if not shown_at.moment_exists(name, SD):
-        columns["median"] = shown_at.quantile(0.5, [name])[name].to_numpy()[0]
-    (dim,) = spec.dims(name)
-    table = pd.DataFrame({**columns, **weights}, pd.Index(shown_at.data.coords[dim], name=dim))
+        columns["median"] = shown_at.quantile(0.5, [name])[name].to_numpy()[0].ravel()
+    table = pd.DataFrame({**columns, **weights}, _index(shown_at, name))
     lacking = shown_at.moments.why(of_variables([name]))
     exact = ", ".join(["mean", "sd", *(["shrinkage"] if weights else [])])
     notes = [*found.given, *found.sds.notes, f"{exact}: of the posterior, {NO_ERROR}"]
@@ -168,6 +180,15 @@ def _table(shown_at: ReferencePosterior, found: PlugIn, name: str, place: Place)
         notes += [OWN_COVARIATES] if name in spec.on_outcome_scale else elsewhere
     more = [*shown_at.precision, *([lacking] if lacking else [])]
     return with_header(table, spec, *notes, *more, digits=shown_at.digits)
+
+
+def _index(shown_at: ReferencePosterior, name: str) -> pd.Index[Any]:
+    """Labels of the effects of this name: groups, or groups and which of their effects."""
+    dims = shown_at.spec.dims(name)
+    labels = [coords_of(shown_at.spec, shown_at.data)[dim] for dim in dims]
+    if len(dims) == 1:
+        return pd.Index(labels[0], name=dims[0])
+    return pd.MultiIndex.from_product(labels, names=dims)
 
 
 def _coefficient_table(
@@ -184,6 +205,22 @@ def _coefficient_table(
         columns | {f"{label}_lb": low, f"{label}_ub": high},
         pd.Index(names, name="parameter"),
     )
+
+
+def _truth_of(truth: Any, spec: Spec, data: GroupedData) -> Floats:
+    """True effects in the order of the table: of several of each group, a column for each."""
+    level = spec.levels[-1]
+    if not level.has_slopes:
+        return _truth(truth, data)
+    terms = list(level.terms)
+    if isinstance(truth, pd.Series) and truth.index.nlevels == 2:
+        truth = truth.unstack()
+    if not isinstance(truth, pd.DataFrame) or not {*terms} <= {*truth.columns}:
+        raise DataError(
+            f"truth: expected a data frame with a row for each {level.column} and the columns "
+            f"{listed(terms)}; found {short(truth)}"
+        )
+    return np.column_stack([_truth(truth[term], data) for term in terms]).ravel()
 
 
 def _truth(truth: Any, data: GroupedData) -> Floats:
@@ -236,6 +273,15 @@ def _finite(values: Any, name: str) -> Floats:
 
 
 def _errors(table: pd.DataFrame) -> pd.DataFrame:
+    """Errors of each estimator, of several effects of each group one by one."""
+    if table.index.nlevels == 1:
+        return _errors_of(table)
+    effect = table.index.names[-1]
+    groups = {str(name): own for name, own in table.groupby(level=effect, sort=False)}
+    return pd.concat({n: _errors_of(own) for n, own in groups.items()}, names=[effect])
+
+
+def _errors_of(table: pd.DataFrame) -> pd.DataFrame:
     """Squared errors of each estimator, and for how many groups it beats the raw mean.
 
     The posterior's is its mean, or its median where there is no mean.
