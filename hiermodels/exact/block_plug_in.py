@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import Flags, Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.messages import listed
 from hiermodels.core.names import ROOT
@@ -15,7 +15,7 @@ from hiermodels.data.covariates import Place
 from hiermodels.errors import SpecError
 from hiermodels.exact.block_data import Layout
 from hiermodels.exact.blocks.contrasts import coefficient_rank
-from hiermodels.exact.blocks.likelihood import LikelihoodMaximum, maximize
+from hiermodels.exact.blocks.likelihood import LikelihoodMaximum, maximize, undetermined
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.moments import conditionals
@@ -43,7 +43,7 @@ def plug_in(spec: Spec, posterior: BlockPosterior, method: object, place: Place)
     model = posterior.marginal.residual
     has_rows = isinstance(model.sigma, Fixed) or model.residual_df > 0
     found = maximize(model, restricted=method == "reml") if has_rows else None
-    sds = _sds(spec, found)
+    sds = _sds(spec, found, undetermined(model))
     given = ", ".join(
         f"{name} = {shown(value)}" for name, value in sds.sds.items() if value == value
     )
@@ -96,7 +96,7 @@ def _require_possible(posterior: BlockPosterior, spec: Spec) -> None:
         )
 
 
-def _sds(spec: Spec, found: LikelihoodMaximum | None) -> PointEstimate:
+def _sds(spec: Spec, found: LikelihoodMaximum | None, lacks: Flags) -> PointEstimate:
     """Sds, correlations and σ, by name; nan where they are not determined."""
     layout = Layout(spec)
     names = [*(name for level in spec.levels for name in level.parameters)]
@@ -105,7 +105,6 @@ def _sds(spec: Spec, found: LikelihoodMaximum | None) -> PointEstimate:
         note = "the likelihood has no maximum: no estimate of sds. NaN where they are needed"
         values = dict.fromkeys(names, np.nan) | spec.fixed
         return PointEstimate(values, np.array([[np.nan]]), notes=(note,))
-    lacks = found.undetermined
     estimates: dict[str, float] = {}
     for number, level in enumerate(spec.levels):
         rows = found.factors[number][layout.effects(number)][..., 0] * found.sigma

@@ -16,6 +16,7 @@ from hiermodels.exact.blocks.likelihood import maximize
 from tests.oracles.growth import orthodont, oxboys
 from tests.oracles.mixed_models import Mixed, indicators
 from tests.oracles.slopes import cakes
+from tests.results.test_predict_slopes import CASES
 
 
 def _sleep():
@@ -228,3 +229,106 @@ def test_intercepts_alone_are_as_by_the_tree(load, formula, options, at):
                     np.testing.assert_allclose(found, values, rtol=1e-6, atol=1e-7 * size)
         np.testing.assert_allclose(one.coefficients, other.coefficients, rtol=1e-7)
         np.testing.assert_allclose(one.coefficient_ses, other.coefficient_ses, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_all_levels_given_known_sds(name):
+    """Empirical Bayes at x = 0.5 of every level's groups, where slopes vary at any of them."""
+    case = CASES[name]
+    fit = hm.fit(case.frame, case.formula, priors=case.priors, draws=25, random_seed=1)
+    found, columns = fit.estimates(at={"x": 0.5}), [column for column, _ in case.levels]
+    tables = [found.outermost, found.outer, found.table][-len(columns) :]
+    for number, table in enumerate(tables):
+        known = columns[: number + 1]
+        groups = case.frame[known].drop_duplicates().sort_values(known)
+        groups = pd.concat([groups.assign(**dict.fromkeys(columns[number + 1 :], "new"))] * 2)
+        size = len(groups) // 2
+        mean, covariance = case.truth(groups.assign(x=np.repeat([0.5, 1.5], size)))
+        unit = np.eye(size)
+        combinations = {
+            "Intercept": np.hstack([unit, 0 * unit]),
+            "x": np.hstack([-unit, unit]),
+        }
+        for term in case.levels[number][1]:
+            own = table.xs(term, level="effect") if table.index.nlevels > 1 else table
+            rows = combinations[term]
+            np.testing.assert_allclose(own["eb"], rows @ mean, rtol=1e-9, atol=1e-10)
+            if number + 1 == len(columns):
+                sd = np.sqrt(np.diag(rows @ covariance @ rows.T))
+                np.testing.assert_allclose(own["eb_sd"], sd, rtol=1e-9)
+                np.testing.assert_allclose(own["sd"], sd, rtol=1e-8)
+            np.testing.assert_allclose(own["mean"], own["eb"], rtol=1e-8, atol=1e-9)
+    assert "fixed" in repr(fit.estimates().table) or found.sds["sigma"] == 0.8
+
+
+def test_shrinkage_of_four_levels():
+    """B = e/(e + tau²) at the estimates, and its mean over the posterior by the draws."""
+    case = CASES["four levels"]
+    fit = hm.fit(case.frame, case.formula, draws=2500, random_seed=1)
+    found = fit.estimates()
+    for table, name in ((found.outermost, "tau_a"), (found.outer, "tau_b"), (found.table, "tau_c")):
+        error = table["raw_se"] ** 2
+        expected = error / (error + found.sds[name] ** 2)
+        np.testing.assert_allclose(table["shrinkage_eb"], expected, rtol=1e-8)
+    kept = fit.datatree["posterior"]
+    error = kept["sigma"].to_numpy().ravel() ** 2 / 3
+    shares = error / (error + kept["tau_c"].to_numpy().ravel() ** 2)
+    full = case.frame.groupby(["a", "b", "c"]).size().to_numpy() == 3
+    difference = found.table["shrinkage"].to_numpy()[full] - shares.mean()
+    assert np.abs(difference).max() < 4.5 * shares.std() / np.sqrt(len(shares))
+
+
+@pytest.mark.filterwarnings("ignore::hiermodels.errors.PrecisionWarning")
+def test_what_the_rows_do_not_determine_is_nan():
+    """With two rows in each group two effects leave nothing for σ: no estimate, and a reason."""
+    rng = np.random.default_rng(1)
+    group, x = np.repeat(np.arange(8), 2), np.tile([-1.0, 1.0], 8)
+    y = rng.normal(size=16) + rng.normal(size=8)[group]
+    frame = pd.DataFrame({"y": y, "x": x, "g": [f"g{i}" for i in group]})
+    priors = {"sigma": hm.HalfNormal(1)}
+    fit = hm.fit(frame, "y ~ x + (1 + x | g)", priors=priors, random_seed=1, draws=25)
+    found = fit.estimates()
+    assert np.isnan(list(found.sds.values())).all()
+    assert found.table["eb"].isna().all()
+    assert found.table[["pooled", "mean"]].notna().all(axis=None)
+    assert "no estimate" in repr(found.table)
+
+
+def test_sds_that_the_likelihood_does_not_tell_apart_are_nan():
+    """One class in each school: the data know the sum of their variances."""
+    case = CASES["outer slopes"]
+    frame = case.frame[case.frame["b"] == "b1"]
+    frame = frame.assign(y=frame["y"] + 2.0 * pd.factorize(frame["a"])[0])
+    priors = {"tau_b": hm.HalfNormal(1)}
+    fit = hm.fit(frame, case.formula, priors=priors, random_seed=1, draws=25)
+    found = fit.estimates()
+    assert np.isnan(found.sds["tau_b"])
+    assert np.isnan(found.sds["tau_a[Intercept]"])
+    assert found.sds["tau_a[x]"] >= 0
+    assert "does not change" in repr(found.table)
+
+
+def test_truth_by_effect(sleep):
+    """Errors of intercepts and of slopes, one by one; true values as a frame or a Series."""
+    fit = hm.fit(sleep, "Reaction ~ Days + (1 + Days | Subject)", random_seed=1, draws=25)
+    truth = fit.estimates().table["mean"] + 1.0
+    found = fit.estimates(truth)
+    assert found.errors.loc[("Days", "posterior mean"), "rmse"] == pytest.approx(1.0)
+    again = fit.estimates(truth.unstack())
+    pd.testing.assert_frame_equal(found.errors, again.errors)
+    with pytest.raises(hm.DataError, match="columns 'Intercept', 'Days'"):
+        fit.estimates(truth.unstack()["Days"])
+
+
+def test_methods_that_are_not_for_this_model_are_refused(sleep):
+    """Moment estimators, and covariances of which a part is fixed."""
+    formula = "Reaction ~ Days + (1 + Days | Subject)"
+    fit = hm.fit(sleep, formula, random_seed=1, draws=25)
+    with pytest.raises(hm.SpecError, match=r"'dl'.*use 'reml' or 'ml'"):
+        fit.estimates(method="dl")
+    priors = {"tau[Days]": hm.Fixed(6)}
+    fit = hm.fit(sleep, formula, priors=priors, random_seed=1, draws=25)
+    with pytest.raises(
+        hm.SpecError, match=r"'tau\[Days\]' is fixed, and its effects are correlated"
+    ):
+        fit.estimates()

@@ -49,9 +49,10 @@ class Case:
             named |= {f"{sd}[{t}]" if several else sd: hm.Fixed(v) for t, v in sds.items()}
         return {**named, "sigma": hm.Fixed(0.8)}
 
-    def truth(self):
-        """Mean and covariance of the means of the new rows, by dense algebra."""
-        both = pd.concat([self.frame, self.new], ignore_index=True)
+    def truth(self, new=None):
+        """Mean and covariance of the means of new rows, by dense algebra."""
+        new = self.new if new is None else new
+        both = pd.concat([self.frame, new], ignore_index=True)
         columns = {"Intercept": np.ones(len(both)), "x": both["x"].to_numpy()}
         parts, variances, path = [], [], pd.Series("", both.index)
         for column, sds in self.levels:

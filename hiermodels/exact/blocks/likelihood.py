@@ -31,7 +31,7 @@ from hiermodels.core.arrays import LOG_2PI, Flags, Floats
 from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.blocks.upward import evaluate
-from hiermodels.exact.profile_likelihood import newton_ascent
+from hiermodels.exact.profile_likelihood import FIRST, PLACES, newton_ascent
 from hiermodels.model.priors.variance import Fixed
 from hiermodels.numerics.modes import peaks
 
@@ -39,8 +39,9 @@ PILOT = np.arcsinh([0.03, 0.3, 3.0, 30.0])  # places of Λ's diagonal, in units 
 MAX_ASCENTS = 3  # from peaks of the pilot grid, the highest first
 ESCAPED = 25.0  # places at which an ascent is given up
 AT_ZERO = 1e-10  # of the log likelihood: what an sd must gain to be larger than 0
-STEP = 1e-3  # of differences that tell whether the likelihood bends in a direction
-FLAT = 1e-7  # second derivative, in units of places, of a likelihood that does not
+LOOKS = 16  # places at which the likelihood's slopes are compared
+SHORT = 0.01  # of difference quotients there
+SAME = 1e-7  # share of the slopes below which the likelihood does not change in a direction
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,23 +169,6 @@ class LikelihoodMaximum:
         """Estimate of σ."""
         return float(self.likelihood.sigma(self.place[None], self.root)[0])
 
-    @cached_property
-    def undetermined(self) -> Flags:
-        """Sds of the model, and σ last, that move in a direction without changing the likelihood.
-
-        Directions in which Λ moves and T does not are none: then nothing is undetermined.
-        """
-        model, d = self.likelihood.model, self.likelihood.dimension
-        if not d:
-            return np.zeros(len(model.sds) + 1, dtype=bool)
-        unit = STEP * np.eye(d)
-        ends = np.concatenate([self.place + unit, self.place - unit])
-        log = _log_sds(self.likelihood, ends)
-        slopes = (log[:d] - log[d:]) / (2 * STEP)
-        sizes, axes = np.linalg.eigh(_curvature(self.likelihood, self.place))
-        flat = np.abs(sizes) < FLAT * max(1.0, np.abs(sizes).max(initial=0.0))
-        return np.asarray((np.abs(axes[:, flat].T @ slopes) > np.sqrt(STEP)).any(axis=0))
-
 
 def maximize(model: BlockModel, restricted: bool) -> LikelihoodMaximum | None:
     """Find the highest place of the likelihood; None if it rises without end."""
@@ -223,19 +207,63 @@ def _ascents(likelihood: BlockLikelihood) -> Iterator[tuple[LikelihoodMaximum, b
         yield LikelihoodMaximum(likelihood, end, value), is_peak
 
 
-def _log_sds(likelihood: BlockLikelihood, places: Floats) -> Floats:
-    """Logarithm of each sd, 0 if it is 0, and of σ last, at places (n, d); (n, m + 1)."""
-    sigma = likelihood.sigma(places, likelihood.root(places))
-    factors = likelihood.factors(places)
-    rows = [np.sqrt((factors[level][i] ** 2).sum(axis=0)) for level, i, _ in likelihood.model.sds]
-    sds = np.array([*(row * sigma for row in rows), sigma])
-    return np.log(np.where(sds > 0, sds, 1.0)).T
+def undetermined(model: BlockModel) -> Flags:
+    """Sds of which the rows say only what they say of others, too, and σ last; (m + 1,).
+
+    The rows' covariance is linear in the entries of T and in σ².  If contrasts of the rows do not
+    change in a direction δ of these, the likelihood's slopes at any places, as rows of a matrix,
+    have the null vector δ.
+    """
+    every, knows_sigma = BlockLikelihood.of(model, restricted=True), isinstance(model.sigma, Fixed)
+    lacking = np.zeros(len(model.sds) + 1, dtype=bool)
+    size = len(every.entries) + (not knows_sigma)
+    if not size:
+        return lacking
+    _, sizes, axes = np.linalg.svd(_slopes(every, size))
+    null = np.abs(axes[sizes <= SAME * sizes[0]]).max(axis=0, initial=0.0) > np.sqrt(SAME)
+    for (level, i, j), is_null in zip(every.entries, null, strict=False):
+        lacking[:-1] |= [
+            is_null and (own, e) in {(level, i), (level, j)} for own, e, _ in model.sds
+        ]
+    lacking[-1] = not knows_sigma and null[-1]
+    return lacking
 
 
-def _curvature(likelihood: BlockLikelihood, place: Floats) -> Floats:
-    """Second derivatives (d, d) by differences."""
-    d, step = len(place), np.sqrt(STEP)
-    i, j = np.meshgrid(np.arange(d), np.arange(d), indexing="ij")
-    a, b = step * np.eye(d)[i.ravel()], step * np.eye(d)[j.ravel()]
-    values = [likelihood(place + x * a + y * b) for x in (1, -1) for y in (1, -1)]
-    return ((values[0] - values[1] - values[2] + values[3]) / (4 * step**2)).reshape(d, d)
+def _slopes(every: BlockLikelihood, size: int) -> Floats:
+    """Derivatives by entries of T and σ² at random places; (LOOKS, size)."""
+    rng = np.random.default_rng(1)
+    off_diagonal = [k for k, (_, i, j) in enumerate(every.entries) if i != j]
+    steps = (PLACES[:, None, None] * SHORT * np.eye(size)).reshape(-1, size)
+    slopes = np.empty((LOOKS, size))
+    for own in slopes:
+        place = rng.uniform(0.3, 0.9, size)
+        place[off_diagonal] *= 0.3
+        values = _log_likelihoods(every, place + steps).reshape(len(PLACES), size)
+        own[:] = FIRST @ (values - values[len(PLACES) // 2]) / SHORT
+    return slopes
+
+
+def _log_likelihoods(every: BlockLikelihood, columns: Floats) -> Floats:
+    """Restricted log likelihood at entries of T, in units of errors, then σ² (n, k); (n,)."""
+    model, n = every.model, len(columns)
+    sigma = np.full(n, every.given_sigma(np.zeros((1, 1)))[0])
+    if not isinstance(model.sigma, Fixed):
+        sigma = sigma * np.sqrt(1 + columns[:, -1])
+    spreads = np.zeros((len(model.levels), n, model.blocks.p, model.blocks.p))
+    for level, i, prior in model.sds:
+        spreads[level, :, i, i] = prior.value**2 if isinstance(prior, Fixed) else 1.0
+    for (level, i, j), values in zip(every.entries, columns.T, strict=False):
+        size = every.errors[i] * every.errors[j] * model.typical_sigma**2
+        spreads[level, :, i, j] = spreads[level, :, j, i] = size * (values + (i == j))
+    factors = [np.moveaxis(_roots(own), 0, 2) / sigma for own in spreads]
+    root = evaluate(model.blocks, factors)
+    return root.log_likelihood(sigma, model.blocks.n_rows, model.blocks.log_weight)
+
+
+def _roots(spreads: Floats) -> Floats:
+    """Lower triangular roots of covariances (n, p, p), of which some rows may be 0."""
+    some = spreads[0].diagonal() > 0
+    roots = np.zeros_like(spreads)
+    own = np.ix_(np.arange(len(spreads)), np.flatnonzero(some), np.flatnonzero(some))
+    roots[own] = np.linalg.cholesky(spreads[own])
+    return roots
