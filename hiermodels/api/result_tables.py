@@ -55,13 +55,16 @@ class ResultTables(ResultBase):
 
         return summarize(self.posterior, var_names, at, **options)
 
-    def variance_components(self, ci_prob: float = CI_PROB) -> Summary:
+    def variance_components(self, ci_prob: float = CI_PROB, at: At = AUTO) -> Summary:
         """Tabulate sds, variances and each level's share of them, without Monte Carlo error.
 
         Parameters
         ----------
         ci_prob : float
             Probability of the equal-tailed intervals.
+        at : {"auto", "means", "zero"} or mapping of str to value
+            Where slopes vary, the covariates x at which the groups' variances are, as in
+            :meth:`summary`; elsewhere they are the same at all x.
 
         Returns
         -------
@@ -70,7 +73,10 @@ class ResultTables(ResultBase):
             of the total variance that lies between groups, at the top level the intraclass
             correlation; with three levels ``icc[group]``, the correlation of two rows of one
             innermost group.  Where the standard errors are known, the residual variance is that
-            of a typical row, so that the shares are I² (Higgins & Thompson 2002).
+            of a typical row, so that the shares are I² (Higgins & Thompson 2002).  Where slopes
+            vary, ``var[group]`` is the groups' variance at x, of intercept and slopes together.
+            Quantiles of that, and of shares where slopes vary or there are three columns of
+            groups, are those of exact draws; the header states their Monte Carlo error.
 
         Examples
         --------
@@ -85,7 +91,7 @@ class ResultTables(ResultBase):
         """
         from hiermodels.results.variance_components import variance_components
 
-        return variance_components(self.reference(), ci_prob)
+        return variance_components(self.reference(), ci_prob, at)
 
     def estimates(
         self,

@@ -36,10 +36,11 @@ every engine returns (``posterior``) and all below it.
 - ``joint``: the joint log density of all variables; ``row_sums`` adds rows up that are alike
 - ``group_likelihood``: densities of all rows of a group; ``block_group_likelihood`` with slopes
 - ``left_out``: units left out, by the kernels of ``tree_left_out`` and ``block_left_out``, which
-  takes rows as ``block_rows`` has them; ``variance_shares``: shares of levels in the total variance
+  takes rows as ``block_rows`` has them
+- ``variance_shares``: shares of levels in the total variance; ``block_variances``, with slopes
 - ``replicates``: replicated data, ``row_replicates`` of rows that are not normal,
   ``slope_replicates`` of groups with slopes, and their ``group_statistics``
 - ``point_estimates``: estimates of the sds as numbers (``profile_likelihood``,
-  ``study_estimators``); ``plug_in``, ``leaf_plug_in`` and ``leaf_nested_plug_in``: estimates of all
-  else given these
+  ``study_estimators``); ``plug_in``, ``block_plug_in``, ``leaf_plug_in`` and
+  ``leaf_nested_plug_in``: estimates of all else given these
 """

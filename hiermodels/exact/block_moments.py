@@ -59,7 +59,7 @@ class BlockMoments(ExistingMoments):
             return tails.moment_exists(len(tails.model.sds), order)
         for number, level in enumerate(self.spec.levels):
             if name in (level.sd, *level.sds):
-                sds = range(*self.layout.sds(number).indices(len(tails.model.sds)))
+                sds = self._sds(number, name)
                 return all(tails.moment_exists(sd, order) for sd in sds)
             if name == level.correlation:
                 return True
@@ -69,13 +69,21 @@ class BlockMoments(ExistingMoments):
         some = [self.layout.intercept] if name in self.spec.top else self.layout.beta
         return bool(np.all(exist[some]))
 
+    def _sds(self, number: int, name: str) -> range:
+        """Which of the model's sds have a name: one of a level's, or all of them."""
+        level = self.spec.levels[number]
+        every = range(*self.layout.sds(number).indices(len(self.tails.model.sds)))
+        if not level.has_slopes or name == level.sd:
+            return every
+        return every[level.sds.index(name) :][:1]
+
     def _rays(self, name: str) -> list[Ray]:
         """Rays along which a variable's moments may grow."""
         model = self.tails.model
         own = [len(model.sds)] if name == "sigma" else []
         for number, level in enumerate(self.spec.levels):
             if name in (level.sd, *level.sds):
-                own = list(range(*self.layout.sds(number).indices(len(model.sds))))
+                own = list(self._sds(number, name))
         rays = [ray for ray in self.tails.rays if not own or set(own) & set(ray.sds)]
         return list(rays)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -19,6 +19,7 @@ from hiermodels.exact.block_data import Layout, block_model
 from hiermodels.exact.block_left_out import leave_out_of_blocks
 from hiermodels.exact.block_moments import BlockMoments
 from hiermodels.exact.block_plug_in import plug_in
+from hiermodels.exact.block_variances import BlockVariances
 from hiermodels.exact.blocks.hyper_laws import HyperLaws
 from hiermodels.exact.blocks.mixtures import Mixtures
 from hiermodels.exact.blocks.posterior import BlockPosterior
@@ -33,6 +34,7 @@ from hiermodels.posterior.left_out import LogDensities, Units
 from hiermodels.posterior.precision import TOLERANCE, reached
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.target import Target
+from hiermodels.posterior.variance_shares import VarianceShares
 
 MAX_MEMBERS = 256  # whose components are held at a time
 
@@ -116,6 +118,19 @@ class BlockReference(ReferencePosterior):
     def plug_in(self, method: str | None, place: Place) -> PlugIn:
         """Estimates of groups given sds as numbers; by default by restricted likelihood."""
         return plug_in(self.spec, self.posterior, method, place)
+
+    def variance_moments(self, names: Sequence[str]) -> list[tuple[float, float]]:
+        """Mean and sd of the squares of sds, nan where they do not exist."""
+        return self._variances.moments_of_squares(names)
+
+    def variance_shares(self, probabilities: Floats) -> VarianceShares:
+        """Mean, sd and quantiles of each level's share of the total variance."""
+        return self._variances.shares(probabilities)
+
+    @cached_property
+    def _variances(self) -> BlockVariances:
+        x = np.zeros(len(self.spec.covariates)) if self.place is None else self.place.of(ROOT)
+        return BlockVariances(self.spec, self.data, self.posterior, x)
 
     def _means(self) -> Mapping[str, Any]:
         return {name: mean for name, (mean, _) in self._both_moments.items()}

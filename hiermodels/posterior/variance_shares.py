@@ -16,7 +16,10 @@ class VarianceShares:
         Mean, sd and quantiles of each share, by its name, such as ``share[school]``.
     notes : tuple of str
         What a table says of them.
+    are_drawn : bool
+        Whether their quantiles have Monte Carlo error.
     """
 
     rows: Mapping[str, Sequence[float]]
     notes: tuple[str, ...]
+    are_drawn: bool = False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from hiermodels.data.covariates import AUTO, At, locate
+from hiermodels.errors import SpecError
 from hiermodels.posterior.moments import FOURTH, KINDS, MEAN, SD, Moment, of_variables
 from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
 from hiermodels.posterior.tables import (
@@ -17,21 +19,31 @@ from hiermodels.posterior.tables import (
 )
 
 
-def variance_components(reference: ReferencePosterior, ci_prob: float = CI_PROB) -> Summary:
-    """Tabulate sds, variances and shares of the total variance, without Monte Carlo error.
+def variance_components(
+    reference: ReferencePosterior, ci_prob: float = CI_PROB, at: At = AUTO
+) -> Summary:
+    """Tabulate sds, variances and shares of the total variance.
 
     Parameters
     ----------
     reference : ReferencePosterior
     ci_prob : float
         Probability of the equal-tailed intervals.
+    at : {"auto", "means", "zero"} or mapping of str to value
+        Where slopes vary, the covariates at which the groups' variances are.
 
     Raises
     ------
     SpecError
-        If the model has no groups.
+        If the model has no groups, or ``at`` is each group's own covariates.
     """
-    spec = reference.spec
+    spec, place = reference.spec, locate(reference.data, at)
+    if any(np.ndim(x) > 1 for x in place.x):
+        raise SpecError(
+            f"at: a variance between groups is at the same covariates for all of them; found "
+            f"{at!r}. Use 'means', 'zero' or a mapping of columns to values"
+        )
+    reference = reference.at(at)
     probabilities = np.array([tails(ci_prob)[0], 0.5, tails(ci_prob)[1]])
     shares = reference.variance_shares(probabilities)
     names = [*(level.sd for level in spec.levels), *(("sigma",) if spec.has_sigma else ())]
@@ -39,6 +51,7 @@ def variance_components(reference: ReferencePosterior, ci_prob: float = CI_PROB)
     sds = pd.DataFrame(reference.summary(names, ci_prob))
     ends = [f"{label}_lb", "median", f"{label}_ub"]
     variances = sds[ends] ** 2
+    names = list(sds.index)
     variances["mean"], variances["sd"] = zip(*reference.variance_moments(names), strict=True)
     variances.index = pd.Index([f"{name}²" for name in names])
     of_total = pd.DataFrame.from_dict(
@@ -51,6 +64,8 @@ def variance_components(reference: ReferencePosterior, ci_prob: float = CI_PROB)
         *(Moment(KINDS[m], f"{name}²", n, (name,)) for m, n in squares.items() for name in names),
     ]
     lacking = reference.moments.why(shown_moments)
-    notes = [NO_ERROR, interval_note(ci_prob), *shares.notes]
+    no_error = f"all else: {NO_ERROR}" if shares.are_drawn else NO_ERROR
+    notes = [no_error, interval_note(ci_prob), *shares.notes]
+    notes += place.note(["variances and shares"]) if spec.has_slopes else []
     notes += [*reference.precision, *([lacking] if lacking else [])]
     return with_header(table, spec, *notes, digits=reference.digits)

@@ -15,5 +15,6 @@ sds and correlations stay on the lattice.  All is arrays: neither frames nor spe
 - ``hyper_laws``, ``sd_laws``: distribution functions of sds and correlations
 - ``mixtures``: those of coefficients and effects
 - ``draws``: exact draws
+- ``likelihood``: the likelihood of covariances, restricted or not, and its maximum
 - ``left_out``: densities of units left out
 """

@@ -80,10 +80,13 @@ class Tails:
     ----------
     model : BlockModel
     rays : tuple of Ray
+    highest : int
+        Up to which moments are asked for.
     """
 
     model: BlockModel
     rays: tuple[Ray, ...]
+    highest: int = 2
 
     def moment_exists(self, sd: int, order: int) -> bool:
         """Whether an sd has a finite moment."""
@@ -91,9 +94,10 @@ class Tails:
 
     @property
     def orders(self) -> Floats:
-        """Highest moment of each sd, σ last, up to the second, that exists; (m + 1,)."""
-        exist = [[self.moment_exists(j, m) for m in (1, 2)] for j in range(len(self.model.sds) + 1)]
-        return np.array([2.0 if both[1] else float(both[0]) for both in exist])
+        """Highest moment of each sd, σ last, that is asked for and exists; (m + 1,)."""
+        orders = range(1, self.highest + 1)
+        every = range(len(self.model.sds) + 1)
+        return np.array([float(sum(self.moment_exists(j, m) for m in orders)) for j in every])
 
     def coefficients_exist(self, order: int) -> Flags:
         """Which coefficients have a moment of an order; (c,).

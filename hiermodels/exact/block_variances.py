@@ -1,0 +1,174 @@
+"""Variances and shares of them where groups have several effects, or many levels.
+
+At covariates z the groups of a level have the variance ``v = z'T z``, ``T = σ² Λ Λ'``, around their
+parents', and rows have σ².  At nodes of the lattice
+
+    E v = Σ w q E σ²,    Var v = Σ w (q² Var σ² + (q E σ² − E v)²),    q = |Λ'z|²,
+
+w being the nodes' weights, and the share of a level in the total is ``q/(Σ q + 1)``, free of σ.
+Quantiles of both are those of many exact draws of the sds and correlations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.data.grouped import GroupedData
+from hiermodels.exact.block_data import Layout
+from hiermodels.exact.blocks.coordinates import Values
+from hiermodels.exact.blocks.draws import BlockDraws
+from hiermodels.exact.blocks.marginal import BlockMarginal
+from hiermodels.exact.blocks.posterior import BlockPosterior
+from hiermodels.exact.kernels.blocks.root import Root
+from hiermodels.exact.variance_shares import typical_se
+from hiermodels.model.spec import Spec
+from hiermodels.numerics.lattice import Lattice
+from hiermodels.posterior.moments import FOURTH
+from hiermodels.posterior.tables import shown
+from hiermodels.posterior.variance_shares import VarianceShares
+
+DRAWS = 40_000  # for quantiles of shares
+SEED = 1  # of these
+MAX_NODES = 1 << 14  # at which the law of σ is held at a time
+
+
+@dataclass(frozen=True, eq=False)
+class BlockVariances:
+    """Variances of a posterior at covariates.
+
+    Attributes
+    ----------
+    spec : Spec
+    data : GroupedData
+    posterior : BlockPosterior
+    x : (q,)
+        Covariates at which the effects of slopes are.
+    """
+
+    spec: Spec
+    data: GroupedData
+    posterior: BlockPosterior
+    x: Floats
+
+    def moments_of_squares(self, names: Sequence[str]) -> list[tuple[float, float]]:
+        """Mean and sd of the square of each sd; nan where they do not exist."""
+        names_of_all = [*(name for level in self.spec.levels for name in level.sds), "sigma"]
+        theta2 = np.exp(2 * self._values.log_theta)
+        theta2 = np.vstack([theta2, np.ones(theta2.shape[1])])
+        moments = []
+        for name in names:
+            sd = names_of_all.index(name)
+            moments.append(self._moments(theta2[sd], (sd,)))
+            if name in self.spec.fixed:
+                moments[-1] = self.spec.fixed[name] ** 2, 0.0
+        return moments
+
+    @one_blas_thread()
+    def shares(self, probabilities: Floats) -> VarianceShares:
+        """Mean, sd and quantiles of each level's variance at x, and of its share of the total."""
+        rows: dict[str, list[float]] = {}
+        q, drawn, sigma = self._q(self._values), self._q(self._drawn.values), self._drawn.sigma
+        for number, level in enumerate(self.spec.levels):
+            if level.has_slopes:
+                sds = range(*Layout(self.spec).sds(number).indices(len(self.posterior.model.sds)))
+                quantiles = np.quantile(drawn[number] * sigma**2, probabilities)
+                rows[f"var[{level.column}]"] = [*self._moments(q[number], tuple(sds)), *quantiles]
+        columns = [level.column for level in self.spec.levels]
+        total, total_drawn = (own.sum(axis=0) + self._residual for own in (q, drawn))
+        for name, own, other in zip(columns, q, drawn, strict=True):
+            rows[f"share[{name}]"] = self._row(own / total, other / total_drawn, probabilities)
+        rest = self._residual / total, self._residual / total_drawn
+        rows["share[residual]"] = self._row(*rest, probabilities)
+        if len(columns) > 1:
+            same = f"icc[{columns[-1]}]"
+            rows[same] = self._row(1 - rest[0], 1 - rest[1], probabilities)
+        is_free = self.posterior.marginal.coordinates.dimension > 0
+        return VarianceShares(rows, self._notes, are_drawn=is_free)
+
+    def _row(self, at_nodes: Floats, drawn: Floats, probabilities: Floats) -> list[float]:
+        """Mean and sd by sums over the nodes, then quantiles of draws."""
+        mean = float(self._weights @ at_nodes)
+        sd = float(np.sqrt(self._weights @ (at_nodes - mean) ** 2))
+        return [mean, sd, *np.quantile(drawn, probabilities)]
+
+    @property
+    def _notes(self) -> tuple[str, ...]:
+        spec, columns = self.spec, self.spec.groups
+        notes = ["share[…]: part of the total variance"]
+        if spec.has_slopes:
+            slopes = [level.column for level in spec.levels if level.has_slopes]
+            notes[0] += f", and var[{', '.join(slopes)}] the groups' variance at the same x"
+        if spec.se:
+            typical = shown(typical_se(self.data))
+            notes[0] += f"; residual: a typical row's sampling variance, {typical}²"
+        if len(columns) > 1:
+            notes.append(f"icc[{columns[-1]}]: correlation of two rows of one {columns[-1]}")
+        if self.posterior.marginal.coordinates.dimension:
+            notes.append(
+                f"their quantiles: of {DRAWS:,} exact draws; the Monte Carlo sd of the "
+                f"probabilities is at most {0.5 / np.sqrt(DRAWS):.2g}"
+            )
+        return tuple(notes)
+
+    @cached_property
+    def _residual(self) -> float:
+        """The rows' variance in units of σ², or of 1 where the standard errors are known."""
+        return float(typical_se(self.data) ** 2) if self.spec.se else 1.0
+
+    def _q(self, values: Values) -> Floats:
+        """``|Λ'z|²`` of each level at n nodes, z being 1 and x; (levels, n)."""
+        (z,), _ = Layout(self.spec).split(self.x[None])
+        factors = self.posterior.marginal.coordinates.factors(values)
+        return np.array([(np.einsum("p,pqn->qn", z, f) ** 2).sum(axis=0) for f in factors])
+
+    def _moments(self, q: Floats, sds: tuple[int, ...]) -> tuple[float, float]:
+        """Mean and sd of ``q σ²``, which sds take part in; nan where they do not exist."""
+        tails = self.posterior.marginal.tails
+        center, variance = self._sigma2
+        mean = float(self._weights @ (q * center))
+        square = float(self._weights @ (q**2 * variance + (q * center - mean) ** 2))
+        exists = [all(tails.moment_exists(sd, order) for sd in sds) for order in (2, FOURTH)]
+        return mean if exists[0] else np.nan, np.sqrt(square) if exists[1] else np.nan
+
+    @cached_property
+    def _laid(self) -> tuple[Lattice, Root]:
+        """A lattice that is wide enough for fourth moments, and what the rows say at its nodes."""
+        return self._marginal.laid(self.posterior.lattice.spacing)
+
+    @cached_property
+    def _marginal(self) -> BlockMarginal:
+        marginal = self.posterior.marginal
+        return replace(marginal, tails=replace(marginal.tails, highest=FOURTH))
+
+    @property
+    def _weights(self) -> Floats:
+        return self._laid[0].weights
+
+    @cached_property
+    def _values(self) -> Values:
+        return self._marginal.coordinates.values(self._laid[0].points)
+
+    @cached_property
+    def _sigma2(self) -> tuple[Floats, Floats]:
+        """Mean and variance of σ² at the nodes; (n,) each."""
+        (_, root), values, scale = self._laid, self._values, self._marginal.scale
+        if values.log_sigma is not None:
+            return np.exp(2 * values.log_sigma), np.zeros(len(values.log_sigma))
+        mean, variance = np.empty((2, len(root.log_det)))
+        for first in range(0, len(mean), MAX_NODES):
+            part = np.arange(first, min(first + MAX_NODES, len(mean)))
+            s, weights = scale.rule(root.at(part), values.log_theta[:, part])
+            sigma2 = np.exp(2 * s)
+            mean[part] = (weights * sigma2).sum(axis=1)
+            variance[part] = (weights * (sigma2 - mean[part, None]) ** 2).sum(axis=1)
+        return mean, variance
+
+    @cached_property
+    def _drawn(self) -> BlockDraws:
+        return BlockDraws.draw(self.posterior.marginal, DRAWS, np.random.default_rng(SEED))
