@@ -1,9 +1,7 @@
-"""Growth of children, measured again and again: data of two textbooks.
+"""Heights of 26 boys from Oxford on nine occasions, at ages that are centred and scaled.
 
-Sources: Potthoff & Roy (1964), Biometrika 51:313, distances in the jaws of 16 boys and 11 girls at
-8, 10, 12 and 14 years, ``Orthodont`` of the R package nlme; and Goldstein (1987), Multilevel Models
-in Educational and Social Research, heights of 26 boys from Oxford on nine occasions, ``Oxboys``,
-at ages that are centred and scaled.
+Source: Goldstein (1987), Multilevel Models in Educational and Social Research, ``Oxboys`` of the R
+package nlme.
 """
 
 from __future__ import annotations
@@ -11,14 +9,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-DISTANCES = """
-26 25 29 31  21.5 22.5 23 26.5  23 22.5 24 27.5  25.5 27.5 26.5 27  20 23.5 22.5 26
-24.5 25.5 27 28.5  22 22 24.5 26.5  24 21.5 24.5 25.5  23 20.5 31 26  27.5 28 31 31.5
-23 23 23.5 25  21.5 23.5 24 28  17 24.5 26 29.5  22.5 25.5 25.5 26  23 24.5 26 30
-22 21.5 23.5 25
-21 20 21.5 23  21 21.5 24 25.5  20.5 24 24.5 26  23.5 24.5 25 26.5  21.5 23 22.5 23.5
-20 21 21 22.5  21.5 22.5 23 25  23 23 23.5 24  20 21 22 21.5  16.5 19 19 19.5  24.5 25 28 28
-"""
 HEIGHTS = """
 140.5 143.4 144.8 147.1 147.7 150.2 151.7 153.3 155.8  136.9 139.1 140.1 142.6 143.2 144 145.8
 146.8 148.3  150 152.1 153.9 155.8 156 156.9 157.4 159.1 160.6  155.7 158.7 160.6 163.3 164.4
@@ -54,15 +44,6 @@ OTHER_AGES = {
     (24, 7): 0.7808,
     (25, 8): 1.0055,
 }  # of some boys, on some occasions, both from 0
-
-
-def orthodont():
-    """Columns distance, age and Subject."""
-    distance = np.array(DISTANCES.split(), dtype=float)
-    subject = np.repeat([f"S{i:02}" for i in range(27)], 4)
-    return pd.DataFrame(
-        {"distance": distance, "age": np.tile([8.0, 10, 12, 14], 27), "Subject": subject}
-    )
 
 
 def oxboys():

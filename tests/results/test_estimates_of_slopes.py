@@ -13,7 +13,7 @@ from hiermodels.data.covariates import locate
 from hiermodels.exact.block_plug_in import plug_in
 from hiermodels.exact.block_reference import BlockReference
 from hiermodels.exact.blocks.likelihood import maximize
-from tests.oracles.growth import orthodont, oxboys
+from tests.oracles.growth import oxboys
 from tests.oracles.mixed_models import Mixed, indicators
 from tests.oracles.slopes import cakes
 from tests.results.test_predict_slopes import CASES
@@ -54,7 +54,7 @@ DAYS = "Reaction ~ Days + (1 + Days | Subject)"
 PUBLISHED = [
     (_sleep, DAYS, "reml", 1743.628, 24.7405, 5.9221, 0.0656),
     (_sleep, DAYS, "ml", 1751.939, 23.7806, 5.7168, 0.0813),
-    (orthodont, f"distance ~ {AGE}", "reml", 442.6367, 2.3270, 0.22643, -0.609),
+    (hm.datasets.load_orthodont, f"distance ~ {AGE}", "reml", 442.6367, 2.3270, 0.22643, -0.609),
     (oxboys, f"height ~ {AGE}", "reml", 724.0909, 8.08107, 1.680717, 0.641),
 ]
 
@@ -82,7 +82,7 @@ def test_published_criteria_and_sds(load, formula, method, criterion, intercept,
 @pytest.mark.parametrize("method", ["reml", "ml"])
 def test_no_other_place_is_higher(method):
     """The dense criterion rises from the maximum by as much in both directions of each number."""
-    frame = orthodont()
+    frame = hm.datasets.load_orthodont()
     found = _found(hm.reference(frame, "distance ~ age + (1 + age | Subject)"), method == "reml")
     terms = _with_one(frame["age"].to_numpy())
     best = _dense(found, frame, "distance", terms, terms, "Subject")

@@ -123,6 +123,7 @@ def test_each_groups_own_covariates_are_refused(sleep):
     assert "Days = 4.5" in repr(sleep.variance_components(at="means"))
 
 
+@pytest.mark.filterwarnings("ignore::hiermodels.errors.PrecisionWarning")
 def test_moments_that_do_not_exist_are_nan():
     """With five groups τ² of slopes has a mean and no sd: only what lacks one is nan."""
     frame = hm.datasets.load_sleepstudy()
