@@ -309,6 +309,13 @@ def test_other_groups_are_refused(fit, schools):
             hm.compare(draws, fit)
 
 
+def test_a_variable_that_the_draws_alone_have_is_not_passed_over(fit):
+    draws = fit.datatree["posterior"].to_dataset()
+    tree = xr.DataTree.from_dict({"posterior": draws.assign(other=draws["mu"])})
+    with pytest.raises(hm.SpecError, match="the draws have no variable 'other'; expected mu"):
+        hm.compare(tree, fit, var_names=["mu", "other"])
+
+
 def test_missing_variables_are_refused(fit):
     draws = fit.datatree["posterior"].to_dataset().drop_vars("tau")
     with pytest.raises(hm.SpecError, match="the draws have no variable 'tau'"):
