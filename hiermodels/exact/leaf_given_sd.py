@@ -57,7 +57,7 @@ def leaf_moments_given_sd(
     model = leaf_model(spec, data)
     leaf_moments(spec, data, model)  # raises an error if the posterior does not exist
     if isinstance(model, NestedModel):
-        return _three_levels(spec, model, sd, effect, ends)
+        return _three_levels(spec, model, (sd, effect), ends, place)
     marginal = LeafMarginal(model)
     d = marginal.coordinates.dimension
     spacing = np.full(d, COARSE)
@@ -70,9 +70,14 @@ def leaf_moments_given_sd(
 
 
 def _three_levels(
-    spec: Spec, model: NestedModel, sd: str, effect: str, ends: tuple[float, float]
+    spec: Spec,
+    model: NestedModel,
+    names: tuple[str, str],
+    ends: tuple[float, float],
+    place: Place | None,
 ) -> tuple[Floats, Floats, Floats]:
     """The same with three levels, at values of an sd that are even in its coordinate."""
+    sd, effect = names
     number, level = [level.sd for level in spec.levels].index(sd), spec.level_of(effect)
     marginal = NestedMarginal(model)
     posterior = NestedPosterior(marginal, marginal.lattice(COARSE))
@@ -80,14 +85,19 @@ def _three_levels(
     assert free is not None
     low, high = free[1].coordinate(posterior.sd_quantiles(number, np.array(ends)))
     at = np.exp(free[1].log_sd(np.linspace(low, high, PLACES)))
-    moments = []
+    moments, at_place = [], None
+    if spec.covariates:
+        x = np.zeros(len(spec.covariates)) if place is None else place.of(level)
+        size = len(model.leaves) if level else model.n_outer
+        row = with_intercept(spec, x)
+        at_place = np.broadcast_to(row, (size, row.shape[-1]))
     for value in at:
         marginal = NestedMarginal(model.with_fixed_sd(number, float(value)))
         given = NestedPosterior(marginal, marginal.lattice(COARSE))
         if effect in spec.on_outcome_scale:
             moments.append(given.function_moments(spec.family.inverse_link))
         else:
-            moments.append(given.effect_moments(level))
+            moments.append(given.effect_moments(level, at_place))
     mean, sds = np.array(moments).swapaxes(0, 1)
     return at, mean, sds
 

@@ -9,6 +9,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.grouped import GroupedData
+from hiermodels.errors import SpecError
 from hiermodels.exact.leaf_data import nested_model
 from hiermodels.exact.leaf_plug_in import (
     own_estimates,
@@ -35,9 +36,15 @@ def nested_plug_in(spec: Spec, data: GroupedData, method: str) -> PlugIn:
     Raises
     ------
     SpecError
-        If the intercept is not bounded by the data, or the method is not for counts.
+        If there are covariates, the intercept is not bounded by the data, or the method is not for
+        counts.
     """
     require_likelihood(method)
+    if spec.covariates:
+        raise SpecError(
+            f"covariates: maximum likelihood of counts with three levels takes none; found "
+            f"{', '.join(spec.covariates)}. See .summary() for the posterior, or use two levels"
+        )
     marginal = NestedMarginal(nested_model(spec, data))
     require_bounded(spec, data, marginal.model)
     leaves = [leaves_of_level(spec, data, level) for level in (0, 1)]

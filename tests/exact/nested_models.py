@@ -16,6 +16,8 @@ from tests.oracles.count_figures import FIGURES
 KNOWN = FIGURES["three_level_synthetic_half_normal1"]
 R = np.array([[1, 3, 0], [4, 2, 5], [0, 1, 0], [6, 2, 7]])
 N = np.array([[5, 8, 3], [6, 9, 7], [4, 5, 2], [6, 8, 9]])
+X = np.array([[0.3, -1.0, 0.5], [1.2, -0.4, 0.0], [0.7, -1.5, 0.2], [-0.6, 1.0, 0.1]])
+FEW = 9  # groups, of which there are figures with the covariate X
 TAU, KAPPA = 1, 0  # levels
 
 
@@ -36,6 +38,23 @@ def model_of(leaves, parent, outer=None, inner=None, precision=0.0, intercept=Tr
 def small(leaves=None, **said):
     leaves = leaves or BinomialLeaves.of(R.ravel(), N.ravel())
     return model_of(leaves, np.repeat(np.arange(4), 3), **said)
+
+
+def with_covariate(x, leaves=None, precision=1.0, outer=None, inner=None, size=FEW):
+    """The first groups, three in each outer one, with covariates x (q, 12)."""
+    leaves = leaves or BinomialLeaves.of(R.ravel(), N.ravel())
+    rows = np.column_stack([np.ones(12), *np.atleast_2d(x)])[:size]
+    p, kept = rows.shape[1], np.arange(size)
+    return NestedModel(
+        leaves.take(kept),
+        kept // 3,
+        rows,
+        True,
+        np.zeros(p),
+        np.full(p, precision),
+        outer or hm.HalfNormal(1),
+        inner or hm.HalfNormal(1),
+    )
 
 
 @cache

@@ -198,9 +198,9 @@ def test_poisson_counts_are_the_limit_of_binomial_ones():
 
 def test_what_it_does_not_take_is_refused():
     leaves = BinomialLeaves.of(R.ravel(), N.ravel())
-    x, zero = np.stack([np.ones(12), np.arange(12)], axis=1), np.zeros(2)
+    x, zero = np.random.default_rng(1).normal(size=(12, 4)), np.zeros(4)
     prior, parent = hm.HalfNormal(1), np.repeat(np.arange(4), 3)
-    with pytest.raises(hm.SpecError, match=r"found 1.*engine='nuts'"):
+    with pytest.raises(hm.SpecError, match=r"6 dimensions.*engine='nuts'"):
         NestedMarginal(NestedModel(leaves, parent, x, True, zero, zero, prior, prior))
     with pytest.raises(hm.SpecError, match=r"log-concave.*engine='nuts'"):
         NestedMarginal(small(StudentTLeaves.of(np.arange(12.0), 1.0, 4.0)))

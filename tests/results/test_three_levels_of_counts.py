@@ -229,9 +229,12 @@ def test_ranks_of_both_levels(fit):
 
 
 def test_what_takes_two_levels_says_so(rows):
-    covariate = rows.assign(beds=np.repeat(np.arange(9.0), 2))
-    with pytest.raises(hm.SpecError, match=r"three levels takes no covariates.*engine='nuts'"):
-        hm.reference(covariate, **ROLES, covariates=["beds"], priors=PRIORS)
+    names = ["beds", "nurses", "doctors"]
+    more = rows.assign(
+        **{name: np.repeat(np.arange(9.0) ** n, 2) for n, name in enumerate(names, 1)}
+    )
+    with pytest.raises(hm.SpecError, match=r"6 dimensions.*engine='nuts'"):
+        hm.reference(more, **ROLES, covariates=names, priors=PRIORS)
     t = rows.assign(y=rows["deaths"].astype(float), se=1.0)
     with pytest.raises(hm.SpecError, match=r"log-concave.*engine='nuts'"):
         hm.reference(

@@ -145,3 +145,13 @@ class LeafLaws(ABC):
     @abstractmethod
     def again(self, level: int) -> Floats:
         """Log density of the same rows in a further group of the same parent, given all; (u,)."""
+
+
+def rounds(members: Indices) -> Iterator[Indices]:
+    """Divide rows, so that no part has two of one group."""
+    order = np.argsort(members, kind="stable")
+    _, first, size = np.unique(members[order], return_index=True, return_counts=True)
+    turn = np.empty(len(members), dtype=np.intp)
+    turn[order] = np.arange(len(members)) - np.repeat(first, size)
+    for number in range(int(size.max(initial=0))):
+        yield np.flatnonzero(turn == number)

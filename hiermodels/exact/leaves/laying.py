@@ -24,7 +24,7 @@ TAIL_MASS = 1e-12  # share of the posterior
 
 
 def modes_of(
-    log_density: Callable[[Floats], Floats], axes: Sequence[SdAxis], t: Sequence[Floats]
+    log_density: Callable[[Floats], Floats], axes: Sequence[SdAxis | None], t: Sequence[Floats]
 ) -> lattice.ModesAndScale:
     """Find where a posterior lies: Newton's method from the peaks on a coarse grid.
 
@@ -32,12 +32,12 @@ def modes_of(
     ----------
     log_density : callable
         From points (n, d).
-    axes : sequence of SdAxis
-        Of the first coordinates.
+    axes : sequence of SdAxis or None
+        Of the first coordinates; None of one that is not of an sd, and starts at 0.
     t : sequence of (m,)
         Places of the others.
     """
-    sds = [axis.pilot_places(SCAN_STEP) for axis in axes]
+    sds = [np.zeros(1) if axis is None else axis.pilot_places(SCAN_STEP) for axis in axes]
     grid = np.stack(np.meshgrid(*sds, *t, indexing="ij"), axis=-1)
     points = grid.reshape(-1, grid.shape[-1])
     values = log_density(points).reshape(grid.shape[:-1])
@@ -46,10 +46,13 @@ def modes_of(
     return lattice.find_modes(log_density, points[highest])
 
 
-def spacing_by_axis(spacing: float | Floats, scale: lattice.ModesAndScale, n_sds: int) -> Floats:
-    """Spacings of all axes, those of the first ``n_sds`` at most as wide as these may be; (d,)."""
+def spacing_by_axis(
+    spacing: float | Floats, scale: lattice.ModesAndScale, axes: Sequence[SdAxis | None]
+) -> Floats:
+    """Spacings of all axes, those of sds at most as wide as these may be; (d,)."""
     widest = np.ones(len(scale.basis))
-    widest[:n_sds] = np.minimum(1.0, LONGEST / np.diag(scale.basis)[:n_sds])
+    some = [number for number, axis in enumerate(axes) if axis is not None]
+    widest[some] = np.minimum(1.0, LONGEST / np.diag(scale.basis)[some])
     return np.asarray(spacing * widest, dtype=float)
 
 
@@ -57,7 +60,7 @@ def lay(
     evaluate: Callable[[Floats], tuple[Floats, Floats]],
     scale: lattice.ModesAndScale,
     spacing: float | Floats,
-    axes: Sequence[SdAxis],
+    axes: Sequence[SdAxis | None],
 ) -> Lattice:
     """Lay a lattice over a posterior, wide enough for what the weights make of it.
 
@@ -67,8 +70,8 @@ def lay(
         From points (n, d) to log densities and the logarithms of weights, (n,) each.
     scale : ModesAndScale
     spacing : float or (d,)
-    axes : sequence of SdAxis
-        Of the first coordinates.
+    axes : sequence of SdAxis or None
+        Of the first coordinates; None of one that is not of an sd.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def lay(
         require_numbers(log_density)
         return log_density, lambda some: weights[some]
 
-    own = spacing_by_axis(spacing, scale, len(axes))
+    own = spacing_by_axis(spacing, scale, axes)
     laid = lattice.grow_weighted(checked, scale, own, DROP, START)
     require_range(laid, axes)
     return laid
@@ -95,9 +98,11 @@ def require_numbers(log_density: Floats) -> None:
         raise LatticeError(f"at {wrong.sum()} of {len(wrong)} points its density is not a number")
 
 
-def require_range(laid: Lattice, axes: Sequence[SdAxis]) -> None:
+def require_range(laid: Lattice, axes: Sequence[SdAxis | None]) -> None:
     """Raise LatticeError if the posterior reaches variances beyond ``exp(±LARGEST_LOG)``."""
     for axis, u in zip(axes, laid.points.T, strict=False):
+        if axis is None:
+            continue
         beyond = np.abs(axis.x(u)) >= LARGEST_LOG
         if laid.weights[beyond].sum() > TAIL_MASS:
             raise LatticeError(f"it reaches sds beyond exp(±{LARGEST_LOG / 2:g})")

@@ -11,7 +11,7 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.leaves.effect_law import EffectLaws
 from hiermodels.exact.leaves.effects import effect_laws, predictor_laws
 from hiermodels.exact.leaves.exchanged import log_means, log_ratios
-from hiermodels.exact.leaves.laws import LeafLaws, OfRows
+from hiermodels.exact.leaves.laws import LeafLaws, OfRows, rounds
 from hiermodels.exact.leaves.linear import LinearLaw
 from hiermodels.exact.leaves.mass_sums import Function
 from hiermodels.exact.leaves.outcomes import NewLaw
@@ -80,7 +80,7 @@ class TwoLevelLaws(LeafLaws):
         def of_groups(groups: Indices, theta: Floats) -> Floats:
             return function(row_of[groups], theta)
 
-        for part in _rounds(members[own]):
+        for part in rounds(members[own]):
             rows = own[part]
             row_of[members[rows]] = rows
             means[rows] = self.posterior.effect_means(of_groups)[members[rows]]
@@ -126,13 +126,3 @@ class TwoLevelLaws(LeafLaws):
             own = self.leaves.take(alike.groups)
             log_density[alike.groups] = new_groups(self.posterior, own, alike.x)
         return log_density
-
-
-def _rounds(members: Indices) -> Iterator[Indices]:
-    """Divide rows, so that no part has two of one group."""
-    order = np.argsort(members, kind="stable")
-    _, first, size = np.unique(members[order], return_index=True, return_counts=True)
-    turn = np.empty(len(members), dtype=np.intp)
-    turn[order] = np.arange(len(members)) - np.repeat(first, size)
-    for number in range(int(size.max(initial=0))):
-        yield np.flatnonzero(turn == number)

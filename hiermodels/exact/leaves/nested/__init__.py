@@ -11,13 +11,15 @@ lies above them is the problem of two levels.
 
 - ``model``: the record of the model
 - ``groups``: outer groups that are alike
-- ``coordinates``: of τ, κ and λ, in which the posterior suits a lattice
+- ``coordinates``: of τ, β, κ and λ, in which the posterior suits a lattice
+- ``inner_tables``: integrals of inner leaves at one τ, which all β share
 - ``outer_leaves``: outer groups as leaves
-- ``marginal``: the posterior of τ, κ and λ, and its lattice
-- ``masses``: posterior masses of the outer effects
+- ``marginal``: the posterior of τ, β, κ and λ, and its lattice
+- ``masses``: posterior masses of the outer effects, and of groups' means
 - ``posterior``: sums over a lattice; ``moments``: those of effects
 - ``maximum``: maximum likelihood
-- ``linear``: distribution functions of λ
+- ``linear``: distribution functions of λ and β
+- ``outer_densities``: densities of outer effects; ``moved``: of what covariates move
 - ``effects``: distribution functions of effects of both levels
 - ``exchanged``: groups with another leaf, and groups left out
 - ``shares``: shares of the variances

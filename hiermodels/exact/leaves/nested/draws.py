@@ -227,10 +227,10 @@ class NestedDraws:
         rng: np.random.Generator,
         lattice: Lattice | None = None,
     ) -> Self:
-        """Draw τ, κ and λ by rejection from a lattice.
+        """Draw τ, β, κ and λ by rejection from a lattice.
 
-        Where τ is not known, their log density is dear, and interpolated where that is good to
-        1e-8, if need be on a finer lattice.
+        Where τ is not known, their log density is dear, and without covariates it is interpolated
+        where that is good to 1e-8, if need be on a finer lattice.
 
         Parameters
         ----------
@@ -250,7 +250,7 @@ def _density(
     marginal: NestedMarginal, lattice: Lattice | None, rng: np.random.Generator
 ) -> tuple[Lattice, LogDensity]:
     """A lattice, and the log density that draws from it are accepted by."""
-    if marginal.model.fixed_sds[1] is not None:
+    if marginal.model.fixed_sds[1] is not None or marginal.model.n_slopes:
         return lattice or marginal.lattice(WIDE), marginal.log_density
     for spacing in SPACINGS:
         laid = lattice or marginal.lattice(spacing)

@@ -1,11 +1,11 @@
 """Groups with another leaf, left out, or once more, of three levels; and outer groups.
 
-A group i within an outer group with effect μ has the integral ``m_i(μ, τ)``.  With another leaf in
+A group i whose effect has the mean μ has the integral ``m_i(μ, τ)``.  With another leaf in
 its place, all is likelier by
 
     ∫ Π … m'_i / ∫ Π … m_i = E[m'_i(μ, τ)/m_i(μ, τ) | y],
 
-the mean over the posterior of τ and of the outer effect; left out, ``m'_i`` is 1.  A whole outer
+the mean over the posterior of τ and of μ; left out, ``m'_i`` is 1.  A whole outer
 group s without its rows is so by
 
     Σ_j W_j/M_sj,    M_sj = ∫ exp(F_s(μ)) N(μ | λ_j, κ_j²) dμ.
@@ -18,7 +18,8 @@ import numpy as np
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.kernels.leaves.integral import LeafIntegrals
-from hiermodels.exact.leaves.nested.effects import OuterDensities
+from hiermodels.exact.leaves.nested.groups import exact_integrals, small_integrals
+from hiermodels.exact.leaves.nested.outer_densities import OuterDensities
 from hiermodels.exact.leaves.nested.posterior import NestedPosterior
 from hiermodels.families.leaves import Leaves
 
@@ -45,12 +46,16 @@ def log_ratios(
     pairs = np.stack([which, kinds.entry_of[groups]])
     (leaf, entry), pair_of = np.unique(pairs, axis=1, return_inverse=True)
     integrals, sums = LeafIntegrals.of(distinct), np.zeros(len(leaf))
-    for line in outer.lines:
-        at = outer.grid.theta, np.full(len(outer.grid), line.line.table.tau)
-        less = kinds.small_integrals(*at)[kinds.leaf[entry]]
-        density = line.density(kinds.kind[entry], less)
+
+    def less(tau: float, mu: Floats) -> Floats:
+        divide_by = exact_integrals if kinds.x.size else small_integrals
+        return divide_by(kinds.integrals, mu, np.full(len(mu), tau))[kinds.leaf[entry]]
+
+    grid, parts = outer.means(kinds.kind[entry], kinds.x[entry], less)
+    for tau, density in parts:
+        at = grid.theta, np.full(len(grid), tau)
         other = np.exp(integrals.log_integrals(*at, far=False))
-        sums += (density * other[leaf]) @ outer.grid.weight
+        sums += (density * other[leaf]) @ grid.weight
     return np.log(np.maximum(sums, SMALLEST))[pair_of.ravel()]
 
 
@@ -59,10 +64,13 @@ def further_groups(posterior: NestedPosterior, outer: OuterDensities) -> Floats:
     """Log density of each group's rows in a further group beside it, ``log E[m_i]``; (k,)."""
     kinds = posterior.marginal.kinds
     sums = np.zeros(len(kinds.leaf))
-    for line in outer.lines:
-        at = outer.grid.theta, np.full(len(outer.grid), line.line.table.tau)
-        own = np.exp(kinds.small_integrals(*at))[kinds.leaf]
-        sums += (line.density(kinds.kind) * own) @ outer.grid.weight
+    grid, parts = outer.means(
+        kinds.kind,
+        kinds.x,
+        lambda tau, mu: -kinds.small_integrals(mu, np.full(len(mu), tau))[kinds.leaf],
+    )
+    for _, density in parts:
+        sums += density @ grid.weight
     own = np.log(np.maximum(sums, SMALLEST))[kinds.entry_of]
     return np.asarray(own + posterior.model.leaves.constant)
 
@@ -88,7 +96,7 @@ def _log_powers(posterior: NestedPosterior, power: int) -> Floats:
     kinds = posterior.marginal.kinds
     log_weight = np.log(np.maximum(posterior.both_weights, SMALLEST))
     sums = np.full((2, len(kinds)), -np.inf)
-    for line, nodes in posterior.marginal.lines(posterior.sds):
+    for line, nodes in posterior.marginal.lines(posterior.sds, posterior.gamma):
         own = power * line.log_integrals(posterior.mean[nodes], posterior.sds[nodes, 0])
         for row, weight in zip(sums, log_weight[:, nodes], strict=True):
             row[:] = np.logaddexp(row, np.logaddexp.reduce(weight + own, axis=1))

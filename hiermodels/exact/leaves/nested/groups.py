@@ -1,4 +1,4 @@
-"""Outer groups that are alike, of inner groups that are alike."""
+"""Outer groups that are alike, of inner groups that are alike and have the same covariates."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ LOWEST = -150.0  # log of an inner integral that need not be exact, less than a 
 class Kinds:
     """Outer groups of S' kinds, whose inner groups have u distinct leaves.
 
-    A kind is a list of leaves, each with how often it occurs; E entries in all.
+    A kind is a list of leaves and covariates, each with how often they occur; E entries in all.
 
     Attributes
     ----------
     leaves : Leaves
         u of them.
+    x : (E, q)
+        Covariates of each entry, less the middle of all groups'.
     kind_of : (S,)
         The kind of each outer group.
     starts : (S',)
@@ -38,6 +40,7 @@ class Kinds:
     """
 
     leaves: Leaves
+    x: Floats
     kind_of: Indices
     starts: Indices
     leaf: Indices
@@ -46,10 +49,12 @@ class Kinds:
 
     @classmethod
     def of(cls, model: NestedModel) -> Self:
-        """Find the kinds: outer groups are alike if their leaves are, in any order."""
+        """Find the kinds: outer groups are alike if their inner groups are, in any order."""
         leaves, leaf_of = model.leaves.distinct()
+        rows, row_of = np.unique(model.slopes_x - model.middle, axis=0, return_inverse=True)
+        what = leaf_of * len(rows) + row_of.ravel()
         pairs, pair_of, counts = np.unique(
-            np.stack([model.parent, leaf_of]), axis=1, return_inverse=True, return_counts=True
+            np.stack([model.parent, what]), axis=1, return_inverse=True, return_counts=True
         )
         ends = np.searchsorted(pairs[0], np.arange(model.n_outer + 1))
         first_of: dict[bytes, int] = {}
@@ -69,8 +74,9 @@ class Kinds:
             shift[s] = starts[kind_of[s]] - low
         entries = np.concatenate(kept)
         entry_of = pair_of.ravel() + shift[model.parent]
-        own = pairs[1, entries].astype(np.intp), counts[entries].astype(float)
-        return cls(leaves, kind_of, np.array(starts, dtype=np.intp), *own, entry_of)
+        leaf, row = np.divmod(pairs[1, entries].astype(np.intp), len(rows))
+        own = leaf, counts[entries].astype(float), entry_of
+        return cls(leaves, rows[row], kind_of, np.array(starts, dtype=np.intp), *own)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -91,6 +97,12 @@ class Kinds:
         return np.add.reduceat(self.count, self.starts)
 
     @cached_property
+    def origin(self) -> Floats:
+        """About where each kind lies; (S',)."""
+        information = self.leaves.information
+        return self.sums(information * self.leaves.centre) / self.sums(information)
+
+    @cached_property
     def kind(self) -> Indices:
         """The kind that each entry belongs to; (E,)."""
         return np.repeat(np.arange(len(self)), np.diff(np.append(self.starts, len(self.leaf))))
@@ -101,8 +113,11 @@ class Kinds:
 
     def sums(self, values: Floats) -> Floats:
         """Sums over the inner groups of each kind, of values of the leaves (u, ...); (S', ...)."""
-        own = values[self.leaf]
-        own *= self.count.reshape(-1, *[1] * (values.ndim - 1))
+        return self.sums_of_entries(values[self.leaf])
+
+    def sums_of_entries(self, own: Floats) -> Floats:
+        """The same of values of the entries (E, ...), which are overwritten; (S', ...)."""
+        own *= self.count.reshape(-1, *[1] * (own.ndim - 1))
         return np.add.reduceat(own, self.starts, axis=0)
 
 
@@ -112,3 +127,8 @@ def small_integrals(integrals: LeafIntegrals, mu: Floats, tau: Floats) -> Floats
     They are above ``LOWEST``, and exact above the kernel's ``brink``, of integrals of width τ.
     """
     return np.maximum(integrals.log_integrals(mu, tau, far=False), LOWEST - np.log1p(tau))
+
+
+def exact_integrals(integrals: LeafIntegrals, mu: Floats, tau: Floats) -> Floats:
+    """The same, exact above ``LOWEST``: to divide what is exact by them; (k, J)."""
+    return np.maximum(integrals.log_integrals(mu, tau), LOWEST - np.log1p(tau))

@@ -1,4 +1,4 @@
-"""The posterior of τ, κ and λ, all effects integrated out, and its lattice."""
+"""The posterior of τ, β, κ and λ, all effects integrated out, and its lattice."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ from hiermodels.exact.leaves.marginal import MAX_NUMBERS, MAX_SURPRISE, Growth
 from hiermodels.exact.leaves.nested.coordinates import NestedCoordinates
 from hiermodels.exact.leaves.nested.groups import Kinds
 from hiermodels.exact.leaves.nested.model import NestedModel
-from hiermodels.exact.leaves.nested.outer_leaves import LineTable, OuterLeaves
-from hiermodels.exact.sd_axis import SdAxis
+from hiermodels.exact.leaves.nested.outer_leaves import InnerTables, LineTable, OuterLeaves
 from hiermodels.numerics import lattice
 from hiermodels.numerics.lattice import Lattice
+
+MAX_DIMENSION = 4
+FEW_KINDS = 10  # for fewer a line takes about as much memory
+MAX_KEPT = 1 << 15  # outer groups of lines that are kept with covariates, of all together
 
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """All that lies above the inner groups, at one τ.
+    """All that lies above the inner groups, at one τ and β.
 
     Attributes
     ----------
@@ -46,7 +49,12 @@ class Line:
     @classmethod
     def of(cls, kinds: Kinds, tau: float) -> Line:
         """Tabulate a line."""
-        table = LineTable.of(kinds, tau)
+        return cls.above(LineTable.of(kinds, tau))
+
+    @classmethod
+    def above(cls, table: LineTable) -> Line:
+        """The line whose outer groups are tabulated."""
+        kinds = table.kinds
         leaves = OuterLeaves(table, np.arange(len(kinds)))
         return cls(table, LeafIntegrals.of(leaves, table.seen))
 
@@ -78,17 +86,19 @@ class _Evaluated:
 
 @dataclass(frozen=True, eq=False)
 class NestedMarginal:
-    """``p(y, τ, κ, λ)`` in coordinates that suit a lattice."""
+    """``p(y, τ, β, κ, λ)`` in coordinates that suit a lattice."""
 
     model: NestedModel
-    _lines: dict[float, Line] = field(default_factory=dict, repr=False)
+    _lines: dict[tuple[float, ...], Line] = field(default_factory=dict, repr=False)
+    _inner: dict[float, InnerTables] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        if len(self.model.mean) > self.model.has_intercept:
+        d = self.coordinates.dimension
+        if d > MAX_DIMENSION:
             raise SpecError(
-                "the exact posterior of counts with three levels takes no covariates; found "
-                f"{len(self.model.mean) - self.model.has_intercept}. Leave them out, use two "
-                "levels, or engine='nuts'"
+                f"the exact posterior of counts with three levels has the sds and "
+                f"{len(self.model.mean)} coefficients on its lattice: {d} dimensions, of which it "
+                f"can hold {MAX_DIMENSION}. Use fewer covariates, or engine='nuts'"
             )
         if not self.model.leaves.log_concave:
             raise SpecError(
@@ -98,7 +108,7 @@ class NestedMarginal:
 
     @cached_property
     def coordinates(self) -> NestedCoordinates:
-        """Of τ, κ and λ."""
+        """Of τ, β, κ and λ."""
         return NestedCoordinates(self.model)
 
     @cached_property
@@ -106,25 +116,44 @@ class NestedMarginal:
         """The outer groups that differ."""
         return Kinds.of(self.model)
 
-    def line(self, tau: float) -> Line:
-        """What lies above the inner groups at a value of τ; made once for each."""
-        if tau not in self._lines:
-            self._lines[tau] = Line.of(self.kinds, tau)
-        return self._lines[tau]
+    def line(self, tau: float, slopes: tuple[float, ...] = ()) -> Line:
+        """What lies above the inner groups at values of τ and β; it is kept for the next time."""
+        key = (tau, *slopes)
+        if key not in self._lines:
+            if slopes and len(self._lines) * max(len(self.kinds), FEW_KINDS) > MAX_KEPT:
+                self._lines.clear()
+            self._lines[key] = self._new_line(tau, np.array(slopes))
+        return self._lines[key]
 
-    def lines(self, sds: Floats) -> Iterator[tuple[Line, Indices]]:
-        """Yield the lines of nodes with sds (J, 2), with the nodes on each, some at a time."""
-        distinct, line_of = np.unique(sds[:, 1], return_inverse=True)
+    def _new_line(self, tau: float, slopes: Floats) -> Line:
+        if not len(slopes):
+            return Line.of(self.kinds, tau)
+        return Line.above(LineTable.at_slopes(self.kinds, self.inner_tables(tau), slopes))
+
+    def inner_tables(self, tau: float) -> InnerTables:
+        """Tables of the inner groups' integrals at a value of τ, which all its lines share."""
+        if tau not in self._inner:
+            self._inner[tau] = InnerTables.of(self.kinds, tau)
+        return self._inner[tau]
+
+    def lines(self, sds: Floats, gamma: Floats) -> Iterator[tuple[Line, Indices]]:
+        """Yield the lines of nodes (J, 2) and (J, p), with the nodes on each, some at a time.
+
+        Those with the same τ come one after the other.
+        """
+        keys = np.column_stack([sds[:, 1], self.model.slopes_of(gamma)])
+        distinct, line_of = np.unique(keys, axis=0, return_inverse=True)
+        line_of = line_of.ravel()
         order = np.argsort(line_of, kind="stable")
         ends = np.searchsorted(line_of[order], np.arange(len(distinct) + 1))
         step = max(1, MAX_NUMBERS // len(self.kinds))
-        for tau, low, high in zip(distinct, ends[:-1], ends[1:], strict=True):
+        for (tau, *slopes), low, high in zip(distinct.tolist(), ends[:-1], ends[1:], strict=True):
             for first in range(low, high, step):
-                yield self.line(float(tau)), order[first : min(first + step, high)]
+                yield self.line(tau, tuple(slopes)), order[first : min(first + step, high)]
 
     def mean_of(self, gamma: Floats) -> Floats:
-        """λ at nodes with coefficients (J, p), or 0 without it; (J,)."""
-        return gamma[:, 0] if self.model.has_intercept else np.zeros(len(gamma))
+        """Mean of outer effects at the middle of the covariates, at nodes (J, p); (J,)."""
+        return self.model.mean_at_middle(gamma)
 
     @one_blas_thread()
     def log_density(self, points: Floats) -> Floats:
@@ -136,7 +165,7 @@ class NestedMarginal:
         log_density, sds, gamma = self.coordinates.log_prior(points)
         log_density += self.model.constant
         mean, loss = self.mean_of(gamma), np.zeros(len(points))
-        for line, nodes in self.lines(sds):
+        for line, nodes in self.lines(sds, gamma):
             own = line.log_integrals(mean[nodes], sds[nodes, 0])
             log_density[nodes] += self.kinds.multiplicity @ own
             if usual is not None:
@@ -145,16 +174,9 @@ class NestedMarginal:
 
     @cached_property
     def mode_and_scale(self) -> lattice.ModesAndScale:
-        """Where the posterior lies: given τ and κ it is log-concave in λ."""
-        t = [np.zeros(1)] * len(self.model.mean)
+        """Where the posterior lies: given τ and κ it is log-concave in λ and β."""
         with self._within_range():
-            return modes_of(self.log_density, self._axes, t)
-
-    @property
-    def _axes(self) -> list[SdAxis]:
-        """Of the sds, in the order of the coordinates."""
-        free = [axis for axis in self.coordinates.sd_axes if axis is not None]
-        return [axis for _, axis in sorted(free, key=lambda numbered: numbered[0])]
+            return modes_of(self.log_density, self.coordinates.axes, [])
 
     def lattice(
         self, spacing: float | Floats, *, leave_out: bool = False, growth: Growth | None = None
@@ -179,7 +201,7 @@ class NestedMarginal:
             return own.log_density, self._log_weight(own, growth)
 
         with self._within_range():
-            return lay(evaluate, scale, spacing, self._axes)
+            return lay(evaluate, scale, spacing, self.coordinates.axes)
 
     def _log_weight(self, part: _Evaluated, growth: Growth | None) -> Floats:
         """How many times larger a moment that exists is than at the mode: the largest; (n,).
@@ -208,7 +230,7 @@ class NestedMarginal:
     def _usual(self) -> Floats:
         """Log integrals of the kinds at the mode; (S',)."""
         mode = self._at_mode
-        line = self.line(float(mode.sds[0, 1]))
+        (line, _), *_ = self.lines(mode.sds, mode.gamma)
         return line.log_integrals(self.mean_of(mode.gamma), mode.sds[:, 0])[:, 0]
 
     @cached_property

@@ -20,9 +20,9 @@ from hiermodels.exact.leaves import maximum
 from hiermodels.exact.leaves.mass_sums import Function
 from hiermodels.exact.leaves.model import LeafModel
 from hiermodels.exact.leaves.nested.marginal import Line, NestedMarginal
-from hiermodels.exact.leaves.nested.masses import LineMasses
+from hiermodels.exact.leaves.nested.masses import LineMasses, MeanMasses
 from hiermodels.exact.leaves.nested.model import NestedModel
-from hiermodels.exact.leaves.nested.moments import inner_moments, outer_moments
+from hiermodels.exact.leaves.nested.moments import inner_sums, moments_around, outer_sums
 from hiermodels.families.leaves import Leaves
 from hiermodels.model.priors.variance import FlatVariance
 
@@ -219,11 +219,15 @@ def effects_given(
     if place.kappa == 0 and (level == 0 or place.tau == 0):
         size = len(marginal.model.leaves) if level else marginal.model.n_outer
         return function(np.full(size, place.lam)), np.zeros(size)
-    line = Line.of(marginal.kinds, place.tau)
+    kinds = marginal.kinds
+    line = Line.of(kinds, place.tau)
     at = np.array([place.lam]), np.array([place.kappa]), np.ones((2, 1))
     lines = [LineMasses.of(line, *at)]
     if level == 0:
-        mean, sd = outer_moments(marginal.kinds, lines)
+        own = moments_around(kinds.origin, *outer_sums(kinds, lines))
+        mean, sd = (part[:, kinds.kind_of] for part in own)
     else:
-        mean, sd = inner_moments(marginal.kinds, lines, function)
+        sums = inner_sums(kinds, MeanMasses.of(lines), function)
+        own = moments_around(function(kinds.leaves.centre)[kinds.leaf], *sums)
+        mean, sd = (part[:, kinds.entry_of] for part in own)
     return mean[0], sd[0]

@@ -9,6 +9,8 @@ import numpy as np
 
 from hiermodels.core.arrays import Flags, Floats, Indices
 from hiermodels.errors import SpecError
+from hiermodels.exact.leaf_design import LeafDesign, Wording
+from hiermodels.exact.leaf_propriety import OuterCone, outer_cone
 from hiermodels.exact.leaves.model import log_prior_of_coefficients
 from hiermodels.families.leaves import Leaves
 from hiermodels.model.priors.base import VariancePrior
@@ -59,6 +61,30 @@ class NestedModel:
         return int(self.parent.max()) + 1
 
     @property
+    def slopes_x(self) -> Floats:
+        """Covariates without the intercept's; (k, q)."""
+        return self.x[:, int(self.has_intercept) :]
+
+    @property
+    def n_slopes(self) -> int:
+        """Number of coefficients β, q."""
+        return self.slopes_x.shape[1]
+
+    @cached_property
+    def middle(self) -> Floats:
+        """Covariates near all groups', where outer effects hang least on β; (q,)."""
+        return self.slopes_x.mean(axis=0)
+
+    def mean_at_middle(self, gamma: Floats) -> Floats:
+        """Mean of outer effects at the middle, at coefficients (J, p); (J,)."""
+        first = gamma[:, 0] if self.has_intercept else np.zeros(len(gamma))
+        return first + self.slopes_of(gamma) @ self.middle if self.n_slopes else first
+
+    def slopes_of(self, gamma: Floats) -> Floats:
+        """β among the coefficients (J, p); (J, q)."""
+        return gamma[:, int(self.has_intercept) :]
+
+    @property
     def fixed_sds(self) -> tuple[float | None, float | None]:
         """Values of κ and τ, where they are known."""
         outer, inner = self.outer_prior, self.prior
@@ -86,14 +112,35 @@ class NestedModel:
         return log_prior_of_coefficients(gamma, self.mean, self.precision)
 
     @cached_property
-    def is_inside(self) -> tuple[Flags, Flags]:
-        """Which outer groups (S,), all rows together, and groups (k,) fall to both sides."""
-        below, above = self.leaves.falls_below, self.leaves.falls_above
-        pooled = [
-            np.bincount(self.parent, falls.astype(float), self.n_outer) > 0
-            for falls in (below, above)
-        ]
-        return pooled[0] & pooled[1], below & above
+    def is_inside(self) -> Flags:
+        """Which groups' leaves fall to both sides; (k,)."""
+        return self.leaves.falls_below & self.leaves.falls_above
+
+    @cached_property
+    def _cone(self) -> OuterCone:
+        """Where outer groups and coefficients with flat priors may go as κ grows alone."""
+        design = LeafDesign(
+            falls_below=self.leaves.falls_below,
+            falls_above=self.leaves.falls_above,
+            x=self.x,
+            coefficients=tuple(map(str, range(len(self.mean)))),
+            is_flat=self.precision == 0,
+            has_intercept=self.has_intercept,
+            priors={},
+            labels=(),
+            wording=Wording(()),
+            parent=self.parent,
+            n_parents=self.n_outer,
+        )
+        return outer_cone(design)
+
+    @cached_property
+    def _contrasts(self) -> tuple[int, int]:
+        """D of the rule, of κ and of τ."""
+        flat = self.precision == 0
+        top = int(self.has_intercept and flat[0])
+        outer = self.n_outer - self._cone.dimension - top
+        return outer, int(self.is_inside.sum()) - int(flat.sum())
 
     def _falls(self, lowest: int, along: int, order: int) -> bool:
         """Whether the density falls faster than what grows as an sd rises, to a power.
@@ -105,13 +152,11 @@ class NestedModel:
         priors, fixed = (self.outer_prior, self.prior), self.fixed_sds
         if fixed[lowest] is not None or fixed[along] is not None:
             return True
-        flat = int((self.precision == 0).sum())
-        contrasts = int(self.is_inside[lowest].sum()) - flat
         tail = priors[lowest].upper_tail
         if lowest == 1 and fixed[0] is None:
             above = priors[0].upper_tail
             tail += above if along == 0 else max(0.0, above)
-        return tail + (order - contrasts) / 2 < 0
+        return tail + (order - self._contrasts[lowest]) / 2 < 0
 
     def sd_moment_exists(self, level: int, order: int) -> bool:
         """Whether κ (level 0) or τ (level 1) has a finite moment of an order."""
@@ -122,10 +167,13 @@ class NestedModel:
         return (self.precision > 0) | (self._falls(1, 1, order) and self._falls(0, 0, order))
 
     def effect_moments_exist(self, level: int, order: int) -> Flags:
-        """Which effects have a moment of an order: of outer groups (S,), or of groups (k,)."""
-        outer, inner = self.is_inside
+        """Which effects have a moment of an order: of outer groups (S,), or of groups (k,).
+
+        Those of groups are at their own covariates.
+        """
+        alone = self._falls(0, 0, order)
         if level == 0:
             with_tau = self._falls(1, 1, order) and self._falls(1, 0, order)
-            return (outer | self._falls(0, 0, order)) & with_tau
-        with_kappa = outer[self.parent] | self._falls(0, 0, order)
-        return inner | (with_kappa & self._falls(1, 1, order))
+            return (~self._cone.moves_outer | alone) & with_tau
+        with_kappa = ~self._cone.moves_predictor | alone
+        return self.is_inside | (with_kappa & self._falls(1, 1, order))

@@ -1,6 +1,6 @@
-"""Outer groups as leaves: functions of their one effect μ, at one τ.
+"""Outer groups as leaves: functions of their one effect μ, at one τ and β.
 
-    F_s(μ) = Σ_{i in s} log ∫ L_i(θ) N(θ | μ, τ²) dθ
+    F_s(μ) = Σ_{i in s} log ∫ L_i(θ) N(θ | μ + x_i'β, τ²) dθ
 
 is smooth over about ``√(τ² + (4h)²)``, with h the step at which the inner leaves are smooth.  It is
 tabulated at even places where it is not negligible, and between them by Lagrange's formula; beyond
@@ -18,29 +18,32 @@ import numpy as np
 from hiermodels.core.arrays import Flags, Floats, Indices
 from hiermodels.exact.kernels.leaves.integral import brink, pair_integrals
 from hiermodels.exact.leaves.nested.groups import Kinds
+from hiermodels.exact.leaves.nested.inner_tables import HALF, InnerTable
 from hiermodels.families.leaves import BARELY, FARTHEST, STEPS_PER_SD, WIDEST_STEP
 from hiermodels.numerics.lagrange import lagrange_weights
 
 STEP = 0.25  # of the table, of the distance over which F is smooth
 SMOOTH = 4.0  # steps of the inner leaves, over which these are
-HALF = 6  # half the number of places that a place is between
 COARSE = 64  # places of the first look
 NEGLIGIBLE = -75.0  # of F, relative to its largest value
-NARROWEST = 1e-5  # τ, below which inner integrals are exact anyway
 NEAR_TOP = 0.5  # below its largest value, where F says how wide it is
 MOST_CURVED = 5.0  # −(log m)'' of an inner leaf, per squared distance over which F is smooth
+NARROWEST = 1e-5  # τ, below which inner integrals are exact anyway
 FLATTEST = 0.05  # information of a leaf that says nothing
 MAX_PLACES = 1 << 14  # of a table
+UNSURE = 20.0  # of F, at a first look
 
 
 @dataclass(frozen=True, eq=False)
 class LineTable:
-    """F of all kinds of outer groups at one τ.
+    """F of all kinds of outer groups at one τ and β.
 
     Attributes
     ----------
     kinds : Kinds
     tau : float
+    shifted : Shifted or None
+        With covariates, what they add.
     first, step : float
         Place k is at ``first + k·step``.
     constant : (S',)
@@ -51,6 +54,7 @@ class LineTable:
 
     kinds: Kinds
     tau: float
+    shifted: Shifted | None
     first: float
     step: float
     constant: Floats
@@ -72,7 +76,33 @@ class LineTable:
         values = _sums(kinds, places, tau, exact=True)
         constant = values.max(axis=1)
         table = np.ascontiguousarray((values - constant[:, None]).T)
-        return cls(kinds, tau, float(places[0]), float(step), constant, table)
+        return cls(kinds, tau, None, float(places[0]), float(step), constant, table)
+
+    @classmethod
+    def at_slopes(cls, kinds: Kinds, inner: InnerTables, slopes: Floats) -> Self:
+        """Tabulate F at β (q,) and the tables' τ, where any of the kinds is not negligible."""
+        shifted, reach = Shifted(kinds, inner, kinds.x @ slopes), FARTHEST * inner.tau
+        low, high = kinds.leaves.bend_range[kinds.leaf].T
+        step, first = inner.step, (low - shifted.shift).min() - reach
+        size = int(np.ceil(((high - shifted.shift).max() + reach - first) / step)) + 1
+        rough = shifted.along(first, size, exact=False)
+        near = rough > rough.max(axis=1)[:, None] + NEGLIGIBLE - UNSURE
+        seen = np.flatnonzero(near.any(axis=0))
+        first += (seen[0] - HALF) * step
+        values = shifted.along(first, int(seen[-1] - seen[0]) + 2 * HALF + 1, exact=True)
+        constant = values.max(axis=1)
+        table = np.ascontiguousarray((values - constant[:, None]).T)
+        return cls(kinds, inner.tau, shifted, float(first), step, constant, table)
+
+    @property
+    def inner(self) -> InnerTables | None:
+        """With covariates, the tables of the inner groups."""
+        return self.shifted.inner if self.shifted else None
+
+    @property
+    def shift(self) -> Floats:
+        """What covariates add to each entry's mean; (E,)."""
+        return self.shifted.shift if self.shifted else np.zeros(len(self.kinds.leaf))
 
     @property
     def places(self) -> Floats:
@@ -121,6 +151,8 @@ class LineTable:
 
     def beyond(self, mu: Floats) -> Floats:
         """F less the constant, as it is, at places (n,); (S', n)."""
+        if self.shifted:
+            return self.shifted.sums(mu, self.constant) - self.constant[:, None]
         return _sums(self.kinds, mu, self.tau) - self.constant[:, None]
 
     @cached_property
@@ -131,6 +163,77 @@ class LineTable:
         bend[1:-1] = -np.diff(self.values, 2, axis=0) / self.step**2
         bend[0], bend[-1] = bend[1], bend[-2]
         return slope, np.maximum(bend, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class InnerTables:
+    """Integrals of the inner leaves at one τ: all that is exact, and for a first look.
+
+    Attributes
+    ----------
+    exact, rough : InnerTable
+    """
+
+    exact: InnerTable
+    rough: InnerTable
+
+    @classmethod
+    def of(cls, kinds: Kinds, tau: float) -> Self:
+        """Make empty tables."""
+        ends = kinds.leaves.bend_range[:, 0].min(), kinds.leaves.bend_range[:, 1].max()
+        longest = (ends[1] - ends[0] + 2 * FARTHEST * tau) / MAX_PLACES
+        step = max(STEP * _smooth_over(kinds, tau), float(longest))
+        exact, rough = (InnerTable(kinds.integrals, tau, step, far) for far in (True, False))
+        return cls(exact, rough)
+
+    @property
+    def tau(self) -> float:
+        """Of both."""
+        return self.exact.tau
+
+    @property
+    def step(self) -> float:
+        """Of both."""
+        return self.exact.step
+
+
+@dataclass(frozen=True, eq=False)
+class Shifted:
+    """Sums of integrals of inner groups whose means are moved by covariates.
+
+    Attributes
+    ----------
+    kinds : Kinds
+    inner : InnerTables
+    shift : (E,)
+        What they add to each entry's mean: x'β.
+    """
+
+    kinds: Kinds
+    inner: InnerTables
+    shift: Floats
+
+    def along(self, first: float, size: int, *, exact: bool) -> Floats:
+        """F of all kinds at places from a first on, as far apart as the tables'; (S', size)."""
+        table = self.inner.exact if exact else self.inner.rough
+        return self.kinds.sums_of_entries(table.along(self.kinds.leaf, first + self.shift, size))
+
+    def sums(self, mu: Floats, largest: Floats) -> Floats:
+        """F of all kinds at places (n,), without interpolation; (S', n).
+
+        Integrals that are very small are exact where F is about as large as anywhere (S',).
+        """
+        kinds, tau = self.kinds, self.inner.tau
+        eta = mu + self.shift[:, None]
+        own = self.inner.exact.one_by_one(kinds.leaf, eta)
+        sums = kinds.sums_of_entries(own.copy())
+        matters = (sums > largest[:, None] + NEGLIGIBLE)[kinds.kind]
+        entry, place = np.nonzero((own < brink(np.array(tau))) & matters)
+        if tau > NARROWEST and kinds.leaves.log_concave and len(entry):
+            at = eta[entry, place], np.full(len(entry), tau)
+            own[entry, place] = pair_integrals(kinds.leaves, kinds.leaf[entry], *at)
+            sums = kinds.sums_of_entries(own)
+        return sums
 
 
 def _smooth_over(kinds: Kinds, tau: float) -> float:

@@ -1,7 +1,7 @@
 """Shares of the variances of levels in all variance.
 
 A share is at most q in a region of the plane of τ and κ.  Along one direction of the lattice, or
-along its diagonal for the share of both, it rises; so each line of points in this direction enters
+along a diagonal for the share of both, it rises; so each line of points in this direction enters
 the region's end at one place a*, and with sinc interpolation along the lines
 
     P(share ≤ q) = Σ_j W_j (½ + Si(π(a*_j − a_j))/π),
@@ -65,20 +65,29 @@ class _Shares:
 
     @cached_property
     def _points(self) -> tuple[Floats, Floats, Indices, Floats]:
-        """Lines' indices at a = 0 (M, 2); and of points of the plane a, line and weight; (n,)."""
-        lattice, along = self.posterior.lattice, ALONG[self.levels]
-        plane, point_of = np.unique(lattice.index[:, :2], axis=0, return_inverse=True)
+        """Lines' indices at a = 0 (M, h); and of points a, line and weight; (n,).
+
+        They are those of all coordinates up to κ's, h of them.
+        """
+        lattice, along = self.posterior.lattice, self._along
+        plane, point_of = np.unique(lattice.index[:, : len(along)], axis=0, return_inverse=True)
         weight = np.bincount(point_of.ravel(), lattice.weights)
-        a = plane[:, 0] if along[0] else plane[:, 1]
+        a = plane[:, 0] if along[0] else plane[:, -1]
         lines, line = np.unique(plane - a[:, None] * along, axis=0, return_inverse=True)
         return lines.astype(float), a.astype(float), line.ravel(), weight
+
+    @property
+    def _along(self) -> tuple[int, ...]:
+        """The direction, in the index of τ, of each β, and of κ; (h,)."""
+        first, last = ALONG[self.levels]
+        return (first, *[0] * self.posterior.model.n_slopes, last)
 
     def _logit(self, a: Floats) -> Floats:
         """Logit of the share at places a of all lines; (M,)."""
         lattice = self.posterior.lattice
-        index = self._points[0] + a[:, None] * ALONG[self.levels]
-        points = np.zeros((len(a), len(lattice.origin)))
-        points[:, :2] = lattice.origin[:2] + index @ lattice.step[:2, :2].T
+        index = self._points[0] + a[:, None] * self._along
+        points, some = np.zeros((len(a), len(lattice.origin))), slice(len(self._along))
+        points[:, some] = lattice.origin[some] + index @ lattice.step[some, some].T
         variances = self.posterior.coordinates.sds(points) ** 2
         own = variances[:, list(self.levels)].sum(axis=1)
         with np.errstate(divide="ignore"):
