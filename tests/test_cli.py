@@ -37,6 +37,37 @@ def test_demo_schools(tmp_path, capsys):
     assert re.search(r"theta\[A\] +11\.40 +14\.64 +9\.33", capsys.readouterr().out)
 
 
+def test_demo_sleepstudy(tmp_path, capsys):
+    assert main(["demo", "sleepstudy", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    table = {line.split()[0]: line.split()[1:] for line in printed.splitlines() if "." in line}
+    own, lme4 = (float(table["tau[Days]"][i]) for i in (0, -1))
+    assert own == pytest.approx(6.593, abs=2e-3)
+    assert lme4 == 5.922
+    assert (tmp_path / "sleepstudy_shrinkage.png").stat().st_size > 10_000
+
+
+def test_fit_of_slopes_with_a_report(tmp_path, capsys):
+    table = tmp_path / "sleep.csv"
+    hm.datasets.load_sleepstudy().to_csv(table, index=False)
+    out, page = tmp_path / "fit.nc", tmp_path / "report.html"
+    formula = "Reaction ~ Days + (1 + Days | Subject)"
+    given = ["--formula", formula, "--seed", "1", "--draws", "200"]
+    given += ["--prior", "tau[Days]=HalfNormal(20)", "--prior", "rho=LKJ(2)"]
+    assert main(["fit", str(table), *given, "--out", str(out), "--report", str(page)]) == 0
+    assert "tau[Days] ~ HalfNormal(sd=20)" in capsys.readouterr().out
+    assert hm.load(out).spec.priors["rho"] == hm.LKJ(2)
+    text = page.read_text(encoding="utf-8")
+    before, after = text.split('id="sensitivity"')
+    assert not re.search(r"\b[A-Z]\w+Error\b", before)
+    assert text.count("<img") >= 6
+    for words in (
+        f"fit {table} --formula &#x27;{formula}&#x27;",
+        "theta[Days], the effect of each",
+    ):
+        assert words in before + after
+
+
 def test_demo_classrooms(tmp_path, capsys):
     assert main(["demo", "classrooms", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out

@@ -95,6 +95,34 @@ def test_the_command_line_states_the_same_model(case, surgical, tmp_path, monkey
     assert told["model"][0] == record.spec
 
 
+SLOPES = [
+    "y ~ x + z + (1 + x | g)",
+    "y ~ x + (1 + x || g)",
+    "y ~ x + (0 + x | g)",
+    "y ~ 0 + x + (1 + x | g)",
+    "y ~ center(x) + k + (1 + center(x) | g)",
+    "y ~ x + k + x:k + (1 + k + x:k || g)",
+    "y ~ x + (1 + x | h) + (1 | h:g)",
+    "y ~ x + (1 | h) + (0 + x | h:g)",
+    "y ~ x + (1 | h/g/k)",
+]
+
+
+@pytest.mark.parametrize("formula", SLOPES)
+def test_code_states_slopes(formula, surgical):
+    rng = np.random.default_rng(1)
+    rows = pd.DataFrame(rng.normal(size=(48, 3)), columns=["y", "x", "z"])
+    rows["h"] = np.repeat(list("abcd"), 12)
+    rows["g"] = np.tile(np.repeat(["p", "q", "r"], 4), 4)
+    rows["k"] = np.tile(["u", "v"], 24)
+    spec, data = prepare(rows, formula, priors="weak")
+    record = Posterior(spec, data, "exact", surgical.datatree, {})
+    line = shlex.split(command(record, "rows.csv"))
+    again, _ = prepare(rows, line[line.index("--formula") + 1], priors=spec.priors)
+    assert again == spec
+    assert repr(line[line.index("--formula") + 1]) in snippet(record, "rows.csv")
+
+
 def test_columns_that_no_formula_can_name(surgical):
     frame = counts.rows().rename(columns={"cases": "the `cases`", "shift": "sh`ift"})
     said = {"outcome": "deaths", "groups": "hospital", "trials": "the `cases`", "offset": "sh`ift"}

@@ -75,9 +75,17 @@ def ordered(frame: pd.DataFrame, column: str) -> tuple[pd.DataFrame, str]:
 
 
 def pictures(
-    plot: Callable[..., PlotCollection], subject: Subject, alt: str, caption: str
+    plot: Callable[..., PlotCollection],
+    subject: Subject,
+    alt: str,
+    caption: str,
+    *,
+    by_effect: bool = False,
 ) -> list[Html]:
-    """A picture of each level, where it is not too crowded to tell anything."""
+    """A picture of each level, where it is not too crowded to tell anything.
+
+    By effect, there is one for each of several effects of its groups.
+    """
     content = []
     for name, column in subject.shown_levels.items():
         members = len(subject.posterior.data.coords[column])
@@ -86,9 +94,12 @@ def pictures(
             content.append(left_out(f"a picture of {members:,} groups would tell nothing"))
         else:
             centre = "mean" if subject.reference.moment_exists(name, MEAN) else "median"
-            words = {"name": name, "column": column, "centre": centre}
-            texts = (alt.format(**words), caption.format(**words))
-            content.append(picture(plot, subject.pictured, *texts, level=name))
+            for effect in subject.effects(name) if by_effect else (None,):
+                shown = name if effect is None else f"{name}[{effect}]"
+                words = {"name": shown, "column": column, "centre": centre}
+                texts = (alt.format(**words), caption.format(**words))
+                chosen = {} if effect is None else {"effect": effect}
+                content.append(picture(plot, subject.pictured, *texts, level=name, **chosen))
     return content
 
 

@@ -168,13 +168,19 @@ def _members(subject: Subject) -> list[Html]:
 
 
 def _members_of(subject: Subject, name: str, column: str) -> list[Html]:
-    summary = subject.reference.summary([name])
-    notes = summary.attrs["notes"]
-    summary.index = pd.Index(subject.posterior.data.coords[column], name=column)
-    frame, order = ordered(summary, "median")
+    """A table of each effect of the groups of a level."""
+    every, effects = subject.reference.summary([name]), subject.effects(name)
     scale = ", on the outcome's scale" if name in subject.posterior.spec.on_outcome_scale else ""
-    caption = f"Posterior of {name}, the effect of each {column}{scale}{order}"
-    return [table(frame, caption), footnotes(notes)]
+    content: list[Html] = []
+    for place, effect in enumerate(effects):
+        summary = every.iloc[place :: len(effects)]
+        summary.index = pd.Index(subject.posterior.data.coords[column], name=column)
+        frame, order = ordered(summary, "median")
+        shown = name if effect is None else f"{name}[{effect}]"
+        content.append(
+            table(frame, f"Posterior of {shown}, the effect of each {column}{scale}{order}")
+        )
+    return [*content, footnotes(every.attrs["notes"])]
 
 
 def _shrinkage(subject: Subject) -> list[Html]:
@@ -182,14 +188,37 @@ def _shrinkage(subject: Subject) -> list[Html]:
 
     family = subject.posterior.spec.family
     own = "the group's own value" if family.effect else f"the raw {family.raw_word}"
+    more = ", with its interval"
+    if subject.posterior.spec.has_slopes:
+        own, more = "least squares of its own rows", ""
     return [
         *part(_estimates, subject),
         *pictures(
             plot_shrinkage,
             subject,
             f"Raw {family.raw_word} and posterior {{centre}} of each {{column}}, joined by a line",
-            f"{{name}}: from {own} (open) to the posterior {{centre}} (filled), with its interval.",
+            f"{{name}}: from {own} (open) to the posterior {{centre}} (filled){more}.",
         ),
+        *_lines(subject),
+    ]
+
+
+def _lines(subject: Subject) -> list[Html]:
+    """The groups' lines, where slopes vary."""
+    from hiermodels.plots.lines import plot_lines
+
+    spec = subject.posterior.spec
+    sloping = [level for level in spec.levels if level.has_slopes]
+    return [
+        picture(
+            plot_lines,
+            subject.pictured,
+            f"Line of each {level.column} by least squares and by the posterior",
+            f"Lines of each {level.column}: its rows, least squares of these alone, the posterior, "
+            f"and the population (dashed).",
+            level=level.effect,
+        )
+        for level in sloping
     ]
 
 
@@ -219,18 +248,20 @@ def _league(subject: Subject) -> list[Html]:
         )
     ]
     for name, column in subject.levels.items():
-        content += summary_table(
-            partial(_ranks, subject, name),
-            f"Ranks of the {column} values, the best expected rank first",
-        )
+        for effect in subject.effects(name):
+            of = "values" if effect is None else f"effects of {effect}"
+            content += summary_table(
+                partial(_ranks, subject, name, effect),
+                f"Ranks of the {column} {of}, the best expected rank first",
+            )
     alt = "Posterior {centre} and rank of each {column}, with intervals, the highest first"
     caption = "{name}: posterior {centre}s and ranks with their intervals, the highest first."
-    return [*content, *pictures(plot_caterpillar, subject, alt, caption)]
+    return [*content, *pictures(plot_caterpillar, subject, alt, caption, by_effect=True)]
 
 
-def _ranks(subject: Subject, name: str) -> Summary:
+def _ranks(subject: Subject, name: str, effect: str | None) -> Summary:
     posterior, reference = subject.posterior, subject.reference
-    return rank_members(posterior, reference, name, ci_prob=CI_PROB, at=AUTO).table
+    return rank_members(posterior, reference, name, effect=effect, ci_prob=CI_PROB, at=AUTO).table
 
 
 def _trace(subject: Subject) -> list[Html]:

@@ -37,6 +37,12 @@ class Subject:
         spec = self.posterior.spec
         return {level.effect: level.column for level in spec.levels}
 
+    def effects(self, name: str) -> tuple[str | None, ...]:
+        """Names of the effects of each group of a level; None for one that has no name."""
+        spec = self.posterior.spec
+        level = spec.levels[spec.level_of(name)]
+        return level.terms if level.has_slopes else (None,)
+
     @property
     def hyperparameters(self) -> list[str]:
         """Names of the variables that are not of groups."""
