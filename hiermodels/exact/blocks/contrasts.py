@@ -43,12 +43,15 @@ def contrasts(blocks: Blocks, columns: Sequence[tuple[int, Floats]]) -> Contrast
     z = blocks.designs[:, :, blocks.design].transpose(2, 0, 1)
     widths = [c.shape[1] for _, c in columns]
     ends = np.cumsum([0, *widths])
-    every = np.concatenate([*(z @ c for _, c in columns), top], axis=2)
+    summands = [np.abs(z) @ np.abs(c) for _, c in columns]  # of what rounding errors are a part
+    units = [np.where((u := own.max(axis=(0, 1))) > 0, u, 1.0) for own in summands]
+    scaled = [z @ c / unit for (_, c), unit in zip(columns, units, strict=True)]
+    every = np.concatenate([*scaled, top], axis=2)
     for k in reversed(range(len(columns))):
         member = _member(blocks, columns[k][0])
         for own in _of_each(member):
             flat = every[own].reshape(len(own), -1, every.shape[2])  # rows of a member together
-            sizes = np.abs(z[own]).reshape(len(own), -1).max(axis=1)
+            sizes = (summands[k][own] / units[k]).reshape(len(own), -1).max(axis=1)
             found, flat = _without(flat, slice(ends[k], ends[k + 1]), sizes)
             rank += found
             every[own] = flat.reshape(every[own].shape)
@@ -65,16 +68,19 @@ def directions(blocks: Blocks, effects: Sequence[int]) -> list[Floats]:
     e = len(effects)
     general = np.cos(np.arange(1.0, e + 1))
     null = []
-    for kind in range(blocks.designs.shape[2]):
-        _, size, axes = np.linalg.svd(blocks.designs[:, effects, kind])
+    every = blocks.designs[:, effects]
+    unit = np.sqrt((every**2).sum(axis=(0, 2)))
+    unit = np.where(unit > 0, unit, 1.0)
+    for kind in range(every.shape[2]):
+        _, size, axes = np.linalg.svd(every[:, :, kind] / unit)
         null += [(axes[k], kind) for k in range(e) if size[k] <= RANK_TOLERANCE * size[0]]
     if not null:
-        return [general]
+        return [general / unit]
     signed = [axis * np.sign(axis[np.abs(axis).argmax()]) for axis, _ in null]
     rounded, of = np.unique(np.round(signed, 9) + 0.0, axis=0, return_inverse=True)
     groups = np.bincount(blocks.design, minlength=blocks.designs.shape[2])
     count = np.bincount(of.ravel(), [groups[kind] for _, kind in null])
-    return [general, *rounded[np.argsort(-count, kind="stable")[:DIRECTIONS]]]
+    return [general / unit, *(rounded / unit)[np.argsort(-count, kind="stable")[:DIRECTIONS]]]
 
 
 def _coefficient_rows(blocks: Blocks) -> Floats:

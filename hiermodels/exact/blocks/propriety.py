@@ -189,7 +189,8 @@ def _check_small_sigma(model: BlockModel) -> None:
         return
     raise ImproperPosteriorError(
         f"the posterior does not exist: effects and coefficients fit all {model.blocks.n_rows} "
-        f"rows exactly, so that sigma may go to 0, where its prior {model.sigma} has infinite "
+        f"rows exactly, {model.groups_name(len(model.levels) - 1)} having {model.blocks.p} "
+        f"effects each, so that sigma may go to 0, where its prior {model.sigma} has infinite "
         f"mass. Give sigma a proper prior, or use fewer effects"
     )
 
