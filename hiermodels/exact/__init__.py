@@ -30,7 +30,8 @@ every engine returns (``posterior``) and all below it.
   ``conjugate`` and ``regression``, which have ``closed_form`` in common
 - ``lattice_mixture``: its components over the lattice, ``compressed`` where groups are very many;
   ``predictive`` predicts, ``precision`` says how well the lattice holds it
-- ``given_sd``: values given one sd, ``leaf_given_sd`` those of groups whose rows are not normal
+- ``given_sd``: values given one sd, ``leaf_given_sd`` those of groups whose rows are not normal,
+  ``block_given_sd`` with slopes or many levels
 - ``raw_values``: what the rows of each group say by themselves; ``block_raw``, of several effects
 - ``leaves``: groups whose rows are not normal, with the coefficients on the lattice too
 - ``joint``: the joint log density of all variables; ``row_sums`` adds rows up that are alike

@@ -10,6 +10,7 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
+from hiermodels.exact.block_given_sd import block_moments_given_sd
 from hiermodels.exact.leaf_given_sd import leaf_moments_given_sd
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
@@ -25,7 +26,12 @@ WIDE, BEYOND = 0.75, 1e-3  # spacing of a first lattice, and how far into the ta
 
 @one_blas_thread()
 def moments_given_sd(
-    spec: Spec, data: GroupedData, sd: str, effect: str, place: Place | None = None
+    spec: Spec,
+    data: GroupedData,
+    sd: str,
+    effect: str,
+    place: Place | None = None,
+    term: str | None = None,
 ) -> xr.Dataset:
     """Conditional means and sds of a level's effects given one sd, over the posterior of that sd.
 
@@ -47,6 +53,8 @@ def moments_given_sd(
         Name of the effects, such as ``"theta"``.
     place : Place, optional
         Values of the covariates that the effects belong to; without it x = 0.
+    term : str, optional
+        Which of several effects of each group, such as ``"Days"``.
 
     Returns
     -------
@@ -58,10 +66,14 @@ def moments_given_sd(
     ----------
     Gelman et al. (2013), Bayesian Data Analysis, 3rd ed., figures 5.6 and 5.7.
     """
-    dims = ("at", *spec.dims(effect))
+    dims = ("at", spec.dims(effect)[0])
     coords = {dims[-1]: data.coords[dims[-1]]}
     if sd in spec.fixed:
         raise SpecError(f"{sd} is fixed at {spec.fixed[sd]:g}: nothing varies with it")
+    if spec.is_blocks:
+        asked = spec, data, sd, effect, term, ENDS, place
+        places, mean, sds = block_moments_given_sd(*asked)
+        return xr.Dataset({"mean": (dims, mean), "sd": (dims, sds)}, {"at": places, **coords})
     if not spec.is_normal:
         places, mean, sds = leaf_moments_given_sd(spec, data, sd, effect, ENDS, place)
         return xr.Dataset({"mean": (dims, mean), "sd": (dims, sds)}, {"at": places, **coords})

@@ -17,6 +17,8 @@ from hiermodels.data.covariates import AUTO, At, locate
 from hiermodels.errors import SpecError
 from hiermodels.exact.given_sd import moments_given_sd
 from hiermodels.exact.noise_free import reference_posterior
+from hiermodels.model.level import Level
+from hiermodels.plots.effects import term_of
 from hiermodels.posterior.record import Posterior
 
 LAYERS = ("lines", "labels", "density")
@@ -33,6 +35,7 @@ def plot_trace_tau(
     posterior: Posterior,
     *,
     level: str | None = None,
+    effect: str | None = None,
     at: At = AUTO,
     moment: str = "mean",
     units: Sequence[Any] | None = None,
@@ -53,6 +56,8 @@ def plot_trace_tau(
     ----------
     posterior, level, at
         As in :func:`hiermodels.plots.plot_caterpillar`.
+    effect : str, optional
+        Which of several effects of each group, over its own sd; by default the first.
     moment : {"mean", "sd"}
         Conditional posterior means, or conditional posterior sds.
     units : sequence of labels, optional
@@ -83,9 +88,10 @@ def plot_trace_tau(
             "columns of groups. plot_shrinkage shows how estimates are pulled together"
         )
     name = spec.effect_of(level or (spec.shown_effect if spec.levels else None))
-    sd = spec.levels[spec.level_of(name)].sd
+    own, term = spec.levels[spec.level_of(name)], term_of(spec, name, effect)
+    sd = f"{own.sd}[{term}]" if term else own.sd
     where = locate(posterior.data, at)
-    moments = moments_given_sd(spec, posterior.data, sd, name, where)
+    moments = moments_given_sd(spec, posterior.data, sd, name, where, term)
     chosen = _chosen(moments[moment], units)
     plot = _panels(chosen.rename(name), backend, pc_kwargs)
     few, crowded = chosen.shape[1] <= MAX_COLORS, layout.is_crowded(chosen.shape[1])
@@ -98,13 +104,23 @@ def plot_trace_tau(
     layout.add(plot, "lines", layout.segments, lines, {"panel": "value"}, looks, visuals)
     if chosen.shape[1] <= MAX_LINE_LABELS and visuals.get("labels") is not False:
         _label_lines(plot, chosen, dict(visuals.get("labels", {})))
-    density = reference_posterior(spec, posterior.data).density(sd, chosen["at"].to_numpy())
+    density = _density(posterior, own, term, chosen["at"].to_numpy())
     _draw_density(plot, chosen["at"], density, visuals)
     layout.label_x(plot, {"panel": "density"}, sd)
     words = "" if name in spec.on_outcome_scale else where.words
+    name = f"{name}[{term}]" if term else name
     layout.label_y(plot, {"panel": "value"}, layout.placed(f"{moment} of {name} given {sd}", words))
     layout.label_y(plot, {"panel": "density"}, f"p({sd} | {spec.outcome})")
     return plot
+
+
+def _density(posterior: Posterior, level: Level, term: str | None, values: Floats) -> Floats:
+    """Posterior density of the sd of a level, of several effects that of one, at values (n,)."""
+    reference = reference_posterior(posterior.spec, posterior.data)
+    if not term:
+        return reference.density(level.sd, values)
+    every = reference.density(level.sd, np.repeat(values[:, None], len(level.terms), axis=1))
+    return every[:, level.terms.index(term)]
 
 
 def _chosen(values: xr.DataArray, units: Sequence[Any] | None) -> xr.DataArray:
