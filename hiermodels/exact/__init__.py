@@ -20,8 +20,8 @@ every engine returns (``posterior``) and all below it.
 - ``leaf_propriety``: the same of counts, from what groups say of their effects (``leaf_design``);
   ``leaf_refusals`` are its errors, ``leaf_moments`` and ``rate_moments`` say which moments exist;
   ``row_propriety`` is of covariates that vary within groups
-- ``prior_moves`` and ``leaf_prior_moves``: how far quantities move under another prior
-  (``prior_move``)
+- ``prior_moves``, ``leaf_prior_moves`` and ``block_prior_moves``: how far quantities move under
+  another prior (``prior_move``)
 - ``marginal``: the posterior of the sds; ``grid`` is its coarse lattice, ``sd_axis`` the coordinate
   of one of them
 - ``lattice_errors``: what is said of posteriors that no lattice can hold

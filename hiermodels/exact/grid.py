@@ -11,8 +11,10 @@ from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.block_data import Layout, block_model
 from hiermodels.exact.block_moments import BlockMoments
+from hiermodels.exact.block_prior_moves import block_prior_moves
 from hiermodels.exact.blocks.draws import SPACING as BLOCK_SPACING
 from hiermodels.exact.blocks.marginal import BlockMarginal
+from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.leaf_data import leaf_model, leaf_moments
 from hiermodels.exact.leaf_moments import LeafMoments
 from hiermodels.exact.leaf_prior_moves import leaf_prior_moves
@@ -202,9 +204,19 @@ class BlockGrid:
         return f"{len(self.data.coords[level.column]):,} {level.column!r} groups"
 
     def prior_moves(self, name: str) -> Iterator[Move]:
-        """Yield what moves notably under the other flat prior of an sd: not looked at."""
-        del name
-        return iter(())
+        """Yield what moves notably under the other flat prior of an sd.
+
+        Nothing with slopes: their sds have the prior that is flat on the sd by default.  The other
+        one, flat on its square, needs more groups, and is no better.
+        """
+        if self.spec.has_slopes:
+            return iter(())
+        posterior = BlockPosterior(
+            self.marginal,
+            self.lattice,
+            self.marginal.root(self.marginal.coordinates.values(self.lattice.points)),
+        )
+        return block_prior_moves(self.spec, self.data, posterior, self.moments, name)
 
 
 type AnyGrid = Grid | LeafGrid | BlockGrid
