@@ -31,7 +31,7 @@ from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.mcmc.block_approximation import BlockApproximation
 from hiermodels.mcmc.block_marginal import log_likelihood
 from hiermodels.mcmc.levels import add_beta, add_parents, is_moved
-from hiermodels.mcmc.outcome import known_sd
+from hiermodels.mcmc.outcome import add_outcome
 from hiermodels.mcmc.parameterization import Choice, Form, Observed
 from hiermodels.mcmc.transforms import PartialCorrelations, UnitScale, matrix_times
 from hiermodels.model.level import INTERCEPT, Level
@@ -300,8 +300,7 @@ def _add_rows(
             continue
         own = value if level == ROOT else value[above[level]]
         eta = eta + (own if term == INTERCEPT else own * x[:, spec.covariates.index(term)])
-    sd = sigma if spec.se is None else known_sd(spec, rows)
-    spec.family.to_pymc(pm, spec.outcome, eta, {"sd": sd}, rows.y, "row")
+    add_outcome(spec, rows, eta, sigma)
 
 
 def _parents_in(model: pm.Model, spec: Spec, data: GroupedData, number: int) -> Any:

@@ -59,17 +59,24 @@ def add_rows(spec: Spec, data: GroupedData, sds: Sds) -> None:
     if spec.covariates:
         x = pm.Data("x", rows.design.matrix, dims=("row", COEFFICIENT_DIM))
         eta = eta + matrix_times(x, model["beta"])
+    add_outcome(spec, rows, eta, sds.get("sigma"))
+
+
+def add_outcome(
+    spec: Spec, rows: GroupedRows, eta: TensorVariable, sigma: TensorVariable | float | None
+) -> None:
+    """Add the rows, given their linear predictors (row,) without offsets, and their columns."""
     columns: dict[str, Any] = dict(rows.columns)
     for role, name in spec.columns.items():
         columns[role] = pm.Data(name, rows.columns[role], dims="row")
     if "offset" in columns:
         eta = eta + columns.pop("offset")
     if "sd" in spec.family.columns:
-        columns["sd"] = sds["sigma"] if spec.se is None else known_sd(spec, rows)
+        columns["sd"] = sigma if spec.se is None else _known_sd(spec, rows)
     spec.family.to_pymc(pm, spec.outcome, eta, columns, rows.y, "row")
 
 
-def known_sd(spec: Spec, data: GroupedRows) -> TensorVariable:
+def _known_sd(spec: Spec, data: GroupedRows) -> TensorVariable:
     """The rows' standard errors, from a column of the data."""
     assert data.se is not None
     known = pm.Data(str(spec.se), from_se(data.se, spec.se_scale), dims="row")

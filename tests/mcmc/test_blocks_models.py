@@ -49,7 +49,7 @@ SIGMA = {"sigma": hm.HalfNormal(2.0)}
 MEANS = {"mu": hm.Normal(18.0, 6.0), "beta": hm.Normal(0.2, 1.0)}
 TAUS = {"tau": hm.HalfNormal(3.0), "tau[x]": hm.Exponential(1.5)}
 LKJ = {"rho": hm.LKJ(1.7)}
-CASES = {  # formula, whether standard errors are known, priors
+CASES = {  # formula, whether the rows' variances are known or weighted, priors
     "slopes": ("y ~ x + (1 + x | g)", False, SIGMA | MEANS | TAUS | LKJ),
     "flat": ("y ~ x + w + (1 + x | g)", False, {}),
     "flat covariance": ("y ~ x + (1 + x | g)", False, {"tau": hm.FlatCovariance()}),
@@ -61,6 +61,7 @@ CASES = {  # formula, whether standard errors are known, priors
     "inner slopes": ("y ~ x + (1 | a) + (1 + x | a:b)", True, {"rho_b": hm.LKJ(2.0)}),
     "four levels": ("y ~ x + (1 | a/b/g)", False, MEANS | SIGMA | {"tau_b": hm.HalfCauchy(1.0)}),
     "four levels, flat": ("y ~ (1 | a/b/g)", True, {}),
+    "weights": ("y ~ x + w + (1 + x | g)", "weights", SIGMA | MEANS | TAUS | LKJ),
     "a known sd": ("y ~ x + (1 + x | g)", False, {"tau[x]": hm.Fixed(0.4)}),
 }
 FORMS = ("centered", "noncentered")
@@ -77,8 +78,9 @@ class Point:
     @classmethod
     def random(cls, name, seed=1):
         formula, known, priors = CASES[name]
+        column = {"weights": "se"} if known == "weights" else {"se": "se"}
         frame = rows() if known else rows().drop(columns="se")
-        spec, data = prepare(frame, formula, se="se" if known else None, priors=priors)
+        spec, data = prepare(frame, formula, **(column if known else {}), priors=priors)
         rng = np.random.default_rng(seed)
         values = {"mu": rng.normal(20, 2), "sigma": rng.uniform(0.8, 2)}
         values["beta"] = rng.normal(0, 0.5, len(spec.covariates))
@@ -184,6 +186,7 @@ class Point:
             j = self.spec.covariates.index(term) if term != INTERCEPT else None
             mean = mean + own * (1.0 if j is None else data.design.matrix[:, j])
         sd = data.se if data.se is not None else self.values["sigma"]
+        sd = sd / np.sqrt(data.columns.get("weights", 1.0))
         return stats.norm(mean, sd).logpdf(data.y).sum()
 
     def sampled(self, model, forms):
@@ -247,7 +250,9 @@ def test_the_density_is_that_of_plain_formulas(name, form):
     assert names == list(point.spec.variables)
 
 
-@pytest.mark.parametrize("name", ["slopes", "uncorrelated", "outer slopes", "four levels"])
+@pytest.mark.parametrize(
+    "name", ["slopes", "uncorrelated", "weights", "outer slopes", "four levels"]
+)
 def test_rows_have_the_density_of_their_sums(name):
     point = Point.random(name)
     model = build_model(point.spec, point.data, "centered", "rows")
@@ -277,7 +282,8 @@ def dense(point):
         factors.append(factor)
     names = ["mu" if t == INTERCEPT else f"beta[{t}]" for t in layout.coefficients]
     mean, precision = np.array([spec.priors[name].mean_and_precision() for name in names]).T
-    weight = np.ones(len(data.y)) if data.se is None else data.se**-2.0
+    weight = data.columns.get("weights", np.ones(len(data.y)))
+    weight = weight if data.se is None else data.se**-2.0
     parents = tuple(level.parent for level in data.levels[1:])
     fixed = np.array(layout.fixed, dtype=bool)
     return Nested(z, x, data.y, weight, data.group, parents, factors, sigma, fixed, mean, precision)
