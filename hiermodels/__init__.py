@@ -126,7 +126,7 @@ __all__ = [
 # PyMC and matplotlib take seconds to import: what needs them is loaded when it is first asked for.
 _LOADED_LATER = {
     "ConvergenceWarning": "hiermodels.mcmc.convergence",
-    "build_model": "hiermodels.mcmc.model",
+    "build_model": "hiermodels.api.pymc_models",
     "normal_inverse_gamma": "hiermodels.api.pymc_models",
     "three_level": "hiermodels.api.pymc_models",
     "two_level": "hiermodels.api.pymc_models",

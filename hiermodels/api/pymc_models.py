@@ -1,4 +1,4 @@
-"""PyMC models straight from a data frame: one population, two levels, three levels."""
+"""PyMC models straight from a data frame: of any model, and of those with a name of their own."""
 
 from __future__ import annotations
 
@@ -8,13 +8,78 @@ import pymc as pm
 
 from hiermodels.core.arguments import checked
 from hiermodels.data.arguments import ModelArguments, takes_model
-from hiermodels.data.grouped import Missing
+from hiermodels.data.grouped import GroupedData, Missing
 from hiermodels.data.prepare import announce, prepare
 from hiermodels.errors import SpecError
-from hiermodels.mcmc.model import build_model
+from hiermodels.mcmc import model as models
 from hiermodels.mcmc.parameterization import Observed, Parameterization
 from hiermodels.model.priors.base import Priors
 from hiermodels.model.spec import Spec
+
+
+@takes_model
+def build_model(
+    data: Any,
+    formula: str | GroupedData | None = None,
+    parameterization: Parameterization = "auto",
+    observed: Observed = "means",
+    *,
+    spec: Spec | None = None,
+    exchangeable: bool = False,
+    **model: Unpack[ModelArguments],
+) -> pm.Model:
+    """Build the PyMC model of any specification, without sampling it.
+
+    Either from a data frame and a formula or columns, ``build_model(df, "y ~ x + (1 + x | g)")``;
+    or from what a fit has made of these, ``build_model(fit.spec, fit.data)``.
+
+    Parameters
+    ----------
+    data, formula, outcome, groups, se, variance, covariates, priors, missing
+        As in :func:`hiermodels.fit`.
+    family, trials, exposure, offset, weights
+        Likewise: what the rows are.
+    parameterization : {"auto", "noncentered", "centered", "marginal"} or mapping
+        How the levels are stated: see :func:`hiermodels.mcmc.model.build_model`.
+    observed : {"means", "rows"}
+        What the likelihood takes: means or sums of rows, or each row.
+    spec : Spec, optional
+        The model of ``data``, which are then those of a fit.
+    exchangeable : bool
+        Whether what the model takes from the outcome is ``pm.Data``.
+
+    Returns
+    -------
+    pymc.Model
+        Ready for ``pm.sample``.
+
+    Raises
+    ------
+    DataError, SpecError, ImproperPosteriorError
+        All are ``HierModelsError``; the message says what to do.
+
+    Examples
+    --------
+    >>> import hiermodels as hm
+    >>> sleep = hm.datasets.load_sleepstudy()
+    >>> model = hm.build_model(sleep, "Reaction ~ Days + (1 + Days | Subject)")
+    >>> [variable.name for variable in model.free_RVs]  # doctest: +NORMALIZE_WHITESPACE
+    ['tau[Intercept]', 'tau[Days]', 'rho', 'sigma', 'beta', 'mu_centre',
+     'theta[Intercept]', 'theta[Days]']
+    """
+    if isinstance(data, Spec):
+        spec, data, formula = data, formula, None
+    if spec is None:
+        spec, grouped = prepare(data, formula, **model)  # type: ignore[arg-type]
+        announce(grouped)
+    else:
+        given = [name for name, value in {"formula": formula, **model}.items() if value is not None]
+        if given:
+            raise SpecError(
+                f"{given[0]}: a specification says it already; leave it out, or give a data frame"
+            )
+        grouped = data
+    return models.build_model(spec, grouped, parameterization, observed, exchangeable=exchangeable)
 
 
 @checked
@@ -55,7 +120,7 @@ def normal_inverse_gamma(
         data, outcome=outcome, groups=(), se=False, priors=priors, missing=missing
     )
     announce(grouped)
-    return build_model(spec, grouped, observed=observed)
+    return models.build_model(spec, grouped, observed=observed)
 
 
 @takes_model
@@ -106,7 +171,7 @@ def two_level(
     spec, grouped = prepare(data, formula, **model)
     _require_columns("two_level", spec, "one column", 1)
     announce(grouped)
-    return build_model(spec, grouped, parameterization, observed)
+    return models.build_model(spec, grouped, parameterization, observed)
 
 
 @takes_model
@@ -150,7 +215,7 @@ def three_level(
     spec, grouped = prepare(data, formula, **model)
     _require_columns("three_level", spec, "two columns, the outer one first", 2)
     announce(grouped)
-    return build_model(spec, grouped, parameterization, observed)
+    return models.build_model(spec, grouped, parameterization, observed)
 
 
 def _require_columns(builder: str, spec: Spec, expected: str, count: int) -> None:

@@ -103,7 +103,7 @@ def calls(folder: Path) -> list[Call]:
 
 def _priors() -> Iterator[Call]:
     numbers = {"mean": 1.0, "sd": 1.0, "beta": 1.0, "alpha": 2.0, "nu": 3.0, "sigma": 1.0}
-    numbers |= {"m": 0.0, "s": 1.0, "upper": 1.0, "value": 1.0}
+    numbers |= {"m": 0.0, "s": 1.0, "upper": 1.0, "value": 1.0, "eta": 1.0}
     for name in hm.__all__:
         kind = getattr(hm, name)
         if inspect.isclass(kind) and issubclass(kind, hm.Prior) and not inspect.isabstract(kind):

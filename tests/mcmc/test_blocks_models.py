@@ -423,3 +423,22 @@ def test_an_sd_that_is_fixed_at_0_leaves_its_effects_where_their_parents_are():
     theta, beta = model.compile_fn(values, **PLAIN)(point)
     np.testing.assert_array_equal(theta[:, 1], np.full(12, beta[0]))
     assert np.isfinite(model.compile_logp(**PLAIN)(point))
+
+
+def test_models_are_built_from_frames_as_from_specifications():
+    frame, formula = rows().drop(columns="se"), "y ~ x + (1 | a/b/g)"
+    priors = {"tau_b": hm.HalfNormal(2.0)}
+    spec, data = prepare(frame, formula, priors=priors)
+    models = [
+        hm.build_model(frame, formula, priors=priors, parameterization="noncentered"),
+        hm.build_model(spec, data, "noncentered"),
+        hm.build_model(spec=spec, data=data, parameterization="noncentered"),
+    ]
+    point = models[0].initial_point()
+    found = {float(model.compile_logp(**PLAIN)(point)) for model in models}
+    assert len(found) == 1
+    for wrong in ({"formula": formula}, {"groups": "g"}):
+        with pytest.raises(hm.SpecError, match=f"{next(iter(wrong))}: a specification says"):
+            hm.build_model(spec=spec, data=data, **wrong)
+    with pytest.raises(hm.SpecError, match="data: expected"):
+        hm.build_model(spec, frame)
