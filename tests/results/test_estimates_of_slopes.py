@@ -261,6 +261,19 @@ def test_all_levels_given_known_sds(name):
     assert "fixed" in repr(fit.estimates().table) or found.sds["sigma"] == 0.8
 
 
+def test_raw_effects_where_slopes_vary_above():
+    """Of a class: the mean of its rows at its school's slope, with the error of so many rows."""
+    case = CASES["outer slopes"]
+    fit = hm.fit(case.frame, case.formula, priors=case.priors, draws=25, random_seed=1)
+    found = fit.estimates(at={"x": 0.5})
+    slopes = found.outer["eb"].xs("x", level="effect")
+    frame = case.frame
+    shown = frame["y"] - slopes.loc[frame["a"]].to_numpy() * (frame["x"] - 0.5)
+    groups = shown.groupby([frame["a"], frame["b"]])
+    np.testing.assert_allclose(found.table["raw"], groups.mean(), rtol=1e-9)
+    np.testing.assert_allclose(found.table["raw_se"], 0.8 / np.sqrt(groups.size()), rtol=1e-9)
+
+
 def test_shrinkage_of_four_levels():
     """B = e/(e + tau²) at the estimates, and its mean over the posterior by the draws."""
     case = CASES["four levels"]
