@@ -342,7 +342,7 @@ def grow_weighted(
     scale: ModesAndScale,
     spacing: float | Floats,
     drop: float = DROP,
-    start: float = 0.0,
+    first: Integers | None = None,
 ) -> Lattice:
     """Lay a lattice over a density as :func:`grow` does, with its weight from the same evaluation.
 
@@ -354,8 +354,8 @@ def grow_weighted(
     spacing : float or (d,)
     drop : float
         Of the log density, at which the lattice ends.
-    start : float
-        Radius around the highest mode, in units of the basis, that is evaluated at once.
+    first : (n, d), optional
+        Points that are evaluated at once, besides those nearest to the modes.
     """
     origin = scale.modes[0]
     d = len(origin)
@@ -366,7 +366,7 @@ def grow_weighted(
     reach = np.arange(1, STRIDE[d] + 1)[:, None] * strides
     around = np.concatenate([reach.ravel(), -reach.ravel()])
     nearest = np.linalg.solve(step, (scale.modes - origin).T).T.round().astype(np.int64)
-    nearest = np.vstack([nearest, _ball(start / spacing)])
+    nearest = nearest if first is None else np.vstack([nearest, first])
     front = np.unique((nearest + BOX[d] // 2).clip(0, BOX[d] - 1) @ strides)
     seen = np.zeros(BOX[d] ** d, dtype=bool)
     seen[front] = True
@@ -389,7 +389,7 @@ def grow_weighted(
     return Lattice(origin, step, np.concatenate(keys), np.concatenate(logs), spacing)
 
 
-def _ball(radii: Floats) -> Integers:
+def ball(radii: Floats) -> Integers:
     """Integer points within an ellipsoid around 0; (n, d)."""
     axes = [np.arange(-int(r), int(r) + 1) for r in radii]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(radii))

@@ -12,6 +12,7 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.lattice_errors import within_range
 from hiermodels.exact.sd_axis import SdAxis
 from hiermodels.numerics import lattice
+from hiermodels.numerics.finer import points_within
 from hiermodels.numerics.lattice import Lattice, LatticeError, LogWeight
 from hiermodels.numerics.modes import LARGEST_LOG, peaks
 
@@ -61,6 +62,7 @@ def lay(
     scale: lattice.ModesAndScale,
     spacing: float | Floats,
     axes: Sequence[SdAxis | None],
+    coarser: Lattice | None = None,
 ) -> Lattice:
     """Lay a lattice over a posterior, wide enough for what the weights make of it.
 
@@ -72,6 +74,8 @@ def lay(
     spacing : float or (d,)
     axes : sequence of SdAxis or None
         Of the first coordinates; None of one that is not of an sd.
+    coarser : Lattice, optional
+        One of the same posterior, that tells where it lies.
 
     Raises
     ------
@@ -86,7 +90,8 @@ def lay(
         return log_density, lambda some: weights[some]
 
     own = spacing_by_axis(spacing, scale, axes)
-    laid = lattice.grow_weighted(checked, scale, own, DROP, START)
+    first = lattice.ball(START / own) if coarser is None else points_within(coarser, own)
+    laid = lattice.grow_weighted(checked, scale, own, DROP, first)
     require_range(laid, axes)
     return laid
 

@@ -29,6 +29,7 @@ from hiermodels.numerics.lattice import Lattice
 MAX_DIMENSION = 4
 FEW_KINDS = 10  # for fewer a line takes about as much memory
 MAX_KEPT = 1 << 15  # outer groups of lines that are kept with covariates, of all together
+COARSER = (4.0, 2.0)  # spacings of lattices that are laid before, each within the one before
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +180,12 @@ class NestedMarginal:
             return modes_of(self.log_density, self.coordinates.axes, [])
 
     def lattice(
-        self, spacing: float | Floats, *, leave_out: bool = False, growth: Growth | None = None
+        self,
+        spacing: float | Floats,
+        *,
+        leave_out: bool = False,
+        growth: Growth | None = None,
+        coarser: Lattice | None = None,
     ) -> Lattice:
         """Lay a lattice over the posterior, wide enough for the moments that exist.
 
@@ -190,6 +196,8 @@ class NestedMarginal:
             Whether it shall hold the posterior without any one of the outer groups as well.
         growth : callable, optional
             Logarithm (n,) of a function of sds (n, 2) and γ (n, p) whose mean it shall hold.
+        coarser : Lattice, optional
+            One that was laid already, which tells where the posterior lies.
         """
         if not self.coordinates.dimension:
             return Lattice.of_nothing(self.log_density(np.empty((1, 0))))
@@ -201,7 +209,10 @@ class NestedMarginal:
             return own.log_density, self._log_weight(own, growth)
 
         with self._within_range():
-            return lay(evaluate, scale, spacing, self.coordinates.axes)
+            axes = self.coordinates.axes
+            for times in () if coarser else COARSER:
+                coarser = lay(evaluate, scale, times * np.asarray(spacing), axes, coarser)
+            return lay(evaluate, scale, spacing, axes, coarser)
 
     def _log_weight(self, part: _Evaluated, growth: Growth | None) -> Floats:
         """How many times larger a moment that exists is than at the mode: the largest; (n,).

@@ -63,9 +63,12 @@ class NestedPosterior(SdsOnLattice):
             If two spacings differ by more than ``tol``.
         """
         marginal = NestedMarginal(model)
+        laid: list[Lattice] = []
 
         def lay(spacing: Floats) -> NestedPosterior:
-            return cls(marginal, marginal.lattice(spacing, leave_out=True))
+            coarser = laid[-1] if laid else None
+            laid.append(marginal.lattice(spacing, leave_out=True, coarser=coarser))
+            return cls(marginal, laid[-1])
 
         return refine(lay, marginal.coordinates.dimension, tol)
 
