@@ -82,11 +82,6 @@ def plot_trace_tau(
         raise SpecError(f"moment: expected 'mean' or 'sd'; found {moment!r}")
     visuals = layout.split(visuals, LAYERS)
     spec = posterior.spec
-    if spec.is_blocks:
-        raise SpecError(
-            "plot_trace_tau: the posterior given one sd is not there for slopes, nor for three "
-            "columns of groups. plot_shrinkage shows how estimates are pulled together"
-        )
     name = spec.effect_of(level or (spec.shown_effect if spec.levels else None))
     own, term = spec.levels[spec.level_of(name)], term_of(spec, name, effect)
     sd = f"{own.sd}[{term}]" if term else own.sd

@@ -265,6 +265,14 @@ def test_pictures_of_four_levels_show_means(levels):
         )
 
 
+def test_estimates_over_an_sd_are_of_the_effect_that_is_asked_for(sleep):
+    plot = sleep.plot_trace_tau(effect="Days", units=["308", "335"])
+    for label, slope in (("308", 21.765), ("335", -2.881)):
+        x, y = layer(plot, "lines", panel={"panel": "value", "Subject": label})
+        known = ~np.isnan(x)
+        assert abs(y[known][-1] - slope) < abs(y[known][0] - slope)
+
+
 def test_labels_that_overlap_are_left_out():
     x, y, before = np.array([0.0, 0.05, 0.05, 0.5]), np.zeros(4), np.zeros(4, dtype=bool)
     assert _with_room(["a" * 8] * 4, x, y, before).tolist() == [True, False, False, True]

@@ -274,6 +274,7 @@ def _trace(subject: Subject) -> list[Html]:
         "the posterior density of that sd",
         "{name}: estimates given the sd of their level, above, and the posterior of that sd, which "
         "says what part of the picture matters, below.",
+        by_effect=True,
     )
 
 
