@@ -240,7 +240,7 @@ def test_a_prior_of_one_sd_overrides_that_of_all():
 
 
 def test_a_flat_covariance_takes_the_correlation_with_it():
-    frame = few()
+    frame = few(groups=20)
     exact = hm.reference(frame, "y ~ x + (x | g)", priors={"tau": hm.FlatCovariance()})
     assert set(exact.spec.priors) == {"mu", "tau", "beta[x]", "sigma"}
     with pytest.raises(hm.SpecError, match="leave out 'rho'"):
