@@ -105,7 +105,7 @@ SLEEP_PRIORS = {
 
 
 def bench_slopes() -> None:
-    """Draw slopes by five ways, each first once to compile; all by processor time."""
+    """Draw slopes by six ways, each first once to compile; all by processor time."""
     title("Sleep study: effective draws (bulk) per second of processor time")
     print("4 × 1,000 draws, NUTS by nutpie after 1,000 of tuning.  Compilation is shown beside.")
     frame = hm.datasets.load_sleepstudy()
