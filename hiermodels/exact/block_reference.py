@@ -107,7 +107,7 @@ class BlockReference(ReferencePosterior):
         """The lattice over sds and correlations."""
         return self.posterior.lattice
 
-    def relaid(self, spacing: float | Floats) -> Lattice:
+    def _relaid(self, spacing: float | Floats) -> Lattice:
         """Another lattice over the same posterior."""
         return self.posterior.marginal.lattice(spacing)
 

@@ -51,7 +51,7 @@ class LatticeMixture(ReferencePosterior):
     lattice: Lattice
     place: Place | None = None
 
-    def relaid(self, spacing: float | Floats) -> Lattice:
+    def _relaid(self, spacing: float | Floats) -> Lattice:
         """Another lattice over the same posterior."""
         return self.marginal.lattice(spacing)
 

@@ -68,7 +68,7 @@ class OnLattice(Protocol):
     def log_marginal_likelihood(self) -> float:
         """Logarithm of the prior predictive density, where priors are proper."""
 
-    def relaid(self, spacing: float | Floats) -> Lattice:
+    def _relaid(self, spacing: float | Floats) -> Lattice:
         """Another lattice over the same posterior."""
 
     def lattice_error(self) -> float:
@@ -130,7 +130,7 @@ def leave_out_by_quadrature(
     for rule in _rules(reference):
         densities = _improved(units, densities, rule, evaluate)
     if (densities.error > GOOD).sum() >= FEWEST:
-        finer = reference.relaid(FINER * reference.lattice.spacing)
+        finer = reference._relaid(FINER * reference.lattice.spacing)
         densities = _improved(units, densities, Rule.of(finer), evaluate)
     return _with_refits(reference, units, densities, refit)
 
@@ -172,7 +172,7 @@ def _rules(reference: OnLattice) -> Iterator[Rule]:
     lattice = reference.lattice
     coarse = COARSE[lattice.index.shape[1]]
     if (lattice.spacing < FINER * coarse).all():
-        yield Rule.of(reference.relaid(coarse), DROP)
+        yield Rule.of(reference._relaid(coarse), DROP)
     yield Rule.of(lattice, DROP)
     yield Rule.of(lattice)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hiermodels.core.codec import storable
+from hiermodels.core.messages import short
 from hiermodels.core.names import EFFECT_DIM, PAIR_DIM
 from hiermodels.errors import SpecError
 from hiermodels.model.priors.base import Prior, VariancePrior
@@ -238,6 +239,8 @@ def require_varying(
     covariates: Sequence[str],
 ) -> None:
     """Raise SpecError if what varies does not suit the groups and the covariates."""
+    if not isinstance(varying, tuple) or not all(isinstance(own, Varying) for own in varying):
+        raise SpecError(f"varying: expected a tuple of Varying; found {short(varying)}")
     if not varying:
         return
     if len(varying) != len(columns):

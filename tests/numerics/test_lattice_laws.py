@@ -56,7 +56,7 @@ def test_a_density_in_no_dimension_is_a_point():
 @pytest.mark.parametrize("radii", [[0.4], [3.0], [2.5, 1.0], [0.3, 4.0], [2.0, 1.5, 3.0]])
 def test_points_to_begin_with_fill_an_ellipsoid(radii):
     """Half an axis shorter than a step holds the middle alone."""
-    found = lattice._ball(np.array(radii))
+    found = lattice.ball(np.array(radii))
     axes = [range(-5, 6) if r >= 1 else [0] for r in radii]
     every = [
         point
