@@ -46,7 +46,6 @@ OTHERS = {
     "four levels": (four_levels, "y ~ x + (1 | a/b/c)", "noncentered"),
     "four levels, marginal": (four_levels, "y ~ x + (1 | a/b/c)", "marginal"),
     "outer slopes": (four_levels, "y ~ x + (1 + x | a) + (1 | a:b)", "auto"),
-    "sleep study": (hm.datasets.load_sleepstudy, FORMULA, "marginal"),
     "uncorrelated": (hm.datasets.load_sleepstudy, FORMULA.replace("|", "||"), "noncentered"),
 }
 

@@ -164,7 +164,7 @@ def test_draws_have_the_laws_without_monte_carlo_error(sleep):
     found = sleep.predict(new, random_seed=3)
     for name in found.names:
         draws = found.datatree["predictions"][name].to_numpy().reshape(-1, len(new))
-        uniform = np.sort(found.cdf(name, draws[::2]), axis=0)
+        uniform = np.sort(found.cdf(name, draws[::16]), axis=0)
         places = (np.arange(len(uniform)) + 0.5) / len(uniform)
         distance = np.abs(uniform - places[:, None]).max(axis=0)
         assert distance.max() < 2.0 / np.sqrt(len(uniform))
