@@ -187,6 +187,9 @@ def _add_counts(model: argparse._ArgumentGroup) -> None:
     model.add_argument(
         "--offset", metavar="COLUMN", help="known part of the linear predictor of counts"
     )
+    model.add_argument(
+        "--weights", metavar="COLUMN", help="weights of normal rows, of variance sigma²/weight"
+    )
 
 
 def _add_priors(model: argparse._ArgumentGroup) -> None:
@@ -307,7 +310,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _model(options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``fit`` and ``reference`` that say which model it is."""
-    rows = ("family", "trials", "exposure", "offset")
+    rows = ("family", "trials", "exposure", "offset", "weights")
     names = ("formula", "outcome", "groups", "se", "variance", "covariates", "missing", *rows)
     return {name: getattr(options, name) for name in names} | {"priors": _priors(options)}
 

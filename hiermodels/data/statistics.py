@@ -25,6 +25,7 @@ from hiermodels.data.roles import NO_GROUPS, Roles
 from hiermodels.data.totals import Totals, added_totals, totals_of
 from hiermodels.errors import DataError, SpecError
 from hiermodels.families.checks import OUTCOME
+from hiermodels.families.normal import WEIGHTS
 from hiermodels.model.formula.columns import ColumnNames, stated
 from hiermodels.numerics.group_sums import group_means, symmetric, two_sum
 
@@ -221,11 +222,12 @@ class SufficientStatistics(GroupedData):
 
     @property
     def observations(self) -> Observations:
-        """The groups: mean outcome, or its total if it is a count, and number of rows."""
+        """The groups: mean outcome, or its total if it is a count, number of rows, and weight."""
         dim, named = self.roles.groups[-1], self.roles.columns
         outcome = self.totals.get(OUTCOME, (self.mean + self.rest)[:, -1])
         constant: dict[str, NDArray[Any]] = {f"rows_of_{dim}": self.count}
-        constant |= {name: self.totals[role] for role, name in named.items()}
+        totals = {**self.totals, WEIGHTS: self.weight}
+        constant |= {name: totals[role] for role, name in named.items()}
         return Observations(dim, {self.roles.outcome: outcome}, constant)
 
     def __getattr__(self, name: str) -> Any:

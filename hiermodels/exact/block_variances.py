@@ -27,6 +27,7 @@ from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.variance_shares import typical_se
+from hiermodels.families.normal import WEIGHTS
 from hiermodels.model.spec import Spec
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.moments import FOURTH
@@ -107,6 +108,8 @@ class BlockVariances:
         if spec.se:
             typical = shown(typical_se(self.data))
             notes[0] += f"; residual: a typical row's sampling variance, {typical}²"
+        if WEIGHTS in spec.columns:
+            notes[0] += "; residual: the variance of a row of weight 1"
         if len(columns) > 1:
             notes.append(f"icc[{columns[-1]}]: correlation of two rows of one {columns[-1]}")
         if self.posterior.marginal.coordinates.dimension:

@@ -83,9 +83,8 @@ class SlopeReplicates:
 
     @cached_property
     def weight(self) -> Floats:
-        """``1/se²`` of each row, or 1; (N,)."""
-        se = self.rows.se
-        return np.ones(self.rows.n_rows) if se is None else se**-2.0
+        """``1/se²`` of each row, or its weight; (N,)."""
+        return self.rows.precision
 
     def raw(self, y: Floats) -> RawValues:
         """Weighted means of the innermost groups, of outcomes (..., N)."""

@@ -16,6 +16,7 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.exact.lattice_mixture import LatticeMixture
 from hiermodels.exact.marginal import Marginal
+from hiermodels.families.normal import WEIGHTS
 from hiermodels.numerics.lattice import Lattice, ModesAndScale, grow
 from hiermodels.posterior.moments import FOURTH
 from hiermodels.posterior.tables import shown
@@ -32,6 +33,8 @@ def variance_shares(exact: LatticeMixture, probabilities: Floats) -> VarianceSha
     note = "share[…]: part of the total variance"
     if spec.se:
         note += f"; residual: a typical row's sampling variance, {shown(typical_se(exact.data))}²"
+    if WEIGHTS in spec.columns:
+        note += "; residual: the variance of a row of weight 1"
     notes = [note]
     if len(spec.groups) > 1:
         notes.append(f"icc[{spec.groups[-1]}]: correlation of two rows of one {spec.groups[-1]}")

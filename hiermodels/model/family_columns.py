@@ -52,7 +52,8 @@ def require_suited(
         if WEIGHTS in columns and se:
             raise SpecError(
                 f"{WEIGHTS}: the variance of a row is sigma²/weight with an unknown sigma, and the "
-                f"errors are known here, {error}={se!r}. Leave {WEIGHTS} or {error} out"
+                f"errors are known here, {error}={se!r}. Leave {WEIGHTS} out, or the "
+                f"errors: where these were inferred, with se=False"
             )
         return
     if not groups:

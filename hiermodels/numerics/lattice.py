@@ -42,7 +42,7 @@ ROUNDING = 1e-9  # of the logarithm, where it is huge, that differences have to 
 XTOL = 1e-13  # of a quantile, as a part of the lattice's extent
 FINER = 4  # places for each point of the lattice in a marginal density
 STENCIL = 5  # half the number of places that a point is shared out among
-BOX = {1: 1 << 22, 2: 1 << 13, 3: 1 << 9, 4: 80, 5: 52}  # widest lattice: points along each axis
+BOX = {1: 1 << 22, 2: 1 << 13, 3: 1 << 9, 4: 112, 5: 52}  # widest lattice: points along each axis
 STRIDE = {1: 16, 2: 1, 3: 1, 4: 1, 5: 1}  # how far the lattice is extended at a time
 
 

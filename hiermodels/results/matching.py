@@ -22,7 +22,12 @@ from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.results.foreign_draws import in_shape
 
 FEWEST_DRAWS = 32
-COLUMNS = ("outcomes", "standard errors", "covariates", "trials, exposures or offsets")  # of rows
+COLUMNS = (
+    "outcomes",
+    "standard errors",
+    "covariates",
+    "trials, exposures, offsets or weights",
+)  # of rows
 SAME_STATISTICS = 1e-9  # of their spread: engines add up in different orders
 
 
@@ -74,7 +79,12 @@ def require_kept(fit: FitLike, var_names: Sequence[str] | None) -> None:
 def require_same_model(mcmc: Spec, exact: Spec) -> None:
     """Raise SpecError if the draws are of a model with other levels, covariates or priors."""
     sides = [
-        {"levels": spec.groups, "covariates": spec.covariates, "se": spec.se is not None}
+        {
+            "levels": spec.groups,
+            "covariates": spec.covariates,
+            "se": spec.se is not None,
+            "weights": spec.columns.get("weights"),
+        }
         | {"what varies": [(own.terms, own.varying.correlated) for own in spec.levels]}
         | {"family": spec.family, **spec.priors}
         for spec in (mcmc, exact)

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 import hiermodels as hm
+from hiermodels.results.report.recipe import command, snippet
 
 
 def rows(seed=1, groups=12, size=3):
@@ -169,3 +170,44 @@ def test_nuts_and_the_description():
     assert fit.spec.describe()[0] == "y ~ Normal(theta[g] + x'beta, sigma/sqrt(w))"
     model = hm.build_model(fit.spec, fit.data)
     assert model is not None
+
+
+def test_statistics_and_lazy_rows_are_fitted_too():
+    frame = rows()
+    priors = {"tau": hm.HalfNormal(1), "sigma": hm.HalfNormal(1)}
+    said = {"weights": "w", "priors": priors, "draws": 200, "random_seed": 1}
+    for data in (
+        pl.from_pandas(frame).lazy(),
+        hm.SufficientStatistics.of(frame, "y ~ x + (1 | g)", weights="w"),
+    ):
+        given = {k: v for k, v in said.items() if k != "weights" or hasattr(data, "collect")}
+        formula = "y ~ x + (1 | g)" if hasattr(data, "collect") else None
+        fit = hm.fit(data, formula, **given)
+        weights = fit.datatree["constant_data"]["w"].to_series()
+        expected = frame.groupby("g")["w"].sum()
+        np.testing.assert_allclose(weights.sort_index(), expected.sort_index())
+
+
+@pytest.mark.parametrize("formula", ["y ~ x + (1 | g)", "y ~ x + (1 + x | g)"])
+def test_a_check_weighs_rows_as_if_these_were_scaled(formula):
+    """Means of groups are weighted, in what is observed and in what is replicated."""
+    frame = rows(groups=12, size=6)
+    fit = hm.fit(frame, formula, weights="w", priors="weak", random_seed=1)
+    weighted = frame.assign(wy=frame["w"] * frame["y"]).groupby("g")[["wy", "w"]].sum()
+    largest = (weighted["wy"] / weighted["w"]).max()
+    table = fit.check(random_seed=1)
+    assert table.loc["largest g mean", "observed"] == pytest.approx(largest, rel=1e-12)
+
+
+def test_a_report_says_how_to_make_the_same_fit(tmp_path):
+    fit = hm.fit(rows(), "y ~ x + (1 | g)", weights="w", priors="weak", draws=5, random_seed=1)
+    assert "weights='w'" in snippet(fit.posterior)
+    assert "'y ~ x + (1 | g)' --weights w" in command(fit.posterior)
+
+
+def test_draws_of_other_weights_are_not_compared():
+    frame = rows()
+    plain = hm.fit(frame.drop(columns="w"), "y ~ x + (1 | g)", draws=50, random_seed=1)
+    weighted = hm.reference(frame, "y ~ x + (1 | g)", weights="w")
+    with pytest.raises(hm.SpecError, match="weights"):
+        hm.compare(plain, weighted)

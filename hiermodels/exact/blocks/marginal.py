@@ -182,5 +182,8 @@ class BlockMarginal:
 
     @staticmethod
     def _within_range() -> AbstractContextManager[None]:
-        advice = "Their priors lie too far from the data, or are too narrow; check their unit"
+        advice = (
+            "Their priors lie too far from the data, or are too narrow; check their unit. Where "
+            "slopes vary along a covariate whose 0 lies far from the rows, write center(…) of it"
+        )
         return within_range("the sds and correlations", advice)

@@ -12,6 +12,7 @@ import numpy as np
 from hiermodels.data.varying import varying_terms
 from hiermodels.errors import SpecError
 from hiermodels.families.family import Family
+from hiermodels.families.normal import WEIGHTS
 from hiermodels.families.registry import NORMAL, family_of
 from hiermodels.model.formula.columns import COUNT_ROLES
 from hiermodels.model.formula.parse import Formula
@@ -95,6 +96,7 @@ def command(posterior: Posterior, source: str | None = None) -> str | None:
         return None
     words = ["hiermodels", "fit", source or "FILE.csv", "--formula", formula]
     words += [f"--{error_role(spec.se_scale)}", spec.se] if spec.se else []
+    words += [f"--{WEIGHTS}", spec.columns[WEIGHTS]] if WEIGHTS in spec.columns else []
     words += ["--no-se"] if _declines_errors(posterior) else []
     words += ["--family", family.name] if family is not None else []
     for name, prior in spec.priors.items():
@@ -126,7 +128,8 @@ def _formula(posterior: Posterior) -> str | None:
     """The model as a formula, if a formula can name its columns."""
     spec = posterior.spec
     try:
-        design, columns = posterior.data.design, dict(spec.columns)
+        design = posterior.data.design
+        columns = {role: name for role, name in spec.columns.items() if role != WEIGHTS}
         varying = varying_terms(spec.varying, design)
         known = (spec.outcome, design.terms, spec.groups, spec.has_intercept, columns)
         return str(Formula(*known, varying))
@@ -150,7 +153,8 @@ def _model(posterior: Posterior) -> list[str]:
     spec, terms = posterior.spec, posterior.data.design.terms
     formula = _formula(posterior)
     if formula is not None:
-        arguments = [repr(formula)]
+        weights = {WEIGHTS: spec.columns[WEIGHTS]} if WEIGHTS in spec.columns else {}
+        arguments = [repr(formula), *(f"{role}={name!r}" for role, name in weights.items())]
     else:
         covariates = [factor.column for term in terms for factor in factors(term)]
         arguments = [f"outcome={spec.outcome!r}", f"groups={list(spec.groups)!r}"]
