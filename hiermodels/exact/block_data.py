@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -66,15 +67,13 @@ class Layout:
         terms = self.spec.levels[level].terms
         return np.array([self.terms.index(term) for term in terms], dtype=np.intp)
 
-    def sds(self, level: int) -> slice:
-        """Which sds of the model are a level's."""
-        sizes = [len(own.terms) for own in self.spec.levels]
-        return slice(sum(sizes[:level]), sum(sizes[: level + 1]))
+    def sds(self, level: int) -> Indices:
+        """Which sds of the model are a level's, in the order of its terms."""
+        return _part([len(own.terms) for own in self.spec.levels], level)
 
-    def correlations(self, level: int) -> slice:
-        """Which correlations of the model are a level's."""
-        sizes = [len(own.pairs) for own in self.spec.levels]
-        return slice(sum(sizes[:level]), sum(sizes[: level + 1]))
+    def correlations(self, level: int) -> Indices:
+        """Which correlations of the model are a level's, in the order of its pairs."""
+        return _part([len(own.pairs) for own in self.spec.levels], level)
 
     def split(self, x: Floats) -> tuple[Floats, Floats]:
         """Columns z (r, p) of the effects and x (r, q) of the rest, of covariates (r, .)."""
@@ -82,6 +81,11 @@ class Layout:
         columns[INTERCEPT] = np.ones(len(x))
         z, rest = ([columns[term] for term in terms] for terms in (self.terms, self.others))
         return np.array(z).T.reshape(len(x), -1), np.array(rest).T.reshape(len(x), -1)
+
+
+def _part(sizes: Sequence[int], number: int) -> Indices:
+    """Places of one of some parts of these sizes that stand one behind the other."""
+    return np.arange(sum(sizes[:number]), sum(sizes[: number + 1]))
 
 
 def block_model(spec: Spec, data: GroupedData) -> BlockModel:

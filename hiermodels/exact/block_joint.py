@@ -15,9 +15,10 @@ import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.data.grouped import GroupedData
-from hiermodels.model.level import INTERCEPT, Level
+from hiermodels.model.level import Level
 from hiermodels.model.priors.covariance import correlation_matrix
 from hiermodels.model.spec import Spec
+from hiermodels.posterior.shown_effects import coefficient_of_members
 
 
 def log_density_of_effects(
@@ -63,28 +64,11 @@ def parents_effects(
     variables : mapping of str to array
         Draws of all that stands above it, of any shape (...,).
     """
-    columns = []
+    columns, parent = [], data.levels[number].parent
     for term in spec.levels[number].terms:
-        member, above = np.arange(len(data.levels[number])), number
-        while above > 0:
-            member, above = data.levels[above].parent[member], above - 1
-            outer = spec.levels[above]
-            if term in outer.terms:
-                own = _effects(outer, variables)[..., outer.terms.index(term)]
-                columns.append(own[..., member])
-                break
-        else:
-            columns.append(_at_top(spec, term, variables)[..., None])
+        above = coefficient_of_members(spec, data, variables, number - 1, term)
+        columns.append(above if above.shape[-1] == 1 else above[..., parent])
     return np.stack(np.broadcast_arrays(*columns), axis=-1)
-
-
-def _at_top(spec: Spec, term: str, variables: Mapping[str, Floats]) -> Floats:
-    """The mean of a term's effects at the top; (...,)."""
-    if term != INTERCEPT:
-        return variables["beta"][..., spec.covariates.index(term)]
-    if spec.intercept:
-        return variables[spec.intercept]
-    return np.zeros(())
 
 
 def correlation_matrices(level: Level, variables: Mapping[str, Floats]) -> Floats:

@@ -69,13 +69,12 @@ class BlockMoments(ExistingMoments):
         some = [self.layout.intercept] if name in self.spec.top else self.layout.beta
         return bool(np.all(exist[some]))
 
-    def _sds(self, number: int, name: str) -> range:
+    def _sds(self, number: int, name: str) -> list[int]:
         """Which of the model's sds have a name: one of a level's, or all of them."""
-        level = self.spec.levels[number]
-        every = range(*self.layout.sds(number).indices(len(self.tails.model.sds)))
+        level, every = self.spec.levels[number], self.layout.sds(number).tolist()
         if not level.has_slopes or name == level.sd:
             return every
-        return every[level.sds.index(name) :][:1]
+        return [every[level.sds.index(name)]]
 
     def _rays(self, name: str) -> list[Ray]:
         """Rays along which a variable's moments may grow."""
@@ -83,9 +82,8 @@ class BlockMoments(ExistingMoments):
         own = [len(model.sds)] if name == "sigma" else []
         for number, level in enumerate(self.spec.levels):
             if name in (level.sd, *level.sds):
-                own = list(self._sds(number, name))
-        rays = [ray for ray in self.tails.rays if not own or set(own) & set(ray.sds)]
-        return list(rays)
+                own = self._sds(number, name)
+        return [ray for ray in self.tails.rays if not own or set(own) & set(ray.sds)]
 
     def _names(self, ray: Ray) -> str:
         return " and ".join(map(self.tails.model.sd_name, ray.sds))

@@ -226,10 +226,10 @@ class BlockReference(ReferencePosterior):
         """Places of sds and correlations among those of the arrays, by variable."""
         places: dict[str, Any] = {}
         for number, level in enumerate(self.spec.levels):
-            own = np.arange(100)[self.layout.sds(number)]
+            own = self.layout.sds(number)
             places[level.sd] = own if level.has_slopes else own[0]
             if level.correlation:
-                pairs = np.arange(100)[self.layout.correlations(number)]
+                pairs = self.layout.correlations(number)
                 places[level.correlation] = pairs if len(pairs) > 1 else pairs[0]
         if self.spec.has_sigma:
             places["sigma"] = len(self.posterior.model.sds)

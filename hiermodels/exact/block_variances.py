@@ -77,9 +77,12 @@ class BlockVariances:
         q, drawn, sigma = self._q(self._values), self._q(self._drawn.values), self._drawn.sigma
         for number, level in enumerate(self.spec.levels):
             if level.has_slopes:
-                sds = range(*Layout(self.spec).sds(number).indices(len(self.posterior.model.sds)))
+                sds = tuple(Layout(self.spec).sds(number).tolist())
                 quantiles = np.quantile(drawn[number] * sigma**2, probabilities)
-                rows[f"var[{level.column}]"] = [*self._moments(q[number], tuple(sds)), *quantiles]
+                rows[f"var[{level.column}]"] = [
+                    *self._moments(q[number], sds),
+                    *quantiles,
+                ]
         columns = [level.column for level in self.spec.levels]
         total, total_drawn = (own.sum(axis=0) + self._residual for own in (q, drawn))
         for name, own, other in zip(columns, q, drawn, strict=True):

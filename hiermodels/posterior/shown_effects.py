@@ -68,7 +68,7 @@ def coefficient_of_members(
         Of any shape (...,): scalars with this shape, effects (..., u) or (..., u, e), and ``beta``
         (..., q).
     number : int
-        Of the level.
+        Of the level; of ``ROOT`` it is the population's.
     term : str
         ``"Intercept"`` or the name of a covariate.
 
