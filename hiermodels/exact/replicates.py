@@ -13,8 +13,8 @@ from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.errors import SpecError
 from hiermodels.exact.group_statistics import of_levels
-from hiermodels.exact.row_replicates import RowReplicates
-from hiermodels.exact.slope_replicates import SlopeReplicates, draws_of, effects_anew
+from hiermodels.exact.row_replicates import RowReplicates, draws_of
+from hiermodels.exact.slope_replicates import SlopeReplicates, effects_anew
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized
 from hiermodels.families.raw import RawValues

@@ -82,15 +82,33 @@ class RowReplicates:
 
     def draw(self, effects: Mapping[str, Floats], rng: np.random.Generator) -> Iterator[Floats]:
         """Draw outcomes (n, N) given draws of the groups' effects (n, g), some draws at a time."""
-        spec, draws = self.posterior.spec, self.posterior.datatree["posterior"].to_dataset()
-        names = [name for name in ("beta", "sigma") if name in draws]
-        given = {name: draws[name].to_numpy() for name in names}
-        innermost = spec.levels[-1].effect
-        size = len(effects[innermost])
-        given = {name: values.reshape(size, *values.shape[2:]) for name, values in given.items()}
-        given[innermost] = effects[innermost]
-        step = max(1, BLOCK // self.rows.n_rows)
-        for first in range(0, size, step):
-            some = {name: values[first : first + step] for name, values in given.items()}
-            eta, columns = rows_given(spec, self.rows, some)
-            yield spec.family.draw(eta, columns, rng)
+        return draw_rows(self.posterior, self.rows, effects, rng)
+
+
+def draw_rows(
+    posterior: Posterior, rows: GroupedRows, effects: Mapping[str, Floats], rng: np.random.Generator
+) -> Iterator[Floats]:
+    """Draw outcomes of rows (n, N), some draws at a time.
+
+    Parameters
+    ----------
+    effects : mapping of str to array
+        Draws (n, ...) of effects; those of all else are the posterior's.
+    """
+    spec, given = posterior.spec, draws_of(posterior) | dict(effects)
+    size = len(next(iter(given.values())))
+    step = max(1, BLOCK // rows.n_rows)
+    for first in range(0, size, step):
+        some = {name: values[first : first + step] for name, values in given.items()}
+        eta, columns = rows_given(spec, rows, some)
+        yield spec.family.draw(eta, columns, rng)
+
+
+def draws_of(posterior: Posterior) -> dict[str, Floats]:
+    """Draws of all variables that were kept; (n, ...)."""
+    draws = posterior.datatree["posterior"].to_dataset()
+    size = draws.sizes["chain"] * draws.sizes["draw"]
+    return {
+        str(name): draws[name].to_numpy().reshape(size, *draws[name].shape[2:])
+        for name in draws.data_vars
+    }

@@ -18,13 +18,13 @@ from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
 from hiermodels.exact.block_data import Layout
 from hiermodels.exact.block_joint import correlation_matrices, parents_effects
 from hiermodels.exact.group_statistics import extremes, of_levels, sd_of
+from hiermodels.exact.row_replicates import draw_rows
 from hiermodels.families.raw import RawValues, sums_by_group
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.linear_predictor import members_by_level
-from hiermodels.posterior.record import Posterior, rows_given
+from hiermodels.posterior.record import Posterior
 
-BLOCK = 1 << 20  # rows times draws that are drawn at a time
 RTOL = 1e-9  # singular value of a group's columns that is 0, as a part of the largest
 
 
@@ -81,16 +81,10 @@ class SlopeReplicates:
         """Take the rows of a posterior's data."""
         return cls(posterior, require_rows(posterior.data, "a check of slopes"))
 
-    @cached_property
-    def weight(self) -> Floats:
-        """``1/se²`` of each row, or its weight; (N,)."""
-        return self.rows.precision
-
     def raw(self, y: Floats) -> RawValues:
         """Weighted means of the innermost groups, of outcomes (..., N)."""
-        group, size = self.rows.group, self.rows.n_groups
-        total = sums_by_group(self.weight * y, group, size)
-        return RawValues(total, sums_by_group(self.weight, group, size))
+        group, size, weight = self.rows.group, self.rows.n_groups, self.rows.precision
+        return RawValues(sums_by_group(weight * y, group, size), sums_by_group(weight, group, size))
 
     def statistics(self, y: Floats) -> dict[str, Floats]:
         """Test statistics of outcomes (..., N); (...,) each.
@@ -128,28 +122,12 @@ class SlopeReplicates:
             np.ones(len(matrix)) if term == INTERCEPT else matrix[:, covariates.index(term)]
             for term in terms
         ]
-        return Lines(np.column_stack(columns), self.weight, members_by_level(self.rows)[level])
+        members = members_by_level(self.rows)[level]
+        return Lines(np.column_stack(columns), self.rows.precision, members)
 
     def draw(self, effects: Mapping[str, Floats], rng: np.random.Generator) -> Iterator[Floats]:
         """Draw outcomes (n, N) given draws of all levels' effects (n, ...), some at a time."""
-        spec = self.posterior.spec
-        given = draws_of(self.posterior) | dict(effects)
-        size = len(next(iter(given.values())))
-        step = max(1, BLOCK // self.rows.n_rows)
-        for first in range(0, size, step):
-            some = {name: values[first : first + step] for name, values in given.items()}
-            eta, columns = rows_given(spec, self.rows, some)
-            yield spec.family.draw(eta, columns, rng)
-
-
-def draws_of(posterior: Posterior) -> dict[str, Floats]:
-    """Draws of all variables that were kept; (n, ...)."""
-    draws = posterior.datatree["posterior"].to_dataset()
-    size = draws.sizes["chain"] * draws.sizes["draw"]
-    return {
-        str(name): draws[name].to_numpy().reshape(size, *draws[name].shape[2:])
-        for name in draws.data_vars
-    }
+        return draw_rows(self.posterior, self.rows, effects, rng)
 
 
 @dataclass(frozen=True)
