@@ -324,3 +324,7 @@ def _infer_groups(frame: Columns, taken: set[str]) -> list[str]:
 NO_GROUPS = (
     "statistics are of groups: name their columns. For the model without groups, fit the rows"
 )
+NO_SLOPES = (
+    "slopes that vary between groups need rows: statistics of groups keep their means. Fit the "
+    "rows themselves, in a data frame in memory"
+)

@@ -21,7 +21,7 @@ from hiermodels.data.grouped import GroupedData, Missing, Observations, read_par
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
 from hiermodels.data.merge import laid_out, merged_groups, merged_moments, require_alike
 from hiermodels.data.nesting import attributes_of, check_groups
-from hiermodels.data.roles import NO_GROUPS, Roles
+from hiermodels.data.roles import NO_GROUPS, NO_SLOPES, Roles
 from hiermodels.data.totals import Totals, added_totals, totals_of
 from hiermodels.errors import DataError, SpecError
 from hiermodels.families.checks import OUTCOME
@@ -110,10 +110,7 @@ class SufficientStatistics(GroupedData):
         if not self.roles.groups:
             raise SpecError(NO_GROUPS)
         if self.roles.varying:
-            raise SpecError(
-                "slopes that vary between groups need rows: statistics of groups keep their means. "
-                "Fit the rows themselves, in a data frame in memory"
-            )
+            raise SpecError(NO_SLOPES)
         size, columns = len(self.labels[-1]), len(self.design.names) + 1
         expected = {
             "count": (size,),
@@ -226,8 +223,7 @@ class SufficientStatistics(GroupedData):
         dim, named = self.roles.groups[-1], self.roles.columns
         outcome = self.totals.get(OUTCOME, (self.mean + self.rest)[:, -1])
         constant: dict[str, NDArray[Any]] = {f"rows_of_{dim}": self.count}
-        totals = {**self.totals, WEIGHTS: self.weight}
-        constant |= {name: totals[role] for role, name in named.items()}
+        constant |= {n: {**self.totals, WEIGHTS: self.weight}[role] for role, n in named.items()}
         return Observations(dim, {self.roles.outcome: outcome}, constant)
 
     def __getattr__(self, name: str) -> Any:

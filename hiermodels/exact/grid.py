@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.grouped import GroupedData
@@ -36,7 +38,7 @@ from hiermodels.numerics.lattice import Lattice
 
 
 @dataclass(frozen=True)
-class Grid:
+class _CoarseGrid(ABC):
     """A marginal posterior on a coarse lattice, made when it is first asked for.
 
     It is what the exact engine draws from, and what tells how far another prior moves the
@@ -51,6 +53,29 @@ class Grid:
     spec: Spec
     data: GroupedData
 
+    @property
+    @abstractmethod
+    def marginal(self) -> Any:
+        """The marginal posterior."""
+
+    @property
+    def is_laid(self) -> bool:
+        """Whether the exact engine takes the model: NUTS takes others."""
+        try:
+            return self.marginal is not None
+        except SpecError:
+            return False
+
+    @property
+    def proper_prior(self) -> str:
+        """A proper prior of an sd, to be proposed."""
+        return "HalfNormal(…)"
+
+
+@dataclass(frozen=True)
+class Grid(_CoarseGrid):
+    """That of normal rows with intercepts of one or two columns of groups."""
+
     @cached_property
     @one_blas_thread()
     def marginal(self) -> Marginal:
@@ -62,16 +87,6 @@ class Grid:
     def lattice(self) -> Lattice:
         """Its lattice: means over it are right to about 0.001 sd."""
         return self.marginal.lattice(SPACING[len(self.marginal.free)])
-
-    @property
-    def is_laid(self) -> bool:
-        """Whether the exact engine takes the model."""
-        return True
-
-    @property
-    def proper_prior(self) -> str:
-        """A proper prior of an sd, to be proposed."""
-        return "HalfNormal(…)"
 
     @property
     def moments(self) -> HierarchyMoments:
@@ -89,17 +104,8 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class LeafGrid:
-    """The same of counts and other rows that are not normal.
-
-    Attributes
-    ----------
-    spec : Spec
-    data : GroupedData
-    """
-
-    spec: Spec
-    data: GroupedData
+class LeafGrid(_CoarseGrid):
+    """The same of counts and other rows that are not normal."""
 
     @cached_property
     def _model(self) -> LeafModel | NestedModel:
@@ -130,14 +136,6 @@ class LeafGrid:
         """Its lattice: wide, as draws are exact on any."""
         return self.marginal.lattice(LEAF_SPACING[self.marginal.coordinates.dimension])
 
-    @property
-    def is_laid(self) -> bool:
-        """Whether the exact engine takes the model: NUTS takes others."""
-        try:
-            return self.marginal is not None
-        except SpecError:
-            return False
-
     def informed(self, name: str) -> str:
         """The groups that say what there is to say of an sd, in words."""
         design = self.moments.tails.design
@@ -156,17 +154,8 @@ class LeafGrid:
 
 
 @dataclass(frozen=True)
-class BlockGrid:
-    """The same of groups with several effects, and of more than two columns of groups.
-
-    Attributes
-    ----------
-    spec : Spec
-    data : GroupedData
-    """
-
-    spec: Spec
-    data: GroupedData
+class BlockGrid(_CoarseGrid):
+    """The same of groups with several effects, and of more than two columns of groups."""
 
     @cached_property
     @one_blas_thread()
@@ -179,19 +168,6 @@ class BlockGrid:
     def lattice(self) -> Lattice:
         """Its lattice: wide, as draws are exact on any."""
         return self.marginal.lattice(BLOCK_SPACING[self.marginal.coordinates.dimension])
-
-    @property
-    def is_laid(self) -> bool:
-        """Whether the exact engine takes the model: NUTS takes others."""
-        try:
-            return self.marginal is not None
-        except SpecError:
-            return False
-
-    @property
-    def proper_prior(self) -> str:
-        """A proper prior of an sd, to be proposed."""
-        return "HalfNormal(…)"
 
     @property
     def moments(self) -> BlockMoments:

@@ -92,16 +92,15 @@ def sample(
         )
     start, rng = perf_counter(), generator(random_seed)
     needs = memory.of_variables(spec, data, chains * draws)
-    of_groups = ("theta", *spec.on_outcome_scale)
+    of_groups = () if spec.is_blocks else ("theta", *spec.on_outcome_scale)
     above = {name: size for name, size in needs.items() if name not in of_groups}
     memory.require(above, chains * draws, memory_budget, REMEDY)
-    keep = not spec.groups or memory.fits(needs, memory_budget)
+    keep = not spec.groups or spec.is_blocks or memory.fits(needs, memory_budget)
     grid = grid or grid_of(spec, data)
     if isinstance(grid, LeafGrid):
         drawn = _draw_counts(grid, chains * draws, rng, keep)
     elif isinstance(grid, BlockGrid):
-        memory.require(needs, chains * draws, memory_budget, REMEDY)
-        keep, drawn = True, _draw_blocks(grid, chains * draws, rng)
+        drawn = _draw_blocks(grid, chains * draws, rng)
     elif spec.groups:
         drawn = _draw_hierarchy(grid, chains * draws, rng, keep)
     else:

@@ -196,9 +196,8 @@ class Spec:
         """Name of the mean at the top; None if it is 0."""
         if not self.has_intercept:
             return None
-        if self.is_regression or self.is_blocks:
-            return "mu"
-        return ("theta", "mu", "lam")[len(self.groups)]
+        one = self.is_regression or self.is_blocks
+        return "mu" if one else ("theta", "mu", "lam")[len(self.groups)]
 
     @property
     def top(self) -> tuple[str, ...]:
