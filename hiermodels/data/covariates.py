@@ -24,6 +24,7 @@ from hiermodels.data.design import Design
 from hiermodels.data.grouped import GroupedData, GroupedRows
 from hiermodels.data.statistics import SufficientStatistics, level_means, statistics_of
 from hiermodels.errors import SpecError
+from hiermodels.families.normal import WEIGHTS
 from hiermodels.model.formula.terms import factors
 
 AUTO, OWN, MEANS, ZERO = "auto", "own", "means", "zero"
@@ -114,11 +115,12 @@ def locate(data: GroupedData, at: Any = AUTO) -> Place:
 def _means(data: GroupedData) -> tuple[Floats, str]:
     """Means of the covariates over the rows, and how they were taken if not as they should be.
 
-    Statistics of rows with known standard errors keep weighted means only.
+    Statistics of rows with known standard errors, or weights, keep weighted means only.
     """
-    if not (isinstance(data, SufficientStatistics) and data.roles.se):
+    if not (isinstance(data, SufficientStatistics) and data.roles.is_weighted):
         return data.mean_covariates, ""
-    return (data.mean[0] + data.total[0])[:-1], " (weighted with 1/se²)"
+    how = "with 1/se²" if data.roles.se else f"with {data.roles.columns[WEIGHTS]}"
+    return (data.mean[0] + data.total[0])[:-1], f" (weighted {how})"
 
 
 def _own(data: GroupedData) -> Place:

@@ -342,8 +342,9 @@ class SufficientStatistics(GroupedData):
         return write(path, {}, {STATISTICS: self})
 
     def _require_equal_weights(self, what: str) -> None:
-        if self.roles.se:
-            require_rows(self, f"{what} where the standard errors are known")
+        if self.roles.is_weighted:
+            why = "the standard errors are known" if self.roles.se else "rows have weights"
+            require_rows(self, f"{what} where {why}")
 
 
 def statistics_of(data: GroupedData) -> SufficientStatistics:
@@ -358,8 +359,7 @@ def statistics_of(data: GroupedData) -> SufficientStatistics:
     if not rows.labels:
         raise SpecError(NO_GROUPS)
     z = np.column_stack([rows.design.matrix, rows.y])
-    weight = rows.precision
-    total, some, shift = group_means(z, weight, rows.group, rows.n_groups)
+    total, some, shift = group_means(z, weight := rows.precision, rows.group, rows.n_groups)
     mean, rest = two_sum(some, shift)
     deviations = (z - mean[rows.group]) - rest[rows.group]
     return SufficientStatistics(

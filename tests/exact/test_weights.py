@@ -211,3 +211,14 @@ def test_draws_of_other_weights_are_not_compared():
     weighted = hm.reference(frame, "y ~ x + (1 | g)", weights="w")
     with pytest.raises(hm.SpecError, match="weights"):
         hm.compare(plain, weighted)
+
+
+def test_statistics_say_that_their_means_are_weighted():
+    """Their rows' own means are gone: what stands in their place is not called these."""
+    frame = rows()
+    statistics = hm.SufficientStatistics.of(frame, "y ~ x + (1 | g)", weights="w")
+    shown = hm.reference(statistics).summary(["mu"])
+    mean = np.average(frame["x"], weights=frame["w"])
+    assert f"at the covariates' means (weighted with w): x = {mean:.5g}" in repr(shown)
+    with pytest.raises(hm.SpecError, match="where rows have weights needs rows"):
+        _ = statistics.mean_covariates
