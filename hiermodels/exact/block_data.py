@@ -11,7 +11,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.statistics import SufficientStatistics
-from hiermodels.exact.blocks.model import BlockModel, CovariancePrior
+from hiermodels.exact.blocks.model import BlockModel, CovariancePrior, is_broad
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.priors.variance import Fixed
@@ -103,6 +103,22 @@ def block_model(spec: Spec, data: GroupedData) -> BlockModel:
         names=tuple(name for level in levels for name in level.sds),
         columns=spec.groups,
     )
+
+
+def blocks_of(spec: Spec, data: GroupedData) -> BlockModel | None:
+    """The model as blocks, if these take it: where σ is integrated, or groups have many effects.
+
+    Where σ is known or cannot be integrated by itself, the recursion of intercepts
+    (:mod:`hiermodels.exact.kernels.tree`) takes models of one or two columns of groups.
+    """
+    if not spec.is_normal or not spec.groups:
+        return None
+    if spec.is_blocks:
+        return block_model(spec, data)
+    if not (spec.has_sigma and all(is_broad(spec.variance_prior(name)) for name in spec.sds)):
+        return None
+    model = block_model(spec, data)
+    return model if model.relative else None
 
 
 def _covariance_prior(layout: Layout, number: int) -> CovariancePrior:

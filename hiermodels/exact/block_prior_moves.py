@@ -13,17 +13,16 @@ import numpy as np
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.grouped import GroupedData
-from hiermodels.exact.block_moments import BlockMoments
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.kernels.blocks.moments import mixture_moments
 from hiermodels.exact.prior_move import Move, hardly_differ, moved, notable, other_weights
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.moments import SD
+from hiermodels.posterior.moments import SD, ExistingMoments
 
 
 @one_blas_thread()
 def block_prior_moves(
-    spec: Spec, data: GroupedData, posterior: BlockPosterior, known: BlockMoments, name: str
+    spec: Spec, data: GroupedData, posterior: BlockPosterior, known: ExistingMoments, name: str
 ) -> Iterator[Move]:
     """What moves notably under the other flat prior of an sd: of each kind what moves most.
 
@@ -40,7 +39,7 @@ def block_prior_moves(
     yield from notable((_sds(sds, known, both), effects))
 
 
-def _sds(sds: dict[str, Floats], known: BlockMoments, both: Floats) -> Iterator[Move]:
+def _sds(sds: dict[str, Floats], known: ExistingMoments, both: Floats) -> Iterator[Move]:
     """Yield the moves of the sds' means."""
     for name, values in sds.items():
         means = both @ values
@@ -50,7 +49,7 @@ def _sds(sds: dict[str, Floats], known: BlockMoments, both: Floats) -> Iterator[
 
 
 def _effects(
-    spec: Spec, data: GroupedData, posterior: BlockPosterior, known: BlockMoments, both: Floats
+    spec: Spec, data: GroupedData, posterior: BlockPosterior, known: ExistingMoments, both: Floats
 ) -> Iterator[Move]:
     """Yield the moves of the means of groups' effects, of each level that of the worst."""
     factors = posterior.marginal.coordinates.factors(posterior.values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
@@ -15,14 +15,17 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
-from hiermodels.exact.block_data import Layout, block_model
+from hiermodels.exact.block_data import Layout, block_model, blocks_of
 from hiermodels.exact.block_left_out import leave_out_of_blocks
 from hiermodels.exact.block_moments import BlockMoments
 from hiermodels.exact.block_plug_in import plug_in
 from hiermodels.exact.block_variances import BlockVariances
 from hiermodels.exact.blocks.hyper_laws import HyperLaws
 from hiermodels.exact.blocks.mixtures import Mixtures
+from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.posterior import BlockPosterior
+from hiermodels.exact.moments import moments_of, require_existence
+from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.families.normal import WEIGHTS
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.spec import Spec
@@ -31,6 +34,7 @@ from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.coordinates import coords_of
 from hiermodels.posterior.estimation import PlugIn
 from hiermodels.posterior.left_out import LogDensities, Units
+from hiermodels.posterior.moments import ExistingMoments
 from hiermodels.posterior.precision import TOLERANCE, reached
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.target import Target
@@ -60,9 +64,23 @@ class BlockReference(ReferencePosterior):
     place: Place | None = None
 
     @classmethod
-    def of(cls, spec: Spec, data: GroupedData, tol: float = TOLERANCE) -> BlockReference:
-        """Integrate the posterior: see :meth:`BlockPosterior.of`."""
-        return cls(spec, data, BlockPosterior.of(block_model(spec, data), tol))
+    def of(
+        cls,
+        spec: Spec,
+        data: GroupedData,
+        tol: float = TOLERANCE,
+        model: BlockModel | None = None,
+    ) -> Self:
+        """Integrate the posterior: see :meth:`BlockPosterior.of`.
+
+        Parameters
+        ----------
+        spec, data, tol
+        model : BlockModel, optional
+            What was made of these before.
+        """
+        require_existence(spec, data)
+        return cls(spec, data, BlockPosterior.of(model or block_model(spec, data), tol))
 
     @cached_property
     def layout(self) -> Layout:
@@ -70,9 +88,11 @@ class BlockReference(ReferencePosterior):
         return Layout(self.spec)
 
     @cached_property
-    def moments(self) -> BlockMoments:
+    def moments(self) -> ExistingMoments:
         """Which moments exist."""
-        return BlockMoments(self.spec, self.layout, self.posterior.marginal.tails)
+        if self.spec.is_blocks:
+            return BlockMoments(self.spec, self.layout, self.posterior.marginal.tails)
+        return moments_of(self.spec, self.data)
 
     @property
     def n_points(self) -> int:
@@ -93,13 +113,19 @@ class BlockReference(ReferencePosterior):
         return [
             f"quadrature: {self.n_points} points in {d} dimension{'s' if d > 1 else ''}"
             f"{integrated}",
-            f"precision: {reached(self.certificate)} digits; two spacings differ by "
-            f"{self.certificate:.1e} posterior sd",
+            f"precision: {reached(self.certificate)} digits; {self._cause} {self.certificate:.1e} "
+            f"posterior sd",
         ]
+
+    @property
+    def _cause(self) -> str:
+        """What the quadrature error is: the larger of two errors."""
+        is_rounding = self.posterior.rounding > self.posterior.differences
+        return "rounding errors are about" if is_rounding else "two spacings differ by"
 
     def leave_out(self, units: Units) -> LogDensities:
         """Log density of each unit given all others."""
-        refit = partial(type(self).of, self.spec)
+        refit = partial(integrated, self.spec)
         return leave_out_of_blocks(self, self.posterior.marginal, units, refit)
 
     @property
@@ -383,6 +409,16 @@ class BlockReference(ReferencePosterior):
 
     def _at(self, place: Place) -> BlockReference:
         return replace(self, place=place)
+
+
+def integrated(
+    spec: Spec, data: GroupedData, tol: float = TOLERANCE
+) -> BlockReference | IntegratedPosterior:
+    """The posterior of groups with normal rows, by quadrature over what is left of the sds."""
+    model = blocks_of(spec, data)
+    if model is None:
+        return IntegratedPosterior.of(spec, data, tol)
+    return BlockReference.of(spec, data, tol, model)
 
 
 def _moments(weights: Floats, mean: Floats, sd: Floats) -> tuple[Floats, Floats]:

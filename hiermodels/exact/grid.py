@@ -11,11 +11,12 @@ from typing import Any
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
-from hiermodels.exact.block_data import Layout, block_model
+from hiermodels.exact.block_data import Layout, blocks_of
 from hiermodels.exact.block_moments import BlockMoments
 from hiermodels.exact.block_prior_moves import block_prior_moves
 from hiermodels.exact.blocks.draws import SPACING as BLOCK_SPACING
 from hiermodels.exact.blocks.marginal import BlockMarginal
+from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.leaf_data import leaf_model, leaf_moments
 from hiermodels.exact.leaf_moments import LeafMoments
@@ -27,7 +28,7 @@ from hiermodels.exact.leaves.nested.marginal import NestedMarginal
 from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.exact.leaves.structures import marginal_of, on_lattice
 from hiermodels.exact.marginal import SPACING, Marginal
-from hiermodels.exact.moments import HierarchyMoments
+from hiermodels.exact.moments import HierarchyMoments, moments_of, require_existence
 from hiermodels.exact.prior_move import Move
 from hiermodels.exact.prior_moves import prior_moves
 from hiermodels.exact.propriety import members_of
@@ -35,6 +36,7 @@ from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.standardize import standardize
 from hiermodels.model.spec import Spec
 from hiermodels.numerics.lattice import Lattice
+from hiermodels.posterior.moments import ExistingMoments
 
 
 @dataclass(frozen=True)
@@ -155,13 +157,22 @@ class LeafGrid(_CoarseGrid):
 
 @dataclass(frozen=True)
 class BlockGrid(_CoarseGrid):
-    """The same of groups with several effects, and of more than two columns of groups."""
+    """The same with σ integrated, of groups with several effects, and of many columns of groups.
+
+    Attributes
+    ----------
+    model : BlockModel
+        On arrays.
+    """
+
+    model: BlockModel
 
     @cached_property
     @one_blas_thread()
     def marginal(self) -> BlockMarginal:
         """The posterior of the sds and correlations, if it exists."""
-        return BlockMarginal.of(block_model(self.spec, self.data))
+        require_existence(self.spec, self.data)
+        return BlockMarginal.of(self.model)
 
     @cached_property
     @one_blas_thread()
@@ -169,10 +180,12 @@ class BlockGrid(_CoarseGrid):
         """Its lattice: wide, as draws are exact on any."""
         return self.marginal.lattice(BLOCK_SPACING[self.marginal.coordinates.dimension])
 
-    @property
-    def moments(self) -> BlockMoments:
+    @cached_property
+    def moments(self) -> ExistingMoments:
         """Which moments exist."""
-        return BlockMoments(self.spec, Layout(self.spec), self.marginal.tails)
+        if self.spec.is_blocks:
+            return BlockMoments(self.spec, Layout(self.spec), self.marginal.tails)
+        return moments_of(self.spec, self.data)
 
     def informed(self, name: str) -> str:
         """The groups that say what there is to say of an sd, in words."""
@@ -202,4 +215,5 @@ def grid_of(spec: Spec, data: GroupedData) -> AnyGrid:
     """The coarse lattice of a model, nothing of which is made yet."""
     if not spec.is_normal:
         return LeafGrid(spec, data)
-    return BlockGrid(spec, data) if spec.is_blocks else Grid(spec, data)
+    model = blocks_of(spec, data)
+    return Grid(spec, data) if model is None else BlockGrid(spec, data, model)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from hiermodels.core.options import real_number
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
-from hiermodels.exact.block_reference import BlockReference
+from hiermodels.exact.block_reference import integrated
 from hiermodels.exact.conjugate import ConjugatePosterior
 from hiermodels.exact.leaf_reference import LeafReference
-from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.precision import MIN_TOLERANCE, TOLERANCE, WORST
@@ -45,8 +44,6 @@ def reference_posterior(
         )
     if not spec.is_normal:
         return LeafReference.of(spec, data, tol)
-    if spec.is_blocks:
-        return BlockReference.of(spec, data, tol)
     if spec.groups:
-        return IntegratedPosterior.of(spec, data, tol)
+        return integrated(spec, data, tol)
     return (RegressionPosterior if spec.is_regression else ConjugatePosterior).of(spec, data)

@@ -95,8 +95,8 @@ def sample(
     of_groups = () if spec.is_blocks else ("theta", *spec.on_outcome_scale)
     above = {name: size for name, size in needs.items() if name not in of_groups}
     memory.require(above, chains * draws, memory_budget, REMEDY)
-    keep = not spec.groups or spec.is_blocks or memory.fits(needs, memory_budget)
     grid = grid or grid_of(spec, data)
+    keep = not spec.groups or isinstance(grid, BlockGrid) or memory.fits(needs, memory_budget)
     if isinstance(grid, LeafGrid):
         drawn = _draw_counts(grid, chains * draws, rng, keep)
     elif isinstance(grid, BlockGrid):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats
@@ -27,3 +29,15 @@ def stirling_error(n: Floats) -> Floats:
     direct = gammaln(small + 1) - (small + 0.5) * np.log(small) + small - 0.5 * LOG_2PI
     series = np.polynomial.polynomial.polyval(large**-2.0, SERIES) / large
     return np.where(n < SERIES_FROM, direct, series)
+
+
+def log_gamma_half(a: float) -> float:
+    """``log Γ(a + ½) − log Γ(a)`` for a > 0, without loss of digits at large a.
+
+    Each of the two is of the order ``a log a``: their difference would have as many digits less.
+    """
+    if a < SERIES_FROM:
+        return math.lgamma(a + 0.5) - math.lgamma(a)
+    n = a - 1  # a factorial, log Γ(a) = log n!
+    large, small = stirling_error(np.array([n + 0.5, n]))
+    return float(large - small + (n + 1) * math.log1p(0.5 / n) + 0.5 * math.log(n) - 0.5)

@@ -171,7 +171,7 @@ class BlockModel:
         a largest sd, and inverse gammas of a large shape.  Nor where σ may go to 0 while the sds do
         not, as without residual degrees of freedom.
         """
-        broad = all(_is_broad(prior) for prior in (*self.sd_priors, self.sigma))
+        broad = all(is_broad(prior) for prior in (*self.sd_priors, self.sigma))
         return self.integrate_sigma and broad and self.residual_df > 0
 
     @property
@@ -194,7 +194,7 @@ class BlockModel:
         return math.sqrt(total / blocks.n_rows) or 1.0
 
 
-def _is_broad(prior: VariancePrior) -> bool:
+def is_broad(prior: VariancePrior) -> bool:
     """Whether a prior of an sd is smooth and wide."""
     if isinstance(prior, InverseGamma):
         return prior.alpha <= MAX_SHAPE

@@ -29,10 +29,13 @@ from hiermodels.exact.kernels.blocks.moments import (
     mixture_moments,
 )
 from hiermodels.exact.kernels.blocks.root import Root
+from hiermodels.exact.kernels.tree.marginal import ROUNDED_ROWS
 from hiermodels.exact.precision import (
+    HEAVIEST,
     both_weights,
     errors_of_values,
     refinement,
+    require_digits,
     require_precision,
 )
 from hiermodels.model.priors.variance import Fixed
@@ -79,14 +82,15 @@ class BlockPosterior:
         ImproperPosteriorError
             If the posterior does not exist.
         PrecisionError
-            If two spacings differ by more than 1e-3, or no lattice can hold the posterior.
+            If two spacings differ by more than 1e-3, rounding errors exceed it, or no lattice can
+            hold the posterior.
         SpecError
             If it has more than five dimensions.
 
         Warns
         -----
         PrecisionWarning
-            If two spacings differ by more than ``tol``.
+            If two spacings or rounding errors differ by more than ``tol``.
         """
         try:
             posterior = cls._refined(BlockMarginal.of(model), tol)
@@ -96,7 +100,8 @@ class BlockPosterior:
             posterior = None
         if posterior is None:
             return cls.of(replace(model, integrate_sigma=False), tol)
-        require_precision(posterior.certificate, tol)
+        require_digits(posterior.rounding, tol)
+        require_precision(posterior.differences, tol)
         return posterior
 
     @classmethod
@@ -107,7 +112,7 @@ class BlockPosterior:
         posterior = cls(marginal, *marginal.laid(spacing))
         path: list[tuple[Floats, Floats]] = []
         for _ in range(MAX_LATTICES - 1):
-            if posterior.errors_by_axis.max(initial=0.0) <= tol and posterior.certificate <= tol:
+            if posterior.errors_by_axis.max(initial=0.0) <= tol and posterior.differences <= tol:
                 break
             path.append((spacing, posterior.errors_by_axis))
             finer = refinement(path, tol)
@@ -158,8 +163,30 @@ class BlockPosterior:
         return errors_of_values(np.hstack(columns), self.lattice)
 
     @cached_property
-    @one_blas_thread()
+    def rounding(self) -> float:
+        """Error of the moments by rounding, which no finer lattice mends, in posterior sds.
+
+        Of the sum of squares that β explains, digits are lost in the difference; and means of
+        groups are rounded like the outcome y, by ``ε √(Σ ω y² / (n σ²))`` sds of a row.
+        """
+        blocks, heaviest = self.model.blocks, np.argsort(self.lattice.weights)[-HEAVIEST:]
+        squares = (blocks.outcome[:, -1] ** 2).sum() + (blocks.rest[:, -1] ** 2).sum()
+        sigma2 = self._law.sigma2[heaviest]
+        explained = (self.root.triangle[int(blocks.fixed.sum()) : -1, -1, heaviest] ** 2).sum(
+            axis=0
+        )
+        rows = np.sqrt(squares / blocks.n_rows / sigma2)
+        errors = np.finfo(float).eps * (explained / sigma2 + ROUNDED_ROWS * rows)
+        return float(np.average(errors, weights=self.lattice.weights[heaviest]))
+
+    @property
     def certificate(self) -> float:
+        """The larger of :attr:`differences` and :attr:`rounding`."""
+        return max(self.differences, self.rounding)
+
+    @cached_property
+    @one_blas_thread()
+    def differences(self) -> float:
         """Largest difference between two spacings, in posterior sds.
 
         Over the means and sds of all hyperparameters, coefficients and effects that exist, and the

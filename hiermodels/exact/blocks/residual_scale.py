@@ -30,6 +30,7 @@ from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.kernels.blocks.moments import CoefficientLaw
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.model.priors.base import VariancePrior
+from hiermodels.numerics.stirling import log_gamma_half
 
 DROP = 40.0  # of the log density of s, at which its places end
 ENDED = 34.0  # at least, whatever the priors
@@ -232,7 +233,7 @@ class ResidualScale:
 
     def _closed(self, root: Root) -> ScaleLaw:
         a, square = self.shape, root.square / 2
-        ratio = math.exp(math.lgamma(a - 0.5) - math.lgamma(a)) if a > 0.5 else math.inf
+        ratio = math.exp(-log_gamma_half(a - 0.5)) if a > 0.5 else math.inf
         sigma2 = square / (a - 1) if a > 1 else np.full(len(square), math.inf)
         law = CoefficientLaw(root.mean, root.covariance * sigma2, sigma2)
         return ScaleLaw(np.sqrt(square) * ratio, law)

@@ -77,6 +77,40 @@ def test_log_likelihood_of_random_designs(seed):
     assert log_likelihood(nested, blocks_of(nested)) == pytest.approx(known, rel=1e-12, abs=1e-12)
 
 
+@pytest.mark.parametrize("theta", [0.0, 1e-6, 0.3, 1e4])
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_one_effect_is_two_of_which_one_does_not_vary(levels, theta):
+    rng = np.random.default_rng(levels)
+    nested = random_nested(rng, levels, 1, 2, proper=False)
+    z = np.column_stack([nested.z, rng.normal(size=len(nested.y))])
+    columns = z, nested.x, nested.y
+    two = Blocks.of(columns, nested.group, nested.parents, nested.weight, (True, False))
+    one = blocks_of(nested)
+    assert one.tree is not None
+    assert two.tree is None
+    thetas = theta * np.arange(1.0, levels + 1)
+    narrow = [np.full((1, 1, 3), value) for value in thetas]
+    wide = [value * np.array([[1.0, 0.0], [0.0, 0.0]])[..., None].repeat(3, 2) for value in thetas]
+    found, known = evaluate(one, narrow), evaluate(two, wide)
+    np.testing.assert_allclose(found.log_scale, known.log_scale, rtol=1e-12)
+    size = float(nested.y @ nested.y)  # of which S may be a tiny part
+    np.testing.assert_allclose(found.square, known.square, rtol=1e-11, atol=1e-15 * size)
+    np.testing.assert_allclose(found.mean, known.mean, rtol=1e-10)
+    np.testing.assert_allclose(found.covariance, known.covariance, rtol=1e-10)
+
+
+def test_a_group_of_which_the_rows_say_nothing():
+    z, y, group = np.array([[1.0], [2.0], [0.0], [1.5]]), np.arange(4.0), np.array([0, 0, 1, 2])
+    blocks = Blocks.of((z, np.zeros((4, 0)), y), group)
+    rest = Blocks.of((z[[0, 1, 3]], np.zeros((3, 0)), y[[0, 1, 3]]), np.array([0, 0, 1]))
+    assert blocks.tree is None
+    assert rest.tree is not None
+    theta = [np.array([[[0.5]]])]
+    found, known = evaluate(blocks, theta), evaluate(rest, theta)
+    np.testing.assert_allclose(found.square, known.square + 4.0, rtol=1e-13)
+    np.testing.assert_allclose(found.log_scale, known.log_scale, rtol=1e-13)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_effects_of_random_designs(seed):
     nested, worst = case(seed), []

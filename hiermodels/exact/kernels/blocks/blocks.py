@@ -37,6 +37,7 @@ from typing import Self
 import numpy as np
 
 from hiermodels.core.arrays import Flags, Floats, Indices
+from hiermodels.exact.kernels.tree.tree import Tree
 
 ROUNDING = 8 * float(np.finfo(float).eps)  # of a column's size: what QR leaves where R is 0
 
@@ -151,6 +152,24 @@ class Blocks:
         """For each level above the groups, and last for the classes: whose children they are."""
         above = [self.parent(i) for i in range(len(self.parents))]
         return tuple(Children.of(parent) for parent in (*above, self.classes.parent))
+
+    @cached_property
+    def tree(self) -> Tree | None:
+        """The same as means and weights, where each group has one effect and says something of it.
+
+        With R a number r, they are ``D/r`` and ``r²``.
+        """
+        if self.p > 1 or not (self.designs > 0).all():
+            return None
+        r = self.designs[0, 0, self.design]
+        return Tree(
+            mean=(self.outcome[0] / r).T,
+            weight=r**2,
+            scatter=self.rest_squares,
+            n_rows=self.n_rows,
+            log_weight=self.log_weight,
+            parents=self.parents,
+        )
 
     @cached_property
     def rest_squares(self) -> Floats:

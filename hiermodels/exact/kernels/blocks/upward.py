@@ -27,6 +27,7 @@ from hiermodels.core.arrays import Floats
 from hiermodels.exact.kernels.blocks.blocks import Blocks, Children
 from hiermodels.exact.kernels.blocks.root import Root, root_triangle
 from hiermodels.exact.kernels.blocks.rotations import merge, product, solve_upper, upper_root
+from hiermodels.exact.kernels.blocks.scalar import pooled_scalars
 
 NUMBERS = 1 << 17  # in the largest temporary array: they stay in the cache
 
@@ -57,6 +58,9 @@ def upward(blocks: Blocks, factors: Sequence[Floats]) -> Upward:
     factors : sequence of (p, p, n)
         Lower triangular L of each level, the outermost first.
     """
+    if blocks.tree is not None:
+        (top, *below), squares, log_det = pooled_scalars(blocks.tree, factors)
+        return Upward(root_triangle(top[:, :, 0], squares, log_det, blocks.fixed), tuple(below))
     classes, q = blocks.classes, blocks.q
     n = factors[-1].shape[-1]
     designs = blocks.designs[..., None]
@@ -91,9 +95,10 @@ def messages(blocks: Blocks, factors: Sequence[Floats]) -> tuple[Floats, ...]:
 
 def batches(blocks: Blocks, n: int) -> Iterator[slice]:
     """Cut n nodes so that temporary arrays stay in the cache."""
-    width = (blocks.p + blocks.q + 1) * max(
-        blocks.designs.shape[2], len(blocks.classes.design), *blocks.sizes[:-1], 1
-    )
+    of_groups = blocks.designs.shape[2]
+    if blocks.tree is None:
+        of_groups = max(of_groups, len(blocks.classes.design))
+    width = (blocks.p + blocks.q + 1) * max(of_groups, *blocks.sizes[:-1], 1)
     step = max(16, NUMBERS // (width * blocks.p))
     for first in range(0, n, step):
         yield slice(first, min(first + step, n))

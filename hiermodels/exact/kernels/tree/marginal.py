@@ -77,10 +77,10 @@ def upward(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
     is carried to the next level.  Arithmetic: O(n·k·(u·q + q²)) for the groups and O(n·u·q²) for
     each level above them, whatever the number of rows.
     """
-    above, quadratic, log_density = _pool_groups(tree, variances)
+    above, quadratic, log_density = pool_groups(tree, variances)
     pooled = [above]
     for level in range(tree.innermost - 1, ROOT, -1):
-        above, product, log_factor = _pool(above, variances.between[level], tree.parent(level))
+        above, product, log_factor = pool(above, variances.between[level], tree.parent(level))
         pooled.insert(0, above)
         quadratic += product
         log_density += log_factor
@@ -92,7 +92,7 @@ def upward(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
     return integrated.plus(anchor)
 
 
-def _pool_groups(tree: Tree, variances: Variances) -> tuple[Pooled, Floats, Floats]:
+def pool_groups(tree: Tree, variances: Variances) -> tuple[Pooled, Floats, Floats]:
     """Pool the groups under their parents, by weight: see :class:`WeightClasses`."""
     sizes, columns = tree.by_weight, tree.mean.shape[1]
     variance = variances.between[-1][:, None] + variances.sigma2[:, None] / sizes.weight
@@ -107,7 +107,7 @@ def _pool_groups(tree: Tree, variances: Variances) -> tuple[Pooled, Floats, Floa
     return Pooled(sizes.centre + shift, 1 / precision), product, log_factor
 
 
-def _pool(below: Pooled, between: Floats, parent: Indices) -> tuple[Pooled, Floats, Floats]:
+def pool(below: Pooled, between: Floats, parent: Indices) -> tuple[Pooled, Floats, Floats]:
     """Pool the members of one level under their parents."""
     first = starts(parent)
     variance = below.error + between[:, None]
