@@ -72,6 +72,14 @@ def fit(
     variance : str, optional
         Column of the known variances of y, the squares of standard errors, in place of ``se``.
         Inferred: ``vi``.
+    covariance : (N, N) matrix, or mapping of label to (m, m) matrix, optional
+        Known covariance V of the errors of all rows, in place of ``se`` and ``variance``: an array,
+        a sparse matrix or a data frame over the rows as they stand in the data, 0 between rows of
+        different outermost groups; or a matrix for each of these groups, by its label, over its
+        rows in their order.
+    sampling_correlation : float, optional
+        Correlation r of the known errors of rows of one outermost group, such as a study, whose
+        covariance is ``r se_i se_j``; with ``se`` or ``variance``.
     covariates : str or sequence of str, optional
         Columns of x: numbers, truth values, or text and categories in treatment coding.  Those of
         an empty cell of an interaction are left out, with a note.  Those with flat priors must not
@@ -121,9 +129,10 @@ def fit(
         and row.
     log_likelihood : bool or {"conditional", "marginal"}
         What to add to ``datatree`` for ArviZ: with ``"conditional"``, or True, the log likelihood
-        of each row given its group's effect, on which ``arviz_stats.loo`` fails where groups have
-        few rows (:meth:`Fit.loo` does not); with ``"marginal"`` that of all rows of each outermost
-        group given the hyperparameters, effects of groups integrated out.
+        of each row given its group's effect (and the other rows, where errors are correlated), on
+        which ``arviz_stats.loo`` fails where groups have few rows (:meth:`Fit.loo` does not);
+        with ``"marginal"`` that of all rows of each outermost group given the hyperparameters,
+        effects of groups integrated out.
     log_prior : bool
         Whether to add the log densities of the proper priors, for ``arviz_stats.psense_summary``.
     posterior_predictive : bool

@@ -51,12 +51,14 @@ def pack(value: Any, name: str, arrays: dict[str, Any]) -> Any:
 
 
 def _is_left_out(field: Field[Any], value: Any) -> bool:
-    """Whether a value is an empty mapping or an object that is the default.
+    """Whether a value is an empty mapping, None or an object, and the default.
 
     Such fields were added later: without them, earlier versions read the file.
     """
     if field.default_factory is dict:
         return not value
+    if field.default is None:
+        return value is None
     return is_dataclass(field.default) and bool(value == field.default)
 
 

@@ -119,7 +119,7 @@ def _means(data: GroupedData) -> tuple[Floats, str]:
     """
     if not (isinstance(data, SufficientStatistics) and data.roles.is_weighted):
         return data.mean_covariates, ""
-    how = "with 1/se²" if data.roles.se else f"with {data.roles.columns[WEIGHTS]}"
+    how = "with 1/se²" if data.roles.errors_column else f"with {data.roles.columns[WEIGHTS]}"
     return (data.mean[0] + data.total[0])[:-1], f" (weighted {how})"
 
 
@@ -128,7 +128,7 @@ def _own(data: GroupedData) -> Place:
     if not data.roles.groups:
         return Place((_means(data)[0],), "at the covariates' means over all rows")
     if isinstance(data, GroupedRows):  # whose means are the same whatever varies
-        data = replace(data, roles=replace(data.roles, varying=()))
+        data = replace(data, roles=replace(data.roles, varying=(), sampling=None))
     statistics = statistics_of(data)
     levels = [level_means(statistics, level)[1][:, :-1] for level in range(len(data.levels))]
     top = (statistics.mean[0] + statistics.total[0])[:-1]

@@ -42,7 +42,7 @@ def every_member(data: GroupedData, place: Place, *, outcomes: bool) -> NewRows:
                 for own, size in zip(known, sizes, strict=True)
             ]
         ),
-        se=_median_errors(data) if outcomes and data.roles.se else None,
+        se=_median_errors(data) if outcomes and data.roles.errors_column else None,
         columns=_typical_columns(data, outcomes=outcomes),
     )
 
@@ -51,7 +51,7 @@ def what_was_taken(data: GroupedData, rows: NewRows) -> list[str]:
     """Say where columns of such rows come from: a line for each kind of column."""
     notes, named = [], data.roles.columns
     if rows.se is not None:
-        notes.append(f"{data.roles.se}: the median of those of the known group's rows")
+        notes.append(f"{data.roles.errors_column}: the median of those of the known group's rows")
     given = [named[role] for role in rows.columns if role in named]
     if given:
         notes.append(f"{', '.join(given)}: of the known group's row with the median {given[0]}")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.arrays import Flags, Floats, Indices
 from hiermodels.core.codec import storable
 from hiermodels.core.messages import listed, short, variable_names
 from hiermodels.core.names import COEFFICIENT_DIM
@@ -21,10 +21,13 @@ from hiermodels.data.design import Design, build
 from hiermodels.data.frame import Frame
 from hiermodels.data.nesting import GroupLevel, attributes_of, check_groups, levels_of, nest
 from hiermodels.data.outcome import read_outcome
+from hiermodels.data.read_covariance import correlated, read_matrix
 from hiermodels.data.roles import Roles, infer_roles
+from hiermodels.data.sampling_covariance import SamplingCovariance
 from hiermodels.errors import DataError, SpecError
 from hiermodels.families.normal import WEIGHTS
 from hiermodels.model.formula.columns import Stated
+from hiermodels.model.sampling import MATRIX
 from hiermodels.model.standard_errors import from_se
 
 type Missing = Literal["error", "drop"]
@@ -169,6 +172,8 @@ class GroupedRows(GroupedData):
         Index of each row's innermost group.
     columns : mapping of str to (N,)
         What the rows' family needs beside these, and the offset, by what they are to it.
+    covariance : SamplingCovariance, optional
+        Of the rows' errors, where these are correlated; ``se`` are the roots of its diagonal.
     """
 
     roles: Roles
@@ -181,6 +186,7 @@ class GroupedRows(GroupedData):
     parents: tuple[Indices, ...]
     dropped: int = 0
     columns: Mapping[str, Floats] = field(default_factory=dict)
+    covariance: SamplingCovariance | None = None
     has_rows: ClassVar[bool] = True
 
     @property
@@ -280,7 +286,8 @@ def read_part(
         Levels of categorical covariates, which need not all occur; the first is the reference.
     """
     frame = Frame(data)
-    errors_given = said.se is not None or said.variance is not None
+    given = said.se, said.variance, said.covariance
+    errors_given = any(value is not None for value in given)
     if said.outcome is None or said.groups is None or not errors_given:
         frame.require_unique()
     columns = term_columns(said.covariates)
@@ -288,19 +295,30 @@ def read_part(
     require_missing(missing)
     used = [roles.outcome, *roles.groups, *([roles.se] if roles.se else []), *columns]
     used += roles.columns.values()
-    dropped = 0
+    dropped, keep = 0, np.ones(len(frame), dtype=bool)
     if missing == "drop":
         gaps = np.any([frame.gaps(name) for name in used], axis=0)
-        dropped = int(gaps.sum())
-        frame = frame.filter(~gaps)
+        dropped, keep = int(gaps.sum()), ~gaps
+        frame = frame.filter(keep)
         if not len(frame):
             raise DataError(f"no rows are left after dropping {dropped} with missing values")
     y, more = read_outcome(frame, roles)
-    se_values = frame.errors(roles.se, roles.se_scale) if roles.se else None
+    se = frame.errors(roles.se, roles.se_scale) if roles.se else None
     design = build(frame.select(columns), said.covariates, levels, said.intercept)
     group, nested = nest({name: frame.labels(name) for name in roles.groups}, len(y))
+    covariance = _read_covariance(said, roles, frame, keep, se, nested, group)
+    if covariance is not None:
+        se = np.sqrt(covariance.variances)
     result = GroupedRows(
-        roles, y, se_values, design, group, dropped=dropped, columns=more, **attributes_of(nested)
+        roles,
+        y,
+        se,
+        design,
+        group,
+        dropped=dropped,
+        columns=more,
+        covariance=covariance,
+        **attributes_of(nested),
     )
 
     def show_rows(shared: int) -> str:
@@ -308,6 +326,27 @@ def read_part(
 
     check_shared(roles, nested, np.bincount(group), show_rows)
     return result
+
+
+def _read_covariance(
+    said: Stated,
+    roles: Roles,
+    frame: Frame,
+    keep: Flags,
+    se: Floats | None,
+    levels: Sequence[GroupLevel],
+    group: Indices,
+) -> SamplingCovariance | None:
+    """Covariance of the rows' errors within outermost groups; None where there is none."""
+    if roles.sampling is None:
+        return None
+    member = group
+    for level in reversed(levels[1:]):
+        member = level.parent[member]
+    if roles.sampling != MATRIX:
+        assert se is not None
+        return correlated(float(roles.sampling), se, levels[0], member)
+    return read_matrix(said.covariance, keep, levels[0], member, frame)
 
 
 def require_missing(missing: str) -> None:

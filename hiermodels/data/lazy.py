@@ -35,7 +35,7 @@ from hiermodels.data.lazy_sums import (
     with_all_digits,
 )
 from hiermodels.data.nesting import attributes_of, nest
-from hiermodels.data.roles import NO_GROUPS, Roles, infer_roles
+from hiermodels.data.roles import NO_COVARIANCES, NO_GROUPS, Roles, infer_roles
 from hiermodels.data.totals import OFFSET, require_additive
 from hiermodels.errors import SpecError
 from hiermodels.model.formula.columns import Stated
@@ -128,6 +128,8 @@ def _aggregated(
     roles = infer_roles(columns, said, term_columns(covariates))
     if not roles.groups:
         raise SpecError(NO_GROUPS)
+    if roles.sampling is not None:
+        raise SpecError(NO_COVARIANCES)
     require_missing(missing)
     has_totals = require_additive(roles)
     if has_totals:

@@ -113,7 +113,7 @@ def read_new_rows(new_data: Any, data: GroupedData, *, outcomes: bool) -> NewRow
         Where a label of a new group is nearly that of a known one.
     """
     frame = Frame(new_data, LEAVE_OUT)
-    se_column, covariates = data.roles.se, term_columns(data.design.terms)
+    se_column, covariates = data.roles.errors_column, term_columns(data.design.terms)
     _check_columns(frame, data, covariates)
     se = None
     if outcomes and se_column:
@@ -219,7 +219,13 @@ def _check_columns(frame: Frame, data: GroupedData, covariates: Sequence[str]) -
             f"there is no column {absent[0]!r}, which says what the labels of {below[0]!r} stand "
             f"under; the data have {listed(frame.columns)}"
         )
-    known = {data.roles.outcome, data.roles.se, *data.roles.columns.values(), *groups, *covariates}
+    known = {
+        data.roles.outcome,
+        data.roles.errors_column,
+        *data.roles.columns.values(),
+        *groups,
+        *covariates,
+    }
     others = [name for name in frame.columns if name not in known]
     if others:
         raise DataError(

@@ -39,7 +39,7 @@ def prepare(
         :class:`hiermodels.SufficientStatistics`.
     formula, outcome, groups, se, variance, covariates, missing
         As in :func:`hiermodels.fit`.
-    family, trials, exposure, offset, weights
+    family, trials, exposure, offset, weights, covariance, sampling_correlation
         Likewise: what the rows are.
     priors : mapping of str to Prior, or {"weak", "lecture"}, optional
         By parameter name, or as a set that has a name: see :func:`stated_priors`.
@@ -64,7 +64,8 @@ def prepare(
             grouped = SufficientStatistics(**sums).without_empty_cells()
     roles, names = grouped.roles, grouped.design.names
     intercept = grouped.design.intercept
-    more = roles.family, roles.columns, varying_columns(roles.varying, grouped.design)
+    varying = varying_columns(roles.varying, grouped.design)
+    more = roles.family, roles.columns, varying, roles.sampling
     spec = Spec(roles.outcome, roles.groups, roles.se, names, {}, roles.se_scale, intercept, *more)
     spec = replace(spec, priors=stated_priors(priors, spec, grouped))
     _check_coefficients(spec, grouped)
@@ -113,7 +114,7 @@ def _weak_scale_of(spec: Spec, data: GroupedData) -> float:
     if data.has_rows:
         return weak_scale(require_rows(data, WEAK).y)
     scale, whose = "…", "a scale of your own"
-    if not spec.se:
+    if not spec.has_known_errors:
         scale, whose = f"{max(weak_scale(), round(data.outcome_sd, 1)):g}", "the outcome's sd"
     some = ", ".join(f"{name!r}: hm.HalfStudentT(3, {scale})" for name in spec.sds)
     raise SpecError(

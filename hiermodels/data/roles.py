@@ -21,6 +21,13 @@ from hiermodels.families.registry import NORMAL
 from hiermodels.model.family_columns import require_suited
 from hiermodels.model.formula.columns import Stated, column_names, require_name
 from hiermodels.model.level import Varying
+from hiermodels.model.sampling import (
+    MATRIX,
+    Sampling,
+    require_sampling,
+    sampling_text,
+    stated_sampling,
+)
 from hiermodels.model.standard_errors import KINDS, Scale, error_role
 
 type Meaning = Literal["se", "variance", "weights"]
@@ -64,6 +71,8 @@ class Roles:
         ``offset``.
     varying : tuple of Varying
         Terms that vary between the groups of each level; empty where all are intercepts.
+    sampling : float or "matrix", optional
+        How known errors are correlated, as :class:`Spec` has it.
     """
 
     outcome: str
@@ -75,11 +84,17 @@ class Roles:
     family: Family = NORMAL
     columns: Mapping[str, str] = field(default_factory=dict)
     varying: tuple[Varying, ...] = ()
+    sampling: Sampling | None = None
 
     @property
     def is_weighted(self) -> bool:
         """Whether rows have known errors, or weights."""
-        return self.se is not None or WEIGHTS in self.columns
+        return self.se is not None or self.sampling is not None or WEIGHTS in self.columns
+
+    @property
+    def errors_column(self) -> str | None:
+        """Column of the errors of rows to predict: ``se`` where these rows' are in a matrix."""
+        return "se" if self.sampling == MATRIX else self.se
 
     @property
     def se_role(self) -> str:
@@ -89,12 +104,14 @@ class Roles:
     @property
     def declined(self) -> bool:
         """Whether known errors would have been inferred, and ``se=False`` forbade it."""
-        return self.se is None and any(name in ERROR_NAMES for name in self.unused)
+        known = self.se is not None or self.sampling is not None
+        return not known and any(name in ERROR_NAMES for name in self.unused)
 
     def announce(self) -> None:
         """Print the roles, if any was inferred, or if a column seems to have been forgotten."""
         notes = [f"{', '.join(self.inferred)} inferred"] if self.inferred else []
-        if self.inferred or (self.se is None and not self.declined):
+        known = self.se is not None or self.sampling is not None
+        if self.inferred or not (known or self.declined):
             notes += self._forgotten()
         if notes:
             print(printable(f"{self} ({'; '.join(notes)})"))
@@ -106,7 +123,7 @@ class Roles:
         notes = [f"not used: {listed(self.unused)}"]
         errors = [name for name in self.unused if name_says(name) in ("se", "variance")]
         may_be_known = "sd" in self.family.columns and not self.declined
-        if self.se is None and errors and may_be_known:
+        if self.se is None and self.sampling is None and errors and may_be_known:
             argument = f"{name_says(errors[0])}={errors[0]!r}"
             notes.append(f"if the errors of the rows are known, say {argument}")
         return notes
@@ -114,6 +131,8 @@ class Roles:
     def __str__(self) -> str:
         columns: dict[str, str | None] = {"outcome": self.outcome, **self.columns}
         columns |= {"groups": "/".join(self.groups), self.se_role: self.se}
+        if self.sampling is not None:
+            columns["covariance"] = sampling_text(self.sampling, self.groups)
         return ", ".join(f"{role} = {column}" for role, column in columns.items() if column)
 
 
@@ -191,6 +210,9 @@ def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Role
             f"se and variance: expected one of them at most; found se={se!r} and "
             f"variance={variance!r}. Give the column of standard errors, or that of their squares"
         )
+    sampling = stated_sampling(said)
+    if sampling == "matrix":
+        se = False
     errors, scale = _given_errors(se, variance)
     for role, name in (("outcome", outcome), (error_role(scale), errors)):
         if name is not None:
@@ -223,9 +245,10 @@ def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Role
         given = _infer_groups(frame, taken)
         inferred.append("groups")
     require_suited(family, columns, given, error_role(scale), errors)
+    require_sampling(sampling, family, columns, given, errors)
     unused = (name for name in frame.columns if name_says(name) and name not in {*taken, *given})
     roles = Roles(outcome, tuple(given), errors, tuple(inferred), scale, tuple(unused))
-    return replace(roles, family=family, columns=columns, varying=said.varying)
+    return replace(roles, family=family, columns=columns, varying=said.varying, sampling=sampling)
 
 
 def _given_errors(
@@ -323,6 +346,10 @@ def _infer_groups(frame: Columns, taken: set[str]) -> list[str]:
 
 NO_GROUPS = (
     "statistics are of groups: name their columns. For the model without groups, fit the rows"
+)
+NO_COVARIANCES = (
+    "errors that are correlated need rows: statistics of groups know no covariances. Fit the rows "
+    "themselves, in a data frame in memory"
 )
 NO_SLOPES = (
     "slopes that vary between groups need rows: statistics of groups keep their means. Fit the "

@@ -21,7 +21,7 @@ from hiermodels.data.grouped import GroupedData, Missing, Observations, read_par
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
 from hiermodels.data.merge import laid_out, merged_groups, merged_moments, require_alike
 from hiermodels.data.nesting import attributes_of, check_groups
-from hiermodels.data.roles import NO_GROUPS, NO_SLOPES, Roles
+from hiermodels.data.roles import NO_COVARIANCES, NO_GROUPS, NO_SLOPES, Roles
 from hiermodels.data.totals import Totals, added_totals, totals_of
 from hiermodels.errors import DataError, SpecError
 from hiermodels.families.checks import OUTCOME
@@ -111,6 +111,8 @@ class SufficientStatistics(GroupedData):
             raise SpecError(NO_GROUPS)
         if self.roles.varying:
             raise SpecError(NO_SLOPES)
+        if self.roles.sampling is not None:
+            raise SpecError(NO_COVARIANCES)
         size, columns = len(self.labels[-1]), len(self.design.names) + 1
         expected = {
             "count": (size,),
@@ -158,8 +160,8 @@ class SufficientStatistics(GroupedData):
         data, formula, outcome, groups, se, variance, covariates, missing
             As in :func:`hiermodels.fit`.  A part of the data may hold a single group.  Of a lazy
             frame, several columns of groups are not inferred: rows would have to be compared.
-        family, trials, exposure, offset, weights
-            Likewise: what the rows are.
+        family, trials, exposure, offset, weights, covariance, sampling_correlation
+            Likewise: what the rows are.  Rows whose errors are correlated have no statistics.
         levels : mapping of str to sequence of str, optional
             All levels of categorical covariates, the reference first.  Without them, they are
             those that occur; statistics of parts in which different ones occur cannot be added.

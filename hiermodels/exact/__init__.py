@@ -14,7 +14,8 @@ every engine returns (``posterior``) and all below it.
   ``leaf_predictive`` and ``leaf_outcomes`` predict
 - ``blocks``: posteriors of groups with several effects, at any number of levels, as arrays
 - ``block_data`` makes these of a specification and data, ``block_reference`` is their posterior
-  without Monte Carlo error, ``block_effects`` has draws, ``block_joint`` the density of effects;
+  without Monte Carlo error; ``correlated_rows`` takes rows whose errors are correlated;
+  ``block_effects`` has draws, ``block_joint`` the density of effects;
   ``block_moments`` says which moments exist
 - ``propriety``: whether the posterior exists; ``moments`` says which of its moments do
 - ``leaf_propriety``: the same of counts, from what groups say of their effects (``leaf_design``);

@@ -12,6 +12,7 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.exact.blocks.model import BlockModel, CovariancePrior, is_broad
+from hiermodels.exact.correlated_rows import blocks_of_correlated
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.priors.variance import Fixed
@@ -133,7 +134,10 @@ def _blocks(layout: Layout, data: GroupedData) -> Blocks:
         return _blocks_of_statistics(layout, data, parents)
     rows = require_rows(data, "the exact posterior")
     z, x = layout.split(rows.design.matrix)
-    return Blocks.of((z, x, rows.y), rows.group, parents, rows.precision, layout.fixed)
+    columns = z, x, rows.y
+    if rows.covariance is not None:
+        return blocks_of_correlated(columns, rows.group, parents, rows.covariance, layout.fixed)
+    return Blocks.of(columns, rows.group, parents, rows.precision, layout.fixed)
 
 
 def _blocks_of_statistics(

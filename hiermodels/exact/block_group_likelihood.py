@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.exact.block_data import Layout
 from hiermodels.exact.block_joint import correlation_matrices
@@ -40,10 +40,11 @@ def log_densities_of_outermost(
     members = members_by_level(require_rows(data, "log_likelihood='marginal'"))
     columns = []
     for own in rows_of_units(members[0]):
-        root = evaluate(rows.tree(own, data.levels), factors)
+        tree = rows.tree(own, data.levels)
+        root = evaluate(tree, factors)
         said = root.triangle[:-1]
         square = (said[:, -1] - np.einsum("icn,cn->in", said[:, :-1], gamma)) ** 2
-        log_weight = np.log(rows.weight[own] / (2 * np.pi)).sum() / 2
+        log_weight = (tree.log_weight - len(own) * LOG_2PI) / 2
         total = (square.sum(axis=0) + root.square) / (2 * sigma**2)
         columns.append(root.log_det + log_weight - len(own) * np.log(sigma) - total)
     return np.array(columns).T

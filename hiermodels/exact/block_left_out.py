@@ -11,7 +11,8 @@ from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.block_rows import BlockRows, rows_of_units
 from hiermodels.exact.blocks.left_out import BlockUnits
 from hiermodels.exact.blocks.marginal import BlockMarginal
-from hiermodels.exact.kernels.blocks.leave_out import Unit
+from hiermodels.exact.correlated_rows import is_turned
+from hiermodels.exact.kernels.blocks.leave_out import SingleRows, Unit
 from hiermodels.exact.left_out import (
     MIN_KEPT,
     ROUNDING,
@@ -31,7 +32,11 @@ def leave_out_of_blocks(
     """Log density of each unit given all others."""
     rows = BlockRows.of(reference.spec, reference.data, marginal.anchor)
     of = _units(reference.spec, rows, reference.data, units)
-    constant = np.bincount(units.index, (np.log(rows.weight) - LOG_2PI) / 2, len(units))
+    if isinstance(of.units, SingleRows):
+        log_weight = np.log(rows.weight_given_others[np.argsort(units.index)])
+    else:
+        log_weight = np.array([unit.blocks.log_weight for unit in of.units])
+    constant = (log_weight - of.n_rows * LOG_2PI) / 2
     evaluate = partial(_evaluate, marginal, of, constant)
     return leave_out_by_quadrature(reference, units, evaluate, refit)
 
@@ -66,8 +71,9 @@ def _evaluate(
 def _units(spec: Spec, rows: BlockRows, data: GroupedData, units: Units) -> BlockUnits:
     """The units as arrays."""
     n_rows = np.bincount(units.index, minlength=len(units)).astype(float)
-    if units.level == len(spec.levels):
-        return BlockUnits(units.level, rows.single(), n_rows)
+    turned = units.level == len(spec.levels) - 1 and is_turned(rows.group, rows.covariance)
+    if units.level == len(spec.levels) or turned:
+        return BlockUnits(units.level, rows.single(np.argsort(units.index)), n_rows)
     levels, parent = data.levels[units.level :], data.levels[units.level].parent
     trees = (
         Unit(rows.tree(own, levels), int(above))

@@ -191,8 +191,12 @@ class _Given:
         return {name: values.ravel() for name, values in columns.items()}
 
     def weights(self, level: int) -> dict[str, Floats]:
-        """``B = 1/(1 + R²Λ²)`` at the estimates and its posterior mean, of intercepts alone."""
-        if self.blocks.p > 1 or self.spec.has_slopes:
+        """``B = 1/(1 + R²Λ²)`` at the estimates and its posterior mean, of intercepts alone.
+
+        A group whose rows are correlated with those of others follows these too: it has no B.
+        """
+        is_turned = self.blocks.turned is not None and level == len(self.blocks.parents)
+        if self.blocks.p > 1 or self.spec.has_slopes or is_turned:
             return {}
         size, posterior = self.blocks.sizes[level], self.posterior
         own = self._shrinkage(self.factors, level)[:, 0] if self.found else np.full(size, np.nan)
@@ -275,8 +279,7 @@ class _Given:
         blocks = self.blocks
         if level < len(blocks.parents):
             return messages(blocks, factors)[level]
-        own = np.concatenate([blocks.designs[:, :, blocks.design], blocks.outcome], axis=1)
-        return own[..., None]
+        return blocks.alone[..., None]
 
 
 def _inverse(r: Floats) -> tuple[Floats, Floats]:

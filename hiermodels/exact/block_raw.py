@@ -76,7 +76,7 @@ def raw_coefficients(
 def _said(blocks: Blocks, layout: Layout, variables: Mapping[str, Any], level: int) -> Floats:
     """[R | D_x | D_y] of each member of a level; (p, p + q + 1, u)."""
     if level == len(blocks.sizes) - 1:
-        return np.concatenate([blocks.designs[:, :, blocks.design], blocks.outcome], axis=1)
+        return blocks.alone
     sigma = float(variables["sigma"]) if layout.spec.has_sigma else 1.0
     factors = [
         _factor(layout, number, own, variables) / sigma

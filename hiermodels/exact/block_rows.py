@@ -10,8 +10,14 @@ import numpy as np
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.nesting import GroupLevel
+from hiermodels.data.sampling_covariance import SamplingCovariance
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.exact.block_data import Layout
+from hiermodels.exact.correlated_rows import (
+    blocks_of_correlated,
+    is_turned,
+    rows_given_others,
+)
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.leave_out import SingleRows
 from hiermodels.model.spec import Spec
@@ -26,6 +32,8 @@ class BlockRows:
     z, x, y : (N, p), (N, q), (N,)
         The outcome less ``x'anchor``.
     weight, group : (N,)
+    covariance : SamplingCovariance, optional
+        Of errors that are correlated, in place of the weights.
     """
 
     z: Floats
@@ -33,24 +41,40 @@ class BlockRows:
     y: Floats
     weight: Floats
     group: Indices
+    covariance: SamplingCovariance | None = None
 
     @classmethod
     def of(cls, spec: Spec, data: GroupedData, anchor: Floats) -> BlockRows:
         """From the data, with what is taken from β: (q,)."""
-        layout = Layout(spec)
+        layout, covariance = Layout(spec), None
         if isinstance(data, SufficientStatistics):
             columns, weight = data.mean + data.rest, data.weight
             x, y, group = columns[:, :-1], columns[:, -1], np.arange(data.n_groups)
         else:
             x, y, group = data.design.matrix, data.y, data.group
-            weight = require_rows(data, "leaving rows out").precision
+            rows = require_rows(data, "leaving rows out")
+            weight, covariance = rows.precision, rows.covariance
         z, rest = layout.split(x)
-        return cls(z, rest, y - rest @ anchor, weight, group)
+        return cls(z, rest, y - rest @ anchor, weight, group, covariance)
 
-    def single(self) -> SingleRows:
-        """Each row by itself."""
+    @property
+    def weight_given_others(self) -> Floats:
+        """Inverse variance of each row given all others and all effects; (N,)."""
+        return self.weight if self.covariance is None else self.covariance.given_others
+
+    def single(self, order: Indices) -> SingleRows:
+        """Each row by itself, in this order; where errors are correlated, given all others."""
         columns = np.column_stack([self.z, self.x, self.y])
-        return SingleRows((np.sqrt(self.weight)[:, None] * columns).T, self.group)
+        if self.covariance is None:
+            rows = np.sqrt(self.weight)[:, None] * columns
+            return SingleRows(rows[order].T, self.group[order])
+        root = np.sqrt(self.covariance.given_others)[:, None]
+        rows = self.covariance.times_inverse(columns) / root
+        if not is_turned(self.group, self.covariance):
+            return SingleRows(rows[order].T, self.group[order])
+        rows[:, : self.z.shape[1]] = 1.0
+        follow = rows_given_others(self.group, self.covariance)
+        return SingleRows(rows[order].T, self.group[order], follow)
 
     def tree(self, own: Indices, levels: Sequence[GroupLevel]) -> Blocks:
         """Some rows of one member of the first of some levels, with what is below it."""
@@ -60,6 +84,9 @@ class BlockRows:
             present, parent = np.unique(level.parent[present], return_inverse=True)
             parents.insert(0, parent)
         columns = self.z[own], self.x[own], self.y[own]
+        if self.covariance is not None:
+            covariance = self.covariance.of_rows(own)
+            return blocks_of_correlated(columns, group, tuple(parents), covariance)
         return Blocks.of(columns, group, tuple(parents), self.weight[own])
 
 

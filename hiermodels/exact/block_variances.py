@@ -108,7 +108,7 @@ class BlockVariances:
         if spec.has_slopes:
             slopes = [level.column for level in spec.levels if level.has_slopes]
             notes[0] += f", and var[{', '.join(slopes)}] the groups' variance at the same x"
-        if spec.se:
+        if spec.has_known_errors:
             typical = shown(typical_se(self.data))
             notes[0] += f"; residual: a typical row's sampling variance, {typical}²"
         if WEIGHTS in spec.columns:
@@ -125,7 +125,7 @@ class BlockVariances:
     @cached_property
     def _residual(self) -> float:
         """The rows' variance in units of σ², or of 1 where the standard errors are known."""
-        return float(typical_se(self.data) ** 2) if self.spec.se else 1.0
+        return float(typical_se(self.data) ** 2) if self.spec.has_known_errors else 1.0
 
     def _q(self, values: Values) -> Floats:
         """``|Λ'z|²`` of each level at n nodes, z being 1 and x; (levels, n)."""

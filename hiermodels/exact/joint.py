@@ -30,6 +30,7 @@ from hiermodels.exact.standardized import Standardized
 from hiermodels.model.prior_densities import prior_log_densities
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.record import rows_given
+from hiermodels.posterior.rows import log_likelihood
 
 BLOCK = 1 << 17  # draws of effects that are worked on at a time: 1 MiB stays near the processor
 
@@ -62,7 +63,7 @@ def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) ->
     total = np.zeros(np.shape(variables[name])[: -1 if spec.dims(name) else None])
     for values in prior_log_densities(spec, variables).values():
         total += values.sum(axis=-1) if values.ndim > total.ndim else values
-    if spec.has_slopes:
+    if spec.has_slopes or spec.sampling is not None:
         total += log_density_of_effects(spec, data, variables)
         return total + _log_likelihood_of_rows(spec, data, variables)
     if spec.is_regression:
@@ -107,7 +108,7 @@ def _log_likelihood_of_rows(
         part = slice(first, first + step)
         some = {name: values[part] for name, values in flat.items()}
         eta, columns = rows_given(spec, rows.sums, some)
-        total[part] = spec.family.log_likelihood(rows.sums.y, eta, columns).sum(axis=-1)
+        total[part] = log_likelihood(spec, rows.sums, eta, columns)
     return rows.log_given_sums(data) + total.reshape(shape)
 
 

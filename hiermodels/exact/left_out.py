@@ -233,11 +233,13 @@ def without(data: GroupedData, keep: NDArray[np.bool_]) -> GroupedData:
         kept = level.labels[present], level.own_labels[present]
         present, parent = np.unique(level.parent[present], return_inverse=True)
         levels.insert(0, GroupLevel(level.column, *kept, parent))
-    names = attributes_of(levels)
+    names = dict(attributes_of(levels))
     if isinstance(data, GroupedRows):
         design = replace(data.design, matrix=data.design.matrix[keep])
         se = None if data.se is None else data.se[keep]
         more = {name: column[keep] for name, column in data.columns.items()}
+        if data.covariance is not None:
+            names["covariance"] = data.covariance.of_rows(np.flatnonzero(keep))
         y, new = data.y[keep], {"design": design, "group": group, **names}
         return replace(data, y=y, se=se, columns=more, **new)
     assert isinstance(data, SufficientStatistics)

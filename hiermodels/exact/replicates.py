@@ -18,6 +18,7 @@ from hiermodels.exact.slope_replicates import SlopeReplicates, effects_anew
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized
 from hiermodels.families.raw import RawValues
+from hiermodels.model.spec import Spec
 from hiermodels.posterior.arviz_groups import with_posterior_predictive
 from hiermodels.posterior.record import Posterior, level_draws
 
@@ -54,7 +55,7 @@ def statistics_of(
     rng = np.random.default_rng(named_seed(random_seed, "check"))
     effects = _effects(posterior, replicate, rng)
     spec = posterior.spec
-    of = _of_normal if spec.is_normal and not spec.has_slopes else _of_rows
+    of = _of_rows if _row_by_row(spec) else _of_normal
     observed, replicated = of(posterior, effects, rng)
     draws = posterior.datatree["posterior"].to_dataset()
     shape = tuple(draws.sizes[name] for name in SAMPLE_DIMS)
@@ -106,7 +107,7 @@ def replicated_means(
     rng = np.random.default_rng(named_seed(random_seed, "check"))
     effects = _effects(posterior, replicate, rng)
     draws = posterior.datatree["posterior"].to_dataset()
-    if posterior.spec.is_normal and not posterior.spec.has_slopes:
+    if not _row_by_row(posterior.spec):
         standard = standardize(posterior.data)
         observed = standard.group_means
         means, _ = _replicate(posterior, standard, effects, rng)
@@ -143,6 +144,11 @@ def top_level(posterior: Posterior, replicate: str) -> int:
     return levels[replicate]
 
 
+def _row_by_row(spec: Spec) -> bool:
+    """Whether rows are drawn one by one, and not the means and the scatter of groups."""
+    return not spec.is_normal or spec.has_slopes or spec.sampling is not None
+
+
 def _rows_of(posterior: Posterior) -> RowReplicates | SlopeReplicates:
     """Rows that are drawn one by one."""
     spec = posterior.spec
@@ -157,9 +163,10 @@ def _effects(posterior: Posterior, replicate: str, rng: np.random.Generator) -> 
     spec, top = posterior.spec, top_level(posterior, replicate)
     draws = posterior.datatree["posterior"].to_dataset()
     n = draws.sizes["chain"] * draws.sizes["draw"]
-    needed = spec.levels[:top] if spec.has_slopes else spec.levels[:top][-1:]
+    of_blocks = spec.has_slopes or spec.sampling is not None
+    needed = spec.levels[:top] if of_blocks else spec.levels[:top][-1:]
     known = {level.effect: _kept(posterior, level.effect, n) for level in needed}
-    if spec.has_slopes:
+    if of_blocks:
         return known | effects_anew(spec, posterior.data, draws_of(posterior) | known, top, rng)
     effects = np.zeros((n, 1))
     if top:

@@ -15,6 +15,7 @@ from hiermodels.exact.leaf_data import rows_or_totals
 from hiermodels.exact.raw_values import columns_of, raw_of_rows
 from hiermodels.families.raw import RawValues, sums_by_group
 from hiermodels.posterior.record import Posterior, rows_given
+from hiermodels.posterior.rows import draw
 
 BLOCK = 1 << 20  # rows times draws that are drawn at a time
 
@@ -101,7 +102,7 @@ def draw_rows(
     for first in range(0, size, step):
         some = {name: values[first : first + step] for name, values in given.items()}
         eta, columns = rows_given(spec, rows, some)
-        yield spec.family.draw(eta, columns, rng)
+        yield draw(spec, rows, eta, columns, rng)
 
 
 def draws_of(posterior: Posterior) -> dict[str, Floats]:

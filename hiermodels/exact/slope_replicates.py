@@ -111,8 +111,9 @@ class SlopeReplicates:
         lines = self._lines(len(spec.levels) - 1, Layout(spec).terms)
         if not lines.df:
             return {}
-        unit = ", in se" if spec.se else ""
-        name = f"sd of rows around lines of {spec.groups[-1]}{unit}"
+        unit = ", in se" if spec.has_known_errors else ""
+        where = "around lines of" if spec.has_slopes else "within"
+        name = f"sd of rows {where} {spec.groups[-1]}{unit}"
         return {name: np.sqrt(lines.squares(y) / lines.df)}
 
     def _lines(self, level: int, terms: tuple[str, ...]) -> Lines:

@@ -155,7 +155,7 @@ def observed(spec: Spec, data: GroupedData, level: int) -> dict[str, NDArray[Any
     """
     if spec.is_normal:
         if isinstance(data, GroupedRows):  # whose means are the same whatever varies
-            data = replace(data, roles=replace(data.roles, varying=()))
+            data = replace(data, roles=replace(data.roles, varying=(), sampling=None))
         count, mean = level_means(statistics_of(data), level)
         return {"n": count, "raw_mean": mean[:, -1]}
     raw = raw_values(spec, data, level)

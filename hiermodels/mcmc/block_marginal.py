@@ -55,7 +55,7 @@ def log_likelihood(
     model = near.marginal.model
     blocks, p, q = model.blocks, model.blocks.p, model.blocks.q
     r, fitted = blocks.designs[:, :, blocks.design], near.mean[: near.mean.size - q]
-    known = np.concatenate([r[:, blocks.fixed], blocks.outcome[:, :-1]], axis=1)
+    known = np.concatenate([blocks.above[:, blocks.fixed], blocks.outcome[:, :-1]], axis=1)
     x, beta = blocks.rest[:, :-1], near.mean[near.mean.size - q :]
     y = pt.as_tensor(sums) - np.einsum("icg,c->ig", known, np.append(fitted, beta))
     d = [pt.concatenate([blocks.outcome[i, :-1], y[i][None]]) / sigma for i in range(p)]
@@ -70,6 +70,10 @@ def log_likelihood(
     for level in reversed(range(len(factors))):
         own = near.layout.effects(level)
         message, explained, log_det = _widened(message, factors[level], own)
+        if blocks.turned is not None and level == len(factors) - 1:
+            ((precision,),), (cross,) = message
+            loading = blocks.turned.loading[blocks.design]
+            message = [[precision * loading**2]], [cross * loading]
         message = _pooled(message, blocks.parent(level))
         squares, total = squares - explained, total - log_det
     proper = model.precision[model.precision > 0]

@@ -266,6 +266,8 @@ def _add_sums(
     for j, term in enumerate(near.layout.terms):
         level, value = effects[term]
         own = value if level == inner else value[_ancestors(parents, inner, level)]
+        if blocks.turned is not None:
+            own = pt.dot(blocks.turned.axes.toarray().T, own)
         mean = mean + blocks.designs[:, j, blocks.design] * own
     left: Any = _statistic(REST, blocks)
     for j, term in enumerate(near.layout.others):

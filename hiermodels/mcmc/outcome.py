@@ -13,6 +13,7 @@ from pytensor.tensor.variable import TensorVariable
 from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.core.names import COEFFICIENT_DIM
 from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
+from hiermodels.data.sampling_covariance import SamplingCovariance
 from hiermodels.exact.standardized import Standardized
 from hiermodels.mcmc.transforms import matrix_times
 from hiermodels.model.spec import Spec
@@ -66,6 +67,9 @@ def add_outcome(
     spec: Spec, rows: GroupedRows, eta: TensorVariable, sigma: TensorVariable | float | None
 ) -> None:
     """Add the rows, given their linear predictors (row,) without offsets, and their columns."""
+    if rows.covariance is not None:
+        pm.MvNormal(spec.outcome, eta, chol=_root(rows.covariance), observed=rows.y, dims="row")
+        return
     columns: dict[str, Any] = dict(rows.columns)
     for role, name in spec.columns.items():
         columns[role] = pm.Data(name, rows.columns[role], dims="row")
@@ -74,6 +78,16 @@ def add_outcome(
     if "sd" in spec.family.columns:
         columns["sd"] = sigma if spec.se is None else _known_sd(spec, rows)
     spec.family.to_pymc(pm, spec.outcome, eta, columns, rows.y, "row")
+
+
+def _root(covariance: SamplingCovariance) -> Floats:
+    """The lower triangular C of all rows, ``V = C C'``; (N, N)."""
+    root = np.zeros((len(covariance.order), len(covariance.order)))
+    for rows, own in covariance.roots:
+        order = np.argsort(rows)
+        v = (own @ own.T)[np.ix_(order, order)]
+        root[np.ix_(rows[order], rows[order])] = np.linalg.cholesky(v)
+    return root
 
 
 def _known_sd(spec: Spec, data: GroupedRows) -> TensorVariable:

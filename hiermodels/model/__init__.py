@@ -12,5 +12,6 @@ name it and give it its prior.
 - ``priors``: distributions of sds, of correlations and of coefficients
 - ``prior_densities``: log densities of priors at values of all parameters
 - ``family_columns``: whether a family of rows has the columns that it needs
-- ``standard_errors``: known errors of the rows, stated as they are or as variances
+- ``standard_errors``: known errors of the rows, stated as they are or as variances; ``sampling``
+  says how they are correlated
 """

@@ -241,6 +241,11 @@ def require_varying(
     """Raise SpecError if what varies does not suit the groups and the covariates."""
     if not isinstance(varying, tuple) or not all(isinstance(own, Varying) for own in varying):
         raise SpecError(f"varying: expected a tuple of Varying; found {short(varying)}")
+    if len(columns) > MAX_LEVELS:
+        raise SpecError(
+            f"groups: expected at most {MAX_LEVELS} columns, from the outer to the inner level; "
+            f"found {len(columns)}: {list(columns)}"
+        )
     if not varying:
         return
     if len(varying) != len(columns):

@@ -22,7 +22,7 @@ In place of a normal distribution, rows may have that of another family, such as
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -37,7 +37,6 @@ from hiermodels.families.normal import WEIGHTS
 from hiermodels.families.registry import NORMAL
 from hiermodels.model.family_columns import require_suited
 from hiermodels.model.level import (
-    MAX_LEVELS,
     Level,
     Varying,
     describe_levels,
@@ -55,6 +54,7 @@ from hiermodels.model.priors.defaults import (
     describe_prior,
 )
 from hiermodels.model.priors.variance import Fixed, InverseGamma
+from hiermodels.model.sampling import Sampling, describe_errors, require_sampling
 from hiermodels.model.standard_errors import Scale, error_role
 
 
@@ -88,6 +88,8 @@ class Spec:
         as ``{"trials": "cases"}``; and ``"offset"``, a known part of the linear predictor.
     varying : tuple of Varying
         What varies between the groups of each level, the outermost first; by default intercepts.
+    sampling : float or "matrix", optional
+        Correlation of known errors within outermost groups; ``"matrix"`` if one is in the data.
 
     Raises
     ------
@@ -105,16 +107,13 @@ class Spec:
     family: Family = NORMAL
     columns: Mapping[str, str] = field(default_factory=dict)
     varying: tuple[Varying, ...] = ()
+    sampling: Sampling | None = None
 
     def __post_init__(self) -> None:
         self._check_kinds()
         require_suited(self.family, self.columns, self.groups, error_role(self.se_scale), self.se)
-        if len(self.groups) > MAX_LEVELS:
-            raise SpecError(
-                f"groups: expected at most {MAX_LEVELS} columns, from the outer to the inner "
-                f"level; found {len(self.groups)}: {list(self.groups)}"
-            )
         require_varying(self.varying, self.groups, self.covariates)
+        require_sampling(self.sampling, self.family, self.columns, self.groups, self.se)
         if self.is_blocks and not self.is_normal:
             raise SpecError(
                 f"family: slopes that vary between groups, and three columns of groups, need "
@@ -151,14 +150,18 @@ class Spec:
 
     def __reduce__(self) -> tuple[type[Spec], tuple[Any, ...]]:
         """Copies and other processes make it anew: Python does not copy read-only mappings."""
-        columns = (self.outcome, self.groups, self.se, self.covariates)
-        rest = (self.se_scale, self.has_intercept, self.family, dict(self.columns))
-        return Spec, (*columns, dict(self.priors), *rest, self.varying)
+        values = (getattr(self, own.name) for own in fields(self))
+        return Spec, tuple(dict(v) if isinstance(v, Mapping) else v for v in values)
 
     @property
     def has_sigma(self) -> bool:
         """Whether the rows have an unknown standard deviation, ``sigma``."""
-        return self.se is None and "sd" in self.family.columns
+        return not self.has_known_errors and "sd" in self.family.columns
+
+    @property
+    def has_known_errors(self) -> bool:
+        """Whether the errors of the rows have known sds or covariances."""
+        return self.se is not None or self.sampling is not None
 
     @property
     def is_normal(self) -> bool:
@@ -188,15 +191,15 @@ class Spec:
 
     @property
     def is_blocks(self) -> bool:
-        """Whether groups have several effects each, or more than two columns."""
-        return self.has_slopes or len(self.groups) > 2
+        """Whether groups have several effects, more than two columns, or correlated errors."""
+        return self.has_slopes or len(self.groups) > 2 or self.sampling is not None
 
     @property
     def intercept(self) -> str | None:
         """Name of the mean at the top; None if it is 0."""
         if not self.has_intercept:
             return None
-        one = self.is_regression or self.is_blocks
+        one = self.is_regression or self.has_slopes or len(self.groups) > 2
         return "mu" if one else ("theta", "mu", "lam")[len(self.groups)]
 
     @property
@@ -379,11 +382,8 @@ class Spec:
         terms = effects if self.groups else list(self.top)
         terms += ["x'beta"] if self.fixed_covariates else []
         terms += [self.columns["offset"]] if "offset" in self.columns else []
-        sd = self.se or "sigma"
-        if self.se and self.se_scale == "variance" and self.groups:
-            sd = f"sqrt({self.se})"
+        sd, known = describe_errors(self.se, self.se_scale, self.sampling, self.groups)
         rows = self.family.describe(" + ".join(terms), {**self.columns, "sd": sd})
-        known = f" with known {self.se}" if self.se else ""
         return [f"{self.outcome} ~ {rows}{known}", *reversed(lines)]
 
     def describe_priors(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ numerics and core.
 - ``record``: draws, and where they come from
 - ``engine``: what an engine offers; one more is a module and a line in ``ENGINES``
 - ``coordinates``: labels along the variables' dimensions
+- ``rows``: their density given all variables, and rows drawn anew
 - ``linear_predictor``: of rows, from draws of effects and coefficients
 - ``shown_effects``: intercepts of groups that have slopes too, at some covariates
 - ``outcome_scale``: effects of groups on the outcome's scale, such as probabilities

@@ -16,11 +16,12 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import variable_names
 from hiermodels.core.names import COEFFICIENT_DIM, SAMPLE_DIMS
 from hiermodels.core.seeds import Seed, named_seed
-from hiermodels.data.grouped import GroupedData
+from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import SpecError
 from hiermodels.model.prior_densities import prior_log_densities
 from hiermodels.model.priors.coefficients import NormalInverseGamma
 from hiermodels.model.spec import Spec
+from hiermodels.posterior import rows as given_rows
 from hiermodels.posterior.coordinates import coords_of
 from hiermodels.posterior.record import Posterior, rows_given
 
@@ -135,6 +136,7 @@ def with_log_likelihood(posterior: Posterior) -> Posterior:
     """Add a group ``log_likelihood``: of each row given ``theta_g[i] + x_i'beta`` and sigma.
 
     One number for each draw and row, (chain, draw, row): for ``arviz_stats.loo`` and its like.
+    Where errors are correlated a row is given the others, too.
 
     Raises
     ------
@@ -142,7 +144,8 @@ def with_log_likelihood(posterior: Posterior) -> Posterior:
         If the draws of the groups were not kept, being too many.
     """
     spec, (eta, columns) = posterior.spec, _rows(posterior, "log_likelihood")
-    group = {spec.outcome: spec.family.log_likelihood(posterior.data.y, eta, columns)}
+    data = require_rows(posterior.data, "log_likelihood")
+    group = {spec.outcome: given_rows.log_likelihoods(spec, data, eta, columns)}
     return with_group(posterior, "log_likelihood", group, _row_coords(posterior))
 
 
@@ -165,7 +168,8 @@ def with_posterior_predictive(posterior: Posterior, random_seed: Seed = None) ->
     """
     spec, (eta, columns) = posterior.spec, _rows(posterior, "posterior_predictive")
     rng = np.random.default_rng(named_seed(random_seed, "posterior_predictive"))
-    group = {spec.outcome: spec.family.draw(eta, columns, rng)}
+    data = require_rows(posterior.data, "posterior_predictive")
+    group = {spec.outcome: given_rows.draw(spec, data, eta, columns, rng)}
     return with_group(posterior, "posterior_predictive", group, _row_coords(posterior))
 
 

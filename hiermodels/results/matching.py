@@ -27,6 +27,7 @@ COLUMNS = (
     "standard errors",
     "covariates",
     "trials, exposures, offsets or weights",
+    "covariances of errors",
 )  # of rows
 SAME_STATISTICS = 1e-9  # of their spread: engines add up in different orders
 
@@ -82,7 +83,8 @@ def require_same_model(mcmc: Spec, exact: Spec) -> None:
         {
             "levels": spec.groups,
             "covariates": spec.covariates,
-            "se": spec.se is not None,
+            "se": spec.has_known_errors,
+            "sampling": spec.sampling,
             "weights": spec.columns.get("weights"),
         }
         | {"what varies": [(own.terms, own.varying.correlated) for own in spec.levels]}
@@ -162,7 +164,10 @@ def _sorted_rows(data: GroupedData) -> tuple[Floats, ...]:
     more = [column for _, column in sorted(rows.columns.items())]
     order = np.lexsort([*more, *rows.design.matrix.T, se, rows.y, places])
     beside = np.array(more).reshape(len(more), len(rows.y))
-    return rows.y[order], se[order], rows.design.matrix[order], beside[:, order]
+    columns = rows.y[order], se[order], rows.design.matrix[order], beside[:, order]
+    if rows.covariance is None:
+        return *columns, np.zeros(0)
+    return *columns, rows.covariance.given_others[order]
 
 
 def require_same_outcomes(tree: xr.DataTree, exact: GroupedData) -> None:

@@ -137,7 +137,7 @@ def predictive_tree(
     values: dict[str, Any] = dict(known)
     values |= zip(posterior.data.covariate_names, rows.x.T, strict=True)
     if rows.se is not None:
-        values[str(spec.se)] = from_se(rows.se, spec.se_scale)
+        values[str(posterior.data.roles.errors_column)] = from_se(rows.se, spec.se_scale)
     named = {role: name for role, name in spec.columns.items() if role in rows.columns}
     values |= {name: rows.columns[role] for role, name in named.items()}
     constant = xr.Dataset(

@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.data.grouped import GroupedData, GroupedRows
+from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.engine import Refit
 from hiermodels.posterior.record import Posterior, level_draws, rows_given
+from hiermodels.posterior.rows import log_likelihood
 from hiermodels.results.simulation import draw_outcomes, draw_variables
 
 type Result = dict[str, dict[str, Floats]]  # of a simulation: values by group and name
@@ -69,13 +70,14 @@ def scalar_draws(posterior: Posterior) -> dict[str, Floats]:
 
 def sum_log_likelihood(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) -> Floats:
     """Log likelihood of all rows given each draw of the variables; (L,)."""
+    rows = require_rows(data, "a simulation")
     size = len(variables[spec.variables[0]])
     step = max(BLOCK // len(data.y), 1)
     blocks = []
     for start in range(0, size, step):
         some = {name: values[start : start + step] for name, values in variables.items()}
         eta, columns = rows_given(spec, data, some)
-        blocks.append(spec.family.log_likelihood(data.y, eta, columns).sum(axis=-1))
+        blocks.append(log_likelihood(spec, rows, eta, columns))
     return np.concatenate(blocks)
 
 

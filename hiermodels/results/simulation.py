@@ -14,12 +14,13 @@ import xarray as xr
 from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import LARGEST
 from hiermodels.core.seeds import Seed, named_seed
-from hiermodels.data.grouped import GroupedData
+from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import SpecError
 from hiermodels.exact.block_joint import parents_effects
 from hiermodels.exact.conjugate import NormalGammaLaw
 from hiermodels.model.priors.covariance import LKJ, correlation_matrix
 from hiermodels.model.spec import Spec
+from hiermodels.posterior import rows
 from hiermodels.posterior.arviz_groups import attributes
 from hiermodels.posterior.coordinates import coords_of
 from hiermodels.posterior.outcome_scale import with_outcome_scale
@@ -147,7 +148,7 @@ def draw_outcomes(
         If an outcome is too large for a floating-point number to hold its square.
     """
     eta, columns = rows_given(spec, data, variables)
-    outcomes = spec.family.draw(eta, columns, rng)
+    outcomes = rows.draw(spec, require_rows(data, "a simulation"), eta, columns, rng)
     if not (np.abs(outcomes) <= LARGEST).all():
         raise SpecError(
             f"the priors allow outcomes of size {LARGEST:g} and more, which cannot be simulated: "

@@ -12,8 +12,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
 
 import hiermodels as hm
+from hiermodels.data.prepare import prepare
 from hiermodels.exact.blocks.hyper_laws import HyperLaws
 from hiermodels.exact.blocks.model import BlockModel, CovariancePrior
 from hiermodels.exact.blocks.posterior import BlockPosterior
@@ -91,3 +95,72 @@ def test_correlated_effects_of_studies():
     laws, p = HyperLaws(posterior), np.array(PROBABILITIES)
     for j, h in enumerate(hyper):
         assert np.abs(laws.sd_quantiles(j, p) - h["quantiles"]).max() / h["sd"] < 1e-5
+
+
+def berkey():
+    """The two outcomes of each trial, and the covariance of all rows."""
+    data = FIGURES["berkey1998"]["data"]
+    frame = pd.DataFrame({"yi": data["yi"], "trial": np.array(data["trial"], dtype=int)})
+    frame["outcome"] = ["PD", "AL"] * 5
+    v = np.zeros((10, 10))
+    pairs = np.column_stack([data["v1i"], data["v2i"]]).reshape(5, 2, 2)
+    for trial, matrix in enumerate(pairs):
+        v[2 * trial :, 2 * trial :][:2, :2] = matrix
+    return frame, v
+
+
+def assink():
+    """Effects of studies with their variances."""
+    data = FIGURES["assink2016"]["data"]
+    frame = pd.DataFrame({"yi": data["yi"], "vi": data["vi"]})
+    return frame.assign(study=np.array(data["study"], dtype=int), effect=np.arange(100))
+
+
+def assert_quantiles(reference, name, expected):
+    found = reference.quantile(PROBABILITIES, [name])[name].to_numpy()
+    assert np.abs((found.T - expected["quantiles"]).T / expected["sd"]).max() < 1e-5
+
+
+def test_reference_of_correlated_effects():
+    frame, known = assink(), FIGURES["assink2016"]
+    roles = {"outcome": "yi", "groups": ["study", "effect"], "variance": "vi"}
+    reference = hm.reference(frame, **roles, sampling_correlation=0.6)
+    figures = {**known["hyper"], "lam": known["top"], "mu": known["mid"]}
+    for name, expected in figures.items():
+        found = [reference.mean[name]], [reference.sd[name]]
+        assert_moments(found, [[expected["mean"]], [expected["sd"]]])
+    for name, expected in known["hyper"].items():
+        assert_quantiles(reference, name, expected)
+
+
+@pytest.mark.parametrize("form", ["array", "sparse", "frame", "mapping"])
+def test_reference_of_several_outcomes(form):
+    frame, v = berkey()
+    given = {
+        "array": lambda: v,
+        "sparse": lambda: scipy.sparse.csr_array(v),
+        "frame": lambda: pd.DataFrame(v),
+        "mapping": lambda: {s + 1: v[2 * s : 2 * s + 2, 2 * s : 2 * s + 2] for s in range(5)},
+    }[form]()
+    formula = "yi ~ 0 + outcome + (0 + outcome | trial)"
+    model = {"covariance": given, "priors": {"tau": hm.HalfNormal(0.5)}}
+    if form != "array":
+        spec, data = prepare(frame, formula, **model)
+        assert spec.sampling == "matrix"
+        np.testing.assert_array_equal(data.covariance.entries, berkey_entries(v))
+        return
+    reference, known = hm.reference(frame, formula, **model), FIGURES["berkey1998"]
+    order = [1, 0]  # the outcomes in the order of their labels, AL first
+    hyper = known["hyper"]
+    taus = {m: [hyper[f"tau{i}"][m] for i in order] for m in ("mean", "sd")}
+    beta = {m: np.array(known["coefficients"][m])[order] for m in ("mean", "sd")}
+    theta = {m: np.array(known["effects"][m])[order].T for m in ("mean", "sd")}
+    for name, expected in {"tau": taus, "rho": hyper["rho"], "beta": beta, "theta": theta}.items():
+        found = [reference.mean[name]], [reference.sd[name]]
+        assert_moments(found, [[expected["mean"]], [expected["sd"]]])
+    assert_quantiles(reference, "rho", hyper["rho"])
+
+
+def berkey_entries(v):
+    """The numbers of the trials' blocks."""
+    return np.concatenate([v[2 * s : 2 * s + 2, 2 * s : 2 * s + 2].ravel() for s in range(5)])

@@ -40,12 +40,14 @@ def contrasts(blocks: Blocks, columns: Sequence[tuple[int, Floats]]) -> Contrast
     rows = _coefficient_rows(blocks)
     top = rows[: blocks.p * blocks.sizes[-1]].reshape(blocks.sizes[-1], blocks.p, -1)
     size, rank = _sizes(rows), 0
-    z = blocks.designs[:, :, blocks.design].transpose(2, 0, 1)
+    z = [_designs(blocks, level) for level, _ in columns]
     widths = [c.shape[1] for _, c in columns]
     ends = np.cumsum([0, *widths])
-    summands = [np.abs(z) @ np.abs(c) for _, c in columns]  # of what rounding errors are a part
+    summands = [  # of what rounding errors are a part
+        np.abs(own) @ np.abs(c) for own, (_, c) in zip(z, columns, strict=True)
+    ]
     units = [np.where((u := own.max(axis=(0, 1))) > 0, u, 1.0) for own in summands]
-    scaled = [z @ c / unit for (_, c), unit in zip(columns, units, strict=True)]
+    scaled = [own @ c / unit for own, (_, c), unit in zip(z, columns, units, strict=True)]
     every = np.concatenate([*scaled, top], axis=2)
     for k in reversed(range(len(columns))):
         member = _member(blocks, columns[k][0])
@@ -85,7 +87,7 @@ def directions(blocks: Blocks, effects: Sequence[int]) -> list[Floats]:
 
 def _coefficient_rows(blocks: Blocks) -> Floats:
     """Rows [R_fixed | D_x] of all groups, then those that are free of effects."""
-    fixed = blocks.designs[:, blocks.fixed][:, :, blocks.design]
+    fixed = blocks.above[:, blocks.fixed]
     top = np.concatenate([fixed, blocks.outcome[:, :-1]], axis=1).transpose(2, 0, 1)
     rest = np.hstack([np.zeros((len(blocks.rest), fixed.shape[1])), blocks.rest[:, :-1]])
     return np.concatenate([top.reshape(-1, top.shape[2]), rest])
@@ -99,7 +101,7 @@ def coefficient_rank(blocks: Blocks) -> int:
 
 def full_rank(blocks: Blocks, level: int) -> Flags:
     """Whether the rows below each member of a level say something of all its effects; (u,)."""
-    z = blocks.designs[:, :, blocks.design].transpose(2, 0, 1)
+    z = _designs(blocks, level)
     size = np.where((own := _sizes(z.reshape(-1, blocks.p))) > 0, own, 1.0)
     member = _member(blocks, level)
     full = np.zeros(int(member.max()) + 1, dtype=bool)
@@ -108,6 +110,12 @@ def full_rank(blocks: Blocks, level: int) -> Flags:
         values = np.linalg.svd(rows, compute_uv=False)
         full[member[groups[:, 0]]] = values[:, -1] > RANK_TOLERANCE
     return full
+
+
+def _designs(blocks: Blocks, level: int) -> Floats:
+    """What the rows of each group say of the effects of the members of a level; (g, p, p)."""
+    own = blocks.designs[:, :, blocks.design] if level == len(blocks.sizes) - 1 else blocks.above
+    return own.transpose(2, 0, 1)
 
 
 def _sizes(rows: Floats) -> Floats:

@@ -202,7 +202,7 @@ class Coordinates:
     def _residuals(self) -> Floats:
         """What least squares with common coefficients leave of D_y; (p, g)."""
         blocks = self.model.blocks
-        fixed = blocks.designs[:, blocks.fixed][:, :, blocks.design]
+        fixed = blocks.above[:, blocks.fixed]
         x = np.concatenate([fixed, blocks.outcome[:, :-1]], axis=1)
         rows, y = x.transpose(0, 2, 1).reshape(-1, x.shape[1]), blocks.outcome[:, -1].reshape(-1)
         left = y - rows @ np.linalg.lstsq(rows, y)[0]

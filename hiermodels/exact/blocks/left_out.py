@@ -73,7 +73,8 @@ class BlockUnits:
         blocks, factors = marginal.residual.blocks, marginal.coordinates.factors(values)
         parts: Iterator[tuple[slice, slice | Indices, Change]]
         if isinstance(self.units, SingleRows):
-            rows = SingleRows(self.units.rows[:, some], self.units.group[some])
+            of_some = self.units.rows[:, some], self.units.group[some]
+            rows = SingleRows(*of_some, self.units.follow)
             parts = changes_by_row(blocks, factors, rows, sigma.law)
         else:
             units = [self.units[u] for u in some.tolist()]

@@ -27,6 +27,8 @@ class ColumnNames(TypedDict, total=False):
     groups: Sequence[str] | str | None
     se: str | Literal[False] | None
     variance: str | None
+    covariance: Any
+    sampling_correlation: float | None
     covariates: Sequence[str] | str | None
     family: Family | str | None
     trials: str | None
@@ -40,6 +42,7 @@ class Stated(NamedTuple):
 
     ``family`` is None where the other columns tell it, and ``columns`` are those that it needs, by
     what they are to it.  ``varying`` are the terms that vary between groups, by level.
+    ``covariance`` and ``sampling_correlation`` are as they were given.
     """
 
     outcome: str | None = None
@@ -51,6 +54,8 @@ class Stated(NamedTuple):
     family: Family | None = None
     columns: Mapping[str, str] = MappingProxyType({})
     varying: tuple[Varying, ...] = ()
+    covariance: Any = None
+    sampling_correlation: float | None = None
 
 
 def stated(formula: str | None, **columns: Unpack[ColumnNames]) -> Stated:
@@ -62,13 +67,14 @@ def stated(formula: str | None, **columns: Unpack[ColumnNames]) -> Stated:
         If the formula says what is also said beside it.
     """
     errors = columns.get("se"), columns.get("variance")
+    correlated = columns.get("covariance"), columns.get("sampling_correlation")
     family = None if columns.get("family") is None else family_of(columns["family"])
     given = {role: columns.get(role) for role in (*COUNT_ROLES, "offset", "weights")}
     more = {role: require_name(role, name) for role, name in given.items() if name is not None}
     if formula is None:
         terms = quoted(column_names("covariates", columns.get("covariates")))
         roles = columns.get("outcome"), columns.get("groups"), terms, *errors
-        return Stated(*roles, True, *_with_family(family, more))
+        return Stated(*roles, True, *_with_family(family, more), (), *correlated)
     parsed = parse(formula)
     said = {name: columns.get(name) for name in ("outcome", "groups", "covariates")}
     said |= {name: more.get(name) for name in parsed.row_columns}
@@ -77,7 +83,8 @@ def stated(formula: str | None, **columns: Unpack[ColumnNames]) -> Stated:
         raise SpecError(f"the formula says what {twice[0]} is; leave out {twice[0]}=…")
     roles = parsed.outcome, parsed.groups, parsed.terms, *errors
     more = {**more, **parsed.row_columns}
-    return Stated(*roles, parsed.intercept, *_with_family(family, more), parsed.varying)
+    family_and_columns = _with_family(family, more)
+    return Stated(*roles, parsed.intercept, *family_and_columns, parsed.varying, *correlated)
 
 
 def _with_family(

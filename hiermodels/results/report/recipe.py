@@ -19,6 +19,7 @@ from hiermodels.model.formula.parse import Formula
 from hiermodels.model.formula.terms import factors
 from hiermodels.model.priors.base import Prior
 from hiermodels.model.priors.registry import PRIORS
+from hiermodels.model.sampling import MATRIX
 from hiermodels.model.spec import Spec
 from hiermodels.model.standard_errors import error_role
 from hiermodels.posterior.record import Posterior
@@ -26,6 +27,7 @@ from hiermodels.posterior.record import Posterior
 READERS = {".csv": "read_csv", ".parquet": "read_parquet"}
 OPTIONS = ("parameterization", "observed", "nuts_sampler", "tune", "target_accept")  # on record
 UNKNOWN = "df = ...  # the data frame that was fitted, with the columns {}"
+UNKNOWN_V = "V = ...  # the covariance matrix of the rows' errors"
 
 
 def snippet(posterior: Posterior, source: str | None = None) -> str:
@@ -66,6 +68,7 @@ def snippet(posterior: Posterior, source: str | None = None) -> str:
     else:
         columns = ", ".join(map(repr, _columns(posterior)))
         lines = ["import hiermodels as hm", "", UNKNOWN.format(columns)]
+    lines += [UNKNOWN_V] if posterior.spec.sampling == MATRIX else []
     priors = [f"{name!r}: {_written(prior)}," for name, prior in posterior.spec.priors.items()]
     arguments = [
         *_model(posterior),
@@ -96,6 +99,7 @@ def command(posterior: Posterior, source: str | None = None) -> str | None:
         return None
     words = ["hiermodels", "fit", source or "FILE.csv", "--formula", formula]
     words += [f"--{error_role(spec.se_scale)}", spec.se] if spec.se else []
+    words += _correlated_words(spec)
     words += [f"--{WEIGHTS}", spec.columns[WEIGHTS]] if WEIGHTS in spec.columns else []
     words += ["--no-se"] if _declines_errors(posterior) else []
     words += ["--family", family.name] if family is not None else []
@@ -107,6 +111,15 @@ def command(posterior: Posterior, source: str | None = None) -> str | None:
     words += [part for name, size in sizes.items() for part in (f"--{name}", str(size))]
     words += [] if seed is None else ["--seed", str(seed)]
     return shlex.join(words)
+
+
+def _correlated_words(spec: Spec) -> list[str]:
+    """Arguments of the command line that say how errors are correlated."""
+    if spec.sampling is None:
+        return []
+    if spec.sampling == MATRIX:
+        return ["--covariance", "V.csv"]
+    return ["--sampling-correlation", repr(spec.sampling)]
 
 
 def random_seed(posterior: Posterior) -> int | None:
@@ -161,6 +174,10 @@ def _model(posterior: Posterior) -> list[str]:
         arguments += [f"covariates={covariates!r}"] if covariates else []
         arguments += [f"{role}={column!r}" for role, column in spec.columns.items()]
     arguments += [f"{error_role(spec.se_scale)}={spec.se!r}"] if spec.se else []
+    if spec.sampling is not None:
+        matrix = "covariance=V"
+        own = f"sampling_correlation={spec.sampling!r}"
+        arguments += [matrix if spec.sampling == MATRIX else own]
     arguments += ["se=False"] if _declines_errors(posterior) else []
     family = _family(spec)
     return [*arguments, *([f"family={_written_family(family)}"] if family is not None else [])]

@@ -13,6 +13,7 @@ import pandas as pd
 
 from hiermodels.data.covariates import AUTO
 from hiermodels.data.grouped import GroupedRows, require_rows
+from hiermodels.model.sampling import sampling_text
 from hiermodels.model.standard_errors import KINDS, from_se
 from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.posterior.tables import CI_PROB, Summary, shown
@@ -102,8 +103,10 @@ def _roles(data: GroupedRows) -> Iterator[tuple[str, str]]:
     for role, name in roles.columns.items():
         yield role.replace("_", " "), f"{name}: {_range(data.columns[role])}"
     if data.se is not None:
-        known = from_se(data.se, roles.se_scale)
-        yield f"known {KINDS[roles.se_scale]}", f"{roles.se}: {_range(known)}"
+        known, name = from_se(data.se, roles.se_scale), f"{roles.se}: " if roles.se else ""
+        yield f"known {KINDS[roles.se_scale]}", f"{name}{_range(known)}"
+    if roles.sampling is not None:
+        yield "covariance of errors", sampling_text(roles.sampling, roles.groups)
     if data.design.names:
         yield "covariates", ", ".join(data.design.names)
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -64,6 +64,8 @@ class Blocks:
     parents : tuple of (u,)
         For each level but the outermost, from there downwards: the index of every member's parent
         in the level above, ascending, with no parent left out.
+    turned : Turned, optional
+        How groups of one row each, whose errors are correlated, are turned.
     """
 
     designs: Floats
@@ -74,6 +76,7 @@ class Blocks:
     log_weight: float
     fixed: Flags
     parents: tuple[Indices, ...] = ()
+    turned: Turned | None = None
 
     @classmethod
     def of(
@@ -118,6 +121,26 @@ class Blocks:
             parents=parents,
         )
 
+    @cached_property
+    def above(self) -> Floats:
+        """What each group's rows D say of its parent's effects, H put in; (p, p, g)."""
+        r = self.designs[:, :, self.design]
+        return r if self.turned is None else r * self.turned.loading[self.design]
+
+    @cached_property
+    def alone(self) -> Floats:
+        """[R | D_x | D_y] of each group, by its own rows alone; (p, p + q + 1, g).
+
+        Of groups that are turned, whose rows are correlated with others: turned back, a row over
+        the root of its variance.
+        """
+        r = self.designs[:, :, self.design]
+        if self.turned is None:
+            return np.concatenate([r, self.outcome], axis=1)
+        axes, own = self.turned.axes, r[0, 0]
+        rows = np.vstack([np.ones(len(own)), (axes @ (self.outcome[0] / own).T).T])
+        return (rows / np.sqrt(axes.power(2) @ own**-2.0))[None]
+
     @property
     def p(self) -> int:
         """Number of effects of each member."""
@@ -159,7 +182,7 @@ class Blocks:
 
         With R a number r, they are ``D/r`` and ``r²``.
         """
-        if self.p > 1 or not (self.designs > 0).all():
+        if self.p > 1 or self.turned is not None or not (self.designs > 0).all():
             return None
         r = self.designs[0, 0, self.design]
         return Tree(
@@ -182,6 +205,26 @@ class Blocks:
         outcome[:, -1] -= np.einsum("ijg,j->ig", outcome[:, :-1], beta)
         rest[:, -1] -= rest[:, :-1] @ beta
         return replace(self, outcome=outcome, rest=rest)
+
+
+@dataclass(frozen=True, eq=False)
+class Turned:
+    """Groups of one row and one effect, turned into the axes of their errors' covariance V.
+
+    With ``V = U Λ U'`` for the rows of each parent, ``U'y = U'θ + U'x β + N(0, Λ)``.  Effects
+    ``θ = 1 φ + N(0, τ² I)`` around a parent's φ become ``a = U'θ = H φ + N(0, τ² I)``, ``H = U'1``:
+    they are independent still, and the groups of :class:`Blocks` are these a.
+
+    Attributes
+    ----------
+    loading : (k,)
+        H of each design.
+    axes : sparse (g, g)
+        U of all parents: ``θ = U a``.
+    """
+
+    loading: Floats
+    axes: Any
 
 
 @dataclass(frozen=True, eq=False)

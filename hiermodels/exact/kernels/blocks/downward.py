@@ -19,12 +19,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.names import ROOT
-from hiermodels.exact.kernels.blocks.blocks import Blocks
+from hiermodels.exact.kernels.blocks.blocks import Blocks, Turned
 from hiermodels.exact.kernels.blocks.rotations import (
     lower_root,
     product,
@@ -186,9 +187,59 @@ def downward(
     gain, innermost = Gain.of(blocks.designs[..., None], factors[-1]), len(factors) - 1
     wanted = np.arange(blocks.sizes[-1]) if groups is None else groups
     step = step or max(1, len(wanted))
+    if blocks.turned is not None:
+        for part, given in turned_back(blocks, blocks.turned, above, gain, wanted, step):
+            yield innermost, part, given
+        return
     for first in range(0, len(wanted), step):
         part = slice(first, min(first + step, len(wanted)))
         some = wanted[part]
         parents = above.of_members(blocks.parent(innermost)[some])
         own = gain.of_members(blocks.design[some])
         yield innermost, part, parents.below(own, blocks.outcome[:, :, some, None])
+
+
+def turned_back(
+    blocks: Blocks, turned: Turned, above: Conditional, gain: Gain, wanted: Indices, step: int
+) -> Iterator[tuple[slice, Conditional]]:
+    """Yield the effects ``θ = U a`` of groups that are turned, some at a time.
+
+    Given its parent's φ, ``a = (I − K R) H φ + K D`` plus independent noise, so that θ follows φ by
+    ``Σ U (I − K R) H``.
+
+    Parameters
+    ----------
+    blocks, turned
+    above : Conditional
+        The parents' φ.
+    gain : Gain
+        Of each design.
+    wanted : (g',)
+        Groups.
+    step : int
+    """
+    parent = blocks.parent(len(blocks.sizes) - 1)
+    for first in range(0, len(wanted), step):
+        part = slice(first, min(first + step, len(wanted)))
+        some = wanted[part]
+        axes = turned.axes[some]
+        siblings = np.unique(axes.indices)
+        axes, design = axes[:, siblings], blocks.design[siblings]
+        own, loading = gain.of_members(design), turned.loading[design, None]
+        nothing = Conditional(
+            np.zeros_like(above.row[:, :, :1]), np.zeros_like(above.own[:, :, :1])
+        )
+        alone = nothing.of_members(np.zeros(len(siblings), dtype=np.intp))
+        alone = alone.below(own, blocks.outcome[:, :, siblings, None])
+        row, noise = _combined(axes, alone.row), _combined(axes.power(2), alone.own)
+        follow = _combined(axes, own.keep * loading)
+        parents = above.of_members(parent[some])
+        row = row + follow * parents.row
+        yield part, Conditional(row, noise + follow**2 * parents.own)
+
+
+def _combined(axes: Any, values: Floats) -> Floats:
+    """Combinations (1, k, g', n) by sparse axes (g', u) of values (1, k, u, n)."""
+    several = values[0].swapaxes(0, 1)
+    flat = axes @ several.reshape(len(several), -1)
+    return flat.reshape(-1, *several.shape[1:]).swapaxes(0, 1)[None]

@@ -73,8 +73,13 @@ def _fill(
         else:
             gain = Gain.of(blocks.designs[..., None], factors[level]).of_members(blocks.design)
             outcome = blocks.outcome[..., None]
+        parents = above[:, None, blocks.parent(level)]
+        if blocks.turned is not None and level == len(said):
+            parents = parents * blocks.turned.loading[blocks.design, None]
         rest = outcome[:, -1] - np.einsum("pqun,qn->pun", outcome[:, :-1], beta)
-        drawn = product(gain.keep, above[:, None, blocks.parent(level)])
+        drawn = product(gain.keep, parents)
         drawn += product(gain.gain, rest[:, None])
         drawn += product(gain.root.swapaxes(0, 1), noise[:, None]) * sigma
         noise[:] = above = drawn[:, 0]
+    if blocks.turned is not None:
+        effects[-1][0] = blocks.turned.axes @ effects[-1][0]

@@ -20,7 +20,8 @@ Cook & Weisberg (1982), Residuals and Influence in Regression, chapter 2.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -59,10 +60,13 @@ class SingleRows:
     rows : (p + q + 1, u)
         ``√ω [z | x | y]``.
     group : (u,)
+    follow : sparse (g, g), optional
+        Where groups are turned: what of the effects of all groups a row is on, in place of its own.
     """
 
     rows: Floats
     group: Indices
+    follow: Any = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,9 @@ def changes_by_row(
     """Yield nodes, some of the rows and what leaving these out changes, one at a time."""
     groups, member = np.unique(rows.group, return_inverse=True)
     innermost = len(factors) - 1
+    if blocks.turned is not None:
+        turned = replace(blocks.turned, axes=rows.follow @ blocks.turned.axes)
+        blocks = replace(blocks, turned=turned)
     for nodes in batches(blocks, factors[-1].shape[-1]):
         some = [factor[..., nodes] for factor in factors]
         said = messages(blocks, some)

@@ -71,6 +71,8 @@ def upward(blocks: Blocks, factors: Sequence[Floats]) -> Upward:
         scatter = solve_upper(root, classes.scatter[..., None])
         _add_squares(squares, scatter.reshape(blocks.p, -1, q + 1, scatter.shape[2], n))
     top, of_class = solve_upper(root, designs), classes.design
+    if blocks.turned is not None:
+        top = top * blocks.turned.loading[:, None]
     if len(of_class) != designs.shape[2] or (of_class != np.arange(len(of_class))).any():
         root, top = root[:, :, of_class], top[:, :, of_class]
     outcome = solve_upper(root, classes.mean[..., None])

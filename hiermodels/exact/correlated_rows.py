@@ -1,0 +1,137 @@
+"""Rows whose known errors are correlated, as rows whose errors are not.
+
+    y = Z θ + X β + e,    e ~ N(0, V),    V block-diagonal.
+
+Where only rows of one group are correlated, they are whitened: with ``V = C C'`` the rows
+``C⁻¹ [Z X y]`` have independent errors of variance 1.  Where groups are single rows, correlated
+with those of the same parent, whitening would tie the effects of groups together.  With
+``V = U Λ U'`` the rows ``U' [X y]`` have independent errors Λ, and so have ``U'θ`` their noise: see
+:class:`hiermodels.exact.kernels.blocks.blocks.Turned`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.data.sampling_covariance import SamplingCovariance
+from hiermodels.errors import SpecError
+from hiermodels.exact.kernels.blocks.blocks import Blocks, Turned
+
+type Columns = tuple[Floats, Floats, Floats]
+
+
+def blocks_of_correlated(
+    columns: Columns,
+    group: Indices,
+    parents: tuple[Indices, ...],
+    covariance: SamplingCovariance,
+    fixed: Sequence[bool] | None = None,
+) -> Blocks:
+    """Blocks of rows with errors of this covariance.
+
+    Parameters
+    ----------
+    columns : (n, p), (n, q) and (n,)
+        z, x and y.
+    group, parents, fixed
+        As :meth:`Blocks.of` takes them.
+    covariance : SamplingCovariance
+
+    Raises
+    ------
+    SpecError
+        If rows of several groups are correlated, and these have more than one row, or more than an
+        intercept.
+    """
+    z, x, y = columns
+    log_weight = -float(covariance.log_dets.sum())
+    if covariance.is_within(group):
+        white = covariance.whiten(np.column_stack([z, x, y]))
+        parts = white[:, : z.shape[1]], white[:, z.shape[1] : -1], white[:, -1]
+        return replace(Blocks.of(parts, group, parents, fixed=fixed), log_weight=log_weight)
+    _require_turnable(z, group, parents, covariance)
+    return _turned(np.column_stack([x, y]), group, parents, covariance, fixed)
+
+
+def is_turned(group: Indices, covariance: SamplingCovariance | None) -> bool:
+    """Whether rows of several groups are correlated."""
+    return covariance is not None and not covariance.is_within(group)
+
+
+def _require_turnable(
+    z: Floats, group: Indices, parents: tuple[Indices, ...], covariance: SamplingCovariance
+) -> None:
+    """Raise SpecError unless groups are single rows, with intercepts, below common parents."""
+    single = len(np.unique(group)) == len(group)
+    below = parents[-1][group] if parents else np.zeros(len(group), dtype=np.intp)
+    if z.shape[1] == 1 and single and covariance.is_within(below):
+        return
+    if z.shape[1] > 1:
+        why = "other effects than intercepts vary"
+    elif not single:
+        why = "some of these groups have several rows"
+    else:
+        why = "their parents differ"
+    raise SpecError(
+        f"covariance: errors of rows of different innermost groups are correlated, and {why}. The "
+        f"exact posterior takes correlations within innermost groups, or between single rows with "
+        f"intercepts below one parent; engine='nuts' takes any"
+    )
+
+
+def _turned(
+    rows: Floats,
+    group: Indices,
+    parents: tuple[Indices, ...],
+    covariance: SamplingCovariance,
+    fixed: Sequence[bool] | None,
+) -> Blocks:
+    """Blocks of single rows [x | y] turned into the axes of their covariance."""
+    from scipy.sparse import csr_array
+
+    n = len(rows)
+    turned, variance, loading = np.empty(rows.shape), np.empty(n), np.empty(n)
+    entries = []
+    for own, v in covariance.blocks:
+        values, axes = np.linalg.eigh(v)
+        place = group[own]
+        turned[place], variance[place] = axes.T @ rows[own], values
+        loading[place] = axes.sum(axis=0)
+        i, j = np.meshgrid(place, place, indexing="ij")
+        entries.append((axes.ravel(), i.ravel(), j.ravel()))
+    values, i, j = (np.concatenate(part) for part in zip(*entries, strict=True))
+    root = variance**-0.5
+    kinds, design = np.unique(np.column_stack([root, loading]), axis=0, return_inverse=True)
+    return Blocks(
+        designs=kinds[:, 0][None, None],
+        design=design.ravel(),
+        outcome=np.ascontiguousarray((turned * root[:, None]).T[None]),
+        rest=np.zeros((0, rows.shape[1])),
+        n_rows=n,
+        log_weight=-float(covariance.log_dets.sum()),
+        fixed=np.ones(1, dtype=bool) if fixed is None else np.array(fixed, dtype=bool),
+        parents=parents,
+        turned=Turned(kinds[:, 1], csr_array((values, (i, j)), shape=(n, n))),
+    )
+
+
+def rows_given_others(group: Indices, covariance: SamplingCovariance) -> Any:
+    """How each group's only row, given all others, follows all groups' effects; sparse (g, g).
+
+    With ``Q = V⁻¹``, ``Q_i·/√Q_ii``: of the row in units of its sd.
+    """
+    from scipy.sparse import csr_array
+
+    entries = []
+    for own, v in covariance.blocks:
+        inverse = np.linalg.inv(v)
+        i, j = np.meshgrid(group[own], group[own], indexing="ij")
+        scaled = inverse / np.sqrt(np.diag(inverse))[:, None]
+        entries.append((scaled.ravel(), i.ravel(), j.ravel()))
+    values, i, j = (np.concatenate(part) for part in zip(*entries, strict=True))
+    return csr_array((values, (i, j)), shape=(len(group), len(group)))
