@@ -78,9 +78,9 @@ def _require_turnable(
     else:
         why = "their parents differ"
     raise SpecError(
-        f"covariance: errors of rows of different innermost groups are correlated, and {why}. The "
-        f"exact posterior takes correlations within innermost groups, or between single rows with "
-        f"intercepts below one parent; engine='nuts' takes any"
+        f"covariance: errors of rows of different innermost groups are correlated, and {why}. They "
+        f"may be correlated within innermost groups, or between single rows with intercepts below "
+        f"one parent. Leave a column of groups or a slope out, or write a PyMC model of your own"
     )
 
 

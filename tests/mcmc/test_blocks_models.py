@@ -101,7 +101,7 @@ class Point:
     def top(self, term):
         spec = self.spec
         if term == INTERCEPT:
-            return self.values["mu"] if spec.has_intercept else 0.0
+            return self.values[spec.intercept] if spec.has_intercept else 0.0
         return self.values["beta"][spec.covariates.index(term)]
 
     def effects(self, number):
@@ -192,11 +192,12 @@ class Point:
     def sampled(self, model, forms):
         """The same point, in the variables that the model samples."""
         near, spec = BlockApproximation.of(self.spec, self.data), self.spec
-        known = {name: self.values[name] for name in ("mu", "beta", "sigma") if name in self.values}
+        names = (*spec.top, "beta", "sigma")
+        known = {name: self.values[name] for name in names if name in self.values}
         fixed = [spec.covariates.index(name) for name in spec.fixed_covariates]
         moved = 0.0
         if spec.covariates and spec.intercept:
-            known["mu_centre"] = known["mu"] + near.shift @ known["beta"]
+            known[f"{spec.intercept}_centre"] = known[spec.intercept] + near.shift @ known["beta"]
             moved = near.shift[fixed] @ known["beta"][fixed]
         for number, level in enumerate(spec.levels):
             known |= dict(zip(level.sds, self.sds(number), strict=True))
