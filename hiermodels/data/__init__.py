@@ -17,7 +17,9 @@ for, made in ``prepare``; a new back end is one that narwhals knows, and its err
 - ``design``: the columns that the terms of a formula stand for; ``coding`` makes them of levels
   and numbers, ``collinearity`` says whether they can be told apart
 - ``varying``: columns of the design that vary between groups
-- ``statistics``: statistics of groups in place of rows; ``merge`` puts those of two parts together
+- ``statistics``: statistics of groups in place of rows, with what ``group_moments`` says of these
+  and ``slopes`` of columns that vary; ``merge`` puts those of two parts together, and
+  ``level_means`` has means of the levels above
 - ``totals``: of counts, what the rows of each group add up to
 - ``lazy``: statistics of rows that stay where they are, from ``lazy_columns``, checked and written
   as expressions, and ``lazy_sums``, queries that keep their digits; ``lazy_counts`` of counts

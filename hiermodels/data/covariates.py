@@ -22,7 +22,8 @@ from hiermodels.core.options import real_number
 from hiermodels.data.coding import Part, level_text, term_columns
 from hiermodels.data.design import Design
 from hiermodels.data.grouped import GroupedData, GroupedRows
-from hiermodels.data.statistics import SufficientStatistics, level_means, statistics_of
+from hiermodels.data.level_means import level_means
+from hiermodels.data.statistics import SufficientStatistics, statistics_of
 from hiermodels.errors import SpecError
 from hiermodels.families.normal import WEIGHTS
 from hiermodels.model.formula.terms import factors

@@ -85,6 +85,11 @@ class GroupedData(ABC):
 
     @property
     @abstractmethod
+    def covariate_sizes(self) -> Floats:
+        """Sds of the covariates over the rows, or their sizes if constant; (q,)."""
+
+    @property
+    @abstractmethod
     def observations(self) -> Observations:
         """What was observed, as variables of a data set."""
 
@@ -211,6 +216,12 @@ class GroupedRows(GroupedData):
         """Means of the covariates over the rows; (q,)."""
         return self.design.matrix.mean(axis=0)
 
+    @property
+    def covariate_sizes(self) -> Floats:
+        """Sds of the covariates over the rows, or their sizes if constant; (q,)."""
+        spread = self.design.matrix.std(axis=0)
+        return np.where(spread > 0, spread, np.abs(self.design.matrix).max(axis=0, initial=0.0))
+
     def without_empty_cells(self) -> GroupedRows:
         """The same without columns of interactions that are 0 in every row."""
         empty = self.design.empty_cells(~self.design.matrix.any(axis=0))
@@ -237,6 +248,15 @@ def require_rows(data: GroupedData, purpose: str) -> GroupedRows:
         f"{purpose} needs rows, and these data are statistics of groups: their rows were not "
         f"kept. Fit the rows themselves, in a data frame in memory"
     )
+
+
+def require_shape(name: str, values: NDArray[Any], shape: tuple[int, ...]) -> None:
+    """Raise DataError if statistics have another shape, or are not finite."""
+    if values.shape != shape or not np.isfinite(values).all():
+        raise DataError(
+            f"statistics: {name}: expected finite numbers of shape {shape}; found shape "
+            f"{values.shape} with {int((~np.isfinite(values)).sum())} that are not finite"
+        )
 
 
 def read(data: Any, *, missing: Missing = "error", **said: Any) -> GroupedRows:

@@ -36,6 +36,7 @@ from hiermodels.data.lazy_sums import (
 )
 from hiermodels.data.nesting import attributes_of, nest
 from hiermodels.data.roles import NO_COVARIANCES, NO_GROUPS, Roles, infer_roles
+from hiermodels.data.slopes import columns_with_slopes, slopes_of_products
 from hiermodels.data.totals import OFFSET, require_additive
 from hiermodels.errors import SpecError
 from hiermodels.model.formula.columns import Stated
@@ -170,7 +171,8 @@ def _at_first_sight(
         return None
     z = [*(name for ((name, _),) in parts), roles.outcome]
     rows = design_rows(columns.frame, columns, roles, [as_number(name) for name in z])
-    sums = sums_around_point(rows, roles, [middles[name] for name in z])
+    slopes = columns_with_slopes(roles.varying, design)
+    sums = sums_around_point(rows, roles, [middles[name] for name in z], slopes)
     if not sums.complete:
         return None
     sums = with_all_digits(sums, rows, roles)
@@ -229,7 +231,9 @@ def _after_checks(columns: LazyColumns, roles: Roles, checked: Checked) -> _Aggr
     """Sums over rows that were looked at before."""
     z, point = as_number(roles.outcome), checked.middles[roles.outcome]
     rows = design_rows(checked.frame, columns, roles, [*checked.x, z])
-    sums = with_all_digits(sums_around_point(rows, roles, [*checked.point, point]), rows, roles)
+    slopes = columns_with_slopes(roles.varying, checked.design)
+    sums = sums_around_point(rows, roles, [*checked.point, point], slopes)
+    sums = with_all_digits(sums, rows, roles)
     check_unchanged(checked.kept, int(sums.count.sum()))
     return sums, checked.design, checked.dropped
 
@@ -253,6 +257,9 @@ def _statistics(roles: Roles, sums: Sums, design: Design, dropped: int) -> dict[
     count, weight = sums.count[order], sums.weight[order]
     check_shared(roles, levels, count, lambda shared: f"{count[shared]} rows")
     mean, rest = two_sum(sums.centre[order], sums.deviation[order] / weight[:, None])
+    slopes = None
+    if roles.varying:
+        slopes = slopes_of_products(sums.own_scatter[order], sums.scatter, sums.slopes)
     return {
         "roles": roles,
         "design": design,
@@ -264,4 +271,5 @@ def _statistics(roles: Roles, sums: Sums, design: Design, dropped: int) -> dict[
         "scatter": sums.scatter,
         "log_weight": sums.log_weight,
         "dropped": dropped,
+        "slopes": slopes,
     }

@@ -8,9 +8,8 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
-from numpy.typing import NDArray
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import Flags, Floats, Indices
 from hiermodels.core.messages import LARGEST
 from hiermodels.data.lazy_columns import LazyColumns, array_of, as_number, collected, gaps_of
 from hiermodels.data.roles import Roles
@@ -40,17 +39,26 @@ class Sums:
         ``Σ ω d d'``, over all groups.
     varies : (q + 1,)
         Which columns differ between rows of one group.
+    slopes : (r,)
+        Columns whose slopes vary between groups.
+    own : (g, r, q + 1)
+        ``Σ ω d d'`` of these with all columns, of each group.
+    flat : (g, q + 1)
+        Which columns are known to be the same in all rows of a group.
     """
 
     keys: nw.DataFrame[Any]
-    count: NDArray[np.intp]
+    count: Indices
     weight: Floats
     filled: Floats
     log_weight: float
     centre: Floats
     deviation: Floats
     product: Floats
-    varies: NDArray[np.bool_]
+    varies: Flags
+    slopes: Indices
+    own: Floats
+    flat: Flags
 
     @property
     def complete(self) -> bool:
@@ -71,15 +79,26 @@ class Sums:
         return np.where(np.outer(self.varies, self.varies), self.product - correction, 0.0)
 
     @property
+    def own_scatter(self) -> Floats:
+        """Cross-products of columns with slopes with all, around each group's mean; as ``own``."""
+        deviation = self.deviation[:, self.slopes] / self.weight[:, None]
+        around = self.own - deviation[:, :, None] * self.deviation[:, None]
+        nothing = self.flat[:, self.slopes, None] | self.flat[:, None]
+        return np.where(nothing, 0.0, around)
+
+    @property
     def rounding(self) -> float:
         """About the largest relative error of the sums of squares in the scatter.
 
         A sum of n positive numbers has a relative error of about ``√n ε`` (Higham & Mary, 2019,
-        SIAM J. Sci. Comput. 41:A2815); what cancels makes it larger by as much.
+        SIAM J. Sci. Comput. 41:A2815); what cancels makes it larger by as much.  Of columns whose
+        slopes vary that of each group counts.
         """
         with np.errstate(all="ignore"):
             left = np.diag(self.scatter)[self.varies] / np.diag(self.product)[self.varies]
-        share = left.min(initial=1.0)
+            own = _squares(self.own_scatter, self.slopes) / _squares(self.own, self.slopes)
+        own = own[~self.flat[:, self.slopes]]
+        share = min(left.min(initial=1.0), own.min(initial=1.0))
         if not share > 0:
             return float("inf")
         return float(np.finfo(float).eps * np.sqrt(self.count.max()) / share)
@@ -113,7 +132,7 @@ def with_all_digits(sums: Sums, rows: nw.LazyFrame[Any], roles: Roles) -> Sums:
     """The sums, or those around the groups' means where rounding would show."""
     if sums.rounding <= TOLERANCE:
         return sums
-    again = _sums_around_means(rows, roles, len(sums.varies))
+    again = _sums_around_means(rows, roles, len(sums.varies), sums.slopes)
     check_unchanged(int(sums.count.sum()), int(again.count.sum()))
     return again
 
@@ -127,7 +146,9 @@ def check_unchanged(checked: int, added: int) -> None:
         )
 
 
-def sums_around_point(rows: nw.LazyFrame[Any], roles: Roles, point: Sequence[float]) -> Sums:
+def sums_around_point(
+    rows: nw.LazyFrame[Any], roles: Roles, point: Sequence[float], slopes: Indices
+) -> Sums:
     """Sums of deviations from one point for all groups, in one read of the rows.
 
     A covariate that is constant in each group has its value for its mean, and no deviations.
@@ -144,11 +165,12 @@ def sums_around_point(rows: nw.LazyFrame[Any], roles: Roles, point: Sequence[flo
     constant = np.append((low == high).all(axis=0), False)
     varies = np.append(~constant[:-1], sums["n"].max() > 1)
     centre = np.where(constant, np.column_stack([low, np.zeros(len(low))]), point)
-    gathered = _gathered(sums, roles, centre, varies)
+    flat = np.column_stack([low == high, np.zeros(len(low), dtype=bool)])
+    gathered = _gathered(sums, roles, centre, varies, slopes, flat)
     return replace(gathered, deviation=np.where(constant, 0.0, gathered.deviation))
 
 
-def _sums_around_means(rows: nw.LazyFrame[Any], roles: Roles, size: int) -> Sums:
+def _sums_around_means(rows: nw.LazyFrame[Any], roles: Roles, size: int, slopes: Indices) -> Sums:
     """Sums of deviations from each group's own mean, in two reads of the rows.
 
     A column that is constant in a group has that very value for its mean there, so that its
@@ -177,8 +199,9 @@ def _sums_around_means(rows: nw.LazyFrame[Any], roles: Roles, size: int) -> Sums
         **{f"d{j}": nw.col(f"z{j}") - nw.col(f"m{j}") for j in range(size)}
     )
     sums = _added(deviations, roles, size, [nw.col(f"m{j}").min() for j in range(size)])
-    varies = np.array([max(sums[f"p{j}_{j}"]) > 0 for j in range(size)])
-    return _gathered(sums, roles, _stack(sums, "m", size), varies)
+    flat = np.column_stack([array_of(sums, f"p{j}_{j}") == 0 for j in range(size)])
+    varies = ~flat.all(axis=0)
+    return _gathered(sums, roles, _stack(sums, "m", size), varies, slopes, flat)
 
 
 def _added(
@@ -197,14 +220,21 @@ def _added(
 
 
 def _gathered(
-    sums: nw.DataFrame[Any], roles: Roles, centre: Floats, varies: NDArray[np.bool_]
+    sums: nw.DataFrame[Any],
+    roles: Roles,
+    centre: Floats,
+    varies: Flags,
+    slopes: Indices,
+    flat: Flags,
 ) -> Sums:
     """Sums of the groups as arrays."""
     size = len(varies)
-    product = np.zeros((size, size))
+    product, own = np.zeros((size, size)), np.zeros((len(flat), len(slopes), size))
     with np.errstate(all="ignore"):  # of values out of range
         for j, k in _pairs(size):
-            product[j, k] = product[k, j] = array_of(sums, f"p{j}_{k}").sum()
+            of_groups = array_of(sums, f"p{j}_{k}")
+            product[j, k] = product[k, j] = of_groups.sum()
+            own[:, slopes == j, k] = own[:, slopes == k, j] = of_groups[:, None]
     count = array_of(sums, "n").astype(np.intp)
     return Sums(
         keys=sums.select(_keys(roles)),
@@ -216,7 +246,15 @@ def _gathered(
         deviation=_stack(sums, "e", size),
         product=product,
         varies=varies,
+        slopes=slopes,
+        own=own,
+        flat=flat,
     )
+
+
+def _squares(products: Floats, columns: Indices) -> Floats:
+    """Sums of squares of some columns, from their products (g, r, q + 1) with all; (g, r)."""
+    return np.einsum("grr->gr", products[:, :, columns])
 
 
 def _stack(sums: nw.DataFrame[Any], name: str, size: int) -> Floats:

@@ -83,8 +83,9 @@ def merged_moments(a: Moments, b: Moments) -> tuple[Moments, Floats]:
     Returns
     -------
     moments : Moments
-    between : (q + 1, q + 1)
-        Cross-products between the two means of each group, which the scatter has besides.
+    gaps : (g, q + 1)
+        A row for each group with the cross-products between its two means, which the scatter has
+        besides.
     """
     weight = a.weight + b.weight
     shared = (a.count > 0) & (b.count > 0)
@@ -95,8 +96,8 @@ def merged_moments(a: Moments, b: Moments) -> tuple[Moments, Floats]:
         np.where(start, a.mean, b.mean),
         np.where(start, a.rest, b.rest) + share[:, None] * gap,
     )
-    between = ((a.weight * share)[:, None] * gap).T @ gap
-    return Moments(a.count + b.count, weight, mean, rest), between
+    gaps = np.sqrt(a.weight * share)[:, None] * gap
+    return Moments(a.count + b.count, weight, mean, rest), gaps
 
 
 def laid_out(part: HasMoments, place: Indices, size: int) -> Moments:
@@ -139,7 +140,7 @@ def require_alike(a: GroupedData, b: GroupedData) -> None:
 
 def _require_same_roles(a: Roles, b: Roles) -> None:
     """Raise SpecError if columns have other roles."""
-    for role in ("outcome", "groups", "se", "se_scale", "family", "columns"):
+    for role in ("outcome", "groups", "se", "se_scale", "family", "columns", "varying"):
         mine, theirs = getattr(a, role), getattr(b, role)
         if mine != theirs:
             raise SpecError(

@@ -352,6 +352,6 @@ NO_COVARIANCES = (
     "themselves, in a data frame in memory"
 )
 NO_SLOPES = (
-    "slopes that vary between groups need rows: statistics of groups keep their means. Fit the "
-    "rows themselves, in a data frame in memory"
+    "these statistics lack what each group says of its slopes: make them anew with "
+    "SufficientStatistics.of"
 )

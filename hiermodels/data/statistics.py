@@ -17,24 +17,38 @@ from hiermodels.core.codec import storable
 from hiermodels.data.arguments import takes_columns
 from hiermodels.data.collinearity import check_products
 from hiermodels.data.design import Design
-from hiermodels.data.grouped import GroupedData, Missing, Observations, read_part, require_rows
+from hiermodels.data.group_moments import GroupMoments
+from hiermodels.data.grouped import (
+    GroupedData,
+    Missing,
+    Observations,
+    read_part,
+    require_rows,
+    require_shape,
+)
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
 from hiermodels.data.merge import laid_out, merged_groups, merged_moments, require_alike
 from hiermodels.data.nesting import attributes_of, check_groups
 from hiermodels.data.roles import NO_COVARIANCES, NO_GROUPS, NO_SLOPES, Roles
+from hiermodels.data.slopes import (
+    SlopeStatistics,
+    added_slopes,
+    columns_with_slopes,
+    slopes_of_rows,
+)
 from hiermodels.data.totals import Totals, added_totals, totals_of
 from hiermodels.errors import DataError, SpecError
 from hiermodels.families.checks import OUTCOME
 from hiermodels.families.normal import WEIGHTS
 from hiermodels.model.formula.columns import ColumnNames, stated
-from hiermodels.numerics.group_sums import group_means, symmetric, two_sum
+from hiermodels.numerics.group_sums import group_means, two_sum
 
 STATISTICS = "statistics"  # what a file of them holds
 
 
 @storable
 @dataclass(frozen=True, repr=False)
-class SufficientStatistics(GroupedData):
+class SufficientStatistics(GroupMoments):
     """Statistics of groups that say all that their rows say of the model's parameters.
 
     Rows are ``z = [x, y]``, the covariates and the outcome, with weights ω: 1, or ``1/se²`` where
@@ -44,7 +58,7 @@ class SufficientStatistics(GroupedData):
 
     Of counts, ``totals`` has what each group's rows add up to, with any offset that they have in
     common; covariates must be constant within groups.  Of families whose rows do not add up there
-    are no statistics.
+    are no statistics.  Where slopes vary, ``slopes`` has what each group says of its own.
 
     Statistics of parts of the data are added with ``+``, as if their rows had been together.
 
@@ -53,14 +67,10 @@ class SufficientStatistics(GroupedData):
 
     Attributes
     ----------
-    roles : Roles
-    design : Design
-        How the covariates are coded; its matrix has no rows.
-    labels, own_labels, parents, dropped
-        As in :class:`hiermodels.GroupedData`.
-    count : (g,)
-        Number of rows of each innermost group.
-    weight : (g,)
+    roles, design, labels, own_labels, parents, dropped
+        As in :class:`hiermodels.GroupedData`; the design's matrix has no rows.
+    count, weight : (g,)
+        Number of rows of each innermost group, and their weight.
     mean : (g, q + 1)
         The means, rounded.
     rest : (g, q + 1)
@@ -72,6 +82,8 @@ class SufficientStatistics(GroupedData):
         Of counts: ``outcome``, ``trials`` or ``exposure``, ``offset`` if there is one (with a log
         link exposures are in units of its e-th power), and ``log_given``, the log probability of
         the rows given these totals.
+    slopes : SlopeStatistics, optional
+        Where slopes vary, how their columns go together with all columns in each group.
 
     References
     ----------
@@ -103,13 +115,14 @@ class SufficientStatistics(GroupedData):
     log_weight: float
     dropped: int = 0
     totals: Totals = field(default_factory=dict)
+    slopes: SlopeStatistics | None = None
     has_rows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Raise SpecError if these cannot be the statistics of rows."""
         if not self.roles.groups:
             raise SpecError(NO_GROUPS)
-        if self.roles.varying:
+        if self.roles.varying and self.slopes is None and not self.totals:
             raise SpecError(NO_SLOPES)
         if self.roles.sampling is not None:
             raise SpecError(NO_COVARIANCES)
@@ -123,12 +136,9 @@ class SufficientStatistics(GroupedData):
             **dict.fromkeys(self.totals, (size,)),
         }
         for name, shape in expected.items():
-            values = self.totals[name] if name in self.totals else getattr(self, name)
-            if values.shape != shape or not np.isfinite(values).all():
-                raise DataError(
-                    f"statistics: {name}: expected finite numbers of shape {shape}; found shape "
-                    f"{values.shape} with {int((~np.isfinite(values)).sum())} that are not finite"
-                )
+            require_shape(name, {**vars(self), **self.totals}[name], shape)
+        if self.slopes is not None:
+            self.slopes.require(size, columns)
         positive = (self.count > 0).all() and (self.weight > 0).all()
         if not (positive and (np.diag(self.scatter) >= 0).all() and np.isfinite(self.log_weight)):
             raise DataError(
@@ -181,45 +191,6 @@ class SufficientStatistics(GroupedData):
         return replace(statistics, roles=replace(statistics.roles, inferred=()))
 
     @property
-    def n_rows(self) -> int:
-        """Number of rows."""
-        return int(self.count.sum())
-
-    @property
-    def total(self) -> tuple[Floats, Floats]:
-        """Weighted mean of all rows and their cross-products around it; (q + 1,), (q + 1, q + 1).
-
-        The mean is seen from the first group's ``mean``.
-        """
-        deviations = self.away(self.mean[0])
-        centre = self.weight / self.weight.sum() @ deviations
-        deviations = deviations - centre
-        return centre, self.scatter + (self.weight[:, None] * deviations).T @ deviations
-
-    def away(self, point: Floats) -> Floats:
-        """Means of the groups as seen from a point among them; (g, q + 1)."""
-        return (self.mean - point) + self.rest
-
-    @property
-    def outcome_sd(self) -> float:
-        """Sd of the outcome over all rows, which only rows of equal weight leave behind."""
-        self._require_equal_weights("the sd of the outcome")
-        return float(np.sqrt(self.total[1][-1, -1] / max(self.n_rows - 1, 1)))
-
-    @property
-    def mean_covariates(self) -> Floats:
-        """Means of the covariates over the rows, if these have equal weights; (q,)."""
-        if not self.design.names:
-            return np.empty(0)
-        self._require_equal_weights("the mean of the covariates")
-        return (self.mean[0] + self.total[0])[:-1]
-
-    @property
-    def covariates(self) -> dict[str, Floats]:
-        """Means of each covariate within the groups; (g,) each."""
-        return dict(zip(self.design.names, (self.mean + self.rest)[:, :-1].T, strict=True))
-
-    @property
     def observations(self) -> Observations:
         """The groups: mean outcome, or its total if it is a count, number of rows, and weight."""
         dim, named = self.roles.groups[-1], self.roles.columns
@@ -257,7 +228,7 @@ class SufficientStatistics(GroupedData):
             laid_out(part, place, len(levels[-1]))
             for part, place in zip((self, other), places, strict=True)
         )
-        moments, between = merged_moments(*parts)
+        moments, gaps = merged_moments(*parts)
         return SufficientStatistics(
             roles=self.roles,
             design=self.design,
@@ -266,11 +237,17 @@ class SufficientStatistics(GroupedData):
             weight=moments.weight,
             mean=moments.mean,
             rest=moments.rest,
-            scatter=self.scatter + other.scatter + between,
+            scatter=self.scatter + other.scatter + gaps.T @ gaps,
             log_weight=self.log_weight + other.log_weight,
             dropped=self.dropped + other.dropped,
             totals=added_totals(self, other, places, levels[-1].labels),
+            slopes=added_slopes(self.slopes, other.slopes, places, gaps, self.with_slopes),
         )
+
+    @property
+    def with_slopes(self) -> Indices:
+        """Which columns have slopes that vary."""
+        return columns_with_slopes(self.roles.varying, self.design)
 
     def without_empty_cells(self) -> SufficientStatistics:
         """The same without columns of interactions that are 0 in every row."""
@@ -285,6 +262,7 @@ class SufficientStatistics(GroupedData):
             mean=self.mean[:, kept],
             rest=self.rest[:, kept],
             scatter=self.scatter[np.ix_(kept, kept)],
+            slopes=self.slopes and self.slopes.kept(kept),
         )
 
     def check(self, flat: NDArray[np.bool_] | None = None) -> None:
@@ -319,11 +297,6 @@ class SufficientStatistics(GroupedData):
             intercept,
         )
 
-    @property
-    def varies_within(self) -> NDArray[np.bool_]:
-        """Which columns differ between rows of one group; (q + 1,)."""
-        return np.diag(self.scatter) > 0
-
     def to_netcdf(self, path: str | os.PathLike[str]) -> Path:
         """Save the statistics atomically; :func:`hiermodels.load_statistics` reads them.
 
@@ -343,11 +316,6 @@ class SufficientStatistics(GroupedData):
         target(path)
         return write(path, {}, {STATISTICS: self})
 
-    def _require_equal_weights(self, what: str) -> None:
-        if self.roles.is_weighted:
-            why = "the standard errors are known" if self.roles.se else "rows have weights"
-            require_rows(self, f"{what} where {why}")
-
 
 def statistics_of(data: GroupedData) -> SufficientStatistics:
     """Statistics of rows; of statistics, themselves.
@@ -363,7 +331,7 @@ def statistics_of(data: GroupedData) -> SufficientStatistics:
     z = np.column_stack([rows.design.matrix, rows.y])
     total, some, shift = group_means(z, weight := rows.precision, rows.group, rows.n_groups)
     mean, rest = two_sum(some, shift)
-    deviations = (z - mean[rows.group]) - rest[rows.group]
+    deviations = np.sqrt(weight)[:, None] * ((z - mean[rows.group]) - rest[rows.group])
     return SufficientStatistics(
         roles=rows.roles,
         design=replace(rows.design, matrix=np.empty((0, len(rows.design.names)))),
@@ -374,9 +342,10 @@ def statistics_of(data: GroupedData) -> SufficientStatistics:
         weight=total,
         mean=mean,
         rest=rest,
-        scatter=symmetric((weight[:, None] * deviations).T @ deviations),
+        scatter=deviations.T @ deviations,
         log_weight=float(np.log(weight).sum()),
         dropped=rows.dropped,
+        slopes=slopes_of_rows(rows, deviations),
     )
 
 
@@ -385,18 +354,3 @@ def with_totals(data: GroupedData) -> SufficientStatistics:
     if isinstance(data, SufficientStatistics):
         return data
     return replace(statistics_of(data), totals=totals_of(require_rows(data, "statistics")))
-
-
-def level_means(statistics: SufficientStatistics, level: int) -> tuple[Indices, Floats]:
-    """Number of rows of each group of a level (u,), and weighted means of their columns (u, q + 1).
-
-    Level 0 is the outermost.
-    """
-    count, weight = statistics.count, statistics.weight
-    mean = statistics.mean + statistics.rest
-    for below in reversed(statistics.levels[level + 1 :]):
-        parent, size = below.parent, int(below.parent[-1]) + 1
-        weight, some, shift = group_means(mean, weight, parent, size)
-        mean = some + shift
-        count = np.bincount(parent, weights=count, minlength=size).astype(np.intp)
-    return count, mean

@@ -76,10 +76,17 @@ class Layout:
         """Which correlations of the model are a level's, in the order of its pairs."""
         return _part([len(own.pairs) for own in self.spec.levels], level)
 
-    def split(self, x: Floats) -> tuple[Floats, Floats]:
-        """Columns z (r, p) of the effects and x (r, q) of the rest, of covariates (r, .)."""
+    def arrays(self, rows: Floats, one: Floats) -> Floats:
+        """[z | x | y] of rows (r, .) of covariates and outcome, given the intercept's column."""
+        return np.column_stack([*self.split(rows[:, :-1], one), rows[:, -1]])
+
+    def split(self, x: Floats, one: Floats | None = None) -> tuple[Floats, Floats]:
+        """Columns z (r, p) of the effects and x (r, q) of the rest, of covariates (r, .).
+
+        The intercept's column (r,) is 1 by default.
+        """
         columns = {name: x[:, j] for j, name in enumerate(self.spec.covariates)}
-        columns[INTERCEPT] = np.ones(len(x))
+        columns[INTERCEPT] = np.ones(len(x)) if one is None else one
         z, rest = ([columns[term] for term in terms] for terms in (self.terms, self.others))
         return np.array(z).T.reshape(len(x), -1), np.array(rest).T.reshape(len(x), -1)
 
@@ -143,19 +150,24 @@ def _blocks(layout: Layout, data: GroupedData) -> Blocks:
 def _blocks_of_statistics(
     layout: Layout, data: SufficientStatistics, parents: tuple[Indices, ...]
 ) -> Blocks:
-    """Of intercepts alone: the groups' means times the roots of their weights, and a scatter."""
+    """Of each group √ω times its means, and what it says of its slopes; of all, what is left."""
     root = np.sqrt(data.weight)
     means = (data.mean + data.rest) * root[:, None]
-    size, axes = np.linalg.eigh(data.scatter)
-    rest = np.sqrt(np.maximum(size, 0.0))[:, None] * axes.T
-    kinds, design = np.unique(root, return_inverse=True)
-    return Blocks(
-        designs=kinds[None, None],
-        design=design.ravel(),
-        outcome=means.T[None],
-        rest=rest,
-        n_rows=data.n_rows,
-        log_weight=data.log_weight,
-        fixed=np.array(layout.fixed, dtype=bool),
+    if data.slopes is None:
+        own, left = np.zeros((data.n_groups, 0, means.shape[1])), data.scatter
+    else:
+        own, left = data.slopes.rows, data.slopes.rest
+    size, axes = np.linalg.eigh(left)
+    free = np.sqrt(np.maximum(size, 0.0))[:, None] * axes.T
+    rows = np.concatenate([means[:, None], own], axis=1)
+    one = np.zeros(rows.shape[:2])
+    one[:, 0] = root
+    stack = layout.arrays(rows.reshape(-1, rows.shape[2]), one.ravel())
+    p = len(layout.terms)
+    return Blocks.of_rotated(
+        rows=stack.reshape(*rows.shape[:2], -1),
+        free=layout.arrays(free, np.zeros(len(free)))[:, p:],
+        size=(data.n_rows, data.log_weight),
+        fixed=layout.fixed,
         parents=parents,
     )

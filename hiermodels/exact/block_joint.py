@@ -2,7 +2,9 @@
 
     Σ_i log N(y_i; z_i'θ + x_i'β, σ²  or  se_i²),    Σ_u log N(θ_u; θ_parent, T),
 
-T with sds τ and correlations ρ.  In units of the sds, a member's deviation is d, and
+T with sds τ and correlations ρ.  The first has the sum of squares of what is left of each group's
+D_y, and of the rows that are free of effects (:mod:`hiermodels.exact.kernels.blocks.blocks`).  In
+units of the sds, a member's deviation is d, and
 
     log N = −½ (e log 2π + 2 Σ log τ + log det C + d'C⁻¹d).
 """
@@ -15,6 +17,8 @@ import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.data.grouped import GroupedData
+from hiermodels.exact.block_data import Layout
+from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.model.level import Level
 from hiermodels.model.priors.covariance import correlation_matrix
 from hiermodels.model.spec import Spec
@@ -43,6 +47,31 @@ def log_density_of_effects(
         matrix = correlation_matrices(level, variables)[..., some, :][..., some]
         total = total + _log_normal(deviation / sds[..., None, :], matrix)
         total = total - deviation.shape[-2] * np.log(sds).sum(axis=-1)
+    return total
+
+
+def sum_of_squares(
+    spec: Spec, data: GroupedData, blocks: Blocks, variables: Mapping[str, Floats]
+) -> Floats:
+    """``Σ_i ω_i (y_i − z_i'θ − x_i'β)²``, of any rows that hold what these rows say; (n,).
+
+    Parameters
+    ----------
+    blocks : Blocks
+    variables : mapping of str to array
+        Draws: scalars (n,), others (n, u) or (n, u, e).
+    """
+    layout, groups = Layout(spec), len(spec.levels) - 1
+    theta, beta = (
+        [coefficient_of_members(spec, data, variables, groups, term) for term in terms]
+        for terms in (layout.terms, layout.others)
+    )
+    left = blocks.rest[:, -1] - sum(b * blocks.rest[:, j] for j, b in enumerate(beta))
+    total = (np.atleast_2d(left) ** 2).sum(axis=-1)
+    for i, (own, outcome) in enumerate(zip(blocks.designs, blocks.outcome, strict=True)):
+        left = outcome[-1] - sum(b * outcome[j] for j, b in enumerate(beta))
+        left = left - sum(own[j, blocks.design] * theta[j] for j in range(i, blocks.p))
+        total = total + (left**2).sum(axis=-1)
     return total
 
 

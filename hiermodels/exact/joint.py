@@ -14,8 +14,9 @@ is no Jacobian of any other coordinates.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -23,7 +24,8 @@ from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.threads import for_each
 from hiermodels.data.grouped import GroupedData
-from hiermodels.exact.block_joint import log_density_of_effects
+from hiermodels.exact.block_data import block_model
+from hiermodels.exact.block_joint import log_density_of_effects, sum_of_squares
 from hiermodels.exact.row_sums import RowSums
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized
@@ -65,7 +67,8 @@ def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) ->
         total += values.sum(axis=-1) if values.ndim > total.ndim else values
     if spec.has_slopes or spec.sampling is not None:
         total += log_density_of_effects(spec, data, variables)
-        return total + _log_likelihood_of_rows(spec, data, variables)
+        of = _log_likelihood_of_blocks if spec.sampling is None else _log_likelihood_of_rows
+        return total + of(spec, data, variables)
     if spec.is_regression:
         return total + _log_likelihood_of_rows(spec, data, variables)
     if not spec.groups:
@@ -99,17 +102,43 @@ def _log_likelihood_of_rows(
     nor the rows themselves need be many numbers.
     """
     rows = RowSums.of(spec, data)
+
+    def given(some: Mapping[str, Floats]) -> Floats:
+        eta, columns = rows_given(spec, rows.sums, some)
+        return log_likelihood(spec, rows.sums, eta, columns)
+
+    by_draw = _some_at_a_time(spec, variables, len(rows.sums.y), given)
+    return rows.log_given_sums(data) + by_draw
+
+
+def _log_likelihood_of_blocks(
+    spec: Spec, data: GroupedData, variables: Mapping[str, Floats]
+) -> Floats:
+    """The same where slopes vary, from what the rows say of each group."""
+    blocks = block_model(spec, data).blocks
+    squares = _some_at_a_time(
+        spec, variables, len(blocks.design), partial(sum_of_squares, spec, data, blocks)
+    )
+    sigma = variables["sigma"] if spec.has_sigma else 1.0
+    return 0.5 * blocks.log_weight + _log_normal_sum(squares, blocks.n_rows, sigma)
+
+
+def _some_at_a_time(
+    spec: Spec,
+    variables: Mapping[str, Floats],
+    size: int,
+    evaluate: Callable[[Mapping[str, Floats]], Floats],
+) -> Floats:
+    """A number for each draw, by a function of some draws that holds ``size`` numbers for each."""
     name = spec.variables[0]
     shape = np.shape(variables[name])[: -1 if spec.dims(name) else None]
     total = np.empty(math.prod(shape))
     flat = {n: v.reshape(total.shape + v.shape[len(shape) :]) for n, v in variables.items()}
-    step = max(1, BLOCK // len(rows.sums.y))
+    step = max(1, BLOCK // size)
     for first in range(0, len(total), step):
         part = slice(first, first + step)
-        some = {name: values[part] for name, values in flat.items()}
-        eta, columns = rows_given(spec, rows.sums, some)
-        total[part] = log_likelihood(spec, rows.sums, eta, columns)
-    return rows.log_given_sums(data) + total.reshape(shape)
+        total[part] = evaluate({name: values[part] for name, values in flat.items()})
+    return total.reshape(shape)
 
 
 def _log_density_of_groups(

@@ -6,7 +6,8 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.grouped import GroupedData, GroupedRows
-from hiermodels.data.statistics import SufficientStatistics, level_means
+from hiermodels.data.level_means import level_means
+from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.exact.leaf_data import rows_or_totals
 from hiermodels.families.leaves import Leaves
 from hiermodels.families.raw import RawValues

@@ -16,8 +16,9 @@ from hiermodels.core.files import needing, replacing, target
 from hiermodels.core.progress import showing_progress
 from hiermodels.data.covariates import At, Place, locate
 from hiermodels.data.grouped import GroupedData, GroupedRows
+from hiermodels.data.level_means import level_means
 from hiermodels.data.nesting import labels_above
-from hiermodels.data.statistics import level_means, statistics_of
+from hiermodels.data.statistics import statistics_of
 from hiermodels.exact.raw_values import raw_values, rows_of_level
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.moments import of_variables

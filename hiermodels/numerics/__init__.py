@@ -18,7 +18,7 @@ module with its reference and with an error that its tests hold it to.
 - ``lagrange``: interpolation between even places
 - ``inversion``: quantiles from a distribution function and its density
 - ``stirling``: what Stirling's formula leaves out of a factorial
-- ``group_sums``: sums and means over groups
+- ``group_sums``: sums and means over groups; ``group_triangles`` keep their cross-products
 - ``monte_carlo_error``: errors of means of autocorrelated draws
 - ``uniformity``: whether a sample is uniform
 """

@@ -135,6 +135,11 @@ def _require_same_statistics(mcmc: SufficientStatistics, exact: SufficientStatis
         "means": (mcmc.away(point)[mine], exact.away(point)[theirs], spread),
         "scatter": (np.diag(mcmc.scatter), np.diag(exact.scatter), np.diag(exact.total[1])),
     }
+    if mcmc.slopes and exact.slopes:
+        columns = exact.with_slopes
+        own = (one.products(columns) for one in (mcmc.slopes, exact.slopes))
+        unit = exact.weight.max() * spread[columns, None] * spread
+        pairs["cross-products"] = (next(own)[mine], next(own)[theirs], unit)
     totals = (in_one_unit(one.totals) for one in (mcmc, exact))
     for (role, a), b in zip(next(totals).items(), next(totals).values(), strict=True):
         pairs[f"totals of {role}"] = (a[mine], b[theirs], np.abs(b[theirs]))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from hiermodels.data.grouped import GroupedData
 from hiermodels.model.level import INTERCEPT, Level
 from hiermodels.model.priors.base import Prior, VariancePrior
@@ -69,8 +67,7 @@ def _scale(spec: Spec, data: GroupedData, term: str) -> float:
     """About the size of a term's effects, to two digits; 0 if it is not known."""
     scale = data.outcome_sd if spec.family.link == "identity" else 1.0
     if term != INTERCEPT:
-        x = data.design.matrix[:, spec.covariates.index(term)]
-        spread = float(np.std(x)) or float(np.abs(x).max())
+        spread = float(data.covariate_sizes[spec.covariates.index(term)])
         scale = scale / spread if spread else 0.0
     return float(f"{scale:.{DIGITS}g}")
 

@@ -69,6 +69,9 @@ CASES = {
     "moved": {"formula": "y ~ center(count)*sex + scale(ses) + (1 | school)"},
     "known errors": {"formula": "y ~ ses + sex + (1 | school)", "se": "se"},
     "known variances": {"formula": "y ~ ses + (1 | school)", "variance": "variance"},
+    "slopes": {"formula": "y ~ ses + size + (1 + ses | school)"},
+    "slopes of products": {"formula": "y ~ sex*ses + (1 + sex + sex:ses || school/room)"},
+    "slopes with known errors": {"formula": "y ~ ses + (1 + ses | school)", "se": "se"},
     "a row each": {"formula": "y ~ ses + (1 | pupil)", "se": "se"},
 }
 
@@ -104,12 +107,28 @@ def assert_same_statistics(found, expected, tolerance: float = 1e-12) -> None:
     assert (np.abs(found.scatter - expected.scatter) / np.outer(size, size)).max() < tolerance
     constant = np.diag(expected.scatter) == 0
     assert (found.scatter[constant] == 0).all()  # exactly
+    if expected.slopes is not None:
+        assert_same_slopes(found, expected, tolerance)
     assert found.design.names == expected.design.names
     assert found.design.levels == expected.design.levels
     assert found.design.terms == expected.design.terms
     assert found.design.constants.keys() == expected.design.constants.keys()
     for name, constants in expected.design.constants.items():
         assert found.design.constants[name] == pytest.approx(constants, rel=tolerance)
+
+
+def assert_same_slopes(found, expected, tolerance: float) -> None:
+    """Cross-products of each group, and what is left of all, exactly 0 where nothing varies."""
+    mine, theirs = (np.argsort(one.labels[-1], kind="stable") for one in (found, expected))
+    columns = expected.with_slopes
+    assert found.with_slopes.tolist() == columns.tolist()
+    own = [one.slopes.products(columns) for one in (found, expected)]
+    size = np.sqrt(np.diag(expected.total[1]))
+    unit = np.outer(size[columns], size) / len(mine)
+    assert (np.abs(own[0][mine] - own[1][theirs]) / unit).max() < 10 * tolerance
+    assert ((own[0][mine] == 0) == (own[1][theirs] == 0)).all()
+    left = np.abs(found.slopes.rest - expected.slopes.rest) / np.outer(size, size)
+    assert left.max() < tolerance
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -175,15 +175,6 @@ def test_the_density_of_four_levels_is_that_of_all_normal_distributions():
     np.testing.assert_allclose(found - found[0], expected - expected[0], rtol=1e-9, atol=1e-9)
 
 
-def test_statistics_of_slopes_are_refused():
-    formula = MODELS["slopes"]
-    with contextlib.redirect_stdout(None):
-        with pytest.raises(hm.SpecError, match="slopes that vary between groups need rows"):
-            hm.SufficientStatistics.of(nested(), formula)
-        with pytest.raises(hm.SpecError, match="slopes that vary between groups need rows"):
-            hm.fit(pl.from_pandas(nested()).lazy(), formula)
-
-
 def test_merged_statistics_of_four_levels():
     frame = nested(2)
     halves = [frame.iloc[::2], frame.iloc[1::2]]

@@ -38,8 +38,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Flags, Floats, Indices
 from hiermodels.exact.kernels.tree.tree import Tree
-
-ROUNDING = 8 * float(np.finfo(float).eps)  # of a column's size: what QR leaves where R is 0
+from hiermodels.numerics.group_triangles import by_group, distinct, triangles_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +105,7 @@ class Blocks:
         if weight is not None:
             rows = rows * np.sqrt(weight)[:, None]
         p, n = z.shape[1], len(rows)
-        triangles, rest = _decomposed(rows[_by_group(rows, group, p)], np.bincount(group), p)
+        triangles, rest = triangles_of(rows[by_group(rows, group, p)], np.bincount(group), p)
         kinds, design = np.unique(
             triangles[:, :, :p].reshape(-1, p * p), axis=0, return_inverse=True
         )
@@ -118,6 +117,42 @@ class Blocks:
             n_rows=n,
             log_weight=0.0 if weight is None else float(np.log(weight).sum()),
             fixed=np.ones(p, dtype=bool) if fixed is None else np.array(fixed, dtype=bool),
+            parents=parents,
+        )
+
+    @classmethod
+    def of_rotated(
+        cls,
+        rows: Floats,
+        free: Floats,
+        size: tuple[int, float],
+        fixed: Sequence[bool],
+        parents: tuple[Indices, ...] = (),
+    ) -> Self:
+        """Decompose rows that have the same cross-products as the rows of each group.
+
+        Parameters
+        ----------
+        rows : (g, m, p + q + 1)
+            √ω [z x y], or what a rotation makes of it; of each group m.
+        free : (r, q + 1)
+            Rows that are free of all effects, of all groups together.
+        size : (int, float)
+            Number of the rows that these stand for, and their sum of log ω.
+        fixed, parents
+            As in :meth:`of`.
+        """
+        p, (groups, m, columns) = len(fixed), rows.shape
+        triangles, rest = triangles_of(rows.reshape(-1, columns), np.full(groups, m), p)
+        kinds, design = distinct(triangles[:, :, :p])
+        return cls(
+            designs=np.ascontiguousarray(kinds.transpose(1, 2, 0)),
+            design=design,
+            outcome=np.ascontiguousarray(triangles[:, :, p:].transpose(1, 2, 0)),
+            rest=np.linalg.qr(np.concatenate([rest, free]), mode="r"),
+            n_rows=size[0],
+            log_weight=size[1],
+            fixed=np.array(fixed, dtype=bool),
             parents=parents,
         )
 
@@ -303,44 +338,6 @@ def merging_plan(parent: Indices) -> Plan:
         rounds.append((stays, behind == parent[stays]))
         parent = parent[stays]
     return tuple(rounds)
-
-
-def _by_group(rows: Floats, group: Indices, p: int) -> Indices:
-    """Order of the rows by group, and within a group by z, so that equal designs look the same."""
-    return np.lexsort([*rows[:, :p].T[::-1], group])
-
-
-def _decomposed(rows: Floats, size: Indices, p: int) -> tuple[Floats, Floats]:
-    """Decompose rows in the order of their groups, of given sizes.
-
-    Returns
-    -------
-    triangles : (g, p, p + q + 1)
-    rest : (m, q + 1)
-        What is free of the effects, by one more decomposition of at most q + 1 rows.
-    """
-    columns = rows.shape[1]
-    triangles = np.zeros((len(size), p, columns))
-    first = np.concatenate([[0], np.cumsum(size)[:-1]])
-    rest = [np.zeros((0, columns - p))]
-    for m in np.unique(size):
-        groups = np.flatnonzero(size == m)
-        stack = rows[first[groups, None] + np.arange(m)]
-        triangle = np.linalg.qr(stack, mode="r")
-        top = min(p, triangle.shape[1])
-        triangles[groups, :top] = _tidy(triangle[:, :top], stack, p)
-        rest.append(triangle[:, top:, p:].reshape(-1, columns - p))
-    return triangles, np.linalg.qr(np.concatenate(rest), mode="r")
-
-
-def _tidy(triangle: Floats, rows: Floats, p: int) -> Floats:
-    """Make diagonals positive, and 0 what is rounding error beside its column."""
-    size = np.sqrt((rows[:, :, :p] ** 2).sum(axis=1))[:, None]
-    r = triangle[:, :, :p]
-    r = np.where(np.abs(r) <= ROUNDING * size, 0.0, r)
-    diagonal = np.einsum("gii->gi", r[:, :, : r.shape[1]])
-    sign = np.where(diagonal < 0, -1.0, 1.0)[:, :, None]
-    return np.concatenate([r, triangle[:, :, p:]], axis=2) * sign
 
 
 def _classes(blocks: Blocks) -> Classes:
