@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hiermodels import __version__
+from hiermodels.core.files import read_matrix
 from hiermodels.core.messages import printable
 from hiermodels.errors import DataError, HierModelsError, SpecError
 from hiermodels.families.registry import family_names
@@ -146,11 +147,23 @@ def _add_model(command: argparse.ArgumentParser, data: str) -> None:
     errors.add_argument("--se", metavar="COLUMN", help="known standard errors of the outcome")
     errors.add_argument("--variance", metavar="COLUMN", help="known variances of the outcome")
     errors.add_argument(
+        "--covariance",
+        type=Path,
+        metavar="FILE",
+        help="known covariances of the rows' errors: a matrix, .csv without names, or .npy",
+    )
+    errors.add_argument(
         "--no-se",
         dest="se",
         action="store_const",
         const=False,
         help="the errors are unknown, whatever columns are called",
+    )
+    model.add_argument(
+        "--sampling-correlation",
+        type=float,
+        metavar="R",
+        help="correlation of known errors of rows of one outermost group",
     )
     model.add_argument(
         "--covariates", type=_columns, metavar="COLUMN,…", help="columns of covariates"
@@ -293,7 +306,7 @@ def _compare(options: argparse.Namespace) -> int:
 
     if (options.exact is None) == (options.data is None):
         raise SpecError("compare: give either a saved fit, FIT.nc, or a table with --data FILE")
-    given = [name for name, value in _model(options).items() if value not in (None, "error", {})]
+    given = [name for name, value in _model(options).items() if _is_given(value)]
     if options.exact and given:
         raise SpecError(f"compare: {given[0]} belongs to --data; the saved fit has its own model")
     exact: Any = load(options.exact) if options.exact else None
@@ -308,11 +321,19 @@ def _compare(options: argparse.Namespace) -> int:
     return 0 if result.passed else DISAGREE
 
 
+def _is_given(value: Any) -> bool:
+    """Whether an argument is another than its default."""
+    return value is not None and not (isinstance(value, str | dict) and value in ("error", {}))
+
+
 def _model(options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``fit`` and ``reference`` that say which model it is."""
     rows = ("family", "trials", "exposure", "offset", "weights")
     names = ("formula", "outcome", "groups", "se", "variance", "covariates", "missing", *rows)
-    return {name: getattr(options, name) for name in names} | {"priors": _priors(options)}
+    known = {"sampling_correlation": options.sampling_correlation}
+    known |= {"covariance": read_matrix(options.covariance) if options.covariance else None}
+    known |= {"priors": _priors(options)}
+    return {name: getattr(options, name) for name in names} | known
 
 
 def _priors(options: argparse.Namespace) -> Priors:

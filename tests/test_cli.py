@@ -230,6 +230,10 @@ def test_compare_renames(files, capsys):
         (["fit", "schools.csv", "--prior", "tau=Half(5)"], "there is no 'Half'"),
         (["fit", "schools.csv", "--prior", "kappa=FlatSD()"], "no parameter 'kappa'"),
         (["fit", "schools.csv", "--formula", "y ~ ("], "formula"),
+        (["fit", "schools.csv", "--covariance", "v.txt"], "expected a matrix in a file .csv or"),
+        (["fit", "schools.csv", "--covariance", "v.npy"], "there is no file 'v.npy'"),
+        (["fit", "schools.csv", "--covariance", "schools.csv"], "'schools.csv' cannot be read"),
+        (["compare", "flat.nc", "flat.nc", "--covariance", "one.csv"], "covariance belongs to"),
         (["fit", "schools.csv", "--engine", "gibbs"], "expected one of 'exact', 'nuts'"),
         (["fit", "schools.csv", "--draws", "0"], "draws: expected a positive integer"),
         (["fit", "schools.csv", "--out", "nowhere/fit.nc"], "there is no folder"),
@@ -247,6 +251,7 @@ def test_what_is_wrong_is_told_in_a_line(arguments, message, files, capsys, monk
     for suffix in (".csv", ".parquet"):
         (files / "flat").with_suffix(suffix).write_bytes((files / "flat.nc").read_bytes())
     (files / "empty.csv").write_bytes(b"")
+    (files / "one.csv").write_text("1")
     monkeypatch.chdir(files)
     assert main(arguments) == 2
     error = capsys.readouterr().err
@@ -280,3 +285,23 @@ def test_a_set_of_priors_has_an_option(files, capsys):
     assert "tau ~ HalfStudentT(nu=3, sigma=11.1), on the sd tau" in capsys.readouterr().out
     assert main(["fit", table, "--priors", "weak", "--prior", "tau=FlatSD()"]) == 2
     assert "--priors: give either" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".npy"])
+def test_correlated_errors(suffix, tmp_path, capsys):
+    """As a number, or as a matrix in a file."""
+    frame = pd.DataFrame({"y": [1.0, 2, 4, 3, 7], "study": list("aabbc"), "se": [1.0, 2, 1, 1, 1]})
+    same = frame["study"].to_numpy()[:, None] == frame["study"].to_numpy()
+    se = frame["se"].to_numpy()
+    v = np.where(np.eye(5) > 0, 1.0, 0.5 * same) * se[:, None] * se
+    frame.to_csv(tmp_path / "studies.csv", index=False)
+    path = tmp_path / f"v{suffix}"
+    np.save(path, v) if suffix == ".npy" else np.savetxt(path, v, delimiter=",", fmt="%.17g")
+    model = ["fit", str(tmp_path / "studies.csv"), "--formula", "y ~ (1 | study)"]
+    model += ["--priors", "weak", "--draws", "5"]
+    shown = []
+    for known in (["--covariance", str(path)], ["--se", "se", "--sampling-correlation", "0.5"]):
+        assert main([*model, *known, "--seed", "1", "--out", str(tmp_path / "fit.nc")]) == 0
+        capsys.readouterr()
+        shown.append(hm.load(tmp_path / "fit.nc").datatree["posterior"]["theta"].to_numpy())
+    np.testing.assert_allclose(*shown, rtol=1e-9)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hiermodels.core.messages import short
 from hiermodels.errors import DataError
@@ -177,3 +178,23 @@ def needing(package: str, extra: str, what: str) -> Iterator[None]:
             f"{what} needs the package {package!r}, which is not installed; pip install "
             f"'hiermodels[{extra}]'"
         ) from error
+
+
+def read_matrix(path: Path) -> Any:
+    """Read a matrix of numbers: ``.csv`` without names, or ``.npy``.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it holds something else.
+    """
+    import numpy as np
+
+    if path.suffix not in (".csv", ".npy"):
+        raise DataError(f"{str(path)!r}: expected a matrix in a file .csv or .npy")
+    try:
+        return np.load(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
+    except (OSError, ValueError, EOFError) as error:
+        if not path.exists():
+            raise DataError(f"there is no file {str(path)!r}") from error
+        raise DataError(f"{str(path)!r} cannot be read: {error}") from error

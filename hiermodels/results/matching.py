@@ -84,7 +84,7 @@ def require_same_model(mcmc: Spec, exact: Spec) -> None:
             "levels": spec.groups,
             "covariates": spec.covariates,
             "se": spec.has_known_errors,
-            "sampling": spec.sampling,
+            "correlation of errors": spec.sampling,
             "weights": spec.columns.get("weights"),
         }
         | {"what varies": [(own.terms, own.varying.correlated) for own in spec.levels]}
