@@ -48,7 +48,8 @@ class ResultPredictions(ResultBase):
         which have the posterior's correlations.  Of counts, what is predicted is the
         probability ``p`` or the ``rate`` of each row, at its own covariates and offset, and the
         count of so many trials, or of such an exposure; :meth:`Prediction.pmf` has its exact
-        probabilities.
+        probabilities.  Errors of new rows are independent, of those in the data too; where these
+        have a covariance matrix, the standard errors of new rows are in a column ``se``.
 
         Parameters
         ----------
@@ -169,7 +170,8 @@ class ResultPredictions(ResultBase):
             What is left out at a time: ``"row"``, while the other rows of its group stay;
             ``"group"``, all rows of an innermost group; ``"outer"``, with several grouping columns,
             all rows of a group that holds these; or, by the name of its column or effects, all
-            rows of a group of any level.
+            rows of a group of any level.  Where errors are correlated, the rest says something of
+            the errors of a row that is left out: a row is predicted from the others of its study.
 
         Returns
         -------

@@ -390,7 +390,8 @@ def check_shared(
     show_rows : callable
         Writes out the rows of a group.
     """
-    if roles.se and "groups" in roles.inferred and sizes.max() > 1:
+    alone = roles.se and roles.sampling is None
+    if alone and "groups" in roles.inferred and sizes.max() > 1:
         shared = int(np.argmax(sizes > 1))
         raise DataError(
             f"column {roles.groups[-1]!r}: label {short(levels[-1].labels[shared])} stands in "

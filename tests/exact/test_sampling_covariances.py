@@ -125,7 +125,7 @@ def test_reference_of_correlated_effects():
     frame, known = assink(), FIGURES["assink2016"]
     roles = {"outcome": "yi", "groups": ["study", "effect"], "variance": "vi"}
     reference = hm.reference(frame, **roles, sampling_correlation=0.6)
-    figures = {**known["hyper"], "lam": known["top"], "mu": known["mid"]}
+    figures = {**known["hyper"], "lam": known["top"], "mu": known["mid"], "theta": known["bottom"]}
     for name, expected in figures.items():
         found = [reference.mean[name]], [reference.sd[name]]
         assert_moments(found, [[expected["mean"]], [expected["sd"]]])
