@@ -4,52 +4,47 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm
 
 import hiermodels as hm
 from hiermodels.exact.joint import log_joint
 from tests.oracles.correlated import Dense, indicators, studies
 
 TAU, KAPPA, S = 0.7, 1.3, 4.0  # sds of effects within and between studies, and of coefficients
-NESTED = "y ~ x + (1 | study/effect)"
-ONE = "y ~ x + (1 | study)"
 OUTCOMES = "y ~ 0 + a + b + c + (0 + a + b + c || study)"
-PRIOR = {"beta": hm.Normal(0, S), "tau": hm.Fixed(TAU)}
 
 
-def nested(seed):
-    """Effects of studies and of their rows, and a covariate."""
+def intercepts(formula, seed=7):
+    """Effects of groups of any levels, and a covariate."""
     frame, v = studies(seed)
-    priors = {**PRIOR, "lam": hm.Normal(0, S), "kappa": hm.Fixed(KAPPA)}
-    fit = hm.fit(frame, NESTED, covariance=v, priors=priors, draws=2500, random_seed=1)
-    groups = [level.labels for level in fit.data.levels]
-    blocks = [indicators(frame[level.column], level.labels) for level in fit.data.levels]
-    columns = np.column_stack([np.ones(len(frame)), frame["x"], *blocks])
-    u, g = map(len, groups)
-    variances = np.repeat([S**2, KAPPA**2, TAU**2], [2, u, g])
-    study_of = indicators(frame["study"], groups[0])[np.argmax(blocks[1], axis=0)]
-    mu = np.column_stack([np.ones(u), np.zeros(u), np.eye(u), np.zeros((u, g))])
-    theta = np.column_stack([np.ones(g), np.zeros(g), study_of, np.eye(g)])
-    return fit, Dense(frame["y"].to_numpy(), columns, variances, v), {"mu": mu, "theta": theta}
+    frame["lab"] = np.where(frame["study"] < "s4", "p", "q")
+    levels = formula.partition("| ")[2].rstrip(")").split("/")
+    top = "lam" if len(levels) == 2 else "mu"
+    priors = {"beta": hm.Normal(0, S), top: hm.Normal(0, S)}
+    names = {1: ("tau",), 2: ("kappa", "tau")}.get(len(levels), [f"tau_{name}" for name in levels])
+    sds = [KAPPA, TAU, 0.4][: len(levels)]
+    priors |= {name: hm.Fixed(sd) for name, sd in zip(names, sds, strict=True)}
+    fit = hm.fit(frame, formula, covariance=v, priors=priors, draws=2500, random_seed=1)
+    sizes, member, own = [len(level) for level in fit.data.levels], fit.data.group, []
+    for level in fit.data.levels[::-1]:
+        own.insert(0, indicators(member, np.arange(len(level))))
+        member = level.parent[member]
+    columns = np.column_stack([np.ones(len(frame)), frame["x"], *own])
+    variances = np.repeat(np.square([S, *sds]), [2, *sizes])
+    effects, above = {}, np.eye(1, columns.shape[1])
+    for number, level in enumerate(fit.data.levels):
+        above = above[level.parent].copy()
+        first = 2 + sum(sizes[:number])
+        above[:, first : first + len(level)] += np.eye(len(level))
+        effects[fit.spec.levels[number].effect] = above
+    return fit, Dense(frame["y"].to_numpy(), columns, variances, v), effects
 
 
-def one_level(seed):
-    """Effects of studies alone, and a covariate."""
-    frame, v = studies(seed)
-    priors = {**PRIOR, "mu": hm.Normal(0, S)}
-    fit = hm.fit(frame, ONE, covariance=v, priors=priors, draws=2500, random_seed=1)
-    (labels,) = (level.labels for level in fit.data.levels)
-    u = len(labels)
-    columns = np.column_stack([np.ones(len(frame)), frame["x"], indicators(frame["study"], labels)])
-    theta = np.column_stack([np.ones(u), np.zeros(u), np.eye(u)])
-    variances = np.repeat([S**2, TAU**2], [2, u])
-    return fit, Dense(frame["y"].to_numpy(), columns, variances, v), {"theta": theta}
-
-
-def several(seed):
+def several(seed=7):
     """Several outcomes of each study, uncorrelated between studies."""
     frame, v = studies(seed)
-    fit = hm.fit(frame, OUTCOMES, covariance=v, priors=PRIOR, draws=2500, random_seed=1)
+    priors = {"beta": hm.Normal(0, S), "tau": hm.Fixed(TAU)}
+    fit = hm.fit(frame, OUTCOMES, covariance=v, priors=priors, draws=2500, random_seed=1)
     (labels,) = (level.labels for level in fit.data.levels)
     kinds, u = frame[["a", "b", "c"]].to_numpy(), len(labels)
     own = indicators(frame["study"], labels)[:, :, None] * kinds[:, None]
@@ -59,13 +54,19 @@ def several(seed):
     return fit, Dense(frame["y"].to_numpy(), columns, variances, v), {"theta": theta}
 
 
-CASES = {"nested": nested, "one level": one_level, "several outcomes": several}
+CASES = {
+    "studies": lambda: intercepts("y ~ x + (1 | study)"),
+    "studies and rows": lambda: intercepts("y ~ x + (1 | study/effect)"),
+    "studies in labs": lambda: intercepts("y ~ x + (1 | lab/study)"),
+    "rows of studies in labs": lambda: intercepts("y ~ x + (1 | lab/study/effect)"),
+    "several outcomes": several,
+}
 
 
 @pytest.fixture(scope="module", params=CASES)
 def case(request):
     """A fit, its dense twin, and its effects as combinations."""
-    return CASES[request.param](7)
+    return CASES[request.param]()
 
 
 def test_moments_and_evidence(case):
@@ -90,12 +91,12 @@ def test_rows_and_groups_left_out(case):
     fit, dense, _ = case
     expected = [dense.left_out([i]) for i in range(len(dense.y))]
     np.testing.assert_allclose(fit.loo().elpd_i, expected, rtol=1e-10, atol=1e-10)
-    outer = fit.spec.groups[0]
     member = fit.data.group
-    for level in fit.data.levels[:0:-1]:
+    for level in fit.data.levels[::-1]:
+        expected = [dense.left_out(np.flatnonzero(member == u)) for u in range(len(level))]
+        found = fit.loo(level.column).elpd_i
+        np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
         member = level.parent[member]
-    expected = [dense.left_out(np.flatnonzero(member == u)) for u in range(member.max() + 1)]
-    np.testing.assert_allclose(fit.loo(outer).elpd_i, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_draws(case):
@@ -112,34 +113,21 @@ def test_draws(case):
 
 
 def test_joint_density(case):
-    """``lp`` is the density of effects and rows; that of rows with all of V."""
+    """``lp`` is the density of effects given those above, of coefficients and of rows with V."""
     fit, dense, _ = case
-    draws = {
-        str(name): values.to_numpy()[0, :5]
-        for name, values in fit.datatree["posterior"].data_vars.items()
-    }
-    found = log_joint(fit.spec, fit.data, draws)
-    theta = draws["theta"]
+    draws = fit.datatree["posterior"].to_dataset().isel(chain=0, draw=slice(5))
+    values = {str(name): own.to_numpy() for name, own in draws.data_vars.items()}
+    found = log_joint(fit.spec, fit.data, values)
+    deviations, parts = [], [values[name][:, None] for name in fit.spec.top] + [values["beta"]]
     if fit.spec.has_slopes:
-        eta = np.einsum("nue,ie->niu", theta, dense.columns[:, :3])[
-            :, np.arange(len(dense.y)), fit.data.group
-        ]
-        deviations = (theta - draws["beta"][:, None]).reshape(5, -1), TAU
-        levels = [deviations]
+        deviations = [(values["theta"] - values["beta"][:, None]).reshape(5, -1)]
     else:
-        eta = theta[:, fit.data.group] + draws["beta"] * fit.data.design.matrix[:, 0]
-        if "lam" in draws:
-            above = draws["mu"][:, fit.data.levels[1].parent]
-            levels = [(theta - above, TAU), (draws["mu"] - draws["lam"][:, None], KAPPA)]
-        else:
-            levels = [(theta - draws["mu"][:, None], TAU)]
-    expected = multivariate_normal.logpdf(dense.y - eta, np.zeros(len(dense.y)), dense.v)
-    for deviation, sd in levels:
-        expected = expected - 0.5 * (deviation**2).sum(axis=1) / sd**2
-        expected = expected - deviation.shape[1] * np.log(sd * np.sqrt(2 * np.pi))
-    for name in ("lam", "mu", "beta"):
-        if name in fit.spec.top or name == "beta":
-            values = draws[name].reshape(5, -1)
-            expected = expected - 0.5 * (values**2).sum(axis=1) / S**2
-            expected = expected - values.shape[1] * np.log(S * np.sqrt(2 * np.pi))
+        above = parts[0]
+        for level, groups in zip(fit.spec.levels, fit.data.levels, strict=True):
+            deviations.append(values[level.effect] - above[:, groups.parent])
+            above = values[level.effect]
+    u = np.column_stack([*parts, *deviations])
+    assert u.shape[1] == dense.columns.shape[1]
+    expected = multivariate_normal.logpdf(dense.y - u @ dense.columns.T, None, dense.v)
+    expected += norm.logpdf(u, 0, np.sqrt(dense.variances)).sum(axis=1)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-10)
