@@ -203,6 +203,9 @@ def _add_counts(model: argparse._ArgumentGroup) -> None:
     model.add_argument(
         "--weights", metavar="COLUMN", help="weights of normal rows, of variance sigma²/weight"
     )
+    model.add_argument(
+        "--residual-by", metavar="COLUMN", help="a residual sd of normal rows for each label of it"
+    )
 
 
 def _add_priors(model: argparse._ArgumentGroup) -> None:
@@ -328,7 +331,7 @@ def _is_given(value: Any) -> bool:
 
 def _model(options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``fit`` and ``reference`` that say which model it is."""
-    rows = ("family", "trials", "exposure", "offset", "weights")
+    rows = ("family", "trials", "exposure", "offset", "weights", "residual_by")
     names = ("formula", "outcome", "groups", "se", "variance", "covariates", "missing", *rows)
     known = {"sampling_correlation": options.sampling_correlation}
     known |= {"covariance": read_matrix(options.covariance) if options.covariance else None}

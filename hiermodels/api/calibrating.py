@@ -57,7 +57,7 @@ def calibrate(
         A fit brings its own model, data and engine.
     formula, outcome, groups, se, variance, covariates, priors, missing
         As in :func:`hiermodels.fit`.  Every prior must be proper.
-    family, trials, exposure, offset, weights, covariance, sampling_correlation
+    family, trials, exposure, offset, weights, residual_by, covariance, sampling_correlation
         Likewise: what the rows are.
     engine : {"exact", "nuts"}, optional
         ``"exact"``, or the fit's own.  A PyMC model is compiled once for all simulations, and

@@ -110,6 +110,9 @@ def fit(
     weights : str, optional
         Column of weights w of normal rows, whose variance is ``sigma²/w``, as in lme4: such as the
         number of measurements that a row is the mean of.
+    residual_by : str, optional
+        Column of labels of strata, such as a sex or a laboratory: normal rows of each have a
+        residual sd of their own, ``sigma[label]``, as with nlme's ``varIdent``.
     engine : {"exact", "nuts"}
         Independent draws from the exact posterior, or PyMC's NUTS.
     draws : int

@@ -25,7 +25,7 @@ def reference(
     ----------
     data, formula, outcome, groups, se, variance, covariates, priors, missing
         As in :func:`hiermodels.fit`.
-    family, trials, exposure, offset, weights, covariance, sampling_correlation
+    family, trials, exposure, offset, weights, residual_by, covariance, sampling_correlation
         Likewise: what the rows are.
     tol : float
         The quadrature is refined until two spacings agree to so many posterior sds.

@@ -39,7 +39,7 @@ def sensitivity(
     ----------
     data, formula, outcome, groups, se, variance, covariates, missing
         As in :func:`hiermodels.fit`.
-    family, trials, exposure, offset, weights, covariance, sampling_correlation
+    family, trials, exposure, offset, weights, residual_by, covariance, sampling_correlation
         Likewise: what the rows are.
     priors : mapping of str to mapping, optional
         For each alternative a name and the priors that it changes, such as ``{"sceptical":

@@ -37,7 +37,7 @@ def build_model(
     ----------
     data, formula, outcome, groups, se, variance, covariates, priors, missing
         As in :func:`hiermodels.fit`.
-    family, trials, exposure, offset, weights, covariance, sampling_correlation
+    family, trials, exposure, offset, weights, residual_by, covariance, sampling_correlation
         Likewise: what the rows are.
     parameterization : {"auto", "noncentered", "centered", "marginal"} or mapping
         How the levels are stated: see :func:`hiermodels.mcmc.model.build_model`.
@@ -145,7 +145,7 @@ def two_level(
     ----------
     data, formula, outcome, groups, se, variance, covariates, priors, missing
         As in :func:`hiermodels.fit`; ``groups`` is one column.
-    family, trials, exposure, offset, weights, covariance, sampling_correlation
+    family, trials, exposure, offset, weights, residual_by, covariance, sampling_correlation
         Likewise: what the rows are.
     parameterization, observed
         As in :func:`build_model`; of counts ``"means"`` are sums.
@@ -197,7 +197,7 @@ def three_level(
     ----------
     data, formula, outcome, groups, se, variance, covariates, priors, missing
         As in :func:`hiermodels.fit`; ``groups`` is two columns, the outer one first.
-    family, trials, exposure, offset, weights, covariance, sampling_correlation
+    family, trials, exposure, offset, weights, residual_by, covariance, sampling_correlation
         Likewise: what the rows are.
     parameterization, observed
         As in :func:`build_model`; of counts ``"means"`` are sums.

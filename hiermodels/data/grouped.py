@@ -24,8 +24,9 @@ from hiermodels.data.outcome import read_outcome
 from hiermodels.data.read_covariance import correlated, read_matrix
 from hiermodels.data.roles import Roles, infer_roles
 from hiermodels.data.sampling_covariance import SamplingCovariance
+from hiermodels.data.strata import check_strata, read_strata
 from hiermodels.errors import DataError, SpecError
-from hiermodels.families.normal import WEIGHTS
+from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.model.formula.columns import Stated
 from hiermodels.model.sampling import MATRIX
 from hiermodels.model.standard_errors import from_se
@@ -179,6 +180,8 @@ class GroupedRows(GroupedData):
         What the rows' family needs beside these, and the offset, by what they are to it.
     covariance : SamplingCovariance, optional
         Of the rows' errors, where these are correlated; ``se`` are the roots of its diagonal.
+    strata : (K,)
+        Labels of the strata of the rows, if these have residual sds of their own.
     """
 
     roles: Roles
@@ -192,12 +195,19 @@ class GroupedRows(GroupedData):
     dropped: int = 0
     columns: Mapping[str, Floats] = field(default_factory=dict)
     covariance: SamplingCovariance | None = None
+    strata: NDArray[Any] = field(default_factory=lambda: np.array([]))
     has_rows: ClassVar[bool] = True
 
     @property
     def n_rows(self) -> int:
         """Number of rows."""
         return len(self.y)
+
+    @property
+    def coords(self) -> dict[str, NDArray[Any]]:
+        """Labels by the column that they come from, as xarray's coordinates."""
+        named = {self.roles.columns[STRATA]: self.strata} if len(self.strata) else {}
+        return named | super().coords
 
     @property
     def precision(self) -> Floats:
@@ -236,7 +246,10 @@ class GroupedRows(GroupedData):
             constant["group"] = self.labels[-1][self.group]
         if self.se is not None and self.roles.se is not None:
             constant[self.roles.se] = from_se(self.se, self.roles.se_scale)
-        constant |= {name: self.columns[role] for role, name in self.roles.columns.items()}
+        known: dict[str, NDArray[Any]] = dict(self.columns)
+        if STRATA in known:
+            known[STRATA] = self.strata[self.columns[STRATA].astype(np.intp)]
+        constant |= {name: known[role] for role, name in self.roles.columns.items()}
         return Observations("row", {self.roles.outcome: self.y}, constant)
 
 
@@ -323,6 +336,9 @@ def read_part(
         if not len(frame):
             raise DataError(f"no rows are left after dropping {dropped} with missing values")
     y, more = read_outcome(frame, roles)
+    strata, of_rows = read_strata(frame, roles)
+    if of_rows:
+        check_strata(frame, roles, strata, of_rows[STRATA])
     se = frame.errors(roles.se, roles.se_scale) if roles.se else None
     design = build(frame.select(columns), said.covariates, levels, said.intercept)
     group, nested = nest({name: frame.labels(name) for name in roles.groups}, len(y))
@@ -336,8 +352,9 @@ def read_part(
         design,
         group,
         dropped=dropped,
-        columns=more,
+        columns=more | of_rows,
         covariance=covariance,
+        strata=strata,
         **attributes_of(nested),
     )
 

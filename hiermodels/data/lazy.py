@@ -35,7 +35,7 @@ from hiermodels.data.lazy_sums import (
     with_all_digits,
 )
 from hiermodels.data.nesting import attributes_of, nest
-from hiermodels.data.roles import NO_COVARIANCES, NO_GROUPS, Roles, infer_roles
+from hiermodels.data.roles import NO_COVARIANCES, NO_GROUPS, Roles, infer_roles, refuse_strata
 from hiermodels.data.slopes import columns_with_slopes, slopes_of_products
 from hiermodels.data.totals import OFFSET, require_additive
 from hiermodels.errors import SpecError
@@ -131,6 +131,7 @@ def _aggregated(
         raise SpecError(NO_GROUPS)
     if roles.sampling is not None:
         raise SpecError(NO_COVARIANCES)
+    refuse_strata(roles)
     require_missing(missing)
     has_totals = require_additive(roles)
     if has_totals:

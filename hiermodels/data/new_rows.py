@@ -16,11 +16,13 @@ from hiermodels.core.messages import listed, short
 from hiermodels.core.names import ROOT
 from hiermodels.data.coding import term_columns
 from hiermodels.data.frame import LEAVE_OUT, Frame
-from hiermodels.data.grouped import GroupedData
+from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.labels import WHOLE, fold, is_of_kind, kind_of, spelled
 from hiermodels.data.nesting import GroupLevel
 from hiermodels.data.outcome import default_columns, require_columns
+from hiermodels.data.strata import read_new_strata
 from hiermodels.errors import DataError, DataWarning, warn
+from hiermodels.families.normal import STRATA
 from hiermodels.model.standard_errors import KINDS
 
 OFFSET = "offset"
@@ -148,8 +150,13 @@ def _read_columns(frame: Frame, data: GroupedData, *, outcomes: bool) -> dict[st
         if role == OFFSET:
             frame.require(name)
         else:
-            _require_column(frame, name, role.replace("_", " "))
-    columns = {role: frame.numbers(name) for role, name in named.items()}
+            what = "stratum" if role == STRATA else role.replace("_", " ")
+            _require_column(frame, name, what)
+    numbers = {role: name for role, name in named.items() if role != STRATA}
+    columns = {role: frame.numbers(name) for role, name in numbers.items()}
+    if STRATA in named:
+        strata = require_rows(data, "a residual sd for each stratum").strata
+        columns[STRATA] = read_new_strata(frame, named[STRATA], strata)
     if not outcomes:
         return columns
     columns = {**default_columns(roles.family, len(frame)), **columns}

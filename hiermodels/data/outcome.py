@@ -13,6 +13,7 @@ from hiermodels.data.roles import Roles
 from hiermodels.errors import DataError
 from hiermodels.families.checks import OUTCOME
 from hiermodels.families.family import Family, NamesColumns
+from hiermodels.families.normal import STRATA
 
 
 def read_outcome(frame: Frame, roles: Roles) -> tuple[Floats, dict[str, Floats]]:
@@ -27,7 +28,8 @@ def read_outcome(frame: Frame, roles: Roles) -> tuple[Floats, dict[str, Floats]]
     if is_truth:
         require_single_trials(roles)
     y = frame.truth(roles.outcome) if is_truth else frame.numbers(roles.outcome)
-    given = {role: frame.numbers(name) for role, name in roles.columns.items()}
+    numbers = {role: name for role, name in roles.columns.items() if role != STRATA}
+    given = {role: frame.numbers(name) for role, name in numbers.items()}
     columns = {**default_columns(roles.family, len(y)), **given}
     if isinstance(roles.family, NamesColumns):
         columns = dict(roles.family.from_data(y, columns))

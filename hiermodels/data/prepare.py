@@ -11,7 +11,7 @@ import numpy as np
 
 from hiermodels.core.messages import printable
 from hiermodels.data.collinearity import check_rank
-from hiermodels.data.grouped import GroupedData, Missing, read, require_rows
+from hiermodels.data.grouped import GroupedData, GroupedRows, Missing, read, require_rows
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.data.varying import varying_columns
@@ -39,7 +39,7 @@ def prepare(
         :class:`hiermodels.SufficientStatistics`.
     formula, outcome, groups, se, variance, covariates, missing
         As in :func:`hiermodels.fit`.
-    family, trials, exposure, offset, weights, covariance, sampling_correlation
+    family, trials, exposure, offset, weights, residual_by, covariance, sampling_correlation
         Likewise: what the rows are.
     priors : mapping of str to Prior, or {"weak", "lecture"}, optional
         By parameter name, or as a set that has a name: see :func:`stated_priors`.
@@ -65,7 +65,8 @@ def prepare(
     roles, names = grouped.roles, grouped.design.names
     intercept = grouped.design.intercept
     varying = varying_columns(roles.varying, grouped.design)
-    more = roles.family, roles.columns, varying, roles.sampling
+    strata = tuple(map(str, grouped.strata)) if isinstance(grouped, GroupedRows) else ()
+    more = roles.family, roles.columns, varying, roles.sampling, strata
     spec = Spec(roles.outcome, roles.groups, roles.se, names, {}, roles.se_scale, intercept, *more)
     spec = replace(spec, priors=stated_priors(priors, spec, grouped))
     _check_coefficients(spec, grouped)

@@ -16,7 +16,7 @@ from hiermodels.core.codec import storable
 from hiermodels.core.messages import listed, printable
 from hiermodels.errors import DataError, DataWarning, SpecError, warn
 from hiermodels.families.family import Family, NamesColumns
-from hiermodels.families.normal import WEIGHTS
+from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.families.registry import NORMAL
 from hiermodels.model.family_columns import require_suited
 from hiermodels.model.formula.columns import Stated, column_names, require_name
@@ -218,14 +218,18 @@ def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Role
         if name is not None:
             require_name(role, name)
     columns = {**said.columns, **(family.data_columns if isinstance(family, NamesColumns) else {})}
-    every = (outcome, *given, errors, *columns.values(), *covariates)
+    rows = [name for role, name in columns.items() if role != STRATA]
+    every = (outcome, *given, errors, *rows, *covariates)
     used = [name for name in every if name is not None]
-    for name in used:
+    strata = columns.get(STRATA)  # which may be covariates, too, or groups
+    if strata in (outcome, errors, *rows) and strata is not None:
+        used.append(strata)
+    for name in [*used, *([strata] if strata else [])]:
         frame.require(name)
     if outcome is None or said.groups is None:
         _require_text(frame.columns)
-    taken = set(used)
-    if len(taken) < len(used):
+    taken = {*used, *([strata] if strata else [])}
+    if len(set(used)) < len(used):
         twice = next(name for name in used if used.count(name) > 1)
         raise DataError(f"column {twice!r} was given more than one role; give each its own")
     if errors is not None:
@@ -355,3 +359,13 @@ NO_SLOPES = (
     "these statistics lack what each group says of its slopes: make them anew with "
     "SufficientStatistics.of"
 )
+
+
+def refuse_strata(roles: Roles) -> None:
+    """Raise SpecError if rows have strata: of statistics."""
+    if STRATA in roles.columns:
+        raise SpecError(
+            f"{STRATA}: a residual sd for each {roles.columns[STRATA]!r} needs rows: statistics of "
+            f"groups keep one scatter for all of them. Fit the rows themselves, in a data frame in "
+            f"memory"
+        )

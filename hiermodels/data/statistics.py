@@ -29,7 +29,7 @@ from hiermodels.data.grouped import (
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
 from hiermodels.data.merge import laid_out, merged_groups, merged_moments, require_alike
 from hiermodels.data.nesting import attributes_of, check_groups
-from hiermodels.data.roles import NO_COVARIANCES, NO_GROUPS, NO_SLOPES, Roles
+from hiermodels.data.roles import NO_COVARIANCES, NO_GROUPS, NO_SLOPES, Roles, refuse_strata
 from hiermodels.data.slopes import (
     SlopeStatistics,
     added_slopes,
@@ -126,6 +126,7 @@ class SufficientStatistics(GroupMoments):
             raise SpecError(NO_SLOPES)
         if self.roles.sampling is not None:
             raise SpecError(NO_COVARIANCES)
+        refuse_strata(self.roles)
         size, columns = len(self.labels[-1]), len(self.design.names) + 1
         expected = {
             "count": (size,),
@@ -170,7 +171,7 @@ class SufficientStatistics(GroupMoments):
         data, formula, outcome, groups, se, variance, covariates, missing
             As in :func:`hiermodels.fit`.  A part of the data may hold a single group.  Of a lazy
             frame, several columns of groups are not inferred: rows would have to be compared.
-        family, trials, exposure, offset, weights, covariance, sampling_correlation
+        family, trials, exposure, offset, weights, residual_by, covariance, sampling_correlation
             Likewise: what the rows are.  Rows whose errors are correlated have no statistics.
         levels : mapping of str to sequence of str, optional
             All levels of categorical covariates, the reference first.  Without them, they are

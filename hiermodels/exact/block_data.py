@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,9 +11,13 @@ import numpy as np
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.statistics import SufficientStatistics
+from hiermodels.data.strata import strata_of
 from hiermodels.exact.blocks.model import BlockModel, CovariancePrior, is_broad
 from hiermodels.exact.correlated_rows import blocks_of_correlated
 from hiermodels.exact.kernels.blocks.blocks import Blocks
+from hiermodels.exact.kernels.blocks.strata import is_shared
+from hiermodels.exact.kernels.blocks.stratified import stratified
+from hiermodels.families.normal import STRATA
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.priors.variance import Fixed
 from hiermodels.model.spec import Spec
@@ -102,14 +106,21 @@ def block_model(spec: Spec, data: GroupedData) -> BlockModel:
     names = [spec.intercept if t == INTERCEPT else f"beta[{t}]" for t in layout.coefficients]
     priors = [spec.coefficient_prior(str(name)).mean_and_precision() for name in names]
     mean, precision = np.array(priors, dtype=float).reshape(-1, 2).T
+    blocks, covariances = _blocks(layout, data), range(len(levels))
+    every = [_covariance_prior(layout, number) for number in covariances]
+    if len(blocks.sizes) > len(levels):  # cells of strata
+        every.append(CovariancePrior((None,) * blocks.p))
+    *others, last = [spec.residual_sds[k] for k in strata_order(spec, data)] or [""]
     return BlockModel(
-        blocks=_blocks(layout, data),
-        levels=tuple(_covariance_prior(layout, number) for number in range(len(levels))),
-        sigma=spec.variance_prior("sigma") if spec.has_sigma else Fixed(1.0),
+        blocks=blocks,
+        levels=tuple(every),
+        sigma=spec.variance_prior(last) if last else Fixed(1.0),
         mean=mean,
         precision=precision,
-        names=tuple(name for level in levels for name in level.sds),
+        names=(*(name for level in levels for name in level.sds), *others),
         columns=spec.groups,
+        strata=tuple(map(spec.variance_prior, others)),
+        sigma_name=last or "sigma",
     )
 
 
@@ -129,6 +140,42 @@ def blocks_of(spec: Spec, data: GroupedData) -> BlockModel | None:
     return model if model.relative else None
 
 
+def strata_order(spec: Spec, data: GroupedData) -> list[int]:
+    """Residual sds in the order of the arrays: that of the stratum with the most rows is last."""
+    if not spec.strata:
+        return list(range(len(spec.residual_sds)))
+    count = np.bincount(strata_of(require_rows(data, STRATA).columns), minlength=len(spec.strata))
+    last = int(count.argmax())
+    return [*(k for k in range(len(count)) if k != last), last]
+
+
+def stratum_of_rows(spec: Spec, data: GroupedData) -> Indices:
+    """Each row's stratum, in the order of the arrays; (N,)."""
+    code = strata_of(require_rows(data, STRATA).columns)
+    return np.argsort(strata_order(spec, data))[code]
+
+
+def residual_sds(
+    spec: Spec, data: GroupedData, known: Mapping[str, Floats], size: int
+) -> list[Floats]:
+    """Values (size,) of each residual sd in the order of the arrays; 1 where errors are known.
+
+    Parameters
+    ----------
+    known : mapping of str to array
+        With ``sigma``, (size,) or (size, K), if it is unknown.
+    """
+    if not spec.has_sigma:
+        return [np.ones(size)]
+    return list(known["sigma"].reshape(size, -1).T[strata_order(spec, data)])
+
+
+def place_of_residual_sds(spec: Spec, data: GroupedData) -> Indices:
+    """Where the residual sds of a specification stand among the sds of the arrays; (K,)."""
+    first = sum(len(level.sds) for level in spec.levels)
+    return first + np.argsort(strata_order(spec, data))
+
+
 def _covariance_prior(layout: Layout, number: int) -> CovariancePrior:
     level = layout.spec.levels[number]
     priors = dict(zip(level.terms, level.priors, strict=True))
@@ -144,7 +191,13 @@ def _blocks(layout: Layout, data: GroupedData) -> Blocks:
     columns = z, x, rows.y
     if rows.covariance is not None:
         return blocks_of_correlated(columns, rows.group, parents, rows.covariance, layout.fixed)
-    return Blocks.of(columns, rows.group, parents, rows.precision, layout.fixed)
+    if not layout.spec.strata:
+        return Blocks.of(columns, rows.group, parents, rows.precision, layout.fixed)
+    stratum, size = stratum_of_rows(layout.spec, data), len(layout.spec.strata)
+    has_cells = is_shared(rows.group, stratum)
+    return stratified(
+        columns, rows.group, parents, rows.precision, layout.fixed, (stratum, size, has_cells)
+    )
 
 
 def _blocks_of_statistics(

@@ -9,7 +9,12 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.data.grouped import GroupedData
-from hiermodels.exact.block_data import Layout, block_model
+from hiermodels.exact.block_data import (
+    Layout,
+    block_model,
+    place_of_residual_sds,
+    residual_sds,
+)
 from hiermodels.exact.blocks import correlations
 from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.draws import GivenDraws
@@ -25,11 +30,13 @@ class BlockEffects:
     Attributes
     ----------
     spec : Spec
+    data : GroupedData
     draws : GivenDraws
         On arrays.
     """
 
     spec: Spec
+    data: GroupedData
     draws: GivenDraws
 
     @classmethod
@@ -44,17 +51,18 @@ class BlockEffects:
             Draws of the sds and correlations by name: scalars (n,), others (n, members).
         """
         model, size = block_model(spec, data), len(known[spec.levels[0].sd])
-        sigma = known.get("sigma", np.ones(size))
+        *of_strata, sigma = residual_sds(spec, data, known, size)
         log_sds, z = [np.empty((0, size))], [np.empty((0, size))]
         for level in spec.levels:
             with np.errstate(divide="ignore"):  # an sd may be fixed at 0
                 log_sds.append(np.log(known[level.sd].reshape(size, -1).T))
             if level.correlation:
                 z.append(correlations.z_of_correlations(known[level.correlation].reshape(size, -1)))
+        log_sds += [np.log(own)[None] for own in of_strata]
         log_theta = np.concatenate(log_sds) - np.log(sigma)
         values = Values(log_theta, np.concatenate(z), np.log(sigma), np.zeros(size))
         marginal = BlockMarginal(model, check(model))
-        return cls(spec, GivenDraws.given(marginal, values, sigma, rng))
+        return cls(spec, data, GivenDraws.given(marginal, values, sigma, rng))
 
     def variables(self) -> dict[str, Floats]:
         """Draws of all variables: scalars (n,), others (u, n) or (u, e, n)."""
@@ -74,5 +82,7 @@ class BlockEffects:
         if spec.covariates:
             variables["beta"] = draws.coefficients[layout.beta]
         if spec.has_sigma:
-            variables["sigma"] = draws.sigma
+            every = np.vstack([sds, draws.sigma])
+            own = every[place_of_residual_sds(spec, self.data)]
+            variables["sigma"] = own if spec.strata else own[0]
         return variables

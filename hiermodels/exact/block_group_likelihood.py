@@ -14,7 +14,7 @@ import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.data.grouped import GroupedData, require_rows
-from hiermodels.exact.block_data import Layout
+from hiermodels.exact.block_data import Layout, residual_sds
 from hiermodels.exact.block_joint import correlation_matrices
 from hiermodels.exact.block_rows import BlockRows, rows_of_units
 from hiermodels.exact.kernels.blocks.upward import evaluate
@@ -34,14 +34,17 @@ def log_densities_of_outermost(
         Draws of the hyperparameters and coefficients: scalars (n,), others (n, ...).
     """
     layout = Layout(spec)
-    sigma = variables["sigma"] if spec.has_sigma else np.ones(len(variables[spec.levels[0].sd]))
+    residual = residual_sds(spec, data, variables, len(variables[spec.levels[0].sd]))
+    sigma = residual[-1]
     factors, gamma = factors_of(layout, variables, sigma), _root(layout, variables, len(sigma))
     rows = BlockRows.of(spec, data, np.zeros(len(layout.others)))
+    if rows.strata is not None:
+        factors += [np.zeros_like(factors[0])] * rows.strata[-1]  # of cells
     members = members_by_level(require_rows(data, "log_likelihood='marginal'"))
     columns = []
     for own in rows_of_units(members[0]):
         tree = rows.tree(own, data.levels)
-        root = evaluate(tree, factors)
+        root = evaluate(tree.given(sigma / residual) if tree.strata else tree, factors)
         said = root.triangle[:-1]
         square = (said[:, -1] - np.einsum("icn,cn->in", said[:, :-1], gamma)) ** 2
         log_weight = (tree.log_weight - len(own) * LOG_2PI) / 2

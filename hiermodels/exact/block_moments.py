@@ -56,7 +56,9 @@ class BlockMoments(ExistingMoments):
         """Whether all members of a variable have a moment."""
         tails = self.tails
         if name == "sigma":
-            return tails.moment_exists(len(tails.model.sds), order)
+            return all(tails.moment_exists(sd, order) for sd in self._residual_sds)
+        if name in self.spec.residual_sds:
+            return tails.moment_exists(self._residual_sd(name), order)
         for number, level in enumerate(self.spec.levels):
             if name in (level.sd, *level.sds):
                 sds = self._sds(number, name)
@@ -69,6 +71,16 @@ class BlockMoments(ExistingMoments):
         some = [self.layout.intercept] if name in self.spec.top else self.layout.beta
         return bool(np.all(exist[some]))
 
+    @property
+    def _residual_sds(self) -> list[int]:
+        """Which of the model's sds are residual."""
+        return list(range(len(self.tails.model.sds), len(self.tails.model.sd_priors) + 1))
+
+    def _residual_sd(self, name: str) -> int:
+        """Which of the model's sds is that of a stratum."""
+        model = self.tails.model
+        return (*model.names, model.sigma_name).index(name)
+
     def _sds(self, number: int, name: str) -> list[int]:
         """Which of the model's sds have a name: one of a level's, or all of them."""
         level, every = self.spec.levels[number], self.layout.sds(number).tolist()
@@ -78,8 +90,9 @@ class BlockMoments(ExistingMoments):
 
     def _rays(self, name: str) -> list[Ray]:
         """Rays along which a variable's moments may grow."""
-        model = self.tails.model
-        own = [len(model.sds)] if name == "sigma" else []
+        own = self._residual_sds if name == "sigma" else []
+        if name in self.spec.residual_sds and name != "sigma":
+            own = [self._residual_sd(name)]
         for number, level in enumerate(self.spec.levels):
             if name in (level.sd, *level.sds):
                 own = self._sds(number, name)

@@ -16,10 +16,11 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.block_data import Layout
 from hiermodels.exact.blocks.contrasts import coefficient_rank
 from hiermodels.exact.blocks.likelihood import LikelihoodMaximum, maximize, undetermined
+from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.moments import conditionals
-from hiermodels.exact.kernels.blocks.upward import evaluate, messages
+from hiermodels.exact.kernels.blocks.upward import evaluate, said_of_groups
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.priors.variance import Fixed
 from hiermodels.model.spec import Spec
@@ -43,7 +44,7 @@ def plug_in(spec: Spec, posterior: BlockPosterior, method: object, place: Place)
     model = posterior.marginal.residual
     has_rows = isinstance(model.sigma, Fixed) or model.residual_df > 0
     found = maximize(model, restricted=method == "reml") if has_rows else None
-    sds = _sds(spec, found, undetermined(model))
+    sds = _sds(spec, posterior.model, found, undetermined(model))
     given = ", ".join(
         f"{name} = {shown(value)}" for name, value in sds.sds.items() if value == value
     )
@@ -96,11 +97,13 @@ def _require_possible(posterior: BlockPosterior, spec: Spec) -> None:
         )
 
 
-def _sds(spec: Spec, found: LikelihoodMaximum | None, lacks: Flags) -> PointEstimate:
+def _sds(
+    spec: Spec, model: BlockModel, found: LikelihoodMaximum | None, lacks: Flags
+) -> PointEstimate:
     """Sds, correlations and σ, by name; nan where they are not determined."""
     layout = Layout(spec)
     names = [*(name for level in spec.levels for name in level.parameters)]
-    names += ["sigma"] if spec.has_sigma else []
+    names += spec.residual_sds
     if found is None:
         note = "the likelihood has no maximum: no estimate of sds. NaN where they are needed"
         values = dict.fromkeys(names, np.nan) | spec.fixed
@@ -109,11 +112,13 @@ def _sds(spec: Spec, found: LikelihoodMaximum | None, lacks: Flags) -> PointEsti
     for number, level in enumerate(spec.levels):
         rows = found.factors[number][layout.effects(number)][..., 0] * found.sigma
         sds = np.sqrt((rows**2).sum(axis=1))
-        own = np.where(lacks[:-1][layout.sds(number)], np.nan, sds)
+        own = np.where(lacks[layout.sds(number)], np.nan, sds)
         estimates |= dict(zip(level.sds, own.tolist(), strict=True))
         estimates |= _correlations(level.pairs, str(level.correlation), rows, own)
     if spec.has_sigma:
-        estimates["sigma"] = np.nan if lacks[-1] else found.sigma
+        values = np.where(lacks[len(model.sds) :], np.nan, found.residual_sds).tolist()
+        by_name = dict(zip((*model.names, model.sigma_name)[len(model.sds) :], values, strict=True))
+        estimates |= {name: by_name[name] for name in spec.residual_sds}
     points = np.array([list(estimates.values())])
     if not lacks.any():
         return PointEstimate(estimates, np.where(np.isnan(points), 0.0, points))
@@ -156,12 +161,12 @@ class _Given:
     @property
     def blocks(self) -> Blocks:
         """Of the outcome less ``x'anchor``."""
-        return self.posterior.marginal.residual.blocks
+        return self.found.blocks if self.found else self.posterior.marginal.residual.blocks
 
     @cached_property
     def factors(self) -> list[Floats]:
         """Λ of each level, (p, p, 1), 0 where there are no estimates."""
-        p, levels = self.blocks.p, len(self.spec.levels)
+        p, levels = self.blocks.p, len(self.blocks.sizes)
         return self.found.factors if self.found else [np.zeros((p, p, 1))] * levels
 
     def coefficients(self) -> tuple[Floats, Floats]:
@@ -199,19 +204,21 @@ class _Given:
         if self.blocks.p > 1 or self.spec.has_slopes or is_turned:
             return {}
         size, posterior = self.blocks.sizes[level], self.posterior
-        own = self._shrinkage(self.factors, level)[:, 0] if self.found else np.full(size, np.nan)
-        factors = posterior.marginal.coordinates.factors(posterior.values)
+        own = np.full(size, np.nan)
+        if self.found:
+            own = _shrinkage(self.blocks, self.factors, level)[:, 0]
+        coordinates = posterior.marginal.coordinates
+        blocks, factors = (
+            coordinates.blocks(posterior.values),
+            coordinates.factors(posterior.values),
+        )
         total, step = np.zeros(size), max(1, (1 << 20) // size)
         for first in range(0, factors[0].shape[-1], step):
             part = slice(first, first + step)
-            shares = self._shrinkage([factor[..., part] for factor in factors], level)
+            some = [factor[..., part] for factor in factors]
+            shares = _shrinkage(blocks.at(part), some, level)
             total += shares @ posterior.lattice.weights[part]
         return {"shrinkage_eb": own, "shrinkage": total}
-
-    def _shrinkage(self, factors: list[Floats], level: int) -> Floats:
-        """B of each group at nodes; (u, n)."""
-        r = self._said(factors, level)[0, 0]
-        return 1 / (1 + (r * factors[level][0, 0]) ** 2)
 
     def _combinations(self, level: int) -> tuple[Floats, Floats]:
         """Each group's effects as combinations of θ and β: z (u, e, p) and x (u, e, q)."""
@@ -258,7 +265,7 @@ class _Given:
         """
         assert self.found is not None
         p, own = self.blocks.p, self.layout.effects(level)
-        said = np.moveaxis(self._said(self.factors, level)[..., 0], 2, 0)
+        said = np.moveaxis(said_of_groups(self.blocks, self.factors, level)[..., 0], 2, 0)
         unit = np.broadcast_to(np.eye(p), (len(said), p, p))
         theta = self._moments(level, unit, np.zeros((len(said), p, self.blocks.q)))[0]
         beta = self.found.root.mean[len(self.found.root.mean) - self.blocks.q :, 0]
@@ -274,12 +281,11 @@ class _Given:
         known = away < DETERMINED * np.abs(z[..., own]).max(axis=-1)
         return np.where(known, value, np.nan), np.where(known, error, np.nan)
 
-    def _said(self, factors: list[Floats], level: int) -> Floats:
-        """[R | D_x | D_y] of each group of a level; (p, p + q + 1, u, n)."""
-        blocks = self.blocks
-        if level < len(blocks.parents):
-            return messages(blocks, factors)[level]
-        return blocks.alone[..., None]
+
+def _shrinkage(blocks: Blocks, factors: list[Floats], level: int) -> Floats:
+    """B of each group at nodes; (u, n)."""
+    r = said_of_groups(blocks, factors, level)[0, 0]
+    return 1 / (1 + (r * factors[level][0, 0]) ** 2)
 
 
 def _inverse(r: Floats) -> tuple[Floats, Floats]:

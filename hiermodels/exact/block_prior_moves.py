@@ -34,7 +34,7 @@ def block_prior_moves(
     both, ratio = other_weights(posterior.lattice.weights, log_sd[own])
     if hardly_differ(both, ratio) and known.exist([name], SD):
         return
-    sds = dict(zip(model.names, np.exp(log_sd), strict=True)) | {"sigma": scale.sigma}
+    sds = dict(zip(model.names, np.exp(log_sd), strict=True)) | {model.sigma_name: scale.sigma}
     effects = _effects(spec, data, posterior, known, both)
     yield from notable((_sds(sds, known, both), effects))
 
@@ -52,11 +52,11 @@ def _effects(
     spec: Spec, data: GroupedData, posterior: BlockPosterior, known: ExistingMoments, both: Floats
 ) -> Iterator[Move]:
     """Yield the moves of the means of groups' effects, of each level that of the worst."""
-    factors = posterior.marginal.coordinates.factors(posterior.values)
-    blocks, law = posterior.marginal.residual.blocks, posterior.scale.coefficients
+    coordinates, law = posterior.marginal.coordinates, posterior.scale.coefficients
+    factors, blocks = coordinates.factors(posterior.values), coordinates.blocks(posterior.values)
     where = " at x = 0" if spec.covariates else ""
     every = mixture_moments(blocks, factors, both, law)
-    for level, groups, moments in zip(spec.levels, data.levels, every, strict=True):
+    for level, groups, moments in zip(spec.levels, data.levels, every, strict=False):
         if known.exist([level.effect], SD):
             means, spread = moments.mean[:, 0], np.sqrt(moments.covariance[0, 0, 0])
             worst = int((np.abs(means[1] - means[0]) / spread).argmax())

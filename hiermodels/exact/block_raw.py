@@ -9,9 +9,9 @@ import numpy as np
 
 from hiermodels.core.arrays import Flags, Floats
 from hiermodels.data.grouped import GroupedData
-from hiermodels.exact.block_data import Layout, block_model
+from hiermodels.exact.block_data import Layout, block_model, residual_sds
 from hiermodels.exact.kernels.blocks.blocks import Blocks
-from hiermodels.exact.kernels.blocks.upward import messages
+from hiermodels.exact.kernels.blocks.upward import said_of_groups
 from hiermodels.model.level import INTERCEPT, Level
 from hiermodels.model.priors.covariance import correlation_matrix
 from hiermodels.model.spec import Spec
@@ -57,10 +57,10 @@ def raw_coefficients(
     (u, 1 + q)
         nan for what a group's rows do not determine, such as the slope of one row.
     """
-    layout, blocks = Layout(spec), block_model(spec, data).blocks
+    layout, blocks = Layout(spec), _blocks(spec, data, variables)
     table = coefficients(spec, data, variables, level)
     places = {term: j for j, term in enumerate((INTERCEPT, *spec.covariates))}
-    said = _said(blocks, layout, variables, level)
+    said = _said(blocks, layout, data, variables, level)
     r, x, y = np.split(np.moveaxis(said, 2, 0), [blocks.p, blocks.p + blocks.q], axis=2)
     others = [places[term] for term in layout.others]
     own = layout.effects(level)
@@ -73,16 +73,31 @@ def raw_coefficients(
     return table
 
 
-def _said(blocks: Blocks, layout: Layout, variables: Mapping[str, Any], level: int) -> Floats:
+def _residual_sds(spec: Spec, data: GroupedData, variables: Mapping[str, Any]) -> Floats:
+    """Residual sds in the order of the arrays, 1 where errors are known; (K, 1)."""
+    known = {name: np.asarray(variables[name]) for name in ["sigma"] if spec.has_sigma}
+    return np.array(residual_sds(spec, data, known, 1))
+
+
+def _blocks(spec: Spec, data: GroupedData, variables: Mapping[str, Any]) -> Blocks:
+    """The rows, those of strata with their residual sds."""
+    blocks, sds = block_model(spec, data).blocks, _residual_sds(spec, data, variables)
+    return blocks.given(sds[-1] / sds) if blocks.strata else blocks
+
+
+def _said(
+    blocks: Blocks, layout: Layout, data: GroupedData, variables: Mapping[str, Any], level: int
+) -> Floats:
     """[R | D_x | D_y] of each member of a level; (p, p + q + 1, u)."""
     if level == len(blocks.sizes) - 1:
-        return blocks.alone
-    sigma = float(variables["sigma"]) if layout.spec.has_sigma else 1.0
+        return said_of_groups(blocks, (), level)[..., 0]
+    sigma = float(_residual_sds(layout.spec, data, variables)[-1, 0])
     factors = [
         _factor(layout, number, own, variables) / sigma
         for number, own in enumerate(layout.spec.levels)
     ]
-    return messages(blocks, factors)[level][..., 0]
+    factors += [np.zeros_like(factors[0])] * (len(blocks.sizes) - len(factors))  # cells of strata
+    return said_of_groups(blocks, factors, level)[..., 0]
 
 
 def _factor(layout: Layout, number: int, own: Level, variables: Mapping[str, Any]) -> Floats:

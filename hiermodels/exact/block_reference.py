@@ -15,7 +15,12 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
-from hiermodels.exact.block_data import Layout, block_model, blocks_of
+from hiermodels.exact.block_data import (
+    Layout,
+    block_model,
+    blocks_of,
+    place_of_residual_sds,
+)
 from hiermodels.exact.block_left_out import leave_out_of_blocks
 from hiermodels.exact.block_moments import BlockMoments
 from hiermodels.exact.block_plug_in import plug_in
@@ -26,7 +31,7 @@ from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.moments import moments_of, require_existence
 from hiermodels.exact.quadrature import IntegratedPosterior
-from hiermodels.families.normal import WEIGHTS
+from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import normal_mixture
@@ -258,7 +263,8 @@ class BlockReference(ReferencePosterior):
                 pairs = self.layout.correlations(number)
                 places[level.correlation] = pairs if len(pairs) > 1 else pairs[0]
         if self.spec.has_sigma:
-            places["sigma"] = len(self.posterior.model.sds)
+            own = place_of_residual_sds(self.spec, self.data)
+            places["sigma"] = own if self.spec.strata else own[0]
         return places
 
     def _is_sd(self, name: str) -> bool:
@@ -392,6 +398,9 @@ class BlockReference(ReferencePosterior):
             weights, mean, sd = of(*asked)
             if target.outcome:
                 sigma2 = self._mixtures.nodes.law.sigma2[:, None]
+                if STRATA in target.columns:
+                    code = target.columns[STRATA][part].astype(np.intp)
+                    sigma2 = self._mixtures.residual_variances(self._places["sigma"][code])
                 if WEIGHTS in target.columns:
                     sigma2 = sigma2 / target.columns[WEIGHTS][part]
                 sd = np.sqrt(sd**2 + (sigma2 if target.se is None else target.se[part] ** 2))

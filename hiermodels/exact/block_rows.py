@@ -12,7 +12,7 @@ from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.nesting import GroupLevel
 from hiermodels.data.sampling_covariance import SamplingCovariance
 from hiermodels.data.statistics import SufficientStatistics
-from hiermodels.exact.block_data import Layout
+from hiermodels.exact.block_data import Layout, stratum_of_rows
 from hiermodels.exact.correlated_rows import (
     blocks_of_correlated,
     is_turned,
@@ -20,6 +20,8 @@ from hiermodels.exact.correlated_rows import (
 )
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.leave_out import SingleRows
+from hiermodels.exact.kernels.blocks.strata import cells, is_shared
+from hiermodels.exact.kernels.blocks.stratified import stratified
 from hiermodels.model.spec import Spec
 
 
@@ -34,6 +36,9 @@ class BlockRows:
     weight, group : (N,)
     covariance : SamplingCovariance, optional
         Of errors that are correlated, in place of the weights.
+    strata : (N,), int and bool, optional
+        Each row's stratum in the order of the arrays' residual sds, their number, and whether
+        groups have rows of several.
     """
 
     z: Floats
@@ -42,6 +47,7 @@ class BlockRows:
     weight: Floats
     group: Indices
     covariance: SamplingCovariance | None = None
+    strata: tuple[Indices, int, bool] | None = None
 
     @classmethod
     def of(cls, spec: Spec, data: GroupedData, anchor: Floats) -> BlockRows:
@@ -55,7 +61,11 @@ class BlockRows:
             rows = require_rows(data, "leaving rows out")
             weight, covariance = rows.precision, rows.covariance
         z, rest = layout.split(x)
-        return cls(z, rest, y - rest @ anchor, weight, group, covariance)
+        strata = None
+        if spec.strata:
+            stratum = stratum_of_rows(spec, data)
+            strata = stratum, len(spec.strata), is_shared(group, stratum)
+        return cls(z, rest, y - rest @ anchor, weight, group, covariance, strata)
 
     @property
     def weight_given_others(self) -> Floats:
@@ -67,7 +77,7 @@ class BlockRows:
         columns = np.column_stack([self.z, self.x, self.y])
         if self.covariance is None:
             rows = np.sqrt(self.weight)[:, None] * columns
-            return SingleRows(rows[order].T, self.group[order])
+            return self._single(rows, order)
         root = np.sqrt(self.covariance.given_others)[:, None]
         rows = self.covariance.times_inverse(columns) / root
         if not is_turned(self.group, self.covariance):
@@ -75,6 +85,15 @@ class BlockRows:
         rows[:, : self.z.shape[1]] = 1.0
         follow = rows_given_others(self.group, self.covariance)
         return SingleRows(rows[order].T, self.group[order], follow)
+
+    def _single(self, rows: Floats, order: Indices) -> SingleRows:
+        """Rows in this order, those of strata in the cells of their groups."""
+        group, stratum = self.group, None
+        if self.strata is not None:
+            stratum, _, has_cells = self.strata
+            group = cells(group, stratum)[0] if has_cells else group
+            stratum = stratum[order]
+        return SingleRows(rows[order].T, group[order], stratum=stratum)
 
     def tree(self, own: Indices, levels: Sequence[GroupLevel]) -> Blocks:
         """Some rows of one member of the first of some levels, with what is below it."""
@@ -87,7 +106,11 @@ class BlockRows:
         if self.covariance is not None:
             covariance = self.covariance.of_rows(own)
             return blocks_of_correlated(columns, group, tuple(parents), covariance)
-        return Blocks.of(columns, group, tuple(parents), self.weight[own])
+        if self.strata is None:
+            return Blocks.of(columns, group, tuple(parents), self.weight[own])
+        stratum, size, has_cells = self.strata
+        strata = stratum[own], size, has_cells
+        return stratified(columns, group, tuple(parents), self.weight[own], None, strata)
 
 
 def rows_of_units(index: Indices) -> list[Indices]:

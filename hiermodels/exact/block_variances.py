@@ -5,7 +5,8 @@ parents', and rows have σ².  At nodes of the lattice
 
     E v = Σ w q E σ²,    Var v = Σ w (q² Var σ² + (q E σ² − E v)²),    q = |Λ'z|²,
 
-w being the nodes' weights, and the share of a level in the total is ``q/(Σ q + 1)``, free of σ.
+w being the nodes' weights, and the share of a level in the total is ``q/(Σ q + 1)``, free of σ; of
+rows of a stratum, whose variance is σ²δ², it is ``q/(Σ q + δ²)``.
 Quantiles of both are those of many exact draws of the sds and correlations.
 """
 
@@ -20,14 +21,14 @@ import numpy as np
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.grouped import GroupedData
-from hiermodels.exact.block_data import Layout
+from hiermodels.exact.block_data import Layout, place_of_residual_sds
 from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.draws import BlockDraws
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.variance_shares import typical_se
-from hiermodels.families.normal import WEIGHTS
+from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.model.spec import Spec
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.moments import FOURTH
@@ -59,7 +60,7 @@ class BlockVariances:
 
     def moments_of_squares(self, names: Sequence[str]) -> list[tuple[float, float]]:
         """Mean and sd of the square of each sd; nan where they do not exist."""
-        names_of_all = [*(name for level in self.spec.levels for name in level.sds), "sigma"]
+        names_of_all = [*self.posterior.model.names, self.posterior.model.sigma_name]
         theta2 = np.exp(2 * self._values.log_theta)
         theta2 = np.vstack([theta2, np.ones(theta2.shape[1])])
         moments = []
@@ -83,20 +84,40 @@ class BlockVariances:
                     *self._moments(q[number], sds),
                     *quantiles,
                 ]
-        columns = [level.column for level in self.spec.levels]
-        total, total_drawn = (own.sum(axis=0) + self._residual for own in (q, drawn))
-        for name, own, other in zip(columns, q, drawn, strict=True):
-            rows[f"share[{name}]"] = self._row(own / total, other / total_drawn, probabilities)
-        rest = self._residual / total, self._residual / total_drawn
-        rows["share[residual]"] = self._row(*rest, probabilities)
-        if len(columns) > 1:
-            same = f"icc[{columns[-1]}]"
-            rows[same] = self._row(1 - rest[0], 1 - rest[1], probabilities)
+        for stratum in self.spec.strata or ("",):
+            rows |= self._shares_of(stratum, (q, drawn), probabilities)
         is_free = self.posterior.marginal.coordinates.dimension > 0
         return VarianceShares(rows, self._notes, are_drawn=is_free)
 
-    def _row(self, at_nodes: Floats, drawn: Floats, probabilities: Floats) -> list[float]:
+    def _shares_of(
+        self, stratum: str, both: tuple[Floats, Floats], probabilities: Floats
+    ) -> dict[str, list[float]]:
+        """Shares of each level, and of the rows, in the variance of rows of a stratum.
+
+        Parameters
+        ----------
+        stratum : str
+            Nothing where there are none.
+        both : (levels, n) and (levels, M)
+            q at the nodes, and of draws.
+        """
+        residual = [self._residual(stratum, v) for v in (self._values, self._drawn.values)]
+        totals = [q.sum(axis=0) + rest for q, rest in zip(both, residual, strict=True)]
+        more = f", {stratum}" if stratum else ""
+        columns, rows = [level.column for level in self.spec.levels], {}
+        for number, name in enumerate(columns):
+            shares = [q[number] / total for q, total in zip(both, totals, strict=True)]
+            rows[f"share[{name}{more}]"] = self._row(shares, probabilities)
+        rest = [own / total for own, total in zip(residual, totals, strict=True)]
+        rows[f"share[residual{more}]"] = self._row(rest, probabilities)
+        if len(columns) > 1:
+            same = [1 - own for own in rest]
+            rows[f"icc[{columns[-1]}{more}]"] = self._row(same, probabilities)
+        return rows
+
+    def _row(self, both: Sequence[Floats], probabilities: Floats) -> list[float]:
         """Mean and sd by sums over the nodes, then quantiles of draws."""
+        at_nodes, drawn = both
         mean = float(self._weights @ at_nodes)
         sd = float(np.sqrt(self._weights @ (at_nodes - mean) ** 2))
         return [mean, sd, *np.quantile(drawn, probabilities)]
@@ -111,6 +132,8 @@ class BlockVariances:
         if spec.has_known_errors:
             typical = shown(typical_se(self.data))
             notes[0] += f"; residual: a typical row's sampling variance, {typical}²"
+        if spec.strata:
+            notes[0] += f"; of rows of each {spec.columns[STRATA]}"
         if WEIGHTS in spec.columns:
             notes[0] += "; residual: the variance of a row of weight 1"
         if len(columns) > 1:
@@ -122,16 +145,23 @@ class BlockVariances:
             )
         return tuple(notes)
 
-    @cached_property
-    def _residual(self) -> float:
-        """The rows' variance in units of σ², or of 1 where the standard errors are known."""
-        return float(typical_se(self.data) ** 2) if self.spec.has_known_errors else 1.0
+    def _residual(self, stratum: str, values: Values) -> Floats:
+        """The rows' variance in units of σ², or of 1 where the standard errors are known; (n,)."""
+        size = values.log_theta.shape[1]
+        if self.spec.se:
+            return np.full(size, typical_se(self.data) ** 2)
+        if not stratum:
+            return np.ones(size)
+        place = place_of_residual_sds(self.spec, self.data)[self.spec.strata.index(stratum)]
+        log_delta = self.posterior.marginal.coordinates.log_delta(values)
+        return np.exp(2 * log_delta[place - len(self.posterior.model.sds)])
 
     def _q(self, values: Values) -> Floats:
         """``|Λ'z|²`` of each level at n nodes, z being 1 and x; (levels, n)."""
         (z,), _ = Layout(self.spec).split(self.x[None])
         factors = self.posterior.marginal.coordinates.factors(values)
-        return np.array([(np.einsum("p,pqn->qn", z, f) ** 2).sum(axis=0) for f in factors])
+        levels = factors[: len(self.spec.levels)]
+        return np.array([(np.einsum("p,pqn->qn", z, f) ** 2).sum(axis=0) for f in levels])
 
     def _moments(self, q: Floats, sds: tuple[int, ...]) -> tuple[float, float]:
         """Mean and sd of ``q σ²``, which sds take part in; nan where they do not exist."""

@@ -65,9 +65,10 @@ def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) ->
     total = np.zeros(np.shape(variables[name])[: -1 if spec.dims(name) else None])
     for values in prior_log_densities(spec, variables).values():
         total += values.sum(axis=-1) if values.ndim > total.ndim else values
-    if spec.has_slopes or spec.sampling is not None:
+    if spec.has_slopes or spec.sampling is not None or spec.strata:
         total += log_density_of_effects(spec, data, variables)
-        of = _log_likelihood_of_blocks if spec.sampling is None else _log_likelihood_of_rows
+        by_row = spec.sampling is not None or bool(spec.strata)
+        of = _log_likelihood_of_rows if by_row else _log_likelihood_of_blocks
         return total + of(spec, data, variables)
     if spec.is_regression:
         return total + _log_likelihood_of_rows(spec, data, variables)

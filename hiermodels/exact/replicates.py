@@ -146,7 +146,8 @@ def top_level(posterior: Posterior, replicate: str) -> int:
 
 def _row_by_row(spec: Spec) -> bool:
     """Whether rows are drawn one by one, and not the means and the scatter of groups."""
-    return not spec.is_normal or spec.has_slopes or spec.sampling is not None
+    of_blocks = spec.has_slopes or spec.sampling is not None or bool(spec.strata)
+    return not spec.is_normal or of_blocks
 
 
 def _rows_of(posterior: Posterior) -> RowReplicates | SlopeReplicates:

@@ -196,7 +196,7 @@ def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool)
 def _draw_blocks(grid: BlockGrid, size: int, rng: np.random.Generator) -> _Drawn:
     """Draw sds and correlations from a lattice, and all else given these."""
     made = BlockDraws.draw(grid.marginal, size, rng, grid.lattice)
-    variables = BlockEffects(grid.spec, made).variables()
+    variables = BlockEffects(grid.spec, grid.data, made).variables()
     return _Drawn(variables, _attrs(made.drawn), _describe(made.lattice, made.drawn))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Flags, Floats, Indices
 from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
+from hiermodels.data.strata import strata_of
 from hiermodels.exact.block_data import Layout
 from hiermodels.exact.block_joint import correlation_matrices, parents_effects
 from hiermodels.exact.group_statistics import extremes, of_levels, sd_of
@@ -65,7 +66,7 @@ def effects_anew(
 
 @dataclass(frozen=True)
 class SlopeReplicates:
-    """Rows that are drawn anew, in groups with slopes.
+    """Rows that are drawn anew, in groups with slopes or of strata.
 
     Attributes
     ----------
@@ -106,7 +107,7 @@ class SlopeReplicates:
         return statistics | self._around_lines(y)
 
     def _around_lines(self, y: Floats) -> dict[str, Floats]:
-        """Sd of the rows around the lines of their innermost groups."""
+        """Sd of the rows around the lines of their innermost groups, of all and of each stratum."""
         spec = self.posterior.spec
         lines = self._lines(len(spec.levels) - 1, Layout(spec).terms)
         if not lines.df:
@@ -114,7 +115,13 @@ class SlopeReplicates:
         unit = ", in se" if spec.has_known_errors else ""
         where = "around lines of" if spec.has_slopes else "within"
         name = f"sd of rows {where} {spec.groups[-1]}{unit}"
-        return {name: np.sqrt(lines.squares(y) / lines.df)}
+        squares = lines.squares(y)
+        found = {name: np.sqrt(squares.sum(axis=-1) / lines.df)}
+        for k, label in enumerate(spec.strata):
+            own = strata_of(self.rows.columns) == k
+            df = lines.df * own.mean()
+            found[f"{name}, {label}"] = np.sqrt(squares[..., own].sum(axis=-1) / df)
+        return found
 
     def _lines(self, level: int, terms: tuple[str, ...]) -> Lines:
         """Least squares on some terms in each group of a level."""
@@ -179,9 +186,10 @@ class Lines:
         return np.stack(solved, axis=-2), known
 
     def squares(self, y: Floats) -> Floats:
-        """Weighted sum of squares around all lines, of outcomes (..., N); (...,)."""
-        scaled, total = y * np.sqrt(self.weight), np.zeros(y.shape[:-1])
+        """Weighted squares of rows around all lines, of outcomes (..., N); (..., N)."""
+        scaled = y * np.sqrt(self.weight)
+        squares = np.empty_like(scaled)
         for own, basis, _, _ in self._groups:
             rows = scaled[..., own]
-            total = total + ((rows - rows @ basis @ basis.T) ** 2).sum(axis=-1)
-        return total
+            squares[..., own] = (rows - rows @ basis @ basis.T) ** 2
+        return squares

@@ -18,6 +18,7 @@ from hiermodels.families.row_leaves import log_given_total
 from hiermodels.numerics.group_sums import group_means
 
 WEIGHTS = "weights"
+STRATA = "residual_by"
 
 
 def log_normal(y: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
@@ -28,10 +29,13 @@ def log_normal(y: Floats, mean: Floats | float, sd: Floats | float) -> Floats:
 @storable
 @dataclass(frozen=True)
 class NormalRows(Reals):
-    """``y ~ N(η, sd²/w)``: the linear predictor is the mean; weights w are 1 if not given."""
+    """``y ~ N(η, sd²/w)``: the linear predictor is the mean; weights w are 1 if not given.
+
+    Rows may be of strata, numbered from 0, each with an sd of its own: see :func:`row_sds`.
+    """
 
     name: ClassVar[str] = "normal"
-    columns: ClassVar[tuple[str, ...]] = ("sd", WEIGHTS)
+    columns: ClassVar[tuple[str, ...]] = ("sd", WEIGHTS, STRATA)
 
     def invalid(self, y: Floats, columns: Columns) -> Iterator[Invalid]:
         """Outcomes that are not finite; standard deviations and weights that are not positive."""
@@ -41,7 +45,8 @@ class NormalRows(Reals):
     def describe(self, eta: str, columns: Mapping[str, str]) -> str:
         """``Normal(η, sd)``."""
         weighted = f"/sqrt({columns[WEIGHTS]})" if WEIGHTS in columns else ""
-        return f"Normal({eta}, {columns['sd']}{weighted})"
+        stratum = f"[{columns[STRATA]}]" if STRATA in columns else ""
+        return f"Normal({eta}, {columns['sd']}{stratum}{weighted})"
 
     def log_likelihood(self, y: Floats, eta: Floats, columns: Columns) -> Floats:
         """``log N(y; η, sd²/w)`` of each row."""
@@ -86,6 +91,13 @@ class NormalRows(Reals):
     def raw(self, y: Floats, columns: Columns, offset: Floats) -> tuple[Floats, Floats]:
         """Outcomes weighted by ``w/sd²``, and these weights."""
         return super().raw(y, {**columns, "sd": _sd(columns)}, offset)
+
+
+def row_sds(sigma: Any, columns: Mapping[str, Any]) -> Any:
+    """Sds of rows before weights: σ (...,) of all of them, or σ (..., K) of each one's stratum."""
+    if STRATA in columns:
+        return sigma[..., np.asarray(columns[STRATA], dtype=np.intp)]
+    return sigma[..., None]
 
 
 def _sd(columns: Mapping[str, Any]) -> Any:

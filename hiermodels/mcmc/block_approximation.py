@@ -23,6 +23,7 @@ from hiermodels.exact.block_data import Layout, block_model
 from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.propriety import check
+from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.downward import Gain
 from hiermodels.exact.kernels.blocks.moments import conditionals
 from hiermodels.exact.kernels.blocks.root import Root
@@ -45,7 +46,8 @@ class BlockApproximation:
     layout : Layout
     marginal : BlockMarginal
     log_sds : (m + 1,)
-        Logarithms of the sds, the outermost level's first, and of σ last; −∞ for 0.
+        Logarithms of the sds, the outermost level's first, those of strata behind them, and of σ
+        last; −∞ for 0.
     """
 
     layout: Layout
@@ -84,8 +86,11 @@ class BlockApproximation:
 
     @cached_property
     def _factors(self) -> list[Floats]:
-        values = _values(self.marginal, self.log_sds[None])
-        return self.marginal.coordinates.factors(values)
+        return self.marginal.coordinates.factors(_values(self.marginal, self.log_sds[None]))
+
+    @cached_property
+    def _blocks(self) -> Blocks:
+        return self.marginal.coordinates.blocks(_values(self.marginal, self.log_sds[None]))
 
     @cached_property
     def _root(self) -> Root:
@@ -106,14 +111,14 @@ class BlockApproximation:
     @cached_property
     def effects(self) -> list[tuple[Floats, Floats]]:
         """Means and sds of each level's effects, in the order of its terms; (u, e) both."""
-        blocks, root, size = self.marginal.residual.blocks, self._root, self.sds[-1:] ** 2
+        blocks, root, size = self._blocks, self._root, self.sds[-1:] ** 2
         found = [np.empty((2, blocks.p, members)) for members in blocks.sizes]
         for _, level, members, given in conditionals(blocks, self._factors):
             mean, covariance = given.moments(root.mean, root.covariance * size, size)
             sd = np.sqrt(np.einsum("iiun->iun", covariance))
             found[level][:, :, members] = mean[..., 0], sd[..., 0]
-        varying = [self.layout.effects(number) for number in range(len(found))]
-        return [(mean[some].T, sd[some].T) for (mean, sd), some in zip(found, varying, strict=True)]
+        varying = [self.layout.effects(number) for number in range(len(self.layout.spec.levels))]
+        return [(found[i][0][some].T, found[i][1][some].T) for i, some in enumerate(varying)]
 
     @property
     def intercept(self) -> float:
@@ -146,11 +151,11 @@ class BlockApproximation:
         ``1 − Var(effect | data)/τ²``, which is ``1 − B`` of intercepts that vary alone; 0 where τ
         is 0.
         """
-        blocks, factors = self.marginal.residual.blocks, self._factors
+        blocks, factors = self._blocks, self._factors
         above = [(message[:, : blocks.p], None) for message in messages(blocks, factors)]
-        said = [*above, (blocks.designs[..., None], blocks.design)]
+        said = [*above, (blocks.scaled(blocks.designs), blocks.design)]
         weights = []
-        for number, (r, members) in enumerate(said):
+        for number, (r, members) in enumerate(said[: len(self.layout.spec.levels)]):
             gain = Gain.of(r, factors[number])
             own = np.einsum("iiu->iu", gain.own[..., 0])
             size = (factors[number][:, :, 0] ** 2).sum(axis=1)[:, None]

@@ -17,6 +17,7 @@ which is made of products and sums of numbers, with a gradient.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from hiermodels.core.arrays import LOG_2PI, Floats, Indices
+from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.mcmc.block_approximation import BlockApproximation
 from hiermodels.mcmc.marginal import integrated
 
@@ -31,10 +33,49 @@ type Message = tuple[list[list[Any]], list[Any]]
 """P, (p, p) times (u,), and B, (p,) times (q + 1, u)."""
 
 
+@dataclass(frozen=True)
+class ResidualSds:
+    """The residual sd of all rows, or one for each of their strata.
+
+    Attributes
+    ----------
+    every : (K,)
+        In the order of the arrays; of all rows (1,).
+    blocks : Blocks
+    """
+
+    every: TensorVariable
+    blocks: Blocks
+
+    @property
+    def of_sums(self) -> TensorVariable:
+        """Sd of each group's sums; a scalar, or (g,)."""
+        strata = self.blocks.strata
+        return self.every[0] if strata is None else self.every[strata.design[self.blocks.design]]
+
+    @property
+    def of_rest(self) -> TensorVariable:
+        """Sd of each row that is free of all effects; a scalar, or (m,)."""
+        strata = self.blocks.strata
+        return self.every[0] if strata is None else self.every[strata.rest]
+
+    @property
+    def log_det(self) -> TensorVariable:
+        """``Σ log sd`` over all rows."""
+        strata = self.blocks.strata
+        count = np.array([self.blocks.n_rows]) if strata is None else strata.n_rows
+        return (count * pt.log(self.every)).sum()
+
+    @property
+    def log_det_of_sums(self) -> TensorVariable:
+        """The same over all groups' sums."""
+        return self.blocks.p * (pt.log(self.of_sums) * np.ones(len(self.blocks.design))).sum()
+
+
 def log_likelihood(
     near: BlockApproximation,
     factors: Sequence[list[list[Any]]],
-    sigma: TensorVariable | float,
+    sigma: ResidualSds,
     sums: Floats | TensorVariable,
     rest: Floats | TensorVariable,
 ) -> TensorVariable:
@@ -46,7 +87,7 @@ def log_likelihood(
         Whose coefficients are taken from the outcome: of squares few digits are then lost.
     factors : sequence of lists
         Rows of F, ``diag(tau) C``, of each level, the outermost first.
-    sigma : scalar
+    sigma : ResidualSds
     sums : (p, g)
         D_y.
     rest : (m,)
@@ -58,15 +99,18 @@ def log_likelihood(
     known = np.concatenate([blocks.above[:, blocks.fixed], blocks.outcome[:, :-1]], axis=1)
     x, beta = blocks.rest[:, :-1], near.mean[near.mean.size - q :]
     y = pt.as_tensor(sums) - np.einsum("icg,c->ig", known, np.append(fitted, beta))
-    d = [pt.concatenate([blocks.outcome[i, :-1], y[i][None]]) / sigma for i in range(p)]
+    sd = sigma.of_sums
+    d = [pt.concatenate([blocks.outcome[i, :-1], y[i][None]]) / sd for i in range(p)]
     left = pt.concatenate([pt.as_tensor(x), (pt.as_tensor(rest) - x @ beta)[:, None]], axis=1).T
-    squares = _square(left / sigma) + sum(_square(row) for row in d)
-    precision = [[(r[:, i] * r[:, j]).sum(axis=0) / sigma**2 for j in range(p)] for i in range(p)]
+    squares = _square(left / sigma.of_rest) + sum(_square(row) for row in d)
+    precision = [[(r[:, i] * r[:, j]).sum(axis=0) / sd**2 for j in range(p)] for i in range(p)]
     message: Message = (
         precision,
-        [sum(r[k, i] * d[k] for k in range(p)) / sigma for i in range(p)],
+        [sum(r[k, i] * d[k] for k in range(p)) / sd for i in range(p)],
     )
-    total = 0.5 * blocks.log_weight - blocks.n_rows * (0.5 * LOG_2PI + pt.log(sigma))
+    total = 0.5 * blocks.log_weight - 0.5 * blocks.n_rows * LOG_2PI - sigma.log_det
+    if len(blocks.sizes) > len(factors):  # cells of strata
+        message = _pooled(message, blocks.parents[-1])
     for level in reversed(range(len(factors))):
         own = near.layout.effects(level)
         message, explained, log_det = _widened(message, factors[level], own)

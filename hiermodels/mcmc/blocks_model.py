@@ -26,10 +26,10 @@ from pytensor.tensor.variable import TensorVariable
 from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.core.names import COEFFICIENT_DIM, ROOT
 from hiermodels.data.grouped import GroupedData, require_rows
-from hiermodels.exact.block_data import block_model
+from hiermodels.exact.block_data import block_model, place_of_residual_sds, strata_order
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.mcmc.block_approximation import BlockApproximation
-from hiermodels.mcmc.block_marginal import log_likelihood
+from hiermodels.mcmc.block_marginal import ResidualSds, log_likelihood
 from hiermodels.mcmc.levels import add_beta, add_parents, is_moved
 from hiermodels.mcmc.outcome import add_outcome
 from hiermodels.mcmc.parameterization import Choice, Form, Observed
@@ -41,7 +41,7 @@ from hiermodels.posterior.coordinates import coords_of
 from hiermodels.posterior.linear_predictor import innermost
 
 SUMS, REST = "_sums", "_rest"
-SUM_DIM = "sum_of_rows"
+SUM_DIM, CELL_DIM = "sum_of_rows", "cell_of_rows"
 
 type Rows = list[list[Any]]
 """Of a Cholesky factor, below the diagonal and on it."""
@@ -68,9 +68,7 @@ def build_blocks_model(
             for name, value in _statistics(blocks).items():
                 pm.Data(name, value, shape=value.shape)
         factors = _add_covariances(near)
-        sigma: TensorVariable | float = 1.0
-        if spec.has_sigma:
-            sigma = spec.variance_prior("sigma").to_pymc(pm, "sigma", float(near.sds[-1]))
+        sigma = _add_residual_sds(near, data)
         if choice.name == "marginal":
             sums, rest = (_statistic(name, blocks) for name in (SUMS, REST))
             pm.Potential("log_likelihood", log_likelihood(near, factors, sigma, sums, rest))
@@ -78,7 +76,7 @@ def build_blocks_model(
         parents = add_parents(spec, data, observed)
         effects = _add_effects(near, parents, factors, choice.forms)
         if observed == "rows":
-            _add_rows(spec, data, effects, sigma)
+            _add_rows(spec, data, effects, model["sigma"] if spec.has_sigma else pt.ones(()))
         else:
             _add_sums(near, parents, effects, sigma)
     return model
@@ -121,6 +119,22 @@ def _add_covariances(near: BlockApproximation) -> list[Rows]:
             [[tau * value for value in row] for tau, row in zip(taus, rows, strict=True)]
         )
     return factors
+
+
+def _add_residual_sds(near: BlockApproximation, data: GroupedData) -> ResidualSds:
+    """Add σ, or one for each stratum; 1 where errors are known."""
+    spec, blocks = near.layout.spec, near.marginal.model.blocks
+    if not spec.has_sigma:
+        return ResidualSds(pt.ones(1), blocks)
+    starts = near.sds[place_of_residual_sds(spec, data)].tolist()
+    each = [
+        spec.variance_prior(name).to_pymc(pm, name, start)
+        for name, start in zip(spec.residual_sds, starts, strict=True)
+    ]
+    every = pt.stack(each)
+    if spec.strata:
+        pm.Deterministic("sigma", every, dims=spec.dims("sigma"))
+    return ResidualSds(every[strata_order(spec, data)], blocks)
 
 
 def _add_correlations(spec: Spec, level: Level) -> Rows:
@@ -250,12 +264,12 @@ def _add_sums(
     near: BlockApproximation,
     parents: Sequence[Indices | TensorVariable],
     effects: Effects,
-    sigma: TensorVariable | float,
+    sigma: ResidualSds,
 ) -> None:
     """Add the sums of each group, and what is left of the rows.
 
-    ``D_y ~ N(R θ + D_x β, σ²)``, p for each group, and rows [x | y] that are free of θ, with
-    ``exp(−½ ‖y − x β‖²/σ²)`` times a constant and a power of σ.
+    ``D_y ~ N(R θ + D_x β, σ²)``, p for each group, or for each stratum of its rows, and rows
+    [x | y] that are free of θ, with ``exp(−½ ‖y − x β‖²/σ²)`` times a constant and a power of σ.
     """
     spec, blocks, inner = (
         near.layout.spec,
@@ -263,29 +277,31 @@ def _add_sums(
         len(near.layout.spec.levels) - 1,
     )
     mean: Any = 0.0
+    has_cells = len(blocks.sizes) > inner + 1
     for j, term in enumerate(near.layout.terms):
         level, value = effects[term]
         own = value if level == inner else value[_ancestors(parents, inner, level)]
         if blocks.turned is not None:
             own = pt.dot(blocks.turned.axes.toarray().T, own)
+        own = own[blocks.parents[-1]] if has_cells else own
         mean = mean + blocks.designs[:, j, blocks.design] * own
     left: Any = _statistic(REST, blocks)
     for j, term in enumerate(near.layout.others):
         value = effects[term][1]
         mean = mean + blocks.outcome[:, j] * value
         left = left - blocks.rest[:, j] * value
-    dims = (SUM_DIM, spec.groups[-1])
-    pm.modelcontext(None).add_coord(SUM_DIM, np.arange(blocks.p))
+    dims, model = (SUM_DIM, CELL_DIM if has_cells else spec.groups[-1]), pm.modelcontext(None)
+    model.add_coord(SUM_DIM, np.arange(blocks.p))
+    if has_cells:
+        model.add_coord(CELL_DIM, np.arange(blocks.sizes[-1]))
     sums = _statistic(SUMS, blocks)
-    pm.Normal(f"{spec.outcome}_sum", mean, sigma, observed=sums, dims=dims)
+    pm.Normal(f"{spec.outcome}_sum", mean, sigma.of_sums, observed=sums, dims=dims)
     rows = blocks.n_rows - blocks.outcome[:, -1].size
-    constant = 0.5 * blocks.log_weight - rows * (0.5 * LOG_2PI + pt.log(sigma))
-    pm.Potential("within_groups", constant - 0.5 * (left**2).sum() / sigma**2)
+    constant = 0.5 * (blocks.log_weight - rows * LOG_2PI) + sigma.log_det_of_sums - sigma.log_det
+    pm.Potential("within_groups", constant - 0.5 * ((left / sigma.of_rest) ** 2).sum())
 
 
-def _add_rows(
-    spec: Spec, data: GroupedData, effects: Effects, sigma: TensorVariable | float
-) -> None:
+def _add_rows(spec: Spec, data: GroupedData, effects: Effects, sigma: TensorVariable) -> None:
     """Add the rows, each given ``z_i'theta + x_i'beta``."""
     model, rows = pm.modelcontext(None), require_rows(data, "observed='rows'")
     model.add_coord("row", np.arange(len(rows.y)))

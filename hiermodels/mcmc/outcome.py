@@ -14,7 +14,9 @@ from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.core.names import COEFFICIENT_DIM
 from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
 from hiermodels.data.sampling_covariance import SamplingCovariance
+from hiermodels.data.strata import strata_of
 from hiermodels.exact.standardized import Standardized
+from hiermodels.families.normal import STRATA
 from hiermodels.mcmc.transforms import matrix_times
 from hiermodels.model.spec import Spec
 from hiermodels.model.standard_errors import from_se
@@ -64,15 +66,20 @@ def add_rows(spec: Spec, data: GroupedData, sds: Sds) -> None:
 
 
 def add_outcome(
-    spec: Spec, rows: GroupedRows, eta: TensorVariable, sigma: TensorVariable | float | None
+    spec: Spec, rows: GroupedRows, eta: TensorVariable, sigma: TensorVariable | None
 ) -> None:
     """Add the rows, given their linear predictors (row,) without offsets, and their columns."""
     if rows.covariance is not None:
         pm.MvNormal(spec.outcome, eta, chol=_root(rows.covariance), observed=rows.y, dims="row")
         return
     columns: dict[str, Any] = dict(rows.columns)
+    stratum = columns.pop(STRATA, None)
     for role, name in spec.columns.items():
-        columns[role] = pm.Data(name, rows.columns[role], dims="row")
+        if role != STRATA:
+            columns[role] = pm.Data(name, rows.columns[role], dims="row")
+    if stratum is not None and sigma is not None:
+        name = f"{spec.columns[STRATA]}_stratum_of_row"
+        sigma = sigma[pm.Data(name, strata_of(rows.columns), dims="row")]
     if "offset" in columns:
         eta = eta + columns.pop("offset")
     if "sd" in spec.family.columns:

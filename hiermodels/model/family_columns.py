@@ -8,7 +8,7 @@ from typing import NoReturn
 from hiermodels.core.messages import short
 from hiermodels.errors import SpecError
 from hiermodels.families.family import Family, NamesColumns
-from hiermodels.families.normal import WEIGHTS
+from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.families.registry import NORMAL, family_names, is_family
 
 
@@ -55,6 +55,8 @@ def require_suited(
                 f"errors are known here, {error}={se!r}. Leave {WEIGHTS} out, or the "
                 f"errors: where these were inferred, with se=False"
             )
+        if STRATA in columns:
+            _require_suited_strata(columns[STRATA], groups, error, se)
         return
     if not groups:
         raise SpecError(
@@ -70,6 +72,26 @@ def require_suited(
     lacking = [name for name in family.columns if name not in known]
     if lacking:
         raise SpecError(f"{lacking[0]}: the family {family.name!r} needs this column; found none")
+
+
+def _require_suited_strata(column: str, groups: Sequence[str], error: str, se: str | None) -> None:
+    """Raise SpecError if rows cannot have a residual sd for each label of a column."""
+    if se:
+        raise SpecError(
+            f"{STRATA}: the residual sd of each {column!r} is learnt, and the errors are known "
+            f"here, {error}={se!r}. Leave {STRATA} out, or the errors: where these were inferred, "
+            f"with se=False"
+        )
+    if not groups:
+        raise SpecError(
+            f"{STRATA}: a residual sd for each {column!r} needs groups; found a model without any. "
+            f"Name their column, groups=… or (1 | …) in a formula"
+        )
+    if column in groups[1:]:
+        raise SpecError(
+            f"{STRATA}: {column!r} is a column of groups within others, whose labels may repeat; "
+            f"name a column of its own that says which rows have one residual sd"
+        )
 
 
 def refuse_column(family: Family, role: str) -> NoReturn:

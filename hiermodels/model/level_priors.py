@@ -16,10 +16,12 @@ from hiermodels.model.priors.variance import FlatSD, FlatVariance, Jeffreys
 def spelled_out(
     given: Mapping[str, Prior],
     parameters: Sequence[str],
-    coefficients: Sequence[str],
+    members: Mapping[str, Sequence[str]],
     levels: Sequence[Level],
 ) -> dict[str, Prior]:
     """Priors by parameter: those of ``beta`` and of a level's ``tau`` for each of their members.
+
+    So with all of ``members``, such as ``sigma`` of strata.
 
     One of a parameter by itself overrides that of all.
 
@@ -29,13 +31,13 @@ def spelled_out(
         If there is no such parameter.
     """
     given, known = dict(given), list(parameters)
-    several = {"beta": tuple(coefficients)} if coefficients else {}
+    several = {name: tuple(some) for name, some in members.items() if some}
     several |= {level.sd: level.sds for level in levels if level.has_slopes}
-    for name, members in several.items():
+    for name, own in several.items():
         if isinstance(given.get(name), FlatCovariance):
             known.append(name)
         elif name in given:
-            given = dict.fromkeys(members, given.pop(name)) | given
+            given = dict.fromkeys(own, given.pop(name)) | given
     unknown = [name for name in given if name not in known]
     if unknown:
         raise SpecError(
@@ -71,7 +73,7 @@ def complete_hierarchy(
             priors[name] = given.get(name, LKJ(1.0))
             _check_correlation(name, priors[name])
             continue
-        is_sd = name in sds or name == "sigma"
+        is_sd = name in sds or name.startswith("sigma")
         default = _default_sd(sds.get(name), levels) if is_sd else Flat()
         priors[name] = given.get(name, default)
         check_kind(name, priors[name], is_sd=is_sd)

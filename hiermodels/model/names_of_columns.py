@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from hiermodels.core.messages import short
 from hiermodels.core.names import COEFFICIENT_DIM
+from hiermodels.core.options import flag, mapping, one_of
 from hiermodels.errors import SpecError
+from hiermodels.families.normal import STRATA
 
 # Dimensions that are there already.
 RESERVED = ("chain", "draw", "row", "quantile", COEFFICIENT_DIM)
@@ -31,6 +35,33 @@ def require_names(
     taken = (*variables, *RESERVED)
     _require_dimensions(groups, (*taken, *dims), variables)
     _require_variables(roles, (*taken, "group"))
+
+
+def require_kinds(fields: Mapping[str, Any]) -> None:
+    """Raise SpecError if a field of a specification is not of the kind that it should be.
+
+    Parameters
+    ----------
+    fields : mapping of str to object
+        Those of :class:`hiermodels.Spec`.
+    """
+    columns = mapping("columns", fields["columns"], "{'trials': 'cases'}")
+    se = {} if fields["se"] is None else {"se": fields["se"]}
+    for role, name in {"outcome": fields["outcome"], **se, **columns}.items():
+        if not isinstance(name, str):
+            raise SpecError(f"{role}: expected the name of a column; found {short(name)}")
+    for role in ("groups", "covariates", "strata"):
+        names = fields[role]
+        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+            raise SpecError(f"{role}: expected a tuple of names; found {short(names)}")
+    mapping("priors", fields["priors"], "{'tau': HalfNormal(sd=5)}")
+    one_of("se_scale", fields["se_scale"], ("sd", "variance"))
+    flag("has_intercept", fields["has_intercept"])
+    if (STRATA in columns) != bool(fields["strata"]):
+        raise SpecError(
+            f"strata: expected labels beside a column {STRATA!r}, or neither; found "
+            f"{fields['strata']} and {dict(columns)}"
+        )
 
 
 def _require_dimensions(

@@ -38,7 +38,11 @@ def prior_log_densities(spec: Spec, variables: Mapping[str, Floats]) -> dict[str
         densities[name] = _log_density(spec.priors[name], variables[name], sigma)
     for level in (own for own in spec.levels if own.has_slopes):
         densities |= _of_effects(spec, level, variables)
-    if sigma is not None and "sigma" not in densities and spec.residual_prior:
+    if spec.strata:
+        by_stratum = zip(spec.residual_sds, np.moveaxis(variables["sigma"], -1, 0), strict=True)
+        columns = [_of_sd(spec.variance_prior(name), values) for name, values in by_stratum]
+        densities["sigma"] = np.stack(columns, axis=-1)
+    elif sigma is not None and "sigma" not in densities and spec.residual_prior:
         densities["sigma"] = spec.residual_prior.log_density_sd(sigma)
     if spec.covariates:
         beta = zip(spec.coefficients, np.moveaxis(variables["beta"], -1, 0), strict=True)

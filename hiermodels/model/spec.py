@@ -28,12 +28,10 @@ from types import MappingProxyType
 from typing import Any
 
 from hiermodels.core.codec import storable
-from hiermodels.core.messages import short
 from hiermodels.core.names import COEFFICIENT_DIM, ROOT
-from hiermodels.core.options import flag, mapping, one_of
 from hiermodels.errors import SpecError
 from hiermodels.families.family import Family
-from hiermodels.families.normal import WEIGHTS
+from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.families.registry import NORMAL
 from hiermodels.model.family_columns import require_suited
 from hiermodels.model.level import (
@@ -45,7 +43,7 @@ from hiermodels.model.level import (
     with_priors,
 )
 from hiermodels.model.level_priors import complete_hierarchy, spelled_out
-from hiermodels.model.names_of_columns import require_names
+from hiermodels.model.names_of_columns import require_kinds, require_names
 from hiermodels.model.priors.base import Prior, VariancePrior
 from hiermodels.model.priors.coefficients import CoefficientPrior, NormalInverseGamma
 from hiermodels.model.priors.defaults import (
@@ -90,6 +88,9 @@ class Spec:
         What varies between the groups of each level, the outermost first; by default intercepts.
     sampling : float or "matrix", optional
         Correlation of known errors within outermost groups; ``"matrix"`` if one is in the data.
+    strata : tuple of str
+        Labels of the strata of the rows, whose column is ``columns["residual_by"]``: rows of each
+        have a residual sd of their own, ``sigma[label]``.
 
     Raises
     ------
@@ -108,9 +109,10 @@ class Spec:
     columns: Mapping[str, str] = field(default_factory=dict)
     varying: tuple[Varying, ...] = ()
     sampling: Sampling | None = None
+    strata: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        self._check_kinds()
+        require_kinds(vars(self))
         require_suited(self.family, self.columns, self.groups, error_role(self.se_scale), self.se)
         require_varying(self.varying, self.groups, self.covariates)
         require_sampling(self.sampling, self.family, self.columns, self.groups, self.se)
@@ -125,28 +127,12 @@ class Spec:
                 f"learn; give it one of them"
             )
         roles = {"outcome": self.outcome, error_role(self.se_scale): self.se or "", **self.columns}
+        if self.strata:
+            require_names((roles.pop(STRATA),), {}, self.variables, tuple(self.coords))
         require_names(self.groups, roles, self.variables, tuple(self.coords))
         object.__setattr__(self, "columns", MappingProxyType(dict(self.columns or {})))
         priors = self._complete(self.priors or {})
         object.__setattr__(self, "priors", MappingProxyType(priors))
-
-    def _check_kinds(self) -> None:
-        """Raise SpecError if a field is not of the kind that it should be."""
-        for role in ("outcome", "se"):
-            name = getattr(self, role)
-            if not (isinstance(name, str) or (name is None and role == "se")):
-                raise SpecError(f"{role}: expected the name of a column; found {short(name)}")
-        for role in ("groups", "covariates"):
-            names = getattr(self, role)
-            if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
-                raise SpecError(f"{role}: expected a tuple of names; found {short(names)}")
-        mapping("priors", self.priors, "{'tau': HalfNormal(sd=5)}")
-        columns = mapping("columns", self.columns, "{'trials': 'cases'}")
-        for role, column in columns.items():
-            if not isinstance(column, str):
-                raise SpecError(f"{role}: expected the name of a column; found {short(column)}")
-        one_of("se_scale", self.se_scale, ("sd", "variance"))
-        flag("has_intercept", self.has_intercept)
 
     def __reduce__(self) -> tuple[type[Spec], tuple[Any, ...]]:
         """Copies and other processes make it anew: Python does not copy read-only mappings."""
@@ -191,8 +177,9 @@ class Spec:
 
     @property
     def is_blocks(self) -> bool:
-        """Whether groups have several effects, more than two columns, or correlated errors."""
-        return self.has_slopes or len(self.groups) > 2 or self.sampling is not None
+        """Whether groups have slopes or many columns, or rows strata or correlated errors."""
+        more = self.sampling is not None or bool(self.strata)
+        return self.has_slopes or len(self.groups) > 2 or more
 
     @property
     def intercept(self) -> str | None:
@@ -229,8 +216,15 @@ class Spec:
 
     @property
     def sds(self) -> tuple[str, ...]:
-        """Names of all unknown sds: the group-level ones upwards, then ``sigma`` if unknown."""
-        return (*self.spreads, "sigma") if self.has_sigma else self.spreads
+        """Names of all unknown sds: the group-level ones upwards, then the residual ones."""
+        return (*self.spreads, *self.residual_sds)
+
+    @property
+    def residual_sds(self) -> tuple[str, ...]:
+        """``sigma`` if it is unknown, or of each stratum, such as ``sigma[Female]``."""
+        if not self.has_sigma:
+            return ()
+        return tuple(f"sigma[{label}]" for label in self.strata) or ("sigma",)
 
     @property
     def fixed(self) -> dict[str, float]:
@@ -251,9 +245,8 @@ class Spec:
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names of the parameters that have a prior, from the top downwards."""
-        sigma = ("sigma",) if self.has_sigma else ()
         of_levels = (name for level in self.named_levels for name in level.parameters)
-        return (*self.top, *of_levels, *self.coefficients, *sigma)
+        return (*self.top, *of_levels, *self.coefficients, *self.residual_sds)
 
     @property
     def coefficients(self) -> tuple[str, ...]:
@@ -290,6 +283,8 @@ class Spec:
         dims = {"beta": (COEFFICIENT_DIM,)} | dict.fromkeys(self.on_outcome_scale, self.groups[-1:])
         for level in self.named_levels:
             dims |= level.dims_by_name
+        if self.strata:
+            dims["sigma"] = (self.columns[STRATA],)
         return dims.get(name, ())
 
     @cached_property
@@ -394,7 +389,8 @@ class Spec:
         """Check the priors that were given and add the defaults."""
         if not self.groups and not self.is_regression:
             return complete_one_population(given)
-        given = spelled_out(given, self.parameters, self.coefficients, self.named_levels)
+        several = {"beta": self.coefficients, "sigma": self.residual_sds if self.strata else ()}
+        given = spelled_out(given, self.parameters, several, self.named_levels)
         if self.is_regression:
             return complete_regression(self.parameters, given, known_errors=bool(self.se))
         return complete_hierarchy(self.parameters, given, self.named_levels, self.is_blocks)

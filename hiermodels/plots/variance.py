@@ -20,6 +20,7 @@ from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.errors import SpecError
 from hiermodels.exact.leaf_shares import LATENT_VARIANCE
 from hiermodels.exact.noise_free import reference_posterior
+from hiermodels.families.normal import STRATA
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.reference_posterior import ReferencePosterior
@@ -112,11 +113,11 @@ def plot_variance(
 def variance_shares(spec: Spec, draws: xr.Dataset) -> xr.Dataset:
     """Draws of each level's share of the variance, where it varies.
 
-    There are none where the sum has one part, or slopes vary, so that the shares are others at
-    each x.  With a logit link one part is the rows'.
+    There are none where the sum has one part, or slopes vary or rows are of strata, so that the
+    shares are others at each x or for each stratum.  With a logit link one part is the rows'.
     """
     rest = LATENT_VARIANCE.get(spec.family.link, 0.0)
-    if len(spec.sds) + (rest > 0) < 2 or spec.has_slopes:
+    if len(spec.sds) + (rest > 0) < 2 or spec.has_slopes or spec.strata:
         return xr.Dataset()
     variances = draws[list(spec.sds)] ** 2
     total = sum(variances[name] for name in spec.sds) + rest
@@ -170,8 +171,8 @@ def _free(spec: Spec) -> dict[str, _Hyperparameter]:
         for j, name in enumerate(level.sds):
             place = {level.dims[0]: j} if level.has_slopes else {}
             known[name] = _Hyperparameter(level.sd, place)
-    if spec.has_sigma:
-        known["sigma"] = _Hyperparameter("sigma", {})
+    for k, name in enumerate(spec.residual_sds):
+        known[name] = _Hyperparameter("sigma", {spec.columns[STRATA]: k} if spec.strata else {})
     free = {name: one for name, one in known.items() if name not in spec.fixed}
     for level in reversed(spec.levels):
         several = len(level.pairs) > 1

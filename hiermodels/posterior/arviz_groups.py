@@ -18,6 +18,7 @@ from hiermodels.core.names import COEFFICIENT_DIM, SAMPLE_DIMS
 from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import SpecError
+from hiermodels.families.normal import STRATA
 from hiermodels.model.prior_densities import prior_log_densities
 from hiermodels.model.priors.coefficients import NormalInverseGamma
 from hiermodels.model.spec import Spec
@@ -219,13 +220,15 @@ def with_log_prior(posterior: Posterior) -> Posterior:
     parts = {
         level.sd: (level.dims[0], level.terms) for level in spec.levels if level.has_slopes
     } | {"beta": (COEFFICIENT_DIM, spec.covariates)}
+    if spec.strata:
+        parts["sigma"] = (spec.columns[STRATA], spec.strata)
     coords: dict[str, Any] = {}
     dims: dict[str, tuple[str, ...]] = {}
     for name, (dim, terms) in parts.items():
         some = [j for j, term in enumerate(terms) if f"{name}[{term}]" in proper]
         if some:
             group[name] = densities[name][..., some]
-            dims[name], coords[dim] = (dim,), [terms[j] for j in some]
+            dims[name], coords[dim] = (dim,), coords_of(spec, posterior.data)[dim][some]
     return with_group(posterior, "log_prior", group, coords, dims)
 
 

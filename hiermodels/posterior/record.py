@@ -18,6 +18,7 @@ from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.labels import nearly, places_of
 from hiermodels.errors import DataError, SpecError
+from hiermodels.families.normal import row_sds
 from hiermodels.model.spec import Spec
 from hiermodels.posterior import memory
 from hiermodels.posterior.linear_predictor import linear_predictor
@@ -210,5 +211,5 @@ def rows_given(
     columns = dict(rows.columns)
     eta = linear_predictor(spec, rows, variables) + columns.pop("offset", 0.0)
     if "sd" in spec.family.columns:
-        columns["sd"] = variables["sigma"][..., None] if rows.se is None else rows.se
+        columns["sd"] = row_sds(variables["sigma"], columns) if rows.se is None else rows.se
     return np.broadcast_to(eta, (*eta.shape[:-1], len(rows.y))), columns

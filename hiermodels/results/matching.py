@@ -14,8 +14,10 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.statistics import SufficientStatistics, with_totals
+from hiermodels.data.strata import strata_of
 from hiermodels.data.totals import in_one_unit
 from hiermodels.errors import SpecError
+from hiermodels.families.normal import STRATA
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.coordinates import coords_of
 from hiermodels.posterior.reference_posterior import ReferencePosterior
@@ -26,7 +28,7 @@ COLUMNS = (
     "outcomes",
     "standard errors",
     "covariates",
-    "trials, exposures, offsets or weights",
+    "trials, exposures, offsets, weights or strata",
     "covariances of errors",
 )  # of rows
 SAME_STATISTICS = 1e-9  # of their spread: engines add up in different orders
@@ -86,6 +88,7 @@ def require_same_model(mcmc: Spec, exact: Spec) -> None:
             "se": spec.has_known_errors,
             "correlation of errors": spec.sampling,
             "weights": spec.columns.get("weights"),
+            "residual_by": spec.columns.get(STRATA),
         }
         | {"what varies": [(own.terms, own.varying.correlated) for own in spec.levels]}
         | {"family": spec.family, **spec.priors}
@@ -166,7 +169,10 @@ def _sorted_rows(data: GroupedData) -> tuple[Floats, ...]:
         places = np.argsort(np.argsort(data.labels[-1]))[data.group].astype(float)
     rows = require_rows(data, "a comparison of rows")
     se = np.ones(len(rows.y)) if rows.se is None else rows.se
-    more = [column for _, column in sorted(rows.columns.items())]
+    known = dict(rows.columns)
+    if STRATA in known:
+        known[STRATA] = np.argsort(np.argsort(rows.strata))[strata_of(known)].astype(float)
+    more = [column for _, column in sorted(known.items())]
     order = np.lexsort([*more, *rows.design.matrix.T, se, rows.y, places])
     beside = np.array(more).reshape(len(more), len(rows.y))
     columns = rows.y[order], se[order], rows.design.matrix[order], beside[:, order]

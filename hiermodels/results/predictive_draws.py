@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.names import ROOT, SAMPLE_DIMS
 from hiermodels.data.new_rows import NewRows
+from hiermodels.families.normal import row_sds
 from hiermodels.model.level import INTERCEPT, Level
 from hiermodels.model.priors.covariance import correlation_factor
 from hiermodels.model.spec import Spec
@@ -45,7 +46,8 @@ def draw_values(
     mean += columns.pop("offset", 0.0)
     yield spec.family.inverse_link(mean) if spec.family.effect else mean
     if "sd" in spec.family.columns:
-        columns["sd"] = draws["sigma"].to_numpy()[..., None] if rows.se is None else rows.se
+        known = rows.se
+        columns["sd"] = row_sds(draws["sigma"].to_numpy(), columns) if known is None else known
     yield spec.family.draw(mean, columns, rng)
 
 

@@ -41,6 +41,8 @@ def rows(seed=0):
             "a": np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3])[group],
             "b": np.array([0, 0, 1, 1, 2, 2, 3, 4, 4, 5, 6, 7])[group],
             "g": group,
+            "by": rng.choice(["p", "q", "r"], n),
+            "sex": np.array(["f", "m", "m", "f", "f", "m"] * 2)[group],
         }
     )
 
@@ -62,6 +64,9 @@ CASES = {  # formula, whether the rows' variances are known or weighted, priors
     "four levels": ("y ~ x + (1 | a/b/g)", False, MEANS | SIGMA | {"tau_b": hm.HalfCauchy(1.0)}),
     "four levels, flat": ("y ~ (1 | a/b/g)", True, {}),
     "weights": ("y ~ x + w + (1 + x | g)", "weights", SIGMA | MEANS | TAUS | LKJ),
+    "strata": ("y ~ x + w + (1 + x | g)", "by", MEANS | TAUS | LKJ | SIGMA),
+    "strata of groups": ("y ~ x + (1 | g)", "sex", MEANS | {"sigma[m]": hm.HalfNormal(2.0)}),
+    "strata of levels": ("y ~ x + (1 | b/g)", "by", {"sigma[q]": hm.HalfCauchy(1.0)}),
     "a known sd": ("y ~ x + (1 + x | g)", False, {"tau[x]": hm.Fixed(0.4)}),
 }
 FORMS = ("centered", "noncentered")
@@ -79,10 +84,15 @@ class Point:
     def random(cls, name, seed=1):
         formula, known, priors = CASES[name]
         column = {"weights": "se"} if known == "weights" else {"se": "se"}
+        column = {"residual_by": known, "weights": "se"} if known in ("by", "sex") else column
         frame = rows() if known else rows().drop(columns="se")
         spec, data = prepare(frame, formula, **(column if known else {}), priors=priors)
         rng = np.random.default_rng(seed)
         values = {"mu": rng.normal(20, 2), "sigma": rng.uniform(0.8, 2)}
+        if spec.strata:
+            values["sigma"] = rng.uniform(0.8, 2, len(spec.strata))
+        if spec.intercept == "lam":
+            values["lam"] = values.pop("mu")
         values["beta"] = rng.normal(0, 0.5, len(spec.covariates))
         point = cls(spec, data, values)
         for number, level in enumerate(spec.levels):
@@ -139,9 +149,10 @@ class Point:
         for name in (*spec.top, *spec.coefficients):
             prior = spec.priors[name]
             if isinstance(prior, hm.Normal):
-                term = INTERCEPT if name == "mu" else name[5:-1]
+                term = INTERCEPT if name in spec.top else name[5:-1]
                 total += stats.norm(prior.mean, prior.sd).logpdf(self.top(term))
-        sds = {"sigma": self.values["sigma"]} if spec.has_sigma else {}
+        sigma = np.atleast_1d(self.values["sigma"]) if spec.has_sigma else ()
+        sds = dict(zip(spec.residual_sds, sigma, strict=True))
         for number, level in enumerate(spec.levels):
             sds |= dict(zip(level.sds, self.sds(number), strict=True))
             if isinstance(spec.priors.get(level.correlation), hm.LKJ):
@@ -186,6 +197,7 @@ class Point:
             j = self.spec.covariates.index(term) if term != INTERCEPT else None
             mean = mean + own * (1.0 if j is None else data.design.matrix[:, j])
         sd = data.se if data.se is not None else self.values["sigma"]
+        sd = sd[data.columns["residual_by"].astype(int)] if self.spec.strata else sd
         sd = sd / np.sqrt(data.columns.get("weights", 1.0))
         return stats.norm(mean, sd).logpdf(data.y).sum()
 
@@ -194,6 +206,8 @@ class Point:
         near, spec = BlockApproximation.of(self.spec, self.data), self.spec
         names = (*spec.top, "beta", "sigma")
         known = {name: self.values[name] for name in names if name in self.values}
+        if spec.strata:
+            known |= dict(zip(spec.residual_sds, known["sigma"], strict=True))
         fixed = [spec.covariates.index(name) for name in spec.fixed_covariates]
         moved = 0.0
         if spec.covariates and spec.intercept:
@@ -252,7 +266,7 @@ def test_the_density_is_that_of_plain_formulas(name, form):
 
 
 @pytest.mark.parametrize(
-    "name", ["slopes", "uncorrelated", "weights", "outer slopes", "four levels"]
+    "name", ["slopes", "uncorrelated", "weights", "strata", "outer slopes", "four levels"]
 )
 def test_rows_have_the_density_of_their_sums(name):
     point = Point.random(name)
@@ -274,17 +288,20 @@ def dense(point):
     """The same model as one multivariate normal, in many digits."""
     spec, data, layout = point.spec, point.data, Layout(point.spec)
     z, x = layout.split(data.design.matrix)
-    sigma = float(point.values.get("sigma", 1.0))
+    sigma = float(np.atleast_1d(point.values.get("sigma", 1.0))[0])
     factors = []
     for number in range(len(spec.levels)):
         own, factor = layout.effects(number), np.zeros((z.shape[1], z.shape[1]))
         root = np.linalg.cholesky(point.matrix(number))
         factor[np.ix_(own, own)] = point.sds(number)[:, None] * root / sigma
         factors.append(factor)
-    names = ["mu" if t == INTERCEPT else f"beta[{t}]" for t in layout.coefficients]
+    names = [spec.intercept if t == INTERCEPT else f"beta[{t}]" for t in layout.coefficients]
     mean, precision = np.array([spec.priors[name].mean_and_precision() for name in names]).T
     weight = data.columns.get("weights", np.ones(len(data.y)))
     weight = weight if data.se is None else data.se**-2.0
+    if spec.strata:
+        sds = point.values["sigma"][data.columns["residual_by"].astype(int)]
+        weight = weight * (sigma / sds) ** 2
     parents = tuple(level.parent for level in data.levels[1:])
     fixed = np.array(layout.fixed, dtype=bool)
     return Nested(z, x, data.y, weight, data.group, parents, factors, sigma, fixed, mean, precision)
@@ -296,7 +313,7 @@ def test_the_marginal_density_is_that_of_dense_algebra(name):
     model = build_model(point.spec, point.data, "marginal")
     of_means = sum(
         stats.norm(point.spec.priors[name].mean, point.spec.priors[name].sd).logpdf(
-            point.top(INTERCEPT if name == "mu" else name[5:-1])
+            point.top(INTERCEPT if name in point.spec.top else name[5:-1])
         )
         for name in (*point.spec.top, *point.spec.coefficients)
         if isinstance(point.spec.priors[name], hm.Normal)

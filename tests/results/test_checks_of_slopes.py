@@ -90,7 +90,7 @@ def test_groups_whose_rows_do_not_determine_a_slope_have_none():
     assert known.tolist() == [[True, True], [False, False], [False, False]]
     np.testing.assert_allclose(coefficients[0, 0], [1, 2])
     assert lines.df == 7 - 4
-    np.testing.assert_allclose(lines.squares(y), 8)
+    np.testing.assert_allclose(lines.squares(y).sum(axis=-1), 8)
 
 
 @pytest.mark.parametrize("replicate", ["groups", "rows", "Subject"])

@@ -1,9 +1,10 @@
 """Coordinates of sds, correlations and, where it is not integrated, σ, that suit a lattice.
 
-A point has a coordinate for each unknown sd, the outermost level first, for each correlation, and
-for σ last.  Those of sds are log variances, bent outside the range in which the data speak
-(:mod:`hiermodels.exact.sd_axis`): of θ = τ/σ, if the model is *relative*, whose σ is integrated, or
-else of τ itself.  Those of correlations are bent z (:mod:`hiermodels.exact.blocks.correlations`).
+A point has a coordinate for each unknown sd, the outermost level first, those of strata of the rows
+behind them, for each correlation, and for σ last.  Those of sds are log variances, bent outside the
+range in which the data speak (:mod:`hiermodels.exact.sd_axis`): of θ = τ/σ, if the model is
+*relative*, whose σ is integrated, or else of τ itself.  Those of correlations are bent z
+(:mod:`hiermodels.exact.blocks.correlations`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.blocks import correlations
 from hiermodels.exact.blocks.model import BlockModel
+from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.sd_axis import SdAxis
 from hiermodels.model.priors.base import VariancePrior
 from hiermodels.model.priors.variance import Fixed, FlatSD
@@ -32,7 +34,7 @@ class Values:
     Attributes
     ----------
     log_theta : (m, n)
-        Logarithm of each sd relative to σ; −∞ for 0.
+        Logarithm of each sd relative to σ; −∞ for 0.  Those of strata are the last ones.
     z : (k, n)
         Canonical partial correlations, as ``atanh``.
     log_sigma : (n,), optional
@@ -61,9 +63,9 @@ class Coordinates:
     @cached_property
     def axes(self) -> tuple[SdAxis | float, ...]:
         """The coordinate of each sd, or the sd if it is fixed."""
-        return tuple(
-            self._axis(prior, self._range(level, effect)) for level, effect, prior in self.model.sds
-        )
+        ranges = [self._range(level, effect) for level, effect, _ in self.model.sds]
+        ranges += [self._stratum_range(own) for own in self.model.by_stratum[:-1]]
+        return tuple(map(self._axis, self.model.sd_priors, ranges))
 
     @cached_property
     def sigma_axis(self) -> SdAxis | float | None:
@@ -161,6 +163,18 @@ class Coordinates:
             factors.append(factor)
         return factors
 
+    def log_delta(self, values: Values) -> Floats:
+        """Logarithm of each stratum's residual sd relative to σ, the last stratum's; (K, n)."""
+        own = values.log_theta[len(self.model.sds) :]
+        return np.vstack([own, np.zeros(values.log_theta.shape[1])])
+
+    def blocks(self, values: Values) -> Blocks:
+        """The rows, those of each stratum with its residual sd."""
+        blocks = self.model.blocks
+        if blocks.strata is None:
+            return blocks
+        return blocks.given(np.exp(-self.log_delta(values)))
+
     def correlations(self, values: Values) -> Floats:
         """Correlations (k, n), in the order of the model's."""
         rho, first = [np.zeros((0, values.log_theta.shape[1]))], 0
@@ -197,6 +211,11 @@ class Coordinates:
         spread /= self.model.typical_sigma**2
         low = np.log(error) - 0.5 * np.log(size) - BEYOND
         return float(low), float(np.log(max(spread, error)) + BEYOND)
+
+    def _stratum_range(self, own: BlockModel) -> tuple[float, float]:
+        """The same of the residual sd of a stratum, whose rows alone make a model of their own."""
+        middle = 2 * math.log(own.typical_sigma / self.model.typical_sigma)
+        return middle - BEYOND, middle + BEYOND
 
     @cached_property
     def _residuals(self) -> Floats:

@@ -77,9 +77,9 @@ class GivenDraws:
     @one_blas_thread()
     def effects(self) -> tuple[Floats, ...]:
         """Draws of the effects of every level, the outermost first; (p, u, M) each."""
-        blocks, gamma = self.marginal.residual.blocks, self.coefficients.copy()
+        coordinates, gamma = self.marginal.coordinates, self.coefficients.copy()
+        blocks, factors = coordinates.blocks(self.values), coordinates.factors(self.values)
         gamma[len(gamma) - blocks.q :] -= self.marginal.anchor[:, None]
-        factors = self.marginal.coordinates.factors(self.values)
         return draw_effects(blocks, factors, gamma, self.sigma, np.random.default_rng(self.seed))
 
 

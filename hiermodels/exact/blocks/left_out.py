@@ -70,11 +70,11 @@ class BlockUnits:
         """Yield nodes, places among ``some`` and densities, at points (n, d)."""
         values = marginal.coordinates.values(points)
         sigma = _Sigma.of(marginal, values)
-        blocks, factors = marginal.residual.blocks, marginal.coordinates.factors(values)
+        coordinates = marginal.coordinates
+        blocks, factors = coordinates.blocks(values), coordinates.factors(values)
         parts: Iterator[tuple[slice, slice | Indices, Change]]
         if isinstance(self.units, SingleRows):
-            of_some = self.units.rows[:, some], self.units.group[some]
-            rows = SingleRows(*of_some, self.units.follow)
+            rows = self.units.some(some)
             parts = changes_by_row(blocks, factors, rows, sigma.law)
         else:
             units = [self.units[u] for u in some.tolist()]

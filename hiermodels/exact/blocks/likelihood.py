@@ -7,7 +7,8 @@ out, and with ``S = s²`` of the triangle ``[C d; 0 s]`` of
     restricted   log L = −½ [2 Σ log U_ii + 2 Σ log C_ii + S/σ² + (n − c) log 2πσ²],
     profiled     log L = −½ [2 Σ log U_ii + S/σ² + n log 2πσ²],    plus ½ Σ log ω,
 
-in which an unknown σ² is S/(n − c), or S/n, unless some sd is fixed.
+in which an unknown σ² is S/(n − c), or S/n, unless some sd is fixed.  Residual sds of strata are
+relative to σ, too, their logarithms δ being further numbers.
 
 Λ is free to have any numbers, of either sign: the likelihood depends on Λ Λ', and is smooth where a
 number on the diagonal is 0, so that correlations of ±1 are places like any other.  Sds of 0 are not
@@ -29,6 +30,7 @@ import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Flags, Floats
 from hiermodels.exact.blocks.model import BlockModel
+from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.blocks.upward import evaluate
 from hiermodels.exact.profile_likelihood import FIRST, PLACES, newton_ascent
@@ -81,14 +83,15 @@ class BlockLikelihood:
     @property
     def is_profiled(self) -> bool:
         """Whether σ is where the likelihood given Λ is highest."""
-        fixed = [p for _, _, p in self.model.sds if isinstance(p, Fixed) and p != Fixed(0)]
+        fixed = [p for p in self.model.sd_priors if isinstance(p, Fixed) and p != Fixed(0)]
         return not isinstance(self.model.sigma, Fixed) and not fixed
 
     @property
     def dimension(self) -> int:
-        """Number of places: those of Λ, then of log σ if it is neither known nor profiled."""
+        """Number of places: those of Λ and δ, then of log σ if it is neither known nor profiled."""
         own = not self.is_profiled and not isinstance(self.model.sigma, Fixed)
-        return len(self.entries) + own
+        strata = sum(not isinstance(prior, Fixed) for prior in self.model.strata)
+        return len(self.entries) + strata + own
 
     @cached_property
     def errors(self) -> Floats:
@@ -115,9 +118,25 @@ class BlockLikelihood:
                 factors[level][i, i] = prior.value / self.given_sigma(places)
         return factors
 
+    def delta(self, places: Floats) -> Floats:
+        """Residual sds of strata relative to σ, that of the last one; (K, n)."""
+        model, next_place = self.model, iter(places.T[len(self.entries) :])
+        rows = [
+            prior.value / self.given_sigma(places)
+            if isinstance(prior, Fixed)
+            else own.typical_sigma / model.typical_sigma * np.exp(next(next_place))
+            for prior, own in zip(model.strata, model.by_stratum, strict=False)
+        ]
+        return np.array([*rows, np.ones(len(places))])
+
+    def blocks(self, places: Floats) -> Blocks:
+        """The rows, those of strata with their residual sds."""
+        blocks = self.model.blocks
+        return blocks.given(1 / self.delta(places)) if blocks.strata else blocks
+
     def root(self, places: Floats) -> Root:
         """What all rows say of the coefficients and of σ."""
-        return evaluate(self.model.blocks, self.factors(places))
+        return evaluate(self.blocks(places), self.factors(places))
 
     def sigma(self, places: Floats, root: Root) -> Floats:
         """σ, given or profiled; (n,)."""
@@ -159,6 +178,11 @@ class LikelihoodMaximum:
         """Λ of each level; (p, p, 1)."""
         return self.likelihood.factors(self.place[None])
 
+    @property
+    def blocks(self) -> Blocks:
+        """The rows, those of strata with their residual sds."""
+        return self.likelihood.blocks(self.place[None])
+
     @cached_property
     def root(self) -> Root:
         """What all rows say of the coefficients and of σ."""
@@ -168,6 +192,11 @@ class LikelihoodMaximum:
     def sigma(self) -> float:
         """Estimate of σ."""
         return float(self.likelihood.sigma(self.place[None], self.root)[0])
+
+    @property
+    def residual_sds(self) -> Floats:
+        """Estimates of the residual sds of strata, σ last; (K,)."""
+        return self.sigma * self.likelihood.delta(self.place[None])[:, 0]
 
 
 def maximize(model: BlockModel, restricted: bool) -> LikelihoodMaximum | None:
@@ -208,24 +237,26 @@ def _ascents(likelihood: BlockLikelihood) -> Iterator[tuple[LikelihoodMaximum, b
 
 
 def undetermined(model: BlockModel) -> Flags:
-    """Sds of which the rows say only what they say of others, too, and σ last; (m + 1,).
+    """Sds of which the rows say only what they say of others, too, σ last; (m + K,).
 
     The rows' covariance is linear in the entries of T and in σ².  If contrasts of the rows do not
     change in a direction δ of these, the likelihood's slopes at any places, as rows of a matrix,
     have the null vector δ.
     """
-    every, knows_sigma = BlockLikelihood.of(model, restricted=True), isinstance(model.sigma, Fixed)
-    lacking = np.zeros(len(model.sds) + 1, dtype=bool)
-    size = len(every.entries) + (not knows_sigma)
+    every = BlockLikelihood.of(model, restricted=True)
+    lacking = np.zeros(len(model.sd_priors) + 1, dtype=bool)
+    every_sigma = (*model.strata, model.sigma)
+    residual = [k for k, prior in enumerate(every_sigma) if not isinstance(prior, Fixed)]
+    size = len(every.entries) + len(residual)
     if not size:
         return lacking
     _, sizes, axes = np.linalg.svd(_slopes(every, size))
     null = np.abs(axes[sizes <= SAME * sizes[0]]).max(axis=0, initial=0.0) > np.sqrt(SAME)
     for (level, i, j), is_null in zip(every.entries, null, strict=False):
-        lacking[:-1] |= [
+        lacking[: len(model.sds)] |= [
             is_null and (own, e) in {(level, i), (level, j)} for own, e, _ in model.sds
         ]
-    lacking[-1] = not knows_sigma and null[-1]
+    lacking[[len(model.sds) + k for k in residual]] = null[len(every.entries) :]
     return lacking
 
 
@@ -244,11 +275,14 @@ def _slopes(every: BlockLikelihood, size: int) -> Floats:
 
 
 def _log_likelihoods(every: BlockLikelihood, columns: Floats) -> Floats:
-    """Restricted log likelihood at entries of T, in units of errors, then σ² (n, k); (n,)."""
+    """Restricted log likelihood at entries of T, in units of errors, then σ_k² (n, k); (n,)."""
     model, n = every.model, len(columns)
-    sigma = np.full(n, every.given_sigma(np.zeros((1, 1)))[0])
-    if not isinstance(model.sigma, Fixed):
-        sigma = sigma * np.sqrt(1 + columns[:, -1])
+    residual = np.empty((len(model.strata) + 1, n))
+    more = iter(columns.T[len(every.entries) :])
+    for row, own in zip(residual, model.by_stratum, strict=True):
+        known = isinstance(own.sigma, Fixed)
+        row[:] = own.typical_sigma * (1.0 if known else np.sqrt(1 + next(more)))
+    sigma = residual[-1]
     spreads = np.zeros((len(model.levels), n, model.blocks.p, model.blocks.p))
     for level, i, prior in model.sds:
         spreads[level, :, i, i] = prior.value**2 if isinstance(prior, Fixed) else 1.0
@@ -256,7 +290,8 @@ def _log_likelihoods(every: BlockLikelihood, columns: Floats) -> Floats:
         size = every.errors[i] * every.errors[j] * model.typical_sigma**2
         spreads[level, :, i, j] = spreads[level, :, j, i] = size * (values + (i == j))
     factors = [np.moveaxis(_roots(own), 0, 2) / sigma for own in spreads]
-    root = evaluate(model.blocks, factors)
+    blocks = model.blocks.given(sigma / residual) if model.strata else model.blocks
+    root = evaluate(blocks, factors)
     return root.log_likelihood(sigma, model.blocks.n_rows, model.blocks.log_weight)
 
 

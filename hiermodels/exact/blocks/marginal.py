@@ -96,7 +96,7 @@ class BlockMarginal:
     @one_blas_thread()
     def root(self, values: Values) -> Root:
         """What all rows say of the coefficients and of σ."""
-        return evaluate(self.residual.blocks, self.coordinates.factors(values))
+        return evaluate(self.coordinates.blocks(values), self.coordinates.factors(values))
 
     def log_density(self, points: Floats) -> Floats:
         """``log p(y, u)`` at points u (n, d): with proper priors, normalised; (n,)."""

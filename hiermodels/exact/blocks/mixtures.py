@@ -111,8 +111,9 @@ class Mixtures:
         each = n // nodes.values.log_theta.shape[1]
         mean, variance = np.empty((n, r)), np.empty((n, r))
         groups = members if level == len(blocks.sizes) - 1 else np.zeros(0, dtype=np.intp)
-        factors = self.posterior.marginal.coordinates.factors(nodes.values)
-        for part, own_level, some, given in conditionals(blocks, factors, groups):
+        coordinates = self.posterior.marginal.coordinates
+        at, factors = coordinates.blocks(nodes.values), coordinates.factors(nodes.values)
+        for part, own_level, some, given in conditionals(at, factors, groups):
             if own_level != level:
                 continue
             own = given if len(groups) else given.of_members(members)
@@ -160,6 +161,19 @@ class Mixtures:
     ) -> tuple[Floats, Floats, Floats]:
         """The same as :meth:`combinations` of the root's own θ."""
         return self.of_root(np.hstack([z[:, self.posterior.model.blocks.fixed], x]))
+
+    def residual_variances(self, sds: Indices) -> Floats:
+        """Variances of rows at the nodes, of which each has one of the residual sds; (n, r).
+
+        Parameters
+        ----------
+        sds : (r,)
+            Among the sds of the model.
+        """
+        nodes, first = self.nodes, len(self.posterior.model.sds)
+        log_delta = self.posterior.marginal.coordinates.log_delta(nodes.values)[sds - first]
+        each = len(nodes.weights) // log_delta.shape[1]
+        return nodes.law.sigma2[:, None] * np.repeat(np.exp(2 * log_delta), each, axis=1).T
 
     def effects(self, level: int, effect: int, members: Indices) -> tuple[Floats, Floats, Floats]:
         """Weights (n,), means and sds (n, r) of one effect of some members."""

@@ -3,15 +3,16 @@
     y_i = z_i'θ_group + x_i'β + N(0, σ²/ω_i),    θ_u = θ_parent + N(0, T_ℓ),
 
 with any number of nested levels, T_ℓ of sds τ and correlations ρ, and the root's θ coefficients:
-see :mod:`hiermodels.exact.kernels.blocks.blocks`.  All is arrays: neither frames nor
-specifications.
+see :mod:`hiermodels.exact.kernels.blocks.blocks`.  Where strata of the rows have residual sds of
+their own, σ is that of the last one, and σ_k those of the others.  All is arrays: neither frames
+nor specifications.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -81,9 +82,14 @@ class BlockModel:
     integrate_sigma : bool
         Whether σ is integrated by itself where it can be: see :attr:`relative`.
     names : tuple of str
-        What messages call each sd τ, the outermost level first; by default by numbers.
+        What messages call each sd τ, the outermost level first, then those of strata; by default
+        by numbers.
     columns : tuple of str
         What messages call the groups of each level; by default by numbers.
+    strata : tuple of VariancePrior
+        Of the residual sds σ_k of all strata but the last, whose prior is ``sigma``.
+    sigma_name : str
+        What messages call σ.
     """
 
     blocks: Blocks
@@ -94,6 +100,8 @@ class BlockModel:
     integrate_sigma: bool = True
     names: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    strata: tuple[VariancePrior, ...] = ()
+    sigma_name: str = "sigma"
 
     def __post_init__(self) -> None:
         blocks, c = self.blocks, self.blocks.n_coefficients
@@ -124,10 +132,19 @@ class BlockModel:
 
     def sd_name(self, sd: int) -> str:
         """What messages call an sd, σ being the one behind the last."""
-        if sd == len(self.sds):
-            return "sigma"
+        if sd == len(self.sd_priors):
+            return self.sigma_name
+        if self.names:
+            return self.names[sd]
+        if sd >= len(self.sds):
+            return f"the residual sd of stratum {sd - len(self.sds)}"
         level, effect, _ = self.sds[sd]
-        return self.names[sd] if self.names else f"the sd of effect {effect} at level {level}"
+        return f"the sd of effect {effect} at level {level}"
+
+    @property
+    def innermost(self) -> int:
+        """The last level of groups: cells of strata, which have no effects, may be below it."""
+        return max(i for i, level in enumerate(self.levels) if level.varying)
 
     def groups_name(self, level: int) -> str:
         """What messages call the groups of a level, with their number."""
@@ -136,8 +153,8 @@ class BlockModel:
 
     @property
     def sd_priors(self) -> tuple[VariancePrior, ...]:
-        """Prior of each sd τ."""
-        return tuple(prior for _, _, prior in self.sds)
+        """Prior of each sd τ, then of each σ_k but the last."""
+        return (*(prior for _, _, prior in self.sds), *self.strata)
 
     @cached_property
     def correlations(self) -> tuple[tuple[int, int, int], ...]:
@@ -150,12 +167,18 @@ class BlockModel:
             for b in range(a)
         )
 
-    def contrasts(self, sds: Sequence[tuple[int, int, VariancePrior]]) -> Contrasts:
-        """Contrasts of the effects of some sds."""
+    def columns_of(
+        self, sds: Sequence[tuple[int, int, VariancePrior]]
+    ) -> tuple[tuple[int, Floats], ...]:
+        """Levels, and the columns (p, k) there, of the effects of some sds."""
         levels = sorted({level for level, _, _ in sds})
         own = [[j for level, j, _ in sds if level == i] for i in levels]
         unit = np.eye(self.blocks.p)
-        return contrasts(self.blocks, [(i, unit[:, j]) for i, j in zip(levels, own, strict=True)])
+        return tuple((i, unit[:, j]) for i, j in zip(levels, own, strict=True))
+
+    def contrasts(self, sds: Sequence[tuple[int, int, VariancePrior]]) -> Contrasts:
+        """Contrasts of the effects of some sds."""
+        return contrasts(self.blocks, self.columns_of(sds))
 
     @cached_property
     def residual_df(self) -> int:
@@ -164,15 +187,36 @@ class BlockModel:
         return self.blocks.n_rows - coefficient_rank(self.blocks) - effects
 
     @cached_property
+    def by_stratum(self) -> tuple[BlockModel, ...]:
+        """The models of the rows of each stratum alone; the model itself where there are none."""
+        size = len(self.strata) + 1
+        if size == 1:
+            return (self,)
+        names = self.names[: len(self.sds)]
+        return tuple(
+            replace(
+                self,
+                blocks=self.blocks.only(some),
+                strata=(),
+                sigma=prior,
+                names=names,
+                sigma_name=self.sd_name(len(self.sds) + k),
+            )
+            for k, (some, prior) in enumerate(
+                zip(np.eye(size, dtype=bool), (*self.strata, self.sigma), strict=True)
+            )
+        )
+
+    @cached_property
     def relative(self) -> bool:
         """Whether sds are taken in units of σ, which is then integrated by itself.
 
         Not where a prior has a jump, or is so narrow that it ties σ to an sd: those with an end at
         a largest sd, and inverse gammas of a large shape.  Nor where σ may go to 0 while the sds do
-        not, as without residual degrees of freedom.
+        not, as without residual degrees of freedom of its own stratum.
         """
         broad = all(is_broad(prior) for prior in (*self.sd_priors, self.sigma))
-        return self.integrate_sigma and broad and self.residual_df > 0
+        return self.integrate_sigma and broad and self.by_stratum[-1].residual_df > 0
 
     @property
     def flat_coefficients(self) -> bool:
@@ -181,9 +225,11 @@ class BlockModel:
 
     @cached_property
     def typical_sigma(self) -> float:
-        """About the residual sd; 1 if it is known."""
+        """About the residual sd, of the last stratum; 1 if it is known."""
         if isinstance(self.sigma, Fixed):
             return self.sigma.value
+        if self.strata:
+            return self.by_stratum[-1].typical_sigma
         blocks = self.blocks
         x, y = blocks.rest[:, :-1], blocks.rest[:, -1]
         df = max(1, self.residual_df)

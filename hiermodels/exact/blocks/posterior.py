@@ -95,7 +95,8 @@ class BlockPosterior:
         try:
             posterior = cls._refined(BlockMarginal.of(model), tol)
         except PrecisionError:
-            if not model.relative or len(model.sds) + len(model.correlations) >= MAX_DIMENSION:
+            dimension = len(model.sd_priors) + len(model.correlations)
+            if not model.relative or dimension >= MAX_DIMENSION:
                 raise
             posterior = None
         if posterior is None:
@@ -278,8 +279,9 @@ class BlockPosterior:
     @one_blas_thread()
     def _effects(self) -> tuple[EffectMoments, ...]:
         """Moments of the effects of all levels, over the whole lattice and over half of it."""
-        factors = self.marginal.coordinates.factors(self.values)
-        return mixture_moments(self.marginal.residual.blocks, factors, self.weights, self._law)
+        coordinates = self.marginal.coordinates
+        blocks, factors = coordinates.blocks(self.values), coordinates.factors(self.values)
+        return mixture_moments(blocks, factors, self.weights, self._law)
 
     def _effect_moments(self, level: int) -> tuple[Floats, Floats]:
         """Means and sds (2, p, u) of a level's effects, over the whole lattice and half of it."""

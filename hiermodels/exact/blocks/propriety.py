@@ -5,8 +5,12 @@ Let the sds of a set A go to infinity together, all others staying.  The likelih
 
     D(A) = rank [X Z_A] − rank X,
 
-the number of contrasts between members; with σ in A, n − rank X.  Priors grow as λ^Σ upper_tail.
-The posterior exists if, for every A,
+the number of contrasts between members; with σ in A, n − rank X.  With the residual sds of some
+strata of the rows, which have n_B rows together, Z_A has all columns of these rows, so that
+
+    D(A) = n_B + rank [X Z_A] of the other rows − rank X.
+
+Priors grow as λ^Σ upper_tail.  The posterior exists if, for every A,
 
     Σ_A upper_tail − ½ D(A) < 0,
 
@@ -15,7 +19,9 @@ also go to infinity along one direction u only, T becoming a matrix of rank one.
 the single column z'u, all sds of u grow, and for each but one of these the prior of correlations,
 LKJ(η) of e effects, takes ``η + (e − 2)/2`` away.
 
-As σ → 0 the likelihood grows as σ^(−(n − rank [X Z])), unless all rows can be fitted exactly.
+As σ → 0 the likelihood grows as σ^(−(n − rank [X Z])), unless all rows can be fitted exactly.  So
+with the residual sd of a stratum, n and the rank being those of its rows; if rows are left in every
+stratum they are left in every set of strata, as ranks of sets of rows add up at most.
 
 References
 ----------
@@ -96,7 +102,7 @@ class Tails:
     def orders(self) -> Floats:
         """Highest moment of each sd, σ last, that is asked for and exists; (m + 1,)."""
         orders = range(1, self.highest + 1)
-        every = range(len(self.model.sds) + 1)
+        every = range(len(self.model.sd_priors) + 1)
         return np.array([float(sum(self.moment_exists(j, m) for m in orders)) for j in every])
 
     def coefficients_exist(self, order: int) -> Flags:
@@ -136,6 +142,8 @@ def check(model: BlockModel) -> Tails:
     ImproperPosteriorError
         If along one it does not.
     """
+    if model.strata:  # what a stratum lacks is clearer than what its sd does
+        _check_small_sigma(model)
     rays = tuple(_rays(model))
     slow = [ray for ray in rays if ray.exponent >= 0]
     if slow:
@@ -147,25 +155,82 @@ def check(model: BlockModel) -> Tails:
 
 def _rays(model: BlockModel) -> Iterator[Ray]:
     """All rays along which priors let sds go to infinity."""
-    free = [j for j, prior in enumerate(model.sd_priors) if math.isfinite(prior.upper_tail)]
-    tails = [prior.upper_tail for prior in model.sd_priors]
-    for size in range(1, len(free) + 1):
-        for some in combinations(free, size):
-            growth = sum(tails[j] for j in some)
-            yield Ray(some, model.contrasts([model.sds[j] for j in some]), growth)
-    yield from _correlated_rays(model, free, tails)
-    if math.isfinite(model.sigma.upper_tail):
+    ways = list(_ways(model))
+    for way in ways:
+        yield Ray(way.sds, contrasts(model.blocks, way.columns), way.prior, way.direction)
+    if model.strata:
+        yield from _rays_of_strata(model, ways)
+    elif math.isfinite(model.sigma.upper_tail):
         n = model.blocks.n_rows - coefficient_rank(model.blocks)
-        grow = sum(max(0.0, tails[j]) for j in free)
-        some = tuple(j for j in free if tails[j] > 0)
+        tails = [prior.upper_tail for prior in model.sd_priors]
+        some = tuple(j for j, tail in enumerate(tails) if tail > 0)
         every = Contrasts(n, np.ones(model.blocks.n_coefficients, dtype=bool))
+        grow = sum(tails[j] for j in some)
         yield Ray((*some, len(tails)), every, grow + model.sigma.upper_tail)
 
 
-def _correlated_rays(
+@dataclass(frozen=True)
+class _Way:
+    """A way in which sds of groups grow: see :class:`Ray`.
+
+    Attributes
+    ----------
+    columns : list of (int, (p, k))
+        Levels, and columns of effects there.
+    """
+
+    sds: tuple[int, ...] = ()
+    columns: tuple[tuple[int, Floats], ...] = ()
+    prior: float = 0.0
+    direction: tuple[float, ...] = ()
+
+
+def _ways(model: BlockModel) -> Iterator[_Way]:
+    """All ways in which priors let sds of groups go to infinity."""
+    priors = [prior for _, _, prior in model.sds]
+    free = [j for j, prior in enumerate(priors) if math.isfinite(prior.upper_tail)]
+    tails = [prior.upper_tail for prior in priors]
+    for size in range(1, len(free) + 1):
+        for some in combinations(free, size):
+            columns = model.columns_of([model.sds[j] for j in some])
+            yield _Way(some, columns, sum(tails[j] for j in some))
+    yield from _correlated_ways(model, free, tails)
+
+
+def _rays_of_strata(model: BlockModel, ways: Sequence[_Way]) -> Iterator[Ray]:
+    """Rays along which residual sds go to infinity, by themselves or with those of groups.
+
+    More sds make more contrasts.  So those with priors that do not grow may be left out, but for
+    one, whose moments are asked for.
+    """
+    blocks, first = model.blocks, len(model.sds)
+    assert blocks.strata is not None
+    tails = [prior.upper_tail for prior in (*model.strata, model.sigma)]
+    growing = [k for k, tail in enumerate(tails) if 0 < tail < math.inf]
+    sets = {
+        tuple(sorted({*some, k}))
+        for size in range(len(growing) + 1)
+        for some in combinations(growing, size)
+        for k, tail in enumerate(tails)
+        if math.isfinite(tail)
+    }
+    rank = coefficient_rank(blocks)
+    for own in sorted(sets):
+        others = np.ones(len(tails), dtype=bool)
+        others[list(own)] = False
+        rest, n = blocks.only(others), int(blocks.strata.n_rows[~others].sum())
+        left, prior = coefficient_rank(rest) - rank, sum(tails[k] for k in own)
+        for way in (_Way(), *(way for way in ways if growing or way.prior > 0)):
+            found = contrasts(rest, way.columns)
+            sds = (*way.sds, *(first + k for k in own))
+            number = n + left + found.number
+            yield Ray(sds, Contrasts(number, found.free), way.prior + prior, way.direction)
+
+
+def _correlated_ways(
     model: BlockModel, free: Sequence[int], tails: Sequence[float]
-) -> Iterator[Ray]:
-    """Rays along one direction of the correlated effects of a level."""
+) -> Iterator[_Way]:
+    """Ways along one direction of the correlated effects of a level."""
     for i, level in enumerate(model.levels):
         own = [j for j in free if model.sds[j][0] == i]
         if level.eta is None or len(own) < 2:
@@ -179,20 +244,23 @@ def _correlated_rays(
             prior = sum(tails[own[k]] for k in some) - singular * (len(some) - 1)
             column = np.zeros(model.blocks.p)
             column[effects] = u
-            number = contrasts(model.blocks, [(i, column[:, None])])
-            yield Ray(tuple(own[k] for k in some), number, prior, tuple(u))
+            columns = ((i, column[:, None]),)
+            yield _Way(tuple(own[k] for k in some), columns, prior, tuple(u))
 
 
 def _check_small_sigma(model: BlockModel) -> None:
     """Raise if σ can go to 0: rows that effects and coefficients can fit exactly."""
-    if model.residual_df > 0 or model.sigma.lower_tail > 0:
-        return
-    raise ImproperPosteriorError(
-        f"the posterior does not exist: effects and coefficients fit all {model.blocks.n_rows} "
-        f"rows exactly, {model.groups_name(len(model.levels) - 1)} having {model.blocks.p} "
-        f"effects each, so that sigma may go to 0, where its prior {model.sigma} has infinite "
-        f"mass. Give sigma a proper prior, or use fewer effects"
-    )
+    for own in model.by_stratum:
+        if own.residual_df > 0 or own.sigma.lower_tail > 0:
+            continue
+        n, of = own.blocks.n_rows, f" that have {own.sigma_name}" if model.strata else ""
+        rows = f"the only row{of.replace('have', 'has')}" if n == 1 else f"all {n} rows{of}"
+        raise ImproperPosteriorError(
+            f"the posterior does not exist: effects and coefficients fit {rows} exactly, "
+            f"{model.groups_name(model.innermost)} having {model.blocks.p} effects each, so "
+            f"that {own.sigma_name} may go to 0, where its prior {own.sigma} has infinite mass. "
+            f"Give {own.sigma_name} a proper prior, or use fewer effects"
+        )
 
 
 def _message(model: BlockModel, ray: Ray) -> str:
@@ -202,7 +270,8 @@ def _message(model: BlockModel, ray: Ray) -> str:
     groups = _groups_needed(model, ray)
     enough = f", which takes {groups} groups" if groups else ""
     them, remedy = ("it", "a proper prior") if len(ray.sds) == 1 else ("them", "proper priors")
-    more = f", or use {groups} groups" if groups else ", or use more groups"
+    units = "rows" if max(ray.sds) >= len(model.sds) else "groups"
+    more = f", or use {groups} groups" if groups else f", or use more {units}"
     return (
         f"the posterior does not exist: {what} may grow without end{along}. {_groups(model, ray)} "
         f"say of {them} as much as {ray.contrasts.number} independent contrasts, and "
@@ -213,7 +282,7 @@ def _message(model: BlockModel, ray: Ray) -> str:
 
 def _groups(model: BlockModel, ray: Ray) -> str:
     """Who says something of the sds of a ray."""
-    if len(model.sds) in ray.sds:
+    if max(ray.sds) >= len(model.sds):
         return f"The {model.blocks.n_rows} rows"
     levels = sorted({model.sds[j][0] for j in ray.sds})
     return "The " + " and ".join(model.groups_name(level) for level in levels)
@@ -236,7 +305,7 @@ def _groups_needed(model: BlockModel, ray: Ray) -> int | None:
     That is where each group but one is a contrast for each sd, or for the direction of a ray.
     """
     levels = {model.sds[j][0] for j in ray.sds if j < len(model.sds)}
-    if len(levels) != 1 or len(model.sds) in ray.sds:
+    if len(levels) != 1 or max(ray.sds) >= len(model.sds):
         return None
     each = 1 if ray.direction else len(ray.sds)
     if ray.contrasts.number != each * (model.blocks.sizes[levels.pop()] - 1):

@@ -120,7 +120,17 @@ class ResidualScale:
         )
 
     def log_integral(self, root: Root, log_theta: Floats) -> Floats:
-        """Logarithm of the density, σ integrated out; (n,)."""
+        """Logarithm of the density, σ integrated out; (n,).
+
+        It is −∞ where digits of the rows are lost, as where sds of strata differ by a factor 1e8.
+        """
+        kept = (root.square > 0) & np.isfinite(root.log_scale)
+        if not kept.all():
+            total = np.full(len(kept), -np.inf)
+            some = np.flatnonzero(kept)
+            if len(some):
+                total[some] = self.log_integral(root.at(some), log_theta[:, some])
+            return total
         if self.is_closed:
             return self._log_closed(root, log_theta)
         parts = []

@@ -35,6 +35,7 @@ class ColumnNames(TypedDict, total=False):
     exposure: str | None
     offset: str | None
     weights: str | None
+    residual_by: str | None
 
 
 class Stated(NamedTuple):
@@ -69,7 +70,7 @@ def stated(formula: str | None, **columns: Unpack[ColumnNames]) -> Stated:
     errors = columns.get("se"), columns.get("variance")
     correlated = columns.get("covariance"), columns.get("sampling_correlation")
     family = None if columns.get("family") is None else family_of(columns["family"])
-    given = {role: columns.get(role) for role in (*COUNT_ROLES, "offset", "weights")}
+    given = {role: columns.get(role) for role in (*COUNT_ROLES, "offset", "weights", "residual_by")}
     more = {role: require_name(role, name) for role, name in given.items() if name is not None}
     if formula is None:
         terms = quoted(column_names("covariates", columns.get("covariates")))

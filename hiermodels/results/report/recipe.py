@@ -12,7 +12,7 @@ import numpy as np
 from hiermodels.data.varying import varying_terms
 from hiermodels.errors import SpecError
 from hiermodels.families.family import Family
-from hiermodels.families.normal import WEIGHTS
+from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.families.registry import NORMAL, family_of
 from hiermodels.model.formula.columns import COUNT_ROLES
 from hiermodels.model.formula.parse import Formula
@@ -100,7 +100,8 @@ def command(posterior: Posterior, source: str | None = None) -> str | None:
     words = ["hiermodels", "fit", source or "FILE.csv", "--formula", formula]
     words += [f"--{error_role(spec.se_scale)}", spec.se] if spec.se else []
     words += _correlated_words(spec)
-    words += [f"--{WEIGHTS}", spec.columns[WEIGHTS]] if WEIGHTS in spec.columns else []
+    for role, column in _beside_formula(spec).items():
+        words += [f"--{role.replace('_', '-')}", column]
     words += ["--no-se"] if _declines_errors(posterior) else []
     words += ["--family", family.name] if family is not None else []
     for name, prior in spec.priors.items():
@@ -142,7 +143,8 @@ def _formula(posterior: Posterior) -> str | None:
     spec = posterior.spec
     try:
         design = posterior.data.design
-        columns = {role: name for role, name in spec.columns.items() if role != WEIGHTS}
+        beside = _beside_formula(spec)
+        columns = {role: name for role, name in spec.columns.items() if role not in beside}
         varying = varying_terms(spec.varying, design)
         known = (spec.outcome, design.terms, spec.groups, spec.has_intercept, columns)
         return str(Formula(*known, varying))
@@ -150,12 +152,15 @@ def _formula(posterior: Posterior) -> str | None:
         return None
 
 
+def _beside_formula(spec: Spec) -> dict[str, str]:
+    """Columns that a formula has no place for, by their arguments."""
+    return {role: name for role, name in spec.columns.items() if role in (WEIGHTS, STRATA)}
+
+
 def _columns(posterior: Posterior) -> list[str]:
     spec, terms = posterior.spec, posterior.data.design.terms
-    return [
-        *(spec.outcome, *spec.columns.values(), *spec.groups, *([spec.se] if spec.se else [])),
-        *Formula(spec.outcome, terms, spec.groups).columns,
-    ]
+    own = (spec.outcome, *spec.columns.values(), *spec.groups, *([spec.se] if spec.se else []))
+    return list(dict.fromkeys([*own, *Formula(spec.outcome, terms, spec.groups).columns]))
 
 
 def _model(posterior: Posterior) -> list[str]:
@@ -166,8 +171,8 @@ def _model(posterior: Posterior) -> list[str]:
     spec, terms = posterior.spec, posterior.data.design.terms
     formula = _formula(posterior)
     if formula is not None:
-        weights = {WEIGHTS: spec.columns[WEIGHTS]} if WEIGHTS in spec.columns else {}
-        arguments = [repr(formula), *(f"{role}={name!r}" for role, name in weights.items())]
+        beside = _beside_formula(spec).items()
+        arguments = [repr(formula), *(f"{role}={name!r}" for role, name in beside)]
     else:
         covariates = [factor.column for term in terms for factor in factors(term)]
         arguments = [f"outcome={spec.outcome!r}", f"groups={list(spec.groups)!r}"]

@@ -1,6 +1,7 @@
 """Nested groups with several normal effects each: slopes, at any number of levels.
 
 - ``blocks``: what the rows say of their groups, and how these hang together; the model's equations
+- ``strata``: rows with residual sds of their own, which ``stratified`` decomposes
 - ``rotations``: orthogonal transformations of small arrays, many at a time
 - ``upward``: effects integrated out, from the rows upwards
 - ``root``: what is left: the coefficients and σ

@@ -37,6 +37,7 @@ from typing import Any, Self
 import numpy as np
 
 from hiermodels.core.arrays import Flags, Floats, Indices
+from hiermodels.exact.kernels.blocks.strata import Strata, restricted
 from hiermodels.exact.kernels.tree.tree import Tree
 from hiermodels.numerics.group_triangles import by_group, distinct, triangles_of
 
@@ -65,6 +66,8 @@ class Blocks:
         in the level above, ascending, with no parent left out.
     turned : Turned, optional
         How groups of one row each, whose errors are correlated, are turned.
+    strata : Strata, optional
+        Where rows of several strata have residual sds of their own.
     """
 
     designs: Floats
@@ -76,6 +79,7 @@ class Blocks:
     fixed: Flags
     parents: tuple[Indices, ...] = ()
     turned: Turned | None = None
+    strata: Strata | None = None
 
     @classmethod
     def of(
@@ -217,13 +221,13 @@ class Blocks:
 
         With R a number r, they are ``D/r`` and ``r²``.
         """
-        if self.p > 1 or self.turned is not None or not (self.designs > 0).all():
+        if self.p > 1 or self.turned or self.strata or not (self.designs > 0).all():
             return None
         r = self.designs[0, 0, self.design]
         return Tree(
             mean=(self.outcome[0] / r).T,
             weight=r**2,
-            scatter=self.rest_squares,
+            scatter=self.rest_squares[:, :, 0],
             n_rows=self.n_rows,
             log_weight=self.log_weight,
             parents=self.parents,
@@ -231,8 +235,46 @@ class Blocks:
 
     @cached_property
     def rest_squares(self) -> Floats:
-        """Cross-products (q + 1, q + 1) of the rows that are free of all effects."""
-        return self.rest.T @ self.rest
+        """Cross-products (q + 1, q + 1, 1 or n) of the rows that are free of all effects."""
+        if self.strata:
+            return self.strata.squares(self.rest)
+        return (self.rest.T @ self.rest)[:, :, None]
+
+    def given(self, inverse: Floats) -> Blocks:
+        """The same where strata have the residual sds σδ; ``1/δ`` (K, n) at n nodes."""
+        assert self.strata is not None
+        some = replace(self, strata=replace(self.strata, inverse=inverse))
+        shared = {"classes": self.classes, "children": self.children, "sizes": self.sizes}
+        some.__dict__.update(shared)  # what does not depend on δ is not made again
+        return some
+
+    def at(self, nodes: slice | list[int]) -> Blocks:
+        """The same at some nodes."""
+        if self.strata is None or self.strata.inverse.shape[1] == 1:
+            return self
+        return self.given(self.strata.inverse[:, nodes])
+
+    def scaled(self, array: Floats, design: Indices | slice = slice(None)) -> Floats:
+        """What is said of groups or designs (..., u), over δ of their strata; (..., u, 1 or n).
+
+        ``design`` is that of each of the u groups; by default each design stands once.
+        """
+        if self.strata is None:
+            return array[..., None]
+        return array[..., None] * self.strata.inverse[self.strata.design[design]]
+
+    def only(self, some: Flags) -> Blocks:
+        """The rows of some strata (K,); all groups stay, those of others without rows."""
+        assert self.strata is not None
+        kept, of = self.strata, self.strata.design
+        return replace(
+            self,
+            designs=restricted(some, of, self.designs),
+            outcome=restricted(some, of[self.design], self.outcome),
+            rest=self.rest[some[kept.rest]],
+            n_rows=int(kept.n_rows[some].sum()),
+            strata=replace(kept, rest=kept.rest[some[kept.rest]], n_rows=kept.n_rows * some),
+        )
 
     def less(self, beta: Floats) -> Blocks:
         """The same of the outcome less ``x'β``."""

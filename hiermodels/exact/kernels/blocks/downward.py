@@ -184,7 +184,7 @@ def downward(
         gain = Gain.of(message[:, :p], factors[level])
         above = above.of_members(blocks.parent(level)).below(gain, message[:, p:])
         yield level, slice(0, blocks.sizes[level]), above
-    gain, innermost = Gain.of(blocks.designs[..., None], factors[-1]), len(factors) - 1
+    gain, innermost = Gain.of(blocks.scaled(blocks.designs), factors[-1]), len(factors) - 1
     wanted = np.arange(blocks.sizes[-1]) if groups is None else groups
     step = step or max(1, len(wanted))
     if blocks.turned is not None:
@@ -195,8 +195,9 @@ def downward(
         part = slice(first, min(first + step, len(wanted)))
         some = wanted[part]
         parents = above.of_members(blocks.parent(innermost)[some])
-        own = gain.of_members(blocks.design[some])
-        yield innermost, part, parents.below(own, blocks.outcome[:, :, some, None])
+        design = blocks.design[some]
+        outcome = blocks.scaled(blocks.outcome[:, :, some], design)
+        yield innermost, part, parents.below(gain.of_members(design), outcome)
 
 
 def turned_back(

@@ -45,7 +45,7 @@ def draw_effects(
     effects = tuple(rng.standard_normal((blocks.p, size, n)) for size in blocks.sizes)
     for nodes in batches(blocks, n):
         _fill(
-            blocks,
+            blocks.at(nodes),
             [factor[..., nodes] for factor in factors],
             gamma[:, nodes],
             sigma[nodes],
@@ -71,8 +71,8 @@ def _fill(
             message = said[level]
             gain, outcome = Gain.of(message[:, :p], factors[level]), message[:, p:]
         else:
-            gain = Gain.of(blocks.designs[..., None], factors[level]).of_members(blocks.design)
-            outcome = blocks.outcome[..., None]
+            gain = Gain.of(blocks.scaled(blocks.designs), factors[level]).of_members(blocks.design)
+            outcome = blocks.scaled(blocks.outcome, blocks.design)
         parents = above[:, None, blocks.parent(level)]
         if blocks.turned is not None and level == len(said):
             parents = parents * blocks.turned.loading[blocks.design, None]

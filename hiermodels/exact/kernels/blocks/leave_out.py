@@ -62,11 +62,19 @@ class SingleRows:
     group : (u,)
     follow : sparse (g, g), optional
         Where groups are turned: what of the effects of all groups a row is on, in place of its own.
+    stratum : (u,), optional
+        Where the blocks have strata.
     """
 
     rows: Floats
     group: Indices
     follow: Any = None
+    stratum: Indices | None = None
+
+    def some(self, rows: Indices) -> SingleRows:
+        """Some of the rows."""
+        stratum = None if self.stratum is None else self.stratum[rows]
+        return SingleRows(self.rows[:, rows], self.group[rows], self.follow, stratum)
 
 
 @dataclass(frozen=True)
@@ -124,10 +132,11 @@ def changes_by_unit(
     law : CoefficientsGiven
     """
     for nodes in batches(blocks, factors[-1].shape[-1]):
-        some = [factor[..., nodes] for factor in factors]
-        above = _above(blocks, some, level)
+        some, here = [factor[..., nodes] for factor in factors], blocks.at(nodes)
+        above = _above(here, some, level)
         for i, unit in enumerate(units):
-            own = upward(unit.blocks, some[level:]).root
+            rows = unit.blocks.given(here.strata.inverse) if here.strata else unit.blocks
+            own = upward(rows, some[level:]).root
             given = above.of_members(np.array([unit.parent]))
             change = _change(own.triangle[:-1, :, None], given, law.at(nodes))
             square = own.square.repeat(law.each)
@@ -147,17 +156,32 @@ def changes_by_row(
         turned = replace(blocks.turned, axes=rows.follow @ blocks.turned.axes)
         blocks = replace(blocks, turned=turned)
     for nodes in batches(blocks, factors[-1].shape[-1]):
-        some = [factor[..., nodes] for factor in factors]
-        said = messages(blocks, some)
+        some, here = [factor[..., nodes] for factor in factors], blocks.at(nodes)
+        said = messages(here, some)
         step = max(1, MAX_NUMBERS // (some[-1].shape[-1] * law.each * len(rows.rows) ** 2))
-        for level, part, given in downward(blocks, some, said, step, groups):
+        for level, part, given in downward(here, some, said, step, groups):
             if level < innermost:
                 continue
             every = np.flatnonzero((member >= part.start) & (member < part.stop))
             for first in range(0, len(every), step):
                 own = every[first : first + step]
                 of_rows = given.of_members(member[own] - part.start)
-                yield nodes, own, _change(rows.rows[None, :, own, None], of_rows, law.at(nodes))
+                yield nodes, own, _row_change(here, rows, own, of_rows, law.at(nodes))
+
+
+def _row_change(
+    blocks: Blocks, rows: SingleRows, own: Indices, given: Conditional, law: CoefficientsGiven
+) -> Change:
+    """What leaving out some rows changes, one at a time; those of strata divided by δ."""
+    columns = rows.rows[None, :, own, None]
+    if blocks.strata is None or rows.stratum is None:
+        return _change(columns, given, law)
+    inverse = blocks.strata.inverse[rows.stratum[own]]
+    change = _change(columns * inverse, given, law)
+    log_det = np.log(inverse).repeat(law.each, axis=1)
+    change.less[0] -= log_det
+    change.more[0] += log_det
+    return change
 
 
 def _above(blocks: Blocks, factors: list[Floats], level: int) -> Conditional:

@@ -66,9 +66,9 @@ def conditionals(
     Of all groups, or of some.  The root, whose effects are coefficients, is left out.
     """
     for nodes in batches(blocks, factors[-1].shape[-1]):
-        some = [factor[..., nodes] for factor in factors]
+        some, here = [factor[..., nodes] for factor in factors], blocks.at(nodes)
         step = max(1, NUMBERS // (blocks.p * (blocks.n_coefficients + 1) * some[-1].shape[-1]))
-        for level, members, given in downward(blocks, some, messages(blocks, some), step, groups):
+        for level, members, given in downward(here, some, messages(here, some), step, groups):
             if level >= 0:
                 yield nodes, level, members, given
 
@@ -78,7 +78,8 @@ def mixture_moments(
 ) -> tuple[EffectMoments, ...]:
     """Moments of the effects of every level, the outermost first, under weights (m, n) of sum 1."""
     heaviest = [int(weights.sum(axis=0).argmax())]
-    center = _moments_at(blocks, [f[..., heaviest] for f in factors], law.at(heaviest))
+    at = [f[..., heaviest] for f in factors]
+    center = _moments_at(blocks.at(heaviest), at, law.at(heaviest))
     m, p = len(weights), blocks.p
     first = [np.zeros((p, size, m)) for size in blocks.sizes]
     second = [np.zeros((p, p, size, m)) for size in blocks.sizes]

@@ -66,9 +66,14 @@ class Root:
 
     @cached_property
     def log_scale(self) -> Floats:
-        """``log_det − Σ log C_ii``: a log likelihood's part that is free of σ; (n,)."""
+        """``log_det − Σ log C_ii``: a log likelihood's part that is free of σ; (n,).
+
+        Where a C_ii is lost in rounding, as far out as that, the likelihood counts as 0.
+        """
         diagonal = np.einsum("iin->in", self.triangle)[:-1]
-        return self.log_det - np.log(np.abs(diagonal)).sum(axis=0)
+        with np.errstate(divide="ignore"):
+            total = np.log(np.abs(diagonal)).sum(axis=0)
+        return np.where(total > -np.inf, self.log_det - total, -np.inf)
 
     @property
     def square(self) -> Floats:

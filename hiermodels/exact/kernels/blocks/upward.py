@@ -63,19 +63,21 @@ def upward(blocks: Blocks, factors: Sequence[Floats]) -> Upward:
         return Upward(root_triangle(top[:, :, 0], squares, log_det, blocks.fixed), tuple(below))
     classes, q = blocks.classes, blocks.q
     n = factors[-1].shape[-1]
-    designs = blocks.designs[..., None]
+    designs = blocks.scaled(blocks.designs)
     root = upper_root(product(designs, factors[-1][:, :, None]))
     log_det = -classes.design_count @ _log_diagonal(root)
-    squares = np.repeat(blocks.rest_squares[:, :, None], n, axis=2)
+    if blocks.strata:
+        log_det = log_det + blocks.strata.log_det
+    squares = np.broadcast_to(blocks.rest_squares, (q + 1, q + 1, n)).copy()
     if classes.scatter.shape[1]:
-        scatter = solve_upper(root, classes.scatter[..., None])
+        scatter = solve_upper(root, blocks.scaled(classes.scatter))
         _add_squares(squares, scatter.reshape(blocks.p, -1, q + 1, scatter.shape[2], n))
     top, of_class = solve_upper(root, designs), classes.design
     if blocks.turned is not None:
         top = top * blocks.turned.loading[:, None]
     if len(of_class) != designs.shape[2] or (of_class != np.arange(len(of_class))).any():
         root, top = root[:, :, of_class], top[:, :, of_class]
-    outcome = solve_upper(root, classes.mean[..., None])
+    outcome = solve_upper(root, blocks.scaled(classes.mean, of_class))
     message = np.concatenate([top, outcome], axis=1)
     message *= np.sqrt(classes.count)[:, None]
     message = _pooled(message, blocks.children[-1], squares)
@@ -95,6 +97,13 @@ def messages(blocks: Blocks, factors: Sequence[Floats]) -> tuple[Floats, ...]:
     return upward(blocks, factors).messages if blocks.parents else ()
 
 
+def said_of_groups(blocks: Blocks, factors: Sequence[Floats], level: int) -> Floats:
+    """What the rows below each member of a level say of it; (p, p + q + 1, u, 1 or n)."""
+    if level < len(blocks.parents):
+        return messages(blocks, factors)[level]
+    return blocks.scaled(blocks.alone, blocks.design)
+
+
 def batches(blocks: Blocks, n: int) -> Iterator[slice]:
     """Cut n nodes so that temporary arrays stay in the cache."""
     of_groups = blocks.designs.shape[2]
@@ -109,7 +118,9 @@ def batches(blocks: Blocks, n: int) -> Iterator[slice]:
 def evaluate(blocks: Blocks, factors: Sequence[Floats]) -> Root:
     """What all rows say of the coefficients and of σ, at any number of nodes."""
     parts = batches(blocks, factors[-1].shape[-1])
-    return Root.joined([upward(blocks, [f[..., part] for f in factors]).root for part in parts])
+    return Root.joined(
+        [upward(blocks.at(part), [f[..., part] for f in factors]).root for part in parts]
+    )
 
 
 def _log_diagonal(root: Floats) -> Floats:
