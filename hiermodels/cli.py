@@ -143,6 +143,28 @@ def _add_model(command: argparse.ArgumentParser, data: str) -> None:
         metavar="OUTER,INNER",
         help="columns of labels, from the outer to the inner level; '' for one population",
     )
+    _add_errors(model)
+    model.add_argument(
+        "--covariates", type=_columns, metavar="COLUMN,…", help="columns of covariates"
+    )
+    _add_counts(model)
+    _add_priors(model)
+    model.add_argument(
+        "--missing",
+        choices=("error", "drop"),
+        default="error",
+        help="what to do with rows in which a needed value is missing (error)",
+    )
+    model.add_argument(
+        "--lazy",
+        action="store_true",
+        help="scan .parquet with polars, group by group, without loading the rows; so it is done "
+        "with a folder in any case",
+    )
+
+
+def _add_errors(model: argparse._ArgumentGroup) -> None:
+    """Add what says which errors of the rows are known."""
     errors = model.add_mutually_exclusive_group()
     errors.add_argument("--se", metavar="COLUMN", help="known standard errors of the outcome")
     errors.add_argument("--variance", metavar="COLUMN", help="known variances of the outcome")
@@ -164,23 +186,6 @@ def _add_model(command: argparse.ArgumentParser, data: str) -> None:
         type=float,
         metavar="R",
         help="correlation of known errors of rows of one outermost group",
-    )
-    model.add_argument(
-        "--covariates", type=_columns, metavar="COLUMN,…", help="columns of covariates"
-    )
-    _add_counts(model)
-    _add_priors(model)
-    model.add_argument(
-        "--missing",
-        choices=("error", "drop"),
-        default="error",
-        help="what to do with rows in which a needed value is missing (error)",
-    )
-    model.add_argument(
-        "--lazy",
-        action="store_true",
-        help="scan .parquet with polars, group by group, without loading the rows; so it is done "
-        "with a folder in any case",
     )
 
 

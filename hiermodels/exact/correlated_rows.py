@@ -91,21 +91,20 @@ def _turned(
     covariance: SamplingCovariance,
     fixed: Sequence[bool] | None,
 ) -> Blocks:
-    """Blocks of single rows [x | y] turned into the axes of their covariance."""
-    from scipy.sparse import csr_array
+    """Blocks of single rows [x | y] turned into the axes of their covariance.
 
+    By singular values of C, which are the roots of Λ: these keep twice the digits that the
+    eigenvalues of ``V = C C'`` have where variances differ very much.
+    """
     n = len(rows)
-    turned, variance, loading = np.empty(rows.shape), np.empty(n), np.empty(n)
-    entries = []
-    for own, v in covariance.blocks:
-        values, axes = np.linalg.eigh(v)
+    turned, root, loading = np.empty(rows.shape), np.empty(n), np.empty(n)
+    blocks = []
+    for own, factor in covariance.roots:
+        axes, sds, _ = np.linalg.svd(factor)
         place = group[own]
-        turned[place], variance[place] = axes.T @ rows[own], values
+        turned[place], root[place] = axes.T @ rows[own], 1 / sds
         loading[place] = axes.sum(axis=0)
-        i, j = np.meshgrid(place, place, indexing="ij")
-        entries.append((axes.ravel(), i.ravel(), j.ravel()))
-    values, i, j = (np.concatenate(part) for part in zip(*entries, strict=True))
-    root = variance**-0.5
+        blocks.append((place, axes))
     kinds, design = np.unique(np.column_stack([root, loading]), axis=0, return_inverse=True)
     return Blocks(
         designs=kinds[:, 0][None, None],
@@ -116,7 +115,7 @@ def _turned(
         log_weight=-float(covariance.log_dets.sum()),
         fixed=np.ones(1, dtype=bool) if fixed is None else np.array(fixed, dtype=bool),
         parents=parents,
-        turned=Turned(kinds[:, 1], csr_array((values, (i, j)), shape=(n, n))),
+        turned=Turned(kinds[:, 1], _block_diagonal(blocks)),
     )
 
 
@@ -125,13 +124,19 @@ def rows_given_others(group: Indices, covariance: SamplingCovariance) -> Any:
 
     With ``Q = V⁻¹``, ``Q_i·/√Q_ii``: of the row in units of its sd.
     """
-    from scipy.sparse import csr_array
-
-    entries = []
+    blocks = []
     for own, v in covariance.blocks:
         inverse = np.linalg.inv(v)
-        i, j = np.meshgrid(group[own], group[own], indexing="ij")
-        scaled = inverse / np.sqrt(np.diag(inverse))[:, None]
-        entries.append((scaled.ravel(), i.ravel(), j.ravel()))
-    values, i, j = (np.concatenate(part) for part in zip(*entries, strict=True))
-    return csr_array((values, (i, j)), shape=(len(group), len(group)))
+        blocks.append((group[own], inverse / np.sqrt(np.diag(inverse))[:, None]))
+    return _block_diagonal(blocks)
+
+
+def _block_diagonal(blocks: Sequence[tuple[Indices, Floats]]) -> Any:
+    """A sparse matrix of blocks, each with its places among rows and columns."""
+    from scipy.sparse import csr_array
+
+    rows = np.concatenate([np.repeat(place, len(place)) for place, _ in blocks])
+    columns = np.concatenate([np.tile(place, len(place)) for place, _ in blocks])
+    entries = np.concatenate([matrix.ravel() for _, matrix in blocks])
+    n = sum(len(place) for place, _ in blocks)
+    return csr_array((entries, (rows, columns)), shape=(n, n))

@@ -131,3 +131,21 @@ def test_joint_density(case):
     expected = multivariate_normal.logpdf(dense.y - u @ dense.columns.T, None, dense.v)
     expected += norm.logpdf(u, 0, np.sqrt(dense.variances)).sum(axis=1)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-10)
+
+
+@pytest.mark.parametrize("decades", [2, 4])
+def test_variances_may_differ_by_orders_of_magnitude(decades):
+    """Of rows of one study, whose V is nearly singular then, but for its units."""
+    frame, v = studies(3)
+    scale = 10 ** np.random.default_rng(1).uniform(-decades, decades, len(v))
+    v = v * scale[:, None] * scale
+    priors = {"beta": hm.Normal(0, S), "lam": hm.Normal(0, S)}
+    priors |= {"tau": hm.Fixed(0.01), "kappa": hm.Fixed(KAPPA)}
+    reference = hm.reference(frame, "y ~ x + (1 | study/effect)", covariance=v, priors=priors)
+    same = frame["study"].to_numpy()[:, None] == frame["study"].to_numpy()
+    x = np.column_stack([np.ones(len(v)), frame["x"]])
+    total = v + S**2 * x @ x.T + KAPPA**2 * same + 0.01**2 * np.eye(len(v))
+    sd = np.sqrt(np.diag(total))
+    expected = multivariate_normal.logpdf(frame["y"] / sd, None, total / sd[:, None] / sd)
+    expected -= np.log(sd).sum()
+    assert reference.log_marginal_likelihood == pytest.approx(expected, rel=1e-11)
