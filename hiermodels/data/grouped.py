@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hiermodels.core.arrays import Flags, Floats, Indices
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.codec import storable
 from hiermodels.core.messages import listed, short, variable_names
 from hiermodels.core.names import COEFFICIENT_DIM
@@ -21,14 +21,13 @@ from hiermodels.data.design import Design, build
 from hiermodels.data.frame import Frame
 from hiermodels.data.nesting import GroupLevel, attributes_of, check_groups, levels_of, nest
 from hiermodels.data.outcome import read_outcome
-from hiermodels.data.read_covariance import correlated, read_matrix
+from hiermodels.data.read_covariance import read_covariance
 from hiermodels.data.roles import Roles, infer_roles
 from hiermodels.data.sampling_covariance import SamplingCovariance
 from hiermodels.data.strata import check_strata, read_strata
 from hiermodels.errors import DataError, SpecError
 from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.model.formula.columns import Stated
-from hiermodels.model.sampling import MATRIX
 from hiermodels.model.standard_errors import from_se
 
 type Missing = Literal["error", "drop"]
@@ -342,7 +341,7 @@ def read_part(
     se = frame.errors(roles.se, roles.se_scale) if roles.se else None
     design = build(frame.select(columns), said.covariates, levels, said.intercept)
     group, nested = nest({name: frame.labels(name) for name in roles.groups}, len(y))
-    covariance = _read_covariance(said, roles, frame, keep, se, nested, group)
+    covariance = read_covariance(said, roles, frame, keep, se, nested, group)
     if covariance is not None:
         se = np.sqrt(covariance.variances)
     result = GroupedRows(
@@ -363,27 +362,6 @@ def read_part(
 
     check_shared(roles, nested, np.bincount(group), show_rows)
     return result
-
-
-def _read_covariance(
-    said: Stated,
-    roles: Roles,
-    frame: Frame,
-    keep: Flags,
-    se: Floats | None,
-    levels: Sequence[GroupLevel],
-    group: Indices,
-) -> SamplingCovariance | None:
-    """Covariance of the rows' errors within outermost groups; None where there is none."""
-    if roles.sampling is None:
-        return None
-    member = group
-    for level in reversed(levels[1:]):
-        member = level.parent[member]
-    if roles.sampling != MATRIX:
-        assert se is not None
-        return correlated(float(roles.sampling), se, levels[0], member)
-    return read_matrix(said.covariance, keep, levels[0], member, frame)
 
 
 def require_missing(missing: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,35 @@ from hiermodels.core.arrays import Flags, Floats, Indices
 from hiermodels.core.messages import short
 from hiermodels.data.frame import Frame
 from hiermodels.data.nesting import GroupLevel
+from hiermodels.data.roles import Roles
 from hiermodels.data.sampling_covariance import SamplingCovariance
 from hiermodels.errors import DataError
+from hiermodels.model.formula.columns import Stated
+from hiermodels.model.sampling import MATRIX
 
 RTOL = 1e-10  # of numbers that should be equal, as a part of the sds that they belong to
 SINGULAR = 1e-13  # of a correlation matrix's eigenvalues
+
+
+def read_covariance(
+    said: Stated,
+    roles: Roles,
+    frame: Frame,
+    keep: Flags,
+    se: Floats | None,
+    levels: Sequence[GroupLevel],
+    group: Indices,
+) -> SamplingCovariance | None:
+    """Covariance of the rows' errors within outermost groups; None where there is none."""
+    if roles.sampling is None:
+        return None
+    member = group
+    for level in reversed(levels[1:]):
+        member = level.parent[member]
+    if roles.sampling != MATRIX:
+        assert se is not None
+        return correlated(float(roles.sampling), se, levels[0], member)
+    return read_matrix(said.covariance, keep, levels[0], member, frame)
 
 
 def correlated(r: float, se: Floats, level: GroupLevel, member: Indices) -> SamplingCovariance:

@@ -6,7 +6,7 @@ Where only rows of one group are correlated, they are whitened: with ``V = C C'`
 ``C⁻¹ [Z X y]`` have independent errors of variance 1.  Where groups are single rows, correlated
 with those of the same parent, whitening would tie the effects of groups together.  With
 ``V = U Λ U'`` the rows ``U' [X y]`` have independent errors Λ, and so have ``U'θ`` their noise: see
-:class:`hiermodels.exact.kernels.blocks.blocks.Turned`.
+:class:`hiermodels.exact.kernels.blocks.turned.Turned`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy as np
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.sampling_covariance import SamplingCovariance
 from hiermodels.errors import SpecError
-from hiermodels.exact.kernels.blocks.blocks import Blocks, Turned
+from hiermodels.exact.kernels.blocks.blocks import Blocks
+from hiermodels.exact.kernels.blocks.turned import Turned
 
 type Columns = tuple[Floats, Floats, Floats]
 

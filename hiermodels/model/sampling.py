@@ -8,7 +8,7 @@ from typing import Any, Literal
 from hiermodels.core.messages import short
 from hiermodels.errors import SpecError
 from hiermodels.families.family import Family
-from hiermodels.families.normal import WEIGHTS
+from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.families.registry import NORMAL
 from hiermodels.model.formula.columns import Stated
 from hiermodels.model.standard_errors import Scale
@@ -32,7 +32,7 @@ def stated_sampling(said: Stated) -> Sampling | None:
         "sampling_correlation": said.sampling_correlation,
         "se": said.se or None,
         "variance": said.variance,
-        WEIGHTS: said.columns.get(WEIGHTS),
+        **{name: said.columns.get(name) for name in (WEIGHTS, STRATA)},
     }
     twice = [f"{name}={value!r}" for name, value in beside.items() if value is not None]
     if twice:
@@ -70,11 +70,12 @@ def require_sampling(
                 "sampling_correlation: correlations take known errors of the rows. Name their "
                 "column, se=… or variance=…, or give all at once, covariance=V"
             )
-    if WEIGHTS in columns:
-        raise SpecError(
-            f"{WEIGHTS}: the variance of a row is sigma²/weight with an unknown sigma, and the "
-            f"errors are known here. Leave out {WEIGHTS}, or {role}"
-        )
+    for other in (WEIGHTS, STRATA):
+        if other in columns:
+            raise SpecError(
+                f"{other}: it says something of an unknown residual sd, and the errors are known "
+                f"here. Leave out {other}, or {role}"
+            )
     if not groups:
         raise SpecError(
             f"{role}: rows are correlated within the outermost groups, and this model has none. "

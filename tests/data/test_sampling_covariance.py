@@ -111,6 +111,7 @@ def test_matrices_that_are_refused(frame, number):
         ({"se": "se"}, "leave out se='se'"),
         ({"variance": "se"}, "leave out variance='se'"),
         ({"weights": "se"}, "leave out weights='se'"),
+        ({"residual_by": "study"}, "leave out residual_by='study'"),
         ({"sampling_correlation": 0.1}, "leave out sampling_correlation=0.1"),
         ({"family": "poisson"}, "known covariances are those of normal rows"),
         ({"groups": []}, "this model has none"),

@@ -2,6 +2,7 @@
 
 - ``blocks``: what the rows say of their groups, and how these hang together; the model's equations
 - ``strata``: rows with residual sds of their own, which ``stratified`` decomposes
+- ``turned``: groups of one row each, whose errors are correlated
 - ``rotations``: orthogonal transformations of small arrays, many at a time
 - ``upward``: effects integrated out, from the rows upwards
 - ``root``: what is left: the coefficients and σ

@@ -32,12 +32,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from hiermodels.core.arrays import Flags, Floats, Indices
 from hiermodels.exact.kernels.blocks.strata import Strata, restricted
+from hiermodels.exact.kernels.blocks.turned import Turned
 from hiermodels.exact.kernels.tree.tree import Tree
 from hiermodels.numerics.group_triangles import by_group, distinct, triangles_of
 
@@ -176,9 +177,7 @@ class Blocks:
         r = self.designs[:, :, self.design]
         if self.turned is None:
             return np.concatenate([r, self.outcome], axis=1)
-        axes, own = self.turned.axes, r[0, 0]
-        rows = np.vstack([np.ones(len(own)), (axes @ (self.outcome[0] / own).T).T])
-        return (rows / np.sqrt(axes.power(2) @ own**-2.0))[None]
+        return self.turned.alone(r[0, 0], self.outcome[0])
 
     @property
     def p(self) -> int:
@@ -282,26 +281,6 @@ class Blocks:
         outcome[:, -1] -= np.einsum("ijg,j->ig", outcome[:, :-1], beta)
         rest[:, -1] -= rest[:, :-1] @ beta
         return replace(self, outcome=outcome, rest=rest)
-
-
-@dataclass(frozen=True, eq=False)
-class Turned:
-    """Groups of one row and one effect, turned into the axes of their errors' covariance V.
-
-    With ``V = U Λ U'`` for the rows of each parent, ``U'y = U'θ + U'x β + N(0, Λ)``.  Effects
-    ``θ = 1 φ + N(0, τ² I)`` around a parent's φ become ``a = U'θ = H φ + N(0, τ² I)``, ``H = U'1``:
-    they are independent still, and the groups of :class:`Blocks` are these a.
-
-    Attributes
-    ----------
-    loading : (k,)
-        H of each design.
-    axes : sparse (g, g)
-        U of all parents: ``θ = U a``.
-    """
-
-    loading: Floats
-    axes: Any
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.names import ROOT
-from hiermodels.exact.kernels.blocks.blocks import Blocks, Turned
+from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.rotations import (
     lower_root,
     product,
@@ -33,6 +33,7 @@ from hiermodels.exact.kernels.blocks.rotations import (
     solve_upper,
     upper_root,
 )
+from hiermodels.exact.kernels.blocks.turned import Turned
 
 SINGULAR = 1e-6  # diagonal of R, in units of its largest, below which R is not inverted
 
