@@ -126,7 +126,6 @@ class SufficientStatistics(GroupMoments):
             raise SpecError(NO_SLOPES)
         if self.roles.sampling is not None:
             raise SpecError(NO_COVARIANCES)
-        refuse_strata(self.roles)
         size, columns = len(self.labels[-1]), len(self.design.names) + 1
         expected = {
             "count": (size,),
@@ -185,7 +184,9 @@ class SufficientStatistics(GroupMoments):
         said = stated(formula, **columns)
         lazy = as_lazy(data)
         if lazy is None:
-            statistics = with_totals(read_part(data, said, levels=levels, missing=missing))
+            rows = read_part(data, said, levels=levels, missing=missing)
+            refuse_strata(rows.roles)
+            statistics = with_totals(rows)
         else:
             statistics = cls(**aggregate_lazily(lazy, said, levels=levels, missing=missing))
         statistics.roles.announce()

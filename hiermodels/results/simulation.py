@@ -101,8 +101,9 @@ def _draw_blocks(
     """
     drawn = {name: spec.coefficient_prior(name).draw(size, rng) for name in spec.top}
     drawn |= _draw_beta(spec, size, rng)
+    sigma = [spec.variance_prior(name).draw(size, rng) for name in spec.residual_sds]
     if spec.has_sigma:
-        drawn["sigma"] = spec.variance_prior("sigma").draw(size, rng)
+        drawn["sigma"] = np.stack(sigma, axis=1) if spec.strata else sigma[0]
     for number, level in enumerate(spec.levels):
         sds = np.stack([prior.draw(size, rng) for prior in level.priors], axis=1)
         drawn[level.sd] = sds if level.has_slopes else sds[:, 0]

@@ -72,3 +72,13 @@ def test_a_known_sd_and_three_effects(sleep):
     assert "nan" not in posterior.certificate["r_hat"] + posterior.certificate["ess"]
     matrix = correlation_matrix(draws["rho"].to_numpy())
     assert np.linalg.eigvalsh(matrix).min() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["Sex", "half"])
+def test_residual_sds_by_stratum(by):
+    growth = hm.datasets.load_orthodont()
+    growth["half"] = np.where(growth["age"] < 11, "early", "late")
+    how = {"residual_by": by, "progressbar": False, "random_seed": 1}
+    drawn = hm.fit(growth, "distance ~ age + (1 | Subject)", engine="nuts", **how)
+    assert hm.compare(drawn, drawn.reference()).passed

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import hiermodels as hm
 from hiermodels.cli import main
+from hiermodels.data.prepare import prepare
 from hiermodels.results.report.recipe import command, snippet
+from hiermodels.results.simulation import draw_outcomes, draw_variables
 
 GROWTH = "distance ~ age + (1 | Subject)"
 LABELS = ["Male", "Female"]
@@ -101,9 +104,13 @@ def test_what_else_is_done_with_a_fit(fit, tmp_path):
     assert set(fit.rank(top=3).table.columns) >= {"rank_median", "p_top3"}
     assert "sigma" in set(fit.sensitivity().table.reset_index()["variable"])
     assert "residual_by='Sex'" in snippet(fit.posterior, "growth.csv")
+    fit.to_parquet(tmp_path / "fit.parquet")
+    table = pd.read_parquet(tmp_path / "fit.parquet").set_index("Subject")
+    assert table.loc["F01", "mean"] == pytest.approx(
+        fit.summary().loc["theta[F01]", "mean"], abs=0.1
+    )
     assert "--residual-by Sex" in str(command(fit.posterior, "growth.csv"))
     fit.plot_variance()
-    fit.plot_ppc()
 
 
 def test_priors_of_all_strata_and_of_one(growth):
@@ -177,7 +184,8 @@ def test_strata_of_the_outermost_groups():
     frame = pd.DataFrame({"lab": np.repeat([7, 3], 20), "g": np.repeat(np.arange(10), 4)})
     frame["y"] = rng.normal(size=10)[frame["g"]] + rng.normal(size=40) * (frame["lab"] == 7)
     frame["y"] += 0.2 * rng.normal(size=40)
-    exact = hm.reference(frame, "y ~ (1 | lab/g)", residual_by="lab", priors="weak")
+    priors = {"kappa": hm.Fixed(0.5), "tau": hm.HalfNormal(2)}
+    exact = hm.reference(frame, "y ~ (1 | lab/g)", residual_by="lab", priors=priors)
     assert exact.mean["sigma"]["lab"].values.tolist() == [7, 3]
     assert exact.mean["mu"].dims == ("lab",)
     assert "lam" in exact.mean
@@ -197,3 +205,32 @@ def test_what_the_rows_say_does_not_depend_on_their_order(growth, fit):
     mixed = growth.sample(frac=1.0, random_state=1).reset_index(drop=True)
     other = hm.reference(mixed, GROWTH, residual_by="Sex")
     assert hm.compare(fit, other).passed
+
+
+def test_marginal_likelihoods_of_groups_are_dense(growth):
+    growth = growth.assign(by=np.where(growth["age"] < 11, "early", "late"))
+    for by in ("Sex", "by"):
+        how = {"residual_by": by, "draws": 3, "random_seed": 1, "log_likelihood": "marginal"}
+        draws = hm.fit(growth, GROWTH, **how).datatree
+        one = draws["posterior"].to_dataset().isel(chain=1, draw=2)
+        own = growth[growth["Subject"] == "F03"]
+        sd = one["sigma"].sel({by: own[by].to_numpy()}).to_numpy()
+        mean = float(one["mu"]) + own["age"].to_numpy() * float(one["beta"][0])
+        law = stats.multivariate_normal(mean, np.diag(sd**2) + float(one["tau"]) ** 2)
+        known = draws["log_likelihood"].to_dataset().isel(chain=1, draw=2)
+        (values,) = known.data_vars.values()
+        expected = law.logpdf(own["distance"])
+        assert float(values.sel(Subject="F03")) == pytest.approx(expected, rel=1e-10)
+
+
+def test_draws_from_the_priors(growth):
+    priors = {"mu": hm.Normal(20, 5), "beta": hm.Normal(0, 1), "tau": hm.HalfNormal(2)}
+    priors |= {"sigma": hm.HalfNormal(0.1), "sigma[Female]": hm.HalfNormal(10)}
+    spec, data = prepare(growth, GROWTH, residual_by="Sex", priors=priors)
+    rng = np.random.default_rng(1)
+    drawn = draw_variables(spec, data, 400, rng)
+    assert drawn["sigma"].shape == (400, 2)
+    rows = draw_outcomes(spec, data, drawn, rng)
+    away = rows - drawn["theta"][:, data.group] - drawn["beta"] * growth["age"].to_numpy()
+    assert away[:, 64:].std() == pytest.approx(10, rel=0.15)
+    assert away[:, :64].std() == pytest.approx(0.1, rel=0.15)

@@ -38,6 +38,7 @@ from itertools import combinations
 import numpy as np
 
 from hiermodels.core.arrays import Flags, Floats
+from hiermodels.core.messages import plural
 from hiermodels.errors import ImproperPosteriorError
 from hiermodels.exact.blocks.contrasts import (
     Contrasts,
@@ -255,11 +256,12 @@ def _check_small_sigma(model: BlockModel) -> None:
             continue
         n, of = own.blocks.n_rows, f" that have {own.sigma_name}" if model.strata else ""
         rows = f"the only row{of.replace('have', 'has')}" if n == 1 else f"all {n} rows{of}"
+        p, sigma = model.blocks.p, own.sigma_name
         raise ImproperPosteriorError(
             f"the posterior does not exist: effects and coefficients fit {rows} exactly, "
-            f"{model.groups_name(model.innermost)} having {model.blocks.p} effects each, so "
-            f"that {own.sigma_name} may go to 0, where its prior {own.sigma} has infinite mass. "
-            f"Give {own.sigma_name} a proper prior, or use fewer effects"
+            f"{model.groups_name(model.innermost)} having {p} effect{plural(p)} each, so that "
+            f"{sigma} may go to 0, where its prior {own.sigma} has infinite mass. Give {sigma} a "
+            f"proper prior, or use fewer effects"
         )
 
 
