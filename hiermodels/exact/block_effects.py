@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.block_data import (
     Layout,
@@ -20,7 +22,10 @@ from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.draws import GivenDraws
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.propriety import check
+from hiermodels.exact.kernels.blocks.draws import EffectDraws
 from hiermodels.model.spec import Spec
+
+STORED = ("factors", "gamma", "sigma", "above")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +71,10 @@ class BlockEffects:
 
     def variables(self) -> dict[str, Floats]:
         """Draws of all variables: scalars (n,), others (u, n) or (u, e, n)."""
+        return {**self.above_groups(), self.spec.levels[-1].effect: self.groups.of_groups()}
+
+    def above_groups(self) -> dict[str, Floats]:
+        """Draws of all variables but the groups' effects."""
         spec, layout, draws = self.spec, Layout(self.spec), self.draws
         sds, rho = draws.sds, draws.correlations
         variables: dict[str, Floats] = {}
@@ -75,8 +84,8 @@ class BlockEffects:
             if level.correlation:
                 pairs = rho[layout.correlations(number)]
                 variables[level.correlation] = pairs if len(pairs) > 1 else pairs[0]
-            effects = draws.effects[number][layout.effects(number)]
-            variables[level.effect] = effects.swapaxes(0, 1) if level.has_slopes else effects[0]
+        for number, level in enumerate(spec.levels[:-1]):
+            variables[level.effect] = _of_level(layout, number, draws.members.above[number])
         if spec.intercept:
             variables[spec.intercept] = draws.coefficients[layout.intercept]
         if spec.covariates:
@@ -86,3 +95,62 @@ class BlockEffects:
             own = every[place_of_residual_sds(spec, self.data)]
             variables["sigma"] = own if spec.strata else own[0]
         return variables
+
+    @property
+    def groups(self) -> BlockGroups:
+        """Draws of the groups' effects."""
+        return BlockGroups(self.spec, self.draws.members)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockGroups:
+    """Draws of the groups' effects, made when asked for, the same at every call.
+
+    Attributes
+    ----------
+    spec : Spec
+    draws : EffectDraws
+        On arrays.
+    """
+
+    spec: Spec
+    draws: EffectDraws
+
+    @classmethod
+    def restored(
+        cls,
+        spec: Spec,
+        data: GroupedData,
+        stored: Mapping[str, Any],
+        seed: np.random.SeedSequence,
+    ) -> BlockGroups:
+        """Undo :meth:`stored`: the same draws, bit for bit."""
+        model = block_model(spec, data)
+        blocks = BlockMarginal(model, check(model)).residual.blocks
+        if blocks.strata is not None:
+            blocks = blocks.given(stored["inverse"])
+        return cls(spec, EffectDraws(blocks, **{name: stored[name] for name in STORED}, seed=seed))
+
+    def stored(self) -> tuple[dict[str, Any], np.random.SeedSequence]:
+        """What makes the same draws again, beside the model and the data; and the seed."""
+        made, strata = (
+            {name: getattr(self.draws, name) for name in STORED},
+            self.draws.blocks.strata,
+        )
+        return made | ({} if strata is None else {"inverse": strata.inverse}), self.draws.seed
+
+    @one_blas_thread()
+    def of_groups(self, groups: Indices | None = None) -> Floats:
+        """Effects of all groups, or of some; (g, n), or (g, e, n) of e effects each."""
+        layout, number, above = Layout(self.spec), len(self.spec.levels) - 1, self.draws.above
+        if number < len(above):  # cells of strata stand below the groups
+            own = above[number] if groups is None else above[number][:, groups]
+        else:
+            own = self.draws.of_groups(groups)
+        return _of_level(layout, number, own)
+
+
+def _of_level(layout: Layout, number: int, effects: Floats) -> Floats:
+    """From effects (p, u, n) to those that vary at a level: (u, n), or (u, e, n)."""
+    own = effects[layout.effects(number)]
+    return own.swapaxes(0, 1) if layout.spec.levels[number].has_slopes else own[0]

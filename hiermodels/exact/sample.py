@@ -22,7 +22,7 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.block_effects import BlockEffects
 from hiermodels.exact.blocks.draws import BlockDraws
 from hiermodels.exact.conjugate import ConjugatePosterior
-from hiermodels.exact.effects import DrawsOnDemand, Effects
+from hiermodels.exact.effects import DrawsOnDemand, Effects, GroupEffects
 from hiermodels.exact.grid import AnyGrid, BlockGrid, Grid, LeafGrid, grid_of
 from hiermodels.exact.joint import lp
 from hiermodels.exact.leaf_effects import LeafEffects
@@ -92,15 +92,15 @@ def sample(
         )
     start, rng = perf_counter(), generator(random_seed)
     needs = memory.of_variables(spec, data, chains * draws)
-    of_groups = () if spec.is_blocks else ("theta", *spec.on_outcome_scale)
+    of_groups = (*spec.effects[:1], *spec.on_outcome_scale)
     above = {name: size for name, size in needs.items() if name not in of_groups}
     memory.require(above, chains * draws, memory_budget, REMEDY)
     grid = grid or grid_of(spec, data)
-    keep = not spec.groups or isinstance(grid, BlockGrid) or memory.fits(needs, memory_budget)
+    keep = not spec.groups or memory.fits(needs, memory_budget)
     if isinstance(grid, LeafGrid):
         drawn = _draw_counts(grid, chains * draws, rng, keep)
     elif isinstance(grid, BlockGrid):
-        drawn = _draw_blocks(grid, chains * draws, rng)
+        drawn = _draw_blocks(grid, chains * draws, rng, keep)
     elif spec.groups:
         drawn = _draw_hierarchy(grid, chains * draws, rng, keep)
     else:
@@ -117,9 +117,10 @@ def sample(
     on_demand = None if drawn.effects is None else DrawsOnDemand(drawn.effects, chains)
     certificate = {**drawn.certificate, **_memory(needs if keep else above)}
     if not keep:
-        certificate["theta"] = (
+        name = spec.effects[0]
+        certificate[name] = (
             f"not kept: {data.n_groups:,} groups × {chains * draws:,} draws need "
-            f"{memory.gibibytes(needs['theta'])}; draw some with .draws(groups=[…]). So is lp, the "
+            f"{memory.gibibytes(needs[name])}; draw some with .draws(groups=[…]). So is lp, the "
             f"joint log density, which takes all of them"
         )
     return Posterior(spec, data, "exact", datatree, certificate, on_demand)
@@ -160,7 +161,7 @@ class _Drawn:
     variables: dict[str, Floats]
     attrs: dict[str, float]
     certificate: dict[str, str]
-    effects: Effects | LeafEffects | None = None
+    effects: GroupEffects | None = None
 
 
 def _draw_population(spec: Spec, data: GroupedData, size: int, rng: np.random.Generator) -> _Drawn:
@@ -193,11 +194,13 @@ def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool)
     return _Drawn(variables, attrs, certificate, None if keep else effects)
 
 
-def _draw_blocks(grid: BlockGrid, size: int, rng: np.random.Generator) -> _Drawn:
+def _draw_blocks(grid: BlockGrid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:
     """Draw sds and correlations from a lattice, and all else given these."""
     made = BlockDraws.draw(grid.marginal, size, rng, grid.lattice)
-    variables = BlockEffects(grid.spec, grid.data, made).variables()
-    return _Drawn(variables, _attrs(made.drawn), _describe(made.lattice, made.drawn))
+    effects = BlockEffects(grid.spec, grid.data, made)
+    variables = effects.variables() if keep else effects.above_groups()
+    on_demand = None if keep else effects.groups
+    return _Drawn(variables, _attrs(made.drawn), _describe(made.lattice, made.drawn), on_demand)
 
 
 def _draw_counts(grid: LeafGrid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:

@@ -9,6 +9,7 @@ import numpy as np
 
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
+from hiermodels.exact.block_effects import BlockGroups
 from hiermodels.exact.effects import DrawsOnDemand, Effects, GroupEffects
 from hiermodels.exact.leaf_effects import LeafEffects
 from hiermodels.model.spec import Spec
@@ -42,8 +43,10 @@ def restored_draws(
     if stored is None:
         return None
     seed = np.random.SeedSequence(stored["entropy"], spawn_key=stored["spawn_key"])
-    if spec.is_normal:
-        effects: GroupEffects = Effects.restored(spec, data, stored, seed)
+    if "factors" in stored:
+        effects: GroupEffects = BlockGroups.restored(spec, data, stored, seed)
+    elif spec.is_normal:
+        effects = Effects.restored(spec, data, stored, seed)
     else:
         effects = LeafEffects.restored(spec, data, stored, seed)
     return DrawsOnDemand(effects, stored["chains"])

@@ -123,7 +123,7 @@ def _source(posterior: Posterior, draws: xr.Dataset) -> Callable[[Indices], Mapp
 
     def make(groups: Indices) -> dict[str, Floats]:
         theta = draw(groups)
-        made = {"theta": theta}
+        made = {spec.effects[0]: theta}
         for name in spec.on_outcome_scale:
             made[name] = on_outcome_scale(spec, data, theta, beta, groups)
         return made

@@ -23,7 +23,7 @@ from hiermodels.exact.block_raw import coefficients, raw_coefficients
 from hiermodels.exact.raw_values import members_of
 from hiermodels.model.formula.terms import factors
 from hiermodels.model.level import INTERCEPT
-from hiermodels.posterior.record import Posterior
+from hiermodels.posterior.record import Posterior, with_groups
 from hiermodels.posterior.shown_effects import coefficient_of_members
 
 
@@ -32,7 +32,7 @@ def middles(posterior: Posterior) -> dict[str, Floats]:
 
     Means of correlations make a correlation matrix, as medians may not.
     """
-    draws = posterior.datatree["posterior"].to_dataset()
+    draws = with_groups(posterior).datatree["posterior"].to_dataset()
     sds = {level.sd for level in posterior.spec.levels} | {"sigma"}
     return {
         name: draws[name].median(SAMPLE_DIMS).to_numpy()
@@ -126,7 +126,13 @@ class GroupLines:
         design = np.array([[1.0, *place.of(ROOT)] for place in places])
         words = places[0].words.partition(", ")[2] if set(_columns(data)) - {column} else ""
         return cls(
-            posterior, number, column, ends, design, words, np.arange(len(data.levels[number]))
+            with_groups(posterior),
+            number,
+            column,
+            ends,
+            design,
+            words,
+            np.arange(len(data.levels[number])),
         )
 
     def of_members(self, members: Indices) -> GroupLines:

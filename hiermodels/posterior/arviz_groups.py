@@ -237,8 +237,8 @@ def _rows(posterior: Posterior, purpose: str) -> tuple[Floats, dict[str, Floats]
     spec, data = posterior.spec, posterior.data
     if posterior.draw_groups is not None:
         raise SpecError(
-            f"{purpose}: {data.n_groups:,} groups are too many to keep draws of theta "
-            f"for each; raise memory_budget or ask for fewer draws"
+            f"{purpose}: {data.n_groups:,} groups are too many to keep draws of "
+            f"{spec.effects[0]} for each; raise memory_budget or ask for fewer draws"
         )
     draws = posterior.datatree["posterior"].to_dataset()
     return rows_given(spec, data, {name: draws[name].to_numpy() for name in spec.variables})

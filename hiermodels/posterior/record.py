@@ -23,7 +23,7 @@ from hiermodels.model.spec import Spec
 from hiermodels.posterior import memory
 from hiermodels.posterior.linear_predictor import linear_predictor
 from hiermodels.posterior.outcome_scale import on_outcome_scale
-from hiermodels.posterior.shown_effects import shown_effects
+from hiermodels.posterior.shown_effects import shown_effects, shown_groups
 
 WARNING = "warning"  # line of a certificate, where the draws are not to be trusted
 GROUPS_AT_A_TIME = 1024  # whose draws are made at a time, where they were not kept
@@ -164,6 +164,9 @@ def at_covariates(
 
     def draw(groups: Indices) -> Floats:
         assert draw_groups is not None
+        if posterior.spec.has_slopes:
+            own = draw_groups(groups)
+            return shown_groups(posterior.spec, posterior.data, draws, place, own, groups)
         return draw_groups(groups) + place.shift(len(posterior.spec.levels) - 1, beta, groups)
 
     return replace(posterior, datatree=tree, draw_groups=draw if draw_groups else None)
@@ -184,6 +187,23 @@ def thin(posterior: Posterior, draws: int) -> Posterior:
     for name, group in tree.children.items():
         if "draw" in group.dims:
             tree[name] = xr.DataTree(group.to_dataset().isel(draw=every))
+    return with_groups(posterior, tree, every)
+
+
+def with_groups(
+    posterior: Posterior, tree: xr.DataTree | None = None, every: slice = slice(None)
+) -> Posterior:
+    """The same with draws of the groups' effects, made now if they were not kept.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    tree : DataTree, optional
+        Some of its draws; all by default.
+    every : slice
+        Which of each chain these are.
+    """
+    tree = posterior.datatree.copy() if tree is None else tree
     if posterior.draw_groups is not None:
         kept = tree["posterior"].to_dataset()
         made = {posterior.spec.effects[0]: group_draws(posterior, draws=every)}

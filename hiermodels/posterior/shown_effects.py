@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
@@ -46,6 +46,32 @@ def shown_effects(
     moved = values.copy()
     moved[..., level.terms.index(INTERCEPT)] += shift
     return {name: moved}
+
+
+def shown_groups(
+    spec: Spec,
+    data: GroupedData,
+    draws: xr.Dataset,
+    place: Place,
+    effects: Floats,
+    groups: Indices,
+) -> Floats:
+    """The same of some of the innermost groups, from draws of theirs (chain, draw, g, …)."""
+    number, level = len(spec.levels) - 1, spec.levels[-1]
+    if INTERCEPT not in level.terms:
+        return effects
+    moved = effects.copy() if level.has_slopes else effects[..., None]
+    x, shift = np.atleast_2d(place.of(number)), np.zeros(1)
+    x = x if len(x) == 1 else x[groups]
+    for j, term in enumerate(spec.covariates):
+        if term in level.terms:
+            own = effects[..., level.terms.index(term)]
+        else:
+            own = coefficient_of_members(spec, data, draws, number, term)
+            own = own if own.shape[-1] == 1 else own[..., groups]
+        shift = shift + own * x[:, j]
+    moved[..., level.terms.index(INTERCEPT)] += shift
+    return moved if level.has_slopes else moved[..., 0]
 
 
 def _shift(spec: Spec, data: GroupedData, draws: xr.Dataset, place: Place, number: int) -> Floats:

@@ -154,10 +154,11 @@ def _variables(table: pd.DataFrame) -> list[str]:
 
 def _missing(posterior: Posterior, asked: Sequence[str] | None) -> str:
     """Why draws of variables that were asked for are not there."""
-    if "theta" in (asked or ()) and posterior.draw_groups is not None:
+    name = next(iter(posterior.spec.effects), None)
+    if name in (asked or ()) and posterior.draw_groups is not None:
         return (
-            "var_names: draws of theta were not kept; .draws(groups=[…]) makes those of some "
-            "groups, and .reference().summary(['theta']) has all without Monte Carlo error"
+            f"var_names: draws of {name} were not kept; .draws(groups=[…]) makes those of some "
+            f"groups, and .reference().summary([{name!r}]) has all without Monte Carlo error"
         )
     known = posterior.datatree["posterior"].data_vars
     return f"var_names: found {asked!r}; the draws have {', '.join(map(str, known))}"
@@ -175,8 +176,8 @@ def _too_many(posterior: Posterior) -> list[str]:
 
 def _explain(posterior: Posterior, name: str) -> str:
     """How to see what is left out."""
-    (dim,) = posterior.spec.dims(name)
-    kept = posterior.draw_groups is None or name != "theta"
+    dim, *_ = posterior.spec.dims(name)
+    kept = posterior.draw_groups is None or name != posterior.spec.effects[0]
     ask = f"summary(var_names=[{name!r}])" if kept else "draws(groups=[…])"
     return (
         f"left out: {name} of {len(posterior.data.coords[dim]):,} {dim}, for which .{ask} asks; "

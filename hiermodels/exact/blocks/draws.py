@@ -18,7 +18,7 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.residual_scale import STEP, ResidualScale
-from hiermodels.exact.kernels.blocks.draws import draw_effects
+from hiermodels.exact.kernels.blocks.draws import EffectDraws
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.blocks.rotations import solve_upper
 from hiermodels.numerics import rejection
@@ -75,12 +75,18 @@ class GivenDraws:
 
     @cached_property
     @one_blas_thread()
-    def effects(self) -> tuple[Floats, ...]:
-        """Draws of the effects of every level, the outermost first; (p, u, M) each."""
+    def members(self) -> EffectDraws:
+        """Draws of the effects above the groups, and of groups when asked for."""
         coordinates, gamma = self.marginal.coordinates, self.coefficients.copy()
         blocks, factors = coordinates.blocks(self.values), coordinates.factors(self.values)
         gamma[len(gamma) - blocks.q :] -= self.marginal.anchor[:, None]
-        return draw_effects(blocks, factors, gamma, self.sigma, np.random.default_rng(self.seed))
+        return EffectDraws.draw(blocks, factors, gamma, self.sigma, self.seed)
+
+    @cached_property
+    @one_blas_thread()
+    def effects(self) -> tuple[Floats, ...]:
+        """Draws of the effects of every level, the outermost first; (p, u, M) each."""
+        return (*self.members.above, self.members.of_groups())
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from mpmath import mp
 
 from hiermodels.exact.kernels.blocks.blocks import Blocks, merging_plan
 from hiermodels.exact.kernels.blocks.downward import downward
-from hiermodels.exact.kernels.blocks.draws import draw_effects
+from hiermodels.exact.kernels.blocks.draws import EffectDraws
 from hiermodels.exact.kernels.blocks.moments import CoefficientLaw, mixture_moments
 from hiermodels.exact.kernels.blocks.upward import evaluate, upward
 from tests.oracles.dense_blocks import Nested, random_nested
@@ -224,7 +224,9 @@ def test_draws_have_the_moments_of_the_effects():
     one = evaluate(blocks, factors_of(nested.factors))
     root = np.linalg.cholesky(one.covariance[..., 0]) * nested.sigma
     gamma = one.mean + root @ rng.standard_normal((3, n))
-    drawn = draw_effects(blocks, factors, gamma, np.full(n, nested.sigma), rng)
+    sigma, seed = np.full(n, nested.sigma), np.random.SeedSequence(9)
+    draws = EffectDraws.draw(blocks, factors, gamma, sigma, seed)
+    drawn = (*draws.above, draws.of_groups())
     for level, member in [(0, 2), (1, 4)]:
         mean, covariance = nested.effects(level, member)
         own = drawn[level][:, member]
