@@ -17,6 +17,7 @@ from hiermodels.exact.leaves.predictive import NewEffect, further_rows, leave_ou
 from hiermodels.families.binomial_leaves import BinomialLeaves
 from hiermodels.families.normal_leaves import NormalLeaves
 from hiermodels.families.poisson_leaves import PoissonLeaves
+from hiermodels.families.row_leaves import by_group
 from hiermodels.families.student_t_leaves import StudentTLeaves
 from tests.oracles import counts
 
@@ -235,6 +236,21 @@ def test_draws_with_t_errors_have_the_exact_distribution_functions():
         assert np.abs((below - PROBABILITIES) / spread).max() < 4.0
     mean, sd = posterior.effect_moments()
     assert np.abs((effects.mean(axis=1) - mean) / sd * np.sqrt(size)).max() < 4.0
+
+
+@pytest.mark.parametrize(("gap", "nu"), [(20, 15.0), (60, 4.0)])
+def test_laws_hold_groups_whose_rows_are_far_apart(gap, nu):
+    """The likelihood of such a group has two modes, and coefficients are not where it pulls."""
+    y, sd = (
+        np.array([0.2, gap, -0.4, 0.9, -1.3, 0.8, 0.1, -0.6]),
+        np.array([0.9, 0.4, 0.6, 0.8] * 2),
+    )
+    leaves = by_group(StudentTLeaves.of(y, sd, nu), np.arange(8) // 2, 4)
+    posterior = LeafPosterior.of(model_of(leaves, precision=0.1))
+    mean, own = posterior.effect_moments()
+    for laws in effect_laws(posterior):
+        assert_moments(laws.moments(), (mean[laws.groups], own[laws.groups]), 3e-9)
+        np.testing.assert_allclose(laws.mass.sum(axis=1), 1.0, rtol=0, atol=3e-9)
 
 
 def test_a_seed_gives_the_same_bits_whatever_else_is_drawn_and_on_any_threads(monkeypatch):

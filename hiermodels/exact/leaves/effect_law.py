@@ -15,6 +15,7 @@ from numpy.polynomial.polynomial import polyval
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.kernels.leaves.grid import ThetaGrid
+from hiermodels.families.leaves import Leaves
 from hiermodels.numerics.inversion import quantiles
 
 FINE = 0.42  # of the density's narrowest width: the interpolant errs by exp(−28)
@@ -138,3 +139,16 @@ class EffectLaws:
                 density = self._density_at(rows[some], nearest[some] + away[some] * x)
                 probability[some] += away[some] * weight * density
         return probability
+
+
+def cores(leaves: Leaves) -> tuple[Floats, Floats]:
+    """Ends between which each leaf is narrow; (k,) each.
+
+    That is around its centre, or if there may be other modes wherever it bends.
+    """
+    reach = CORE * leaves.information**-0.5
+    low, high = leaves.centre - reach, leaves.centre + reach
+    if leaves.log_concave:
+        return low, high
+    first, last = leaves.bend_range.T
+    return np.minimum(low, first), np.maximum(high, last)

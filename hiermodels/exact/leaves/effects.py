@@ -33,6 +33,7 @@ from hiermodels.exact.leaves.effect_law import (
     REACH,
     WIDE,
     EffectLaws,
+    cores,
 )
 from hiermodels.exact.leaves.elsewhere import laws_elsewhere
 from hiermodels.exact.leaves.linear import LinearLaw
@@ -140,13 +141,15 @@ def _grid(law: LinearLaw, leaves: Leaves, step: float) -> ThetaGrid:
     step = min(step, FINE * narrowest)
     narrow = heavy & (width2 < (WIDE * step) ** 2)
     width = CORE * np.sqrt(width2[narrow])
-    low = np.min([*(leaves.centre - CORE * sd), *(first[narrow] - width)])
-    high = np.max([*(leaves.centre + CORE * sd), *(first[narrow] + width)])
+    below, above = cores(leaves)
+    low = np.min([*below, *(first[narrow] - width)])
+    high = np.max([*above, *(first[narrow] + width)])
     ends = (law.mu - REACH * law.tau).min(), (law.mu + REACH * law.tau).max()
     ends = min(low, ends[0]), max(high, ends[1])
     if high - low < MANY * step:
         return ThetaGrid.of((low, high), ends, step)
     peak = first[heavy][width2[heavy].argmin()]
-    bend = FINE * np.min(sd / (np.abs(leaves.centre - peak) + sd))
+    places = [leaves.centre] if leaves.log_concave else [leaves.centre, below, above]
+    bend = FINE * np.min(sd / (np.abs(np.stack(places) - peak) + sd))
     even = peak - CORE * narrowest, peak + CORE * narrowest
     return ThetaGrid.of(even, ends, step, min(bend, BEND))

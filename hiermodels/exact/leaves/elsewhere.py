@@ -40,6 +40,7 @@ from hiermodels.exact.leaves.effect_law import (
     REACH,
     WIDE,
     EffectLaws,
+    cores,
 )
 from hiermodels.exact.leaves.linear import BLENDED
 from hiermodels.exact.leaves.posterior import LeafPosterior
@@ -124,10 +125,10 @@ class _Lines:
         spacing = np.abs(across / some[:, None] @ part).max(axis=1, initial=0.0)
         return cls(share, centre, scale, spacing, width)
 
-    @property
-    def is_comb(self) -> NDArray[np.bool_]:
-        """Whether what the nodes say would stand apart, not blend; (T,)."""
-        return self.width < BLENDED * self.spacing * self.scale
+    def are_combs(self, middle: Floats) -> NDArray[np.bool_]:
+        """Whether what the nodes say, whose means are given, would stand apart, not blend; (T,)."""
+        away = (middle - self.centre) / np.maximum(LINEAR * self.scale, np.finfo(float).tiny)
+        return self.width < BLENDED * self.spacing * self.scale * np.sqrt(1 + away**2)
 
 
 @one_blas_thread()
@@ -176,7 +177,7 @@ def _heaviest(weights: Floats) -> Indices:
 def _masses(leaf: Leaves, nodes: _Nodes, lines: _Lines) -> tuple[ThetaGrid, Floats]:
     """A grid, and the posterior masses of a leaf's effect on it; (1, K)."""
     grid = _grid(leaf, nodes, lines)
-    is_comb = lines.is_comb[nodes.line]
+    is_comb = lines.are_combs(_means_of_lines(leaf, nodes, lines))[nodes.line]
     density = _blended(leaf, nodes.part(np.flatnonzero(~is_comb)), grid.theta)
     density += _combed(leaf, nodes.part(np.flatnonzero(is_comb)), lines, grid.theta)
     mass = density * grid.weight
@@ -185,10 +186,22 @@ def _masses(leaf: Leaves, nodes: _Nodes, lines: _Lines) -> tuple[ThetaGrid, Floa
     return grid.part(kept), mass[None, kept]
 
 
+def _middles(leaf: Leaves, nodes: _Nodes, lines: _Lines) -> Floats:
+    """About the means of the effect given the nodes; (J,)."""
+    share = lines.share[nodes.line]
+    return np.asarray(share * nodes.own + (1 - share) * leaf.centre - nodes.away)
+
+
+def _means_of_lines(leaf: Leaves, nodes: _Nodes, lines: _Lines) -> Floats:
+    """Their means at each τ; (T,)."""
+    size = len(lines.share)
+    mass = np.maximum(np.bincount(nodes.line, nodes.weight, size), np.finfo(float).tiny)
+    return np.bincount(nodes.line, nodes.weight * _middles(leaf, nodes, lines), size) / mass
+
+
 def _grid(leaf: Leaves, nodes: _Nodes, lines: _Lines) -> ThetaGrid:
     """Places that are as fine as the effect's density is narrow, and reach as far."""
-    share, line = lines.share[nodes.line], nodes.line
-    middle = share * nodes.own + (1 - share) * leaf.centre - nodes.away
+    middle, line = _middles(leaf, nodes, lines), nodes.line
     mass = np.bincount(line, nodes.weight, len(lines.share))
     heavy = mass > HEAVY
     line_of = np.cumsum(heavy) - 1
@@ -206,6 +219,9 @@ def _grid(leaf: Leaves, nodes: _Nodes, lines: _Lines) -> ThetaGrid:
     narrow = widths < WIDE * step
     low = (centres - CORE * widths)[narrow].min(initial=centres[0])
     high = (centres + CORE * widths)[narrow].max(initial=centres[0])
+    if not leaf.log_concave:
+        (below,), (above,) = cores(leaf)
+        low, high = min(low, below - shift.max()), max(high, above - shift.min())
     ends = (middle - REACH * nodes.tau).min(), (middle + REACH * nodes.tau).max()
     return ThetaGrid.of((low, high), (min(low, ends[0]), max(high, ends[1])), step)
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, cached_property
 from typing import Self
 
 import numpy as np
@@ -178,7 +178,16 @@ class LinearLaw:
     @property
     def is_comb(self) -> NDArray[np.bool_]:
         """Whether normal densities with sd τ around nodes would stand apart, not blend; (J,)."""
-        return self.tau < BLENDED * self.spacing * self.c
+        return self.tau < BLENDED * self.spacing * self._slope
+
+    @cached_property
+    def _slope(self) -> Floats:
+        """Change of ``x'γ`` with its transform where the mass at a node's τ lies; (J,)."""
+        _, line = np.unique(self.tau, return_inverse=True)
+        mass = np.maximum(np.bincount(line, self.weight), np.finfo(float).tiny)
+        middle = np.bincount(line, self.weight * self.v) / mass
+        farthest = np.abs(self.v).max(initial=0.0)
+        return self.c * np.cosh(np.clip(middle, -farthest, farthest) / LINEAR)[line]
 
     def columns(self, theta: Floats) -> Floats:
         """What each node's density of an effect, ``N(θ | μ_j, τ_j²)``, stands for; (K, J).
@@ -213,7 +222,7 @@ class LinearLaw:
         a difference.
         """
         tau, h = self.tau[line[0]], self.spacing[line[0]]
-        z, weight = hermite_rule(float(tau / (h * self.c[line[0]])))
+        z, weight = hermite_rule(float(tau / (h * self._slope[line[0]])))
         at, slope = self.part(line[:1]).place(theta[:, None] + tau * z)
         away = (at[:, :, None] - self.v[line]) / h
         close = np.nonzero(np.abs(away) < CLOSE)

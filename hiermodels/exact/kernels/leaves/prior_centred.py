@@ -20,8 +20,10 @@ from hiermodels.families.leaves import Leaves
 
 STEP = 0.8  # sds of an integrand
 REACH = 8.5  # sds beyond the modes: exp(−36)
-MAX_PLACES = 600  # of a node
+MAX_PLACES = 600  # of a node, where what they miss has places elsewhere
+MOST_PLACES = 1 << 12  # where it has not
 WIDEST = 5.0  # of an sd, in steps of the leaves
+WIDEST_AWAY = 0.1  # of the distance to where leaves bend, more than one of their steps
 NEWTON_STEPS, MAX_NEWTON_STEPS = 4, 16
 CLOSE = 0.5  # of a mode, in the prior's sds
 MAX_NUMBERS = 1 << 21  # that are held at a time
@@ -85,7 +87,7 @@ def node_places(
         some = slice(first, first + per_node)
         low, high, sd = _ranges(leaves, mu[some], tau[some], farthest)
         nodes = first + np.arange(len(low))
-        yield from _blocks(len(leaves), nodes, mu, tau, low, high, step * sd)
+        yield from _blocks(leaves, nodes, mu, tau, low, high, step * sd)
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -114,18 +116,24 @@ def _ranges(
             break
         rises = tau * slope > z
         low, high = np.where(rises, z, low), np.where(rises, high, z)
-    sd = 1 / np.sqrt(np.maximum(1 + tau**2 * largest, (tau / (WIDEST * leaves.step.min())) ** 2))
-    return np.minimum(z.min(axis=0), 0.0) - REACH, np.maximum(z.max(axis=0), 0.0) + REACH, sd
+    low, high = np.minimum(z.min(axis=0), 0.0) - REACH, np.maximum(z.max(axis=0), 0.0) + REACH
+    widest = WIDEST * leaves.step.min()
+    if not leaves.log_concave:  # there may be another mode
+        ends = leaves.bend_range
+        gap = np.maximum(mu + tau * low - ends[:, 1].max(), ends[:, 0].min() - mu - tau * high)
+        widest = leaves.step.min() + WIDEST_AWAY * np.maximum(gap, 0.0)
+    return low, high, 1 / np.sqrt(np.maximum(1 + tau**2 * largest, (tau / widest) ** 2))
 
 
 def _blocks(
-    k: int, nodes: Indices, mu: Floats, tau: Floats, low: Floats, high: Floats, step: Floats
+    leaves: Leaves, nodes: Indices, mu: Floats, tau: Floats, low: Floats, high: Floats, step: Floats
 ) -> Iterator[NodePlaces]:
-    widest = (high - low) / (MAX_PLACES - 1)
+    most = MAX_PLACES if leaves.log_concave else MOST_PLACES
+    widest = (high - low) / (most - 1)
     is_cut = ~(step >= widest)
     step = np.where(is_cut, widest, step)
-    counts = np.where(is_cut, MAX_PLACES, np.ceil((high - low) / step) + 1).astype(np.intp)
-    block = np.cumsum(counts) // max(1, MAX_NUMBERS // k)
+    counts = np.where(is_cut, most, np.ceil((high - low) / step) + 1).astype(np.intp)
+    block = np.cumsum(counts) // max(1, MAX_NUMBERS // len(leaves))
     for b in np.unique(block):
         some = block == b
         own, count = nodes[some], counts[some]
