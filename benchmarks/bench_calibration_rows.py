@@ -42,12 +42,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "binomial": {"trials": "n"},
 }
 THREE, COVARIATE = ", three levels", ", covariate"
-EXACT_WITH_TWO_LEVELS_ONLY = ("student_t",)
 CASES = {
-    "exact": [
-        *(f"{family}{more}" for more in ("", COVARIATE) for family in FAMILIES),
-        *(f"{family}{THREE}" for family in FAMILIES if family not in EXACT_WITH_TWO_LEVELS_ONLY),
-    ],
+    "exact": [f"{family}{more}" for more in ("", COVARIATE, THREE) for family in FAMILIES],
     "nuts": [f"{family}{more}{COVARIATE}" for more in ("", THREE) for family in FAMILIES],
 }
 OPTIONS: dict[str, dict[str, Any]] = {

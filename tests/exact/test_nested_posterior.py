@@ -202,8 +202,9 @@ def test_what_it_does_not_take_is_refused():
     prior, parent = hm.HalfNormal(1), np.repeat(np.arange(4), 3)
     with pytest.raises(hm.SpecError, match=r"6 dimensions.*engine='nuts'"):
         NestedMarginal(NestedModel(leaves, parent, x, True, zero, zero, prior, prior))
+    t, two = StudentTLeaves.of(np.arange(12.0), 1.0, 4.0), zero[:2]
     with pytest.raises(hm.SpecError, match=r"log-concave.*engine='nuts'"):
-        NestedMarginal(small(StudentTLeaves.of(np.arange(12.0), 1.0, 4.0)))
+        NestedMarginal(NestedModel(t, parent, x[:, :2], True, two, two, prior, prior))
 
 
 def few_events(prior, precision=0.7**-2):

@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.polynomial.legendre import leggauss
@@ -30,16 +30,19 @@ LAMBDA = np.linspace(-6.5, 6.5, 66)
 NARROW = 0.35  # κ, up to which the outer effects have places of their own
 
 
-def halved(sds: int = SDS):
+def halved(sds: int = SDS, longest: float = LONGEST):
     """Values of an sd, with weights times the prior's density."""
     x, weight = leggauss(sds)
-    sd = LONGEST * (x + 1) / 2
-    return sd, weight * LONGEST / 2 * stats.halfnorm.pdf(sd)
+    sd = longest * (x + 1) / 2
+    return sd, weight * longest / 2 * stats.halfnorm.pdf(sd)
 
 
 @dataclass(frozen=True)
 class BruteNested:
     """Counts r of n, (S, m) each: m groups in each of S outer ones."""
+
+    sds: ClassVar = halved()
+    mu: ClassVar = MU
 
     r: np.ndarray
     n: np.ndarray
@@ -48,7 +51,7 @@ class BruteNested:
         """Likelihood of each group given μ, and times p; (2, S, m, K)."""
         step = min(0.2, 0.3 / tau)
         z = np.arange(-9.0, 9.0 + step, step)
-        p = expit(MU[:, None] + tau * z)
+        p = expit(self.mu[:, None] + tau * z)
         share = np.exp(-0.5 * z**2) / np.exp(-0.5 * z**2).sum()
         own = stats.binom.pmf(self.r[..., None, None], self.n[..., None, None], p)
         return np.stack([own @ share, (own * p) @ share])
@@ -58,12 +61,12 @@ class BruteNested:
         """Integrals of 1, τ, τ², κ, κ², λ, λ² and of each p, with the likelihood and priors."""
         prior = stats.norm.pdf(LAMBDA) * (LAMBDA[1] - LAMBDA[0])
         total, means = np.zeros(7), np.zeros(self.r.shape)
-        for tau, at in zip(*halved(), strict=True):
+        for tau, at in zip(*self.sds, strict=True):
             given = self.given_tau(tau)
             f = given[0].prod(axis=1)
             with np.errstate(invalid="ignore"):
                 with_p = np.where(given[0] > 0, f[:, None] / given[0] * given[1], 0.0)
-            for kappa, weight in zip(*halved(), strict=True):
+            for kappa, weight in zip(*self.sds, strict=True):
                 own, own_p = self.above(f, kappa), self.above(with_p, kappa)
                 density = prior * own.prod(axis=0) * weight * at
                 mass = density.sum()
@@ -73,15 +76,16 @@ class BruteNested:
                 means += (density * own_p / own[:, None]).sum(axis=-1)
         return total, means
 
-    @staticmethod
-    def above(f, kappa):
+    @classmethod
+    def above(cls, f, kappa):
         """``∫ f(μ) N(μ | λ, κ²) dμ`` of functions (..., K); (..., places of λ)."""
+        mu = cls.mu
         if kappa > NARROW:
-            columns = stats.norm.pdf(MU[:, None], LAMBDA, kappa) * (MU[1] - MU[0])
+            columns = stats.norm.pdf(mu[:, None], LAMBDA, kappa) * (mu[1] - mu[0])
             return f @ columns
-        near = (MU > -10.5) & (MU < 10.5)
+        near = (mu > -10.5) & (mu < 10.5)
         floor = np.maximum(f[..., near], 1e-300)
-        log = make_interp_spline(MU[near], np.log(floor), k=7, axis=-1)
+        log = make_interp_spline(mu[near], np.log(floor), k=7, axis=-1)
         z = np.linspace(-9.0, 9.0, 61)
         share = np.exp(-0.5 * z**2) / np.exp(-0.5 * z**2).sum()
         return np.exp(log(LAMBDA[:, None] + kappa * z)) @ share

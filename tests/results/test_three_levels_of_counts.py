@@ -235,8 +235,14 @@ def test_what_takes_two_levels_says_so(rows):
     )
     with pytest.raises(hm.SpecError, match=r"6 dimensions.*engine='nuts'"):
         hm.reference(more, **ROLES, covariates=names, priors=PRIORS)
-    t = rows.assign(y=rows["deaths"].astype(float), se=1.0)
+    t = more.assign(y=rows["deaths"].astype(float), se=1.0)
     with pytest.raises(hm.SpecError, match=r"log-concave.*engine='nuts'"):
         hm.reference(
-            t, outcome="y", se="se", groups=ROLES["groups"], family=hm.StudentT(4), priors=PRIORS
+            t,
+            outcome="y",
+            se="se",
+            groups=ROLES["groups"],
+            covariates="beds",
+            family=hm.StudentT(4),
+            priors=PRIORS,
         )

@@ -23,6 +23,7 @@ from hiermodels.core.arrays import LOG_2PI, Floats
 
 BEND = 0.1  # κh: the spacing grows by this share of itself from place to place, unless told
 BISECTIONS = 64
+NEWTON_STEPS = 2  # from linear interpolation
 LOWEST = -345.0
 
 
@@ -90,6 +91,17 @@ class ThetaGrid:
             below = self.at(middle)[0] < theta
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         return (low + high) / 2
+
+    def place_within(self, theta: Floats) -> Floats:
+        """The same by Newton's method, which is faster; −1 of positions beyond the ends."""
+        place = np.interp(theta, self.theta, np.arange(len(self), dtype=float), -1.0, -1.0)
+        inside = place >= 0
+        own = place[inside]
+        for _ in range(NEWTON_STEPS):
+            position, spacing = self.at(own)
+            own = own + (theta[inside] - position) / spacing
+        place[inside] = own.clip(0.0, len(self) - 1.0)
+        return np.asarray(place)
 
     def normal_columns(self, mu: Floats, tau: Floats) -> Floats:
         """``Φ_kj = w_k N(θ_k | μ_j, τ_j²)``; (K, J).

@@ -117,7 +117,7 @@ def _ranges(
         rises = tau * slope > z
         low, high = np.where(rises, z, low), np.where(rises, high, z)
     low, high = np.minimum(z.min(axis=0), 0.0) - REACH, np.maximum(z.max(axis=0), 0.0) + REACH
-    widest = WIDEST * leaves.step.min()
+    widest: Floats | float = WIDEST * float(leaves.step.min())
     if not leaves.log_concave:  # there may be another mode
         ends = leaves.bend_range
         gap = np.maximum(mu + tau * low - ends[:, 1].max(), ends[:, 0].min() - mu - tau * high)

@@ -13,6 +13,8 @@ lies above them is the problem of two levels.
 - ``groups``: outer groups that are alike
 - ``coordinates``: of τ, β, κ and λ, in which the posterior suits a lattice
 - ``inner_tables``: integrals of inner leaves at one τ, which all β share
+- ``line_table``: outer groups as functions of their effects, tabulated; ``bent_places``: of what
+  has tails that are powers
 - ``outer_leaves``: outer groups as leaves
 - ``marginal``: the posterior of τ, β, κ and λ, and its lattice
 - ``masses``: posterior masses of the outer effects, and of groups' means
@@ -24,5 +26,6 @@ lies above them is the problem of two levels.
 - ``exchanged``: groups with another leaf, and groups left out
 - ``shares``: shares of the variances
 - ``laws``: all that the posterior says of its levels
-- ``draws``: exact draws
+- ``draws``: exact draws; ``direct``: the density that they are accepted by where it cannot be
+  interpolated
 """

@@ -17,6 +17,7 @@ from hiermodels.exact.kernels.leaves.outer import OuterGroups, OuterTables
 from hiermodels.exact.kernels.leaves.outer_draws import draw_outer
 from hiermodels.exact.leaves.chunks import drawn_in_chunks
 from hiermodels.exact.leaves.draws import CHUNK
+from hiermodels.exact.leaves.nested.direct import DirectDensity
 from hiermodels.exact.leaves.nested.marginal import NestedMarginal
 from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.numerics import rejection
@@ -29,6 +30,7 @@ TABULATED = 1 << 12  # groups, about, whose outer groups are tabulated at a time
 TOLERANCE = 1e-9  # of the log density, between places
 PROBES = 8  # outer groups and draws of each, whose densities are compared
 FINER = (2.0, 1.5)  # tables in μ, in τ, where they are not good enough
+BENT = (4.0, 2.25)  # what they begin with where leaves are not log-concave
 MAX_REFINEMENTS = 12
 SPACINGS = (0.4, 0.3)  # of lattices, between whose points the density is likely known to 1e-8
 WIDE = 0.75  # spacing of one where draws are cheap without that
@@ -163,7 +165,8 @@ class NestedEffects:
 
         They are made finer in μ or in τ, in the other where the one helped little.
         """
-        groups, finer, axis, last = self._groups(panel), [1.0, 1.0], 0, np.inf
+        finer = [1.0, 1.0] if self.model.leaves.log_concave else [*BENT]
+        groups, axis, last = self._groups(panel), 0, np.inf
         for _ in range(MAX_REFINEMENTS):
             tables = OuterTables.of(groups, (finer[0], finer[1]))
             error = self._error(tables, panel)
@@ -230,7 +233,8 @@ class NestedDraws:
         """Draw τ, β, κ and λ by rejection from a lattice.
 
         Where τ is not known, their log density is dear, and without covariates it is interpolated
-        where that is good to 1e-8, if need be on a finer lattice.
+        where that is good to 1e-8, if need be on a finer lattice; if leaves are not log-concave it
+        bends too much for that, and is computed without tables.
 
         Parameters
         ----------
@@ -252,6 +256,8 @@ def _density(
     """A lattice, and the log density that draws from it are accepted by."""
     if marginal.model.fixed_sds[1] is not None or marginal.model.n_slopes:
         return lattice or marginal.lattice(WIDE), marginal.log_density
+    if not marginal.model.leaves.log_concave:
+        return lattice or marginal.lattice(WIDE), DirectDensity(marginal)
     for spacing in SPACINGS:
         laid = lattice or marginal.lattice(spacing)
         log_density = interpolated(laid, marginal.log_density, rng, CHECKED)

@@ -23,7 +23,7 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.kernels.leaves.grid import ThetaGrid
 from hiermodels.exact.kernels.leaves.integral import LeafBlock, LeafIntegrals
-from hiermodels.exact.leaves.effect_law import CORE, FINE, HEAVY, NOTHING, REACH, EffectLaws
+from hiermodels.exact.leaves.effect_law import FINE, HEAVY, NOTHING, REACH, EffectLaws, cores
 from hiermodels.exact.leaves.linear import hermite_rule
 from hiermodels.exact.leaves.nested.groups import exact_integrals, small_integrals
 from hiermodels.exact.leaves.nested.moved import OnLines
@@ -148,9 +148,8 @@ def _inner_grid(
     width2 = min(own.narrow**2 + own.line.table.tau**2 for own in heavy)
     (low, high), information = means.even, 0.0
     if leaves is not None:
-        information, reach = float(leaves.information.max()), CORE * leaves.information**-0.5
-        low = min(low, (leaves.centre - reach).min())
-        high = max(high, (leaves.centre + reach).max())
+        information, (below, above) = float(leaves.information.max()), cores(leaves)
+        low, high = min(low, below.min()), max(high, above.max())
     step = min(step, FINE * float(np.sqrt(1 / (1 / width2 + information))))
     step = max(step, (high - low) / MAX_PLACES)
     beyond = REACH * max(own.line.table.tau for own in outer.lines)

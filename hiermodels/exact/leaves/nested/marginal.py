@@ -18,11 +18,12 @@ from hiermodels.exact.leaves.laying import (
     modes_of,
     within_range_of_priors,
 )
-from hiermodels.exact.leaves.marginal import MAX_NUMBERS, MAX_SURPRISE, Growth
+from hiermodels.exact.leaves.marginal import MAX_NUMBERS, MAX_SURPRISE, SCAN_T, Growth
 from hiermodels.exact.leaves.nested.coordinates import NestedCoordinates
 from hiermodels.exact.leaves.nested.groups import Kinds
+from hiermodels.exact.leaves.nested.line_table import InnerTables, LineTable
 from hiermodels.exact.leaves.nested.model import NestedModel
-from hiermodels.exact.leaves.nested.outer_leaves import InnerTables, LineTable, OuterLeaves
+from hiermodels.exact.leaves.nested.outer_leaves import OuterLeaves
 from hiermodels.numerics import lattice
 from hiermodels.numerics.lattice import Lattice
 
@@ -101,10 +102,11 @@ class NestedMarginal:
                 f"{len(self.model.mean)} coefficients on its lattice: {d} dimensions, of which it "
                 f"can hold {MAX_DIMENSION}. Use fewer covariates, or engine='nuts'"
             )
-        if not self.model.leaves.log_concave:
+        if not self.model.leaves.log_concave and self.model.n_slopes:
             raise SpecError(
-                "the exact posterior with three levels takes rows whose likelihood is log-concave "
-                "in the group's effect, which that of t errors is not. Use engine='nuts'"
+                "the exact posterior with three levels and covariates takes rows whose likelihood "
+                "is log-concave in the group's effect, which that of t errors is not. Leave the "
+                "covariates out, or use engine='nuts'"
             )
 
     @cached_property
@@ -175,9 +177,15 @@ class NestedMarginal:
 
     @cached_property
     def mode_and_scale(self) -> lattice.ModesAndScale:
-        """Where the posterior lies: given τ and κ it is log-concave in λ and β."""
+        """Where the posterior lies: given τ and κ it is log-concave in λ and β if the leaves are.
+
+        If they are not, λ is looked for, too.
+        """
+        axes, t = self.coordinates.axes, []
+        if not self.model.leaves.log_concave and self.model.has_intercept:
+            axes, t = axes[:-1], [np.array(SCAN_T)]
         with self._within_range():
-            return modes_of(self.log_density, self.coordinates.axes, [])
+            return modes_of(self.log_density, axes, t)
 
     def lattice(
         self,

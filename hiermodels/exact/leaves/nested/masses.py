@@ -18,8 +18,8 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.kernels.leaves.integral import Masses
+from hiermodels.exact.leaves.nested.line_table import LineTable
 from hiermodels.exact.leaves.nested.marginal import Line
-from hiermodels.exact.leaves.nested.outer_leaves import LineTable
 
 NEGLIGIBLE = 1e-20  # mass of a place
 
@@ -94,7 +94,7 @@ def _at_table(lines: Sequence[LineMasses]) -> MeanMasses:
     for own in lines:
         table = own.line.table
         within = own.mass[:, kinds.kind, : len(table.values)]
-        total = inner.share_out(table.first + table.shift, within, total)
+        total = inner.share_out(table.places[0] + table.shift, within, total)
     return MeanMasses(inner.tau, inner.places, total, np.arange(len(kinds.leaf)))
 
 

@@ -32,6 +32,8 @@ DIFFERENCE = 1e-3  # of log sds and of λ, between which the likelihood is compa
 MAX_STEPS = 20  # of Newton's method
 NEAR = 1e-9  # expected gain of a step, after which there is no other
 FLATTEST = 1e-7  # bend of the log likelihood that differences tell from none
+AROUND = (-1.5, 0.0, 1.5)  # log sds from the first
+SHARES = (0.1, 0.3, 0.7, 0.9)  # of the groups' centres, whose quantiles λ may be near
 GAIN = 1e-8  # by which the inside must be higher than the edges
 
 type LogLikelihood = Callable[[Floats], float]
@@ -166,6 +168,8 @@ def _inside(marginal: NestedMarginal, lam: float) -> tuple[NestedPlace | None, b
     start = np.array([*(middle[level] for level in free), *([lam] * model.has_intercept)])
     if not len(start):
         return NestedPlace(*parameters(start), value(start), np.nan), False
+    if not model.leaves.log_concave:
+        start = _highest(value, start, len(free), model.leaves.centre)
     options = {"xatol": XATOL, "fatol": XATOL**2, "maxiter": 2000}
     rough = minimize(lambda x: -value(x), start, method="Nelder-Mead", options=options).x
     away = rough[: len(free)] - start[: len(free)]
@@ -174,6 +178,15 @@ def _inside(marginal: NestedMarginal, lam: float) -> tuple[NestedPlace | None, b
     place, covariance = _newton(value, rough)
     se = float(np.sqrt(covariance[-1, -1])) if model.has_intercept else np.nan
     return NestedPlace(*parameters(place), value(place), se), False
+
+
+def _highest(value: LogLikelihood, start: Floats, n_sds: int, centre: Floats) -> Floats:
+    """The highest of some places, where there may be several maxima: of log sds, and of λ."""
+    around = [start[i] + np.array(AROUND) for i in range(n_sds)]
+    if len(start) > n_sds:
+        around.append(np.append(start[-1], np.quantile(centre, SHARES)))
+    places = np.stack(np.meshgrid(*around, indexing="ij"), axis=-1).reshape(-1, len(start))
+    return np.asarray(max(places, key=value))
 
 
 def _newton(value: LogLikelihood, place: Floats) -> tuple[Floats, Floats]:

@@ -26,7 +26,6 @@ from hiermodels.numerics.lagrange import lagrange_weights
 
 BLENDS = 0.5  # least sds on a line, that the sum may move from line to line
 HALF = 8  # half the number of places that a place is between
-NEWTON_STEPS = 2
 FINER = 4  # places of v for each line
 STENCIL = 6  # half the number of these that a mass is shared out among
 FARTHEST = 60.0  # of v
@@ -175,7 +174,7 @@ def moved_rows(grid: ThetaGrid, rows: Floats, shifts: Floats, theta: Floats) -> 
     """Functions with values (n, K) on a grid, each moved by a shift, at places (K',); (n, K')."""
     moved = np.zeros((len(rows), len(theta)))
     for values, shift, row in zip(rows, shifts, moved, strict=True):
-        place = _places(grid, theta - shift)
+        place = grid.place_within(theta - shift)
         inside = np.flatnonzero(place >= 0)
         left = np.floor(place[inside])
         padded = np.pad(values, HALF)
@@ -183,15 +182,3 @@ def moved_rows(grid: ThetaGrid, rows: Floats, shifts: Floats, theta: Floats) -> 
         for i, weight in enumerate(lagrange_weights(place[inside] - left, HALF)):
             row[inside] += weight * padded[first + i]
     return moved
-
-
-def _places(grid: ThetaGrid, theta: Floats) -> Floats:
-    """Where positions are in a grid, counted in places from the first; −1 beyond its ends."""
-    place = np.interp(theta, grid.theta, np.arange(len(grid), dtype=float), -1.0, -1.0)
-    inside = np.flatnonzero(place >= 0)
-    own = place[inside]
-    for _ in range(NEWTON_STEPS):
-        position, spacing = grid.at(own)
-        own = own + (theta[inside] - position) / spacing
-    place[inside] = own.clip(0.0, len(grid) - 1.0)
-    return place

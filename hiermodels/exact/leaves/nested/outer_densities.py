@@ -20,7 +20,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.kernels.leaves.grid import ThetaGrid
-from hiermodels.exact.leaves.effect_law import CORE, FINE, HEAVY, REACH, WIDE
+from hiermodels.exact.leaves.effect_law import CORE, FINE, HEAVY, REACH, WIDE, cores
 from hiermodels.exact.leaves.linear import NEGLIGIBLE, LinearLaw
 from hiermodels.exact.leaves.nested.linear import LIGHTEST, line_law
 from hiermodels.exact.leaves.nested.marginal import Line
@@ -336,9 +336,7 @@ def _cores(leaves: OuterLeaves, first: Floats, prior: Floats) -> tuple[Floats, F
     ``first`` and reach over ``prior``, (p,) each: unless the leaf is so much larger there than
     at the centre that it may draw effects beyond.
     """
-    reach = CORE * leaves.information**-0.5
-    at_centre = leaves.log_likelihood(first)
-    low, high = leaves.centre - reach, leaves.centre + reach
+    at_centre, (low, high) = leaves.log_likelihood(first), cores(leaves)
     for ends, side in ((low, -1.0), (high, 1.0)):
         stays = (leaves.log_likelihood(first + side * prior) - at_centre < DRAWN).all(axis=1)
         nearer = side * np.minimum(side * ends, (side * first + prior).max())
