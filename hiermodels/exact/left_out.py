@@ -30,7 +30,7 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.grouped import GroupedData, GroupedRows
 from hiermodels.data.nesting import GroupLevel, attributes_of
 from hiermodels.data.statistics import SufficientStatistics
-from hiermodels.errors import HierModelsError, SpecError
+from hiermodels.errors import HierModelsError, PrecisionError, SpecError
 from hiermodels.model.spec import Spec
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.left_out import LogDensities, Units
@@ -130,9 +130,18 @@ def leave_out_by_quadrature(
     for rule in _rules(reference):
         densities = _improved(units, densities, rule, evaluate)
     if (densities.error > GOOD).sum() >= FEWEST:
-        finer = reference._relaid(FINER * reference.lattice.spacing)
-        densities = _improved(units, densities, Rule.of(finer), evaluate)
+        finer = _laid_anew(reference, FINER * reference.lattice.spacing)
+        if finer is not None:
+            densities = _improved(units, densities, Rule.of(finer), evaluate)
     return _with_refits(reference, units, densities, refit)
+
+
+def _laid_anew(reference: OnLattice, spacing: float | Floats) -> Lattice | None:
+    """Another lattice over the same posterior; None where that cannot hold it."""
+    try:
+        return reference._relaid(spacing)
+    except PrecisionError:
+        return None
 
 
 def _with_refits(
@@ -172,7 +181,9 @@ def _rules(reference: OnLattice) -> Iterator[Rule]:
     lattice = reference.lattice
     coarse = COARSE[lattice.index.shape[1]]
     if (lattice.spacing < FINER * coarse).all():
-        yield Rule.of(reference._relaid(coarse), DROP)
+        wide = _laid_anew(reference, coarse)
+        if wide is not None:
+            yield Rule.of(wide, DROP)
     yield Rule.of(lattice, DROP)
     yield Rule.of(lattice)
 

@@ -10,8 +10,9 @@ import pytest
 
 import hiermodels as hm
 from hiermodels.data.prepare import prepare
-from hiermodels.errors import ImproperPosteriorError, SpecError
+from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
 from hiermodels.exact.block_data import block_model
+from hiermodels.exact.block_reference import BlockReference
 from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.likelihood import maximize
 from hiermodels.exact.blocks.marginal import BlockMarginal
@@ -218,3 +219,20 @@ def test_names_of_arrays_by_number(growth):
     )
     assert [plain.sd_name(j) for j in (1, 2)] == ["the residual sd of stratum 0", "sigma"]
     assert [model.sd_name(j) for j in (0, 1, 2)] == ["tau", "sigma[Female]", "sigma[Male]"]
+
+
+def test_a_lattice_that_cannot_be_laid_anew_is_done_without(monkeypatch):
+    """Units for which a sum would take a finer lattice have a posterior of their own instead."""
+    frame = scattered()
+    priors = {"sigma": hm.HalfNormal(2), "tau": hm.HalfNormal(2)}
+    fit = hm.fit(
+        frame, "y ~ x + (1 | g)", residual_by="by", priors=priors, draws=100, random_seed=1
+    )
+    before = fit.loo().elpd_i
+
+    def refuse(self, spacing):
+        raise PrecisionError("no lattice")
+
+    monkeypatch.setattr(BlockReference, "_relaid", refuse)
+    again = hm.Fit(fit.posterior).loo().elpd_i
+    np.testing.assert_allclose(again, before, atol=1e-7)
