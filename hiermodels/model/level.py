@@ -241,6 +241,12 @@ def require_varying(
     """Raise SpecError if what varies does not suit the groups and the covariates."""
     if not isinstance(varying, tuple) or not all(isinstance(own, Varying) for own in varying):
         raise SpecError(f"varying: expected a tuple of Varying; found {short(varying)}")
+    if columns and INTERCEPT in covariates:
+        raise SpecError(
+            f"covariates: a column {INTERCEPT!r} cannot be told from the intercept, whose effects "
+            f"have this name; rename it, for example to {INTERCEPT + '_column'!r}, or leave it out "
+            f"if it is 1 in every row"
+        )
     if len(columns) > MAX_LEVELS:
         raise SpecError(
             f"groups: expected at most {MAX_LEVELS} columns, from the outer to the inner level; "

@@ -7,6 +7,9 @@ import pandas as pd
 import pytest
 
 import hiermodels as hm
+from hiermodels.data.prepare import prepare
+from hiermodels.exact.block_data import block_model
+from hiermodels.exact.blocks.propriety import check
 
 
 def rows(**more):
@@ -91,3 +94,41 @@ def test_the_unit_of_a_covariate_does_not_matter(unit):
             assert float(np.abs(shift).max()) < 1e-7
     assert len(found.posterior.marginal.tails.rays) == len(expected.posterior.marginal.tails.rays)
     hm.fit(frame.assign(x=frame["x"] * unit), "y ~ x + (1 + x | g)", draws=10, random_seed=1)
+
+
+NOISELESS = {
+    "y ~ x + (1 + x | g)": {},
+    "y ~ x + (1 | a/b/g)": {"tau_a": hm.HalfNormal(1), "tau_b": hm.HalfNormal(1)},
+}
+
+
+@pytest.mark.parametrize("formula", NOISELESS)
+@pytest.mark.parametrize("sigma", [hm.Jeffreys(), hm.HalfNormal(1)])
+def test_rows_without_noise(formula, sigma):
+    """A prior that is proper, but not 0 at 0, does not help where the likelihood is infinite."""
+    frame = rows()
+    group = np.repeat(np.arange(8), 4)
+    lines = np.random.default_rng(1).normal(size=(2, 8))[:, group]
+    slope = lines[1] if "+ x |" in formula else 0.5
+    frame = frame.assign(y=3 + lines[0] + slope * frame["x"], a=group // 4, b=group // 2)
+    priors = NOISELESS[formula] | {"sigma": sigma}
+    kind, text = said(formula, frame, priors=priors)
+    assert kind is hm.ImproperPosteriorError
+    assert "the 32 rows are explained by effects and coefficients without a remainder" in text
+    almost = frame.assign(y=frame["y"] + 1e-5 * np.random.default_rng(2).normal(size=32))
+    check(block_model(*prepare(almost, formula, priors=priors)))
+
+
+def test_a_stratum_without_noise():
+    frame = rows(by=["p", "p", "q", "q"] * 8)
+    frame["y"] = frame["y"].where(frame["by"] == "q", 2.0)
+    kind, text = said("y ~ x + (1 | g)", frame, residual_by="by")
+    assert kind is hm.ImproperPosteriorError
+    assert "the 16 rows that have sigma[p] are explained" in text
+
+
+@pytest.mark.parametrize("formula", ["y ~ Intercept + (1 | g)", "y ~ Intercept + (1 + x | g) + x"])
+def test_a_covariate_with_the_name_of_the_intercept(formula):
+    kind, text = said(formula, rows(Intercept=np.arange(32.0)))
+    assert kind is hm.SpecError
+    assert "a column 'Intercept' cannot be told from the intercept" in text

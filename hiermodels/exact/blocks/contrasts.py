@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,7 +33,32 @@ class Contrasts:
 
 
 def contrasts(blocks: Blocks, columns: Sequence[tuple[int, Floats]]) -> Contrasts:
-    """Contrasts of Z, which has members' effects times columns (p, k) of some levels.
+    """Contrasts of Z, which has members' effects times columns (p, k) of some levels."""
+    rank, left, size = _without_effects(blocks, columns)
+    null = _null_space(left, size)
+    number = rank + len(size) - len(null) - coefficient_rank(blocks)
+    return Contrasts(number, (np.abs(null) > ROUNDED).any(axis=0))
+
+
+def residual_share(blocks: Blocks, columns: Sequence[tuple[int, Floats]]) -> float:
+    """What [X Z] leaves of the outcome by least squares, as a part of its length; 0 of nothing."""
+    every = replace(
+        blocks,
+        outcome=np.concatenate([blocks.outcome, blocks.outcome[:, -1:]], axis=1),
+        rest=np.concatenate([blocks.rest, blocks.rest[:, -1:]], axis=1),
+    )  # the outcome is one more covariate
+    _, left, size = _without_effects(every, columns)
+    x, y = left[:, :-1] / np.where(size[:-1] > 0, size[:-1], 1.0), left[:, -1]
+    axes, values, _ = np.linalg.svd(x, full_matrices=False)
+    axes = axes[:, values > RANK_TOLERANCE]
+    residual = y - axes @ (axes.T @ y)
+    return float(np.linalg.norm(residual) / size[-1]) if size[-1] else 0.0
+
+
+def _without_effects(
+    blocks: Blocks, columns: Sequence[tuple[int, Floats]]
+) -> tuple[int, Floats, Floats]:
+    """Rank of Z, what it leaves of rows [X] by least squares, and the sizes of X's columns.
 
     From the innermost level outwards what a member's columns explain is taken from all others.
     """
@@ -60,9 +85,7 @@ def contrasts(blocks: Blocks, columns: Sequence[tuple[int, Floats]]) -> Contrast
     left = np.concatenate(
         [every[:, :, ends[-1] :].reshape(-1, rows.shape[1]), rows[blocks.p * blocks.sizes[-1] :]]
     )
-    null = _null_space(left, size)
-    number = rank + len(size) - len(null) - coefficient_rank(blocks)
-    return Contrasts(number, (np.abs(null) > ROUNDED).any(axis=0))
+    return rank, left, size
 
 
 def directions(blocks: Blocks, effects: Sequence[int]) -> list[Floats]:

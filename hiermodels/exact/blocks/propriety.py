@@ -46,10 +46,14 @@ from hiermodels.exact.blocks.contrasts import (
     contrasts,
     directions,
     full_rank,
+    residual_share,
 )
 from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.model.priors.base import Prior
 from hiermodels.model.priors.covariance import FlatCovariance, PowerOfSD
+from hiermodels.model.priors.variance import Fixed
+
+NOISE = 1e-13  # part of the outcome's length that may be rounding errors
 
 
 @dataclass(frozen=True)
@@ -252,6 +256,8 @@ def _correlated_ways(
 def _check_small_sigma(model: BlockModel) -> None:
     """Raise if σ can go to 0: rows that effects and coefficients can fit exactly."""
     for own in model.by_stratum:
+        if own.residual_df > 0:
+            _check_noise(own)
         if own.residual_df > 0 or own.sigma.lower_tail > 0:
             continue
         n, of = own.blocks.n_rows, f" that have {own.sigma_name}" if model.strata else ""
@@ -263,6 +269,24 @@ def _check_small_sigma(model: BlockModel) -> None:
             f"{sigma} may go to 0, where its prior {own.sigma} has infinite mass. Give {sigma} a "
             f"proper prior, or use fewer effects"
         )
+
+
+def _check_noise(model: BlockModel) -> None:
+    """Raise if coefficients and effects leave no noise, so that σ goes to 0."""
+    if 2 * model.sigma.lower_tail > model.residual_df or isinstance(model.sigma, Fixed):
+        return
+    varying = [sd for sd in model.sds if sd[2] != Fixed(0)]
+    if residual_share(model.blocks, model.columns_of(varying)) > NOISE:
+        return
+    sigma = model.sigma_name
+    of = "" if sigma == "sigma" else f" that have {sigma}"
+    raise ImproperPosteriorError(
+        f"the posterior does not exist: the {model.blocks.n_rows} rows{of} are explained by "
+        f"effects and coefficients without a remainder, so that the likelihood is infinite where "
+        f"{sigma} is 0, and the prior {model.sigma} lets it go there. Are rows copies of means, or "
+        f"without errors? If errors are known, name the column of standard errors (se=…); or give "
+        f"{sigma} a prior that ends before 0, such as InverseGamma(…)"
+    )
 
 
 def _message(model: BlockModel, ray: Ray) -> str:
