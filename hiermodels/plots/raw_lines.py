@@ -246,9 +246,16 @@ def _column(posterior: Posterior, level: int, x: str | None) -> str:
         if first:
             return first[0]
     known = f"these are {listed(list(alone))}" if alone else "this model has none"
-    asked = "there is no slope that varies at this level" if x is None else f"found {x!r}"
+    if x is None:
+        column = posterior.spec.levels[level].column
+        slopes = f"say x={next(iter(alone))!r} for parallel lines along it" if alone else known
+        raise SpecError(
+            f"x: there is no slope that varies at this level, between the groups of {column!r}, "
+            f"so that it is not clear what the lines go along; {slopes}. For intercepts alone see "
+            f"plot_caterpillar and plot_shrinkage"
+        )
     raise SpecError(
-        f"x: expected a column of numbers that is a covariate by itself; {asked}; {known}"
+        f"x: expected a column of numbers that is a covariate by itself; found {x!r}; {known}"
     )
 
 
