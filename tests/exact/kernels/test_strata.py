@@ -10,7 +10,7 @@ import pytest
 from mpmath import mp
 
 from hiermodels.exact.kernels.blocks.downward import downward
-from hiermodels.exact.kernels.blocks.draws import draw_effects
+from hiermodels.exact.kernels.blocks.draws import EffectDraws
 from hiermodels.exact.kernels.blocks.strata import is_shared
 from hiermodels.exact.kernels.blocks.stratified import stratified
 from hiermodels.exact.kernels.blocks.upward import evaluate, upward
@@ -108,7 +108,8 @@ def test_draws_have_the_moments_of_the_effects(kind):
     factors = [np.repeat(factor, n, axis=2) for factor in factors_of(nested, blocks)]
     here = blocks.given(np.repeat(1 / delta[:, None], n, axis=1))
     gamma = np.repeat(np.arange(1.0, blocks.n_coefficients + 1)[:, None], n, axis=1)
-    drawn = draw_effects(here, factors, gamma, np.full(n, 0.7), np.random.default_rng(1))
+    draws = EffectDraws.draw(here, factors, gamma, np.full(n, 0.7), np.random.SeedSequence(1))
+    drawn = (*draws.above, draws.of_groups())
     one = blocks.given(1 / delta[:, None])
     some = [factor[..., :1] for factor in factors]
     for level, _, given in downward(one, some, upward(one, some).messages):
