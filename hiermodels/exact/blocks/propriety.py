@@ -53,7 +53,7 @@ from hiermodels.model.priors.base import Prior
 from hiermodels.model.priors.covariance import FlatCovariance, PowerOfSD
 from hiermodels.model.priors.variance import Fixed
 
-NOISE = 1e-13  # part of the outcome's length that may be rounding errors
+NOISE = 1e-14  # part of the outcome's length that may be rounding errors
 
 
 @dataclass(frozen=True)
