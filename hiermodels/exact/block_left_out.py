@@ -11,6 +11,7 @@ from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.block_rows import BlockRows, rows_of_units
 from hiermodels.exact.blocks.left_out import BlockUnits
 from hiermodels.exact.blocks.marginal import BlockMarginal
+from hiermodels.exact.blocks.pair_nodes import PairNodes
 from hiermodels.exact.correlated_rows import is_turned
 from hiermodels.exact.kernels.blocks.leave_out import SingleRows, Unit
 from hiermodels.exact.left_out import (
@@ -20,6 +21,7 @@ from hiermodels.exact.left_out import (
     OnLattice,
     Refit,
     Rule,
+    leave_out_by_nodes,
     leave_out_by_quadrature,
 )
 from hiermodels.model.spec import Spec
@@ -38,7 +40,16 @@ def leave_out_of_blocks(
         log_weight = np.array([unit.blocks.log_weight for unit in of.units])
     constant = (log_weight - of.n_rows * LOG_2PI) / 2
     evaluate = partial(_evaluate, marginal, of, constant)
+    if isinstance(reference.lattice, PairNodes):
+        rule = _rule(reference.lattice)
+        return leave_out_by_nodes(reference, units, rule, evaluate, refit)
     return leave_out_by_quadrature(reference, units, evaluate, refit)
+
+
+def _rule(nodes: PairNodes) -> Rule:
+    """Nodes, with half of the lattices and the coarser nodes for rougher rules."""
+    edge = np.zeros(len(nodes), dtype=bool)
+    return Rule(nodes.points, nodes.every, np.ones(len(nodes.every) - 1), edge)
 
 
 def _evaluate(

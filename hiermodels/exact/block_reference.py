@@ -28,6 +28,7 @@ from hiermodels.exact.block_variances import BlockVariances
 from hiermodels.exact.blocks.hyper_laws import HyperLaws
 from hiermodels.exact.blocks.mixtures import Mixtures
 from hiermodels.exact.blocks.model import BlockModel
+from hiermodels.exact.blocks.pair_nodes import PairNodes
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.moments import moments_of, require_existence
 from hiermodels.exact.quadrature import IntegratedPosterior
@@ -115,9 +116,14 @@ class BlockReference(ReferencePosterior):
         if not d:
             return ["closed form: all sds are fixed"]
         integrated = "; sigma integrated at each" if self.posterior.model.relative else ""
+        lattice = self.posterior.lattice
+        points = f"{self.n_points} points in {d} dimension{'s' if d > 1 else ''}"
+        if isinstance(lattice, PairNodes):
+            parts = lattice.product.first, lattice.product.second
+            sizes = " and ".join(f"{len(part)} in {len(part.origin)} dimensions" for part in parts)
+            points = f"{self.n_points} nodes for all pairs of two lattices' points, {sizes}"
         return [
-            f"quadrature: {self.n_points} points in {d} dimension{'s' if d > 1 else ''}"
-            f"{integrated}",
+            f"quadrature: {points}{integrated}",
             f"precision: {reached(self.certificate)} digits; {self._cause} {self.certificate:.1e} "
             f"posterior sd",
         ]
@@ -134,7 +140,7 @@ class BlockReference(ReferencePosterior):
         return leave_out_of_blocks(self, self.posterior.marginal, units, refit)
 
     @property
-    def lattice(self) -> Lattice:
+    def lattice(self) -> Lattice | PairNodes:
         """The lattice over sds and correlations."""
         return self.posterior.lattice
 

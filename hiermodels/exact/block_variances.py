@@ -25,6 +25,7 @@ from hiermodels.exact.block_data import Layout, place_of_residual_sds
 from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.draws import BlockDraws
 from hiermodels.exact.blocks.marginal import BlockMarginal
+from hiermodels.exact.blocks.pair_nodes import PairNodes
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.variance_shares import typical_se
@@ -173,8 +174,10 @@ class BlockVariances:
         return mean if exists[0] else np.nan, np.sqrt(square) if exists[1] else np.nan
 
     @cached_property
-    def _laid(self) -> tuple[Lattice, Root]:
+    def _laid(self) -> tuple[Lattice | PairNodes, Root]:
         """A lattice that is wide enough for fourth moments, and what the rows say at its nodes."""
+        if isinstance(self.posterior.lattice, PairNodes):
+            return self.posterior.lattice, self.posterior.root
         return self._marginal.laid(self.posterior.lattice.spacing)
 
     @cached_property

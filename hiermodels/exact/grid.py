@@ -14,7 +14,7 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.block_data import Layout, blocks_of
 from hiermodels.exact.block_moments import BlockMoments
 from hiermodels.exact.block_prior_moves import block_prior_moves
-from hiermodels.exact.blocks.draws import SPACING as BLOCK_SPACING
+from hiermodels.exact.blocks.draws import lattice_of_draws
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.posterior import BlockPosterior
@@ -36,6 +36,7 @@ from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.standardize import standardize
 from hiermodels.model.spec import Spec
 from hiermodels.numerics.lattice import Lattice
+from hiermodels.numerics.product_lattice import ProductLattice
 from hiermodels.posterior.moments import ExistingMoments
 
 
@@ -176,9 +177,9 @@ class BlockGrid(_CoarseGrid):
 
     @cached_property
     @one_blas_thread()
-    def lattice(self) -> Lattice:
+    def lattice(self) -> Lattice | ProductLattice:
         """Its lattice: wide, as draws are exact on any."""
-        return self.marginal.lattice(BLOCK_SPACING[self.marginal.coordinates.dimension])
+        return lattice_of_draws(self.marginal)
 
     @cached_property
     def moments(self) -> ExistingMoments:
@@ -198,7 +199,7 @@ class BlockGrid(_CoarseGrid):
         Nothing with slopes: their sds have the prior that is flat on the sd by default.  The other
         one, flat on its square, needs more groups, and is no better.
         """
-        if self.spec.has_slopes:
+        if self.spec.has_slopes or not isinstance(self.lattice, Lattice):
             return iter(())
         posterior = BlockPosterior(
             self.marginal,

@@ -36,6 +36,7 @@ from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.left_out import LogDensities, Units
 
 GOOD = 1e-8  # error of a log density that is good enough
+GOOD_OF_NODES = 1e-3  # the same of sums over nodes that stand for a larger lattice
 DROP = 32.0  # of the log density, at which a first sum ends
 # Spacing of a first lattice, if it has far fewer points
 COARSE = {0: 1.0, 1: 0.25, 2: 0.8, 3: 0.9, 4: 0.9, 5: 1.0}
@@ -47,6 +48,17 @@ MIN_KEPT = 1e-7  # of the information on the coefficients; below, it is lost in 
 UNIDENTIFIED = 1e-10
 WEIGHTY = 1e-12  # weight of a point on which rounding errors count
 ROUNDING = 1e-15
+
+
+class Points(Protocol):
+    """Points over which a posterior is summed."""
+
+    @property
+    def log_integral(self) -> float:
+        """Logarithm of the density's integral."""
+
+    def __len__(self) -> int:
+        """How many there are."""
 
 
 class OnLattice(Protocol):
@@ -61,8 +73,8 @@ class OnLattice(Protocol):
         """What was observed."""
 
     @property
-    def lattice(self) -> Lattice:
-        """The lattice."""
+    def lattice(self) -> Points:
+        """The lattice, or nodes that stand for a larger one."""
 
     @property
     def log_marginal_likelihood(self) -> float:
@@ -125,15 +137,28 @@ def leave_out_by_quadrature(
     reference: OnLattice, units: Units, evaluate: Evaluate, refit: Refit
 ) -> LogDensities:
     """On the lattice of the posterior; where that does not do, on a finer one or one of its own."""
+    lattice = reference.lattice
+    assert isinstance(lattice, Lattice)
     every = np.full(len(units), np.inf)
     densities = LogDensities(every, every, every)
-    for rule in _rules(reference):
-        densities = _improved(units, densities, rule, evaluate)
+    for rule in _rules(reference, lattice):
+        densities = _improved(units, densities, rule, evaluate, GOOD)
     if (densities.error > GOOD).sum() >= FEWEST:
-        finer = _laid_anew(reference, FINER * reference.lattice.spacing)
+        finer = _laid_anew(reference, FINER * lattice.spacing)
         if finer is not None:
-            densities = _improved(units, densities, Rule.of(finer), evaluate)
-    return _with_refits(reference, units, densities, refit)
+            densities = _improved(units, densities, Rule.of(finer), evaluate, GOOD)
+    return _with_refits(reference, units, densities, refit, GOOD)
+
+
+@one_blas_thread()
+def leave_out_by_nodes(
+    reference: OnLattice, units: Units, rule: Rule, evaluate: Evaluate, refit: Refit
+) -> LogDensities:
+    """By few nodes that stand for a large lattice; where they do not do, by others of its own."""
+    every = np.full(len(units), np.inf)
+    densities = LogDensities(every, every, every)
+    densities = _improved(units, densities, rule, evaluate, GOOD_OF_NODES)
+    return _with_refits(reference, units, densities, refit, GOOD_OF_NODES)
 
 
 def _laid_anew(reference: OnLattice, spacing: float | Floats) -> Lattice | None:
@@ -145,13 +170,13 @@ def _laid_anew(reference: OnLattice, spacing: float | Floats) -> Lattice | None:
 
 
 def _with_refits(
-    reference: OnLattice, units: Units, densities: LogDensities, refit: Refit
+    reference: OnLattice, units: Units, densities: LogDensities, refit: Refit, good: float
 ) -> LogDensities:
     """Give the units that are not good enough a posterior of their own."""
     lost = unidentified(reference.spec, reference.data, units)
     text = "without it a coefficient of the covariates is not identified"
     reasons = dict.fromkeys(np.flatnonzero(lost).tolist(), text)
-    bad = np.flatnonzero((densities.error > GOOD) & ~lost)
+    bad = np.flatnonzero((densities.error > good) & ~lost)
     _require_few(bad, units)
     for u in bad.tolist():
         try:
@@ -173,12 +198,11 @@ def _require_few(bad: Indices, units: Units) -> None:
         )
 
 
-def _rules(reference: OnLattice) -> Iterator[Rule]:
+def _rules(reference: OnLattice, lattice: Lattice) -> Iterator[Rule]:
     """Rules for the posterior, each for the units for which those before it do not do.
 
     A nearly normal density needs few points: the error of the coarsest is 1e-8 for a normal one.
     """
-    lattice = reference.lattice
     coarse = COARSE[lattice.index.shape[1]]
     if (lattice.spacing < FINER * coarse).all():
         wide = _laid_anew(reference, coarse)
@@ -189,10 +213,10 @@ def _rules(reference: OnLattice) -> Iterator[Rule]:
 
 
 def _improved(
-    units: Units, densities: LogDensities, rule: Rule, evaluate: Evaluate
+    units: Units, densities: LogDensities, rule: Rule, evaluate: Evaluate, good: float
 ) -> LogDensities:
     """Evaluate those units anew that are not good enough, and keep what is better."""
-    bad = np.flatnonzero(densities.error > GOOD)
+    bad = np.flatnonzero(densities.error > good)
     if not len(bad):
         return densities
     if len(bad) * len(rule.points) > MAX_WORK:

@@ -31,6 +31,7 @@ from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import rejection
 from hiermodels.numerics.lattice import Lattice
+from hiermodels.numerics.product_lattice import ProductLattice
 from hiermodels.numerics.rejection import Draws
 from hiermodels.posterior import memory
 from hiermodels.posterior.arviz_groups import build_datatree
@@ -222,14 +223,19 @@ def _attrs(drawn: Draws) -> dict[str, float]:
     }
 
 
-def _describe(laid: Lattice, drawn: Draws) -> dict[str, str]:
+def _describe(laid: Lattice | ProductLattice, drawn: Draws) -> dict[str, str]:
     """What is said of draws, which are exact on any lattice: the attrs tell how wide it is."""
-    d = laid.points.shape[1]
-    if d == 0:
+    if isinstance(laid, ProductLattice):
+        parts = laid.first, laid.second
+        sizes = " and ".join(f"{len(part)} in {len(part.origin)} dimensions" for part in parts)
+        of = f"all pairs of two lattices' points, {sizes}"
+    elif not len(laid.origin):
         return {"draws": "independent, from the closed form, as all sds are fixed"}
+    else:
+        d = len(laid.origin)
+        of = f"a lattice of {len(laid)} points in {d} dimension{'s' if d > 1 else ''}"
     return {
-        "draws": "exact and independent, by rejection from a lattice of "
-        f"{len(laid)} points in {d} dimension{'s' if d > 1 else ''}",
+        "draws": f"exact and independent, by rejection from {of}",
         "largest ratio": f"{drawn.largest_ratio:.3f} of density to interpolant; at most "
         f"{drawn.bound:.3f} is exact ({drawn.acceptance:.0%} accepted)",
     }

@@ -44,23 +44,23 @@ def compress(points: Floats, weights: Floats, degree: int) -> tuple[Indices, Flo
     """
     from scipy.optimize import nnls
 
-    kept = _heaviest(weights)
+    kept = heaviest(weights)
     share = weights[kept] / weights[kept].sum()
-    polynomials = _orthonormal(points[kept], share, degree)
+    polynomials = orthonormal(points[kept], share, degree)
     length = np.linalg.norm(polynomials, axis=0)
     solution, _ = nnls(polynomials / length, polynomials @ share)
     chosen = np.flatnonzero(solution)
     return kept[chosen], solution[chosen] / length[chosen]
 
 
-def _heaviest(weights: Floats) -> Indices:
+def heaviest(weights: Floats) -> Indices:
     """Points that hold all but a negligible part of the weight, in their order."""
     order = np.argsort(-weights, kind="stable")
     enough = np.searchsorted(np.cumsum(weights[order]), 1 - TAIL_MASS) + 1
     return np.sort(order[:enough])
 
 
-def _orthonormal(points: Floats, weights: Floats, degree: int) -> Floats:
+def orthonormal(points: Floats, weights: Floats, degree: int) -> Floats:
     """Polynomials up to a degree at the points, orthonormal under the weights; (p, n).
 
     They begin as products of Hermite polynomials of the whitened points, which are nearly so

@@ -144,6 +144,14 @@ class Lattice:
         order = np.argsort(keys)
         return low, shape, keys[order], order
 
+    def places(self, index: Integers) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Which points have these integer coordinates (k, d), and whether there are any; (k,)."""
+        low, shape, keys, order = self.sorted_keys
+        inside = ((index >= low) & (index < low + shape)).all(axis=1)
+        key = np.ravel_multi_index(tuple(np.where(inside[:, None], index - low, 0).T), tuple(shape))
+        place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+        return order[place], inside & (keys[place] == key)
+
     def cdf(self, axis: int, values: Floats) -> Floats:
         """Probability that a coordinate is at most each of ``values``.
 

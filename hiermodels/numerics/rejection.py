@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -34,6 +35,45 @@ class Draws:
     acceptance: float
 
 
+class Proposal(Protocol):
+    """What can be drawn from, with a density that is near the one that is wanted."""
+
+    @property
+    def dimension(self) -> int:
+        """Number of coordinates, d."""
+
+    @property
+    def spacing(self) -> Floats:
+        """Of the lattice of which it is the multilinear interpolant; (d,)."""
+
+    def propose(self, size: int, rng: np.random.Generator) -> Floats:
+        """Draw points (size, d)."""
+
+    def log_interpolant(self, points: Floats) -> Floats:
+        """Logarithm of the density at points (n, d), in the units of the one wanted; (n,)."""
+
+
+@dataclass(frozen=True)
+class _Interpolant:
+    """That of a lattice."""
+
+    lattice: Lattice
+
+    @property
+    def dimension(self) -> int:
+        return len(self.lattice.step)
+
+    @property
+    def spacing(self) -> Floats:
+        return self.lattice.spacing
+
+    def propose(self, size: int, rng: np.random.Generator) -> Floats:
+        return propose(self.lattice, size, rng)
+
+    def log_interpolant(self, points: Floats) -> Floats:
+        return _log_interpolant(self.lattice, points)
+
+
 def draw(
     lattice: Lattice,
     log_density: LogDensity,
@@ -48,18 +88,25 @@ def draw(
     ``Π (1 + h_j²/8)`` for a normal density with spacings h_j.  A ratio above the bound starts the
     whole draw again with a larger one.
     """
-    d = lattice.step.shape[0]
-    if d == 0:
+    if lattice.step.shape[0] == 0:
         return Draws(np.empty((size, 0)), np.repeat(lattice.log_density, size), 1.0, 1.0, 1.0)
-    bound = 1.05 * float(np.prod(1 + lattice.spacing**2 / 8))
+    return draw_from(_Interpolant(lattice), log_density, size, rng)
+
+
+def draw_from(
+    proposal: Proposal, log_density: LogDensity, size: int, rng: np.random.Generator
+) -> Draws:
+    """Draw independently from a density, as :func:`draw` does, by rejection from a proposal."""
+    d = proposal.dimension
+    bound = 1.05 * float(np.prod(1 + proposal.spacing**2 / 8))
     largest = np.inf
     while largest > bound:
         largest, accepted, tried = 0.0, 0, 0
         points, logs = [np.empty((0, d))], [np.empty(0)]
         while accepted < size and largest <= bound:
-            proposals = propose(lattice, int((size - accepted) * bound * 1.1) + 16, rng)
+            proposals = proposal.propose(int((size - accepted) * bound * 1.1) + 16, rng)
             log_values = log_density(proposals)
-            ratio = np.exp(log_values - _log_interpolant(lattice, proposals))
+            ratio = np.exp(log_values - proposal.log_interpolant(proposals))
             largest = max(largest, float(ratio.max()))
             kept = rng.random(len(ratio)) * bound < ratio
             points.append(proposals[kept])
@@ -96,10 +143,5 @@ def _log_interpolant(lattice: Lattice, points: Floats) -> Floats:
 
 def _known_log_density(lattice: Lattice, index: Integers) -> Floats:
     """Log density at the points with these indices (n, d); −inf where there is none; (n,)."""
-    low, shape, keys, order = lattice.sorted_keys
-    inside = ((index >= low) & (index < low + shape)).all(axis=1)
-    key = np.ravel_multi_index(tuple((index[inside] - low).T), tuple(shape))
-    place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
-    logs = np.full(len(index), -np.inf)
-    logs[inside] = np.where(keys[place] == key, lattice.log_density[order[place]], -np.inf)
-    return logs
+    place, there = lattice.places(index)
+    return np.where(there, lattice.log_density[place], -np.inf)

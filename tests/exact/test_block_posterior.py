@@ -252,7 +252,7 @@ def ray_slope(model, direction, rho=0.0, singular=False):
         # along one direction, 1 − ρ² is as 1/λ
         z = np.array([[np.arctanh(rho) + (t if singular else 0.0)]])
         values = Values(log_theta, z, None, log_lkj(z, model.levels[0].eta))
-        logs.append(marginal._log_density(values, marginal.root(values))[0])
+        logs.append(marginal.log_density_of(values, marginal.root(values))[0])
     return (logs[1] - logs[0]) / 2
 
 

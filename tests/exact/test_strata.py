@@ -177,7 +177,7 @@ def log_density(model, tau, deltas, sigma):
     log_theta = np.log(np.array([[tau], [deltas]]) / sigma)
     values = Values(log_theta, np.empty((0, 1)), np.log([sigma]), np.zeros(1))
     marginal = BlockMarginal(model, check(model))
-    return float(marginal._log_density(values, marginal.root(values))[0])
+    return float(marginal.log_density_of(values, marginal.root(values))[0])
 
 
 def test_the_posterior_falls_along_rays_as_counted():

@@ -11,6 +11,9 @@ sds and correlations stay on the lattice.  All is arrays: neither frames nor spe
 - ``correlations``, ``coordinates``: of what stays on the lattice
 - ``residual_scale``: σ integrated
 - ``marginal``: the posterior of sds and correlations, and its lattice
+- ``cut``, ``pairs``: inner and outer levels, and where they meet
+- ``pair_lattice``, ``pair_refinement``: a lattice of each, and the density on all pairs
+- ``pair_functions``, ``pair_nodes``: few pairs that stand for all
 - ``posterior``: lattices that are fine enough, and moments
 - ``hyper_laws``, ``sd_laws``: distribution functions of sds and correlations
 - ``mixtures``: those of coefficients and effects

@@ -1,6 +1,7 @@
 """Exact and independent draws of sds, correlations, σ, coefficients and all effects.
 
-Sds and correlations come from the lattice by rejection (:mod:`hiermodels.numerics.rejection`); σ
+Sds and correlations come from the lattice, or from all pairs of two, by rejection
+(:mod:`hiermodels.numerics.rejection`); σ
 given them from its law, an inverse gamma in closed form, or else by rejection from the broken line
 between the places of its integral; coefficients, then effects, are normal given these.
 """
@@ -17,15 +18,19 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.marginal import BlockMarginal
+from hiermodels.exact.blocks.pair_lattice import PairLattices
 from hiermodels.exact.blocks.residual_scale import STEP, ResidualScale
 from hiermodels.exact.kernels.blocks.draws import EffectDraws
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.blocks.rotations import solve_upper
 from hiermodels.numerics import rejection
 from hiermodels.numerics.lattice import Lattice
+from hiermodels.numerics.product_lattice import ProductLattice
 from hiermodels.numerics.rejection import Draws
 
 SPACING = {0: 1.0, 1: 0.5, 2: 0.75, 3: 1.0, 4: 1.0, 5: 1.0}  # draws are exact on any lattice
+PAIR_SPACING, PAIR_DROP = 1.2, 26.0  # of two lattices, with draws from all pairs
+PAIR_TOL, PAIR_RANK = 1e-2, 120  # of the approximation of the density on these
 MARGIN = 1.05  # of the bound of a ratio
 
 
@@ -95,13 +100,13 @@ class BlockDraws(GivenDraws):
 
     Attributes
     ----------
-    lattice : Lattice
+    lattice : Lattice or ProductLattice
         They come from.
     drawn : Draws
         Points of the lattice's coordinates, and how rejection went.
     """
 
-    lattice: Lattice
+    lattice: Lattice | ProductLattice
     drawn: Draws
 
     @classmethod
@@ -111,7 +116,7 @@ class BlockDraws(GivenDraws):
         marginal: BlockMarginal,
         size: int,
         rng: np.random.Generator,
-        lattice: Lattice | None = None,
+        lattice: Lattice | ProductLattice | None = None,
     ) -> Self:
         """Draw from a lattice, by default a wide one.
 
@@ -121,12 +126,13 @@ class BlockDraws(GivenDraws):
         size : int
             M.
         rng : numpy.random.Generator
-        lattice : Lattice, optional
+        lattice : Lattice or ProductLattice, optional
             One that was laid already.
         """
-        laid = lattice or marginal.lattice(SPACING[marginal.coordinates.dimension])
+        laid = lattice_of_draws(marginal) if lattice is None else lattice
         (seed,) = rng.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined]
-        drawn = rejection.draw(laid, marginal.log_density, size, rng)
+        draw = rejection.draw if isinstance(laid, Lattice) else rejection.draw_from
+        drawn = draw(laid, marginal.log_density, size, rng)  # type: ignore[arg-type]
         values = marginal.coordinates.values(drawn.points)
         root = marginal.root(values)
         if values.log_sigma is None:
@@ -135,6 +141,14 @@ class BlockDraws(GivenDraws):
             sigma = np.exp(values.log_sigma)
         gamma = draw_coefficients(marginal, root, sigma, rng)
         return cls(marginal, values, sigma, gamma, seed, laid, drawn)
+
+
+def lattice_of_draws(marginal: BlockMarginal) -> Lattice | ProductLattice:
+    """A wide lattice, or two of inner and outer covariances: draws from any are exact."""
+    if marginal.cut is None:
+        return marginal.lattice(SPACING[marginal.coordinates.dimension])
+    spacing = np.full(marginal.coordinates.dimension, PAIR_SPACING)
+    return PairLattices.of(marginal).laid(spacing, PAIR_DROP, PAIR_TOL, PAIR_RANK).product
 
 
 def draw_coefficients(

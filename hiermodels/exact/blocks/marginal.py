@@ -16,6 +16,7 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.errors import SpecError
 from hiermodels.exact.blocks.coordinates import Coordinates, Values
+from hiermodels.exact.blocks.cut import Cut
 from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.propriety import Tails, check
 from hiermodels.exact.blocks.residual_scale import ResidualScale, ScaleLaw
@@ -28,7 +29,7 @@ from hiermodels.numerics.lattice import Lattice, LogWeight
 from hiermodels.numerics.modes import peaks
 
 MAX_DIMENSION = 5  # that a lattice has
-SCAN_STEP = {1: 1.0, 2: 1.0, 3: 2.0, 4: 2.0, 5: 3.0}  # of the pilot grid
+SCAN_STEP = {1: 1.0, 2: 1.0, 3: 2.0, 4: 2.0, 5: 3.0, 6: 3.0}  # of the pilot grid
 MAX_ASCENTS = 8  # from its peaks, the highest first
 DROP = 32.0  # of the log density, at which the lattice ends
 SMALLEST_SHARE = 1e-9  # of a covariate, varying within groups, that is not rounding error
@@ -56,7 +57,7 @@ class BlockMarginal:
         digits are then lost in differences.
         """
         marginal = cls(model, check(model))
-        if marginal.coordinates.dimension > MAX_DIMENSION:
+        if marginal.cut is None and marginal.coordinates.dimension > MAX_DIMENSION:
             raise SpecError(
                 f"the exact posterior has {marginal.coordinates.dimension} unknown sds and "
                 f"correlations on its lattice, which holds {MAX_DIMENSION}. Use fewer effects or "
@@ -89,6 +90,11 @@ class BlockMarginal:
         return Coordinates(self.residual)
 
     @cached_property
+    def cut(self) -> Cut | None:
+        """The two parts of the coordinates that have a lattice each, if they do."""
+        return Cut.of(self.coordinates)
+
+    @cached_property
     def scale(self) -> ResidualScale:
         """The integral over σ."""
         return ResidualScale(self.residual)
@@ -101,9 +107,10 @@ class BlockMarginal:
     def log_density(self, points: Floats) -> Floats:
         """``log p(y, u)`` at points u (n, d): with proper priors, normalised; (n,)."""
         values = self.coordinates.values(points)
-        return self._log_density(values, self.root(values))
+        return self.log_density_of(values, self.root(values))
 
-    def _log_density(self, values: Values, root: Root) -> Floats:
+    def log_density_of(self, values: Values, root: Root) -> Floats:
+        """The same of hyperparameters, with what all rows say at these."""
         if values.log_sigma is None:
             return values.log_prior + self.scale.log_integral(root, values.log_theta)
         sigma, blocks = np.exp(values.log_sigma), self.residual.blocks
@@ -125,12 +132,16 @@ class BlockMarginal:
         """Where the posterior lies: Newton's method from the peaks on a coarse grid."""
         places = self.coordinates.pilot_places(SCAN_STEP[self.coordinates.dimension])
         grid = np.stack(np.meshgrid(*places, indexing="ij"), axis=-1)
-        with self._within_range():
+        with self.within_range():
             log_densities = self.log_density(grid.reshape(-1, len(places)))
-            log_densities = log_densities.reshape(grid.shape[:-1])
-            tops = np.flatnonzero(peaks(log_densities) & np.isfinite(log_densities))
-            highest = tops[np.argsort(-log_densities.flat[tops], kind="stable")][:MAX_ASCENTS]
-            starts = grid.reshape(-1, len(places))[highest]
+        return self.modes_near(grid, log_densities.reshape(grid.shape[:-1]))
+
+    def modes_near(self, grid: Floats, log_densities: Floats) -> lattice.ModesAndScale:
+        """Climb from the peaks on a coarse grid (..., d) with log densities (...)."""
+        tops = np.flatnonzero(peaks(log_densities) & np.isfinite(log_densities))
+        highest = tops[np.argsort(-log_densities.flat[tops], kind="stable")][:MAX_ASCENTS]
+        starts = grid.reshape(-1, grid.shape[-1])[highest]
+        with self.within_range():
             return lattice.find_modes(self.log_density, starts)
 
     def lattice(self, spacing: float | Floats) -> Lattice:
@@ -152,7 +163,7 @@ class BlockMarginal:
         if not self.coordinates.dimension:
             values = self.coordinates.values(np.empty((1, 0)))
             root = self.root(values)
-            return Lattice.of_nothing(self._log_density(values, root)), root
+            return Lattice.of_nothing(self.log_density_of(values, root)), root
         roots: list[Root] = []
         at_mode = self._log_sds(self.mode_and_scale.modes[:1])
 
@@ -160,19 +171,19 @@ class BlockMarginal:
             values = self.coordinates.values(points)
             root = self.root(values)
             roots.append(root)
-            ratio = self._log_sds_of(values, root) - at_mode
+            ratio = self.log_sds_of(values, root) - at_mode
             weight = (self.tails.orders[:, None] * ratio).max(axis=0, initial=0.0)
-            return self._log_density(values, root), lambda some: weight[some]
+            return self.log_density_of(values, root), lambda some: weight[some]
 
-        with self._within_range():
+        with self.within_range():
             laid = lattice.grow_weighted(evaluated, self.mode_and_scale, spacing, DROP)
         return laid, Root.joined(roots)
 
     def _log_sds(self, points: Floats) -> Floats:
         values = self.coordinates.values(points)
-        return self._log_sds_of(values, self.root(values))
+        return self.log_sds_of(values, self.root(values))
 
-    def _log_sds_of(self, values: Values, root: Root) -> Floats:
+    def log_sds_of(self, values: Values, root: Root) -> Floats:
         """About the logarithms of all sds, and of σ last; (m + 1, n)."""
         log_sigma = values.log_sigma
         if log_sigma is None:
@@ -181,7 +192,8 @@ class BlockMarginal:
         return np.vstack([values.log_theta + log_sigma, log_sigma])
 
     @staticmethod
-    def _within_range() -> AbstractContextManager[None]:
+    def within_range() -> AbstractContextManager[None]:
+        """Turn failures of a lattice into errors of the model."""
         advice = (
             "Their priors lie too far from the data, or are too narrow; check their unit. Where "
             "slopes vary along a covariate whose 0 lies far from the rows, write center(…) of it"

@@ -22,8 +22,10 @@ from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.blocks.rotations import product
 from hiermodels.numerics import normal_mixture
 from hiermodels.numerics.gauss_rules import gauss_rules
+from hiermodels.numerics.lattice import Lattice
 
 TAIL_MASS = 1e-10  # share of the posterior that is left out
+PAIRS_TAIL = 1e-8  # of nodes that stand for all pairs of two lattices
 HALF = 1e-7  # posterior sds that half of the lattice may differ by from the whole, to stand for it
 SIZES = ((40.0, 4), (8.0, 6), (0.0, 12))  # least shape of σ's law, and places of Gauss's rule
 MAX_NUMBERS = 1 << 22  # of components that are held at a time
@@ -65,10 +67,12 @@ class Mixtures:
         """The nodes that matter, half of the lattice's if that is enough."""
         posterior = self.posterior
         weights = posterior.lattice.weights
-        if len(weights) > 1 and posterior.certificate <= HALF:
+        is_even = isinstance(posterior.lattice, Lattice)
+        if is_even and len(weights) > 1 and posterior.certificate <= HALF:
             weights = posterior.weights[1]
-        order = np.argsort(weights)
-        kept = np.sort(order[np.cumsum(weights[order]) > TAIL_MASS])
+        sizes = np.abs(weights)
+        order = np.argsort(sizes)
+        kept = np.sort(order[np.cumsum(sizes[order]) > (TAIL_MASS if is_even else PAIRS_TAIL)])
         values = posterior.values.at(kept)
         root, marginal = posterior.root.at(kept), posterior.marginal
         if values.log_sigma is None:

@@ -22,6 +22,8 @@ from hiermodels.errors import PrecisionError
 from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.marginal import MAX_DIMENSION, BlockMarginal
 from hiermodels.exact.blocks.model import BlockModel
+from hiermodels.exact.blocks.pair_nodes import PairNodes
+from hiermodels.exact.blocks.pair_refinement import pair_nodes
 from hiermodels.exact.blocks.residual_scale import ScaleLaw
 from hiermodels.exact.kernels.blocks.moments import (
     CoefficientLaw,
@@ -55,13 +57,14 @@ class BlockPosterior:
     Attributes
     ----------
     marginal : BlockMarginal
-    lattice : Lattice
+    lattice : Lattice or PairNodes
+        The latter stand for all pairs of two lattices, where the coordinates have two parts.
     root : Root
         What all rows say of coefficients and σ at the nodes, β less the anchor.
     """
 
     marginal: BlockMarginal
-    lattice: Lattice
+    lattice: Lattice | PairNodes
     root: Root
 
     @classmethod
@@ -85,7 +88,7 @@ class BlockPosterior:
             If two spacings differ by more than 1e-3, rounding errors exceed it, or no lattice can
             hold the posterior.
         SpecError
-            If it has more than five dimensions.
+            If it has more dimensions than lattices hold.
 
         Warns
         -----
@@ -107,6 +110,9 @@ class BlockPosterior:
 
     @classmethod
     def _refined(cls, marginal: BlockMarginal, tol: float) -> Self:
+        if marginal.cut is not None:
+            nodes = pair_nodes(marginal, tol)
+            return cls(marginal, nodes, marginal.root(marginal.coordinates.values(nodes.points)))
         coordinates = marginal.coordinates
         spacing = np.full(coordinates.dimension, SPACING[coordinates.dimension])
         spacing[coordinates.n_sds :][: coordinates.n_correlations] *= FINER_Z
@@ -149,7 +155,9 @@ class BlockPosterior:
 
     @property
     def weights(self) -> Floats:
-        """Weights of the nodes over the whole lattice and over half of it; (2, n)."""
+        """Weights of the nodes over the whole lattice, then over half of it, or rougher; (m, n)."""
+        if isinstance(self.lattice, PairNodes):
+            return self.lattice.every
         if not self.marginal.coordinates.dimension:
             return np.ones((2, 1))
         return both_weights(self.lattice)
@@ -157,6 +165,8 @@ class BlockPosterior:
     @cached_property
     def errors_by_axis(self) -> Floats:
         """Errors of the moments of sds, correlations and coordinates, in posterior sds; (d,)."""
+        if isinstance(self.lattice, PairNodes):
+            return self.lattice.errors
         theta = np.vstack([np.exp(self.values.log_theta), np.ones(len(self.lattice))])
         moving = ~self._is_fixed & (self.marginal.tails.orders == 2)
         rho = self.marginal.coordinates.correlations(self.values)
@@ -198,7 +208,7 @@ class BlockPosterior:
         worst = [self.errors_by_axis.max(initial=0.0)]
         for mean, sd in parts:
             with np.errstate(invalid="ignore", divide="ignore"):
-                differences = [np.abs(mean[1] - mean[0]) / sd[0], np.abs(sd[1] / sd[0] - 1)]
+                differences = [np.abs(mean[1:] - mean[0]) / sd[0], np.abs(sd[1:] / sd[0] - 1)]
             worst += [np.nanmax(part, initial=0.0) for part in differences if part.size]
         return float(np.max(worst))
 

@@ -16,14 +16,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
+from hiermodels.exact.blocks.pair_nodes import PairNodes
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.sd_axis import SdAxis
 from hiermodels.numerics.axis_projection import axis_projection
 from hiermodels.numerics.inversion import quantiles
+from hiermodels.numerics.lattice import Lattice
 
 TAIL_MASS = 1e-13  # of the lattice's points, that is left out
 SMALLEST = 1e-16  # weight that is kept
@@ -103,23 +106,24 @@ class SdLaw:
 def sd_laws(posterior: BlockPosterior) -> tuple[SdLaw, ...]:
     """Laws of all sds τ, and of σ last, of a relative model."""
     coordinates, lattice = posterior.marginal.coordinates, posterior.lattice
-    order = np.argsort(lattice.weights)
-    kept = np.sort(order[np.cumsum(lattice.weights[order]) > TAIL_MASS])
-    projections = [axis_projection(lattice, j) for j in range(coordinates.n_sds)]
+    size_of = np.abs(lattice.weights)
+    order = np.argsort(size_of)
+    kept = np.sort(order[np.cumsum(size_of[order]) > TAIL_MASS])
+    projections = [_projection(lattice, j) for j in range(coordinates.n_sds)]
     s = _grid(posterior, kept)
-    sums = [np.zeros((len(places), len(s[::EVERY]))) for places, _ in projections]
+    sums = [np.zeros((len(places), len(s[::EVERY]))) for places, _, _ in projections]
     of_sigma = np.zeros((1, len(s)))
     size = max(1, MAX_NUMBERS // len(s))
     for first in range(0, len(kept), size):
         nodes = kept[first : first + size]
-        weights = _weights(posterior, nodes, s)
-        of_sigma += weights.sum(axis=0)
-        for total, (_, matrix) in zip(sums, projections, strict=True):
-            total += matrix[:, nodes] @ weights[:, ::EVERY]
+        law = _law_of_s(posterior, nodes, s)
+        of_sigma += lattice.weights[nodes] @ law
+        for total, (_, _, matrix) in zip(sums, projections, strict=True):
+            total += matrix[:, nodes] @ law[:, ::EVERY]
     axes = [axis for axis in coordinates.axes if isinstance(axis, SdAxis)]
     taus = (
-        _trimmed(SdLaw(axis, places, lattice.step[j, j], s[::EVERY], total / total.sum()))
-        for j, (axis, (places, _), total) in enumerate(zip(axes, projections, sums, strict=True))
+        _trimmed(SdLaw(axis, places, spacing, s[::EVERY], total / total.sum()))
+        for axis, (places, spacing, _), total in zip(axes, projections, sums, strict=True)
     )
     return *taus, SdLaw(None, np.zeros(1), s[1] - s[0], s, of_sigma / of_sigma.sum())
 
@@ -145,11 +149,18 @@ def _grid(posterior: BlockPosterior, nodes: Indices) -> Floats:
     return np.linspace(low, high, math.ceil((high - low) / narrowest) + 1)
 
 
-def _weights(posterior: BlockPosterior, nodes: Indices, s: Floats) -> Floats:
-    """Weights of nodes times the law of s on the grid; (n, k)."""
-    scale, lattice = posterior.marginal.scale, posterior.lattice
+def _law_of_s(posterior: BlockPosterior, nodes: Indices, s: Floats) -> Floats:
+    """Density of s at nodes on the grid; (n, k)."""
+    scale, root = posterior.marginal.scale, posterior.root.at(nodes)
     log_theta = posterior.values.log_theta[:, nodes]
     at = np.broadcast_to(s, (len(nodes), len(s)))
-    density = scale.log_density(posterior.root.at(nodes), log_theta, at)
-    density += posterior.values.log_prior[nodes, None] - lattice.log_density[nodes, None]
-    return np.exp(density) * lattice.weights[nodes, None]
+    density = scale.log_density(root, log_theta, at)
+    return np.exp(density - scale.log_integral(root, log_theta)[:, None])
+
+
+def _projection(lattice: Lattice | PairNodes, axis: int) -> tuple[Floats, float, Any]:
+    """Places on an axis, its spacing, and the matrix from values at nodes to weighted sums."""
+    if isinstance(lattice, PairNodes):
+        return lattice.projection(axis)
+    places, matrix = axis_projection(lattice, axis)
+    return places, float(lattice.step[axis, axis]), matrix.multiply(lattice.weights).tocsr()

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.kernels.blocks.blocks import Blocks, Children
 from hiermodels.exact.kernels.blocks.root import Root, root_triangle
 from hiermodels.exact.kernels.blocks.rotations import merge, product, solve_upper, upper_root
@@ -49,6 +49,54 @@ class Upward:
     messages: tuple[Floats, ...]
 
 
+@dataclass(frozen=True)
+class Below:
+    """What all rows say of the effects of one level, all below being integrated out.
+
+    Attributes
+    ----------
+    message : (p, p + q + 1, u, n)
+        Rows [R | D_x | D_y] of each member; of the root, with u = 1, above the outermost level.
+    squares : (q + 1, q + 1, n)
+        Cross-products of rows [x | y] that are free of effects.
+    log_det : (n,)
+    """
+
+    message: Floats
+    squares: Floats
+    log_det: Floats
+
+    @classmethod
+    def joined(cls, parts: Sequence[Below]) -> Below:
+        """Put the nodes of several parts one behind the other."""
+        return cls(
+            np.concatenate([part.message for part in parts], axis=-1),
+            np.concatenate([part.squares for part in parts], axis=-1),
+            np.concatenate([part.log_det for part in parts]),
+        )
+
+    def at(self, nodes: Indices | slice | list[int]) -> Below:
+        """The same at some nodes."""
+        return Below(self.message[..., nodes], self.squares[..., nodes], self.log_det[nodes])
+
+    def rise(self, blocks: Blocks, factor: Floats, level: int) -> Below:
+        """Integrate out the level's effects, given L (p, p, n): what is said of their parents.
+
+        A single node meets all n of the factor.
+        """
+        squares = np.array(
+            np.broadcast_to(self.squares, (*self.squares.shape[:2], factor.shape[2]))
+        )
+        root = upper_root(product(self.message[:, : blocks.p], factor[:, :, None]))
+        log_det = self.log_det - _log_diagonal(root).sum(axis=0)
+        message = _pooled(solve_upper(root, self.message), blocks.children[level], squares)
+        return Below(message, squares, log_det)
+
+    def root(self, blocks: Blocks) -> Root:
+        """What is said of the coefficients and of σ, above the outermost level."""
+        return root_triangle(self.message[:, :, 0], self.squares, self.log_det, blocks.fixed)
+
+
 def upward(blocks: Blocks, factors: Sequence[Floats]) -> Upward:
     """Integrate out all effects.
 
@@ -61,10 +109,18 @@ def upward(blocks: Blocks, factors: Sequence[Floats]) -> Upward:
     if blocks.tree is not None:
         (top, *below), squares, log_det = pooled_scalars(blocks.tree, factors)
         return Upward(root_triangle(top[:, :, 0], squares, log_det, blocks.fixed), tuple(below))
-    classes, q = blocks.classes, blocks.q
-    n = factors[-1].shape[-1]
+    said, messages = from_groups(blocks, factors[-1]), []
+    for level in reversed(range(len(blocks.parents))):
+        messages.append(said.message)
+        said = said.rise(blocks, factors[level], level)
+    return Upward(said.root(blocks), (*messages[::-1],))
+
+
+def from_groups(blocks: Blocks, factor: Floats) -> Below:
+    """Integrate out the effects of the groups, given L (p, p, n): what is said of their parents."""
+    classes, q, n = blocks.classes, blocks.q, factor.shape[-1]
     designs = blocks.scaled(blocks.designs)
-    root = upper_root(product(designs, factors[-1][:, :, None]))
+    root = upper_root(product(designs, factor[:, :, None]))
     log_det = -classes.design_count @ _log_diagonal(root)
     if blocks.strata:
         log_det = log_det + blocks.strata.log_det
@@ -80,16 +136,7 @@ def upward(blocks: Blocks, factors: Sequence[Floats]) -> Upward:
     outcome = solve_upper(root, blocks.scaled(classes.mean, of_class))
     message = np.concatenate([top, outcome], axis=1)
     message *= np.sqrt(classes.count)[:, None]
-    message = _pooled(message, blocks.children[-1], squares)
-    messages = []
-    for level in reversed(range(len(blocks.parents))):
-        messages.append(message)
-        root = upper_root(product(message[:, : blocks.p], factors[level][:, :, None]))
-        log_det = log_det - _log_diagonal(root).sum(axis=0)
-        message = _pooled(solve_upper(root, message), blocks.children[level], squares)
-    return Upward(
-        root_triangle(message[:, :, 0], squares, log_det, blocks.fixed), (*messages[::-1],)
-    )
+    return Below(_pooled(message, blocks.children[-1], squares), squares, log_det)
 
 
 def messages(blocks: Blocks, factors: Sequence[Floats]) -> tuple[Floats, ...]:
