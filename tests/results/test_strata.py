@@ -234,3 +234,14 @@ def test_draws_from_the_priors(growth):
     away = rows - drawn["theta"][:, data.group] - drawn["beta"] * growth["age"].to_numpy()
     assert away[:, 64:].std() == pytest.approx(10, rel=0.15)
     assert away[:, :64].std() == pytest.approx(0.1, rel=0.15)
+
+
+def test_groups_drawn_on_demand_are_the_same(growth, tmp_path):
+    growth = growth.assign(by=np.where(growth["age"] < 11, "early", "late"))
+    how = {"residual_by": "by", "draws": 300, "random_seed": 1}
+    kept = hm.fit(growth, GROWTH, **how).draws(["M03", "F01"])
+    made = hm.fit(growth, GROWTH, **how, memory_budget=90_000)
+    assert "theta" not in made.datatree["posterior"]
+    np.testing.assert_array_equal(made.draws(["M03", "F01"]), kept)
+    again = hm.load(made.to_netcdf(tmp_path / "made.nc"))
+    np.testing.assert_array_equal(again.draws(["M03", "F01"]), kept)
