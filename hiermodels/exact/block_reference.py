@@ -62,12 +62,15 @@ class BlockReference(ReferencePosterior):
         As in :class:`ReferencePosterior`.
     posterior : BlockPosterior
         On arrays.
+    laws : HyperLaws, optional
+        Of the sds and correlations, which are the same wherever effects are shown.
     """
 
     spec: Spec
     data: GroupedData
     posterior: BlockPosterior
     place: Place | None = None
+    laws: HyperLaws | None = None
 
     @classmethod
     def of(
@@ -252,7 +255,7 @@ class BlockReference(ReferencePosterior):
 
     @cached_property
     def _laws(self) -> HyperLaws:
-        return HyperLaws(self.posterior)
+        return self.laws or HyperLaws(self.posterior)
 
     @cached_property
     def _mixtures(self) -> Mixtures:
@@ -423,7 +426,7 @@ class BlockReference(ReferencePosterior):
         return dataset
 
     def _at(self, place: Place) -> BlockReference:
-        return replace(self, place=place)
+        return replace(self, place=place, laws=self._laws)
 
 
 def integrated(

@@ -16,6 +16,7 @@ Trefethen (2013), Approximation Theory and Approximation Practice, theorem 8.2.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, starmap
@@ -23,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import Flags, Floats
 
 LONGEST = math.log(10)  # interval of one interpolant
 BOUND = 1e-14  # of the relative error of an interpolant: measured ones are below 1e-16
@@ -73,6 +74,37 @@ def lagrange_polynomials(x: Floats, n: int) -> Floats:
     from numpy.polynomial.chebyshev import chebvander
 
     return np.asarray(chebvander(x, n - 1) @ lagrange_shares(n).T)
+
+
+def interpolated(
+    functions: Callable[[Floats], Floats], x: Floats, n: int, tol: float
+) -> tuple[Floats, Flags]:
+    """Values of k smooth functions at very many places, from those at n points of each.
+
+    Parameters
+    ----------
+    functions : callable
+        From places (n, k), a column for each function, to values (n, k).
+    x : (u, k)
+        Finite places.
+    n : int
+    tol : float
+        At most which the last two of a function's coefficients have to be: they fall as powers, so
+        that what is left out is about as large.
+
+    Returns
+    -------
+    values : (u, k)
+    known : (k,)
+        Whether they are, of each function.
+    """
+    from numpy.polynomial.chebyshev import chebval
+
+    low, high = x.min(axis=0), x.max(axis=0)
+    middle, half = (low + high) / 2, np.maximum((high - low) / 2, np.finfo(float).tiny)
+    coefficients = lagrange_shares(n).T @ functions(middle + half * unit_points(n)[:, None])
+    known = np.abs(coefficients[-2:]).max(axis=0) <= tol
+    return np.asarray(chebval((x - middle) / half, coefficients, tensor=False)), known
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,13 @@ import pandas as pd
 import pytest
 
 import hiermodels as hm
+from hiermodels.data.prepare import prepare
+from hiermodels.exact.block_data import block_model
 from hiermodels.exact.block_reference import BlockReference
+from hiermodels.exact.block_rows import BlockRows
+from hiermodels.exact.blocks import left_out
+from hiermodels.exact.blocks.marginal import BlockMarginal
+from hiermodels.exact.blocks.propriety import check
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.leave_out import (
     CoefficientsGiven,
@@ -209,3 +215,24 @@ def test_units_that_are_not_there_are_named():
     )
     with pytest.raises(hm.SpecError, match=r"'row', 'group' \(c\), 'outer' \(b\), 'a'; found 'd'"):
         fit.loo("d")
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_many_rows_share_sums_over_sigma(scale, monkeypatch):
+    """Interpolated in what a row changes, where they are smooth in it, and else as they were."""
+    priors = {"tau": hm.HalfNormal(50), "tau[Days]": hm.HalfNormal(20), "sigma": hm.HalfNormal(50)}
+    data = hm.datasets.load_sleepstudy()
+    data.loc[7, "Reaction"] *= scale
+    spec, grouped = prepare(data, SLOPES, priors=priors)
+    model = block_model(spec, grouped)
+    marginal = BlockMarginal(model, check(model))
+    points = marginal.lattice(2.0).points[::4]
+    rows = BlockRows.of(spec, grouped, marginal.anchor)
+    units = left_out.BlockUnits(1, rows.single(np.arange(180)), np.ones(180))
+    found = np.empty((2, 2, 180, len(points)))
+    for way, fewest in zip(found, (left_out.FEWEST, 10**9), strict=True):
+        monkeypatch.setattr(left_out, "FEWEST", fewest)
+        for nodes, part, at in units.left_out(marginal, points, np.arange(180)):
+            way[0, part, nodes], way[1, part, nodes] = at.less, at.more
+    assert (found[0] != found[1]).mean() > 0.1  # there are two ways
+    np.testing.assert_allclose(*found, rtol=0, atol=1e-11)

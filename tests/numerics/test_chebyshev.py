@@ -100,3 +100,20 @@ def test_rows_are_taken_in_parts(monkeypatch):
     whole = Interpolation(x).moved(amounts)
     monkeypatch.setattr(chebyshev, "ROWS", 777)
     np.testing.assert_allclose(Interpolation(x).moved(amounts), whole, rtol=0, atol=1e-11)
+
+
+def test_functions_are_interpolated_where_they_are_known():
+    """``log(a + x)`` has its singularity at −a: far from the places, near to them, at their end."""
+    x = np.random.default_rng(3).uniform(-1, 2, (300, 3))
+    x[0], x[1] = -1, 2
+    a = np.array([20.0, 1.2, 1 + 1e-9])
+    values, known = chebyshev.interpolated(lambda t: np.log(a + t), x, 16, 1e-12)
+    assert known.tolist() == [True, False, False]
+    np.testing.assert_allclose(values[:, 0], np.log(a[0] + x[:, 0]), rtol=0, atol=1e-13)
+    assert np.abs(values - np.log(a + x))[:, 1].max() > 1e-12
+
+
+def test_equal_places_are_interpolated():
+    values, known = chebyshev.interpolated(np.exp, np.full((5, 2), 0.7), 16, 1e-12)
+    assert known.all()
+    np.testing.assert_allclose(values, np.exp(0.7), rtol=1e-14)

@@ -33,6 +33,7 @@ from hiermodels.exact.kernels.blocks.rotations import product
 from hiermodels.exact.kernels.blocks.upward import batches, messages, upward
 
 MAX_NUMBERS = 1 << 20  # in the largest temporary array
+LEAST_NODES = 64  # that are worth a pass over the groups
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def changes_by_row(
     if blocks.turned is not None:
         turned = replace(blocks.turned, axes=rows.follow @ blocks.turned.axes)
         blocks = replace(blocks, turned=turned)
-    for nodes in batches(blocks, factors[-1].shape[-1]):
+    for nodes in _for_all(batches(blocks, factors[-1].shape[-1]), rows, law.each):
         some, here = [factor[..., nodes] for factor in factors], blocks.at(nodes)
         said = messages(here, some)
         step = max(1, MAX_NUMBERS // (some[-1].shape[-1] * law.each * len(rows.rows) ** 2))
@@ -182,6 +183,14 @@ def _row_change(
     change.less[0] -= log_det
     change.more[0] += log_det
     return change
+
+
+def _for_all(batched: Iterator[slice], rows: SingleRows, each: int) -> Iterator[slice]:
+    """Cut batches of nodes so that all rows are worked on at a time, if that leaves enough."""
+    size = max(LEAST_NODES, MAX_NUMBERS // (each * len(rows.rows) ** 2 * len(rows.group)))
+    for nodes in batched:
+        for first in range(nodes.start, nodes.stop, size):
+            yield slice(first, min(first + size, nodes.stop))
 
 
 def _above(blocks: Blocks, factors: list[Floats], level: int) -> Conditional:
