@@ -227,10 +227,6 @@ def find_modes(log_density: LogDensity, starts: Floats) -> ModesAndScale:
     log_density : LogDensity
     starts : (m, d)
         Where to begin; several, where there may be several modes.
-
-    Returns
-    -------
-    ModesAndScale
     """
     if not len(starts):
         raise LatticeError("no place was found at which the density is above 0")
@@ -307,7 +303,9 @@ def _widths(log_density: LogDensity, point: Floats) -> Floats:
     """Widths of differences along each axis, within which the density is nearly a parabola."""
     width = np.full(len(point), WIDEST)
     while width.min() > NARROWEST:
-        values = log_density(point + np.vstack([np.zeros(len(point)), *_both_ways(width)]))
+        values = log_density(
+            point + np.vstack([np.zeros(len(point)), *np.diag(width), *-np.diag(width)])
+        )
         plus, minus = values[1:].reshape(2, -1)
         bend = np.abs(plus - 2 * values[0] + minus)
         bend = np.where(np.isfinite(bend), bend, np.inf)
@@ -316,10 +314,6 @@ def _widths(log_density: LogDensity, point: Floats) -> Floats:
             return width
         width = np.where(bend <= most, width, width * (BEND / bend.clip(BEND)).clip(0.01) ** 0.5)
     raise LatticeError(f"the density is not smooth at {point}")
-
-
-def _both_ways(width: Floats) -> tuple[Floats, Floats]:
-    return np.diag(width), -np.diag(width)
 
 
 def grow(
