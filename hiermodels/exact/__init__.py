@@ -14,15 +14,15 @@ every engine returns (``posterior``) and all below it.
   ``leaf_predictive`` and ``leaf_outcomes`` predict
 - ``blocks``: posteriors of groups with several effects, at any number of levels, as arrays
 - ``block_data`` makes these of a specification and data, ``block_reference`` is their posterior
-  without Monte Carlo error; ``correlated_rows`` takes rows whose errors are correlated;
-  ``block_effects`` has draws, ``block_joint`` the density of effects;
+  without Monte Carlo error, a ``block_mixture``; ``correlated_rows`` takes rows whose errors are
+  correlated; ``block_effects`` has draws, ``block_joint`` the density of effects;
   ``block_moments`` says which moments exist
 - ``propriety``: whether the posterior exists; ``moments`` says which of its moments do
 - ``leaf_propriety``: the same of counts, from what groups say of their effects (``leaf_design``);
   ``leaf_refusals`` are its errors, ``leaf_moments`` and ``rate_moments`` say which moments exist;
   ``row_propriety`` is of covariates that vary within groups
-- ``prior_moves``, ``leaf_prior_moves`` and ``block_prior_moves``: how far quantities move under
-  another prior (``prior_move``)
+- ``prior_moves`` and ``leaf_prior_moves``: how far quantities move under another prior
+  (``prior_move``)
 - ``marginal``: the posterior of the sds; ``grid`` is its coarse lattice, ``sd_axis`` the coordinate
   of one of them
 - ``lattice_errors``: what is said of posteriors that no lattice can hold

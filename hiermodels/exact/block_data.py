@@ -127,14 +127,15 @@ def block_model(spec: Spec, data: GroupedData) -> BlockModel:
 def blocks_of(spec: Spec, data: GroupedData) -> BlockModel | None:
     """The model as blocks, if these take it: where σ is integrated, or groups have many effects.
 
-    Where σ is known or cannot be integrated by itself, the recursion of intercepts
-    (:mod:`hiermodels.exact.kernels.tree`) takes models of one or two columns of groups.
+    Where σ is known or cannot be integrated by itself, and without an intercept, the recursion of
+    intercepts (:mod:`hiermodels.exact.kernels.tree`) takes models of one or two columns of groups.
     """
     if not spec.is_normal or not spec.groups:
         return None
     if spec.is_blocks:
         return block_model(spec, data)
-    if not (spec.has_sigma and all(is_broad(spec.variance_prior(name)) for name in spec.sds)):
+    broad = all(is_broad(spec.variance_prior(name)) for name in spec.sds)
+    if not (spec.has_sigma and spec.has_intercept and broad):
         return None
     model = block_model(spec, data)
     return model if model.relative else None

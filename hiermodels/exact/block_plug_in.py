@@ -31,7 +31,7 @@ DETERMINED = 1e-8  # how near a combination has to be to those that a group's ro
 
 
 @one_blas_thread()
-def plug_in(spec: Spec, posterior: BlockPosterior, method: object, place: Place) -> PlugIn:
+def plug_in_blocks(spec: Spec, posterior: BlockPosterior, method: object, place: Place) -> PlugIn:
     """Estimate sds and correlations, and all effects given these; coefficients are flat.
 
     Raises
@@ -207,18 +207,7 @@ class _Given:
         own = np.full(size, np.nan)
         if self.found:
             own = _shrinkage(self.blocks, self.factors, level)[:, 0]
-        coordinates = posterior.marginal.coordinates
-        blocks, factors = (
-            coordinates.blocks(posterior.values),
-            coordinates.factors(posterior.values),
-        )
-        total, step = np.zeros(size), max(1, (1 << 20) // size)
-        for first in range(0, factors[0].shape[-1], step):
-            part = slice(first, first + step)
-            some = [factor[..., part] for factor in factors]
-            shares = _shrinkage(blocks.at(part), some, level)
-            total += shares @ posterior.lattice.weights[part]
-        return {"shrinkage_eb": own, "shrinkage": total}
+        return {"shrinkage_eb": own, "shrinkage": mean_shrinkage(posterior, level)}
 
     def _combinations(self, level: int) -> tuple[Floats, Floats]:
         """Each group's effects as combinations of θ and β: z (u, e, p) and x (u, e, q)."""
@@ -280,6 +269,19 @@ class _Given:
         away = np.abs(z[..., own] @ share - z[..., own]).max(axis=-1)
         known = away < DETERMINED * np.abs(z[..., own]).max(axis=-1)
         return np.where(known, value, np.nan), np.where(known, error, np.nan)
+
+
+def mean_shrinkage(posterior: BlockPosterior, level: int) -> Floats:
+    """Posterior mean of the weight ``B = 1/(1 + R²Λ²)`` of each group's parent; (u,)."""
+    coordinates, values = posterior.marginal.coordinates, posterior.values
+    blocks, factors = coordinates.blocks(values), coordinates.factors(values)
+    size = blocks.sizes[level]
+    total, step = np.zeros(size), max(1, (1 << 20) // size)
+    for first in range(0, factors[0].shape[-1], step):
+        part = slice(first, first + step)
+        shares = _shrinkage(blocks.at(part), [factor[..., part] for factor in factors], level)
+        total += shares @ posterior.lattice.weights[part]
+    return total
 
 
 def _shrinkage(blocks: Blocks, factors: list[Floats], level: int) -> Floats:

@@ -16,23 +16,29 @@ from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.block_data import (
-    Layout,
     block_model,
     blocks_of,
-    place_of_residual_sds,
 )
 from hiermodels.exact.block_left_out import leave_out_of_blocks
+from hiermodels.exact.block_mixture import (
+    MAX_MEMBERS,
+    BlockMixture,
+    Components,
+    moments_of_mixture,
+)
 from hiermodels.exact.block_moments import BlockMoments
-from hiermodels.exact.block_plug_in import plug_in
+from hiermodels.exact.block_plug_in import mean_shrinkage, plug_in_blocks
 from hiermodels.exact.block_variances import BlockVariances
 from hiermodels.exact.blocks.hyper_laws import HyperLaws
-from hiermodels.exact.blocks.mixtures import Mixtures
 from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.pair_nodes import PairNodes
 from hiermodels.exact.blocks.posterior import BlockPosterior
+from hiermodels.exact.compressed import few_points
+from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.moments import moments_of, require_existence
+from hiermodels.exact.plug_in import plug_in
 from hiermodels.exact.quadrature import IntegratedPosterior
-from hiermodels.families.normal import STRATA, WEIGHTS
+from hiermodels.exact.standardize import standardize
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import normal_mixture
@@ -42,34 +48,19 @@ from hiermodels.posterior.estimation import PlugIn
 from hiermodels.posterior.left_out import LogDensities, Units
 from hiermodels.posterior.moments import ExistingMoments
 from hiermodels.posterior.precision import TOLERANCE, reached
-from hiermodels.posterior.reference_posterior import ReferencePosterior
-from hiermodels.posterior.target import Target
 from hiermodels.posterior.variance_shares import VarianceShares
-
-MAX_MEMBERS = 256  # whose components are held at a time
-
-type Components = tuple[Floats, Floats, Floats]
-"""Weights (n,), means and sds (n, r) of mixtures of normals."""
 
 
 @dataclass(frozen=True, repr=False)
-class BlockReference(ReferencePosterior):
+class BlockReference(BlockMixture):
     """A lattice over sds and correlations, all effects and coefficients integrated out.
 
     Attributes
     ----------
-    spec, data, place
-        As in :class:`ReferencePosterior`.
-    posterior : BlockPosterior
-        On arrays.
     laws : HyperLaws, optional
         Of the sds and correlations, which are the same wherever effects are shown.
     """
 
-    spec: Spec
-    data: GroupedData
-    posterior: BlockPosterior
-    place: Place | None = None
     laws: HyperLaws | None = None
 
     @classmethod
@@ -90,11 +81,6 @@ class BlockReference(ReferencePosterior):
         """
         require_existence(spec, data)
         return cls(spec, data, BlockPosterior.of(model or block_model(spec, data), tol))
-
-    @cached_property
-    def layout(self) -> Layout:
-        """Where the parameters stand among those of the arrays."""
-        return Layout(self.spec)
 
     @cached_property
     def moments(self) -> ExistingMoments:
@@ -129,6 +115,7 @@ class BlockReference(ReferencePosterior):
             f"quadrature: {points}{integrated}",
             f"precision: {reached(self.certificate)} digits; {self._cause} {self.certificate:.1e} "
             f"posterior sd",
+            *few_points(self.posterior.few, self.spec.dims(self.spec.effects[0])[0]),
         ]
 
     @property
@@ -157,7 +144,11 @@ class BlockReference(ReferencePosterior):
 
     def plug_in(self, method: str | None, place: Place) -> PlugIn:
         """Estimates of groups given sds as numbers; by default by restricted likelihood."""
-        return plug_in(self.spec, self.posterior, method, place)
+        if self.spec.is_blocks:
+            return plug_in_blocks(self.spec, self.posterior, method, place)
+        marginal = Marginal.of(self.spec, standardize(self.data))
+        shrinkage = partial(mean_shrinkage, self.posterior)
+        return plug_in(marginal, shrinkage, "reml" if method is None else method, place)
 
     def variance_moments(self, names: Sequence[str]) -> list[tuple[float, float]]:
         """Mean and sd of the squares of sds, nan where they do not exist."""
@@ -214,15 +205,6 @@ class BlockReference(ReferencePosterior):
         variance = row @ self.posterior.coefficient_covariance() @ row
         return float(row[row != 0] @ mean[row != 0]), float(np.sqrt(variance))
 
-    @property
-    def _root_row(self) -> Floats:
-        """What the intercept that is shown is of the coefficients; (c,)."""
-        row = np.zeros(len(self.layout.coefficients))
-        row[self.layout.intercept] = 1.0
-        if self.place is not None:
-            row[self.layout.beta] = self.place.of(ROOT)
-        return row
-
     def _effect_moments(self, level: int) -> tuple[Floats, Floats]:
         """Means and sds of a level's effects, as they are shown; (p, u) each."""
         mean, sd = self.posterior.effect_moments(level)
@@ -231,50 +213,15 @@ class BlockReference(ReferencePosterior):
         j = self.layout.terms.index(INTERCEPT)
         members = np.arange(mean.shape[1])
         parts = [members[i : i + MAX_MEMBERS] for i in range(0, len(members), MAX_MEMBERS)]
-        moved = [_moments(*self._shown(level, j, some)) for some in parts]
+        moved = [moments_of_mixture(*self._shown(level, j, some)) for some in parts]
         mean, sd = mean.copy(), sd.copy()
         shown = np.concatenate([np.stack(both) for both in moved], axis=1)
         mean[j], sd[j] = np.where(np.isfinite([mean[j], sd[j]]), shown, np.nan)
         return mean, sd
 
-    def _is_moved(self, level: int) -> bool:
-        """Whether a level's intercepts are shown elsewhere than at x = 0."""
-        has_intercept = INTERCEPT in self.spec.levels[level].terms
-        return self.place is not None and has_intercept and bool(self.place.of(level).any())
-
-    def _shown(self, level: int, effect: int, members: Indices) -> Components:
-        """Components of one of the p effects of some members, as it is shown."""
-        size = len(members)
-        z, x = np.zeros((size, len(self.layout.terms))), np.zeros((size, len(self.layout.others)))
-        z[:, effect] = 1.0
-        if self.place is not None and self.layout.terms[effect] == INTERCEPT:
-            at = np.atleast_2d(self.place.of(level))
-            at = np.broadcast_to(at if len(at) == 1 else at[members], (size, at.shape[1]))
-            z, x = self.layout.split(at)
-        return self._mixtures.combinations(level, members, z, x)
-
     @cached_property
     def _laws(self) -> HyperLaws:
         return self.laws or HyperLaws(self.posterior)
-
-    @cached_property
-    def _mixtures(self) -> Mixtures:
-        return Mixtures(self.posterior)
-
-    @cached_property
-    def _places(self) -> dict[str, Any]:
-        """Places of sds and correlations among those of the arrays, by variable."""
-        places: dict[str, Any] = {}
-        for number, level in enumerate(self.spec.levels):
-            own = self.layout.sds(number)
-            places[level.sd] = own if level.has_slopes else own[0]
-            if level.correlation:
-                pairs = self.layout.correlations(number)
-                places[level.correlation] = pairs if len(pairs) > 1 else pairs[0]
-        if self.spec.has_sigma:
-            own = place_of_residual_sds(self.spec, self.data)
-            places["sigma"] = own if self.spec.strata else own[0]
-        return places
 
     def _is_sd(self, name: str) -> bool:
         return name not in {level.correlation for level in self.spec.levels}
@@ -370,55 +317,11 @@ class BlockReference(ReferencePosterior):
             return columns
         return columns.reshape(len(columns), *shape).swapaxes(1, 2).reshape(len(columns), -1)
 
-    @one_blas_thread()
-    def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
-        """Means and sds of predicted values, whether they exist or not; both (r,)."""
-        parts = [_moments(*components) for _, components in self._predictive(target)]
-        mean, sd = np.concatenate([np.stack(part) for part in parts], axis=1)
-        return mean, sd
-
-    @one_blas_thread()
-    def predictive_cdf(self, target: Target, values: Floats) -> Floats:
-        """Distribution functions of predicted values at values (..., r)."""
-        below = np.empty(values.shape)
-        for part, components in self._predictive(target):
-            below[..., part] = normal_mixture.cdf(*components, values[..., part])
-        return below
-
-    @one_blas_thread()
-    def predictive_quantiles(self, target: Target, probabilities: Floats) -> Floats:
-        """Quantiles of predicted values; shape (p, r)."""
-        quantiles = np.empty((len(probabilities), len(target.members)))
-        for part, components in self._predictive(target):
-            for row, p in zip(quantiles, probabilities, strict=True):
-                row[part] = normal_mixture.quantile(*components, p)
-        return quantiles
-
-    def _predictive(self, target: Target) -> list[tuple[slice, Components]]:
-        """Components of predicted values, some at a time."""
-        z, x = self.layout.split(target.x)
-        innermost = len(self.spec.levels) - 1
-        parts = []
-        for first in range(0, len(z), MAX_MEMBERS):
-            part = slice(first, first + MAX_MEMBERS)
-            asked = target.level, target.members[part], z[part], x[part]
-            known = target.level == innermost
-            of = self._mixtures.combinations if known else self._mixtures.of_new_members
-            weights, mean, sd = of(*asked)
-            if target.outcome:
-                sigma2 = self._mixtures.nodes.law.sigma2[:, None]
-                if STRATA in target.columns:
-                    code = target.columns[STRATA][part].astype(np.intp)
-                    sigma2 = self._mixtures.residual_variances(self._places["sigma"][code])
-                if WEIGHTS in target.columns:
-                    sigma2 = sigma2 / target.columns[WEIGHTS][part]
-                sd = np.sqrt(sd**2 + (sigma2 if target.se is None else target.se[part] ** 2))
-            parts.append((part, (weights, mean, sd)))
-        return parts
-
     def _dataset(self, moments: Mapping[str, Any], order: int) -> xr.Dataset:
         """Moments of all variables; those that do not exist as nan, each by itself."""
         dataset = super()._dataset(moments, order)
+        if not self.spec.is_blocks:
+            return dataset
         for name in dataset:
             if "note" in dataset[name].attrs:
                 own = np.asarray(moments[str(name)], dtype=float)
@@ -437,9 +340,3 @@ def integrated(
     if model is None:
         return IntegratedPosterior.of(spec, data, tol)
     return BlockReference.of(spec, data, tol, model)
-
-
-def _moments(weights: Floats, mean: Floats, sd: Floats) -> tuple[Floats, Floats]:
-    """Means and sds (r,) of mixtures of normals."""
-    centre = weights @ mean
-    return centre, np.sqrt(weights @ (sd**2 + (mean - centre) ** 2))

@@ -7,7 +7,8 @@ parents', and rows have σ².  At nodes of the lattice
 
 w being the nodes' weights, and the share of a level in the total is ``q/(Σ q + 1)``, free of σ; of
 rows of a stratum, whose variance is σ²δ², it is ``q/(Σ q + δ²)``.
-Quantiles of both are those of many exact draws of the sds and correlations.
+Quantiles of both are those of many exact draws of the sds and correlations; of intercepts alone
+they are integrals over the lattice (:mod:`hiermodels.exact.variance_shares`).
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.pair_nodes import PairNodes
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.kernels.blocks.root import Root
-from hiermodels.exact.variance_shares import typical_se
+from hiermodels.exact.sd_axis import SdAxis
+from hiermodels.exact.variance_shares import Shares, typical_se
 from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.model.spec import Spec
-from hiermodels.numerics.lattice import Lattice
+from hiermodels.numerics.lattice import Lattice, ModesAndScale
 from hiermodels.posterior.moments import FOURTH
 from hiermodels.posterior.tables import shown
 from hiermodels.posterior.variance_shares import VarianceShares
@@ -75,6 +77,10 @@ class BlockVariances:
     @one_blas_thread()
     def shares(self, probabilities: Floats) -> VarianceShares:
         """Mean, sd and quantiles of each level's variance at x, and of its share of the total."""
+        if self._is_of_intercepts:
+            numbers = {level.column: i for i, level in enumerate(self.spec.levels)}
+            rows_of = Shares.of(BlockSpreads(self), numbers).rows(probabilities)
+            return VarianceShares(rows_of, self._notes)
         rows: dict[str, list[float]] = {}
         q, drawn, sigma = self._q(self._values), self._q(self._drawn.values), self._drawn.sigma
         for number, level in enumerate(self.spec.levels):
@@ -89,6 +95,15 @@ class BlockVariances:
             rows |= self._shares_of(stratum, (q, drawn), probabilities)
         is_free = self.posterior.marginal.coordinates.dimension > 0
         return VarianceShares(rows, self._notes, are_drawn=is_free)
+
+    @property
+    def _is_of_intercepts(self) -> bool:
+        """Whether shares are functions of the sds of intercepts alone."""
+        model = self.posterior.model
+        is_on_lattice = self.spec.has_sigma and not model.relative
+        one = model.blocks.p == 1 and not self.spec.has_slopes
+        even = isinstance(self.posterior.lattice, Lattice)
+        return one and even and not self.spec.strata and not is_on_lattice
 
     def _shares_of(
         self, stratum: str, both: tuple[Floats, Floats], probabilities: Floats
@@ -139,7 +154,7 @@ class BlockVariances:
             notes[0] += "; residual: the variance of a row of weight 1"
         if len(columns) > 1:
             notes.append(f"icc[{columns[-1]}]: correlation of two rows of one {columns[-1]}")
-        if self.posterior.marginal.coordinates.dimension:
+        if self.posterior.marginal.coordinates.dimension and not self._is_of_intercepts:
             notes.append(
                 f"their quantiles: of {DRAWS:,} exact draws; the Monte Carlo sd of the "
                 f"probabilities is at most {0.5 / np.sqrt(DRAWS):.2g}"
@@ -168,10 +183,13 @@ class BlockVariances:
         """Mean and sd of ``q σ²``, which sds take part in; nan where they do not exist."""
         tails = self.posterior.marginal.tails
         center, variance = self._sigma2
-        mean = float(self._weights @ (q * center))
-        square = float(self._weights @ (q**2 * variance + (q * center - mean) ** 2))
         exists = [all(tails.moment_exists(sd, order) for sd in sds) for order in (2, FOURTH)]
-        return mean if exists[0] else np.nan, np.sqrt(square) if exists[1] else np.nan
+        mean = float(self._weights @ (q * center)) if exists[0] else np.nan
+        if not exists[1]:
+            return mean, np.nan
+        root = np.sqrt(self._weights)  # beside which squares are not too large for a number
+        square = ((root * q) ** 2 * variance + (root * (q * center - mean)) ** 2).sum()
+        return mean, float(np.sqrt(square))
 
     @cached_property
     def _laid(self) -> tuple[Lattice | PairNodes, Root]:
@@ -211,3 +229,47 @@ class BlockVariances:
     @cached_property
     def _drawn(self) -> BlockDraws:
         return BlockDraws.draw(self.posterior.marginal, DRAWS, np.random.default_rng(SEED))
+
+
+@dataclass(frozen=True, eq=False)
+class BlockSpreads:
+    """Variances of intercepts, in units of σ²: see :class:`~variance_shares.Spreads`.
+
+    Attributes
+    ----------
+    of : BlockVariances
+    """
+
+    of: BlockVariances
+
+    @property
+    def lattice(self) -> Lattice:
+        """The posterior's."""
+        assert isinstance(self.of.posterior.lattice, Lattice)
+        return self.of.posterior.lattice
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """Sds that are not fixed."""
+        on_lattice = self.of.posterior.marginal.coordinates.on_lattice
+        return tuple(j for j, place in enumerate(on_lattice) if place is not None)
+
+    @property
+    def mode_and_scale(self) -> ModesAndScale:
+        """Where the posterior lies."""
+        return self.of.posterior.marginal.mode_and_scale
+
+    def log_density(self, points: Floats) -> Floats:
+        """Of the coordinates (n, d); (n,)."""
+        return self.of.posterior.marginal.log_density(points)
+
+    def variances(self, points: Floats) -> Floats:
+        """``θ²`` of each level, the outermost first, then 1 or a typical sampling variance."""
+        values = self.of.posterior.marginal.coordinates.values(points)
+        return np.column_stack([*np.exp(2 * values.log_theta), self.of._residual("", values)])
+
+    def coordinate(self, axis: int, variance: Floats) -> Floats:
+        """Where a variance of a coordinate stands on its axis; (n,)."""
+        own = self.of.posterior.marginal.coordinates.axes[self.columns[axis]]
+        assert isinstance(own, SdAxis)
+        return own.coordinate(np.sqrt(variance))

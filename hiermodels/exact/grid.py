@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
+from hiermodels.data.covariates import AUTO, Place, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
-from hiermodels.exact.block_data import Layout, blocks_of
+from hiermodels.exact.block_data import Layout, block_model, blocks_of
 from hiermodels.exact.block_moments import BlockMoments
-from hiermodels.exact.block_prior_moves import block_prior_moves
+from hiermodels.exact.block_reference import BlockReference
 from hiermodels.exact.blocks.draws import lattice_of_draws
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.model import BlockModel
@@ -29,15 +33,16 @@ from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.exact.leaves.structures import marginal_of, on_lattice
 from hiermodels.exact.marginal import SPACING, Marginal
 from hiermodels.exact.moments import HierarchyMoments, moments_of, require_existence
-from hiermodels.exact.prior_move import Move
+from hiermodels.exact.prior_move import Move, hardly_differ, other_weights
 from hiermodels.exact.prior_moves import prior_moves
 from hiermodels.exact.propriety import members_of
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.standardize import standardize
+from hiermodels.model.priors.variance import FlatSD
 from hiermodels.model.spec import Spec
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.numerics.product_lattice import ProductLattice
-from hiermodels.posterior.moments import ExistingMoments
+from hiermodels.posterior.moments import SD, ExistingMoments
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,35 @@ class _CoarseGrid(ABC):
             return False
 
     @property
+    @abstractmethod
+    def lattice(self) -> Lattice | ProductLattice:
+        """Its lattice."""
+
+    @property
+    @abstractmethod
+    def moments(self) -> ExistingMoments:
+        """Which moments exist."""
+
+    @property
     def proper_prior(self) -> str:
         """A proper prior of an sd, to be proposed."""
         return "HalfNormal(…)"
+
+    @property
+    def _place(self) -> Place | None:
+        """Where effects are looked at: at the covariates' means, if there are any."""
+        place = locate(self.data, AUTO)
+        return place if place.words else None
+
+    def _ratio(self, name: str, weights: Floats, log_sd: Floats) -> Floats | None:
+        """Ratio of the other flat prior of an sd to its own at weighted nodes, up to a constant.
+
+        None, where nothing moves notably.
+        """
+        both, ratio = other_weights(weights, log_sd)
+        if hardly_differ(both, ratio) and self.moments.exist([name], SD):
+            return None
+        return ratio
 
 
 @dataclass(frozen=True)
@@ -102,8 +133,15 @@ class Grid(_CoarseGrid):
 
     def prior_moves(self, name: str) -> Iterator[Move]:
         """Yield what moves notably under the other flat prior of an sd."""
-        exact = IntegratedPosterior(self.spec, self.data, self.marginal, self.lattice)
-        return prior_moves(exact, name)
+        column = self.marginal.names.index(name)
+        log_sd = self.marginal.log_sds(self.lattice.points)[:, column]
+        ratio = self._ratio(name, self.lattice.weights, log_sd)
+        if ratio is None:
+            return iter(())
+        other = replace(self.lattice, log_density=self.lattice.log_density + np.log(ratio))
+        given = self.spec, self.data, self.marginal
+        both = [IntegratedPosterior(*given, laid, self._place) for laid in (self.lattice, other)]
+        return prior_moves(both[0], both[1], name)
 
 
 @dataclass(frozen=True)
@@ -201,12 +239,23 @@ class BlockGrid(_CoarseGrid):
         """
         if self.spec.has_slopes or not isinstance(self.lattice, Lattice):
             return iter(())
-        posterior = BlockPosterior(
-            self.marginal,
-            self.lattice,
-            self.marginal.root(self.marginal.coordinates.values(self.lattice.points)),
+        posterior, place = self._posterior(self.lattice), self.model.names.index(name)
+        log_sd = posterior.values.log_theta[place] + np.log(posterior.scale.sigma)
+        if self._ratio(name, self.lattice.weights, log_sd) is None:
+            return iter(())
+        spec = replace(self.spec, priors={**self.spec.priors, name: FlatSD()})
+        other = BlockGrid(spec, self.data, block_model(spec, self.data))
+        laid_anew = other.lattice
+        assert isinstance(laid_anew, Lattice)
+        old, new = (
+            BlockReference(self.spec, self.data, laid, self._place)
+            for laid in (posterior, other._posterior(laid_anew))
         )
-        return block_prior_moves(self.spec, self.data, posterior, self.moments, name)
+        return prior_moves(old, new, name)
+
+    def _posterior(self, lattice: Lattice) -> BlockPosterior:
+        values = self.marginal.coordinates.values(lattice.points)
+        return BlockPosterior(self.marginal, lattice, self.marginal.root(values))
 
 
 type AnyGrid = Grid | LeafGrid | BlockGrid

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
-from hiermodels.exact.compressed import Few, probe_groups, with_half
+from hiermodels.exact.compressed import Few, few_nodes, probe_groups
 from hiermodels.exact.kernels.records import Moments
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.moments import HierarchyMoments
@@ -23,7 +23,6 @@ from hiermodels.exact.precision import (
 )
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import normal_mixture as mixture
-from hiermodels.numerics.cubature import compress
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 
@@ -31,8 +30,6 @@ THINNED = 1e-9  # posterior sds that part of a lattice may differ by from the wh
 MAX_MEMBERS = 256  # of a level whose components are held at all nodes at a time
 TAIL_MASS = 1e-10  # share of the posterior that distribution functions of values leave out
 MAX_WORK = {1: 1e7, 2: 1e7, 3: 1e8}  # points times groups, beyond which few points are tried
-DEGREES = {1: range(4, 31, 4), 2: range(2, 15, 2), 3: range(4, 9, 2)}  # that are tried
-AGREE = 1e-10  # posterior sds, or probability, that two degrees may differ by
 AT = np.array([-3.0, -1.0, 1.0, 3.0])[:, None]  # sds from the mean, likewise
 MAX_NUMBERS = 1 << 22  # of means of components that are held at a time: 32 MiB
 
@@ -85,7 +82,7 @@ class LatticeMixture(ReferencePosterior):
         if few is None:
             return self._moments_over(*every)
         above = self._moments_over(*every, groups=np.empty(0, dtype=np.intp))
-        groups = self._moments_over(few.points, few.weights)
+        groups = self._moments_over(self.lattice.points[few.chosen], few.weights)
         return replace(
             above,
             means=(*above.means[:-1], groups.means[-1]),
@@ -111,31 +108,13 @@ class LatticeMixture(ReferencePosterior):
 
     @cached_property
     def _few(self) -> Few | None:
-        """Few points for the groups' effects, if there is much work and two degrees agree.
-
-        The difference falls geometrically: where it falls too slowly, no degree is good enough.
-        """
-        tree = self.marginal.data.tree
-        d = len(self.marginal.free)
+        """Few points for the groups' effects, if there is much work and two degrees agree."""
         if not self._is_much:
             return None
-        groups, degrees = probe_groups(tree), DEGREES[d]
-        whole = self.lattice.points, self.lattice.weights
-        moments: list[Floats] = []
-        errors: list[float] = []
-        for left, degree in zip(reversed(range(len(degrees))), degrees, strict=True):
-            rule = compress(*whole, degree)
-            moments.append(self._on_probe_groups(*rule, groups))
-            if len(moments) < 2:
-                continue
-            errors.append(float(np.abs(moments[-1] - moments[-2]).max()))
-            if errors[-1] <= AGREE:
-                return Few(*with_half(self.lattice, rule, degree), errors[-1])
-            if len(errors) > 1 and errors[-1] * (errors[-1] / errors[-2]) ** left > AGREE:
-                return None
-        return None
+        groups = probe_groups(self.marginal.data.tree)
+        return few_nodes(self.lattice, partial(self._on_probe_groups, groups))
 
-    def _on_probe_groups(self, chosen: Indices, weights: Floats, groups: Indices) -> Floats:
+    def _on_probe_groups(self, groups: Indices, chosen: Indices, weights: Floats) -> Floats:
         """Means, log sds and distribution functions of some groups' effects, in posterior sds."""
         points, (middle, unit) = self.lattice.points[chosen], self._place_of_panel
         moments = self._moments_over(points, weights[None], groups)
@@ -173,7 +152,10 @@ class LatticeMixture(ReferencePosterior):
 
     def _nodes_of(self, name: str) -> tuple[Floats, Floats]:
         """Points and weights over which a variable's distribution is summed."""
-        return self._few.whole if name == "theta" and self._few else self._nodes
+        if name != "theta" or self._few is None:
+            return self._nodes
+        chosen, weights = self._few.whole
+        return self.lattice.points[chosen], weights
 
     def _components(
         self, name: str, members: Indices | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from hiermodels.core.arrays import Floats
@@ -22,15 +25,30 @@ from hiermodels.posterior.tables import shown
 SAME = 1e-8  # of values where the data do not determine the sds: those that agree are determined
 
 
-def plug_in(exact: LatticeMixture, method: str, place: Place) -> PlugIn:
+def plug_in_mixture(exact: LatticeMixture, method: str, place: Place) -> PlugIn:
+    """Estimate as :func:`plug_in` does, of a posterior on a lattice of all sds."""
+    return plug_in(exact.marginal, partial(_mean_shrinkage, exact), method, place)
+
+
+def plug_in(
+    marginal: Marginal, mean_shrinkage: Callable[[int], Floats], method: str, place: Place
+) -> PlugIn:
     """Estimate the sds, and all effects given these; the coefficients have flat priors.
+
+    Parameters
+    ----------
+    marginal : Marginal
+    mean_shrinkage : callable
+        From the number of a level to the posterior means of the weights of its members' parents.
+    method : str
+    place : Place
 
     Raises
     ------
     SpecError
         If the data do not tell the coefficients apart, or the method is not for this model.
     """
-    spec, marginal = exact.spec, exact.marginal
+    spec = marginal.spec
     if (marginal.data.level < ROOT + spec.has_intercept).any():
         raise SpecError(
             "estimates take the coefficients without their priors, and without these the data "
@@ -44,7 +62,7 @@ def plug_in(exact: LatticeMixture, method: str, place: Place) -> PlugIn:
         columns = _of_level(marginal, sds.points, number, place.of(number))
         own = {name: columns.pop(name) for name in ("shrinkage_eb",)}
         effects[level.effect] = columns
-        weights[level.effect] = own | {"shrinkage": _mean_shrinkage(exact, number)}
+        weights[level.effect] = own | {"shrinkage": mean_shrinkage(number)}
     coefficients, ses = _coefficients(marginal, sds, place)
     given = _given(sds, method)
     notes = ["raw: corrected for the group's mean covariates, as in eb"] * bool(spec.covariates)

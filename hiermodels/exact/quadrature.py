@@ -24,9 +24,10 @@ from hiermodels.core.threads import for_each
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import PrecisionError, SpecError
+from hiermodels.exact.compressed import few_points
 from hiermodels.exact.kernels.tree.conditional import BLOCK
 from hiermodels.exact.marginal import Marginal
-from hiermodels.exact.plug_in import plug_in
+from hiermodels.exact.plug_in import plug_in_mixture
 from hiermodels.exact.precision import (
     errors_by_axis,
     refinement,
@@ -178,7 +179,7 @@ class IntegratedPosterior(PredictiveMixture):
 
     def plug_in(self, method: str | None, place: Place) -> PlugIn:
         """Estimates of groups given sds as numbers; by default by restricted likelihood."""
-        return plug_in(self, "reml" if method is None else method, place)
+        return plug_in_mixture(self, "reml" if method is None else method, place)
 
     def variance_moments(self, names: Sequence[str]) -> list[tuple[float, float]]:
         """Mean and sd of the squares of sds, nan where they do not exist."""
@@ -201,7 +202,7 @@ class IntegratedPosterior(PredictiveMixture):
             f"spacing {self.lattice.spacing.min():.3g} sd",
             f"precision: {reached(self.certificate)} digits; {self._cause} {self.certificate:.1e} "
             f"posterior sd",
-            *([self._few_points] if self._few else []),
+            *few_points(self._few, self.spec.dims("theta")[0]),
         ]
 
     @property
@@ -209,15 +210,6 @@ class IntegratedPosterior(PredictiveMixture):
         """What the quadrature error is: the larger of two errors."""
         is_rounding = self._rounding > self._differences
         return "rounding errors are about" if is_rounding else "two spacings differ by"
-
-    @property
-    def _few_points(self) -> str:
-        assert self._few is not None
-        (dim,) = self.spec.dims("theta")
-        return (
-            f"values of {dim}: {len(self._few.whole[1])} points with the lattice's moments; two "
-            f"degrees differ by {self._few.error:.1e} posterior sd"
-        )
 
     @one_blas_thread()
     def _quantiles(self, name: str, probabilities: Floats) -> Floats:

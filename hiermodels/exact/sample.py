@@ -20,14 +20,16 @@ from hiermodels.core.seeds import Seed, generator
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.block_effects import BlockEffects
-from hiermodels.exact.blocks.draws import BlockDraws
+from hiermodels.exact.blocks.draws import BlockDraws, draw_sigma
 from hiermodels.exact.conjugate import ConjugatePosterior
 from hiermodels.exact.effects import DrawsOnDemand, Effects, GroupEffects
 from hiermodels.exact.grid import AnyGrid, BlockGrid, Grid, LeafGrid, grid_of
 from hiermodels.exact.joint import lp
 from hiermodels.exact.leaf_effects import LeafEffects
+from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.precision import sd_quadrature_error
 from hiermodels.exact.regression import RegressionPosterior
+from hiermodels.exact.standardize import standardize
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import rejection
 from hiermodels.numerics.lattice import Lattice
@@ -101,7 +103,8 @@ def sample(
     if isinstance(grid, LeafGrid):
         drawn = _draw_counts(grid, chains * draws, rng, keep)
     elif isinstance(grid, BlockGrid):
-        drawn = _draw_blocks(grid, chains * draws, rng, keep)
+        of = _draw_blocks if spec.is_blocks else _draw_with_sigma
+        drawn = of(grid, chains * draws, rng, keep)
     elif spec.groups:
         drawn = _draw_hierarchy(grid, chains * draws, rng, keep)
     else:
@@ -187,8 +190,31 @@ def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool)
     drawn = rejection.draw(laid, marginal.log_density, size, rng)
     quadrature_error = sd_quadrature_error(marginal, laid)
     attrs = {"certificate": quadrature_error, **_attrs(drawn)}
-    certificate = _describe(laid, drawn)
     effects = Effects.draw(marginal, marginal.sds(drawn.points), rng)
+    return _with_effects(effects, attrs, _describe(laid, drawn), keep)
+
+
+def _draw_with_sigma(grid: BlockGrid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:
+    """Draw sds relative to σ from a lattice, then σ given these, and all else given both."""
+    marginal, laid = grid.marginal, grid.lattice
+    assert isinstance(laid, Lattice)  # pairs of lattices are for slopes
+    drawn = rejection.draw(laid, marginal.log_density, size, rng)
+    values = marginal.coordinates.values(drawn.points)
+    sigma = draw_sigma(marginal, values, marginal.root(values), rng)
+    sds = dict(zip(grid.model.names, np.exp(values.log_theta) * sigma, strict=True))
+    sds["sigma"] = sigma
+    given = Marginal.of(grid.spec, standardize(grid.data))
+    effects = Effects.draw(given, np.stack([sds[name] for name in given.names], axis=1), rng)
+    return _with_effects(effects, _attrs(drawn), _describe(laid, drawn), keep)
+
+
+def _with_effects(
+    effects: Effects | LeafEffects,
+    attrs: dict[str, float],
+    certificate: dict[str, str],
+    keep: bool,
+) -> _Drawn:
+    """With the effects of groups, where they are kept; else these are drawn on demand."""
     variables = effects.above_groups()
     if keep:
         variables["theta"] = effects.of_groups()
@@ -208,10 +234,7 @@ def _draw_counts(grid: LeafGrid, size: int, rng: np.random.Generator, keep: bool
     """Draw the sds and the coefficients from a lattice, and all effects given them."""
     grid.require_existence()
     effects, laid, drawn = LeafEffects.draw(grid, size, rng)
-    variables = effects.above_groups()
-    if keep:
-        variables["theta"] = effects.of_groups()
-    return _Drawn(variables, _attrs(drawn), _describe(laid, drawn), None if keep else effects)
+    return _with_effects(effects, _attrs(drawn), _describe(laid, drawn), keep)
 
 
 def _attrs(drawn: Draws) -> dict[str, float]:

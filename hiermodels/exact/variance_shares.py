@@ -6,8 +6,9 @@ mean and sd are sums like any other, and its distribution function is summed lin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -15,7 +16,6 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.exact.lattice_mixture import LatticeMixture
-from hiermodels.exact.marginal import Marginal
 from hiermodels.families.normal import WEIGHTS
 from hiermodels.numerics.lattice import Lattice, ModesAndScale, grow
 from hiermodels.posterior.moments import FOURTH
@@ -38,7 +38,10 @@ def variance_shares(exact: LatticeMixture, probabilities: Floats) -> VarianceSha
     notes = [note]
     if len(spec.groups) > 1:
         notes.append(f"icc[{spec.groups[-1]}]: correlation of two rows of one {spec.groups[-1]}")
-    return VarianceShares(Shares.of(exact).rows(probabilities), tuple(notes))
+    spreads = LatticeSpreads(exact)
+    names = exact.marginal.names
+    numbers = {level.column: names.index(level.sd) for level in spec.levels}
+    return VarianceShares(Shares.of(spreads, numbers).rows(probabilities), tuple(notes))
 
 
 def typical_se(data: GroupedData) -> float:
@@ -84,54 +87,122 @@ def variance_moments(exact: LatticeMixture, names: Sequence[str]) -> list[tuple[
     return moments
 
 
-@dataclass(frozen=True)
-class Shares:
-    """Posterior of each level's share of the total variance.
+class Spreads(Protocol):
+    """Variances of the levels, up to a common factor, as functions of a lattice's coordinates."""
 
-    Variances have the numbers of the columns of :attr:`Marginal.names`; the residual is the last.
+    @property
+    def lattice(self) -> Lattice:
+        """Lattice for the moments of shares."""
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """Column of the variance that each coordinate belongs to; all others are fixed."""
+
+    @property
+    def mode_and_scale(self) -> ModesAndScale:
+        """Where the posterior lies."""
+
+    def log_density(self, points: Floats) -> Floats:
+        """Of the coordinates (n, d); (n,)."""
+
+    def variances(self, points: Floats) -> Floats:
+        """Variances at points, the residual one last; (n, c)."""
+
+    def coordinate(self, axis: int, variance: Floats) -> Floats:
+        """Where a variance of a coordinate stands on its axis; (n,)."""
+
+
+@dataclass(frozen=True)
+class LatticeSpreads:
+    """The variances of a posterior on a lattice of all sds.
 
     Attributes
     ----------
     exact : LatticeMixture
+    """
+
+    exact: LatticeMixture
+
+    @property
+    def lattice(self) -> Lattice:
+        """The posterior's."""
+        return self.exact.lattice
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """See :class:`Spreads`."""
+        return self.exact.marginal.free
+
+    @property
+    def mode_and_scale(self) -> ModesAndScale:
+        """See :class:`Spreads`."""
+        return self.exact.marginal.mode_and_scale
+
+    def log_density(self, points: Floats) -> Floats:
+        """See :class:`Spreads`."""
+        return self.exact.marginal.log_density(points)
+
+    def variances(self, points: Floats) -> Floats:
+        """Standardised variances, from the groups upwards."""
+        marginal = self.exact.marginal
+        variances = np.exp(2 * marginal.log_sds(points))
+        if not self.exact.spec.se:
+            return variances
+        typical = typical_se(self.exact.data) / marginal.data.scale
+        return np.column_stack([variances, np.full(len(variances), typical**2)])
+
+    def coordinate(self, axis: int, variance: Floats) -> Floats:
+        """See :class:`Spreads`."""
+        marginal = self.exact.marginal
+        return marginal.coordinate(self.columns[axis], marginal.data.scale * np.sqrt(variance))
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Posterior of each level's share of the total variance.
+
+    Attributes
+    ----------
+    spreads : Spreads
+    numbers : mapping of str to int
+        Column of the variance of each level, by its column of groups, the outermost first.
     lines : Lines or None
         For distribution functions; None where all sds are fixed, and the shares with them.
     """
 
-    exact: LatticeMixture
+    spreads: Spreads
+    numbers: Mapping[str, int]
     lines: Lines | None
 
     @classmethod
     @one_blas_thread()
-    def of(cls, exact: LatticeMixture) -> Shares:
+    def of(cls, spreads: Spreads, numbers: Mapping[str, int]) -> Shares:
         """Lay the lattice for distribution functions."""
-        return cls(exact, Lines.of(exact) if exact.marginal.free else None)
+        return cls(spreads, numbers, Lines.of(spreads) if spreads.columns else None)
 
     @one_blas_thread()
     def rows(self, probabilities: Floats) -> dict[str, list[float]]:
         """Mean, sd and quantiles of each share, from the top downwards."""
-        levels, names = self.exact.spec.levels, self.exact.marginal.names
-        residual = len(levels)
-        numbers = {level.column: names.index(level.sd) for level in levels}
-        rows = {}
-        for name, j in [*numbers.items(), ("residual", residual)]:
+        residual, rows = len(self.numbers), {}
+        for name, j in [*self.numbers.items(), ("residual", residual)]:
             quantiles = [self.quantile(j, p) for p in probabilities]
             rows[f"share[{name}]"] = [*self.moments(j), *quantiles]
-        if len(levels) > 1:
+        if len(self.numbers) > 1:
             mean, sd = self.moments(residual)
             rest = [1 - self.quantile(residual, 1 - p) for p in probabilities]
-            rows[f"icc[{levels[-1].column}]"] = [1 - mean, sd, *rest]
+            rows[f"icc[{list(self.numbers)[-1]}]"] = [1 - mean, sd, *rest]
         return rows
 
     def quantile(self, j: int, probability: float) -> float:
         """Quantile of a level's share."""
-        if self.lines is None or self.exact.marginal.fixed.get(j) == 0:
+        if self.lines is None or not self.lines.variances[:, j].any():
             return self.moments(j)[0]
         return self.lines.quantile(j, probability)
 
     def moments(self, j: int) -> tuple[float, float]:
         """Mean and sd of a level's share."""
-        lattice = self.exact.lattice
-        variances = _variances(self.exact, lattice.points)
+        lattice = self.spreads.lattice
+        variances = self.spreads.variances(lattice.points)
         share = variances[:, j] / variances.sum(axis=1)
         mean = float(lattice.weights @ share)
         return mean, float(np.sqrt(lattice.weights @ (share - mean) ** 2))
@@ -146,11 +217,11 @@ class Lines:
 
     Attributes
     ----------
-    exact : LatticeMixture
+    spreads : Spreads
     axis : int
-        Which of the variances is v.
+        Which of the coordinates is that of v.
     variances : (n, c)
-        Standardised, at each point of the lattice, from the groups upwards, the residual one last.
+        At each point of the lattice, the residual one last.
     weights : (n,)
         Share of each point in the posterior.
     x : (n,)
@@ -163,7 +234,7 @@ class Lines:
         The line of each point.
     """
 
-    exact: LatticeMixture
+    spreads: Spreads
     axis: int
     variances: Floats
     weights: Floats
@@ -173,29 +244,19 @@ class Lines:
     line: Indices
 
     @classmethod
-    def of(cls, exact: LatticeMixture) -> Lines:
+    def of(cls, spreads: Spreads) -> Lines:
         """Lay a lattice with lines along the coordinate of which the posterior is widest."""
-        marginal = exact.marginal
-        axis = int(np.argmax((marginal.mode_and_scale.basis**2).sum(axis=1)))
-        lattice, back = _lattice_along(marginal, axis, SPACING[len(marginal.free)])
+        axis = int(np.argmax((spreads.mode_and_scale.basis**2).sum(axis=1)))
+        lattice, back = _lattice_along(spreads, axis, SPACING[len(spreads.columns)])
         kept = lattice.weights > TAIL_MASS * lattice.weights.max()
         weights = lattice.weights[kept] / lattice.weights[kept].sum()
         _, first, line = np.unique(
             lattice.index[kept, :-1], axis=0, return_index=True, return_inverse=True
         )
         points = lattice.points[kept]
-        variances = _variances(exact, points[:, back])
-        spacing = float(lattice.step[-1, -1])
-        return cls(
-            exact,
-            marginal.free[axis],
-            variances,
-            weights,
-            points[:, -1],
-            spacing,
-            first,
-            line.ravel(),
-        )
+        variances, spacing = spreads.variances(points[:, back]), float(lattice.step[-1, -1])
+        x = points[:, -1]
+        return cls(spreads, axis, variances, weights, x, spacing, first, line.ravel())
 
     def cdf(self, j: int, logit: float) -> float:
         """Probability that a share s is at most that with ``log(s/(1 − s)) = logit``.
@@ -206,16 +267,15 @@ class Lines:
         """
         from scipy.special import sici
 
-        fixed = self.variances[self.first]
-        fixed[:, self.axis] = 0.0
+        fixed, column = self.variances[self.first], self.spreads.columns[self.axis]
+        fixed[:, column] = 0.0
         own, odds = fixed[:, j], np.exp(logit)
         rest = np.delete(fixed, j, axis=1).sum(axis=1)
-        limit = odds * rest if j == self.axis else own / odds - rest
-        sd = np.sqrt(np.maximum(limit, np.finfo(float).tiny))
-        marginal = self.exact.marginal
-        x = marginal.coordinate(self.axis, marginal.data.scale * sd)[self.line]
+        limit = odds * rest if j == column else own / odds - rest
+        limit = np.maximum(limit, np.finfo(float).tiny)
+        x = self.spreads.coordinate(self.axis, limit)[self.line]
         below = float(self.weights @ (0.5 + sici(np.pi * (x - self.x) / self.spacing)[0] / np.pi))
-        return below if j == self.axis else 1 - below
+        return below if j == column else 1 - below
 
     def quantile(self, j: int, probability: float) -> float:
         """Share that is exceeded with probability ``1 − probability``."""
@@ -236,7 +296,7 @@ class Lines:
         return float(expit(brentq(lambda z: self.cdf(j, z) - probability, low, high, xtol=XTOL)))
 
 
-def _lattice_along(marginal: Marginal, axis: int, spacing: float) -> tuple[Lattice, list[int]]:
+def _lattice_along(spreads: Spreads, axis: int, spacing: float) -> tuple[Lattice, list[int]]:
     """Lay a lattice whose lines along the last axis run along one of the coordinates.
 
     Returns
@@ -246,22 +306,13 @@ def _lattice_along(marginal: Marginal, axis: int, spacing: float) -> tuple[Latti
     list of int
         Where each of the posterior's coordinates stands among them.
     """
-    order = [*(i for i in range(len(marginal.free)) if i != axis), axis]
-    back = [order.index(i) for i in range(len(order))]
-    scale = marginal.mode_and_scale
+    d = len(spreads.columns)
+    order = [*(i for i in range(d) if i != axis), axis]
+    back = [order.index(i) for i in range(d)]
+    scale = spreads.mode_and_scale
     covariance = (scale.basis @ scale.basis.T)[np.ix_(order, order)]
     turned = ModesAndScale(scale.modes[:, order], np.linalg.cholesky(covariance))
     lattice = grow(
-        lambda u: marginal.log_density(u[:, back]), turned, spacing, lambda u: np.zeros(len(u))
+        lambda u: spreads.log_density(u[:, back]), turned, spacing, lambda u: np.zeros(len(u))
     )
     return lattice, back
-
-
-def _variances(exact: LatticeMixture, points: Floats) -> Floats:
-    """Standardised variances at points, from the groups upwards, the residual one last; (n, c)."""
-    marginal = exact.marginal
-    variances = np.exp(2 * marginal.log_sds(points))
-    if not exact.spec.se:
-        return variances
-    residual = np.full(len(variances), (typical_se(exact.data) / marginal.data.scale) ** 2)
-    return np.column_stack([variances, residual])

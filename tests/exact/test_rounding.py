@@ -12,7 +12,9 @@ from scipy.special import gammaln
 
 import hiermodels as hm
 from hiermodels.errors import PrecisionError, PrecisionWarning
+from hiermodels.exact.block_reference import BlockReference
 from hiermodels.exact.kernels.tree.marginal import log_likelihood
+from hiermodels.exact.quadrature import IntegratedPosterior
 
 GROUPS, EACH = 8, 5
 OFFSETS = np.array([0, 1, 2.5, 3, 7, 4, 9, 6])
@@ -89,14 +91,30 @@ def test_the_log_likelihood_errs_by_no_more_than_is_claimed(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PrecisionWarning)
         reference = hm.reference(data, "y ~ x + (1 | g)")
-    marginal, lattice = reference.marginal, reference.lattice
+        tree = IntegratedPosterior.of(reference.spec, reference.data)
+    for found, sigma, tau, claimed in (_by_blocks(reference), _by_tree(tree)):
+        true = [exact_log_likelihood(data, s, t) for s, t in zip(sigma, tau, strict=True)]
+        error = [float(mp.mpf(float(a)) - b) for a, b in zip(found, true, strict=True)]
+        assert np.ptp(error) <= 3 * claimed
+
+
+def _by_tree(exact: IntegratedPosterior):
+    """Log likelihoods, σ and τ at the heaviest points, and the error that is claimed."""
+    marginal, lattice = exact.marginal, exact.lattice
     points = lattice.points[np.argsort(lattice.weights)[-3:]]
     found = log_likelihood(marginal.data.tree, marginal.variances(points), marginal.coefficients)
     sds = marginal.sds(points)
     tau, sigma = (sds[:, marginal.names.index(name)] for name in ("tau", "sigma"))
-    true = [exact_log_likelihood(data, s, t) for s, t in zip(sigma, tau, strict=True)]
-    error = [float(mp.mpf(float(a)) - b) for a, b in zip(found, true, strict=True)]
-    assert np.ptp(error) <= 3 * reference.certificate
+    return found, sigma, tau, exact.certificate
+
+
+def _by_blocks(exact: BlockReference):
+    """The same at the mean of σ given each point."""
+    posterior = exact.posterior
+    nodes = np.argsort(posterior.lattice.weights)[-3:]
+    sigma, blocks = posterior.scale.sigma[nodes], posterior.model.blocks
+    found = posterior.root.at(nodes).log_likelihood(sigma, blocks.n_rows, blocks.log_weight)
+    return found, sigma, np.exp(posterior.values.log_theta[0, nodes]) * sigma, exact.certificate
 
 
 def test_an_outcome_that_leaves_too_few_digits_for_the_rows_is_refused() -> None:

@@ -10,9 +10,10 @@ import pytest
 
 import hiermodels as hm
 from hiermodels.data.covariates import locate
-from hiermodels.exact.block_plug_in import plug_in
+from hiermodels.exact.block_plug_in import plug_in_blocks
 from hiermodels.exact.block_reference import BlockReference
 from hiermodels.exact.blocks.likelihood import maximize
+from hiermodels.exact.quadrature import IntegratedPosterior
 from tests.oracles.growth import oxboys
 from tests.oracles.mixed_models import Mixed, indicators
 from tests.oracles.slopes import cakes
@@ -121,7 +122,7 @@ def test_columns_are_those_of_dense_algebra(sleep, at):
     x = {"zero": 0.0, "means": days.mean()}.get(at, 4.0) if isinstance(at, str) else 4.0
     each, n = np.array([[1.0, x], [0.0, 1.0]]), 18
     mean, covariance = dense.combinations(np.tile(each, (n, 1)), np.kron(np.eye(n), each))
-    table = plug_in(reference.spec, reference.posterior, "reml", locate(reference.data, at))
+    table = plug_in_blocks(reference.spec, reference.posterior, "reml", locate(reference.data, at))
     columns = table.effects["theta"]
     np.testing.assert_allclose(columns["eb"], mean, rtol=1e-9)
     np.testing.assert_allclose(columns["eb_sd"], np.sqrt(np.diag(covariance)), rtol=1e-8)
@@ -164,7 +165,9 @@ def test_singular_correlations_are_ordinary():
     frame = _cakes()
     reference = hm.reference(frame, "angle ~ t + recipe + (1 + t | batch)")
     found = _found(reference, True)
-    sds = plug_in(reference.spec, reference.posterior, "reml", locate(reference.data, "zero")).sds
+    sds = plug_in_blocks(
+        reference.spec, reference.posterior, "reml", locate(reference.data, "zero")
+    ).sds
     assert sds.sds["rho"] == pytest.approx(1.0, abs=1e-12)
     recipes = [(frame["recipe"] == r).to_numpy(dtype=float) for r in ("r1", "r2")]
     x = np.column_stack([np.ones(270), frame["t"], *recipes])
@@ -214,7 +217,8 @@ CALENDAR = "y ~ year + (1 | district/school)"
 )
 def test_intercepts_alone_are_as_by_the_tree(load, formula, options, at):
     """Blocks of one effect, and the scalar recursion: two computations of the same estimates."""
-    tree = hm.reference(load(), formula, **options)
+    blocks_or_tree = hm.reference(load(), formula, **options)
+    tree = IntegratedPosterior.of(blocks_or_tree.spec, blocks_or_tree.data)
     blocks = BlockReference.of(tree.spec, tree.data)
     place = locate(tree.data, at)
     for method in ("reml", "ml"):

@@ -14,6 +14,7 @@ import hiermodels as hm
 from hiermodels.api.result import Fit
 from hiermodels.core.seeds import named_seed
 from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
+from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.results.prediction import predict
 from tests.oracles import dense
 
@@ -101,7 +102,7 @@ def test_covariates_by_dense_linear_algebra(case):
     priors = {intercept: hm.Normal(4, 30), "beta": hm.Normal(0.1, 2), "tau": hm.HalfNormal(2)}
     priors |= {"kappa": hm.HalfNormal(2)} if known else {}
     fit = hm.fit(studies(known=known), formula, priors=priors, random_seed=1, draws=10)
-    exact, data = fit.reference(), fit.data
+    exact, data = IntegratedPosterior.of(fit.spec, fit.data), fit.data
     exact = replace(exact, lattice=exact.marginal.lattice(1.2))
     parent = data.parents[0] if data.parents else None
     weight = np.ones(len(data.y)) if data.se is None else data.se**-2

@@ -7,6 +7,7 @@ import pytest
 
 import hiermodels as hm
 from hiermodels.exact.block_reference import BlockReference
+from hiermodels.exact.quadrature import IntegratedPosterior
 from tests.results.test_predict_slopes import CASES
 
 
@@ -90,7 +91,8 @@ def test_shares_of_four_levels_are_those_of_the_draws(four):
 )
 def test_intercepts_alone_are_as_by_the_tree(load, formula, options):
     """Two lattices and recursions: the same means and sds of shares and of squares of sds."""
-    tree = hm.reference(load(), formula, **options)
+    blocks_or_tree = hm.reference(load(), formula, **options)
+    tree = IntegratedPosterior.of(blocks_or_tree.spec, blocks_or_tree.data)
     blocks, p = BlockReference.of(tree.spec, tree.data), np.array([0.1, 0.5])
     one, other = blocks.variance_shares(p).rows, tree.variance_shares(p).rows
     assert one.keys() == other.keys()

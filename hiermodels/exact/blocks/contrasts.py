@@ -32,12 +32,17 @@ class Contrasts:
     free: Flags
 
 
-def contrasts(blocks: Blocks, columns: Sequence[tuple[int, Floats]]) -> Contrasts:
-    """Contrasts of Z, which has members' effects times columns (p, k) of some levels."""
-    rank, left, size = _without_effects(blocks, columns)
+def contrasts(blocks: Blocks, columns: Sequence[tuple[int, Floats]], flat: Flags) -> Contrasts:
+    """Contrasts of Z, which has members' effects times columns (p, k) of some levels.
+
+    Coefficients that are not ``flat`` (c,) have priors, and leave contrasts as they are.
+    """
+    rank, left, size = _without_effects(blocks, columns, flat)
     null = _null_space(left, size)
-    number = rank + len(size) - len(null) - coefficient_rank(blocks)
-    return Contrasts(number, (np.abs(null) > ROUNDED).any(axis=0))
+    number = rank + len(size) - len(null) - coefficient_rank(blocks, flat)
+    free = np.zeros(len(flat), dtype=bool)
+    free[flat] = (np.abs(null) > ROUNDED).any(axis=0)
+    return Contrasts(number, free)
 
 
 def residual_share(blocks: Blocks, columns: Sequence[tuple[int, Floats]]) -> float:
@@ -47,7 +52,7 @@ def residual_share(blocks: Blocks, columns: Sequence[tuple[int, Floats]]) -> flo
         outcome=np.concatenate([blocks.outcome, blocks.outcome[:, -1:]], axis=1),
         rest=np.concatenate([blocks.rest, blocks.rest[:, -1:]], axis=1),
     )  # the outcome is one more covariate
-    _, left, size = _without_effects(every, columns)
+    _, left, size = _without_effects(every, columns, np.ones(every.n_coefficients, dtype=bool))
     x, y = left[:, :-1] / np.where(size[:-1] > 0, size[:-1], 1.0), left[:, -1]
     axes, values, _ = np.linalg.svd(x, full_matrices=False)
     axes = axes[:, values > RANK_TOLERANCE]
@@ -56,13 +61,13 @@ def residual_share(blocks: Blocks, columns: Sequence[tuple[int, Floats]]) -> flo
 
 
 def _without_effects(
-    blocks: Blocks, columns: Sequence[tuple[int, Floats]]
+    blocks: Blocks, columns: Sequence[tuple[int, Floats]], some: Flags
 ) -> tuple[int, Floats, Floats]:
-    """Rank of Z, what it leaves of rows [X] by least squares, and the sizes of X's columns.
+    """Rank of Z, what it leaves of some columns of rows [X] by least squares, and their sizes.
 
     From the innermost level outwards what a member's columns explain is taken from all others.
     """
-    rows = _coefficient_rows(blocks)
+    rows = _coefficient_rows(blocks)[:, some]
     top = rows[: blocks.p * blocks.sizes[-1]].reshape(blocks.sizes[-1], blocks.p, -1)
     size, rank = _sizes(rows), 0
     z = [_designs(blocks, level) for level, _ in columns]
@@ -77,11 +82,11 @@ def _without_effects(
     for k in reversed(range(len(columns))):
         member = _member(blocks, columns[k][0])
         for own in _of_each(member):
-            flat = every[own].reshape(len(own), -1, every.shape[2])  # rows of a member together
+            together = every[own].reshape(len(own), -1, every.shape[2])  # rows of a member together
             sizes = (summands[k][own] / units[k]).reshape(len(own), -1).max(axis=1)
-            found, flat = _without(flat, slice(ends[k], ends[k + 1]), sizes)
+            found, together = _without(together, slice(ends[k], ends[k + 1]), sizes)
             rank += found
-            every[own] = flat.reshape(every[own].shape)
+            every[own] = together.reshape(every[own].shape)
     left = np.concatenate(
         [every[:, :, ends[-1] :].reshape(-1, rows.shape[1]), rows[blocks.p * blocks.sizes[-1] :]]
     )
@@ -116,9 +121,10 @@ def _coefficient_rows(blocks: Blocks) -> Floats:
     return np.concatenate([top.reshape(-1, top.shape[2]), rest])
 
 
-def coefficient_rank(blocks: Blocks) -> int:
-    """``rank X``."""
+def coefficient_rank(blocks: Blocks, some: Flags | None = None) -> int:
+    """``rank X``, or that of some of its columns."""
     rows = _coefficient_rows(blocks)
+    rows = rows if some is None else rows[:, some]
     return rows.shape[1] - len(_null_space(rows, _sizes(rows)))
 
 

@@ -135,10 +135,7 @@ class BlockDraws(GivenDraws):
         drawn = draw(laid, marginal.log_density, size, rng)  # type: ignore[arg-type]
         values = marginal.coordinates.values(drawn.points)
         root = marginal.root(values)
-        if values.log_sigma is None:
-            sigma = np.exp(draw_log_sigma(marginal.scale, root, values.log_theta, rng))
-        else:
-            sigma = np.exp(values.log_sigma)
+        sigma = draw_sigma(marginal, values, root, rng)
         gamma = draw_coefficients(marginal, root, sigma, rng)
         return cls(marginal, values, sigma, gamma, seed, laid, drawn)
 
@@ -161,6 +158,15 @@ def draw_coefficients(
     gamma = solve_upper(at.triangle[:-1, :-1], at.triangle[:-1, -1:] + noise)[:, 0]
     gamma[len(gamma) - model.blocks.q :] += marginal.anchor[:, None]
     return gamma
+
+
+def draw_sigma(
+    marginal: BlockMarginal, values: Values, root: Root, rng: np.random.Generator
+) -> Floats:
+    """Draw σ once for each node, or take it from the lattice if it has an axis there; (n,)."""
+    if values.log_sigma is not None:
+        return np.exp(values.log_sigma)
+    return np.exp(draw_log_sigma(marginal.scale, root, values.log_theta, rng))
 
 
 def draw_log_sigma(

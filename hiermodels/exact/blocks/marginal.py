@@ -20,6 +20,7 @@ from hiermodels.exact.blocks.cut import Cut
 from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.propriety import Tails, check
 from hiermodels.exact.blocks.residual_scale import ResidualScale, ScaleLaw
+from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.moments import CoefficientLaw
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.blocks.upward import evaluate
@@ -33,6 +34,7 @@ SCAN_STEP = {1: 1.0, 2: 1.0, 3: 2.0, 4: 2.0, 5: 3.0, 6: 3.0}  # of the pilot gri
 MAX_ASCENTS = 8  # from its peaks, the highest first
 DROP = 32.0  # of the log density, at which the lattice ends
 SMALLEST_SHARE = 1e-9  # of a covariate, varying within groups, that is not rounding error
+LITTLE = 1e-3  # of one that is lost beside others
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +70,35 @@ class BlockMarginal:
     @cached_property
     def anchor(self) -> Floats:
         """What is taken from β: least squares within groups, the shortest of the best; (q,)."""
+        size, (left, share, right) = self._within
+        some = share > SMALLEST_SHARE
+        y = self.model.blocks.rest[:, -1]
+        return (left[: len(y), some].T @ y / share[some]) @ right[some] / size
+
+    @cached_property
+    def center(self) -> Floats:
+        """Least squares of x and y on the root's effects z, over all rows; (f, q + 1).
+
+        Of an intercept, their means.  Nothing of strata and of correlated rows.
+        """
         blocks = self.model.blocks
-        x, y = blocks.rest[:, :-1], blocks.rest[:, -1]
+        if blocks.strata is not None or blocks.turned is not None:
+            return np.zeros((int(blocks.fixed.sum()), blocks.q + 1))
+        z = blocks.designs[:, blocks.fixed][:, :, blocks.design]
+        z, rows = (
+            part.transpose(0, 2, 1).reshape(-1, part.shape[1]) for part in (z, blocks.outcome)
+        )
+        return np.linalg.lstsq(z, rows)[0]
+
+    @cached_property
+    def _within(self) -> tuple[Floats, tuple[Floats, Floats, Floats]]:
+        """Sizes (q,) of the covariates less ``z'shift``, and singular values within groups."""
+        blocks = self.model.blocks.shifted(self.center)
+        x = blocks.rest[:, :-1]
         size = np.sqrt((x**2).sum(axis=0) + (blocks.outcome[:, :-1] ** 2).sum(axis=(0, 2)))
         size = np.where(size > 0, size, 1.0)
-        left, share, right = np.linalg.svd(x / size, full_matrices=False)
-        some = share > SMALLEST_SHARE
-        return (left[:, some].T @ y / share[some]) @ right[some] / size
+        rows = np.vstack([x / size, np.zeros((blocks.q, blocks.q))])
+        return size, np.linalg.svd(rows, full_matrices=False)
 
     @cached_property
     def residual(self) -> BlockModel:
@@ -102,7 +126,28 @@ class BlockMarginal:
     @one_blas_thread()
     def root(self, values: Values) -> Root:
         """What all rows say of the coefficients and of σ."""
-        return evaluate(self.coordinates.blocks(values), self.coordinates.factors(values))
+        factors = self.coordinates.factors(values)
+        if not self.center.any():
+            return evaluate(self.coordinates.blocks(values), factors)
+        blocks, center, axes = self._apart
+        return evaluate(blocks, factors).moved(center, axes)
+
+    @cached_property
+    def _apart(self) -> tuple[Blocks, Floats, Floats | None]:
+        """Blocks less ``z'center``, this center (f, q + 1), and axes (q, q) of combinations of x.
+
+        Orthogonal ones, where not all covariates vary within groups, each beside the others: what
+        rows within groups say of β, of rank below q or nearly so, would be added to what little
+        groups say when they differ much, and the squares of the sum lose the latter's digits.
+        """
+        size, (_, share, right) = self._within
+        center = self.center.copy()
+        center[:, -1] -= center[:, :-1] @ self.anchor
+        blocks = self.residual.blocks.shifted(center)
+        if not (share < LITTLE).any():
+            return blocks, center, None
+        combined = blocks.combined(right.T / size[:, None], share > SMALLEST_SHARE)
+        return combined, center, right * size
 
     def log_density(self, points: Floats) -> Floats:
         """``log p(y, u)`` at points u (n, d): with proper priors, normalised; (n,)."""

@@ -73,6 +73,23 @@ class Mixtures:
         sizes = np.abs(weights)
         order = np.argsort(sizes)
         kept = np.sort(order[np.cumsum(sizes[order]) > (TAIL_MASS if is_even else PAIRS_TAIL)])
+        return self._with_sigma(kept, weights[kept])
+
+    def nodes_of(self, level: int) -> Nodes:
+        """The same for the effects of a level: few nodes, where groups are very many."""
+        few = self.posterior.few
+        is_innermost = level == len(self.posterior.model.levels) - 1
+        return self._few if is_innermost and few else self.nodes
+
+    @cached_property
+    @one_blas_thread()
+    def _few(self) -> Nodes:
+        assert self.posterior.few is not None
+        return self._with_sigma(*self.posterior.few.whole)
+
+    def _with_sigma(self, kept: Indices, weights: Floats) -> Nodes:
+        """Nodes of the lattice and their weights (m,), with places of σ at each."""
+        posterior = self.posterior
         values = posterior.values.at(kept)
         root, marginal = posterior.root.at(kept), posterior.marginal
         if values.log_sigma is None:
@@ -80,7 +97,7 @@ class Mixtures:
             s, share = gauss_rules(*marginal.scale.rule(root, values.log_theta), size)
         else:
             s, share = values.log_sigma[:, None], np.ones((len(kept), 1))
-        total = (weights[kept, None] * share).ravel()
+        total = (weights[:, None] * share).ravel()
         return Nodes(values, total / total.sum(), self._law(root, np.exp(s)))
 
     def _law(self, root: Root, sigma: Floats) -> CoefficientLaw:
@@ -110,7 +127,7 @@ class Mixtures:
         z : (r, p)
         x : (r, q)
         """
-        nodes, blocks = self.nodes, self.posterior.marginal.residual.blocks
+        nodes, blocks = self.nodes_of(level), self.posterior.marginal.residual.blocks
         n, r = len(nodes.weights), len(members)
         each = n // nodes.values.log_theta.shape[1]
         mean, variance = np.empty((n, r)), np.empty((n, r))
@@ -166,15 +183,16 @@ class Mixtures:
         """The same as :meth:`combinations` of the root's own θ."""
         return self.of_root(np.hstack([z[:, self.posterior.model.blocks.fixed], x]))
 
-    def residual_variances(self, sds: Indices) -> Floats:
-        """Variances of rows at the nodes, of which each has one of the residual sds; (n, r).
+    def residual_variances(self, nodes: Nodes, sds: Indices) -> Floats:
+        """Variances of rows at nodes, of which each has one of the residual sds; (n, r).
 
         Parameters
         ----------
+        nodes : Nodes
         sds : (r,)
             Among the sds of the model.
         """
-        nodes, first = self.nodes, len(self.posterior.model.sds)
+        first = len(self.posterior.model.sds)
         log_delta = self.posterior.marginal.coordinates.log_delta(nodes.values)[sds - first]
         each = len(nodes.weights) // log_delta.shape[1]
         return nodes.law.sigma2[:, None] * np.repeat(np.exp(2 * log_delta), each, axis=1).T
@@ -196,7 +214,7 @@ class Mixtures:
     ) -> Floats:
         """Quantiles of one effect of some members; (k, r)."""
         quantiles = np.empty((len(probabilities), len(members)))
-        step = max(1, MAX_NUMBERS // len(self.nodes.weights))
+        step = max(1, MAX_NUMBERS // len(self.nodes_of(level).weights))
         for first in range(0, len(members), step):
             part = slice(first, first + step)
             components = self.effects(level, effect, members[part])

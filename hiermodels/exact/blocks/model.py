@@ -18,9 +18,9 @@ from typing import Self
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import Flags, Floats
 from hiermodels.errors import SpecError
-from hiermodels.exact.blocks.contrasts import Contrasts, coefficient_rank, contrasts
+from hiermodels.exact.blocks.contrasts import coefficient_rank, contrasts
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.model.priors.base import VariancePrior
 from hiermodels.model.priors.covariance import FlatCovariance
@@ -176,14 +176,17 @@ class BlockModel:
         unit = np.eye(self.blocks.p)
         return tuple((i, unit[:, j]) for i, j in zip(levels, own, strict=True))
 
-    def contrasts(self, sds: Sequence[tuple[int, int, VariancePrior]]) -> Contrasts:
-        """Contrasts of the effects of some sds."""
-        return contrasts(self.blocks, self.columns_of(sds))
+    @property
+    def flat(self) -> Flags:
+        """Which coefficients have flat priors; (c,)."""
+        return self.precision == 0
 
     @cached_property
     def residual_df(self) -> int:
         """Number of rows beyond those that coefficients and effects can fit."""
-        effects = self.contrasts([sd for sd in self.sds if sd[2] != Fixed(0)]).number
+        some = [sd for sd in self.sds if sd[2] != Fixed(0)]
+        every = np.ones_like(self.flat)
+        effects = contrasts(self.blocks, self.columns_of(some), every).number
         return self.blocks.n_rows - coefficient_rank(self.blocks) - effects
 
     @cached_property

@@ -20,11 +20,13 @@ from hiermodels.core.arrays import Flags, Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.errors import PrecisionError
 from hiermodels.exact.blocks.coordinates import Values
+from hiermodels.exact.blocks.few_nodes import few_nodes_of
 from hiermodels.exact.blocks.marginal import MAX_DIMENSION, BlockMarginal
 from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.pair_nodes import PairNodes
 from hiermodels.exact.blocks.pair_refinement import pair_nodes
 from hiermodels.exact.blocks.residual_scale import ScaleLaw
+from hiermodels.exact.compressed import Few
 from hiermodels.exact.kernels.blocks.moments import (
     CoefficientLaw,
     EffectMoments,
@@ -44,7 +46,8 @@ from hiermodels.model.priors.variance import Fixed
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.precision import TOLERANCE
 
-SPACING = {0: 1.0, 1: 0.25, 2: 0.5, 3: 0.52, 4: 0.75, 5: 1.0}  # of the first lattice
+SPACING = {0: 1.0, 1: 0.25, 2: 0.4, 3: 0.52, 4: 0.75, 5: 1.0}  # of the first lattice
+SAFELY = {1: 1e-3, 2: 1e-3}  # of the tolerance, for sds: their quantiles err by about its root
 FINER_Z = 0.85  # times that along correlations, whose densities are the least normal
 MAX_LATTICES = 6
 MAX_POINTS = 600_000  # of a lattice that is laid because the one before misses the tolerance
@@ -119,10 +122,15 @@ class BlockPosterior:
         posterior = cls(marginal, *marginal.laid(spacing))
         path: list[tuple[Floats, Floats]] = []
         for _ in range(MAX_LATTICES - 1):
-            if posterior.errors_by_axis.max(initial=0.0) <= tol and posterior.differences <= tol:
+            safe = SAFELY.get(coordinates.dimension, 1.0) * tol
+            enough = max(
+                safe, posterior.rounding, np.finfo(float).eps * marginal.model.blocks.n_rows
+            )
+            of_sds = posterior.errors_by_axis.max(initial=0.0)
+            if of_sds <= enough and posterior.differences <= tol:
                 break
             path.append((spacing, posterior.errors_by_axis))
-            finer = refinement(path, tol)
+            finer = refinement(path, enough)
             if len(posterior.lattice) > MAX_POINTS * finer.prod():
                 break
             spacing = spacing * finer
@@ -181,7 +189,8 @@ class BlockPosterior:
         groups are rounded like the outcome y, by ``ε √(Σ ω y² / (n σ²))`` sds of a row.
         """
         blocks, heaviest = self.model.blocks, np.argsort(self.lattice.weights)[-HEAVIEST:]
-        squares = (blocks.outcome[:, -1] ** 2).sum() + (blocks.rest[:, -1] ** 2).sum()
+        outcome = blocks.shifted(self.marginal.center).outcome[:, -1]
+        squares = (outcome**2).sum() + (blocks.rest[:, -1] ** 2).sum()
         sigma2 = self._law.sigma2[heaviest]
         explained = (self.root.triangle[int(blocks.fixed.sum()) : -1, -1, heaviest] ** 2).sum(
             axis=0
@@ -205,7 +214,7 @@ class BlockPosterior:
         """
         parts = [self._sd_moments, self._coefficient_moments]
         parts += [self._effect_moments(level) for level in range(len(self._effects))]
-        worst = [self.errors_by_axis.max(initial=0.0)]
+        worst = [self.errors_by_axis.max(initial=0.0), self.few.error if self.few else 0.0]
         for mean, sd in parts:
             with np.errstate(invalid="ignore", divide="ignore"):
                 differences = [np.abs(mean[1:] - mean[0]) / sd[0], np.abs(sd[1:] / sd[0] - 1)]
@@ -289,9 +298,23 @@ class BlockPosterior:
     @one_blas_thread()
     def _effects(self) -> tuple[EffectMoments, ...]:
         """Moments of the effects of all levels, over the whole lattice and over half of it."""
-        coordinates = self.marginal.coordinates
-        blocks, factors = coordinates.blocks(self.values), coordinates.factors(self.values)
-        return mixture_moments(blocks, factors, self.weights, self._law)
+        coordinates, values = self.marginal.coordinates, self.values
+        blocks, factors = coordinates.blocks(values), coordinates.factors(values)
+        over = factors, self.weights, self._law
+        if self.few is None:
+            return mixture_moments(blocks, *over)
+        above = mixture_moments(blocks, *over, groups=np.zeros(0, dtype=np.intp))
+        chosen, weights = self.few.chosen, self.few.weights
+        at = blocks.at(chosen), [factor[..., chosen] for factor in factors]
+        *_, groups = mixture_moments(*at, weights, self._law.at(chosen))
+        return (*above[:-1], groups)
+
+    @cached_property
+    def few(self) -> Few | None:
+        """Few nodes that stand for the lattice in sums over very many groups."""
+        if not isinstance(self.lattice, Lattice):
+            return None
+        return few_nodes_of(self.marginal, self.lattice, self.values, self._law)
 
     def _effect_moments(self, level: int) -> tuple[Floats, Floats]:
         """Means and sds (2, p, u) of a level's effects, over the whole lattice and half of it."""

@@ -162,11 +162,12 @@ def _rays(model: BlockModel) -> Iterator[Ray]:
     """All rays along which priors let sds go to infinity."""
     ways = list(_ways(model))
     for way in ways:
-        yield Ray(way.sds, contrasts(model.blocks, way.columns), way.prior, way.direction)
+        number = contrasts(model.blocks, way.columns, model.flat)
+        yield Ray(way.sds, number, way.prior, way.direction)
     if model.strata:
         yield from _rays_of_strata(model, ways)
     elif math.isfinite(model.sigma.upper_tail):
-        n = model.blocks.n_rows - coefficient_rank(model.blocks)
+        n = model.blocks.n_rows - coefficient_rank(model.blocks, model.flat)
         tails = [prior.upper_tail for prior in model.sd_priors]
         some = tuple(j for j, tail in enumerate(tails) if tail > 0)
         every = Contrasts(n, np.ones(model.blocks.n_coefficients, dtype=bool))
@@ -219,14 +220,14 @@ def _rays_of_strata(model: BlockModel, ways: Sequence[_Way]) -> Iterator[Ray]:
         for k, tail in enumerate(tails)
         if math.isfinite(tail)
     }
-    rank = coefficient_rank(blocks)
+    rank = coefficient_rank(blocks, model.flat)
     for own in sorted(sets):
         others = np.ones(len(tails), dtype=bool)
         others[list(own)] = False
         rest, n = blocks.only(others), int(blocks.strata.n_rows[~others].sum())
-        left, prior = coefficient_rank(rest) - rank, sum(tails[k] for k in own)
+        left, prior = coefficient_rank(rest, model.flat) - rank, sum(tails[k] for k in own)
         for way in (_Way(), *(way for way in ways if growing or way.prior > 0)):
-            found = contrasts(rest, way.columns)
+            found = contrasts(rest, way.columns, model.flat)
             sds = (*way.sds, *(first + k for k in own))
             number = n + left + found.number
             yield Ray(sds, Contrasts(number, found.free), way.prior + prior, way.direction)

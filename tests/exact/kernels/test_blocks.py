@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from mpmath import mp
 
-from hiermodels.exact.kernels.blocks.blocks import Blocks, merging_plan
+from hiermodels.exact.kernels.blocks.blocks import Blocks
+from hiermodels.exact.kernels.blocks.children import merging_plan
 from hiermodels.exact.kernels.blocks.downward import downward
 from hiermodels.exact.kernels.blocks.draws import EffectDraws
 from hiermodels.exact.kernels.blocks.moments import CoefficientLaw, mixture_moments

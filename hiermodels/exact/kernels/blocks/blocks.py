@@ -37,6 +37,7 @@ from typing import Self
 import numpy as np
 
 from hiermodels.core.arrays import Flags, Floats, Indices
+from hiermodels.exact.kernels.blocks.children import Children
 from hiermodels.exact.kernels.blocks.strata import Strata, restricted
 from hiermodels.exact.kernels.blocks.turned import Turned
 from hiermodels.exact.kernels.tree.tree import Tree
@@ -110,7 +111,13 @@ class Blocks:
         if weight is not None:
             rows = rows * np.sqrt(weight)[:, None]
         p, n = z.shape[1], len(rows)
+        constant, mean = _means(columns, group, weight)
+        if weight is None:
+            rows[:, p:] -= mean[group]
+        else:
+            rows[:, p:] -= mean[group] * np.sqrt(weight)[:, None]
         triangles, rest = triangles_of(rows[by_group(rows, group, p)], np.bincount(group), p)
+        triangles[:, :, p:] += triangles[:, :, [constant]] * mean[:, None]
         kinds, design = np.unique(
             triangles[:, :, :p].reshape(-1, p * p), axis=0, return_inverse=True
         )
@@ -247,7 +254,7 @@ class Blocks:
         some.__dict__.update(shared)  # what does not depend on δ is not made again
         return some
 
-    def at(self, nodes: slice | list[int]) -> Blocks:
+    def at(self, nodes: slice | Indices) -> Blocks:
         """The same at some nodes."""
         if self.strata is None or self.strata.inverse.shape[1] == 1:
             return self
@@ -282,6 +289,18 @@ class Blocks:
         rest[:, -1] -= rest[:, :-1] @ beta
         return replace(self, outcome=outcome, rest=rest)
 
+    def shifted(self, center: Floats) -> Blocks:
+        """The same with x and y less ``z'center``, z being the root's effects; (f, q + 1)."""
+        said = np.einsum("ifk,fq->iqk", self.designs[:, self.fixed], center)
+        return replace(self, outcome=self.outcome - said[:, :, self.design])
+
+    def combined(self, columns: Floats, within: Flags) -> Blocks:
+        """The same with the covariates ``x columns`` (q, q), some of which vary within groups."""
+        outcome, rest = self.outcome.copy(), self.rest.copy()
+        outcome[:, :-1] = np.einsum("ijg,jk->ikg", self.outcome[:, :-1], columns)
+        rest[:, :-1] = np.where(within, self.rest[:, :-1] @ columns, 0.0)
+        return replace(self, outcome=outcome, rest=rest)
+
 
 @dataclass(frozen=True, eq=False)
 class Classes:
@@ -310,55 +329,22 @@ class Classes:
     design_count: Floats
 
 
-type Plan = tuple[tuple[Indices, Flags], ...]
+def _means(
+    columns: tuple[Floats, Floats, Floats], group: Indices, weight: Floats | None
+) -> tuple[int, Floats]:
+    """A constant effect z_j = 1, and the groups' means (g, q + 1) of x and y; 0, if there is none.
 
-
-@dataclass(frozen=True, eq=False)
-class Children:
-    """Members in the order of their parents.
-
-    Attributes
-    ----------
-    parent : (u,)
-        Ascending.
-    first : (m,)
-        First child of each parent.
-    plan : tuple of (Indices, Flags)
-        How they are merged into one for each parent: see :func:`merging_plan`.
+    Without them, rows within groups keep their digits however far from 0 the groups are.
     """
-
-    parent: Indices
-    first: Indices
-    plan: Plan
-
-    @classmethod
-    def of(cls, parent: Indices) -> Self:
-        """From the parents (u,), of whom none is left out."""
-        first = np.searchsorted(parent, np.arange(int(parent[-1]) + 1))
-        return cls(parent, first, merging_plan(parent))
-
-
-def merging_plan(parent: Indices) -> Plan:
-    """Rounds in which neighbours of the same parent are merged, until each has one.
-
-    Parameters
-    ----------
-    parent : (u,)
-        Ascending.
-
-    Returns
-    -------
-    tuple of (Indices, Flags)
-        For each round the members that stay, and which of these take in the member behind them.
-    """
-    rounds = []
-    while (parent[1:] == parent[:-1]).any():
-        starts = np.searchsorted(parent, parent)
-        stays = np.flatnonzero((np.arange(len(parent)) - starts) % 2 == 0)
-        behind = np.append(parent, -1)[stays + 1]
-        rounds.append((stays, behind == parent[stays]))
-        parent = parent[stays]
-    return tuple(rounds)
+    z, x, y = columns
+    rows = np.column_stack([x, y])
+    constant = np.flatnonzero((z == 1).all(axis=0))
+    size = np.bincount(group, weight)
+    if not len(constant):
+        return 0, np.zeros((len(size), rows.shape[1]))
+    own = np.ones(len(rows)) if weight is None else weight
+    sums = np.stack([np.bincount(group, own * column) for column in rows.T], axis=1)
+    return int(constant[0]), sums / size[:, None]
 
 
 def _classes(blocks: Blocks) -> Classes:

@@ -37,7 +37,7 @@ class CoefficientLaw:
     covariance: Floats
     sigma2: Floats
 
-    def at(self, nodes: slice | list[int]) -> CoefficientLaw:
+    def at(self, nodes: slice | Indices) -> CoefficientLaw:
         """The same at some nodes."""
         return CoefficientLaw(
             self.mean[..., nodes], self.covariance[..., nodes], self.sigma2[nodes]
@@ -74,16 +74,24 @@ def conditionals(
 
 
 def mixture_moments(
-    blocks: Blocks, factors: Sequence[Floats], weights: Floats, law: CoefficientLaw
+    blocks: Blocks,
+    factors: Sequence[Floats],
+    weights: Floats,
+    law: CoefficientLaw,
+    groups: Indices | None = None,
 ) -> tuple[EffectMoments, ...]:
-    """Moments of the effects of every level, the outermost first, under weights (m, n) of sum 1."""
-    heaviest = [int(weights.sum(axis=0).argmax())]
+    """Moments of the effects of every level, the outermost first, under weights (m, n) of sum 1.
+
+    Of all groups, or of some.
+    """
+    heaviest = np.array([weights.sum(axis=0).argmax()])
+    sizes = blocks.sizes if groups is None else (*blocks.sizes[:-1], len(groups))
     at = [f[..., heaviest] for f in factors]
-    center = _moments_at(blocks.at(heaviest), at, law.at(heaviest))
+    center = _moments_at(blocks.at(heaviest), at, law.at(heaviest), groups, sizes)
     m, p = len(weights), blocks.p
-    first = [np.zeros((p, size, m)) for size in blocks.sizes]
-    second = [np.zeros((p, p, size, m)) for size in blocks.sizes]
-    for nodes, level, members, given in conditionals(blocks, factors):
+    first = [np.zeros((p, size, m)) for size in sizes]
+    second = [np.zeros((p, p, size, m)) for size in sizes]
+    for nodes, level, members, given in conditionals(blocks, factors, groups):
         mean, covariance = given.moments(*_parts(law.at(nodes)))
         mean -= center[level][:, members, None]
         covariance += mean[:, None] * mean
@@ -99,10 +107,16 @@ def mixture_moments(
     )
 
 
-def _moments_at(blocks: Blocks, factors: Sequence[Floats], law: CoefficientLaw) -> list[Floats]:
+def _moments_at(
+    blocks: Blocks,
+    factors: Sequence[Floats],
+    law: CoefficientLaw,
+    groups: Indices | None,
+    sizes: Sequence[int],
+) -> list[Floats]:
     """Means (p, u) of the effects of each level at a single node."""
-    center = [np.zeros((blocks.p, size)) for size in blocks.sizes]
-    for _, level, members, given in conditionals(blocks, factors):
+    center = [np.zeros((blocks.p, size)) for size in sizes]
+    for _, level, members, given in conditionals(blocks, factors, groups):
         center[level][:, members] = given.moments(*_parts(law))[0][:, :, 0]
     return center
 

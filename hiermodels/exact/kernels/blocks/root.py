@@ -59,6 +59,23 @@ class Root:
         """Each node as often as this, one behind the other."""
         return Root(np.repeat(self.triangle, times, axis=2), np.repeat(self.log_det, times))
 
+    def moved(self, center: Floats, axes: Floats | None) -> Root:
+        """The same of x and y, from that of ``x − z'center`` and ``y − z'center``.
+
+        Parameters
+        ----------
+        center : (f, q + 1)
+            What was taken of the root's effects z.
+        axes : (q, q), optional
+            The coefficients are ``axes β``; by default β itself.
+        """
+        f, triangle = len(center), self.triangle.copy()
+        if axes is not None:
+            triangle[:, f:-1] = np.einsum("ijn,jk->ikn", self.triangle[:, f:-1], axes)
+            triangularize(triangle[f:, f:], len(axes) + 1)
+        triangle[:f, f:] += np.einsum("ijn,jk->ikn", self.triangle[:f, :f], center)
+        return Root(triangle, self.log_det)
+
     @property
     def n_coefficients(self) -> int:
         """Number of coefficients, c."""

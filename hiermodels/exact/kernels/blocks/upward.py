@@ -24,7 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.exact.kernels.blocks.blocks import Blocks, Children
+from hiermodels.exact.kernels.blocks.blocks import Blocks
+from hiermodels.exact.kernels.blocks.children import Children
 from hiermodels.exact.kernels.blocks.root import Root, root_triangle
 from hiermodels.exact.kernels.blocks.rotations import merge, product, solve_upper, upper_root
 from hiermodels.exact.kernels.blocks.scalar import pooled_scalars
