@@ -197,7 +197,7 @@ def _numbers(given: Any) -> Floats:
     """A matrix of finite numbers."""
     try:
         matrix = np.array(given.to_numpy() if isinstance(given, pd.DataFrame) else given, float)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"covariance: expected a matrix of numbers, or a mapping from each outermost group to "
             f"one; found {short(given)}"

@@ -22,6 +22,9 @@ from hiermodels.model.level import INTERCEPT
 from hiermodels.model.priors.variance import Fixed
 from hiermodels.model.spec import Spec
 
+MANY_ROWS = 3_000_000  # whose log likelihood is rounded to 1e-9
+FAR = 1e6  # residual sds
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -129,16 +132,24 @@ def blocks_of(spec: Spec, data: GroupedData) -> BlockModel | None:
 
     Where σ is known or cannot be integrated by itself, and without an intercept, the recursion of
     intercepts (:mod:`hiermodels.exact.kernels.tree`) takes models of one or two columns of groups.
+    It keeps more digits, too, where the groups lie very far from 0 or rows are very many.
     """
     if not spec.is_normal or not spec.groups:
         return None
     if spec.is_blocks:
         return block_model(spec, data)
     broad = all(is_broad(spec.variance_prior(name)) for name in spec.sds)
-    if not (spec.has_sigma and spec.has_intercept and broad):
+    if not (spec.has_sigma and spec.has_intercept and broad) or data.n_rows > MANY_ROWS:
         return None
     model = block_model(spec, data)
-    return model if model.relative else None
+    return model if model.relative and not _is_far(model) else None
+
+
+def _is_far(model: BlockModel) -> bool:
+    """Whether groups' means, as numbers of 16 digits, have few beside the rows' sd."""
+    blocks = model.blocks
+    means = blocks.outcome[0, -1] / blocks.designs[0, 0, blocks.design]
+    return bool(np.abs(means).max() > FAR * model.typical_sigma)
 
 
 def strata_order(spec: Spec, data: GroupedData) -> list[int]:

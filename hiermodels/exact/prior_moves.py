@@ -40,11 +40,12 @@ class _Look:
     def sds(self) -> Iterator[Move]:
         """Yield the moves of the sds' means, or of the median of the one whose prior is another."""
         spec = self.old.spec
-        for name in (name for name in spec.sds if name not in spec.fixed):
-            if self._exists(name):
-                yield moved(
-                    f"posterior mean of {name}", self._means(name), float(self._spread(name))
-                )
+        names = [*(level.sd for level in spec.levels), *(["sigma"] if spec.has_sigma else [])]
+        for name in (name for name in names if self._exists(name)):
+            means, spreads = self._means(name).reshape(2, -1), self._spread(name).ravel()
+            for k in np.flatnonzero(spreads > 0).tolist():
+                what = f"posterior mean of {name}{self._stratum(k) if len(spreads) > 1 else ''}"
+                yield moved(what, means[:, k], float(spreads[k]))
         if not self._exists(self.name):
             low, before, high = self._quantiles(self.old)
             after = self._quantiles(self.new)[1]
@@ -104,6 +105,10 @@ class _Look:
     def _where(self) -> str:
         """Where effects are looked at; nothing without covariates."""
         return " at the covariates' means" if self.old.spec.covariates else ""
+
+    def _stratum(self, place: int) -> str:
+        """Which residual sd it is, in brackets."""
+        return f"[{self.old.spec.strata[place]}]"
 
     def _label(self, name: str, place: int) -> str:
         """How a group is called, in brackets; nothing for the intercept."""

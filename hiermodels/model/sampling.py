@@ -61,7 +61,7 @@ def require_sampling(
         )
     if sampling != MATRIX:
         is_number = isinstance(sampling, float | int) and not isinstance(sampling, bool)
-        if not is_number or not -1 < float(sampling) < 1:
+        if not is_number or not -1 < sampling < 1:
             raise SpecError(
                 f"sampling_correlation: expected a number between -1 and 1; found {short(sampling)}"
             )

@@ -91,8 +91,9 @@ def test_the_log_likelihood_errs_by_no_more_than_is_claimed(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PrecisionWarning)
         reference = hm.reference(data, "y ~ x + (1 | g)")
-        tree = IntegratedPosterior.of(reference.spec, reference.data)
-    for found, sigma, tau, claimed in (_by_blocks(reference), _by_tree(tree)):
+        given = reference.spec, reference.data
+        both = _by_blocks(BlockReference.of(*given)), _by_tree(IntegratedPosterior.of(*given))
+    for found, sigma, tau, claimed in both:
         true = [exact_log_likelihood(data, s, t) for s, t in zip(sigma, tau, strict=True)]
         error = [float(mp.mpf(float(a)) - b) for a, b in zip(found, true, strict=True)]
         assert np.ptp(error) <= 3 * claimed

@@ -45,7 +45,7 @@ def four_levels():
 OTHERS = {
     "four levels": (four_levels, "y ~ x + (1 | a/b/c)", "noncentered"),
     "four levels, marginal": (four_levels, "y ~ x + (1 | a/b/c)", "marginal"),
-    "outer slopes": (four_levels, "y ~ x + (1 + x | a) + (1 | a:b)", "auto"),
+    "outer slopes": (four_levels, "y ~ x + (1 + x | a) + (1 | a:b)", "marginal"),
     "uncorrelated": (hm.datasets.load_sleepstudy, FORMULA.replace("|", "||"), "noncentered"),
 }
 

@@ -437,7 +437,7 @@ def test_statistics_stand_where_they_should(pupils, backend, replicate):
         assert location(plot, name) == pytest.approx(row["observed"])
         x, density = layer(plot, "dist", name)
         mass = np.trapezoid(density, x)
-        assert mass == pytest.approx(1, abs=0.01)
+        assert mass == pytest.approx(1, abs=0.03)  # of a long tail, which the curve ends in
         mean = np.trapezoid(x * density, x) / mass
         assert mean == pytest.approx(row["mean"], abs=0.1 * row["sd"])
 

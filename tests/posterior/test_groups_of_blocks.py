@@ -12,6 +12,7 @@ import xarray as xr
 import hiermodels as hm
 from hiermodels.data.covariates import locate
 from hiermodels.exact.block_effects import BlockGroups
+from hiermodels.exact.effects import Effects
 from hiermodels.exact.kernels.tree.draws import GROUPS_PER_STREAM
 from hiermodels.posterior.record import at_covariates, group_draws
 from tests.io.test_files_of_slopes import nested
@@ -60,7 +61,8 @@ def test_draws_are_the_same_bits_whichever_are_asked_for(fits, tmp_path):
     assert "lp" not in lean.datatree["sample_stats"]
     for other in lean.datatree["posterior"].data_vars:
         assert lean.datatree["posterior"][other].equals(kept.datatree["posterior"][other])
-    assert isinstance(lean.posterior.draw_groups.effects, BlockGroups)
+    kind = BlockGroups if kept.spec.is_blocks else Effects
+    assert isinstance(lean.posterior.draw_groups.effects, kind)
     some = [str(g) for g in (GROUPS - 1, 3, 3, 20)]
     loaded = hm.load(lean.to_netcdf(tmp_path / "fit.nc"))
     for fit in (lean, loaded):

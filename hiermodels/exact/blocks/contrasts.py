@@ -68,7 +68,8 @@ def _without_effects(
     From the innermost level outwards what a member's columns explain is taken from all others.
     """
     rows = _coefficient_rows(blocks)[:, some]
-    top = rows[: blocks.p * blocks.sizes[-1]].reshape(blocks.sizes[-1], blocks.p, -1)
+    of_groups = blocks.p * blocks.sizes[-1]
+    top = rows[:of_groups].reshape(blocks.sizes[-1], blocks.p, rows.shape[1])
     size, rank = _sizes(rows), 0
     z = [_designs(blocks, level) for level, _ in columns]
     widths = [c.shape[1] for _, c in columns]
@@ -87,9 +88,8 @@ def _without_effects(
             found, together = _without(together, slice(ends[k], ends[k + 1]), sizes)
             rank += found
             every[own] = together.reshape(every[own].shape)
-    left = np.concatenate(
-        [every[:, :, ends[-1] :].reshape(-1, rows.shape[1]), rows[blocks.p * blocks.sizes[-1] :]]
-    )
+    above = every[:, :, ends[-1] :].reshape(of_groups, rows.shape[1])
+    left = np.concatenate([above, rows[of_groups:]])
     return rank, left, size
 
 
@@ -118,7 +118,7 @@ def _coefficient_rows(blocks: Blocks) -> Floats:
     fixed = blocks.above[:, blocks.fixed]
     top = np.concatenate([fixed, blocks.outcome[:, :-1]], axis=1).transpose(2, 0, 1)
     rest = np.hstack([np.zeros((len(blocks.rest), fixed.shape[1])), blocks.rest[:, :-1]])
-    return np.concatenate([top.reshape(-1, top.shape[2]), rest])
+    return np.concatenate([top.reshape(blocks.p * blocks.sizes[-1], top.shape[2]), rest])
 
 
 def coefficient_rank(blocks: Blocks, some: Flags | None = None) -> int:

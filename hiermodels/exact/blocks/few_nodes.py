@@ -19,6 +19,7 @@ from hiermodels.exact.kernels.blocks.moments import CoefficientLaw, conditionals
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.numerics.normal_mixture import cdf
 
+MANY = 1000  # groups, and
 MAX_WORK = 3e6  # nodes times groups, beyond which few nodes are tried
 AT = np.array([-3.0, -1.0, 1.0, 3.0])[:, None]  # sds from the mean where probabilities are compared
 
@@ -35,7 +36,7 @@ def few_nodes_of(
         At the nodes.
     """
     blocks = marginal.residual.blocks
-    if len(lattice) * blocks.sizes[-1] <= MAX_WORK:
+    if blocks.sizes[-1] < MANY or len(lattice) * blocks.sizes[-1] <= MAX_WORK:
         return None
     groups = _probe_groups(blocks)
     moments = partial(_moments, marginal, values, law, groups)

@@ -85,6 +85,8 @@ class BlockMarginal:
         if blocks.strata is not None or blocks.turned is not None:
             return np.zeros((int(blocks.fixed.sum()), blocks.q + 1))
         z = blocks.designs[:, blocks.fixed][:, :, blocks.design]
+        if not z.shape[1]:
+            return np.zeros((0, blocks.q + 1))
         z, rows = (
             part.transpose(0, 2, 1).reshape(-1, part.shape[1]) for part in (z, blocks.outcome)
         )

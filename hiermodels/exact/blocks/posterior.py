@@ -255,11 +255,12 @@ class BlockPosterior:
         """Over the whole lattice and half of it; (2, m + 1) each."""
         theta = np.vstack([np.exp(self.values.log_theta), np.ones(len(self.lattice))])
         first, second = theta * self.scale.sigma, theta**2 * self._law.sigma2
-        mean = self.weights @ first.T
-        away = second - first**2  # the variance at each node
-        variance = [
-            w @ (away.T + (first.T - m) ** 2) for w, m in zip(self.weights, mean, strict=True)
-        ]
+        with np.errstate(invalid="ignore"):  # σ² may have no mean at any node
+            mean = self.weights @ first.T
+            away = second - first**2  # the variance at each node
+            variance = [
+                w @ (away.T + (first.T - m) ** 2) for w, m in zip(self.weights, mean, strict=True)
+            ]
         mean = np.where(self._is_fixed, first.T[0], mean)
         variances = np.where(self._is_fixed, 0.0, np.maximum(variance, 0.0))
         orders = self.marginal.tails.orders
