@@ -206,6 +206,7 @@ class BlockPosterior:
 
     @cached_property
     @one_blas_thread()
+    @np.errstate(invalid="ignore")  # σ² may have no mean at any node
     def differences(self) -> float:
         """Largest difference between two spacings, in posterior sds.
 
