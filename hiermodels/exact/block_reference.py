@@ -15,10 +15,7 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
-from hiermodels.exact.block_data import (
-    block_model,
-    blocks_of,
-)
+from hiermodels.exact.block_data import block_model, blocks_of
 from hiermodels.exact.block_left_out import leave_out_of_blocks
 from hiermodels.exact.block_mixture import (
     MAX_MEMBERS,

@@ -12,9 +12,11 @@ from hiermodels.exact.kernels.tree.tree import Tree
 from hiermodels.exact.precision import both_weights
 from hiermodels.numerics.cubature import compress
 from hiermodels.numerics.lattice import Lattice
+from hiermodels.numerics.normal_mixture import cdf
 
 DEGREES = {1: range(4, 31, 4), 2: range(2, 15, 2), 3: range(4, 9, 2)}  # that are tried
 AGREE = 1e-10  # posterior sds, or probability, that two degrees may differ by
+AT = np.array([-3.0, -1.0, 1.0, 3.0])[:, None]  # sds from the mean, where these are compared
 PROBE_GROUPS = 32  # groups on whom they are compared, by each of several orders
 
 
@@ -53,23 +55,24 @@ def few_points(few: Few | None, groups: str) -> list[str]:
     ]
 
 
-def few_nodes(lattice: Lattice, on_probes: Callable[[Indices, Floats], Floats]) -> Few | None:
-    """Few nodes of a lattice on which values of two degrees agree, if there are any.
+def few_nodes(lattice: Lattice, laws: Callable[[Indices], tuple[Floats, Floats]]) -> Few | None:
+    """Few nodes of a lattice on which laws of some effects of two degrees agree, if there are any.
 
     The difference falls geometrically: where it falls too slowly, no degree is good enough.
 
     Parameters
     ----------
     lattice : Lattice
-    on_probes : callable
-        From nodes and weights to values that are sums over them.
+    laws : callable
+        From nodes (n,) to means and sds (n, u) of normal effects there.
     """
+    unit = laws(np.array([lattice.weights.argmax()]))
     degrees = DEGREES.get(lattice.points.shape[1], range(0))
     found: list[Floats] = []
     errors: list[float] = []
     for left, degree in zip(reversed(range(len(degrees))), degrees, strict=True):
         rule = compress(lattice.points, lattice.weights, degree)
-        found.append(on_probes(*rule))
+        found.append(_compared(unit, laws(rule[0]), rule[1]))
         if len(found) < 2:
             continue
         errors.append(float(np.abs(found[-1] - found[-2]).max()))
@@ -78,6 +81,15 @@ def few_nodes(lattice: Lattice, on_probes: Callable[[Indices, Floats], Floats]) 
         if len(errors) > 1 and errors[-1] * (errors[-1] / errors[-2]) ** left > AGREE:
             return None
     return None
+
+
+def _compared(unit: tuple[Floats, Floats], laws: tuple[Floats, Floats], weights: Floats) -> Floats:
+    """Means, log sds and distribution functions of mixtures, in sds ``unit`` of a single node."""
+    mean, sd = (laws[0] - unit[0]) / unit[1], laws[1] / unit[1]
+    center = weights @ mean
+    spread = np.sqrt(weights @ ((mean - center) ** 2 + sd**2))
+    below = cdf(weights, mean, sd, np.broadcast_to(AT, (len(AT), len(center))))
+    return np.concatenate([center, np.log(spread), below.ravel()])
 
 
 def _with_half(

@@ -32,7 +32,7 @@ from hiermodels.exact.leaves.nested.marginal import NestedMarginal
 from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.exact.leaves.structures import marginal_of, on_lattice
 from hiermodels.exact.marginal import SPACING, Marginal
-from hiermodels.exact.moments import HierarchyMoments, moments_of, require_existence
+from hiermodels.exact.moments import HierarchyMoments
 from hiermodels.exact.prior_move import Move, hardly_differ, other_weights
 from hiermodels.exact.prior_moves import prior_moves
 from hiermodels.exact.propriety import members_of
@@ -210,8 +210,18 @@ class BlockGrid(_CoarseGrid):
     @one_blas_thread()
     def marginal(self) -> BlockMarginal:
         """The posterior of the sds and correlations, if it exists."""
-        require_existence(self.spec, self.data)
+        if not self.spec.is_blocks:
+            self.moments.counts(())  # which exist if the posterior does
         return BlockMarginal.of(self.model)
+
+    @cached_property
+    @one_blas_thread()
+    def of_all_sds(self) -> Marginal:
+        """The same of intercepts by their own recursion, σ being one of the sds.
+
+        It knows which moments exist, and draws all else given the sds.
+        """
+        return Marginal.of(self.spec, standardize(self.data))
 
     @cached_property
     @one_blas_thread()
@@ -224,7 +234,7 @@ class BlockGrid(_CoarseGrid):
         """Which moments exist."""
         if self.spec.is_blocks:
             return BlockMoments(self.spec, Layout(self.spec), self.marginal.tails)
-        return moments_of(self.spec, self.data)
+        return HierarchyMoments(self.spec, self.of_all_sds.tails)
 
     def informed(self, name: str) -> str:
         """The groups that say what there is to say of an sd, in words."""

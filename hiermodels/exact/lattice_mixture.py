@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from hiermodels.exact.precision import (
     sd_quadrature_error,
 )
 from hiermodels.model.spec import Spec
-from hiermodels.numerics import normal_mixture as mixture
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 
@@ -30,7 +29,6 @@ THINNED = 1e-9  # posterior sds that part of a lattice may differ by from the wh
 MAX_MEMBERS = 256  # of a level whose components are held at all nodes at a time
 TAIL_MASS = 1e-10  # share of the posterior that distribution functions of values leave out
 MAX_WORK = {1: 1e7, 2: 1e7, 3: 1e8}  # points times groups, beyond which few points are tried
-AT = np.array([-3.0, -1.0, 1.0, 3.0])[:, None]  # sds from the mean, likewise
 MAX_NUMBERS = 1 << 22  # of means of components that are held at a time: 32 MiB
 
 
@@ -111,25 +109,12 @@ class LatticeMixture(ReferencePosterior):
         """Few points for the groups' effects, if there is much work and two degrees agree."""
         if not self._is_much:
             return None
-        groups = probe_groups(self.marginal.data.tree)
-        return few_nodes(self.lattice, partial(self._on_probe_groups, groups))
+        return few_nodes(self.lattice, self._laws_of_probe_groups)
 
-    def _on_probe_groups(self, groups: Indices, chosen: Indices, weights: Floats) -> Floats:
-        """Means, log sds and distribution functions of some groups' effects, in posterior sds."""
-        points, (middle, unit) = self.lattice.points[chosen], self._place_of_panel
-        moments = self._moments_over(points, weights[None], groups)
-        mean, sd = moments.means[-1], np.sqrt(moments.variances[-1])
-        components = self._standard_components(self.marginal.data.tree.innermost, points, groups)
-        below = mixture.cdf(weights, *components, middle + AT * unit)
-        return np.concatenate([(mean - middle) / unit, np.log(sd / unit), below])
-
-    @cached_property
-    def _place_of_panel(self) -> tuple[Floats, Floats]:
-        """Standardised means and sds of the probe groups at the lattice's heaviest point."""
-        best = self.lattice.points[[np.argmax(self.lattice.weights)]]
-        tree = self.marginal.data.tree
-        mean, sd = self._standard_components(tree.innermost, best, probe_groups(tree))
-        return mean[0], sd[0]
+    def _laws_of_probe_groups(self, nodes: Indices) -> tuple[Floats, Floats]:
+        """Standardised means and sds (n, g) of some groups' effects at some nodes."""
+        tree, points = self.marginal.data.tree, self.lattice.points[nodes]
+        return self._standard_components(tree.innermost, points, probe_groups(tree))
 
     @cached_property
     def _nodes(self) -> tuple[Floats, Floats]:

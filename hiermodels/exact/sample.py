@@ -26,10 +26,8 @@ from hiermodels.exact.effects import DrawsOnDemand, Effects, GroupEffects
 from hiermodels.exact.grid import AnyGrid, BlockGrid, Grid, LeafGrid, grid_of
 from hiermodels.exact.joint import lp
 from hiermodels.exact.leaf_effects import LeafEffects
-from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.precision import sd_quadrature_error
 from hiermodels.exact.regression import RegressionPosterior
-from hiermodels.exact.standardize import standardize
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import rejection
 from hiermodels.numerics.lattice import Lattice
@@ -203,7 +201,7 @@ def _draw_with_sigma(grid: BlockGrid, size: int, rng: np.random.Generator, keep:
     sigma = draw_sigma(marginal, values, marginal.root(values), rng)
     sds = dict(zip(grid.model.names, np.exp(values.log_theta) * sigma, strict=True))
     sds["sigma"] = sigma
-    given = Marginal.of(grid.spec, standardize(grid.data))
+    given = grid.of_all_sds
     effects = Effects.draw(given, np.stack([sds[name] for name in given.names], axis=1), rng)
     return _with_effects(effects, _attrs(drawn), _describe(laid, drawn), keep)
 

@@ -33,7 +33,7 @@ def no_work(monkeypatch):
         raise AssertionError("work was begun")
 
     monkeypatch.setattr(grid, "standardize", fail)
-    monkeypatch.setattr(grid, "require_existence", fail)
+    monkeypatch.setattr(grid.BlockMarginal, "of", fail)
     monkeypatch.setattr(nuts, "build_model", fail)
     monkeypatch.setattr(nuts, "choose", fail)
 

@@ -17,11 +17,9 @@ from hiermodels.exact.compressed import Few, few_nodes, spread_out
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.moments import CoefficientLaw, conditionals
 from hiermodels.numerics.lattice import Lattice
-from hiermodels.numerics.normal_mixture import cdf
 
 MANY = 1000  # groups, and
 MAX_WORK = 3e6  # nodes times groups, beyond which few nodes are tried
-AT = np.array([-3.0, -1.0, 1.0, 3.0])[:, None]  # sds from the mean where probabilities are compared
 
 
 def few_nodes_of(
@@ -39,9 +37,7 @@ def few_nodes_of(
     if blocks.sizes[-1] < MANY or len(lattice) * blocks.sizes[-1] <= MAX_WORK:
         return None
     groups = _probe_groups(blocks)
-    moments = partial(_moments, marginal, values, law, groups)
-    unit = moments(np.array([lattice.weights.argmax()]))
-    return few_nodes(lattice, partial(_compared, moments, unit))
+    return few_nodes(lattice, partial(_laws, marginal, values, law, groups))
 
 
 def _probe_groups(blocks: Blocks) -> Indices:
@@ -50,7 +46,7 @@ def _probe_groups(blocks: Blocks) -> Indices:
     return spread_out([*numbers.reshape(-1, len(parent)), np.bincount(parent)[parent]])
 
 
-def _moments(
+def _laws(
     marginal: BlockMarginal,
     values: Values,
     law: CoefficientLaw,
@@ -68,18 +64,3 @@ def _moments(
             mean[:, members, part] = moments[0]
             sd[:, members, part] = np.sqrt(np.einsum("ppgn->pgn", moments[1]))
     return mean.reshape(-1, len(nodes)).T, sd.reshape(-1, len(nodes)).T
-
-
-def _compared(
-    moments: partial[tuple[Floats, Floats]],
-    unit: tuple[Floats, Floats],
-    nodes: Indices,
-    weights: Floats,
-) -> Floats:
-    """Means, log sds and distribution functions over weighted nodes, in posterior sds."""
-    mean, sd = moments(nodes)
-    mean, sd = (mean - unit[0]) / unit[1], sd / unit[1]
-    center = weights @ mean
-    spread = np.sqrt(weights @ ((mean - center) ** 2 + sd**2))
-    below = cdf(weights, mean, sd, np.broadcast_to(AT, (len(AT), len(center))))
-    return np.concatenate([center, np.log(spread), below.ravel()])
