@@ -9,5 +9,6 @@ themselves.
 - ``registry``: all kernels, by family and structure
 - ``tree``: nested groups with one normal effect each
 - ``blocks``: nested groups with several normal effects each
+- ``crossed``: crossed groups with one normal effect each
 - ``leaves``: integrals over effects to which the rows are not conjugate, given their mean and sd
 """
