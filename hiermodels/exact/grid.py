@@ -18,10 +18,11 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.block_data import Layout, block_model, blocks_of
 from hiermodels.exact.block_moments import BlockMoments
 from hiermodels.exact.block_reference import BlockReference
-from hiermodels.exact.blocks.draws import lattice_of_draws
+from hiermodels.exact.blocks.draws import laid_for_draws
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.posterior import BlockPosterior
+from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.leaf_data import leaf_model, leaf_moments
 from hiermodels.exact.leaf_moments import LeafMoments
 from hiermodels.exact.leaf_prior_moves import leaf_prior_moves
@@ -223,11 +224,16 @@ class BlockGrid(_CoarseGrid):
         """
         return Marginal.of(self.spec, standardize(self.data))
 
-    @cached_property
-    @one_blas_thread()
+    @property
     def lattice(self) -> Lattice | ProductLattice:
         """Its lattice: wide, as draws are exact on any."""
-        return lattice_of_draws(self.marginal)
+        return self._laid[0]
+
+    @cached_property
+    @one_blas_thread()
+    def _laid(self) -> tuple[Lattice, Root] | tuple[ProductLattice, None]:
+        """With what all rows say at its nodes."""
+        return laid_for_draws(self.marginal)
 
     @cached_property
     def moments(self) -> ExistingMoments:
@@ -249,23 +255,25 @@ class BlockGrid(_CoarseGrid):
         """
         if self.spec.has_slopes or not isinstance(self.lattice, Lattice):
             return iter(())
-        posterior, place = self._posterior(self.lattice), self.model.names.index(name)
+        posterior, place = self._posterior, self.model.names.index(name)
         log_sd = posterior.values.log_theta[place] + np.log(posterior.scale.sigma)
         if self._ratio(name, self.lattice.weights, log_sd) is None:
             return iter(())
         spec = replace(self.spec, priors={**self.spec.priors, name: FlatSD()})
         other = BlockGrid(spec, self.data, block_model(spec, self.data))
-        laid_anew = other.lattice
-        assert isinstance(laid_anew, Lattice)
         old, new = (
             BlockReference(self.spec, self.data, laid, self._place)
-            for laid in (posterior, other._posterior(laid_anew))
+            for laid in (posterior, other._posterior)
         )
         return prior_moves(old, new, name)
 
-    def _posterior(self, lattice: Lattice) -> BlockPosterior:
-        values = self.marginal.coordinates.values(lattice.points)
-        return BlockPosterior(self.marginal, lattice, self.marginal.root(values))
+    @cached_property
+    def _posterior(self) -> BlockPosterior:
+        """On the lattice: for the priors of all sds."""
+        laid, root = self._laid
+        assert isinstance(laid, Lattice)
+        assert root is not None
+        return BlockPosterior(self.marginal, laid, root)
 
 
 type AnyGrid = Grid | LeafGrid | BlockGrid

@@ -129,7 +129,7 @@ class BlockDraws(GivenDraws):
         lattice : Lattice or ProductLattice, optional
             One that was laid already.
         """
-        laid = lattice_of_draws(marginal) if lattice is None else lattice
+        laid = laid_for_draws(marginal)[0] if lattice is None else lattice
         (seed,) = rng.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined]
         draw = rejection.draw if isinstance(laid, Lattice) else rejection.draw_from
         drawn = draw(laid, marginal.log_density, size, rng)  # type: ignore[arg-type]
@@ -140,12 +140,18 @@ class BlockDraws(GivenDraws):
         return cls(marginal, values, sigma, gamma, seed, laid, drawn)
 
 
-def lattice_of_draws(marginal: BlockMarginal) -> Lattice | ProductLattice:
-    """A wide lattice, or two of inner and outer covariances: draws from any are exact."""
+def laid_for_draws(
+    marginal: BlockMarginal,
+) -> tuple[Lattice, Root] | tuple[ProductLattice, None]:
+    """A wide lattice, or two of inner and outer covariances: draws from any are exact.
+
+    And what all rows say at its nodes, where there is one.
+    """
     if marginal.cut is None:
-        return marginal.lattice(SPACING[marginal.coordinates.dimension])
+        return marginal.laid(SPACING[marginal.coordinates.dimension])
     spacing = np.full(marginal.coordinates.dimension, PAIR_SPACING)
-    return PairLattices.of(marginal).laid(spacing, PAIR_DROP, PAIR_TOL, PAIR_RANK).product
+    pairs = PairLattices.of(marginal).laid(spacing, PAIR_DROP, PAIR_TOL, PAIR_RANK)
+    return pairs.product, None
 
 
 def draw_coefficients(
