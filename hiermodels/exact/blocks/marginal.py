@@ -26,6 +26,7 @@ from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.blocks.upward import evaluate
 from hiermodels.exact.lattice_errors import within_range
 from hiermodels.numerics import lattice
+from hiermodels.numerics.finer import points_within
 from hiermodels.numerics.lattice import Lattice, LogWeight
 from hiermodels.numerics.modes import peaks
 
@@ -195,12 +196,14 @@ class BlockMarginal:
         """Lay a lattice over the posterior: see :meth:`laid`."""
         return self.laid(spacing)[0]
 
-    def laid(self, spacing: float | Floats) -> tuple[Lattice, Root]:
+    def laid(self, spacing: float | Floats, coarse: Lattice | None = None) -> tuple[Lattice, Root]:
         """Lay a lattice over the posterior, wide enough for the moments of sds that exist.
 
         Parameters
         ----------
         spacing : float or (d,)
+        coarse : Lattice, optional
+            A coarser one, which tells at which points to begin.
 
         Returns
         -------
@@ -222,8 +225,9 @@ class BlockMarginal:
             weight = (self.tails.orders[:, None] * ratio).max(axis=0, initial=0.0)
             return self.log_density_of(values, root), lambda some: weight[some]
 
+        first = None if coarse is None else points_within(coarse, np.asarray(spacing))
         with self.within_range():
-            laid = lattice.grow_weighted(evaluated, self.mode_and_scale, spacing, DROP)
+            laid = lattice.grow_weighted(evaluated, self.mode_and_scale, spacing, DROP, first)
         return laid, Root.joined(roots)
 
     def _log_sds(self, points: Floats) -> Floats:

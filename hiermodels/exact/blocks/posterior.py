@@ -48,6 +48,7 @@ from hiermodels.posterior.precision import TOLERANCE
 
 SPACING = {0: 1.0, 1: 0.25, 2: 0.4, 3: 0.52, 4: 0.75, 5: 1.0}  # of the first lattice
 SAFELY = {1: 1e-3, 2: 1e-3}  # of the tolerance, for sds: their quantiles err by about its root
+COARSER = 2.5  # times that of one that tells where the first begins
 FINER_Z = 0.85  # times that along correlations, whose densities are the least normal
 MAX_LATTICES = 6
 MAX_POINTS = 600_000  # of a lattice that is laid because the one before misses the tolerance
@@ -119,7 +120,9 @@ class BlockPosterior:
         coordinates = marginal.coordinates
         spacing = np.full(coordinates.dimension, SPACING[coordinates.dimension])
         spacing[coordinates.n_sds :][: coordinates.n_correlations] *= FINER_Z
-        posterior = cls(marginal, *marginal.laid(spacing))
+        coarse = marginal.lattice(COARSER * spacing) if coordinates.dimension else None
+        laid, root = marginal.laid(spacing, coarse)
+        posterior = cls(marginal, laid, root)
         path: list[tuple[Floats, Floats]] = []
         for _ in range(MAX_LATTICES - 1):
             safe = SAFELY.get(coordinates.dimension, 1.0) * tol
@@ -131,13 +134,14 @@ class BlockPosterior:
                 break
             path.append((spacing, posterior.errors_by_axis))
             finer = refinement(path, enough)
-            if len(posterior.lattice) > MAX_POINTS * finer.prod():
+            if len(laid) > MAX_POINTS * finer.prod():
                 break
             spacing = spacing * finer
             try:
-                posterior = cls(marginal, *marginal.laid(spacing))
+                laid, root = marginal.laid(spacing, laid)
             except PrecisionError:  # too many points along an axis: as fine as it gets
                 break
+            posterior = cls(marginal, laid, root)
         return posterior
 
     @property
