@@ -152,5 +152,7 @@ class BlockGroups:
 
 def _of_level(layout: Layout, number: int, effects: Floats) -> Floats:
     """From effects (p, u, n) to those that vary at a level: (u, n), or (u, e, n)."""
-    own = effects[layout.effects(number)]
-    return own.swapaxes(0, 1) if layout.spec.levels[number].has_slopes else own[0]
+    own = layout.effects(number)
+    if not layout.spec.levels[number].has_slopes:
+        return effects[own[0]]  # no copy
+    return effects[own].swapaxes(0, 1)

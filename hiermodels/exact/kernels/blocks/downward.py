@@ -82,6 +82,9 @@ def _keep(r: Floats, a: Floats, gain: Floats) -> Floats:
     Where effects vary without end it is nearly 0, and what it multiplies may be huge: only the
     second form has its digits then.
     """
+    if len(r) == 1:
+        some, root = np.where(r == 0, 1.0, r), upper_root(a)
+        return some / root / root / some
     keep = np.eye(len(r))[..., None, None] - product(gain, r)
     diagonal = np.abs(np.einsum("iiun->iun", r))
     full = (diagonal.min(axis=0) > SINGULAR * diagonal.max(axis=0)) & np.ones(a.shape[2:], bool)

@@ -66,6 +66,8 @@ def upper_root(a: Floats) -> Floats:
     not lost in a sum, however large a is.
     """
     p = len(a)
+    if p == 1:
+        return _root_of_one(a)
     root = np.zeros_like(a)
     for j in range(p):
         root[j, j] = 1.0
@@ -79,6 +81,8 @@ def upper_root(a: Floats) -> Floats:
 def lower_root(a: Floats) -> Floats:
     """Lower triangular N with ``N N' = I + a'a``, for a (p, p, ...)."""
     p = len(a)
+    if p == 1:
+        return _root_of_one(a)
     root = np.zeros_like(a)
     for j in range(p):
         root[j, j] = 1.0
@@ -87,6 +91,12 @@ def lower_root(a: Floats) -> Floats:
         for j in range(p):
             rotate(root[j], rest[i], j, slice(j + 1, None))
     return root.swapaxes(0, 1)
+
+
+def _root_of_one(a: Floats) -> Floats:
+    """``√(1 + a²)``."""
+    root: Floats = np.sqrt(1.0 + a * a)
+    return root
 
 
 def solve_upper(upper: Floats, right: Floats) -> Floats:

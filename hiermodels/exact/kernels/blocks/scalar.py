@@ -19,7 +19,7 @@ from hiermodels.exact.kernels.tree.tree import Tree, Variances
 
 def pooled_scalars(
     tree: Tree, factors: Sequence[Floats]
-) -> tuple[tuple[Floats, ...], Floats, Floats]:
+) -> tuple[tuple[Pooled, ...], Floats, Floats]:
     """Integrate out all effects.
 
     Parameters
@@ -30,7 +30,7 @@ def pooled_scalars(
 
     Returns
     -------
-    messages : tuple of (1, q + 2, u, n)
+    pooled : tuple of Pooled
         What the rows say of the root, and below it of the members of each level above the groups.
     squares : (q + 1, q + 1, n)
         Cross-products of what is free of all effects.
@@ -39,21 +39,21 @@ def pooled_scalars(
     """
     theta2 = [factor[0, 0] ** 2 for factor in factors]
     variances = Variances(tuple(theta2), np.ones(len(theta2[0])))
-    above, squares, _ = pool_groups(tree, variances)
+    above, squares = pool_groups(tree, variances)
     squares += tree.scatter
     weight, groups = tree.by_weight.weight, tree.by_weight.groups
     log_det = -0.5 * np.log1p(theta2[-1][:, None] * weight) @ groups
-    messages = [_message(above)]
+    pooled = [above]
     for level in reversed(range(tree.innermost)):
         log_det -= 0.5 * np.log1p(theta2[level][:, None] / above.error).sum(axis=1)
-        above, product, _ = pool(above, theta2[level], tree.parent(level))
+        above, product = pool(above, theta2[level], tree.parent(level))
         squares += product
-        messages.insert(0, _message(above))
-    return tuple(messages), squares.transpose(1, 2, 0), log_det
+        pooled.insert(0, above)
+    return tuple(pooled), squares.transpose(1, 2, 0), log_det
 
 
-def _message(pooled: Pooled) -> Floats:
-    """``[R | D]`` of a mean and its variance."""
+def as_message(pooled: Pooled) -> Floats:
+    """``[R | D]`` of means and their variances; (1, q + 2, u, n)."""
     r = 1 / np.sqrt(pooled.error)
     rows = np.concatenate([r[:, :, None], pooled.mean * r[:, :, None]], axis=2)
     return np.ascontiguousarray(rows.transpose(2, 1, 0))[None]

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,7 +29,8 @@ from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.children import Children
 from hiermodels.exact.kernels.blocks.root import Root, root_triangle
 from hiermodels.exact.kernels.blocks.rotations import merge, product, solve_upper, upper_root
-from hiermodels.exact.kernels.blocks.scalar import pooled_scalars
+from hiermodels.exact.kernels.blocks.scalar import as_message, pooled_scalars
+from hiermodels.exact.kernels.tree.marginal import Pooled
 
 NUMBERS = 1 << 17  # in the largest temporary array: they stay in the cache
 
@@ -41,13 +43,18 @@ class Upward:
     ----------
     root : Root
         What all rows say of the coefficients and of σ.
-    messages : tuple of (p, p + q + 1, u, n)
+    members : tuple of (p, p + q + 1, u, n) or Pooled
         For each level above the groups, the outermost first: what the rows below each member say
         of its effects.
     """
 
     root: Root
-    messages: tuple[Floats, ...]
+    members: tuple[Floats | Pooled, ...]
+
+    @cached_property
+    def messages(self) -> tuple[Floats, ...]:
+        """The same as rows [R | D_x | D_y]; (p, p + q + 1, u, n) each."""
+        return tuple(as_message(m) if isinstance(m, Pooled) else m for m in self.members)
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,8 @@ def upward(blocks: Blocks, factors: Sequence[Floats]) -> Upward:
     """
     if blocks.tree is not None:
         (top, *below), squares, log_det = pooled_scalars(blocks.tree, factors)
-        return Upward(root_triangle(top[:, :, 0], squares, log_det, blocks.fixed), tuple(below))
+        top_rows = as_message(top)[:, :, 0]
+        return Upward(root_triangle(top_rows, squares, log_det, blocks.fixed), tuple(below))
     said, messages = from_groups(blocks, factors[-1]), []
     for level in reversed(range(len(blocks.parents))):
         messages.append(said.message)

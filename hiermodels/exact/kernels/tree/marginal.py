@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -22,7 +23,12 @@ class Pooled:
     """What all that lies below a member of a level, or below the root, says of its location."""
 
     mean: Floats  # precision-weighted mean row; (n, u, q + 1)
-    error: Floats  # variance of the mean around that effect; (n, u)
+    precision: Floats  # of the mean around that effect; (n, u)
+
+    @cached_property
+    def error(self) -> Floats:
+        """Variance of the mean around that effect; (n, u)."""
+        return 1 / self.precision
 
 
 @dataclass(frozen=True)
@@ -77,13 +83,15 @@ def upward(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
     is carried to the next level.  Arithmetic: O(n·k·(u·q + q²)) for the groups and O(n·u·q²) for
     each level above them, whatever the number of rows.
     """
-    above, quadratic, log_density = pool_groups(tree, variances)
+    above, quadratic = pool_groups(tree, variances)
+    log_density = _log_factor_of_groups(tree, variances, above)
     pooled = [above]
     for level in range(tree.innermost - 1, ROOT, -1):
-        above, product, log_factor = pool(above, variances.between[level], tree.parent(level))
+        between, below = variances.between[level], above
+        above, product = pool(below, between, tree.parent(level))
         pooled.insert(0, above)
         quadratic += product
-        log_density += log_factor
+        log_density += _log_factor(below, between, above)
     quadratic += tree.left.scatter / variances.sigma2[:, None, None]
     log_density -= 0.5 * (tree.n_rows - tree.n_groups) * np.log(2 * np.pi * variances.sigma2)
     log_density += tree.log_constant
@@ -92,26 +100,42 @@ def upward(tree: Tree, variances: Variances, prior: Coefficients) -> Upward:
     return integrated.plus(anchor)
 
 
-def pool_groups(tree: Tree, variances: Variances) -> tuple[Pooled, Floats, Floats]:
-    """Pool the groups under their parents, by weight: see :class:`WeightClasses`."""
+def pool_groups(tree: Tree, variances: Variances) -> tuple[Pooled, Floats]:
+    """Pool the groups under their parents, by weight: see :class:`WeightClasses`.
+
+    Returns
+    -------
+    pooled : Pooled
+    product : (n, q + 1, q + 1)
+        Weighted cross-products of the groups' means around these.
+    """
     sizes, columns = tree.by_weight, tree.mean.shape[1]
-    variance = variances.between[-1][:, None] + variances.sigma2[:, None] / sizes.weight
-    weight = 1 / variance
+    weight = 1 / _variance_of_groups(tree, variances)
     sums = (weight @ sizes.sums).reshape(len(weight), columns + 1, -1)
     precision = sums[:, 0]
     shift = np.moveaxis(sums[:, 1:] / sums[:, :1], 1, 2)
     product = (weight @ sizes.product).reshape(-1, columns, columns)
     product -= _weighted_products(precision, shift)
-    log_factor = -0.5 * (LOG_2PI + np.log(variance)) @ sizes.groups
-    log_factor += 0.5 * (LOG_2PI - np.log(precision)).sum(axis=1)
-    return Pooled(sizes.centre + shift, 1 / precision), product, log_factor
+    return Pooled(sizes.centre + shift, precision), product
 
 
-def pool(below: Pooled, between: Floats, parent: Indices) -> tuple[Pooled, Floats, Floats]:
-    """Pool the members of one level under their parents."""
+def _variance_of_groups(tree: Tree, variances: Variances) -> Floats:
+    """Variance of the means of groups of each weight around their parents; (n, w)."""
+    return variances.between[-1][:, None] + variances.sigma2[:, None] / tree.by_weight.weight
+
+
+def _log_factor_of_groups(tree: Tree, variances: Variances, above: Pooled) -> Floats:
+    """Log of the factors of the groups' density that are free of their parents' effects; (n,)."""
+    log_variance = np.log(_variance_of_groups(tree, variances))
+    log_factor: Floats = -0.5 * (LOG_2PI + log_variance) @ tree.by_weight.groups
+    log_factor += 0.5 * (LOG_2PI - np.log(above.precision)).sum(axis=1)
+    return log_factor
+
+
+def pool(below: Pooled, between: Floats, parent: Indices) -> tuple[Pooled, Floats]:
+    """Pool the members of one level under their parents: see :func:`pool_groups`."""
     first = starts(parent)
-    variance = below.error + between[:, None]
-    weight = 1 / variance
+    weight = 1 / (below.error + between[:, None])
     precision = np.add.reduceat(weight, first, axis=1)
     some = below.mean[:, first]
     deviation = below.mean - to_children(some, parent)
@@ -120,10 +144,15 @@ def pool(below: Pooled, between: Floats, parent: Indices) -> tuple[Pooled, Float
         + np.add.reduceat(weight[:, :, None] * deviation, first, axis=1) / precision[:, :, None]
     )
     deviation = below.mean - to_children(mean, parent)
-    product = _weighted_products(weight, deviation)
-    log_factor = -0.5 * (LOG_2PI + np.log(variance)).sum(axis=1)
-    log_factor += 0.5 * (LOG_2PI - np.log(precision)).sum(axis=1)
-    return Pooled(mean, 1 / precision), product, log_factor
+    return Pooled(mean, precision), _weighted_products(weight, deviation)
+
+
+def _log_factor(below: Pooled, between: Floats, above: Pooled) -> Floats:
+    """Log of the factors of members' density that are free of their parents' effects; (n,)."""
+    variance = below.error + between[:, None]
+    log_factor: Floats = -0.5 * (LOG_2PI + np.log(variance)).sum(axis=1)
+    log_factor += 0.5 * (LOG_2PI - np.log(above.precision)).sum(axis=1)
+    return log_factor
 
 
 def to_children(values: Floats, parent: Indices) -> Floats:
