@@ -15,7 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,8 @@ from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.mcmc import sample as nuts
 from hiermodels.posterior.arviz_groups import build_datatree
 from hiermodels.posterior.engine import get_engine
+
+type NutsForm = Literal["marginal", "centered", "noncentered"]
 
 TUNE = 1000
 CAREFUL = {"draws": 4000, "tune": 4000, "target_accept": 0.999}  # steps short enough for a neck
@@ -96,7 +98,7 @@ def run_nutpie(
 
 
 SLEEP = "Reaction ~ Days + (1 + Days | Subject)"
-SLEEP_PRIORS = {
+HALF_NORMALS = {
     "tau": hm.HalfNormal(50.0),
     "tau[Days]": hm.HalfNormal(20.0),
     "sigma": hm.HalfNormal(50.0),
@@ -105,24 +107,31 @@ SLEEP_PRIORS = {
 
 
 def bench_slopes() -> None:
-    """Draw slopes by six ways, each first once to compile; all by processor time."""
+    """Draw slopes by several ways, each first once to compile; all by processor time."""
     title("Sleep study: effective draws (bulk) per second of processor time")
     print("4 × 1,000 draws, NUTS by nutpie after 1,000 of tuning.  Compilation is shown beside.")
+    forms: tuple[NutsForm, ...] = ("marginal", "centered", "noncentered")
+    slopes_under("Default priors: flat on all sds, LKJ(1)", None, ())
+    slopes_under("Half-normal sds and LKJ(2)", HALF_NORMALS, forms)
+
+
+def slopes_under(what: str, priors: dict[str, hm.Prior] | None, forms: Sequence[NutsForm]) -> None:
+    """Compare the exact fit under some priors with NUTS in these forms and by hand."""
+    print(f"\n{what}")
     frame = hm.datasets.load_sleepstudy()
-    spec, data = prepare(frame, SLEEP, priors=SLEEP_PRIORS)
+    spec, data = prepare(frame, SLEEP, priors=priors)
 
     def fit() -> hm.Fit:
-        return hm.fit(frame, SLEEP, priors=SLEEP_PRIORS, random_seed=1)
+        return hm.fit(frame, SLEEP, priors=priors, random_seed=1)
 
     fit()
     elapsed = statistics.median(processor_seconds(fit) for _ in range(7))
     exact = Run("exact, whole fit", fit().datatree["posterior"].to_dataset(), elapsed)
     models: dict[str, Callable[[], Any]] = {
-        form: partial(hm.build_model, spec, data, form)
-        for form in ("marginal", "centered", "noncentered")
+        form: partial(hm.build_model, spec, data, form) for form in forms
     }
-    models["PyMC by hand, centred"] = partial(slopes_by_hand, frame, True)
-    models["PyMC by hand, non-centred"] = partial(slopes_by_hand, frame, False)
+    models["PyMC by hand, centred"] = partial(slopes_by_hand, frame, True, priors is None)
+    models["PyMC by hand, non-centred"] = partial(slopes_by_hand, frame, False, priors is None)
     others = []
     for name, build in models.items():
         compiling, sampling, draws = run_nutpie(build, spec, data, time.process_time)
@@ -138,25 +147,34 @@ def processor_seconds(action: Callable[[], Any]) -> float:
     return time.process_time() - start
 
 
-def slopes_by_hand(frame: pd.DataFrame, centred: bool) -> Any:
+def slopes_by_hand(frame: pd.DataFrame, centred: bool, flat: bool) -> Any:
     """Write the sleep study as for PyMC, with the same priors: row by row, a Cholesky factor."""
     import pymc as pm
+    import pytensor.tensor as pt
 
     subject, labels = pd.factorize(frame["Subject"])
     days, y = frame["Days"].to_numpy(dtype=float), frame["Reaction"].to_numpy()
     with pm.Model() as model:
         mu, beta = pm.Flat("mu", initval=y.mean()), pm.Flat("beta", shape=1)
-        sds = pm.HalfNormal.dist([50.0, 20.0], shape=2)
-        chol, matrix, _ = pm.LKJCholeskyCov("cov", n=2, eta=2.0, sd_dist=sds, compute_corr=True)
-        pm.Deterministic("tau", pm.math.sqrt((chol**2).sum(axis=1)))
-        pm.Deterministic("rho", matrix[0, 1])
+        if flat:
+            tau = pm.HalfFlat("tau", shape=2, initval=np.array([20.0, 5.0]))
+            rho = pm.Uniform("rho", -1.0, 1.0)
+            below = tau[1] * pt.stack([rho, pt.sqrt(1 - rho**2)])
+            chol = pt.stack([pt.stack([tau[0], 0.0]), below])
+            log_sigma = pm.Flat("log_sigma", initval=np.log(y.std()))
+            sigma = pm.Deterministic("sigma", pt.exp(log_sigma))
+        else:
+            sds = pm.HalfNormal.dist([50.0, 20.0], shape=2)
+            chol, matrix, _ = pm.LKJCholeskyCov("cov", n=2, eta=2.0, sd_dist=sds, compute_corr=True)
+            pm.Deterministic("tau", pm.math.sqrt((chol**2).sum(axis=1)))
+            pm.Deterministic("rho", matrix[0, 1])
+            sigma = pm.HalfNormal("sigma", 50.0)
         top = pm.math.stack([mu, beta[0]])
         if centred:
             theta = pm.MvNormal("theta", top, chol=chol, shape=(len(labels), 2))
         else:
             offset = pm.Normal("offset", shape=(len(labels), 2))
             theta = pm.Deterministic("theta", top + offset @ chol.T)
-        sigma = pm.HalfNormal("sigma", 50.0)
         eta = theta[subject, 0] + theta[subject, 1] * days
         pm.Normal("y", eta, sigma, observed=y)
     return model
