@@ -51,7 +51,7 @@ def pack(value: Any, name: str, arrays: dict[str, Any]) -> Any:
 
 
 def _is_left_out(field: Field[Any], value: Any) -> bool:
-    """Whether a value is an empty mapping, None or an object, and the default.
+    """Whether a value is an empty mapping or tuple, None or an object, and the default.
 
     Such fields were added later: without them, earlier versions read the file.
     """
@@ -59,6 +59,8 @@ def _is_left_out(field: Field[Any], value: Any) -> bool:
         return not value
     if field.default is None:
         return value is None
+    if field.default == ():
+        return isinstance(value, tuple) and not value
     return is_dataclass(field.default) and bool(value == field.default)
 
 

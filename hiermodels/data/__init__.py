@@ -12,7 +12,8 @@ for, made in ``prepare``; a new back end is one that narwhals knows, and its err
 - ``frame``: what is read of a frame, column by column
 - ``outcome``: the outcome and what belongs to it, such as trials, checked by the rows' family
 - ``nesting``: groups of each level, numbered, and whether their labels are nested
-- ``grouped``: data in groups, and rows
+- ``grouped``: data in groups, and rows, with their ``observations``; ``shared_groups`` of rows
+  that have errors of their own
 - ``sampling_covariance``: known covariances of rows' errors, which ``read_covariance`` reads
 - ``design``: the columns that the terms of a formula stand for; ``coding`` makes them of levels
   and numbers, ``collinearity`` says whether they can be told apart

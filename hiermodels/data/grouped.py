@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -14,20 +13,29 @@ from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.codec import storable
-from hiermodels.core.messages import listed, short, variable_names
+from hiermodels.core.messages import listed, variable_names
 from hiermodels.core.names import COEFFICIENT_DIM
 from hiermodels.data.coding import term_columns
 from hiermodels.data.design import Design, build
 from hiermodels.data.frame import Frame
-from hiermodels.data.nesting import GroupLevel, attributes_of, check_groups, levels_of, nest
+from hiermodels.data.nesting import (
+    GroupLevel,
+    attributes_of,
+    check_groups,
+    levels_of,
+    number_groups,
+)
+from hiermodels.data.observations import Observations
 from hiermodels.data.outcome import read_outcome
 from hiermodels.data.read_covariance import read_covariance
 from hiermodels.data.roles import Roles, infer_roles
 from hiermodels.data.sampling_covariance import SamplingCovariance
+from hiermodels.data.shared_groups import check_shared
 from hiermodels.data.strata import check_strata, read_strata
 from hiermodels.errors import DataError, SpecError
 from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.model.formula.columns import Stated
+from hiermodels.model.nests import pairs_of
 from hiermodels.model.standard_errors import from_se
 
 type Missing = Literal["error", "drop"]
@@ -97,6 +105,12 @@ class GroupedData(ABC):
     def without_empty_cells(self) -> Self:
         """The same without columns of interactions that are 0 in every row."""
 
+    @property
+    def pairs(self) -> tuple[tuple[GroupLevel, GroupLevel], ...]:
+        """Each level that lies in another one, after that one."""
+        pairs = pairs_of(self.roles.nesting, len(self.levels))
+        return tuple((self.levels[outer], self.levels[inner]) for outer, inner in pairs)
+
     @cached_property
     def levels(self) -> tuple[GroupLevel, ...]:
         """The groups level by level, from the outermost to the innermost."""
@@ -123,13 +137,21 @@ class GroupedData(ABC):
     def covariate_names(self) -> tuple[str, ...]:
         """Names of the covariates as variables beside labels and standard errors."""
         taken = [*self.roles.groups, *TAKEN, self.roles.outcome, str(self.roles.se)]
-        taken += self.roles.columns.values()
+        taken += [*self.roles.columns.values(), *self.group_names]
         return tuple(variable_names(self.design.names, [*taken, *self.parent_names]))
 
     @property
     def parent_names(self) -> tuple[str, ...]:
         """What parents are called, such as ``classroom_school``, from the outermost downwards."""
-        return tuple(f"{inner}_{outer}" for outer, inner in pairwise(self.roles.groups))
+        groups = self.roles.groups
+        pairs = pairs_of(self.roles.nesting, len(groups))
+        return tuple(f"{groups[inner]}_{groups[outer]}" for outer, inner in pairs)
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """What the labels of the rows' groups are called: of crossed ones by column."""
+        crossed = tuple(f"group_{column}" for column in self.roles.groups)
+        return crossed if self.roles.nesting else ("group",)
 
     def __str__(self) -> str:
         counts = [
@@ -140,24 +162,6 @@ class GroupedData(ABC):
         where = f" in {', '.join(counts)}" if counts else ""
         empty = f", none in the cell {listed(self.design.empty)}" if self.design.empty else ""
         return f"{self.n_rows} rows{dropped}{where}{empty}"
-
-
-@dataclass(frozen=True)
-class Observations:
-    """What was observed, along one dimension.
-
-    Attributes
-    ----------
-    dim : str
-    observed : mapping of str to (n,)
-        What the model explains.
-    constant : mapping of str to (n,)
-        What it takes as given.
-    """
-
-    dim: str
-    observed: Mapping[str, NDArray[Any]]
-    constant: Mapping[str, NDArray[Any]]
 
 
 @storable
@@ -174,13 +178,15 @@ class GroupedRows(GroupedData):
     se : (N,) or None
         Known standard errors.
     group : (N,)
-        Index of each row's innermost group.
+        Index of each row's innermost group; of crossed ones, of its group in the last column.
     columns : mapping of str to (N,)
         What the rows' family needs beside these, and the offset, by what they are to it.
     covariance : SamplingCovariance, optional
         Of the rows' errors, where these are correlated; ``se`` are the roots of its diagonal.
     strata : (K,)
         Labels of the strata of the rows, if these have residual sds of their own.
+    crossed : tuple of (N,)
+        Index of each row's group in every column, where some are crossed.
     """
 
     roles: Roles
@@ -195,6 +201,7 @@ class GroupedRows(GroupedData):
     columns: Mapping[str, Floats] = field(default_factory=dict)
     covariance: SamplingCovariance | None = None
     strata: NDArray[Any] = field(default_factory=lambda: np.array([]))
+    crossed: tuple[Indices, ...] = ()
     has_rows: ClassVar[bool] = True
 
     @property
@@ -207,6 +214,16 @@ class GroupedRows(GroupedData):
         """Labels by the column that they come from, as xarray's coordinates."""
         named = {self.roles.columns[STRATA]: self.strata} if len(self.strata) else {}
         return named | super().coords
+
+    @property
+    def memberships(self) -> tuple[Indices, ...]:
+        """Index of each row's group in every column of groups; (N,) each."""
+        if self.crossed or not self.labels:
+            return self.crossed
+        members = [self.group]
+        for level in reversed(self.levels[1:]):
+            members.append(level.parent[members[-1]])
+        return tuple(reversed(members))
 
     @property
     def precision(self) -> Floats:
@@ -241,8 +258,9 @@ class GroupedRows(GroupedData):
         """The rows: outcome, covariates, label of the group and what was given of its error."""
         constant: dict[str, NDArray[Any]] = {}
         constant |= zip(self.covariate_names, self.design.matrix.T, strict=True)
-        if self.labels:
-            constant["group"] = self.labels[-1][self.group]
+        shown = zip(self.memberships, self.labels, strict=True)
+        labels = [of_column[member] for member, of_column in shown][-len(self.group_names) :]
+        constant |= zip(self.group_names[: len(labels)], labels, strict=True)
         if self.se is not None and self.roles.se is not None:
             constant[self.roles.se] = from_se(self.se, self.roles.se_scale)
         known: dict[str, NDArray[Any]] = dict(self.columns)
@@ -295,7 +313,7 @@ def read(data: Any, *, missing: Missing = "error", **said: Any) -> GroupedRows:
         Naming the column, the rows, what was expected and what to do.
     """
     result = read_part(data, Stated(**said), missing=missing)
-    check_groups(result.levels)
+    check_groups(result.levels, result.roles.nesting)
     return result.without_empty_cells()
 
 
@@ -340,7 +358,9 @@ def read_part(
         check_strata(frame, roles, strata, of_rows[STRATA])
     se = frame.errors(roles.se, roles.se_scale) if roles.se else None
     design = build(frame.select(columns), said.covariates, levels, said.intercept)
-    group, nested = nest({name: frame.labels(name) for name in roles.groups}, len(y))
+    labels = {name: frame.labels(name) for name in roles.groups}
+    members, nested = number_groups(labels, len(y), roles.nesting)
+    group = members[-1] if members else np.zeros(len(y), dtype=np.intp)
     covariance = read_covariance(said, roles, frame, keep, se, nested, group)
     if covariance is not None:
         se = np.sqrt(covariance.variances)
@@ -354,6 +374,7 @@ def read_part(
         columns=more | of_rows,
         covariance=covariance,
         strata=strata,
+        crossed=members if roles.nesting else (),
         **attributes_of(nested),
     )
 
@@ -368,29 +389,3 @@ def require_missing(missing: str) -> None:
     """Raise DataError if this is another word than "error" and "drop"."""
     if missing not in ("error", "drop"):
         raise DataError(f"missing: expected 'error' or 'drop'; found {missing!r}")
-
-
-def check_shared(
-    roles: Roles, levels: Sequence[GroupLevel], sizes: Indices, show_rows: Callable[[int], str]
-) -> None:
-    """Raise DataError if nobody named groups of several rows, and each row has a standard error.
-
-    Parameters
-    ----------
-    roles : Roles
-    levels : sequence of GroupLevel
-        The outermost first.
-    sizes : (g,)
-        Number of rows of each innermost group.
-    show_rows : callable
-        Writes out the rows of a group.
-    """
-    alone = roles.se and roles.sampling is None
-    if alone and "groups" in roles.inferred and sizes.max() > 1:
-        shared = int(np.argmax(sizes > 1))
-        raise DataError(
-            f"column {roles.groups[-1]!r}: label {short(levels[-1].labels[shared])} stands in "
-            f"{show_rows(shared)}, and each row has a standard error of its own. If these are "
-            f"several measurements of one group, say groups={list(roles.groups)}; if not, "
-            f"give each its own label"
-        )

@@ -13,7 +13,7 @@ from hiermodels.data.backend_errors import translate_errors
 from hiermodels.data.coding import Constants, Part, declared_levels, moved, term_columns
 from hiermodels.data.design import Design, layout
 from hiermodels.data.frame import Frame
-from hiermodels.data.grouped import Missing, check_shared, require_missing
+from hiermodels.data.grouped import Missing, require_missing
 from hiermodels.data.lazy_columns import (
     LazyColumns,
     as_number,
@@ -35,7 +35,15 @@ from hiermodels.data.lazy_sums import (
     with_all_digits,
 )
 from hiermodels.data.nesting import attributes_of, nest
-from hiermodels.data.roles import NO_COVARIANCES, NO_GROUPS, Roles, infer_roles, refuse_strata
+from hiermodels.data.roles import (
+    NO_COVARIANCES,
+    NO_GROUPS,
+    Roles,
+    infer_roles,
+    refuse_crossed,
+    refuse_strata,
+)
+from hiermodels.data.shared_groups import check_shared
 from hiermodels.data.slopes import columns_with_slopes, slopes_of_products
 from hiermodels.data.totals import OFFSET, require_additive
 from hiermodels.errors import SpecError
@@ -132,6 +140,7 @@ def _aggregated(
     if roles.sampling is not None:
         raise SpecError(NO_COVARIANCES)
     refuse_strata(roles)
+    refuse_crossed(roles)
     require_missing(missing)
     has_totals = require_additive(roles)
     if has_totals:

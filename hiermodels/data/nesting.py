@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,9 @@ from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Indices
 from hiermodels.core.messages import listed, short
+from hiermodels.core.names import ROOT
 from hiermodels.errors import DataError
+from hiermodels.model.nests import Nesting, parents_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class GroupLevel:
         The same as they stand in the column, which may hold them under several parents.
     parent : (u,)
         Index of each group's parent in the level above, ascending; 0 for those of the outermost.
+        Of crossed groups it is the level that they are nested in, if any.
     """
 
     column: str
@@ -85,14 +87,7 @@ def nest(
 ) -> tuple[Indices, tuple[GroupLevel, ...]]:
     """Number the groups of each level, children of one parent side by side.
 
-    Labels that repeat under several parents are different groups; they are then written
-    ``parent/label``.
-
-    Parameters
-    ----------
-    columns : mapping of str to (N,)
-        Labels of the rows, the outermost level first.
-    n_rows : int
+    As :func:`number_groups`, of groups each in the level before.
 
     Returns
     -------
@@ -101,9 +96,38 @@ def nest(
     levels : tuple of GroupLevel
         The outermost first.
     """
+    members, levels = number_groups(columns, n_rows)
+    return members[-1] if members else np.zeros(n_rows, dtype=np.intp), levels
+
+
+def number_groups(
+    columns: Mapping[str, NDArray[Any]], n_rows: int, nesting: Nesting = ()
+) -> tuple[tuple[Indices, ...], tuple[GroupLevel, ...]]:
+    """Number the groups of each level, children of one parent side by side.
+
+    Labels that repeat under several parents are different groups; they are then written
+    ``parent/label``.
+
+    Parameters
+    ----------
+    columns : mapping of str to (N,)
+        Labels of the rows, the outermost level first.
+    n_rows : int
+    nesting : tuple of int
+        Of crossed groups, which column lies in which: see :class:`hiermodels.Spec`.
+
+    Returns
+    -------
+    members : tuple of (N,)
+        Index of each row's group at each level.
+    levels : tuple of GroupLevel
+    """
     levels: list[GroupLevel] = []
-    member = np.zeros(n_rows, dtype=np.intp)
-    for name, column in columns.items():
+    members: list[Indices] = []
+    root = np.zeros(n_rows, dtype=np.intp)
+    outer = parents_of(nesting, len(columns))
+    for (name, column), above in zip(columns.items(), outer, strict=True):
+        member = root if above == ROOT else members[above]
         codes, values = pd.factorize(column)
         place, keys = pd.factorize(member * len(values) + codes)
         order = np.argsort(keys // len(values), kind="stable")
@@ -111,10 +135,12 @@ def nest(
         parent, own = keys // len(values), values[keys % len(values)]
         full = own
         if len(keys) > len(values):
-            above = levels[-1].labels
-            full = np.array([f"{above[p]}/{label}" for p, label in zip(parent, own, strict=True)])
+            outside = levels[above].labels
+            named = zip(parent, own, strict=True)
+            full = np.array([f"{outside[p]}/{label}" for p, label in named])
         levels.append(GroupLevel(name, _plain_labels(full), _plain_labels(own), parent))
-    return member, tuple(levels)
+        members.append(member)
+    return tuple(members), tuple(levels)
 
 
 def _plain_labels(labels: NDArray[Any]) -> NDArray[Any]:
@@ -136,7 +162,9 @@ def _check_numbering(outer: GroupLevel, inner: GroupLevel) -> None:
     raise DataError(
         f"column {inner.column!r}: label {short(label)} stands under {len(where)} of {len(outer)} "
         f"labels of {outer.column!r}, {listed(where)}. If it is one group, it is not nested: "
-        f"correct its rows. If these are different groups, give each a label of its own"
+        f"correct its rows, or, if these groups are crossed, write a formula with "
+        f"(1 | {outer.column}) + (1 | {inner.column}). If these are different "
+        f"groups, give each a label of its own"
     )
 
 
@@ -149,20 +177,25 @@ def _check_distinct(name: str, labels: NDArray[Any]) -> None:
         )
 
 
-def check_groups(levels: Sequence[GroupLevel]) -> None:
+def check_groups(levels: Sequence[GroupLevel], nesting: Nesting = ()) -> None:
     """Raise an error if labels are not nested.
 
     Parameters
     ----------
     levels : sequence of GroupLevel
         The outermost first.
+    nesting : tuple of int
+        Of crossed groups, which column lies in which.
 
     Raises
     ------
     DataError
         If labels stand under some parents as if by mistake, or if two groups would have one name.
     """
-    for outer, inner in pairwise(levels):
+    for above, inner in zip(parents_of(nesting, len(levels)), levels, strict=True):
+        if above == ROOT:
+            continue
+        outer = levels[above]
         if len(np.unique(inner.own_labels)) < len(inner):
             _check_numbering(outer, inner)
             _check_distinct(inner.column, inner.labels)

@@ -66,7 +66,7 @@ def prepare(
     intercept = grouped.design.intercept
     varying = varying_columns(roles.varying, grouped.design)
     strata = tuple(map(str, grouped.strata)) if isinstance(grouped, GroupedRows) else ()
-    more = roles.family, roles.columns, varying, roles.sampling, strata
+    more = roles.family, roles.columns, varying, roles.sampling, strata, roles.nesting
     spec = Spec(roles.outcome, roles.groups, roles.se, names, {}, roles.se_scale, intercept, *more)
     spec = replace(spec, priors=stated_priors(priors, spec, grouped))
     _check_coefficients(spec, grouped)

@@ -18,9 +18,11 @@ from hiermodels.errors import DataError, DataWarning, SpecError, warn
 from hiermodels.families.family import Family, NamesColumns
 from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.families.registry import NORMAL
+from hiermodels.model.crossing import require_nesting
 from hiermodels.model.family_columns import require_suited
 from hiermodels.model.formula.columns import Stated, column_names, require_name
 from hiermodels.model.level import Varying
+from hiermodels.model.nests import Nesting, describe_groups
 from hiermodels.model.sampling import (
     MATRIX,
     Sampling,
@@ -73,6 +75,8 @@ class Roles:
         Terms that vary between the groups of each level; empty where all are intercepts.
     sampling : float or "matrix", optional
         How known errors are correlated, as :class:`Spec` has it.
+    nesting : tuple of int
+        Which column of crossed groups lies in which, likewise.
     """
 
     outcome: str
@@ -85,6 +89,7 @@ class Roles:
     columns: Mapping[str, str] = field(default_factory=dict)
     varying: tuple[Varying, ...] = ()
     sampling: Sampling | None = None
+    nesting: Nesting = ()
 
     @property
     def is_weighted(self) -> bool:
@@ -130,7 +135,7 @@ class Roles:
 
     def __str__(self) -> str:
         columns: dict[str, str | None] = {"outcome": self.outcome, **self.columns}
-        columns |= {"groups": "/".join(self.groups), self.se_role: self.se}
+        columns |= {"groups": describe_groups(self.groups, self.nesting), self.se_role: self.se}
         if self.sampling is not None:
             columns["covariance"] = sampling_text(self.sampling, self.groups)
         return ", ".join(f"{role} = {column}" for role, column in columns.items() if column)
@@ -250,9 +255,11 @@ def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Role
         inferred.append("groups")
     require_suited(family, columns, given, error_role(scale), errors)
     require_sampling(sampling, family, columns, given, errors)
+    require_nesting(said.nesting, given, said.varying, family, columns, sampling)
     unused = (name for name in frame.columns if name_says(name) and name not in {*taken, *given})
     roles = Roles(outcome, tuple(given), errors, tuple(inferred), scale, tuple(unused))
-    return replace(roles, family=family, columns=columns, varying=said.varying, sampling=sampling)
+    roles = replace(roles, family=family, columns=columns, varying=said.varying)
+    return replace(roles, sampling=sampling, nesting=said.nesting)
 
 
 def _given_errors(
@@ -343,7 +350,8 @@ def _infer_groups(frame: Columns, taken: set[str]) -> list[str]:
         if pairs > codes[inner].max() + 1 or codes[outer].max() == codes[inner].max():
             raise DataError(
                 f"groups: columns {listed(candidates)} hold labels, and {inner!r} is not nested in "
-                f"{outer!r} as it stands. Say groups=[…], from the outer to the inner level"
+                f"{outer!r} as it stands. Say groups=[…], from the outer to the inner level, or, "
+                f"if they are crossed, write a formula with (1 | {outer}) + (1 | {inner})"
             )
     return candidates
 
@@ -367,5 +375,15 @@ def refuse_strata(roles: Roles) -> None:
         raise SpecError(
             f"{STRATA}: a residual sd for each {roles.columns[STRATA]!r} needs rows: statistics of "
             f"groups keep one scatter for all of them. Fit the rows themselves, in a data frame in "
+            f"memory"
+        )
+
+
+def refuse_crossed(roles: Roles) -> None:
+    """Raise SpecError if groups are crossed: of statistics."""
+    if roles.nesting:
+        raise SpecError(
+            f"groups: crossed groups, {describe_groups(roles.groups, roles.nesting)}, need rows: "
+            f"statistics of groups are of nested ones. Fit the rows themselves, in a data frame in "
             f"memory"
         )

@@ -21,7 +21,6 @@ from hiermodels.data.group_moments import GroupMoments
 from hiermodels.data.grouped import (
     GroupedData,
     Missing,
-    Observations,
     read_part,
     require_rows,
     require_shape,
@@ -29,7 +28,15 @@ from hiermodels.data.grouped import (
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
 from hiermodels.data.merge import laid_out, merged_groups, merged_moments, require_alike
 from hiermodels.data.nesting import attributes_of, check_groups
-from hiermodels.data.roles import NO_COVARIANCES, NO_GROUPS, NO_SLOPES, Roles, refuse_strata
+from hiermodels.data.observations import Observations
+from hiermodels.data.roles import (
+    NO_COVARIANCES,
+    NO_GROUPS,
+    NO_SLOPES,
+    Roles,
+    refuse_crossed,
+    refuse_strata,
+)
 from hiermodels.data.slopes import (
     SlopeStatistics,
     added_slopes,
@@ -330,6 +337,7 @@ def statistics_of(data: GroupedData) -> SufficientStatistics:
     rows = require_rows(data, "statistics")
     if not rows.labels:
         raise SpecError(NO_GROUPS)
+    refuse_crossed(rows.roles)
     z = np.column_stack([rows.design.matrix, rows.y])
     total, some, shift = group_means(z, weight := rows.precision, rows.group, rows.n_groups)
     mean, rest = two_sum(some, shift)

@@ -20,7 +20,6 @@ from hiermodels.exact.block_rows import BlockRows, rows_of_units
 from hiermodels.exact.kernels.blocks.upward import evaluate
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.linear_predictor import members_by_level
 
 
 def log_densities_of_outermost(
@@ -40,7 +39,7 @@ def log_densities_of_outermost(
     rows = BlockRows.of(spec, data, np.zeros(len(layout.others)))
     if rows.strata is not None:
         factors += [np.zeros_like(factors[0])] * rows.strata[-1]  # of cells
-    members = members_by_level(require_rows(data, "log_likelihood='marginal'"))
+    members = require_rows(data, "log_likelihood='marginal'").memberships
     columns = []
     for own in rows_of_units(members[0]):
         tree = rows.tree(own, data.levels)

@@ -39,6 +39,7 @@ from hiermodels.exact.prior_moves import prior_moves
 from hiermodels.exact.propriety import members_of
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.standardize import standardize
+from hiermodels.model.nests import describe_groups
 from hiermodels.model.priors.variance import FlatSD
 from hiermodels.model.spec import Spec
 from hiermodels.numerics.lattice import Lattice
@@ -281,6 +282,11 @@ type AnyGrid = Grid | LeafGrid | BlockGrid
 
 def grid_of(spec: Spec, data: GroupedData) -> AnyGrid:
     """The coarse lattice of a model, nothing of which is made yet."""
+    if spec.is_crossed:
+        raise SpecError(
+            f"engine: the exact engine does not take crossed groups yet, "
+            f"{describe_groups(spec.groups, spec.nesting)}; write this model in PyMC or bambi"
+        )
     if not spec.is_normal:
         return LeafGrid(spec, data)
     model = blocks_of(spec, data)

@@ -23,7 +23,6 @@ from hiermodels.exact.row_replicates import draw_rows
 from hiermodels.families.raw import RawValues, sums_by_group
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.linear_predictor import members_by_level
 from hiermodels.posterior.record import Posterior
 
 RTOL = 1e-9  # singular value of a group's columns that is 0, as a part of the largest
@@ -130,7 +129,7 @@ class SlopeReplicates:
             np.ones(len(matrix)) if term == INTERCEPT else matrix[:, covariates.index(term)]
             for term in terms
         ]
-        members = members_by_level(self.rows)[level]
+        members = self.rows.memberships[level]
         return Lines(np.column_stack(columns), self.rows.precision, members)
 
     def draw(self, effects: Mapping[str, Floats], rng: np.random.Generator) -> Iterator[Floats]:

@@ -38,6 +38,7 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.marginal import Marginal
 from hiermodels.mcmc.approximation import marginal_of
 from hiermodels.mcmc.block_approximation import BlockApproximation
+from hiermodels.model.nests import describe_groups
 from hiermodels.model.spec import Spec
 
 type Form = Literal["noncentered", "centered"]
@@ -106,6 +107,11 @@ def choose(
         If there is no such parameterization, or it cannot be had with these observations.
     """
     _check(parameterization, spec, observed)
+    if spec.is_crossed:
+        raise SpecError(
+            f"groups: there is no PyMC model of crossed groups yet, "
+            f"{describe_groups(spec.groups, spec.nesting)}; write it in PyMC or bambi"
+        )
     if not spec.groups:
         return Choice({}, "centered", "a model without groups has no levels to choose for")
     if parameterization == "auto":

@@ -6,6 +6,7 @@ name it and give it its prior.
 
 - ``level``: what is assumed of the groups of one level; ``level_priors`` gives their parameters
   the priors that are stated, or the defaults
+- ``nests``: which columns of groups lie in which; ``crossing``: what goes with crossed ones
 - ``names_of_columns``: whether columns of the data can stand beside a model's variables
 - ``spec``: levels, parameters, their priors, known or unknown errors
 - ``formula``: formulas in the notation of lme4

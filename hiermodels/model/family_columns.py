@@ -101,3 +101,12 @@ def refuse_column(family: Family, role: str) -> NoReturn:
         f"{role}: rows of the family {family.name!r} have no such column; leave {role} "
         f"out{written}, or name another family"
     )
+
+
+def require_normal(family: Family, columns: Mapping[str, str]) -> None:
+    """Raise SpecError if rows are not normal: of slopes, and of three columns of groups."""
+    if family.name != NORMAL.name:
+        raise SpecError(
+            f"family: slopes that vary between groups, and three columns of groups, need "
+            f"normal rows; found {family.describe('…', columns)}"
+        )

@@ -137,7 +137,9 @@ class Level:
         return {effect: self.terms, **several}
 
 
-def levels_of(columns: Sequence[str], varying: Sequence[Varying]) -> tuple[Level, ...]:
+def levels_of(
+    columns: Sequence[str], varying: Sequence[Varying], *, by_column: bool = False
+) -> tuple[Level, ...]:
     """Levels with their names, the outermost first, without priors.
 
     Intercepts of one or two columns have the letters ``mu, kappa`` and ``theta, tau``; slopes of
@@ -148,10 +150,12 @@ def levels_of(columns: Sequence[str], varying: Sequence[Varying]) -> tuple[Level
     columns : sequence of str
     varying : sequence of Varying
         Of each level; empty where all are intercepts.
+    by_column : bool
+        Whether all have names by column.
     """
     every = tuple(varying) or (Varying(),) * len(columns)
     has_slopes = any(not own.is_intercept for own in every)
-    if len(columns) <= (1 if has_slopes else len(NAMES)):
+    if len(columns) <= (1 if has_slopes else len(NAMES)) and not by_column:
         names = NAMES[len(NAMES) - len(columns) :]
     else:
         names = tuple((f"theta_{column}", f"tau_{column}") for column in columns)
@@ -166,6 +170,27 @@ def levels_of(columns: Sequence[str], varying: Sequence[Varying]) -> tuple[Level
         )
         for column, named, own in zip(columns, names, every, strict=True)
     )
+
+
+def effect_named(name: str | None, levels: Sequence[Level], on_outcome_scale: Sequence[str]) -> str:
+    """Name of the effects of a level, given by this name or by its column; by default the last's.
+
+    Raises
+    ------
+    SpecError
+        If there is no such level.
+    """
+    if not levels:
+        raise SpecError("this needs groups, and this model has none")
+    upwards = levels[::-1]  # the innermost is the default, and named first
+    for known in upwards:
+        if name in (None, known.effect, known.column):
+            return known.effect
+    if name in on_outcome_scale:
+        return str(name)
+    names = [f"{known.effect!r} or {known.column!r}" for known in upwards]
+    names += [repr(own) for own in on_outcome_scale]
+    raise SpecError(f"level: expected {', '.join(names)}; found {name!r}")
 
 
 def with_priors(level: Level, priors: Mapping[str, Prior]) -> Level:

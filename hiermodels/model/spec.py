@@ -15,6 +15,8 @@ place of tau².  Three columns of groups, and slopes beside other groups, have n
 
     theta_class[class] ~ N(theta_school[school], tau_class²)    theta_school ~ N(mu, tau_school²)
 
+Crossed ones, too, and their effects are deviations: see :mod:`hiermodels.model.crossing`.
+
 In place of a normal distribution, rows may have that of another family, such as counts, with
 ``theta[inner] + x'beta`` for their linear predictor on the scale of its link.
 """
@@ -33,17 +35,20 @@ from hiermodels.errors import SpecError
 from hiermodels.families.family import Family
 from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.families.registry import NORMAL
-from hiermodels.model.family_columns import require_suited
+from hiermodels.model.crossing import describe_crossed, require_nesting
+from hiermodels.model.family_columns import require_normal, require_suited
 from hiermodels.model.level import (
     Level,
     Varying,
     describe_levels,
+    effect_named,
     levels_of,
     require_varying,
     with_priors,
 )
 from hiermodels.model.level_priors import complete_hierarchy, spelled_out
 from hiermodels.model.names_of_columns import require_kinds, require_names
+from hiermodels.model.nests import Nesting
 from hiermodels.model.priors.base import Prior, VariancePrior
 from hiermodels.model.priors.coefficients import CoefficientPrior, NormalInverseGamma
 from hiermodels.model.priors.defaults import (
@@ -91,6 +96,8 @@ class Spec:
     strata : tuple of str
         Labels of the strata of the rows, whose column is ``columns["residual_by"]``: rows of each
         have a residual sd of their own, ``sigma[label]``.
+    nesting : tuple of int
+        Of crossed groups: index of the column that each is nested in, or -1.
 
     Raises
     ------
@@ -110,17 +117,17 @@ class Spec:
     varying: tuple[Varying, ...] = ()
     sampling: Sampling | None = None
     strata: tuple[str, ...] = ()
+    nesting: Nesting = ()
 
     def __post_init__(self) -> None:
         require_kinds(vars(self))
         require_suited(self.family, self.columns, self.groups, error_role(self.se_scale), self.se)
         require_varying(self.varying, self.groups, self.covariates)
         require_sampling(self.sampling, self.family, self.columns, self.groups, self.se)
-        if self.is_blocks and not self.is_normal:
-            raise SpecError(
-                f"family: slopes that vary between groups, and three columns of groups, need "
-                f"normal rows; found {self.family.describe('…', self.columns)}"
-            )
+        beside = self.varying, self.family, self.columns, self.sampling
+        require_nesting(self.nesting, self.groups, *beside)
+        if self.is_blocks:
+            require_normal(self.family, self.columns)
         if not (self.has_intercept or self.groups or self.covariates):
             raise SpecError(
                 f"{self.outcome}: a model without intercept, groups and covariates has no mean to "
@@ -157,7 +164,12 @@ class Spec:
     @property
     def structure(self) -> str:
         """How the groups hang together."""
-        return "nested"
+        return "crossed" if self.is_crossed else "nested"
+
+    @property
+    def is_crossed(self) -> bool:
+        """Whether some columns of groups are not nested in one another."""
+        return bool(self.nesting)
 
     @property
     def is_regression(self) -> bool:
@@ -179,14 +191,14 @@ class Spec:
     def is_blocks(self) -> bool:
         """Whether groups have slopes or many columns, or rows strata or correlated errors."""
         more = self.sampling is not None or bool(self.strata)
-        return self.has_slopes or len(self.groups) > 2 or more
+        return not self.is_crossed and (self.has_slopes or len(self.groups) > 2 or more)
 
     @property
     def intercept(self) -> str | None:
         """Name of the mean at the top; None if it is 0."""
         if not self.has_intercept:
             return None
-        one = self.is_regression or self.has_slopes or len(self.groups) > 2
+        one = self.is_regression or self.is_crossed or self.has_slopes or len(self.groups) > 2
         return "mu" if one else ("theta", "mu", "lam")[len(self.groups)]
 
     @property
@@ -207,7 +219,7 @@ class Spec:
     @cached_property
     def named_levels(self) -> tuple[Level, ...]:
         """The same without their priors."""
-        return levels_of(self.groups, self.varying)
+        return levels_of(self.groups, self.varying, by_column=self.is_crossed)
 
     @property
     def spreads(self) -> tuple[str, ...]:
@@ -316,17 +328,7 @@ class Spec:
         SpecError
             If there is no such level.
         """
-        if not self.groups:
-            raise SpecError("this needs groups, and this model has none")
-        upwards = self.levels[::-1]  # the innermost is the default, and named first
-        for known in upwards:
-            if level in (None, known.effect, known.column):
-                return known.effect
-        if level in self.on_outcome_scale:
-            return str(level)
-        names = [f"{known.effect!r} or {known.column!r}" for known in upwards]
-        names += [repr(name) for name in self.on_outcome_scale]
-        raise SpecError(f"level: expected {', '.join(names)}; found {level!r}")
+        return effect_named(level, self.named_levels, self.on_outcome_scale)
 
     @property
     def shown_effect(self) -> str:
@@ -373,7 +375,8 @@ class Spec:
 
     def describe(self) -> list[str]:
         """Return the model, a line for each distribution, from the rows upwards."""
-        effects, lines = describe_levels(self.named_levels, self.intercept or "0")
+        describe = describe_crossed if self.is_crossed else describe_levels
+        effects, lines = describe(self.named_levels, self.intercept or "0")
         terms = effects if self.groups else list(self.top)
         terms += ["x'beta"] if self.fixed_covariates else []
         terms += [self.columns["offset"]] if "offset" in self.columns else []
@@ -390,6 +393,7 @@ class Spec:
         if not self.groups and not self.is_regression:
             return complete_one_population(given)
         several = {"beta": self.coefficients, "sigma": self.residual_sds if self.strata else ()}
+        several["tau"] = self.spreads if self.is_crossed else ()
         given = spelled_out(given, self.parameters, several, self.named_levels)
         if self.is_regression:
             return complete_regression(self.parameters, given, known_errors=bool(self.se))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,12 @@ from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import variable_names
-from hiermodels.core.names import COEFFICIENT_DIM, SAMPLE_DIMS
+from hiermodels.core.names import COEFFICIENT_DIM, ROOT, SAMPLE_DIMS
 from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import SpecError
 from hiermodels.families.normal import STRATA
+from hiermodels.model.nests import parents_of
 from hiermodels.model.prior_densities import prior_log_densities
 from hiermodels.model.priors.coefficients import NormalInverseGamma
 from hiermodels.model.spec import Spec
@@ -116,19 +116,21 @@ def _parents(data: GroupedData, taken: Iterable[str]) -> dict[str, tuple[tuple[s
     being made, whatever its name and type are.
     """
     names = variable_names(data.parent_names, taken)
-    pairs = zip(names, pairwise(data.levels), strict=True)
-    return {name: ((inner.column,), outer.labels[inner.parent]) for name, (outer, inner) in pairs}
+    named = zip(names, data.pairs, strict=True)
+    return {name: ((inner.column,), outer.labels[inner.parent]) for name, (outer, inner) in named}
 
 
 def with_parents(posterior: Posterior, draws: xr.DataArray) -> xr.DataArray:
     """Add what each group is in to draws of the groups' effects alone, as coordinates."""
-    *above, inner = posterior.data.levels or (None,)
-    if inner is None:
+    data = posterior.data
+    if not data.levels:
         return draws
+    inner, above = data.levels[-1], parents_of(data.roles.nesting, len(data.levels))
     member = pd.Index(inner.labels).get_indexer(draws[inner.column].to_index())
-    coords, child = {}, inner
-    for outer in reversed(above):
-        member, child = child.parent[member], outer
+    coords, own = {}, len(data.levels) - 1
+    while above[own] != ROOT:
+        member, own = data.levels[own].parent[member], above[own]
+        outer = data.levels[own]
         coords[f"{inner.column}_{outer.column}"] = (inner.column, outer.labels[member])
     return draws.assign_coords(coords)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.arrays import Floats
 from hiermodels.data.grouped import GroupedRows
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.spec import Spec
@@ -14,6 +14,8 @@ from hiermodels.model.spec import Spec
 
 def linear_predictor(spec: Spec, rows: GroupedRows, variables: Mapping[str, Floats]) -> Floats:
     """``z_i'theta + x_i'beta`` of each row, x being the covariates that do not vary.
+
+    Of crossed groups it is ``mu + theta_a[i] + theta_b[i] + … + x_i'beta``.
 
     Parameters
     ----------
@@ -26,12 +28,14 @@ def linear_predictor(spec: Spec, rows: GroupedRows, variables: Mapping[str, Floa
     (..., N)
     """
     total: Floats = np.zeros(len(rows.y))
-    varying = innermost(spec)
-    members = members_by_level(rows)
-    for term, (level, place) in varying.items():
-        effects = variables[spec.levels[level].effect]
-        own = effects[..., place] if spec.levels[level].has_slopes else effects
-        total = total + own[..., members[level]] * _column(spec, rows, term)
+    varying = {} if spec.is_crossed else innermost(spec)
+    members = rows.memberships
+    for level, member in zip(spec.levels, members, strict=True) if spec.is_crossed else ():
+        total = total + variables[level.effect][..., member]
+    for term, (number, place) in varying.items():
+        effects = variables[spec.levels[number].effect]
+        own = effects[..., place] if spec.levels[number].has_slopes else effects
+        total = total + own[..., members[number]] * _column(spec, rows, term)
     if spec.intercept and INTERCEPT not in varying:
         total = total + variables[spec.intercept][..., None]
     rest = [j for j, name in enumerate(spec.covariates) if name not in varying]
@@ -47,14 +51,6 @@ def innermost(spec: Spec) -> dict[str, tuple[int, int]]:
         for number, level in enumerate(spec.levels)
         for place, term in enumerate(level.terms)
     }
-
-
-def members_by_level(rows: GroupedRows) -> list[Indices]:
-    """Index of each row's group at every level, the outermost first; (N,) each."""
-    members = [rows.group]
-    for level in reversed(rows.levels[1:]):
-        members.append(level.parent[members[-1]])
-    return members[::-1]
 
 
 def _column(spec: Spec, rows: GroupedRows, term: str) -> Floats | float:

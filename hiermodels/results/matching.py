@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +17,7 @@ from hiermodels.data.strata import strata_of
 from hiermodels.data.totals import in_one_unit
 from hiermodels.errors import SpecError
 from hiermodels.families.normal import STRATA
+from hiermodels.model.nests import describe_groups
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.coordinates import coords_of
 from hiermodels.posterior.reference_posterior import ReferencePosterior
@@ -83,7 +83,7 @@ def require_same_model(mcmc: Spec, exact: Spec) -> None:
     """Raise SpecError if the draws are of a model with other levels, covariates or priors."""
     sides = [
         {
-            "levels": spec.groups,
+            "levels": describe_groups(spec.groups, spec.nesting) if spec.nesting else spec.groups,
             "covariates": spec.covariates,
             "se": spec.has_known_errors,
             "correlation of errors": spec.sampling,
@@ -156,24 +156,20 @@ def _require_same_statistics(mcmc: SufficientStatistics, exact: SufficientStatis
 
 def _parents(data: GroupedData) -> list[np.ndarray]:
     """Labels of the inner groups' parents, the inner groups in the order of their labels."""
-    return [
-        outer.labels[inner.parent][np.argsort(inner.labels)]
-        for outer, inner in pairwise(data.levels)
-    ]
+    return [outer.labels[inner.parent][np.argsort(inner.labels)] for outer, inner in data.pairs]
 
 
 def _sorted_rows(data: GroupedData) -> tuple[Floats, ...]:
     """What ``COLUMNS`` names, in the order of groups and of all of these."""
-    places = np.zeros(len(data.y))
-    if data.labels:
-        places = np.argsort(np.argsort(data.labels[-1]))[data.group].astype(float)
     rows = require_rows(data, "a comparison of rows")
+    of_columns = zip(data.labels, rows.memberships, strict=True)
+    places = [np.argsort(np.argsort(labels))[member] for labels, member in of_columns]
     se = np.ones(len(rows.y)) if rows.se is None else rows.se
     known = dict(rows.columns)
     if STRATA in known:
         known[STRATA] = np.argsort(np.argsort(rows.strata))[strata_of(known)].astype(float)
     more = [column for _, column in sorted(known.items())]
-    order = np.lexsort([*more, *rows.design.matrix.T, se, rows.y, places])
+    order = np.lexsort([*more, *rows.design.matrix.T, se, rows.y, *places])
     beside = np.array(more).reshape(len(more), len(rows.y))
     columns = rows.y[order], se[order], rows.design.matrix[order], beside[:, order]
     if rows.covariance is None:

@@ -74,10 +74,12 @@ def draw_variables(
         return _draw_blocks(spec, data, size, rng)
     drawn = {name: spec.variance_prior(name).draw(size, rng) for name in spec.sds}
     drawn |= {name: spec.coefficient_prior(name).draw(size, rng) for name in spec.top}
-    effect = drawn[spec.intercept][:, None] if spec.intercept else np.zeros((size, 1))
+    top = drawn[spec.intercept][:, None] if spec.intercept else np.zeros((size, 1))
+    effect = np.zeros((size, 1)) if spec.is_crossed else top
     for level, groups in zip(spec.levels, data.levels, strict=True):
         noise = rng.standard_normal((size, len(groups)))
-        effect = effect[:, groups.parent] + drawn[level.sd][:, None] * noise
+        above = 0.0 if spec.is_crossed else effect[:, groups.parent]
+        effect = above + drawn[level.sd][:, None] * noise
         drawn[level.effect] = effect
     drawn |= _draw_beta(spec, size, rng)
     drawn = with_outcome_scale(spec, data, drawn)

@@ -227,16 +227,6 @@ def test_what_cannot_vary():
     refuse("y ~ x + z + (x | g) + (0 + z | g)", "some are correlated", "(1 + x || g)")
 
 
-def test_crossed_groups():
-    refuse(
-        "y ~ (1 | a) + (1 | `b c`)",
-        "crossed groups, (1 | a) + (1 | `b c`)",
-        "models are nested",
-        "If each `b c` lies in one a, write (1 | a/`b c`)",
-        "PyMC or bambi",
-    )
-
-
 @pytest.mark.parametrize("groups", ["(1 | a/b/c)", "(1 | a) + (1 | a:b) + (1 | a:b:c)"])
 def test_three_columns_of_groups(groups):
     assert parse(f"y ~ {groups}").groups == ("a", "b", "c")
@@ -244,14 +234,6 @@ def test_three_columns_of_groups(groups):
 
 def test_more_than_three_columns_of_groups():
     refuse("y ~ (1 | a/b/c/d)", "more than 3 columns of groups")
-
-
-@pytest.mark.parametrize(
-    "groups",
-    ["(1 | a/b) + (1 | c)", "(1 | a) + (1 | b:c)", "(1 | a) + (1 | a/b)"],
-)
-def test_other_pairs_of_groups(groups):
-    refuse(f"y ~ {groups}", "are not one nest", "Expected (1 | school)")
 
 
 def test_the_inner_level_alone():

@@ -15,6 +15,7 @@ from hiermodels.model.family_columns import refuse_column
 from hiermodels.model.formula.parse import parse
 from hiermodels.model.formula.terms import quoted
 from hiermodels.model.level import Varying
+from hiermodels.model.nests import Nesting
 
 # Columns of counts that tell a family, where it is not said.
 COUNT_ROLES = {"trials": "binomial", "exposure": "poisson"}
@@ -43,7 +44,8 @@ class Stated(NamedTuple):
 
     ``family`` is None where the other columns tell it, and ``columns`` are those that it needs, by
     what they are to it.  ``varying`` are the terms that vary between groups, by level.
-    ``covariance`` and ``sampling_correlation`` are as they were given.
+    ``covariance`` and ``sampling_correlation`` are as they were given.  ``nesting`` says which
+    column of crossed groups lies in which.
     """
 
     outcome: str | None = None
@@ -57,6 +59,7 @@ class Stated(NamedTuple):
     varying: tuple[Varying, ...] = ()
     covariance: Any = None
     sampling_correlation: float | None = None
+    nesting: Nesting = ()
 
 
 def stated(formula: str | None, **columns: Unpack[ColumnNames]) -> Stated:
@@ -84,8 +87,9 @@ def stated(formula: str | None, **columns: Unpack[ColumnNames]) -> Stated:
         raise SpecError(f"the formula says what {twice[0]} is; leave out {twice[0]}=…")
     roles = parsed.outcome, parsed.groups, parsed.terms, *errors
     more = {**more, **parsed.row_columns}
-    family_and_columns = _with_family(family, more)
-    return Stated(*roles, parsed.intercept, *family_and_columns, parsed.varying, *correlated)
+    of_rows = _with_family(family, more)
+    found = Stated(*roles, parsed.intercept, *of_rows, parsed.varying, *correlated)
+    return found._replace(nesting=parsed.nesting)
 
 
 def _with_family(

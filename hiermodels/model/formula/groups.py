@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, NoReturn
+from itertools import pairwise
+from typing import NamedTuple
 
-from hiermodels.errors import SpecError
+from hiermodels.model.formula.crossed import Nest, crossed
 from hiermodels.model.formula.intercept import has_intercept, with_zero
 from hiermodels.model.formula.terms import covariate_terms, quote, write
-from hiermodels.model.formula.tokens import Token, closes_at_end, cut, span, split
+from hiermodels.model.formula.tokens import Token, closes_at_end, span, split
 from hiermodels.model.level import INTERCEPT, MAX_LEVELS, Varying
+from hiermodels.model.nests import Nesting, nested_columns, parents_of
 
 
 def has_bar(tokens: Sequence[Token]) -> bool:
     """Whether it is a term of groups."""
     return any(token.sign in ("|", "||") for token in tokens)
-
-
-class Nest(NamedTuple):
-    """Groups in one pair of parentheses: ``/`` or ``:``, their columns, and where they stand.
-
-    And what varies between the groups of each.
-    """
-
-    sign: str
-    columns: tuple[str, ...]
-    where: Token
-    varying: Varying
 
 
 def group_term(tokens: Sequence[Token]) -> Nest:
@@ -64,14 +54,34 @@ def _varying(tokens: Sequence[Token], where: Token, *, correlated: bool) -> Vary
     return Varying((*intercept, *terms), correlated or len(intercept + terms) < 2)
 
 
-def write_groups(columns: Sequence[str], varying: Sequence[Varying]) -> list[str]:
-    """Groups as they stand in a formula: one term, or one for each level that varies otherwise."""
+def write_groups(
+    columns: Sequence[str], varying: Sequence[Varying], nesting: Nesting = ()
+) -> list[str]:
+    """Groups as they stand in a formula: one term, or one for each level that varies otherwise.
+
+    Of crossed ones a term for each nest.
+    """
     if not columns:
         return []
-    quoted = list(map(quote, columns))
+    paths = nested_columns(list(map(quote, columns)), nesting)
+    if nesting:
+        return _crossed_terms(paths)
     if len(set(varying)) < 2:
-        return [f"({_written(next(iter(varying), Varying()))} {'/'.join(quoted)})"]
-    return [f"({_written(own)} {':'.join(quoted[: i + 1])})" for i, own in enumerate(varying)]
+        return [f"({_written(next(iter(varying), Varying()))} {'/'.join(paths[-1])})"]
+    pairs = zip(varying, paths, strict=True)
+    return [f"({_written(own)} {':'.join(path)})" for own, path in pairs]
+
+
+def _crossed_terms(paths: Sequence[tuple[str, ...]]) -> list[str]:
+    """``(1 | a/b)`` for columns that no other column divides, else a term for each column."""
+    terms = []
+    for root in (path for path in paths if len(path) == 1):
+        nest = [path for path in paths if path[0] == root[0]]
+        if all(inner[:-1] == outer for outer, inner in pairwise(nest)):
+            terms.append(f"(1 | {'/'.join(nest[-1])})")
+        else:
+            terms += [f"(1 | {':'.join(path)})" for path in nest]
+    return terms
 
 
 def _written(own: Varying) -> str:
@@ -81,26 +91,38 @@ def _written(own: Varying) -> str:
     return f"{' + '.join(terms) if len(terms) > 1 else terms[0]} {'|' if own.correlated else '||'}"
 
 
-def nesting(nests: Sequence[Nest], formula: str) -> tuple[tuple[str, ...], tuple[Varying, ...]]:
-    """Columns of the groups, from the outermost to the innermost level, and what varies there.
+class Groups(NamedTuple):
+    """Columns of the groups, what varies between these, and which column lies in which.
 
-    The latter is empty where only intercepts vary.
+    ``varying`` is empty where only intercepts vary, and ``nesting`` where each column lies in the
+    one before it.
     """
+
+    columns: tuple[str, ...] = ()
+    varying: tuple[Varying, ...] = ()
+    nesting: Nesting = ()
+
+
+def groups_of(nests: Sequence[Nest]) -> Groups:
+    """The groups of a formula, from all its terms of groups."""
     for nest in nests:
         if len(set(nest.columns)) < len(nest.columns):
             nest.where.refuse("a column stands in it twice")
-        if len(nest.columns) > MAX_LEVELS:
-            nest.where.refuse(
-                f"more than {MAX_LEVELS} columns of groups are not supported. Leave one out, or "
-                f"use PyMC or bambi"
-            )
     if not nests:
-        return (), ()
-    chain = _chain(_without_repeats(nests))
+        return Groups()
+    if len({column for nest in nests for column in nest.columns}) > MAX_LEVELS:
+        longest = max(nests, key=lambda nest: len(nest.columns))
+        longest.where.refuse(
+            f"more than {MAX_LEVELS} columns of groups are not supported. Leave one out, or use "
+            f"PyMC or bambi"
+        )
+    distinct = _without_repeats(nests)
+    chain = _chain(distinct)
     if chain is None:
-        _refuse_nests(nests, formula)
+        columns, nesting = crossed(distinct)
+        return Groups(columns, (), () if nesting == parents_of((), len(columns)) else nesting)
     columns, varying = chain
-    return columns, () if all(own.is_intercept for own in varying) else varying
+    return Groups(columns, () if all(own.is_intercept for own in varying) else varying)
 
 
 def _without_repeats(nests: Sequence[Nest]) -> list[Nest]:
@@ -139,24 +161,3 @@ def _chain(nests: Sequence[Nest]) -> tuple[tuple[str, ...], tuple[Varying, ...]]
         columns = (*columns, more[0])
     ordered = sorted(nests, key=lambda nest: len(nest.columns))
     return columns, tuple(nest.varying for nest in ordered)
-
-
-def _refuse_nests(nests: Sequence[Nest], formula: str) -> NoReturn:
-    single = list(dict.fromkeys(nest.columns[0] for nest in nests if len(nest.columns) == 1))
-    if len(single) > 1:
-        outer, inner = map(quote, single[:2])
-        raise SpecError(
-            f"formula: {cut(formula)} has crossed groups, (1 | {outer}) + (1 | {inner}); "
-            f"hiermodels' models are nested. If each {inner} lies in one {outer}, write "
-            f"(1 | {outer}/{inner}); for crossed groups, use PyMC or bambi"
-        )
-    if len(nests) == 1:
-        nests[0].where.refuse(
-            "this leaves out the outer level. Write (1 | school/class) for both levels; for the "
-            "inner alone, make one column of the two labels"
-        )
-    raise SpecError(
-        f"formula: the groups of {cut(formula)} are not one nest. Expected (1 | school), or "
-        f"(1 | school/class), which is (1 | school) + (1 | school:class); for other groups, use "
-        f"PyMC or bambi"
-    )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hiermodels.errors import SpecError
-from hiermodels.model.formula.groups import group_term, has_bar, nesting, write_groups
+from hiermodels.model.formula.groups import group_term, groups_of, has_bar, write_groups
 from hiermodels.model.formula.intercept import has_intercept, with_zero
 from hiermodels.model.formula.rows import is_offset, offset_columns, outcome_and_columns
 from hiermodels.model.formula.terms import covariate_terms, factors, quote, write
 from hiermodels.model.formula.tokens import cut, split, tokenize
 from hiermodels.model.level import Varying
+from hiermodels.model.nests import Nesting
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Formula:
         Columns of ``trials``, ``exposure`` and ``offset``, where the formula names them.
     varying : tuple of Varying
         Terms that vary between the groups of each level; empty where all are intercepts.
+    nesting : tuple of int
+        Of crossed groups: for each column, the index of the one that it is nested in, or -1.
     """
 
     outcome: str
@@ -41,6 +44,7 @@ class Formula:
     intercept: bool = True
     row_columns: dict[str, str] = field(default_factory=dict)
     varying: tuple[Varying, ...] = ()
+    nesting: Nesting = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -49,7 +53,7 @@ class Formula:
         return tuple(dict.fromkeys(columns))
 
     def __str__(self) -> str:
-        groups = write_groups(self.groups, self.varying)
+        groups = write_groups(self.groups, self.varying, self.nesting)
         zero = [] if self.intercept else ["0"]
         outcome, known = quote(self.outcome), []
         for role, column in self.row_columns.items():
@@ -69,8 +73,9 @@ def parse(formula: str) -> Formula:
         ``outcome ~ terms``, with the terms joined by ``+``: columns, ``C(column)`` for numbers
         that are categories, ``center(column)`` and ``scale(column)`` for numbers less their mean
         (and divided by their sd), interactions ``a:b`` and ``a*b`` (which is ``a + b + a:b``),
-        and at most one nest of groups, ``(1 | inner)`` or ``(1 | outer/inner)``; the latter may
-        be written ``(1 | outer) + (1 | outer:inner)``.  Slopes that vary between groups stand with
+        and groups, ``(1 | inner)`` or ``(1 | outer/inner)``; the latter may
+        be written ``(1 | outer) + (1 | outer:inner)``.  Several nests are crossed,
+        ``(1 | plate) + (1 | sample)``.  Slopes that vary between groups stand with
         the intercept, ``(1 + x | inner)``; with ``||`` they are uncorrelated, and with ``0 + x``
         they vary alone.  Counts: ``y | trials(n)`` or ``p(y, n)``
         for the outcome, ``y | rate(E)`` or the term ``offset(log(E))`` for an exposure, and
@@ -97,7 +102,7 @@ def parse(formula: str) -> Formula:
     >>> from hiermodels.model.formula.parse import parse
     >>> parse("score ~ 1 + ses*C(sex) + (1 | school/classroom)")  # doctest: +NORMALIZE_WHITESPACE
     Formula(outcome='score', terms=('ses', 'C(sex)', 'ses:C(sex)'),
-            groups=('school', 'classroom'), intercept=True, row_columns={}, varying=())
+            groups=('school', 'classroom'), intercept=True, row_columns={}, varying=(), nesting=())
     """
     tokens = tokenize(formula)
     tildes = [i for i, token in enumerate(tokens) if token.sign == "~"]
@@ -115,8 +120,9 @@ def parse(formula: str) -> Formula:
     others = [part for part in summands if not (has_bar(part) or is_offset(part))]
     intercept = has_intercept(others)
     terms = covariate_terms(others)
-    groups, varying = nesting(nests, formula)
-    result = Formula(outcome, tuple(map(write, terms)), groups, intercept, row_columns, varying)
+    columns, varying, nesting = groups_of(nests)
+    written = tuple(map(write, terms))
+    result = Formula(outcome, written, columns, intercept, row_columns, varying, nesting)
     if not (intercept or terms or result.groups):
         raise SpecError(
             f"formula: {cut(formula)} has no intercept, covariates or groups: nothing is left to "

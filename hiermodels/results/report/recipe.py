@@ -147,7 +147,7 @@ def _formula(posterior: Posterior) -> str | None:
         columns = {role: name for role, name in spec.columns.items() if role not in beside}
         varying = varying_terms(spec.varying, design)
         known = (spec.outcome, design.terms, spec.groups, spec.has_intercept, columns)
-        return str(Formula(*known, varying))
+        return str(Formula(*known, varying, spec.nesting))
     except SpecError:
         return None
 
