@@ -18,10 +18,10 @@ from hiermodels.exact.block_data import (
     residual_sds,
 )
 from hiermodels.exact.blocks import correlations
-from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.draws import GivenDraws
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.propriety import check
+from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.kernels.blocks.draws import EffectDraws
 from hiermodels.model.spec import Spec
 

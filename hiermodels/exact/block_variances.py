@@ -23,11 +23,11 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.block_data import Layout, place_of_residual_sds
-from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.draws import BlockDraws
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.pair_nodes import PairNodes
 from hiermodels.exact.blocks.posterior import BlockPosterior
+from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.sd_axis import SdAxis
 from hiermodels.exact.variance_shares import Shares, typical_se

@@ -20,9 +20,9 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.block_data import Layout, block_model
-from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.propriety import check
+from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.downward import Gain
 from hiermodels.exact.kernels.blocks.moments import conditionals

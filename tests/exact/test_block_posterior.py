@@ -12,13 +12,13 @@ import pytest
 
 import hiermodels as hm
 from hiermodels.errors import ImproperPosteriorError, SpecError
-from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.correlations import coordinate, log_lkj, z_of
 from hiermodels.exact.blocks.draws import BlockDraws
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.model import BlockModel, CovariancePrior
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.blocks.propriety import check
+from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from tests.oracles.published import PASTES
 from tests.oracles.slopes import CAKES_MEANS, SLEEP, cakes, sleepstudy

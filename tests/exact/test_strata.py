@@ -13,12 +13,12 @@ from hiermodels.data.prepare import prepare
 from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
 from hiermodels.exact.block_data import block_model
 from hiermodels.exact.block_reference import BlockReference
-from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.likelihood import maximize
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.blocks.propriety import check
+from hiermodels.exact.blocks.sd_coordinates import Values
 from tests.oracles.strata import Grid
 
 GROWTH = "distance ~ age + (1 | Subject)"

@@ -6,7 +6,9 @@ with flat or normal priors of the coefficients, and priors of sds and correlatio
 Effects and coefficients are integrated out (:mod:`hiermodels.exact.kernels.blocks`), and so is σ;
 sds and correlations stay on the lattice.  All is arrays: neither frames nor specifications.
 
-- ``model``: the record of the model
+- ``model``: the record of the model; ``normal_model``: what is asked of any model of sds
+- ``sd_coordinates``, ``sd_marginal``, ``sd_posterior``: what is alike whatever integrates effects
+  out
 - ``propriety``: whether the posterior exists, and which of its moments do
 - ``correlations``, ``coordinates``: of what stays on the lattice
 - ``residual_scale``: σ integrated

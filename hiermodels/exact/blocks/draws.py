@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.pair_lattice import PairLattices
 from hiermodels.exact.blocks.residual_scale import STEP, ResidualScale
+from hiermodels.exact.blocks.sd_coordinates import Values
+from hiermodels.exact.blocks.sd_marginal import SdMarginal
 from hiermodels.exact.kernels.blocks.draws import EffectDraws
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.blocks.rotations import solve_upper
@@ -155,19 +156,18 @@ def laid_for_draws(
 
 
 def draw_coefficients(
-    marginal: BlockMarginal, root: Root, sigma: Floats, rng: np.random.Generator
+    marginal: SdMarginal[Any], root: Root, sigma: Floats, rng: np.random.Generator
 ) -> Floats:
     """Draw the root's coefficients and β given the covariances and σ (n,); (c, n)."""
     model = marginal.residual
     at = root.with_prior(model.mean, model.precision, sigma)
     noise = rng.standard_normal((at.n_coefficients, 1, len(sigma))) * sigma
     gamma = solve_upper(at.triangle[:-1, :-1], at.triangle[:-1, -1:] + noise)[:, 0]
-    gamma[len(gamma) - model.blocks.q :] += marginal.anchor[:, None]
-    return gamma
+    return np.asarray(gamma + marginal.shift[:, None])
 
 
 def draw_sigma(
-    marginal: BlockMarginal, values: Values, root: Root, rng: np.random.Generator
+    marginal: SdMarginal[Any], values: Values, root: Root, rng: np.random.Generator
 ) -> Floats:
     """Draw σ once for each node, or take it from the lattice if it has an axis there; (n,)."""
     if values.log_sigma is not None:

@@ -11,8 +11,8 @@ from functools import partial
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.marginal import BlockMarginal
+from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.compressed import Few, few_nodes, spread_out
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.moments import CoefficientLaw, conditionals

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.errors import SpecError
 from hiermodels.exact.blocks import correlations
-from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.blocks.sd_laws import SdLaw, sd_laws
+from hiermodels.exact.blocks.sd_posterior import SdPosterior
 from hiermodels.exact.sd_axis import SdAxis
 
 SMALLEST = float(np.finfo(float).tiny)  # sd
@@ -28,10 +29,10 @@ class HyperLaws:
 
     Attributes
     ----------
-    posterior : BlockPosterior
+    posterior : SdPosterior
     """
 
-    posterior: BlockPosterior
+    posterior: SdPosterior[Any]
 
     def sd_cdf(self, sd: int, values: Floats) -> Floats:
         """Probability that an sd, σ being behind the last, is at most each of the values; (n,)."""

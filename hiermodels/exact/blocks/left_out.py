@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.marginal import BlockMarginal
+from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.kernels.blocks.leave_out import (
     Change,
     CoefficientsGiven,

@@ -120,6 +120,21 @@ class BlockModel:
         flat = np.zeros(blocks.n_coefficients)
         return cls(blocks, levels, sigma, flat, flat)
 
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return self.blocks.n_rows
+
+    @property
+    def n_coefficients(self) -> int:
+        """Number of coefficients, c."""
+        return self.blocks.n_coefficients
+
+    @property
+    def log_weight(self) -> float:
+        """``Σ log ω`` of the rows."""
+        return self.blocks.log_weight
+
     @cached_property
     def sds(self) -> tuple[tuple[int, int, VariancePrior], ...]:
         """Level, effect and prior of each sd τ, the outermost level first."""

@@ -15,10 +15,10 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.names import ROOT
-from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.pairs import PairMarginal
 from hiermodels.exact.blocks.residual_scale import ScaleLaw
+from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.kernels.blocks.downward import downward
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.blocks.upward import Below

@@ -13,9 +13,9 @@ from functools import cached_property
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.pairs import Lines, PairMarginal
+from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.blocks.upward import Below
 from hiermodels.numerics.cross_approximation import (

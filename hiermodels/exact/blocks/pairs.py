@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.exact.blocks.coordinates import Values
 from hiermodels.exact.blocks.cut import Cut
 from hiermodels.exact.blocks.marginal import BlockMarginal
+from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.blocks.upward import NUMBERS, Below, batches, from_groups, messages
 

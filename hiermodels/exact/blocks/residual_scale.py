@@ -26,7 +26,7 @@ from functools import cached_property
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2, LOG_2PI, Floats
-from hiermodels.exact.blocks.model import BlockModel
+from hiermodels.exact.blocks.normal_model import NormalModel
 from hiermodels.exact.kernels.blocks.moments import CoefficientLaw
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.model.priors.base import VariancePrior
@@ -64,10 +64,10 @@ class ResidualScale:
 
     Attributes
     ----------
-    model : BlockModel
+    model : NormalModel
     """
 
-    model: BlockModel
+    model: NormalModel
 
     @property
     def priors(self) -> tuple[VariancePrior, ...]:
@@ -96,7 +96,7 @@ class ResidualScale:
     @cached_property
     def shape(self) -> float:
         """``a``: σ² falls as ``σ^(−2a)``, or faster."""
-        rows = self.model.blocks.n_rows - self.model.blocks.n_coefficients
+        rows = self.model.n_rows - self.model.n_coefficients
         return (rows + int(np.count_nonzero(self.model.precision)) - self.degree) / 2
 
     def law(self, root: Root, log_theta: Floats) -> ScaleLaw:
@@ -142,12 +142,12 @@ class ResidualScale:
 
     def log_density(self, root: Root, log_theta: Floats, s: Floats) -> Floats:
         """Log density of s (n, k) at n nodes; (n, k)."""
-        blocks, sigma = self.model.blocks, np.exp(s)
-        if self.model.flat_coefficients:
-            total = root.log_likelihood(sigma, blocks.n_rows, blocks.log_weight)
+        model, sigma = self.model, np.exp(s)
+        if model.flat_coefficients:
+            total = root.log_likelihood(sigma, model.n_rows, model.log_weight)
         else:
             at = self._with_prior(root, sigma)
-            total = at.log_likelihood(sigma.ravel(), blocks.n_rows, blocks.log_weight)
+            total = at.log_likelihood(sigma.ravel(), model.n_rows, model.log_weight)
         return total.reshape(s.shape) + self.log_prior(log_theta, s)
 
     def _with_prior(self, root: Root, sigma: Floats) -> Root:
@@ -249,9 +249,9 @@ class ResidualScale:
         return ScaleLaw(np.sqrt(square) * ratio, law)
 
     def _log_closed(self, root: Root, log_theta: Floats) -> Floats:
-        blocks, a = self.model.blocks, self.shape
-        df = blocks.n_rows - blocks.n_coefficients
-        constant = math.lgamma(a) - LOG_2 + 0.5 * (blocks.log_weight - df * LOG_2PI)
+        model, a = self.model, self.shape
+        df = model.n_rows - model.n_coefficients
+        constant = math.lgamma(a) - LOG_2 + 0.5 * (model.log_weight - df * LOG_2PI)
         with np.errstate(divide="ignore"):
             total = root.log_scale + constant - a * np.log(root.square / 2)
         return total + self.log_prior(log_theta, np.zeros((len(total), 1)))[:, 0]

@@ -22,7 +22,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.blocks.pair_nodes import PairNodes
-from hiermodels.exact.blocks.posterior import BlockPosterior
+from hiermodels.exact.blocks.sd_posterior import SdPosterior
 from hiermodels.exact.sd_axis import SdAxis
 from hiermodels.numerics.axis_projection import axis_projection
 from hiermodels.numerics.inversion import quantiles
@@ -103,7 +103,7 @@ class SdLaw:
         return np.exp(-self.axis.log_slope(u)).reshape(len(log_sd), -1)
 
 
-def sd_laws(posterior: BlockPosterior) -> tuple[SdLaw, ...]:
+def sd_laws(posterior: SdPosterior[Any]) -> tuple[SdLaw, ...]:
     """Laws of all sds τ, and of σ last, of a relative model."""
     coordinates, lattice = posterior.marginal.coordinates, posterior.lattice
     size_of = np.abs(lattice.weights)
@@ -136,7 +136,7 @@ def _trimmed(law: SdLaw) -> SdLaw:
     return replace(law, places=law.places[rows], s=law.s[columns], weights=weights)
 
 
-def _grid(posterior: BlockPosterior, nodes: Indices) -> Floats:
+def _grid(posterior: SdPosterior[Any], nodes: Indices) -> Floats:
     """Even grid of s that holds its law at all nodes."""
     scale, values = posterior.marginal.scale, posterior.values
     low, high, narrowest = math.inf, -math.inf, math.inf
@@ -149,7 +149,7 @@ def _grid(posterior: BlockPosterior, nodes: Indices) -> Floats:
     return np.linspace(low, high, math.ceil((high - low) / narrowest) + 1)
 
 
-def _law_of_s(posterior: BlockPosterior, nodes: Indices, s: Floats) -> Floats:
+def _law_of_s(posterior: SdPosterior[Any], nodes: Indices, s: Floats) -> Floats:
     """Density of s at nodes on the grid; (n, k)."""
     scale, root = posterior.marginal.scale, posterior.root.at(nodes)
     log_theta = posterior.values.log_theta[:, nodes]
