@@ -13,6 +13,7 @@ every engine returns (``posterior``) and all below it.
   ``leaf_rows_left_out`` rows, ``leaf_shares`` has shares of the variance,
   ``leaf_predictive`` and ``leaf_outcomes`` predict
 - ``blocks``: posteriors of groups with several effects, at any number of levels, as arrays
+- ``crossed``: posteriors of crossed groups, as arrays
 - ``block_data`` makes these of a specification and data, ``block_reference`` is their posterior
   without Monte Carlo error, a ``block_mixture``; ``correlated_rows`` takes rows whose errors are
   correlated; ``block_effects`` has draws, ``block_joint`` the density of effects;

@@ -55,7 +55,9 @@ def few_points(few: Few | None, groups: str) -> list[str]:
     ]
 
 
-def few_nodes(lattice: Lattice, laws: Callable[[Indices], tuple[Floats, Floats]]) -> Few | None:
+def few_nodes(
+    lattice: Lattice, laws: Callable[[Indices], tuple[Floats, Floats]], agree: float = AGREE
+) -> Few | None:
     """Few nodes of a lattice on which laws of some effects of two degrees agree, if there are any.
 
     The difference falls geometrically: where it falls too slowly, no degree is good enough.
@@ -65,6 +67,8 @@ def few_nodes(lattice: Lattice, laws: Callable[[Indices], tuple[Floats, Floats]]
     lattice : Lattice
     laws : callable
         From nodes (n,) to means and sds (n, u) of normal effects there.
+    agree : float
+        Posterior sds, or probability, that two degrees may differ by.
     """
     unit = laws(np.array([lattice.weights.argmax()]))
     degrees = DEGREES.get(lattice.points.shape[1], range(0))
@@ -76,9 +80,9 @@ def few_nodes(lattice: Lattice, laws: Callable[[Indices], tuple[Floats, Floats]]
         if len(found) < 2:
             continue
         errors.append(float(np.abs(found[-1] - found[-2]).max()))
-        if errors[-1] <= AGREE:
+        if errors[-1] <= agree:
             return Few(*_with_half(lattice, rule, degree), errors[-1])
-        if len(errors) > 1 and errors[-1] * (errors[-1] / errors[-2]) ** left > AGREE:
+        if len(errors) > 1 and errors[-1] * (errors[-1] / errors[-2]) ** left > agree:
             return None
     return None
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.kernels.crossed.design import CrossedDesign
-from hiermodels.exact.kernels.crossed.upward import Eliminated
+from hiermodels.exact.kernels.crossed.upward import Eliminated, solve, solve_transposed
 
 ABSENT = -1  # member of a factor that a sum has none of
 MAX_NUMBERS = 1 << 23  # that are held at a time
@@ -45,14 +45,8 @@ class Effects:
     @cached_property
     def inverse(self) -> Floats:
         """``L⁻¹ D``; (n, z, z)."""
-        from scipy.linalg import solve_triangular
-
-        spread, unit = self.of.theta[self.design.factor_of].T, np.eye(self.design.n_others)
-        each = (
-            solve_triangular(f, unit, lower=True, check_finite=False) * d
-            for f, d in zip(self.of.factor, spread, strict=True)
-        )
-        return np.array(list(each)).reshape(self.of.factor.shape)
+        spread = self.of.theta[self.design.factor_of].T
+        return solve(self.of.factor, np.eye(self.design.n_others) * spread[:, None])
 
     @cached_property
     def covariance(self) -> Floats:
@@ -72,19 +66,21 @@ class Effects:
         fitted = np.moveaxis((self.design.sums @ flat).reshape(-1, n, columns), 1, 0)
         return np.asarray(self.shrunk[:, :, None] * (self.design.own - fitted))
 
-    @cached_property
-    def _through(self) -> Floats:
-        """``c_a,z Q``; (a, n, z)."""
+    def _through(self, members: slice | Indices) -> tuple[Floats, Floats]:
+        """``c_a,z Q`` (a, n, z) and ``c_a,z Q c_a,z'`` (n, a) of some members."""
         n, z, _ = self.covariance.shape
         flat = np.moveaxis(self.covariance, 0, 1).reshape(z, -1)
-        return np.asarray((self.design.sums @ flat).reshape(-1, n, z))
+        own = self.design.sums[members]
+        through = np.asarray((own @ flat).reshape(-1, n, z))
+        return through, np.einsum("anz,az->na", through, own.toarray())
 
     @cached_property
     def _explained(self) -> Floats:
         """``c_a,z Q c_a,z'``; (n, a)."""
-        sums, through = self.design.sums, self._through
-        every = [sums.multiply(through[:, i]).sum(axis=1) for i in range(through.shape[1])]
-        return np.array(every).reshape(through.shape[1], -1)
+        n, z, _ = self.covariance.shape
+        size, step = self.design.sizes[self.design.eliminated], max(1, MAX_NUMBERS // (n * z or 1))
+        parts = [self._through(slice(i, i + step))[1] for i in range(0, size, step)]
+        return np.concatenate(parts, axis=1)
 
     @cached_property
     def variances(self) -> tuple[Floats, Floats]:
@@ -125,8 +121,9 @@ class Effects:
         a = a[some]
         row[:, some] += self.of_eliminated[:, a]
         variance[:, some] += self.variances[0][:, a]
+        through = self._through(a)[0] if len(a) else np.empty((0, n, design.n_others))
         for is_there, place in others:
-            both = self._through[a, :, place[some]].T * self.shrunk[:, a]
+            both = through[np.arange(len(a)), :, place[some]].T * self.shrunk[:, a]
             variance[:, some] -= 2 * np.where(is_there[some], both, 0.0)
         return self._turned(row), variance
 
@@ -149,20 +146,10 @@ class Effects:
         row = np.vstack([-design.turn @ gamma, np.ones(n)]).T
         noise = rng.standard_normal((n, design.n_others)) * sigma[:, None]
         at = np.einsum("nzc,nc->nz", self.of.border, row) + noise
-        others = self.of.theta[design.factor_of].T * _solve_transposed(self.of.factor, at)
+        others = self.of.theta[design.factor_of].T * solve_transposed(self.of.factor, at)
         left = row @ design.own.T - (design.sums @ others.T).T
         spread = np.sqrt(self.shrunk) * sigma[:, None]
         own = self.shrunk * left + spread * rng.standard_normal(left.shape)
         parts = {k: others[:, s : s + design.sizes[k]] for k, s in design.starts.items()}
         parts[design.eliminated] = own
         return tuple(parts[k].T for k in range(len(design.sizes)))
-
-
-def _solve_transposed(factor: Floats, rows: Floats) -> Floats:
-    """``L'⁻¹ rows``; (n, z)."""
-    from scipy.linalg import solve_triangular
-
-    each = zip(factor, rows, strict=True)
-    return np.array(
-        [solve_triangular(f, r, lower=True, trans=1, check_finite=False) for f, r in each]
-    ).reshape(rows.shape)

@@ -64,7 +64,7 @@ class Eliminated:
         inner *= spread[:, None, :]
         inner[:, np.arange(z), np.arange(z)] += 1
         factor = _factors(inner)
-        border = _solve(factor, spread[:, :, None] * information[:, :z, z:])
+        border = solve(factor, spread[:, :, None] * information[:, :z, z:])
         left = information[:, z:, z:] - np.einsum("nzi,nzj->nij", border, border)
         return cls(design, theta, factor, border, left)
 
@@ -144,17 +144,32 @@ def _factors(matrices: Floats) -> Floats:
         return np.concatenate([_factors(matrix[None]) for matrix in matrices])
 
 
-def _solve(factor: Floats, rows: Floats) -> Floats:
+def solve(factor: Floats, rows: Floats) -> Floats:
     """``L⁻¹ rows``; (n, z, k)."""
     if not rows.size:
         return rows
-    from scipy.linalg import solve_triangular
-
     if len(factor) < factor.shape[1]:
+        from scipy.linalg import solve_triangular
+
         each = zip(factor, rows, strict=True)
         return np.array([solve_triangular(f, r, lower=True, check_finite=False) for f, r in each])
     solved = np.empty_like(rows)  # row by row, at all nodes at once
     for j in range(factor.shape[1]):
-        left = rows[:, j] - np.einsum("nk,nki->ni", factor[:, j, :j], solved[:, :j])
-        solved[:, j] = left / factor[:, j, j, None]
+        known = factor[:, None, j, :j] @ solved[:, :j]
+        solved[:, j] = (rows[:, j] - known[:, 0]) / factor[:, j, j, None]
+    return solved
+
+
+def solve_transposed(factor: Floats, rows: Floats) -> Floats:
+    """``L'⁻¹ rows``; (n, z)."""
+    if len(factor) < factor.shape[1]:
+        from scipy.linalg import solve_triangular
+
+        each = zip(factor, rows, strict=True)
+        found = [solve_triangular(f, r, lower=True, trans=1, check_finite=False) for f, r in each]
+        return np.array(found)
+    solved = np.empty_like(rows)
+    for j in reversed(range(factor.shape[1])):
+        known = np.einsum("nk,nk->n", factor[:, j + 1 :, j], solved[:, j + 1 :])
+        solved[:, j] = (rows[:, j] - known) / factor[:, j, j]
     return solved

@@ -1,0 +1,67 @@
+"""The marginal posterior of the sds of crossed groups, and its lattice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hiermodels.core.arrays import Flags, Floats
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.exact.blocks.sd_coordinates import Values
+from hiermodels.exact.blocks.sd_marginal import SdMarginal
+from hiermodels.exact.crossed.coordinates import CrossedCoordinates
+from hiermodels.exact.crossed.model import CrossedModel
+from hiermodels.exact.crossed.propriety import CrossedTails, check
+from hiermodels.exact.kernels.blocks.root import Root
+from hiermodels.exact.kernels.crossed.upward import evaluate
+
+
+@dataclass(frozen=True, eq=False)
+class CrossedMarginal(SdMarginal[CrossedModel]):
+    """``p(y, u)`` at points u, with what integrates the rest out.
+
+    Attributes
+    ----------
+    model : CrossedModel
+    tails : CrossedTails
+        Which moments exist.
+    """
+
+    model: CrossedModel
+    tails: CrossedTails
+
+    @classmethod
+    def of(cls, model: CrossedModel) -> CrossedMarginal:
+        """Check that the posterior exists, and set it up."""
+        return cls(model, check(model))
+
+    @property
+    def orders(self) -> Floats:
+        """Highest moment of each sd, σ last, that is asked for and exists; (K + 1,)."""
+        return self.tails.orders
+
+    def coefficients_exist(self, order: int) -> Flags:
+        """Which coefficients have a moment of an order; (c,)."""
+        return self.tails.coefficients_exist(order)
+
+    @property
+    def shift(self) -> Floats:
+        """Coefficients by least squares without effects; (c,)."""
+        return self.model.design.anchor
+
+    @cached_property
+    def residual(self) -> CrossedModel:
+        """The model of the outcome less what the shift explains."""
+        return self.model.less_anchor()
+
+    @cached_property
+    def coordinates(self) -> CrossedCoordinates:
+        """Of the sds."""
+        return CrossedCoordinates(self.residual)
+
+    @one_blas_thread()
+    def root(self, values: Values) -> Root:
+        """What all rows say of the coefficients, less the shift, and of σ."""
+        return evaluate(self.model.design, np.exp(values.log_theta))

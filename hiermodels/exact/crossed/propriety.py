@@ -1,0 +1,222 @@
+"""Whether the posterior of crossed groups exists, and which of its moments do.
+
+Let the sds of a set A of factors go to infinity together, all others staying.  The likelihood then
+falls as λ^(−D/2), with λ their square, and where Z_A has the columns of all members of A,
+
+    D(A) = rank [X Z_A] − rank X,
+
+X being the columns of coefficients with flat priors; with σ in A, n − rank X.  Priors grow as
+λ^Σ upper_tail.  The posterior exists if, for every A,
+
+    Σ_A upper_tail − ½ D(A) < 0,
+
+and an sd's moment of order m if this holds with m/2 more wherever A has it.  As σ → 0 the
+likelihood grows as σ^(−(n − rank [X Z])), unless all rows can be fitted exactly.
+
+Of two factors the rank of Z is that of a graph with their members for nodes and the rows for edges:
+members less connected parts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from hiermodels.core.arrays import Flags, Floats
+from hiermodels.errors import ImproperPosteriorError, SpecError
+from hiermodels.exact.blocks.contrasts import Contrasts
+from hiermodels.exact.blocks.propriety import Ray
+from hiermodels.exact.crossed.model import CrossedModel
+from hiermodels.model.priors.variance import Fixed
+
+RANK_TOLERANCE = 1e-8  # of a column's size
+NOISE = 1e-12  # part of the outcome's length that may be rounding errors
+ROUNDED = 1e-6  # part of a direction that is none
+
+
+@dataclass(frozen=True)
+class CrossedTails:
+    """How the posterior falls along all rays.
+
+    Attributes
+    ----------
+    model : CrossedModel
+    rays : tuple of Ray
+    highest : int
+        Up to which moments are asked for.
+    """
+
+    model: CrossedModel
+    rays: tuple[Ray, ...]
+    highest: int = 2
+
+    def moment_exists(self, sd: int, order: int) -> bool:
+        """Whether an sd, σ being behind the last, has a finite moment."""
+        return all(ray.exponent + order / 2 < 0 for ray in self.rays if sd in ray.sds)
+
+    @property
+    def orders(self) -> Floats:
+        """Highest moment of each sd, σ last, that is asked for and exists; (K + 1,)."""
+        orders = range(1, self.highest + 1)
+        every = range(len(self.model.sd_priors) + 1)
+        return np.array([float(sum(self.moment_exists(j, m) for m in orders)) for j in every])
+
+    def coefficients_exist(self, order: int) -> Flags:
+        """Which coefficients have a moment of an order; (c,)."""
+        exist = np.ones(len(self.model.precision), dtype=bool)
+        for ray in self.slow(order):
+            exist &= ~ray.contrasts.free | (self.model.precision > 0)
+        return exist
+
+    def effects_exist(self, factor: int, order: int) -> bool:
+        """Whether the deviations of a factor's members have a moment of an order.
+
+        They have a part in common of the size of the sd, of which the rows say nothing beside the
+        intercept.
+        """
+        return all(factor not in ray.sds for ray in self.slow(order))
+
+    def slow(self, order: int) -> list[Ray]:
+        """Rays along which the posterior falls too slowly for a moment of an order."""
+        return [ray for ray in self.rays if ray.exponent + order / 2 >= 0]
+
+
+def check(model: CrossedModel) -> CrossedTails:
+    """Decide along which rays the posterior falls.
+
+    Raises
+    ------
+    ImproperPosteriorError
+        If along one it does not.
+    SpecError
+        If two factors are the same groups, so that only the sum of their variances is known.
+    """
+    _check_partitions(model)
+    rays = tuple(_rays(model))
+    slow = [ray for ray in rays if ray.exponent >= 0]
+    if slow:
+        raise ImproperPosteriorError(_message(model, max(slow, key=lambda ray: ray.exponent)))
+    _check_small_sigma(model)
+    return CrossedTails(model, rays)
+
+
+def contrasts(model: CrossedModel, factors: tuple[int, ...]) -> Contrasts:
+    """What rows say of the effects of some factors beside coefficients with flat priors."""
+    rows, flat = model.rows, model.precision == 0
+    x = rows.x[:, flat]
+    size = np.linalg.norm(x * np.sqrt(rows.weights)[:, None], axis=0)
+    unit = np.where(size > 0, size, 1.0)
+    rank = _rank(rows.without_effects((), x) / unit)
+    left = rows.without_effects(factors, x) / unit
+    _, values, axes = np.linalg.svd(left, full_matrices=False)
+    null = axes[values <= RANK_TOLERANCE] / unit
+    free = np.zeros(len(flat), dtype=bool)
+    biggest = np.abs(null).max(axis=1, initial=0.0)[:, None]
+    free[flat] = (np.abs(null) > ROUNDED * biggest).any(axis=0)
+    number = rows.rank_of_effects(factors) + x.shape[1] - len(null) - rank
+    return Contrasts(number, free)
+
+
+def _rank(columns: Floats) -> int:
+    if not columns.shape[1]:
+        return 0
+    values = np.linalg.svd(columns, compute_uv=False)
+    return int(np.count_nonzero(values > RANK_TOLERANCE))
+
+
+def _rays(model: CrossedModel) -> Iterator[Ray]:
+    """All rays along which priors let sds go to infinity."""
+    tails = [prior.upper_tail for prior in model.sd_priors]
+    free = [k for k, tail in enumerate(tails) if math.isfinite(tail)]
+    for size in range(1, len(free) + 1):
+        for some in combinations(free, size):
+            yield Ray(some, contrasts(model, some), sum(tails[k] for k in some))
+    if math.isfinite(model.sigma.upper_tail):
+        flat = model.precision == 0
+        x = model.rows.without_effects((), model.rows.x[:, flat])
+        size_of = np.linalg.norm(x, axis=0)
+        n = model.n_rows - _rank(x / np.where(size_of > 0, size_of, 1.0))
+        some = tuple(k for k in free if tails[k] > 0)
+        every = Contrasts(n, np.ones(model.n_coefficients, dtype=bool))
+        grow = sum(tails[k] for k in some) + model.sigma.upper_tail
+        yield Ray((*some, len(tails)), every, grow)
+
+
+def _check_partitions(model: CrossedModel) -> None:
+    """Raise if two factors with unknown sds are the same groups under other names."""
+    for first, second in combinations(model.varying, 2):
+        if any(math.isinf(model.sd_priors[k].upper_tail) for k in (first, second)):
+            continue
+        pairs = np.unique(np.stack([model.rows.members[k] for k in (first, second)]), axis=1)
+        if pairs.shape[1] == model.rows.used(first) == model.rows.used(second):
+            a, b = model.columns[first], model.columns[second]
+            raise SpecError(
+                f"{a!r} and {b!r} are the same {pairs.shape[1]} groups: all rows of one {a!r} have "
+                f"one {b!r}, and the other way round, so that only the sum of their variances is "
+                f"known. Leave one of them out"
+            )
+
+
+def _check_small_sigma(model: CrossedModel) -> None:
+    """Raise if σ can go to 0: rows that effects and coefficients can fit exactly."""
+    if isinstance(model.sigma, Fixed):
+        return
+    if model.residual_df <= 0 and model.sigma.lower_tail <= 0:
+        raise ImproperPosteriorError(
+            f"the posterior does not exist: effects and coefficients fit all {model.n_rows} rows "
+            f"exactly, as {_groups(model, model.varying)} and {model.n_coefficients} coefficients "
+            f"leave none, so that sigma may go to 0, where its prior {model.sigma} has infinite "
+            f"mass. Give sigma a proper prior, or use fewer groups"
+        )
+    if model.residual_df <= 0 or 2 * model.sigma.lower_tail > model.residual_df:
+        return
+    length = float(model.rows.weights @ (model.rows.y - model.rows.y.mean()) ** 2)
+    if model.residual_square <= NOISE**2 * length:
+        raise ImproperPosteriorError(
+            f"the posterior does not exist: the {model.n_rows} rows are explained by effects and "
+            f"coefficients without a remainder, so that the likelihood is infinite where sigma is "
+            f"0, and the prior {model.sigma} lets it go there. Are rows copies of means, or "
+            f"without errors? If errors are known, name the column of standard errors (se=…); or "
+            f"give sigma a prior that ends before 0, such as InverseGamma(…)"
+        )
+
+
+def _groups(model: CrossedModel, factors: list[int] | tuple[int, ...]) -> str:
+    """Factors with their numbers of members, in words."""
+    return " and ".join(f"{model.rows.used(k):,} {model.columns[k]!r} groups" for k in factors)
+
+
+def _message(model: CrossedModel, ray: Ray) -> str:
+    """What is wrong along a ray, with the numbers that decide and what would do."""
+    factors = [k for k in ray.sds if k < len(model.sd_priors)]
+    what = " and ".join([*model.names, "sigma"][j] for j in ray.sds)
+    own = [(*model.sd_priors, model.sigma)[j] for j in ray.sds]
+    names = list(dict.fromkeys(map(str, own)))
+    if len(factors) < len(ray.sds):
+        who = f"The {model.n_rows} rows"
+    else:
+        who = "The " + _groups(model, factors)
+    them, remedy = ("it", "a proper prior") if len(ray.sds) == 1 else ("them", "proper priors")
+    return (
+        f"the posterior does not exist: {what} may grow without end. {who} say of {them} as much "
+        f"as {ray.contrasts.number} independent contrasts{_confounded(model, ray, factors)}, and "
+        f"the prior{'s' if len(names) > 1 else ''} {' and '.join(names)} needs at least "
+        f"{math.floor(2 * ray.prior) + 1}. Give {them} {remedy}, such as HalfNormal(…), or use "
+        f"more groups"
+    )
+
+
+def _confounded(model: CrossedModel, ray: Ray, factors: list[int]) -> str:
+    """Why there are no contrasts, where there are none."""
+    if ray.contrasts.number or len(ray.sds) != 1:
+        return ""
+    column = model.columns[factors[0]]
+    if model.rows.used(factors[0]) == 1:
+        return f" ({column!r} has a single group, beside the intercept)"
+    return (
+        f" ({column!r} is a function of the covariates: their coefficients explain all its groups)"
+    )
