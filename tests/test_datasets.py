@@ -16,6 +16,7 @@ from hiermodels.datasets import (
     load_eight_schools,
     load_orthodont,
     load_pastes,
+    load_penicillin,
     load_pumps,
     load_rat_tumors,
     load_sarcoma_baskets,
@@ -75,6 +76,19 @@ def test_school_calendar():
 def test_roles_of_the_school_calendar_are_inferred():
     roles = read(load_school_calendar()).roles
     assert (roles.outcome, roles.groups, roles.se) == ("y", ("district", "school"), "se")
+
+
+def test_penicillin():
+    """Restricted maximum likelihood as lme4 publishes it, which is closed as cells are balanced."""
+    frame = load_penicillin()
+    table = frame.pivot(index="plate", columns="sample", values="diameter")
+    assert table.shape == (24, 6)
+    assert not table.isna().any().any()
+    rest = table.sub(table.mean(axis=1), axis=0).sub(table.mean(axis=0)) + table.to_numpy().mean()
+    sigma2 = (rest.to_numpy() ** 2).sum() / (23 * 5)
+    plate, sample = (table.mean(axis=axis).var() - sigma2 / n for axis, n in ((1, 6), (0, 24)))
+    found = [table.to_numpy().mean(), *np.sqrt([plate, sample, sigma2])]
+    assert found == pytest.approx([22.97222, 0.8467, 1.9316, 0.5499], abs=5e-5)
 
 
 def test_sleepstudy():

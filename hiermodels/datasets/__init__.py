@@ -23,6 +23,7 @@ from hiermodels.datasets.measurements import (
     load_dyestuff,
     load_eight_schools,
     load_pastes,
+    load_penicillin,
     load_school_calendar,
 )
 from hiermodels.datasets.repeated import load_orthodont, load_sleepstudy
@@ -34,6 +35,7 @@ __all__ = [
     "load_eight_schools",
     "load_orthodont",
     "load_pastes",
+    "load_penicillin",
     "load_pumps",
     "load_rat_tumors",
     "load_sarcoma_baskets",

@@ -238,3 +238,47 @@ def load_dyestuff() -> pd.DataFrame:
     }
     rows = [(batch, float(value)) for batch, values in batches.items() for value in values]
     return pd.DataFrame(rows, columns=["batch", "yield_"])
+
+
+def load_penicillin() -> pd.DataFrame:
+    """Diameters of the zones in which six samples of penicillin kept bacteria from growing.
+
+    On each of 24 plates was a drop of each sample, so that plates and samples are crossed.
+
+    Returns
+    -------
+    DataFrame
+        144 rows with columns ``diameter`` of the zone, in millimetres; ``plate``, ``"a"`` to
+        ``"x"``; and ``sample``, ``"A"`` to ``"F"``.
+
+    References
+    ----------
+    Davies & Goldsmith (1972), Statistical methods in research and production, 4th edition, Hafner,
+    table 6.6; as in the R package lme4.
+
+    Examples
+    --------
+    >>> import hiermodels as hm
+    >>> hm.datasets.load_penicillin().head(2)
+       diameter plate sample
+    0      27.0     a      A
+    1      23.0     a      B
+    """
+    # fmt: off
+    diameters = (
+        (27, 23, 26, 23, 23, 21), (27, 23, 26, 23, 23, 21), (25, 21, 25, 24, 24, 20),
+        (26, 23, 25, 23, 23, 20), (25, 22, 26, 22, 23, 20), (24, 22, 25, 23, 22, 19),
+        (24, 20, 23, 21, 22, 19), (26, 22, 26, 24, 24, 21), (24, 21, 24, 22, 22, 20),
+        (24, 21, 24, 23, 22, 19), (26, 23, 26, 24, 24, 21), (25, 22, 26, 24, 24, 20),
+        (26, 24, 26, 24, 25, 22), (26, 23, 26, 23, 23, 20), (26, 23, 25, 24, 24, 22),
+        (25, 22, 25, 23, 23, 20), (25, 21, 24, 23, 23, 20), (25, 22, 24, 23, 23, 19),
+        (24, 21, 23, 21, 21, 19), (26, 23, 26, 24, 24, 21), (25, 21, 24, 22, 22, 18),
+        (25, 22, 25, 22, 22, 20), (24, 21, 24, 22, 24, 19), (24, 21, 24, 22, 21, 18),
+    )
+    # fmt: on
+    rows = [
+        (float(diameter), plate, sample)
+        for plate, of_plate in zip("abcdefghijklmnopqrstuvwx", diameters, strict=True)
+        for sample, diameter in zip("ABCDEF", of_plate, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["diameter", "plate", "sample"])

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -277,16 +277,49 @@ class BlockGrid(_CoarseGrid):
         return BlockPosterior(self.marginal, laid, root)
 
 
-type AnyGrid = Grid | LeafGrid | BlockGrid
+@dataclass(frozen=True)
+class CrossedGrid(_CoarseGrid):
+    """Crossed groups, which NUTS takes."""
+
+    def refuse(self) -> NoReturn:
+        """Raise SpecError: there is no marginal posterior yet."""
+        raise SpecError(
+            f"engine: the exact engine does not take crossed groups yet, "
+            f"{describe_groups(self.spec.groups, self.spec.nesting)}; say engine='nuts'"
+        )
+
+    @property
+    def marginal(self) -> Any:
+        """Raise SpecError."""
+        self.refuse()
+
+    @property
+    def lattice(self) -> Lattice:
+        """Raise SpecError."""
+        self.refuse()
+
+    @property
+    def moments(self) -> ExistingMoments:
+        """Raise SpecError."""
+        self.refuse()
+
+    def informed(self, name: str) -> str:
+        """The groups that say what there is to say of an sd, in words."""
+        level = next(own for own in self.spec.levels if own.sd == name)
+        return f"{len(self.data.coords[level.column]):,} {level.column!r} groups"
+
+    def prior_moves(self, name: str) -> Iterator[Move]:
+        """Yield nothing."""
+        return iter(())
+
+
+type AnyGrid = Grid | LeafGrid | BlockGrid | CrossedGrid
 
 
 def grid_of(spec: Spec, data: GroupedData) -> AnyGrid:
     """The coarse lattice of a model, nothing of which is made yet."""
     if spec.is_crossed:
-        raise SpecError(
-            f"engine: the exact engine does not take crossed groups yet, "
-            f"{describe_groups(spec.groups, spec.nesting)}; write this model in PyMC or bambi"
-        )
+        return CrossedGrid(spec, data)
     if not spec.is_normal:
         return LeafGrid(spec, data)
     model = blocks_of(spec, data)

@@ -5,6 +5,8 @@ For rows i in groups c, in outer groups s if there are two levels, it is the sum
     Σ_i log N(y_i; theta_c + x_i'beta, se_i²  or  sigma²)
     Σ_c log N(theta_c; mu  or  mu_s, tau²)       Σ_s log N(mu_s; lam, kappa²)
 
+(of crossed groups ``Σ_i log N(y_i; mu + theta_a + theta_b + x_i'beta, …)`` and, of each column,
+``Σ_a log N(theta_a; 0, tau_a²)``)
 and of the log densities of the priors.  These are densities of the variables as they are stored: of
 an sd τ, also where its prior is stated on the variance, so that ``p(τ²) = 1`` is ``2τ`` and
 ``p(σ²) = 1/σ²`` is ``2/σ``; a flat prior of a mean, a coefficient or an sd is a factor of 1.  There
@@ -70,6 +72,9 @@ def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) ->
         by_row = spec.sampling is not None or bool(spec.strata)
         of = _log_likelihood_of_rows if by_row else _log_likelihood_of_blocks
         return total + of(spec, data, variables)
+    if spec.is_crossed:
+        total += _log_density_of_crossed(spec, variables)
+        return total + _log_likelihood_of_rows(spec, data, variables)
     if spec.is_regression:
         return total + _log_likelihood_of_rows(spec, data, variables)
     if not spec.groups:
@@ -84,6 +89,17 @@ def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) ->
     if not spec.is_normal:
         below += _log_likelihood_of_rows(spec, data, variables).ravel()
     return total + below.reshape(total.shape)
+
+
+def _log_density_of_crossed(spec: Spec, variables: Mapping[str, Floats]) -> Floats:
+    """``Σ_u log N(theta_u; 0, tau²)`` of all columns whose sd is not fixed at 0; (...,)."""
+    total: Floats = np.zeros(())
+    for level in spec.levels:
+        if spec.fixed.get(level.sd) != 0:
+            effects = variables[level.effect]
+            squares = (effects**2).sum(axis=-1)
+            total = total + _log_normal_sum(squares, effects.shape[-1], variables[level.sd])
+    return total
 
 
 def _log_likelihood_of_one(y: Floats, theta: Floats, sigma: Floats) -> Floats:

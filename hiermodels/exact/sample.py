@@ -23,7 +23,7 @@ from hiermodels.exact.block_effects import BlockEffects
 from hiermodels.exact.blocks.draws import BlockDraws, draw_sigma
 from hiermodels.exact.conjugate import ConjugatePosterior
 from hiermodels.exact.effects import DrawsOnDemand, Effects, GroupEffects
-from hiermodels.exact.grid import AnyGrid, BlockGrid, Grid, LeafGrid, grid_of
+from hiermodels.exact.grid import AnyGrid, BlockGrid, CrossedGrid, Grid, LeafGrid, grid_of
 from hiermodels.exact.joint import lp
 from hiermodels.exact.leaf_effects import LeafEffects
 from hiermodels.exact.precision import sd_quadrature_error
@@ -97,6 +97,8 @@ def sample(
     above = {name: size for name, size in needs.items() if name not in of_groups}
     memory.require(above, chains * draws, memory_budget, REMEDY)
     grid = grid or grid_of(spec, data)
+    if isinstance(grid, CrossedGrid):
+        grid.refuse()
     keep = not spec.groups or memory.fits(needs, memory_budget)
     if isinstance(grid, LeafGrid):
         drawn = _draw_counts(grid, chains * draws, rng, keep)

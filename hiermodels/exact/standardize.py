@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.collinearity import require_size
 from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
+from hiermodels.data.roles import refuse_crossed
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.errors import DataError
 from hiermodels.exact.orthonormal import GroupSums, divided, orthonormalized
@@ -43,6 +44,7 @@ def standardize(data: GroupedData, unit: Standardized | None = None) -> Standard
     unit : Standardized, optional
         Other outcomes of the same rows, whose location and scale to take.
     """
+    refuse_crossed(data.roles)
     if isinstance(data, SufficientStatistics):
         return _standardize_statistics(data)
     return _standardize_rows(require_rows(data, "another outcome"), unit)

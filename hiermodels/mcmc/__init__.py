@@ -13,6 +13,8 @@ engine.
 - ``model``: ``build_model``: coefficients and the effects of all levels, stated or integrated out.
 - ``rows_model``: models of rows that are not normal, such as counts.
 - ``blocks_model``: models of groups with several effects, and of three columns of groups.
+- ``crossed_model``: models of crossed groups; ``crossed_approximation`` says about where their
+  posterior lies.
 - ``block_marginal``: their likelihood with effects and coefficients integrated out.
 - ``block_approximation``: about where their posterior lies.
 - ``approximation``: normal measurements in their place, which tell where a posterior lies.

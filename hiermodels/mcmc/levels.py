@@ -13,9 +13,10 @@ from pytensor.tensor.variable import TensorVariable
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.grouped import GroupedData
+from hiermodels.exact.standardized import Standardized
 from hiermodels.mcmc.outcome import Sds
 from hiermodels.mcmc.parameterization import Form, Observed
-from hiermodels.mcmc.transforms import UnitScale
+from hiermodels.mcmc.transforms import UnitScale, matrix_times
 from hiermodels.model.priors.base import Prior
 from hiermodels.model.priors.coefficients import NormalInverseGamma, normal_to_pymc
 from hiermodels.model.spec import Spec
@@ -46,6 +47,20 @@ def add_beta(
     how |= {"dims": spec.dims("beta"), "transform": unit}
     beta: TensorVariable = normal_to_pymc(pm, "beta", mean, sd, start, **how)
     return beta
+
+
+def add_coefficients(
+    spec: Spec, standard: Standardized, sigma: TensorVariable | None = None
+) -> TensorVariable:
+    """Add β; return it in the tree's coordinates, with shape (q,)."""
+    if not spec.covariates:
+        return pt.zeros(0)
+    basis = standard.scale * standard.basis
+    start = basis @ standard.tree.left.anchor
+    if spec.has_intercept:
+        start = np.zeros_like(start)
+    beta = add_beta(spec, start, UnitScale(start, basis), sigma)
+    return matrix_times(np.linalg.inv(basis), beta)
 
 
 def add_parents(

@@ -3,7 +3,8 @@
 PyMC states each level given the one above it.  Of the rows the likelihood takes the groups' means
 and the scatter around them, which is all that the posterior needs of them; or, where asked for,
 each row.  (Rows that are not normal have :mod:`hiermodels.mcmc.rows_model`, groups
-with slopes and three columns of groups :mod:`hiermodels.mcmc.blocks_model`.)  Three
+with slopes and three columns of groups :mod:`hiermodels.mcmc.blocks_model`, and crossed ones
+:mod:`hiermodels.mcmc.crossed_model`.)  Three
 parameterizations have the same posterior::
 
     noncentered   theta = mu + tau·theta_offset     theta_offset ~ N(0, 1)
@@ -45,7 +46,8 @@ from hiermodels.mcmc.blocks_model import (
     component,
     outcome_of_blocks,
 )
-from hiermodels.mcmc.levels import add_beta, add_effects, add_parents, is_moved, scaled_by
+from hiermodels.mcmc.crossed_model import CELL_DIM, build_crossed_model, outcome_of_cells
+from hiermodels.mcmc.levels import add_coefficients, add_effects, add_parents, is_moved, scaled_by
 from hiermodels.mcmc.marginal import log_likelihood
 from hiermodels.mcmc.outcome import Sds, add_means, add_rows, add_statistics, outcome_statistics
 from hiermodels.mcmc.parameterization import (
@@ -130,6 +132,8 @@ def build_model(
     _require_free_names(spec, observed)
     if not spec.is_normal:
         return build_rows_model(spec, data, choice.forms, observed, exchangeable)
+    if spec.is_crossed:
+        return build_crossed_model(spec, data, choice.forms, observed, exchangeable)
     if spec.is_blocks:
         _require_unknown_sds(spec, choice)
         return build_blocks_model(spec, data, choice, observed, exchangeable)
@@ -147,7 +151,7 @@ def build_model(
             _require_unknown_sds(spec, choice)
             pm.Potential("log_likelihood", log_likelihood(marginal, sds))
             return model
-        beta = _add_coefficients(spec, marginal.data)
+        beta = add_coefficients(spec, marginal.data)
         parents = add_parents(spec, data, observed)
         theta = _add_all_effects(spec, parents, marginal.data, sds, beta, choice.forms)
         if observed == "rows":
@@ -199,7 +203,7 @@ def _build_regression(
         sds: dict[str, TensorVariable] = {}
         if not spec.se:
             sds["sigma"] = _residual_prior(spec).to_pymc(pm, "sigma", standard.scale)
-        beta = _add_coefficients(spec, standard, sds.get("sigma"))
+        beta = add_coefficients(spec, standard, sds.get("sigma"))
         mu = _add_all_effects(spec, (), standard, sds, beta, {})
         if observed == "rows":
             add_rows(spec, data, sds)
@@ -221,6 +225,8 @@ def outcome_of(spec: Spec, data: GroupedData) -> Callable[[GroupedData], dict[st
     callable
         From data with another outcome to the values of the model's ``pm.Data``, by name.
     """
+    if spec.is_crossed:
+        return partial(outcome_of_cells, data)
     if spec.is_blocks:
         return partial(outcome_of_blocks, spec)
     if not spec.is_normal:
@@ -241,20 +247,6 @@ def as_one_group(data: GroupedData) -> GroupedData:
 def _residual_prior(spec: Spec) -> VariancePrior:
     """Prior of the sd of rows without groups, which may come with those of the means."""
     return spec.residual_prior or spec.variance_prior("sigma")
-
-
-def _add_coefficients(
-    spec: Spec, standard: Standardized, sigma: TensorVariable | None = None
-) -> TensorVariable:
-    """Add β; return it in the tree's coordinates, with shape (q,)."""
-    if not spec.covariates:
-        return pt.zeros(0)
-    basis = standard.scale * standard.basis
-    start = basis @ standard.tree.left.anchor
-    if spec.has_intercept:
-        start = np.zeros_like(start)
-    beta = add_beta(spec, start, UnitScale(start, basis), sigma)
-    return matrix_times(np.linalg.inv(basis), beta)
 
 
 def _add_all_effects(
@@ -285,7 +277,7 @@ def _require_free_names(spec: Spec, observed: Observed) -> None:
         columns += [(error_role(spec.se_scale), spec.se)] if spec.se else []
         columns += spec.columns.items()
     else:
-        taken |= {f"{spec.outcome}_mean", f"{spec.outcome}_sum", ROWS_ALIKE, SUM_DIM}
+        taken |= {f"{spec.outcome}_mean", f"{spec.outcome}_sum", ROWS_ALIKE, SUM_DIM, CELL_DIM}
     for role, name in columns:
         if name in taken:
             raise SpecError(

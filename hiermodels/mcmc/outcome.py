@@ -56,7 +56,12 @@ def add_rows(spec: Spec, data: GroupedData, sds: Sds) -> None:
     model, rows = pm.modelcontext(None), require_rows(data, "observed='rows'")
     model.add_coord("row", np.arange(len(rows.y)))
     eta = model[spec.intercept] if spec.intercept and not spec.levels else pt.zeros(())
-    if spec.levels:
+    if spec.is_crossed:
+        eta = model[spec.intercept] if spec.intercept else pt.zeros(())
+        for level, member in zip(spec.levels, rows.memberships, strict=True):
+            of_row = pm.Data(f"{level.column}_of_row", member, dims="row")
+            eta = eta + model[level.effect][of_row]
+    elif spec.levels:
         inner = spec.levels[-1]
         eta = model[inner.effect][pm.Data(f"{inner.column}_of_row", rows.group, dims="row")]
     if spec.covariates:
@@ -105,13 +110,23 @@ def _known_sd(spec: Spec, data: GroupedRows) -> TensorVariable:
 
 
 def add_means(
-    spec: Spec, standard: Standardized, theta: TensorVariable, sds: Sds, beta: TensorVariable
+    spec: Spec,
+    standard: Standardized,
+    theta: TensorVariable,
+    sds: Sds,
+    beta: TensorVariable,
+    dims: tuple[str, ...] | None = None,
 ) -> None:
     """Add the groups' means and, where groups have several rows, the rows around them.
 
     ``ȳ_g ~ N(theta_g + x̄_g'β, σ²/ω_g)``, with ω_g the sum of the rows' weights (their number, or
     that of ``se⁻²``); the rows around it have the density ``exp(−½ S(β)/σ²)``, with S the sum
     of squares of their residuals, times a constant and a power of σ.
+
+    Parameters
+    ----------
+    dims : tuple of str, optional
+        Of the means; by default the groups'.
     """
     tree, scale = standard.tree, standard.scale
     sigma2 = row_variance(standard, sds)
@@ -121,7 +136,7 @@ def add_means(
         theta + scale * matrix_times(tree.mean[:, :-1], beta),
         scale * pt.sqrt(sigma2 / tree.weight),
         observed=statistic(standard, "_means"),
-        dims=spec.dims("theta") or None,
+        dims=dims or spec.dims("theta") or None,
     )
     if several:
         residual = pt.concatenate([-beta, [1.0]])

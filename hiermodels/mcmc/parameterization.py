@@ -38,7 +38,7 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.marginal import Marginal
 from hiermodels.mcmc.approximation import marginal_of
 from hiermodels.mcmc.block_approximation import BlockApproximation
-from hiermodels.model.nests import describe_groups
+from hiermodels.mcmc.crossed_approximation import weights_of_data as weights_of_crossed
 from hiermodels.model.spec import Spec
 
 type Form = Literal["noncentered", "centered"]
@@ -107,14 +107,11 @@ def choose(
         If there is no such parameterization, or it cannot be had with these observations.
     """
     _check(parameterization, spec, observed)
-    if spec.is_crossed:
-        raise SpecError(
-            f"groups: there is no PyMC model of crossed groups yet, "
-            f"{describe_groups(spec.groups, spec.nesting)}; write it in PyMC or bambi"
-        )
     if not spec.groups:
         return Choice({}, "centered", "a model without groups has no levels to choose for")
     if parameterization == "auto":
+        if spec.is_crossed:
+            return _automatic_of_crossed(spec, data)
         return _automatic_of_blocks(spec, data) if spec.is_blocks else _automatic(spec, data)
     if parameterization == "marginal":
         return Choice({}, "marginal", "as asked for")
@@ -129,7 +126,7 @@ def choose(
                 f"parameterization: {level.effect} has no density around its parent, as "
                 f"{at_zero[0]} is fixed at 0; take 'noncentered' for it, or 'auto'"
             )
-    return Choice(forms, _name(forms), "as asked for", spec.is_normal)
+    return Choice(forms, _name(forms), "as asked for", spec.is_normal and not spec.is_crossed)
 
 
 def weights_of_data(marginal: Marginal, sds: Floats) -> list[Floats]:
@@ -195,6 +192,18 @@ def _automatic_of_blocks(spec: Spec, data: GroupedData) -> Choice:
     return Choice(forms, _name(forms), "; ".join(reasons), spec.is_normal)
 
 
+def _automatic_of_crossed(spec: Spec, data: GroupedData) -> Choice:
+    """Choose by the weight of the data in a column's median member, given all other effects."""
+    forms: dict[str, Form] = {}
+    reasons = []
+    every = weights_of_crossed(spec, data)
+    for level, weights in reversed(list(zip(spec.levels, every, strict=True))):
+        weight = float(np.median(weights))
+        forms[level.effect] = "centered" if weight >= HALF else "noncentered"
+        reasons.append(_reason(f"{level.column}'s {level.effect}", weight))
+    return Choice(forms, _name(forms), "; ".join(reasons), can_be_marginal=False)
+
+
 def _reason(what: str, weight: float) -> str:
     return (
         f"the data's weight in the median {what} is {weight:.2f}, "
@@ -237,6 +246,12 @@ def _check(parameterization: Parameterization, spec: Spec, observed: Observed) -
             f"parameterization: expected one of 'auto', "
             f"{', '.join(map(repr, PARAMETERIZATIONS))}, or a mapping with a form for each level; "
             f"found {short(given)}"
+        )
+    if parameterization == "marginal" and spec.is_crossed:
+        raise SpecError(
+            "parameterization='marginal' integrates out the effects of nested groups, and these "
+            "are crossed; take 'centered' or 'noncentered', or engine='exact', which integrates "
+            "them out"
         )
     if parameterization == "marginal" and not spec.is_normal:
         raise SpecError(
