@@ -8,10 +8,14 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.names import ROOT
+from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
-from hiermodels.errors import SpecError
-from hiermodels.exact.leaf_data import nested_model
+from hiermodels.exact.leaf_data import nested_model, with_intercept
 from hiermodels.exact.leaf_plug_in import (
+    CORRECTED,
+    coefficients_at,
+    means_in_words,
     own_estimates,
     raw_on_outcome_scale,
     require_bounded,
@@ -23,57 +27,105 @@ from hiermodels.exact.leaves.nested.maximum import (
     effects_given,
     maximum_likelihood,
 )
+from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.exact.raw_values import leaves_of_level, raw_values
+from hiermodels.families.leaves import Leaves
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.estimation import LIKELIHOOD, PlugIn, PointEstimate
 from hiermodels.posterior.tables import shown
 
 
 @one_blas_thread()
-def nested_plug_in(spec: Spec, data: GroupedData, method: str) -> PlugIn:
-    """Maximise the likelihood of the sds and the intercept, and estimate all effects given these.
+def nested_plug_in(spec: Spec, data: GroupedData, method: str, place: Place) -> PlugIn:
+    """Maximise the likelihood of the sds and coefficients, and estimate all effects given these.
 
     Raises
     ------
     SpecError
-        If there are covariates, the intercept is not bounded by the data, or the method is not for
-        counts.
+        If the coefficients are not bounded by the data, or the method is not for counts.
     """
     require_likelihood(method)
-    if spec.covariates:
-        raise SpecError(
-            f"covariates: maximum likelihood of counts with three levels takes none; found "
-            f"{', '.join(spec.covariates)}. See .summary() for the posterior, or use two levels"
-        )
     marginal = NestedMarginal(nested_model(spec, data))
     require_bounded(spec, data, marginal.model)
     leaves = [leaves_of_level(spec, data, level) for level in (0, 1)]
     found = maximum_likelihood(marginal, leaves[0])
-    effects = {}
-    for number, level in enumerate(spec.levels):
-        raw = raw_values(spec, data, number)
-        value, error = own_estimates(spec, leaves[number], raw)
-        columns = {"raw": value, "raw_se": error, "pooled": np.full(len(value), found.pooled)}
-        effects[level.effect] = columns | _empirical_bayes(marginal, found, number)
+    effects = {
+        level.effect: _on_link(spec, data, marginal, found, leaves[number], number, place)
+        for number, level in enumerate(spec.levels)
+    }
     for name in spec.on_outcome_scale:
-        family, inner = spec.family, len(spec.levels) - 1
-        effects[name] = {
-            **raw_on_outcome_scale(spec, leaves[inner], raw_values(spec, data, inner)),
-            "pooled": family.inverse_link(np.full(len(leaves[inner]), found.pooled)),
-            **_empirical_bayes(marginal, found, inner, family.inverse_link),
-        }
-    lam, se = (np.nan, np.nan) if found.place is None else (found.place.lam, found.place.se)
-    top = slice(len(spec.top))
+        effects[name] = _on_outcome_scale(spec, data, marginal, found, leaves[1])
+    highest = None if found.place is None else (found.place.gamma, found.place.covariance)
+    coefficients, ses = coefficients_at(highest, with_intercept(spec, place.of(ROOT)), spec)
     return PlugIn(
         _sds(spec, found),
         method,
         effects,
         {},
-        np.array([lam])[top],
-        np.array([se])[top],
+        coefficients,
+        ses,
         given=_given(spec, found, "eb: given {} as if known"),
         of_coefficients=_given(spec, found, "{}, all that is unknown together"),
+        notes=(CORRECTED,) if spec.covariates else (),
     )
+
+
+def _on_link(
+    spec: Spec,
+    data: GroupedData,
+    marginal: NestedMarginal,
+    found: NestedMaximum,
+    leaves: Leaves,
+    level: int,
+    place: Place,
+) -> dict[str, Floats]:
+    """Columns of a level's effects at the covariates of a place.
+
+    Rows of an outer group are as if they all had its groups' mean covariates, by what the groups
+    say.
+    """
+    model = marginal.model
+    value, error = own_estimates(spec, leaves, raw_values(spec, data, level))
+    own = model.x if level else _outer_x(model)
+    at = with_intercept(spec, np.broadcast_to(place.of(level), (len(own), model.n_slopes)))
+    columns = {"raw": value, "raw_se": error, "pooled": at @ found.pooled}
+    columns |= _empirical_bayes(marginal, found, level)
+    if found.place is not None:
+        known = own if level else np.broadcast_to(_middle(model), own.shape)
+        columns["raw"] = columns["raw"] + (at - own) @ found.place.gamma
+        columns["eb"] = columns["eb"] + (at - known) @ found.place.gamma
+    elif (at != own).any():
+        columns["raw"] = np.full(len(own), np.nan)
+    return columns
+
+
+def _outer_x(model: NestedModel) -> Floats:
+    """Mean covariates of each outer group's groups, by their information; (S, p)."""
+    weight, means = model.leaves.information, np.empty((model.n_outer, model.x.shape[1]))
+    for mean, x in zip(means.T, model.x.T, strict=True):
+        mean[:] = model.outer_sums(weight * x) / model.outer_sums(weight)
+    return means
+
+
+def _middle(model: NestedModel) -> Floats:
+    """Covariates at which effects of outer groups are; (p,)."""
+    return np.append(np.ones(int(model.has_intercept)), model.middle)
+
+
+def _on_outcome_scale(
+    spec: Spec,
+    data: GroupedData,
+    marginal: NestedMarginal,
+    found: NestedMaximum,
+    leaves: Leaves,
+) -> dict[str, Floats]:
+    """Columns of the groups' effects on the outcome's scale, at their own covariates."""
+    inverse = spec.family.inverse_link
+    return {
+        **raw_on_outcome_scale(spec, leaves, raw_values(spec, data, 1)),
+        "pooled": inverse(marginal.model.x @ found.pooled),
+        **_empirical_bayes(marginal, found, 1, inverse),
+    }
 
 
 def _empirical_bayes(
@@ -120,5 +172,5 @@ def _given(spec: Spec, found: NestedMaximum, wording: str) -> tuple[str, ...]:
         known = (
             f"{' + '.join(f'{level.sd}²' for level in spec.levels)} = {shown(found.place.tau**2)}"
         )
-    known += f" and {spec.intercept}" if spec.intercept else ""
+    known += f" and {means_in_words(spec)}" if spec.means else ""
     return (wording.format(f"{known} ({LIKELIHOOD['ml']})"),)

@@ -24,6 +24,8 @@ from hiermodels.model.spec import Spec
 from hiermodels.posterior.estimation import LIKELIHOOD, PlugIn, PointEstimate, known_method
 from hiermodels.posterior.tables import shown
 
+CORRECTED = "raw: corrected for the group's covariates, as in eb"
+
 
 def leaf_plug_in(spec: Spec, data: GroupedData, method: str, place: Place) -> PlugIn:
     """Maximise the likelihood of tau and the coefficients, and estimate all effects given these.
@@ -43,7 +45,8 @@ def leaf_plug_in(spec: Spec, data: GroupedData, method: str, place: Place) -> Pl
     effects = {level.effect: _on_link(spec, model, found, raw, at)}
     for name in spec.on_outcome_scale:
         effects[name] = _on_outcome_scale(spec, model, found, raw)
-    coefficients, ses = _coefficients(spec, found, with_intercept(spec, place.of(ROOT)))
+    highest = None if found.place is None else (found.place.gamma, found.place.score.covariance)
+    coefficients, ses = coefficients_at(highest, with_intercept(spec, place.of(ROOT)), spec)
     return PlugIn(
         _sds(spec, found),
         method,
@@ -53,7 +56,7 @@ def leaf_plug_in(spec: Spec, data: GroupedData, method: str, place: Place) -> Pl
         ses,
         given=_given(spec, found, "eb: given {} as if known"),
         of_coefficients=_given(spec, found, "{}, all that is unknown together"),
-        notes=("raw: corrected for the group's covariates, as in eb",),
+        notes=(CORRECTED,),
     )
 
 
@@ -104,21 +107,34 @@ def _given(spec: Spec, found: Maximum, wording: str) -> tuple[str, ...]:
     """Say where the likelihood is highest."""
     if found.place is None:
         return ()
-    means = " and the coefficients" if spec.means else ""
+    means = f" and {means_in_words(spec)}" if spec.means else ""
     known = f"{spec.levels[0].sd} = {shown(found.place.tau)}{means} ({LIKELIHOOD['ml']})"
     return (wording.format(known),)
 
 
-def _coefficients(spec: Spec, found: Maximum, root: Floats) -> tuple[Floats, Floats]:
-    """The intercept at covariates (p,), the slopes, and standard errors; (p,) each."""
+def means_in_words(spec: Spec) -> str:
+    """What has a coefficient: the intercept alone, by its name, or all."""
+    return "the coefficients" if spec.covariates or not spec.intercept else spec.intercept
+
+
+def coefficients_at(
+    highest: tuple[Floats, Floats] | None, root: Floats, spec: Spec
+) -> tuple[Floats, Floats]:
+    """The intercept at covariates (p,), the slopes, and standard errors; (p,) each.
+
+    Parameters
+    ----------
+    highest : ((p,), (p, p)), optional
+        The coefficients where the likelihood is highest, and their covariance; nan without.
+    """
     p = len(root)
-    if found.place is None:
+    if highest is None:
         return np.full(p, np.nan), np.full(p, np.nan)
     to_shown = np.eye(p)
     if spec.has_intercept:
         to_shown[0] = root
-    covariance = to_shown @ found.place.score.covariance @ to_shown.T
-    return to_shown @ found.place.gamma, np.sqrt(np.diag(covariance))
+    covariance = to_shown @ highest[1] @ to_shown.T
+    return to_shown @ highest[0], np.sqrt(np.diag(covariance))
 
 
 @one_blas_thread()

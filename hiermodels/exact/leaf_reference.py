@@ -166,7 +166,7 @@ class LeafReference(LeafPredictive):
         """Estimates of groups given the maximum of the likelihood."""
         method = "ml" if method is None else method
         if self.laws.innermost:
-            return nested_plug_in(self.spec, self.data, method)
+            return nested_plug_in(self.spec, self.data, method, place)
         return leaf_plug_in(self.spec, self.data, method, place)
 
     def variance_moments(self, names: Sequence[str]) -> list[tuple[float, float]]:

@@ -1,9 +1,11 @@
-"""Maximum likelihood of κ, τ and λ of three levels, all effects integrated out.
+"""Maximum likelihood of κ, τ and the coefficients γ of three levels, all effects integrated out.
 
-Inside, in ``(log κ, log τ, λ)``, by Newton's method with differences of the log likelihood, from
-the best place that a simplex finds.  On the edges, without variance at one of the levels, it is the
-likelihood of two levels (:mod:`hiermodels.exact.leaves.maximum`): of all groups where κ = 0, and of
-outer groups with their counts pooled where τ = 0.  The highest of these is taken.
+Inside, in ``(log κ, log τ, γ)``, by Newton's method with differences of the log likelihood, from
+the best place that a simplex finds; γ is counted in standard errors from its place without variance
+at either level.  On the edges, without variance at one of the levels, it is where κ = 0 the
+likelihood of two levels (:mod:`hiermodels.exact.leaves.maximum`), of all groups; and where τ = 0
+that of outer groups with their counts pooled, or with covariates the same as inside with τ known.
+The highest of these is taken.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from hiermodels.errors import PrecisionError
 from hiermodels.exact.leaves import maximum
 from hiermodels.exact.leaves.mass_sums import Function
 from hiermodels.exact.leaves.model import LeafModel
+from hiermodels.exact.leaves.nested.line_table import InnerTables, LineTable
 from hiermodels.exact.leaves.nested.marginal import Line, NestedMarginal
 from hiermodels.exact.leaves.nested.masses import LineMasses, MeanMasses
 from hiermodels.exact.leaves.nested.model import NestedModel
@@ -26,13 +29,14 @@ from hiermodels.exact.leaves.nested.moments import inner_sums, moments_around, o
 from hiermodels.families.leaves import Leaves
 from hiermodels.model.priors.variance import FlatVariance
 
-XATOL = 1e-3  # of the simplex
+XATOL, FATOL = 0.03, 1e-4  # of the simplex
 FARTHEST = 12.0  # |log sd| within which a maximum is looked for, from the centres' spread
-DIFFERENCE = 1e-3  # of log sds and of λ, between which the likelihood is compared
+DIFFERENCE = 1e-3  # of log sds and of γ in standard errors, between which it is compared
 MAX_STEPS = 20  # of Newton's method
 NEAR = 1e-9  # expected gain of a step, after which there is no other
 FLATTEST = 1e-7  # bend of the log likelihood that differences tell from none
 AROUND = (-1.5, 0.0, 1.5)  # log sds from the first
+FIRST = 0.5  # of the simplex's first edges
 SHARES = (0.1, 0.3, 0.7, 0.9)  # of the groups' centres, whose quantiles λ may be near
 GAIN = 1e-8  # by which the inside must be higher than the edges
 
@@ -45,19 +49,20 @@ class NestedPlace:
 
     Attributes
     ----------
-    kappa, tau, lam : float
-        λ is 0 where there is none.
+    kappa, tau : float
+    gamma : (p,)
+        Coefficients.
     value : float
         Log likelihood, leaves relative to their suprema.
-    se : float
-        Of λ, the sds that are not 0 unknown too.
+    covariance : (p, p)
+        Of γ, the sds that are not 0 unknown too: the inverse of the information.
     """
 
     kappa: float
     tau: float
-    lam: float
+    gamma: Floats
     value: float
-    se: float
+    covariance: Floats
 
 
 @dataclass(frozen=True)
@@ -68,14 +73,14 @@ class NestedMaximum:
     ----------
     place : NestedPlace or None
         None if it rises as an sd goes to infinity, or does not depend on one.
-    pooled : float
-        λ without variance at either level.
+    pooled : (p,)
+        γ without variance at either level.
     is_sum : bool
         Whether it depends on ``κ² + τ²`` alone: then the place is the one with κ = 0.
     """
 
     place: NestedPlace | None
-    pooled: float
+    pooled: Floats
     is_sum: bool = False
 
 
@@ -95,17 +100,17 @@ def maximum_likelihood(marginal: NestedMarginal, outer_leaves: Leaves) -> Nested
         If Newton's method does not get to the highest place.
     """
     model = marginal.model
-    edges = [_edge(model, outer_leaves, level) for level in (0, 1)]
-    pooled = edges[0].pooled
-    lam = float(pooled.gamma[0]) if model.has_intercept else 0.0
+    of_groups = _two_levels(model, model.leaves, model.x, level=1)
+    pooled = of_groups.pooled
+    without_kappa = _on_edge(marginal, of_groups, 0)
     if _is_sum(model):
-        return NestedMaximum(_on_edge(marginal, edges[0], 0), lam, is_sum=True)
-    on_edges = (_on_edge(marginal, edge, level) for level, edge in enumerate(edges))
-    best = max(filter(None, on_edges), key=lambda place: place.value, default=None)
-    inside, ends = _inside(marginal, lam)
+        return NestedMaximum(without_kappa, pooled.gamma, is_sum=True)
+    edges = [without_kappa, _without_tau(marginal, outer_leaves, pooled)]
+    best = max(filter(None, edges), key=lambda place: place.value, default=None)
+    inside, ends = (None, False) if 0.0 in model.fixed_sds else _inside(marginal, pooled)
     if inside is not None and (best is None or inside.value > best.value + GAIN):
         best = None if ends else inside
-    return NestedMaximum(best, lam)
+    return NestedMaximum(best, pooled.gamma)
 
 
 def _is_sum(model: NestedModel) -> bool:
@@ -115,78 +120,106 @@ def _is_sum(model: NestedModel) -> bool:
     return bool(most <= 1 and model.fixed_sds == (None, None))
 
 
-def _edge(model: NestedModel, outer_leaves: Leaves, level: int) -> maximum.Maximum:
-    """The maximum without variance at a level: of outer groups (0), or of groups (1)."""
-    leaves = model.leaves if level == 0 else outer_leaves
-    ones = np.ones((len(leaves), len(model.mean)))
-    other = (model.prior, model.outer_prior)[level]
-    prior = other if model.fixed_sds[1 - level] is not None else FlatVariance()
+def _two_levels(model: NestedModel, leaves: Leaves, x: Floats, level: int) -> maximum.Maximum:
+    """The maximum with variance at one level alone: of outer groups (0), or of groups (1)."""
+    own = (model.outer_prior, model.prior)[level]
+    prior = own if model.fixed_sds[level] is not None else FlatVariance()
     nothing = np.zeros_like(model.mean)
-    return maximum.maximum_likelihood(LeafModel(leaves, ones, nothing, nothing, prior))
+    return maximum.maximum_likelihood(LeafModel(leaves, x, nothing, nothing, prior))
+
+
+def _without_tau(
+    marginal: NestedMarginal, outer_leaves: Leaves, pooled: maximum.Place
+) -> NestedPlace | None:
+    """The highest place with τ = 0, if that may be."""
+    model = marginal.model
+    if model.fixed_sds[1] not in (None, 0.0):
+        return None
+    if not model.n_slopes:
+        ones = np.ones((len(outer_leaves), len(model.mean)))
+        return _on_edge(marginal, _two_levels(model, outer_leaves, ones, level=0), 1)
+    if model.fixed_sds[0] == 0.0:
+        return None  # the other edge has it
+    place, ends = _inside(NestedMarginal(model.with_fixed_sd(1, 0.0)), pooled)
+    return None if ends else place
 
 
 def _on_edge(marginal: NestedMarginal, found: maximum.Maximum, level: int) -> NestedPlace | None:
     """The same as a place, if the level's sd may be 0; values are relative to all leaves."""
-    model = marginal.model
-    if found.place is None or model.fixed_sds[level] not in (None, 0.0):
+    if found.place is None or marginal.model.fixed_sds[level] not in (None, 0.0):
         return None
     tau, gamma = found.place.tau, found.place.gamma
-    lam = float(gamma[0]) if model.has_intercept else 0.0
     sds = (0.0, tau) if level == 0 else (tau, 0.0)
-    se = float(np.sqrt(found.place.score.covariance[0, 0])) if model.has_intercept else np.nan
-    value = _log_likelihood(marginal, *sds, lam)
-    return NestedPlace(*sds, lam, value, se)
+    value = _log_likelihood(marginal, *sds, gamma)
+    return NestedPlace(*sds, gamma, value, found.place.score.covariance)
 
 
-def _log_likelihood(marginal: NestedMarginal, kappa: float, tau: float, lam: float) -> float:
-    line = Line.of(marginal.kinds, tau)
-    own = line.log_integrals(np.array([lam]), np.array([kappa]))
+def _log_likelihood(marginal: NestedMarginal, kappa: float, tau: float, gamma: Floats) -> float:
+    line, mean = _line_at(marginal, tau, gamma)
+    own = line.log_integrals(mean, np.array([kappa]))
     return float(marginal.kinds.multiplicity @ own[:, 0])
 
 
-def _inside(marginal: NestedMarginal, lam: float) -> tuple[NestedPlace | None, bool]:
-    """The highest place with both sds above 0, and whether it lies at the end of their range."""
+def _line_at(marginal: NestedMarginal, tau: float, gamma: Floats) -> tuple[Line, Floats]:
+    """What lies above the inner groups, and the mean (1,) of outer effects at the middle."""
+    kinds, slopes = marginal.kinds, marginal.model.slopes_of(gamma[None])[0]
+    if len(slopes):
+        table = LineTable.at_slopes(kinds, InnerTables.of(kinds, tau), slopes)
+        return Line.above(table), marginal.mean_of(gamma[None])
+    return Line.of(kinds, tau), marginal.mean_of(gamma[None])
+
+
+def _inside(marginal: NestedMarginal, pooled: maximum.Place) -> tuple[NestedPlace | None, bool]:
+    """The highest place with the sds above 0 that are not fixed, and whether one has no end."""
     from scipy.optimize import minimize
 
     model, fixed = marginal.model, marginal.model.fixed_sds
-    if 0.0 in fixed:
-        return None, False
     free = [level for level in (0, 1) if fixed[level] is None]
     middle = [np.mean(axis.informed) / 2 for axis in marginal.coordinates.all_sd_axes]
+    size, axes = np.linalg.eigh(pooled.score.covariance)
+    error = axes * np.sqrt(np.abs(size))
 
-    def parameters(x: Floats) -> tuple[float, float, float]:
+    def parameters(x: Floats) -> tuple[float, float, Floats]:
         sds = [np.nan if known is None else known for known in fixed]
         for level, log_sd in zip(free, x[: len(free)], strict=True):
             sds[level] = float(np.exp(log_sd))
-        return sds[0], sds[1], float(x[-1]) if model.has_intercept else 0.0
+        return sds[0], sds[1], pooled.gamma + error @ x[len(free) :]
 
     def value(x: Floats) -> float:
         if (np.abs(x[: len(free)] - start[: len(free)]) > FARTHEST).any():
             return -np.inf
         return _log_likelihood(marginal, *parameters(x))
 
-    start = np.array([*(middle[level] for level in free), *([lam] * model.has_intercept)])
+    start = np.array([*(middle[level] for level in free), *np.zeros(len(pooled.gamma))])
     if not len(start):
-        return NestedPlace(*parameters(start), value(start), np.nan), False
+        return NestedPlace(*parameters(start), value(start), np.empty((0, 0))), False
     if not model.leaves.log_concave:
-        start = _highest(value, start, len(free), model.leaves.centre)
-    options = {"xatol": XATOL, "fatol": XATOL**2, "maxiter": 2000}
+        start = _highest(value, start, len(free), _places_of(model, pooled.gamma, error))
+    edges = np.vstack([start, start + FIRST * np.eye(len(start))])
+    options = {"xatol": XATOL, "fatol": FATOL, "maxiter": 2000, "initial_simplex": edges}
     rough = minimize(lambda x: -value(x), start, method="Nelder-Mead", options=options).x
     away = rough[: len(free)] - start[: len(free)]
     if (np.abs(away) > FARTHEST - 1).any():
-        return NestedPlace(*parameters(rough), value(rough), np.nan), bool((away > 0).any())
+        return NestedPlace(*parameters(rough), value(rough), np.nan * error), bool((away > 0).any())
     place, covariance = _newton(value, rough)
-    se = float(np.sqrt(covariance[-1, -1])) if model.has_intercept else np.nan
-    return NestedPlace(*parameters(place), value(place), se), False
+    of_gamma = error @ covariance[len(free) :, len(free) :] @ error.T
+    return NestedPlace(*parameters(place), value(place), of_gamma), False
 
 
-def _highest(value: LogLikelihood, start: Floats, n_sds: int, centre: Floats) -> Floats:
+def _places_of(model: NestedModel, gamma: Floats, error: Floats) -> Floats:
+    """Where λ may be highest, from γ (1,), in standard errors (1, 1); none without λ."""
+    if not model.has_intercept:
+        return np.empty(0)
+    return (np.append(gamma, np.quantile(model.leaves.centre, SHARES)) - gamma) / error[0, 0]
+
+
+def _highest(value: LogLikelihood, start: Floats, n_sds: int, places: Floats) -> Floats:
     """The highest of some places, where there may be several maxima: of log sds, and of λ."""
     around = [start[i] + np.array(AROUND) for i in range(n_sds)]
-    if len(start) > n_sds:
-        around.append(np.append(start[-1], np.quantile(centre, SHARES)))
-    places = np.stack(np.meshgrid(*around, indexing="ij"), axis=-1).reshape(-1, len(start))
-    return np.asarray(max(places, key=value))
+    if len(places):
+        around.append(places)
+    grid = np.stack(np.meshgrid(*around, indexing="ij"), axis=-1).reshape(-1, len(start))
+    return np.asarray(max(grid, key=value))
 
 
 def _newton(value: LogLikelihood, place: Floats) -> tuple[Floats, Floats]:
@@ -227,20 +260,21 @@ def _derivatives(value: LogLikelihood, place: Floats) -> tuple[Floats, Floats]:
 def effects_given(
     marginal: NestedMarginal, place: NestedPlace, level: int, function: Function | None = None
 ) -> tuple[Floats, Floats]:
-    """Means and sds of a level's effects, or of a function of the groups', given all above them."""
-    function = function or (lambda effect: effect)
+    """Means and sds of a level's effects, or of a function of the groups', given all above them.
+
+    Those of outer groups are at the middle of the covariates, those of groups at their own.
+    """
+    function, kinds = function or (lambda effect: effect), marginal.kinds
+    line, mean = _line_at(marginal, place.tau, place.gamma)
     if place.kappa == 0 and (level == 0 or place.tau == 0):
-        size = len(marginal.model.leaves) if level else marginal.model.n_outer
-        return function(np.full(size, place.lam)), np.zeros(size)
-    kinds = marginal.kinds
-    line = Line.of(kinds, place.tau)
-    at = np.array([place.lam]), np.array([place.kappa]), np.ones((2, 1))
-    lines = [LineMasses.of(line, *at)]
+        known = marginal.model.x @ place.gamma if level else np.full(marginal.model.n_outer, mean)
+        return function(known), np.zeros(len(known))
+    lines = [LineMasses.of(line, mean, np.array([place.kappa]), np.ones((2, 1)))]
     if level == 0:
         own = moments_around(kinds.origin, *outer_sums(kinds, lines))
-        mean, sd = (part[:, kinds.kind_of] for part in own)
+        means, sds = (part[:, kinds.kind_of] for part in own)
     else:
         sums = inner_sums(kinds, MeanMasses.of(lines), function)
         own = moments_around(function(kinds.leaves.centre)[kinds.leaf], *sums)
-        mean, sd = (part[:, kinds.entry_of] for part in own)
-    return mean[0], sd[0]
+        means, sds = (part[:, kinds.entry_of] for part in own)
+    return means[0], sds[0]
