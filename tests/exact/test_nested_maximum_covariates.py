@@ -51,9 +51,7 @@ def found():
 def test_the_maximum_is_that_of_brute_force(found):
     kappa, tau = found.sds.sds["kappa"], found.sds.sds["tau"]
     place = [np.log(kappa), np.log(tau), *found.coefficients]
-    step, covariance = newton_step(
-        lambda x: log_likelihood(ROWS, *np.exp(x[:2]), *x[2:])[0], place
-    )
+    step, covariance = newton_step(lambda x: log_likelihood(ROWS, *np.exp(x[:2]), *x[2:])[0], place)
     np.testing.assert_allclose(step, 0, atol=1e-6)
     np.testing.assert_allclose(found.coefficient_ses, np.sqrt(np.diag(covariance))[2:], rtol=1e-4)
     _, regions = log_likelihood(ROWS, kappa, tau, *found.coefficients)
@@ -91,9 +89,7 @@ def test_regions_that_are_alike_have_the_estimates_of_two_levels():
     rows = clinics([[15, 4, 9], [9, 4, 15], [4, 15, 9]], np.full((3, 3), 30))
     rows = rows.assign(x=rows["cured"] % 4 - 1.0)
     found = estimated(rows, at="zero")
-    two = estimated(
-        rows, FORMULA.replace("region/", ""), priors={"tau": PRIORS["tau"]}, at="zero"
-    )
+    two = estimated(rows, FORMULA.replace("region/", ""), priors={"tau": PRIORS["tau"]}, at="zero")
     assert found.sds.sds["kappa"] == 0
     assert found.sds.sds["tau"] == pytest.approx(two.sds.sds["tau"], rel=1e-9)
     np.testing.assert_allclose(found.coefficients, two.coefficients, rtol=1e-8)
