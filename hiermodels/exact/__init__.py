@@ -13,7 +13,10 @@ every engine returns (``posterior``) and all below it.
   ``leaf_rows_left_out`` rows, ``leaf_shares`` has shares of the variance,
   ``leaf_predictive`` and ``leaf_outcomes`` predict
 - ``blocks``: posteriors of groups with several effects, at any number of levels, as arrays
-- ``crossed``: posteriors of crossed groups, as arrays
+- ``crossed``: posteriors of crossed groups, as arrays; ``crossed_data`` makes these of a
+  specification and data, ``crossed_reference`` is their posterior without Monte Carlo error, which
+  predicts (``crossed_predictive``) and leaves units out (``crossed_left_out``), and
+  ``crossed_effects`` has draws
 - ``block_data`` makes these of a specification and data, ``block_reference`` is their posterior
   without Monte Carlo error, a ``block_mixture``; ``correlated_rows`` takes rows whose errors are
   correlated; ``block_effects`` has draws, ``block_joint`` the density of effects;
@@ -40,6 +43,7 @@ every engine returns (``posterior``) and all below it.
 - ``group_likelihood``: densities of all rows of a group; ``block_group_likelihood`` with slopes
 - ``left_out``: units left out, by the kernels of ``tree_left_out`` and ``block_left_out``, which
   takes rows as ``block_rows`` has them
+- ``sd_squares``: moments of variances
 - ``variance_shares``: shares of levels in the total variance; ``block_variances``, with slopes
 - ``replicates``: replicated data, ``row_replicates`` of rows that are not normal,
   ``slope_replicates`` of groups with slopes, and their ``group_statistics``

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.block_rows import BlockRows, rows_of_units
-from hiermodels.exact.blocks.left_out import BlockUnits
+from hiermodels.exact.blocks.left_out import BlockUnits, LeftOut
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.pair_nodes import PairNodes
+from hiermodels.exact.blocks.sd_marginal import SdMarginal
 from hiermodels.exact.correlated_rows import is_turned
 from hiermodels.exact.kernels.blocks.leave_out import SingleRows, Unit
 from hiermodels.exact.left_out import (
@@ -39,7 +42,7 @@ def leave_out_of_blocks(
     else:
         log_weight = np.array([unit.blocks.log_weight for unit in of.units])
     constant = (log_weight - of.n_rows * LOG_2PI) / 2
-    evaluate = partial(_evaluate, marginal, of, constant)
+    evaluate = partial(sums_over, marginal, of, constant)
     if isinstance(reference.lattice, PairNodes):
         rule = _rule(reference.lattice)
         return leave_out_by_nodes(reference, units, rule, evaluate, refit)
@@ -52,19 +55,39 @@ def _rule(nodes: PairNodes) -> Rule:
     return Rule(nodes.points, nodes.every, np.ones(len(nodes.every) - 1), edge)
 
 
-def _evaluate(
-    marginal: BlockMarginal, units: BlockUnits, constant: Floats, rule: Rule, some: Indices
+class UnitsLeftOut[M: SdMarginal[Any]](Protocol):
+    """Units that can be left out."""
+
+    def left_out(
+        self, marginal: M, points: Floats, some: Indices
+    ) -> Iterator[tuple[slice, Indices, LeftOut]]:
+        """Yield nodes, places among ``some`` and densities, at points (n, d)."""
+
+
+def sums_over[M: SdMarginal[Any]](
+    marginal: M, of: UnitsLeftOut[M], constant: Floats, rule: Rule, some: Indices
 ) -> LogDensities:
-    """Sum over the points of a rule, for some units."""
+    """Sum over the points of a rule, for some units.
+
+    Parameters
+    ----------
+    marginal : SdMarginal
+    of : UnitsLeftOut
+    constant : (u,)
+        Of each unit's log density.
+    rule : Rule
+    some : (v,)
+        Which units.
+    """
     size = len(some)
     heaviest = rule.points[[np.argmax(rule.weights[0])]]
     middle, again, kept = np.empty((2, size)), np.zeros(size), np.full(size, np.inf)
     share = np.vstack([rule.weights, rule.weights[0] * rule.edge])
     sums = np.zeros((len(share), size))
     with np.errstate(all="ignore"):
-        for _, part, at in units.left_out(marginal, heaviest, some):
+        for _, part, at in of.left_out(marginal, heaviest, some):
             middle[:, part] = at.less[:, 0], at.more[:, 0]
-        for nodes, part, at in units.left_out(marginal, rule.points, some):
+        for nodes, part, at in of.left_out(marginal, rule.points, some):
             sums[:, part] += share[:, nodes] @ np.exp(at.less - middle[0, part, None]).T
             again[part] += np.exp(at.more - middle[1, part, None]) @ share[0, nodes]
             weighty = share[0, nodes] > WEIGHTY

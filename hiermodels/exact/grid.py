@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +22,11 @@ from hiermodels.exact.blocks.draws import laid_for_draws
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.posterior import BlockPosterior
+from hiermodels.exact.crossed.draws import laid_for_draws as laid_for_crossed_draws
+from hiermodels.exact.crossed.marginal import CrossedMarginal
+from hiermodels.exact.crossed.posterior import CrossedPosterior
+from hiermodels.exact.crossed_data import CrossedMoments, crossed_model
+from hiermodels.exact.crossed_reference import CrossedReference
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.leaf_data import leaf_model, leaf_moments
 from hiermodels.exact.leaf_moments import LeafMoments
@@ -39,7 +44,6 @@ from hiermodels.exact.prior_moves import prior_moves
 from hiermodels.exact.propriety import members_of
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.standardize import standardize
-from hiermodels.model.nests import describe_groups
 from hiermodels.model.priors.variance import FlatSD
 from hiermodels.model.spec import Spec
 from hiermodels.numerics.lattice import Lattice
@@ -279,38 +283,46 @@ class BlockGrid(_CoarseGrid):
 
 @dataclass(frozen=True)
 class CrossedGrid(_CoarseGrid):
-    """Crossed groups, which NUTS takes."""
+    """The same of crossed groups."""
 
-    def refuse(self) -> NoReturn:
-        """Raise SpecError: there is no marginal posterior yet."""
-        raise SpecError(
-            f"engine: the exact engine does not take crossed groups yet, "
-            f"{describe_groups(self.spec.groups, self.spec.nesting)}; say engine='nuts'"
-        )
-
-    @property
-    def marginal(self) -> Any:
-        """Raise SpecError."""
-        self.refuse()
+    @cached_property
+    @one_blas_thread()
+    def marginal(self) -> CrossedMarginal:
+        """The posterior of the sds, if it exists."""
+        return CrossedMarginal.of(crossed_model(self.spec, self.data))
 
     @property
     def lattice(self) -> Lattice:
-        """Raise SpecError."""
-        self.refuse()
+        """Its lattice: wide, as draws are exact on any."""
+        return self._posterior.lattice
 
-    @property
-    def moments(self) -> ExistingMoments:
-        """Raise SpecError."""
-        self.refuse()
+    @cached_property
+    @one_blas_thread()
+    def _posterior(self) -> CrossedPosterior:
+        return CrossedPosterior(self.marginal, *laid_for_crossed_draws(self.marginal))
+
+    @cached_property
+    def moments(self) -> CrossedMoments:
+        """Which moments exist."""
+        return CrossedMoments(self.spec, self.marginal.tails)
 
     def informed(self, name: str) -> str:
         """The groups that say what there is to say of an sd, in words."""
-        level = next(own for own in self.spec.levels if own.sd == name)
+        level = next(own for own in self.spec.levels if name == own.sd)
         return f"{len(self.data.coords[level.column]):,} {level.column!r} groups"
 
     def prior_moves(self, name: str) -> Iterator[Move]:
-        """Yield nothing."""
-        return iter(())
+        """Yield what moves notably under the other flat prior of an sd."""
+        posterior, place = self._posterior, self.marginal.model.names.index(name)
+        log_sd = posterior.values.log_theta[place] + np.log(posterior.scale.sigma)
+        if self._ratio(name, self.lattice.weights, log_sd) is None:
+            return iter(())
+        spec = replace(self.spec, priors={**self.spec.priors, name: FlatSD()})
+        other = CrossedGrid(spec, self.data)._posterior
+        old, new = (
+            CrossedReference(self.spec, self.data, laid, self._place) for laid in (posterior, other)
+        )
+        return prior_moves(old, new, name)
 
 
 type AnyGrid = Grid | LeafGrid | BlockGrid | CrossedGrid

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.names import ROOT
 from hiermodels.data.grouped import GroupedData, GroupedRows
 from hiermodels.data.nesting import GroupLevel, attributes_of
 from hiermodels.data.statistics import SufficientStatistics
@@ -261,6 +262,8 @@ def without(data: GroupedData, keep: NDArray[np.bool_]) -> GroupedData:
     keep : (N,) or (g,)
     """
     has_rows = isinstance(data, GroupedRows)
+    if isinstance(data, GroupedRows) and data.crossed:
+        return _without_of_crossed(data, keep)
     unit = data.group[keep] if has_rows else np.flatnonzero(keep)
     present, group = np.unique(unit, return_inverse=True)
     levels: list[GroupLevel] = []
@@ -280,6 +283,30 @@ def without(data: GroupedData, keep: NDArray[np.bool_]) -> GroupedData:
     assert isinstance(data, SufficientStatistics)
     some = {name: getattr(data, name)[keep] for name in ("count", "weight", "mean", "rest")}
     return replace(data, **some, log_weight=float(np.log(some["weight"]).sum()), **names)
+
+
+def _without_of_crossed(data: GroupedRows, keep: NDArray[np.bool_]) -> GroupedRows:
+    """Keep some rows of crossed groups."""
+    both = [np.unique(own[keep], return_inverse=True) for own in data.crossed]
+    levels = []
+    for (present, _), level, outer in zip(both, data.levels, data.roles.nesting, strict=True):
+        parent = level.parent[present]
+        if outer != ROOT:
+            parent = np.searchsorted(both[outer][0], parent)
+        levels.append(
+            GroupLevel(level.column, level.labels[present], level.own_labels[present], parent)
+        )
+    crossed = tuple(index for _, index in both)
+    return replace(
+        data,
+        y=data.y[keep],
+        se=None if data.se is None else data.se[keep],
+        columns={name: column[keep] for name, column in data.columns.items()},
+        design=replace(data.design, matrix=data.design.matrix[keep]),
+        group=crossed[-1],
+        crossed=crossed,
+        **dict(attributes_of(levels)),
+    )
 
 
 def unidentified(spec: Spec, data: GroupedData, units: Units) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact import propriety
 from hiermodels.exact.block_moments import BlockMoments
+from hiermodels.exact.crossed_data import CrossedMoments
 from hiermodels.exact.leaf_data import moments_by_counting
 from hiermodels.exact.propriety import Tails
 from hiermodels.exact.standardize import standardize
@@ -71,6 +72,8 @@ def moments_of(spec: Spec, data: GroupedData) -> ExistingMoments:
     """
     if not spec.is_normal:
         return moments_by_counting(spec, data)
+    if spec.is_crossed:
+        return CrossedMoments.of(spec, data)
     if spec.is_blocks:
         return BlockMoments.of(spec, data)
     if not spec.groups:

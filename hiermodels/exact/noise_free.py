@@ -7,6 +7,7 @@ from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.block_reference import integrated
 from hiermodels.exact.conjugate import ConjugatePosterior
+from hiermodels.exact.crossed_reference import CrossedReference
 from hiermodels.exact.leaf_reference import LeafReference
 from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.model.spec import Spec
@@ -42,6 +43,8 @@ def reference_posterior(
         raise SpecError(
             f"tol: expected posterior sds between {MIN_TOLERANCE:g} and {WORST:g}; found {tol!r}"
         )
+    if spec.is_crossed:
+        return CrossedReference.of(spec, data, tol)
     if not spec.is_normal:
         return LeafReference.of(spec, data, tol)
     if spec.groups:

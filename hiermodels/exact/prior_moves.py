@@ -69,7 +69,9 @@ class _Look:
     def new_members(self) -> Iterator[Move]:
         """Yield by how much the sd of a new group's effect changes, at each level."""
         spec = self.old.spec
-        parents = (spec.intercept, *(level.effect for level in spec.levels[:-1]))
+        above = () if spec.is_crossed else spec.levels[:-1]
+        parents = (spec.intercept, *(level.effect for level in above))
+        parents += (spec.intercept,) * (len(spec.levels) - len(parents))
         for level, parent in reversed(list(zip(spec.levels, parents, strict=True))):
             if all(self._exists(variable) for variable in (parent, level.sd) if variable):
                 sds = np.sqrt(self._squares(level.sd)[:, None] + self._variances(parent))

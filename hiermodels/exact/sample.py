@@ -22,6 +22,8 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.block_effects import BlockEffects
 from hiermodels.exact.blocks.draws import BlockDraws, draw_sigma
 from hiermodels.exact.conjugate import ConjugatePosterior
+from hiermodels.exact.crossed.draws import CrossedDraws
+from hiermodels.exact.crossed_effects import CrossedEffects
 from hiermodels.exact.effects import DrawsOnDemand, Effects, GroupEffects
 from hiermodels.exact.grid import AnyGrid, BlockGrid, CrossedGrid, Grid, LeafGrid, grid_of
 from hiermodels.exact.joint import lp
@@ -97,10 +99,10 @@ def sample(
     above = {name: size for name, size in needs.items() if name not in of_groups}
     memory.require(above, chains * draws, memory_budget, REMEDY)
     grid = grid or grid_of(spec, data)
-    if isinstance(grid, CrossedGrid):
-        grid.refuse()
     keep = not spec.groups or memory.fits(needs, memory_budget)
-    if isinstance(grid, LeafGrid):
+    if isinstance(grid, CrossedGrid):
+        drawn = _draw_crossed(grid, chains * draws, rng, keep)
+    elif isinstance(grid, LeafGrid):
         drawn = _draw_counts(grid, chains * draws, rng, keep)
     elif isinstance(grid, BlockGrid):
         of = _draw_blocks if spec.is_blocks else _draw_with_sigma
@@ -227,6 +229,15 @@ def _draw_blocks(grid: BlockGrid, size: int, rng: np.random.Generator, keep: boo
     effects = BlockEffects(grid.spec, grid.data, made)
     variables = effects.variables() if keep else effects.above_groups()
     on_demand = None if keep else effects.groups
+    return _Drawn(variables, _attrs(made.drawn), _describe(made.lattice, made.drawn), on_demand)
+
+
+def _draw_crossed(grid: CrossedGrid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:
+    """Draw sds from a lattice, and all else given these."""
+    made = CrossedDraws.draw(grid.marginal, size, rng, grid.lattice)
+    effects = CrossedEffects(grid.spec, made)
+    variables = effects.variables() if keep else effects.above_groups()
+    on_demand = None if keep else effects
     return _Drawn(variables, _attrs(made.drawn), _describe(made.lattice, made.drawn), on_demand)
 
 

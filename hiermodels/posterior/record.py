@@ -150,7 +150,8 @@ def at_covariates(
     draws = tree["posterior"].to_dataset()
     beta = draws["beta"].to_numpy()
     moved: dict[str, xr.DataArray] = {}
-    for name in posterior.spec.locations:
+    moving = posterior.spec.top if posterior.spec.is_crossed else posterior.spec.locations
+    for name in moving:
         if name not in draws or not (names is None or name in names):
             continue
         if posterior.spec.has_slopes:

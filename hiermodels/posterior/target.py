@@ -31,6 +31,9 @@ class Target:
         Sd of their noise, where it is known.
     columns : mapping of str to (r,)
         What else belongs to the rows, such as numbers of trials; and ``offset``, if there is one.
+    units : tuple of (r,)
+        Of crossed groups, index of each column's group; negative of a new one.  The level and the
+        members are then of no matter.
     """
 
     level: int
@@ -39,3 +42,4 @@ class Target:
     outcome: bool = False
     se: Floats | None = None
     columns: Mapping[str, Floats] = field(default_factory=dict)
+    units: tuple[Indices, ...] = ()

@@ -42,7 +42,8 @@ def warn_of_default_prior(grid: AnyGrid, given: Priors) -> None:
     spec = grid.spec
     if isinstance(given, str):
         return
-    open_to_doubt = [level.sd for level in spec.levels if level.sd not in (given or {})]
+    stated = {*(given or {}), *(spec.spreads if spec.is_crossed and "tau" in (given or {}) else ())}
+    open_to_doubt = [level.sd for level in spec.levels if level.sd not in stated]
     if not open_to_doubt or not grid.is_laid:
         return
     lacking = grid.moments.counts(of_variables(spec.variables))

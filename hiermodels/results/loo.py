@@ -92,9 +92,12 @@ def _units(spec: Spec, data: GroupedData, unit: str) -> Units:
             f"loo(unit={unit!r}) needs the scatter of the rows within each group, and statistics "
             f"keep that of all groups together. Fit the rows themselves, in a data frame in memory"
         )
+    groups = data.levels[level]
+    if spec.is_crossed:
+        index = require_rows(data, f"loo(unit={unit!r})").memberships[level]
+        return Units(groups.column, level, groups.labels, index)
     for below in reversed(data.levels[level + 1 :]):
         index = below.parent[index]
-    groups = data.levels[level]
     return Units(groups.column, level, groups.labels, index)
 
 
@@ -132,12 +135,23 @@ def _result(data: GroupedData, units: Units, densities: LogDensities) -> ExactLO
 def _coords(data: GroupedData, units: Units) -> dict[str, Any]:
     """Labels of the units, and of what they are in."""
     coords: dict[str, Any] = {units.name: units.labels}
+    if data.roles.nesting:
+        return coords | _crossed_coords(data, units)
     index = np.arange(len(units)) if units.level < len(data.levels) else data.group
     for number, level in reversed(list(enumerate(data.levels[: units.level + 1]))):
         if number < units.level:
             coords[level.column] = (units.name, level.labels[index])
         index = level.parent[index]
     return coords
+
+
+def _crossed_coords(data: GroupedData, units: Units) -> dict[str, Any]:
+    """Labels of rows' groups in every column; of groups, nothing."""
+    if units.level < len(data.levels):
+        return {}
+    members = require_rows(data, "loo").memberships
+    both = zip(data.levels, members, strict=True)
+    return {level.column: (units.name, level.labels[own]) for level, own in both}
 
 
 def _warn(units: Units, reasons: dict[str, str]) -> None:

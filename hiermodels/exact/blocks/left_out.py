@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.sd_coordinates import Values
+from hiermodels.exact.blocks.sd_marginal import SdMarginal
 from hiermodels.exact.kernels.blocks.leave_out import (
     Change,
     CoefficientsGiven,
@@ -75,7 +77,7 @@ class BlockUnits:
     ) -> Iterator[tuple[slice, Indices, LeftOut]]:
         """Yield nodes, places among ``some`` and densities, at points (n, d)."""
         values = marginal.coordinates.values(points)
-        sigma = _Sigma.of(marginal, values)
+        sigma = SigmaAtNodes.of(marginal, values)
         coordinates = marginal.coordinates
         blocks, factors = coordinates.blocks(values), coordinates.factors(values)
         parts: Iterator[tuple[slice, slice | Indices, Change]]
@@ -94,7 +96,7 @@ class BlockUnits:
 
 
 @dataclass(frozen=True, eq=False)
-class _Sigma:
+class SigmaAtNodes:
     """σ at n nodes, with the law of the coefficients.
 
     Attributes
@@ -114,7 +116,8 @@ class _Sigma:
     log_share: Floats | None = None
 
     @classmethod
-    def of(cls, marginal: BlockMarginal, values: Values) -> _Sigma:
+    def of(cls, marginal: SdMarginal[Any], values: Values) -> SigmaAtNodes:
+        """Find its law at all nodes."""
         root, scale, model = marginal.root(values), marginal.scale, marginal.residual
         if values.log_sigma is None and scale.is_closed:
             return cls(root, CoefficientsGiven(root.mean, root.covariance, 1), scale.shape)
@@ -130,7 +133,24 @@ class _Sigma:
         with np.errstate(divide="ignore"):
             return cls(root, law, None, s, np.log(share))
 
-    def at(self, nodes: slice | Indices) -> _Sigma:
+    def law_at(self, nodes: slice) -> CoefficientsGiven:
+        """Law of the coefficients at some nodes, with all places of σ at each."""
+        each = self.law.each
+        own = slice(nodes.start * each, nodes.stop * each)
+        return replace(
+            self.law, mean=self.law.mean[:, own], covariance=self.law.covariance[..., own]
+        )
+
+    def with_prior(self, marginal: SdMarginal[Any], root: Root) -> Root:
+        """What rows say of the coefficients, and their priors, at all places of σ."""
+        model = marginal.residual
+        if model.flat_coefficients:
+            return root
+        assert self.s is not None
+        at = root.at_each(self.law.each)
+        return at.with_prior(model.mean, model.precision, np.exp(self.s.ravel()))
+
+    def at(self, nodes: slice | Indices) -> SigmaAtNodes:
         """The same at some nodes."""
         some = replace(self, root=self.root.at(nodes))
         if self.s is None or self.log_share is None:

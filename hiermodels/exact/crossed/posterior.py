@@ -102,13 +102,14 @@ class CrossedPosterior(SdPosterior[CrossedModel]):
         difference; and the outcome less its coefficients is rounded.
         """
         design, heaviest = self.model.design, np.argsort(self.lattice.weights)[-HEAVIEST:]
-        count = np.where(design.count > 0, design.count, 1.0)
+        count, c = np.where(design.count > 0, design.count, 1.0), design.n_coefficients
         theta2 = np.exp(2 * self.values.log_theta[design.eliminated, heaviest])
-        between = (design.own[:, -1] ** 2 / count / (1 + np.multiply.outer(theta2, count))).sum(1)
-        every = design.within[-1, -1] + (design.own[:, -1] ** 2 / count).sum()
+        between = (design.own[:, c] ** 2 / count / (1 + np.multiply.outer(theta2, count))).sum(1)
+        of_y = design.within[design.n_others + c, design.n_others + c]
+        every = of_y + (design.own[:, c] ** 2 / count).sum()
         sigma2 = self.scale.coefficients.sigma2[heaviest]
         rows = np.sqrt(every / self.model.n_rows / sigma2)
-        explained = (design.within[-1, -1] + between) / sigma2
+        explained = (of_y + between) / sigma2
         errors = np.finfo(float).eps * (explained + ROUNDED_ROWS * rows)
         return float(np.average(errors, weights=self.lattice.weights[heaviest]))
 
@@ -150,7 +151,7 @@ class CrossedPosterior(SdPosterior[CrossedModel]):
         if not self.marginal.coordinates.dimension or len(self.lattice) * others**3 <= MAX_WORK:
             return None
         design = self.model.design
-        probes = [spread_out([design.count, design.own[:, -1]])]
+        probes = [spread_out([design.count, design.own[:, design.n_coefficients]])]
         probes += [
             np.arange(0, design.sizes[k], max(1, design.sizes[k] // 64)) for k in design.others
         ]

@@ -11,6 +11,9 @@ member a of the eliminated factor, with rows i of weight ω_i,
 z_i having ones at the row's members of the other factors; and of all rows the scatter within
 members, ``E = Σ ω r r' − Σ_a c_a c_a'/n_a`` of rows r = [z | x | y], taken once.
 
+Behind [x | y], of *width* c + 1, stand these columns less their means by members of each of the
+other factors: see :mod:`hiermodels.exact.kernels.crossed.upward`.
+
 x has orthonormal columns, ``X = Q T``, and y is what least squares of the coefficients leave: of
 sums of squares few digits are then lost in differences.  The columns of Q that vary least within
 the eliminated factor's members are the first.  Rows of the same members are one *cell*.
@@ -18,7 +21,7 @@ the eliminated factor's members are the first.  Rows of the same members are one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -45,10 +48,12 @@ class CrossedDesign:
         n of its members; 0 of one without rows.
     sums : scipy.sparse.csr_array (a, z)
         Of weights of rows by members of the other factors.
-    own : (a, c + 1)
-        Sums of [x | y].
-    within : (z + c + 1, z + c + 1)
+    own : (a, w)
+        Sums of all columns behind z.
+    within : (z + w, z + w)
         E.
+    means : mapping of int to (u, c + 1)
+        Of [x | y], by members of each of the other factors.
     turn : (c, c)
         T.
     anchor : (c,)
@@ -64,6 +69,7 @@ class CrossedDesign:
     sums: Any
     own: Floats
     within: Floats
+    means: Mapping[int, Floats]
     turn: Floats
     anchor: Floats
     n_rows: int
@@ -97,6 +103,11 @@ class CrossedDesign:
         eliminated = int(np.argmax(sizes))
         basis, turn = _basis(x, root, members[eliminated])
         rows = np.column_stack([basis / root[:, None], y - x @ anchor])
+        each = zip(members, sizes, strict=True)
+        means = {
+            k: _means(rows, own, u, omega) for k, (own, u) in enumerate(each) if k != eliminated
+        }
+        rows = np.hstack([rows, *(rows - own[members[k]] for k, own in means.items())])
         cells = _cells(members, sizes, omega)
         number, places, code = cells
         own = np.array([np.bincount(code, omega * r, len(number)) for r in rows.T]).T
@@ -114,6 +125,7 @@ class CrossedDesign:
             sums=sums,
             own=of_a,
             within=within,
+            means=means,
             turn=turn,
             anchor=anchor,
             n_rows=len(y),
@@ -124,6 +136,11 @@ class CrossedDesign:
     def n_coefficients(self) -> int:
         """Number of coefficients, c."""
         return len(self.anchor)
+
+    @property
+    def width(self) -> int:
+        """Number of columns [x | y], c + 1."""
+        return len(self.anchor) + 1
 
     @property
     def others(self) -> tuple[int, ...]:
@@ -153,7 +170,7 @@ class CrossedDesign:
         With m = z + c + 1; None where these are too many to be held.
         """
         distinct, code = np.unique(self.count, return_inverse=True)
-        size = self.n_others + self.n_coefficients + 1
+        size = len(self.within)
         if len(distinct) * size**2 > POOLED:
             return None
         rows = np.hstack([self.sums.toarray(), self.own])
@@ -175,10 +192,16 @@ def other_members(
     return places
 
 
+def _means(rows: Floats, member: Indices, size: int, omega: Floats) -> Floats:
+    """Weighted means of columns by member; (u, k)."""
+    number = np.bincount(member, omega, size)
+    total = np.array([np.bincount(member, omega * column, size) for column in rows.T]).T
+    return total / np.where(number > 0, number, 1.0)[:, None]
+
+
 def _basis(x: Floats, root: Floats, member: Indices) -> tuple[Floats, Floats]:
     """Q (N, c) and T (c, c) of ``√ω x``."""
-    number = np.maximum(np.bincount(member, root**2), np.finfo(float).tiny)
-    means = np.array([np.bincount(member, root**2 * column) for column in x.T]).T / number[:, None]
+    means = _means(x, member, int(member.max()) + 1, root**2)
     left = (((x - means[member]) * root[:, None]) ** 2).sum(axis=0)
     total = ((x * root[:, None]) ** 2).sum(axis=0)
     order = np.argsort(left / np.where(total > 0, total, 1.0), kind="stable")

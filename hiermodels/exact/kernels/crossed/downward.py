@@ -56,7 +56,12 @@ class Effects:
     @cached_property
     def of_others(self) -> Floats:
         """Rows U of all members but the eliminated factor's; (n, z, c + 1)."""
-        return np.asarray(self.inverse.swapaxes(1, 2) @ self.of.border)
+        return np.asarray(self.inverse.swapaxes(1, 2) @ self._border)
+
+    @property
+    def _border(self) -> Floats:
+        """B of [x | y]."""
+        return self.of.border[:, :, : self.design.width]
 
     @cached_property
     def of_eliminated(self) -> Floats:
@@ -64,7 +69,9 @@ class Effects:
         n, z, columns = self.of_others.shape
         flat = np.moveaxis(self.of_others, 0, 1).reshape(z, -1)
         fitted = np.moveaxis((self.design.sums @ flat).reshape(-1, n, columns), 1, 0)
-        return np.asarray(self.shrunk[:, :, None] * (self.design.own - fitted))
+        return np.asarray(
+            self.shrunk[:, :, None] * (self.design.own[:, : self.design.width] - fitted)
+        )
 
     def _through(self, members: slice | Indices) -> tuple[Floats, Floats]:
         """``c_a,z Q`` (a, n, z) and ``c_a,z Q c_a,z'`` (n, a) of some members."""
@@ -145,9 +152,9 @@ class Effects:
         design, n = self.design, len(sigma)
         row = np.vstack([-design.turn @ gamma, np.ones(n)]).T
         noise = rng.standard_normal((n, design.n_others)) * sigma[:, None]
-        at = np.einsum("nzc,nc->nz", self.of.border, row) + noise
+        at = np.einsum("nzc,nc->nz", self._border, row) + noise
         others = self.of.theta[design.factor_of].T * solve_transposed(self.of.factor, at)
-        left = row @ design.own.T - (design.sums @ others.T).T
+        left = row @ design.own[:, : design.width].T - (design.sums @ others.T).T
         spread = np.sqrt(self.shrunk) * sigma[:, None]
         own = self.shrunk * left + spread * rng.standard_normal(left.shape)
         parts = {k: others[:, s : s + design.sizes[k]] for k, s in design.starts.items()}

@@ -11,8 +11,17 @@ a sum without differences.  With D the sds θ of the other members, diagonal,
 and what is left of the coefficients and of y is ``M_rr − B'B``, with ``B = L⁻¹ D M_zr``.  Nothing
 is divided by θ, which may be 0.
 
-Of the log likelihood about ``ε n (1 + θ²)`` is lost in the difference and of M, with ε = 2e-16 and
-θ the largest sd but that of the eliminated factor: 11 digits are left up to θ = 100.
+Where the sd θ_k of another factor is large, what is left is small beside M_rr.  There r is parted
+into its means t by members of this factor, and the rest r̃, ``r = z't + r̃``; with V the rows'
+covariance
+
+    r'V⁻¹r = t'z'V⁻¹r + r̃'V⁻¹z t + r̃'V⁻¹r̃,    t'z'V⁻¹r = (L⁻¹t)' L⁻¹ D M_zr / θ_k,
+
+in which the differences are those of r̃ alone.  This is done for the largest θ_k, if it is above 1.
+
+The log likelihood is then right to 1e-11 where but one sd is up to 100: what is left is lost where
+two of them are so large, by ``ε n θ²`` with the smaller, that only contrasts between members of all
+factors say anything of the coefficients.
 """
 
 from __future__ import annotations
@@ -42,8 +51,8 @@ class Eliminated:
         Sd of each factor relative to σ.
     factor : (n, z, z)
         L, lower triangular.
-    border : (n, z, c + 1)
-        B.
+    border : (n, z, w)
+        B, of all columns behind z.
     left : (n, c + 1, c + 1)
         What is left of [x | y].
     """
@@ -65,7 +74,7 @@ class Eliminated:
         inner[:, np.arange(z), np.arange(z)] += 1
         factor = _factors(inner)
         border = solve(factor, spread[:, :, None] * information[:, :z, z:])
-        left = information[:, z:, z:] - np.einsum("nzi,nzj->nij", border, border)
+        left = _left(design, theta, factor, border, information[:, z:, z:])
         return cls(design, theta, factor, border, left)
 
     @cached_property
@@ -87,7 +96,7 @@ class Eliminated:
 
 def batches(design: CrossedDesign, n: int) -> Iterator[slice]:
     """Nodes whose matrices can be held at a time."""
-    size = design.n_others + design.n_coefficients + 1
+    size = len(design.within)
     step = max(1, NUMBERS // (size**2 + design.sizes[design.eliminated]))
     for first in range(0, n, step):
         yield slice(first, min(first + step, n))
@@ -99,6 +108,32 @@ def evaluate(design: CrossedDesign, theta: Floats) -> Root:
         Eliminated.of(design, theta[:, part]).root() for part in batches(design, theta.shape[1])
     ]
     return Root.joined(parts)
+
+
+def _left(
+    design: CrossedDesign, theta: Floats, factor: Floats, border: Floats, rows: Floats
+) -> Floats:
+    """What is left of [x | y], of M's part (n, w, w) behind z; (n, c + 1, c + 1)."""
+    width = design.width
+    own = border[:, :, :width]
+    left = rows[:, :width, :width] - own.swapaxes(1, 2) @ own
+    if not design.others:
+        return left
+    others = theta[list(design.others)]
+    largest = np.where(others.max(axis=0) > 1, others.argmax(axis=0), -1)
+    for number, (k, means) in enumerate(design.means.items()):
+        some = np.flatnonzero(largest == number)
+        if not len(some):
+            continue
+        parted = np.zeros((len(some), design.n_others, width))
+        parted[:, design.starts[k] :][:, : len(means)] = means
+        at = solve(factor[some], parted).swapaxes(1, 2) / theta[k, some, None, None]
+        first = width * (1 + number)
+        rest = border[some, :, first : first + width]
+        alone = rows[some, first : first + width, first : first + width]
+        total = at @ own[some] + (at @ rest).swapaxes(1, 2) + alone - rest.swapaxes(1, 2) @ rest
+        left[some] = (total + total.swapaxes(1, 2)) / 2
+    return left
 
 
 def _information(design: CrossedDesign, theta: Floats) -> Floats:
