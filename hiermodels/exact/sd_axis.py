@@ -27,6 +27,7 @@ from hiermodels.numerics.modes import LARGEST_LOG, bend_places, local_maxima
 BEYOND = 4.0  # how far the pilot grid goes beyond the range in which the data speak
 FARTHEST = 6.4  # beyond the range in which the data speak: the logarithm of LARGEST_LOG
 MAX_BENDS = 8  # places of the pilot grid where the prior bends beyond the range of the data
+NEWTON_STEPS = 5
 PRIOR_PLACES = 801  # at which a prior is looked at for its maxima
 
 
@@ -84,16 +85,21 @@ class SdAxis:
     def coordinate(self, sd: Floats) -> Floats:
         """The coordinate at which an sd, in the outcome's unit, stands.
 
-        By bisection.
+        With the nearer end of the range alone it is known, by Wright's ω, ``ω(d) + log ω(d) = d``.
+        From there Newton's method takes in the other end.
         """
-        log_sd = np.log(sd / self.scale)
-        low = np.full(len(sd), self.range[0] - 10.0)
-        high = np.full(len(sd), self.range[1] + 10.0)
-        for _ in range(64):
-            middle = (low + high) / 2
-            below = self.log_sd(middle) < log_sd
-            low, high = np.where(below, middle, low), np.where(below, high, middle)
-        return (low + high) / 2
+        from scipy.special import wrightomega
+
+        low, high = self.range
+        x = self._x_of_log_sd(np.log(sd / self.scale))
+        near_low = x < (low + high) / 2
+        beyond = np.where(near_low, low - x, x - high)
+        beyond -= wrightomega(beyond)
+        u = np.where(near_low, low - beyond, high + beyond)
+        for _ in range(NEWTON_STEPS):
+            left, right = np.exp(low - u), np.exp(u - high)
+            u = u - (u - left + right - x) / (1 + left + right)
+        return u
 
     def log_slope(self, u: Floats) -> Floats:
         """Logarithm of the derivative of the log sd with respect to u."""
@@ -137,6 +143,14 @@ class SdAxis:
         """``x/2``, or ``log b − ½ log(1 + b² e^{−x})`` with an upper bound b."""
         upper = self._log_upper
         return x / 2 if upper == np.inf else upper - np.logaddexp(0, 2 * upper - x) / 2
+
+    def _x_of_log_sd(self, log_sd: Floats) -> Floats:
+        """The inverse of the same, at most ±``LARGEST_LOG``."""
+        x, upper = 2 * log_sd, self._log_upper
+        if upper < np.inf:
+            below = np.maximum(2 * upper - x, np.exp(-LARGEST_LOG))
+            x = x - np.log(-np.expm1(-below))
+        return np.clip(x, -LARGEST_LOG, LARGEST_LOG)
 
     def _log_slope_of_x(self, x: Floats) -> Floats:
         """Logarithm of the derivative of the log sd with respect to x."""

@@ -16,15 +16,18 @@ from hiermodels.numerics.lagrange import lagrange_weights
 from hiermodels.numerics.lattice import FINER, STENCIL, Lattice
 
 
-def axis_projection(lattice: Lattice, axis: int) -> tuple[Floats, Any]:
-    """Places on an axis, and the matrix that takes values at the points there.
+def axis_projection(lattice: Lattice, axis: int) -> tuple[Floats, Any, Any]:
+    """Places on an axis, and two matrices that take values at the points there.
 
     Returns
     -------
     places : (f,)
-    matrix : scipy.sparse.csr_array, (f, n)
+    spread : scipy.sparse.csc_array, (f, d)
+        From the d coordinates that points have to the places.
+    gather : scipy.sparse.csc_array, (d, n)
+        From the points to their coordinates.
     """
-    from scipy.sparse import csr_array
+    from scipy.sparse import csc_array
 
     fine = lattice.step[axis, axis] / FINER
     part = lattice.index[:, : axis + 1]  # on which alone the coordinate depends
@@ -36,11 +39,9 @@ def axis_projection(lattice: Lattice, axis: int) -> tuple[Floats, Any]:
     place = (x - x.min()) / fine
     left = np.floor(place).astype(np.intp)
     shares = np.array(lagrange_weights(place - left, STENCIL))
-    rows = left + np.arange(2 * STENCIL)[:, None]
-    columns = np.broadcast_to(np.arange(len(x)), rows.shape)
-    size = int(left.max()) + 2 * STENCIL
-    entries = shares.ravel(), (rows.ravel(), columns.ravel())
-    spread = csr_array(entries, shape=(size, len(x)))
-    n = len(lattice)
-    gather = csr_array((np.ones(n), (of_point, np.arange(n))), shape=(len(x), n))
-    return x.min() + fine * (np.arange(size) - STENCIL + 1), spread @ gather
+    rows = left[:, None] + np.arange(2 * STENCIL)
+    size, n = int(left.max()) + 2 * STENCIL, len(lattice)
+    starts = 2 * STENCIL * np.arange(len(x) + 1)
+    spread = csc_array((shares.T.ravel(), rows.ravel(), starts), shape=(size, len(x)))
+    gather = csc_array((np.ones(n), of_point, np.arange(n + 1)), shape=(len(x), n))
+    return x.min() + fine * (np.arange(size) - STENCIL + 1), spread, gather

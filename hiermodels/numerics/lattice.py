@@ -178,14 +178,14 @@ class Lattice:
     def quantile(self, axis: int, probabilities: Floats) -> Floats:
         """Quantiles of a coordinate; (p,)."""
         x = self.points[:, axis]
-        ends = np.full(len(probabilities), x.min()), np.full(len(probabilities), x.max())
-        return quantiles(
-            lambda places: self.cdf(axis, places),
-            lambda places: self.density(axis, places),
-            probabilities,
-            ends,
-            XTOL * (ends[1] - ends[0]),
-        )
+        ends = float(x.min()), float(x.max())
+        mean = float(x @ self.weights)
+        about = mean, float(np.sqrt((x - mean) ** 2 @ self.weights))
+
+        def law(places: Floats) -> tuple[Floats, Floats]:
+            return self.cdf(axis, places), self.density(axis, places)
+
+        return quantiles(law, probabilities, ends, XTOL * (ends[1] - ends[0]), about)
 
     @cached_property
     def _marginals(self) -> list[tuple[Floats, Floats]]:

@@ -33,8 +33,8 @@ def test_sums_across_axes():
     )
     values = np.column_stack([lattice.weights, lattice.weights * lattice.points[:, 0]])
     for axis in (0, 1):
-        places, matrix = axis_projection(lattice, axis)
-        total, first = (matrix @ values).T
+        places, spread, gather = axis_projection(lattice, axis)
+        total, first = (spread @ (gather @ values)).T
         assert abs(total.sum() - 1) < 1e-12
         smooth = np.cos(1.3 * places)
         known = np.cos(1.3 * lattice.points[:, axis])

@@ -117,10 +117,8 @@ class PairFunctions:
         """Densities of log σ."""
         if values.log_sigma is None:
             scale, log_theta = self._marginal.scale, values.log_theta
-            at = np.broadcast_to(self._places, (len(root.log_det), len(PLACES)))
-            log_density = scale.log_density(root, log_theta, at)
-            log_density -= scale.log_integral(root, log_theta)[:, None]
-            yield np.exp(log_density).T * (self._places[1] - self._places[0])
+            density = scale.density(root, log_theta, self._places)
+            yield density.T * (self._places[1] - self._places[0])
 
     def _laws(self, below: Below, values: Values, law: ScaleLaw) -> Laws:
         """Laws of the coefficients and of the probes' effects."""

@@ -129,9 +129,9 @@ class PairNodes:
         """
         which = int(axis in self.product.coordinates[1])
         lattice, own = self._of(axis)
-        places, spread = axis_projection(lattice, own)
+        places, spread, gather = axis_projection(lattice, own)
         matrix, outward = self.interpolations[which].matrix, self._outwards[which]
-        sums = np.stack([spread @ (row[:, None] * outward) for row in matrix], axis=1)
+        sums = np.stack([spread @ (gather @ (row[:, None] * outward)) for row in matrix], axis=1)
         if which:
             sums = sums.swapaxes(1, 2)
         is_fine = self.weights != 0

@@ -12,6 +12,8 @@ If all priors are powers, ``p_j(t) = e^(c_j + κ_j t)``, and coefficients have f
     ∫ p ds = e^Σc_j ½ Γ(a) (S/2)^(−a) e^Σκ_j log θ_j · (factors free of σ),
     a = (n − c − δ)/2,    δ = Σ κ_j + κ_σ,    σ² | Θ ~ InverseGamma(a, S/2).
 
+So ``s − ½ log S`` has one law at all nodes: places and weights are the first node's, moved.
+
 With any other priors the integral is a sum over evenly spaced s, placed at each node by the mode
 and the curvature there.
 """
@@ -30,6 +32,7 @@ from hiermodels.exact.blocks.normal_model import NormalModel
 from hiermodels.exact.kernels.blocks.moments import CoefficientLaw
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.model.priors.base import VariancePrior
+from hiermodels.numerics.gauss_rules import gauss_rules
 from hiermodels.numerics.stirling import log_gamma_half
 
 DROP = 40.0  # of the log density of s, at which its places end
@@ -150,6 +153,18 @@ class ResidualScale:
             total = at.log_likelihood(sigma.ravel(), model.n_rows, model.log_weight)
         return total.reshape(s.shape) + self.log_prior(log_theta, s)
 
+    def density(self, root: Root, log_theta: Floats, s: Floats) -> Floats:
+        """Density of s (k,), given the node, at n nodes; (n, k)."""
+        if not self.is_closed:
+            log_density = self.log_density(
+                root, log_theta, np.broadcast_to(s, (len(root.log_det), len(s)))
+            )
+            return np.exp(log_density - self.log_integral(root, log_theta)[:, None])
+        a, mode2 = self.shape, root.square / (2 * self.shape)
+        highest = LOG_2 + a * math.log(a) - a - math.lgamma(a)
+        beyond = 2 * s - np.log(mode2)[:, None]
+        return np.exp(highest - a * (beyond - 1 + mode2[:, None] * np.exp(-2 * s)))
+
     def _with_prior(self, root: Root, sigma: Floats) -> Root:
         """Add the coefficients' priors at σ (n, k); the nodes are the n·k pairs."""
         at = root.at_each(sigma.shape[1])
@@ -165,6 +180,9 @@ class ResidualScale:
 
     def places(self, root: Root, log_theta: Floats) -> tuple[Floats, Floats]:
         """Places s (n, k) at which all but ``exp(−DROP)`` of the density lies, and steps (n,)."""
+        if self.is_closed and len(root.log_det) > 1:
+            s, step = self.places(root.at(slice(1)), log_theta[:, :1])
+            return s + self._moved(root)[:, None], np.repeat(step, len(root.log_det))
         mode, sd, top = self._mode(root, log_theta)
         step = np.minimum(STEP * sd, LONGEST)
         low, high = (
@@ -187,9 +205,28 @@ class ResidualScale:
 
     def rule(self, root: Root, log_theta: Floats) -> tuple[Floats, Floats]:
         """Places s (n, k), and weights of sum 1 at each node: the law of s given Θ."""
+        if self.is_closed and len(root.log_det) > 1:
+            return self._as_first(self.rule(root.at(slice(1)), log_theta[:, :1]), root)
         s, _ = self.places(root, log_theta)
         values = self.log_density(root, log_theta, s)
         return s, np.exp(values - _log_sum(values)[:, None])
+
+    def gauss_rule(self, root: Root, log_theta: Floats, size: int) -> tuple[Floats, Floats]:
+        """The same with few places, by Gauss's rule; (n, size) each."""
+        if self.is_closed and len(root.log_det) > 1:
+            return self._as_first(self.gauss_rule(root.at(slice(1)), log_theta[:, :1], size), root)
+        return gauss_rules(*self.rule(root, log_theta), size)
+
+    def _as_first(self, rule: tuple[Floats, Floats], root: Root) -> tuple[Floats, Floats]:
+        """A rule (1, k) of the first node at all nodes, (n, k), where the integral is closed."""
+        s, weights = rule
+        return s + self._moved(root)[:, None], np.repeat(weights, len(root.log_det), axis=0)
+
+    @staticmethod
+    def _moved(root: Root) -> Floats:
+        """How far the law of s is from the first node's, where the integral is closed; (n,)."""
+        log_square = np.log(np.maximum(root.square, np.finfo(float).tiny))
+        return np.asarray((log_square - log_square[0]) / 2)
 
     def _mode(self, root: Root, log_theta: Floats) -> tuple[Floats, Floats, Floats]:
         """Mode of s, standard deviation by the curvature and log density there; (n,) each.

@@ -61,24 +61,32 @@ class SdLaw:
 
     def cdf(self, log_sd: Floats) -> Floats:
         """Probabilities that log τ is at most these (n,); (n,)."""
-        from scipy.special import sici
-
-        steps = self._steps(log_sd)
-        return np.array([(self.weights * (0.5 + sici(np.pi * v)[0] / np.pi)).sum() for v in steps])
+        return np.array([self._below(self._steps(u)) for u in self._coordinates(log_sd)])
 
     def density(self, log_sd: Floats) -> Floats:
         """Densities of log τ at values (n,); (n,)."""
-        found = []
-        for v, slope in zip(self._steps(log_sd), self._slopes(log_sd), strict=True):
-            found.append((self.weights * np.sinc(v) * slope).sum() / self.spacing)
-        return np.maximum(found, 0.0)
+        return np.array([self._density(u, self._steps(u)) for u in self._coordinates(log_sd)])
 
     def quantiles(self, probabilities: Floats) -> Floats:
         """Quantiles of log τ; (p,)."""
         low, high = self._ends
-        size = len(probabilities)
-        ends = np.full(size, low), np.full(size, high)
-        return quantiles(self.cdf, self.density, probabilities, ends, XTOL * (high - low))
+
+        def law(log_sd: Floats) -> tuple[Floats, Floats]:
+            below, density = np.empty(len(log_sd)), np.empty(len(log_sd))
+            for i, u in enumerate(self._coordinates(log_sd)):
+                steps = self._steps(u)
+                below[i], density[i] = self._below(steps), self._density(u, steps)
+            return below, density
+
+        return quantiles(law, probabilities, (low, high), XTOL * (high - low), self._moments)
+
+    @property
+    def _moments(self) -> tuple[float, float]:
+        """About the mean and sd of log τ."""
+        log_theta = np.zeros(1) if self.axis is None else self.axis.log_sd(self.places)
+        values = log_theta[:, None] + self.s
+        mean = float((self.weights * values).sum())
+        return mean, math.sqrt(max(float((self.weights * (values - mean) ** 2).sum()), 0.0))
 
     @cached_property
     def _ends(self) -> tuple[float, float]:
@@ -88,19 +96,48 @@ class SdLaw:
         low, high = log_theta[0] + self.s[0], log_theta[1] + self.s[-1]
         return float(low) - FARTHEST, float(high) + FARTHEST
 
-    def _steps(self, log_sd: Floats) -> Floats:
-        """Distances to all places, in steps; (n, f, k)."""
+    def _coordinates(self, log_sd: Floats) -> Floats:
+        """Coordinates u of ``log τ − s``, for σ these themselves; (n, k)."""
+        log_theta = log_sd[:, None] - self.s
         if self.axis is None:
-            return (log_sd[:, None, None] - self.s) / self.spacing
-        u = self.axis.coordinate(np.exp(log_sd[:, None] - self.s).ravel())
-        return (u.reshape(len(log_sd), 1, -1) - self.places[:, None]) / self.spacing
+            return log_theta
+        return self.axis.coordinate(np.exp(log_theta).ravel()).reshape(log_theta.shape)
 
-    def _slopes(self, log_sd: Floats) -> Floats:
-        """``du/d log τ`` at each s; (n, k)."""
-        if self.axis is None:
-            return np.ones((len(log_sd), len(self.s)))
-        u = self.axis.coordinate(np.exp(log_sd[:, None] - self.s).ravel())
-        return np.exp(-self.axis.log_slope(u)).reshape(len(log_sd), -1)
+    def _steps(self, u: Floats) -> Floats:
+        """Distances of coordinates (k,) to all places, in steps; (f, k)."""
+        return (u - self.places[:, None]) / self.spacing
+
+    def _below(self, steps: Floats) -> float:
+        from scipy.special import sici
+
+        return float((self.weights * (0.5 + sici(np.pi * steps)[0] / np.pi)).sum())
+
+    def _density(self, u: Floats, steps: Floats) -> float:
+        total = (self.weights * np.sinc(steps)).sum(axis=0)
+        if self.axis is not None:
+            total = total * np.exp(-self.axis.log_slope(u))  # du/d log τ
+        return max(float(total.sum()) / self.spacing, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Projection:
+    """Sums across all axes but one.
+
+    Attributes
+    ----------
+    places : (f,)
+        On an even grid along the axis.
+    spacing : float
+        Of the lattice along the axis.
+    spread : (f, d)
+    gather : (d, n)
+        ``spread @ gather`` takes values at nodes to sums with the nodes' weights at the places.
+    """
+
+    places: Floats
+    spacing: float
+    spread: Any
+    gather: Any
 
 
 def sd_laws(posterior: SdPosterior[Any]) -> tuple[SdLaw, ...]:
@@ -111,20 +148,21 @@ def sd_laws(posterior: SdPosterior[Any]) -> tuple[SdLaw, ...]:
     kept = np.sort(order[np.cumsum(size_of[order]) > TAIL_MASS])
     projections = [_projection(lattice, j) for j in range(coordinates.n_sds)]
     s = _grid(posterior, kept)
-    sums = [np.zeros((len(places), len(s[::EVERY]))) for places, _, _ in projections]
+    sums = [np.zeros((own.spread.shape[1], len(s[::EVERY]))) for own in projections]
     of_sigma = np.zeros((1, len(s)))
     size = max(1, MAX_NUMBERS // len(s))
     for first in range(0, len(kept), size):
         nodes = kept[first : first + size]
         law = _law_of_s(posterior, nodes, s)
         of_sigma += lattice.weights[nodes] @ law
-        for total, (_, _, matrix) in zip(sums, projections, strict=True):
-            total += matrix[:, nodes] @ law[:, ::EVERY]
+        for total, own in zip(sums, projections, strict=True):
+            total += own.gather[:, nodes] @ law[:, ::EVERY]
     axes = [axis for axis in coordinates.axes if isinstance(axis, SdAxis)]
-    taus = (
-        _trimmed(SdLaw(axis, places, spacing, s[::EVERY], total / total.sum()))
-        for axis, (places, spacing, _), total in zip(axes, projections, sums, strict=True)
-    )
+    taus = []
+    for axis, own, total in zip(axes, projections, sums, strict=True):
+        weights = own.spread @ total
+        law_of_tau = SdLaw(axis, own.places, own.spacing, s[::EVERY], weights / weights.sum())
+        taus.append(_trimmed(law_of_tau))
     return *taus, SdLaw(None, np.zeros(1), s[1] - s[0], s, of_sigma / of_sigma.sum())
 
 
@@ -151,16 +189,14 @@ def _grid(posterior: SdPosterior[Any], nodes: Indices) -> Floats:
 
 def _law_of_s(posterior: SdPosterior[Any], nodes: Indices, s: Floats) -> Floats:
     """Density of s at nodes on the grid; (n, k)."""
-    scale, root = posterior.marginal.scale, posterior.root.at(nodes)
     log_theta = posterior.values.log_theta[:, nodes]
-    at = np.broadcast_to(s, (len(nodes), len(s)))
-    density = scale.log_density(root, log_theta, at)
-    return np.exp(density - scale.log_integral(root, log_theta)[:, None])
+    return posterior.marginal.scale.density(posterior.root.at(nodes), log_theta, s)
 
 
-def _projection(lattice: Lattice | PairNodes, axis: int) -> tuple[Floats, float, Any]:
-    """Places on an axis, its spacing, and the matrix from values at nodes to weighted sums."""
+def _projection(lattice: Lattice | PairNodes, axis: int) -> _Projection:
     if isinstance(lattice, PairNodes):
-        return lattice.projection(axis)
-    places, matrix = axis_projection(lattice, axis)
-    return places, float(lattice.step[axis, axis]), matrix.multiply(lattice.weights).tocsr()
+        places, spacing, matrix = lattice.projection(axis)
+        return _Projection(places, spacing, np.eye(len(places)), matrix)
+    places, spread, gather = axis_projection(lattice, axis)
+    gather = gather.multiply(lattice.weights).tocsc()
+    return _Projection(places, float(lattice.step[axis, axis]), spread, gather)

@@ -21,7 +21,6 @@ from hiermodels.exact.kernels.blocks.moments import CoefficientLaw
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.blocks.rotations import product
 from hiermodels.numerics import normal_mixture
-from hiermodels.numerics.gauss_rules import gauss_rules
 from hiermodels.numerics.lattice import Lattice
 
 TAIL_MASS = 1e-10  # share of the posterior that is left out
@@ -87,7 +86,7 @@ class SdMixtures[P: SdPosterior[Any]]:
         root, marginal = posterior.root.at(kept), posterior.marginal
         if values.log_sigma is None:
             size = next(size for least, size in SIZES if marginal.scale.shape >= least)
-            s, share = gauss_rules(*marginal.scale.rule(root, values.log_theta), size)
+            s, share = marginal.scale.gauss_rule(root, values.log_theta, size)
         else:
             s, share = values.log_sigma[:, None], np.ones((len(kept), 1))
         total = (weights[:, None] * share).ravel()

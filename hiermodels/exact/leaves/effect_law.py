@@ -16,7 +16,7 @@ from numpy.polynomial.polynomial import polyval
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.kernels.leaves.grid import ThetaGrid
 from hiermodels.families.leaves import Leaves
-from hiermodels.numerics.inversion import quantiles
+from hiermodels.numerics.inversion import inverse
 
 FINE = 0.42  # of the density's narrowest width: the interpolant errs by exp(−28)
 HEAVY = 1e-10  # mass of a line of τ that tells how narrow the density is
@@ -101,13 +101,12 @@ class EffectLaws:
                 row[some] = self._density_at(rows[some], left[some] + x)
         slopes = np.linalg.solve(np.vander(UNIT, increasing=True), values)
         powers = np.vstack([self._below[rows, left], slopes / np.arange(1, len(UNIT) + 1)[:, None]])
-        inside = quantiles(
-            lambda x: np.asarray(polyval(x, powers, tensor=False), dtype=float),
-            lambda x: np.asarray(polyval(x, slopes, tensor=False), dtype=float),
-            wanted,
-            (np.zeros(g * p), np.ones(g * p)),
-            XTOL,
-        )
+
+        def below(x: Floats) -> tuple[Floats, Floats]:
+            both = (np.asarray(polyval(x, each, tensor=False), float) for each in (powers, slopes))
+            return next(both), next(both)
+
+        inside = inverse(below, wanted, (np.zeros(g * p), np.ones(g * p)), XTOL)
         return self.grid.at(left + inside)[0].reshape(g, p)
 
     def _parts(self, size: int) -> Iterator[slice]:

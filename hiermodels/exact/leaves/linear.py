@@ -157,15 +157,13 @@ class LinearLaw:
         best = int(np.argmax(self.weight))
         b, scale = self.b[best], LINEAR * self.c[best]
         w = np.arcsinh((self.mu - b) / scale)
-        ends = (np.full(len(probabilities), end) for end in (w.min() - 1, w.max() + 1))
-        found = quantiles(
-            lambda w: self.cdf(b + scale * np.sinh(w)),
-            lambda w: self.density(b + scale * np.sinh(w)) * scale * np.cosh(w),
-            probabilities,
-            (next(ends), next(ends)),
-            XTOL * LINEAR,
-        )
-        return b + scale * np.sinh(found)
+        ends = float(w.min()) - 1, float(w.max()) + 1
+
+        def law(w: Floats) -> tuple[Floats, Floats]:
+            x = b + scale * np.sinh(w)
+            return self.cdf(x), self.density(x) * scale * np.cosh(w)
+
+        return b + scale * np.sinh(quantiles(law, probabilities, ends, XTOL * LINEAR))
 
     def _in_parts(self, function: Callable[[Floats], Floats], values: Floats) -> Floats:
         if not self.c.all():

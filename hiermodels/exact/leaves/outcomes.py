@@ -213,17 +213,12 @@ class OutcomeLaw:
         middle = self._edges[len(self._edges) // 2]
         wide = float(np.hypot(scale, np.ptp(self._edges) / 12))
 
-        def at(w: Floats) -> Floats:
-            return middle + wide * np.sinh(w)
+        def law(w: Floats) -> tuple[Floats, Floats]:
+            x = middle + wide * np.sinh(w)
+            return self.cdf(x), self.density(x) * wide * np.cosh(w)
 
-        found = quantiles(
-            lambda w: self.cdf(at(w)),
-            lambda w: self.density(at(w)) * wide * np.cosh(w),
-            probabilities,
-            (np.full(len(probabilities), -FARTHEST), np.full(len(probabilities), FARTHEST)),
-            XTOL,
-        )
-        return at(found)
+        found = quantiles(law, probabilities, (-FARTHEST, FARTHEST), XTOL)
+        return middle + wide * np.sinh(found)
 
     def count_quantile(self, probability: float, lowest: float, highest: float) -> float:
         """Smallest count, from a lowest to a highest, up to which there is this probability."""

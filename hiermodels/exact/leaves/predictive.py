@@ -182,14 +182,13 @@ class NewEffect:
         best = int(np.argmax(law.weight))
         middle, scale = law.mu[best], np.hypot(law.tau[best], law.c[best])
         ends = (law.mu - BEYOND * law.tau).min(), (law.mu + BEYOND * law.tau).max()
-        low, high = (np.full(len(probabilities), np.arcsinh((e - middle) / scale)) for e in ends)
-        found = quantiles(
-            lambda w: self.cdf(middle + scale * np.sinh(w)),
-            lambda w: self.density(middle + scale * np.sinh(w)) * scale * np.cosh(w),
-            probabilities,
-            (low, high),
-            XTOL,
-        )
+        low, high = (float(np.arcsinh((end - middle) / scale)) for end in ends)
+
+        def moved(w: Floats) -> tuple[Floats, Floats]:
+            x = middle + scale * np.sinh(w)
+            return self.cdf(x), self.density(x) * scale * np.cosh(w)
+
+        found = quantiles(moved, probabilities, (low, high), XTOL)
         return middle + scale * np.sinh(found)
 
     @cached_property
