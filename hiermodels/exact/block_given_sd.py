@@ -15,6 +15,7 @@ from hiermodels.exact.block_reference import BlockReference
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.posterior import BlockPosterior
+from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.model.priors.variance import Fixed
 from hiermodels.model.spec import Spec
 
@@ -44,7 +45,9 @@ def block_moments_given_sd(
         Quantiles of the sd between which its values are.
     """
     model = block_model(spec, data)
-    whole = BlockReference(spec, data, BlockPosterior.of(model), place)
+    known = reference_posterior(spec, data)
+    assert isinstance(known, BlockReference)
+    whole = replace(known, place=place)
     place_of_sd = model.names.index(sd)
     level, j, _ = model.sds[place_of_sd]
     own = spec.levels[level]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakValueDictionary
+
 from hiermodels.core.options import real_number
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
@@ -14,11 +16,16 @@ from hiermodels.model.spec import Spec
 from hiermodels.posterior.precision import MIN_TOLERANCE, TOLERANCE, WORST
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 
+_IN_USE: WeakValueDictionary[tuple[int, int, float], ReferencePosterior] = WeakValueDictionary()
+
 
 def reference_posterior(
     spec: Spec, data: GroupedData, tol: float = TOLERANCE
 ) -> ReferencePosterior:
     """Compute the posterior of a specification: in closed form, or by quadrature.
+
+    As long as one is in use it is handed out to all who ask for that of the same objects, such as
+    the pictures of a report.  One that warned is computed anew, and warns again.
 
     Parameters
     ----------
@@ -43,6 +50,16 @@ def reference_posterior(
         raise SpecError(
             f"tol: expected posterior sds between {MIN_TOLERANCE:g} and {WORST:g}; found {tol!r}"
         )
+    key = id(spec), id(data), tol
+    found = _IN_USE.get(key)
+    if found is None:
+        found = _computed(spec, data, tol)
+        if found.certificate <= tol:
+            _IN_USE[key] = found
+    return found
+
+
+def _computed(spec: Spec, data: GroupedData, tol: float) -> ReferencePosterior:
     if spec.is_crossed:
         return CrossedReference.of(spec, data, tol)
     if not spec.is_normal:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from scipy import integrate, stats
 
 import hiermodels as hm
 from hiermodels.exact import quadrature as integrated
+from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.posterior.precision import reached
 
 
@@ -235,6 +238,22 @@ def test_quantiles_are_computed_once_and_are_the_callers_own(schools, monkeypatc
     xr.testing.assert_identical(exact.quantile([0.1, 0.9], "tau"), expected[["tau"]])
     monkeypatch.undo()
     assert exact.quantile(0.2)["tau"].item() > expected["tau"][0].item()
+
+
+def test_one_in_use_is_handed_out_to_all_who_ask_for_the_same(schools):
+    fit = hm.fit(schools, draws=4, random_seed=1)
+    first = fit.reference()
+    assert reference_posterior(fit.spec, fit.data) is first
+    assert reference_posterior(fit.spec, fit.data, 1e-6) is not first
+    other = hm.fit(schools, draws=4, priors={"tau": hm.HalfNormal(9)}, random_seed=1)
+    own = reference_posterior(other.spec, other.data)
+    alone = hm.reference(schools, priors={"tau": hm.HalfNormal(9)})
+    xr.testing.assert_identical(own.mean, alone.mean)
+    place, known = weakref.ref(first), float(first.mean["tau"])
+    del first, fit
+    gc.collect()
+    assert place() is None
+    assert float(hm.reference(schools).mean["tau"]) == known
 
 
 def test_quantiles_invert_the_distribution_function(schools):

@@ -68,6 +68,8 @@ def with_short_labels(posterior: Posterior) -> Posterior:
     """Cut long labels of groups, and number those that are then alike; for pictures."""
     data, columns = require_rows(posterior.data, "report"), posterior.spec.groups
     labels = tuple(map(_short, data.labels))
+    if all(map(np.array_equal, labels, data.labels)):
+        return posterior
     tree = posterior.datatree.copy()
     draws = tree["posterior"].to_dataset()
     coords: dict[str, Any] = {
