@@ -13,6 +13,10 @@ from hypothesis import HealthCheck, settings
 import hiermodels as hm
 from tests import compilations
 
+# Of a model that is sampled for a second most of the time is compilation, and most of that is what
+# makes it fast; read when Numba is imported.  The numbers are the same but for the last digits.
+os.environ.setdefault("NUMBA_OPT", "0")
+
 # The same examples at each run of CI; others each time in a long run, which stores what it finds.
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=SLOW)
