@@ -9,7 +9,7 @@ stays at x = 0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -21,8 +21,8 @@ from hiermodels.core.names import ROOT
 from hiermodels.core.options import real_number
 from hiermodels.data.coding import Part, level_text, term_columns
 from hiermodels.data.design import Design
-from hiermodels.data.grouped import GroupedData, GroupedRows
-from hiermodels.data.level_means import level_means
+from hiermodels.data.grouped import GroupedData
+from hiermodels.data.level_means import means_of_level, with_one_nest
 from hiermodels.data.statistics import SufficientStatistics, statistics_of
 from hiermodels.errors import SpecError
 from hiermodels.families.normal import WEIGHTS
@@ -128,10 +128,9 @@ def _own(data: GroupedData) -> Place:
     """Each group at the mean of its rows."""
     if not data.roles.groups:
         return Place((_means(data)[0],), "at the covariates' means over all rows")
-    if isinstance(data, GroupedRows):  # whose means are the same whatever varies
-        data = replace(data, roles=replace(data.roles, varying=(), sampling=None))
-    statistics = statistics_of(data)
-    levels = [level_means(statistics, level)[1][:, :-1] for level in range(len(data.levels))]
+    statistics = statistics_of(with_one_nest(data))
+    of = data if data.roles.nesting else statistics
+    levels = [means_of_level(of, level)[1][:, :-1] for level in range(len(data.levels))]
     top = (statistics.mean[0] + statistics.total[0])[:-1]
     words = "each at its own covariates, the means of its rows"
     return Place((top, *levels), words)

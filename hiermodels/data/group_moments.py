@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Flags, Floats, Indices
 from hiermodels.data.grouped import GroupedData, require_rows
+from hiermodels.errors import DataError
 
 
 class GroupMoments(GroupedData):
@@ -78,3 +82,12 @@ class GroupMoments(GroupedData):
         if self.roles.is_weighted:
             why = "the standard errors are known" if self.roles.se else "rows have weights"
             require_rows(self, f"{what} where {why}")
+
+
+def require_shape(name: str, values: NDArray[Any], shape: tuple[int, ...]) -> None:
+    """Raise DataError if statistics have another shape, or are not finite."""
+    if values.shape != shape or not np.isfinite(values).all():
+        raise DataError(
+            f"statistics: {name}: expected finite numbers of shape {shape}; found shape "
+            f"{values.shape} with {int((~np.isfinite(values)).sum())} that are not finite"
+        )

@@ -23,6 +23,7 @@ from hiermodels.data.nesting import (
     attributes_of,
     check_groups,
     levels_of,
+    nested_by_chance,
     number_groups,
 )
 from hiermodels.data.observations import Observations
@@ -35,7 +36,7 @@ from hiermodels.data.strata import check_strata, read_strata
 from hiermodels.errors import DataError, SpecError
 from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.model.formula.columns import Stated
-from hiermodels.model.nests import pairs_of
+from hiermodels.model.nests import lineages_of, pairs_of
 from hiermodels.model.standard_errors import from_se
 
 type Missing = Literal["error", "drop"]
@@ -110,6 +111,11 @@ class GroupedData(ABC):
         """Each level that lies in another one, after that one."""
         pairs = pairs_of(self.roles.nesting, len(self.levels))
         return tuple((self.levels[outer], self.levels[inner]) for outer, inner in pairs)
+
+    @property
+    def lineages(self) -> tuple[tuple[int, ...], ...]:
+        """Numbers of each level and of those that it lies in, from the inner to the outer one."""
+        return lineages_of(self.roles.nesting, len(self.levels))
 
     @cached_property
     def levels(self) -> tuple[GroupLevel, ...]:
@@ -225,6 +231,14 @@ class GroupedRows(GroupedData):
             members.append(level.parent[members[-1]])
         return tuple(reversed(members))
 
+    @cached_property
+    def nested_by_chance(self) -> list[str]:
+        """Which crossed columns lie in one another, in words."""
+        return nested_by_chance(self.levels, self.crossed, self.lineages) if self.crossed else []
+
+    def __str__(self) -> str:
+        return "; ".join([super().__str__(), *self.nested_by_chance])
+
     @property
     def precision(self) -> Floats:
         """Inverse variance of each row, in units of 1/σ² where σ is unknown; (N,)."""
@@ -278,15 +292,6 @@ def require_rows(data: GroupedData, purpose: str) -> GroupedRows:
         f"{purpose} needs rows, and these data are statistics of groups: their rows were not "
         f"kept. Fit the rows themselves, in a data frame in memory"
     )
-
-
-def require_shape(name: str, values: NDArray[Any], shape: tuple[int, ...]) -> None:
-    """Raise DataError if statistics have another shape, or are not finite."""
-    if values.shape != shape or not np.isfinite(values).all():
-        raise DataError(
-            f"statistics: {name}: expected finite numbers of shape {shape}; found shape "
-            f"{values.shape} with {int((~np.isfinite(values)).sum())} that are not finite"
-        )
 
 
 def read(data: Any, *, missing: Missing = "error", **said: Any) -> GroupedRows:

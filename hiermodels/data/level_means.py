@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.data.statistics import SufficientStatistics
+from hiermodels.data.grouped import GroupedData, GroupedRows
+from hiermodels.data.statistics import SufficientStatistics, statistics_of
 from hiermodels.numerics.group_sums import group_means
 
 
@@ -22,3 +25,28 @@ def level_means(statistics: SufficientStatistics, level: int) -> tuple[Indices, 
         mean = some + shift
         count = np.bincount(parent, weights=count, minlength=size).astype(np.intp)
     return count, mean
+
+
+def means_of_level(data: GroupedData, level: int) -> tuple[Indices, Floats]:
+    """The same of rows, whatever varies, or of their statistics; of crossed groups, too."""
+    statistics = statistics_of(with_one_nest(data, level))
+    return level_means(statistics, 0 if data.roles.nesting else level)
+
+
+def with_one_nest(data: GroupedData, level: int = -1) -> GroupedData:
+    """Rows in groups of intercepts, whose means are the same; of crossed ones, of a level alone."""
+    if not isinstance(data, GroupedRows):
+        return data
+    roles = replace(data.roles, varying=(), sampling=None)
+    if not data.crossed:
+        return replace(data, roles=roles)
+    groups = data.levels[level]
+    return replace(
+        data,
+        roles=replace(roles, groups=(groups.column,), nesting=()),
+        group=data.crossed[level],
+        labels=(groups.labels,),
+        own_labels=(groups.own_labels,),
+        parents=(),
+        crossed=(),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -199,3 +200,39 @@ def check_groups(levels: Sequence[GroupLevel], nesting: Nesting = ()) -> None:
         if len(np.unique(inner.own_labels)) < len(inner):
             _check_numbering(outer, inner)
             _check_distinct(inner.column, inner.labels)
+
+
+def nested_by_chance(
+    levels: Sequence[GroupLevel],
+    members: Sequence[Indices],
+    lineages: Sequence[Sequence[int]],
+) -> list[str]:
+    """Say which columns lie in one another, as they happen to, although they are crossed.
+
+    Parameters
+    ----------
+    levels : sequence of GroupLevel
+    members : sequence of (N,)
+        Index of each row's group in every column.
+    lineages : sequence of sequence of int
+        Columns that each lies in, as is known, itself among them.
+    """
+    said = []
+    for inner, outer in permutations(range(len(levels)), 2):
+        if outer in lineages[inner] or inner in lineages[outer]:
+            continue
+        one, other = levels[inner].column, levels[outer].column
+        if not _lies_in(members[inner], members[outer]):
+            continue
+        if not _lies_in(members[outer], members[inner]):
+            said.append(f"each {one} lies in one {other}, as in (1 | {other}/{one})")
+        elif inner < outer:
+            said.append(f"{one} and {other} are the same groups, whose sds only priors tell apart")
+    return said
+
+
+def _lies_in(inner: Indices, outer: Indices) -> bool:
+    """Whether all rows of an inner group are in one outer group."""
+    first = np.empty(int(inner.max()) + 1, dtype=np.intp)
+    first[inner] = outer
+    return bool((first[inner] == outer).all())

@@ -23,6 +23,7 @@ from hiermodels.data.outcome import default_columns, require_columns
 from hiermodels.data.strata import read_new_strata
 from hiermodels.errors import DataError, DataWarning, warn
 from hiermodels.families.normal import STRATA
+from hiermodels.model.nests import nested_columns, parents_of
 from hiermodels.model.standard_errors import KINDS
 
 OFFSET = "offset"
@@ -52,6 +53,9 @@ class NewRows:
         Known standard errors, where outcomes are asked for.
     columns : mapping of str to (r,)
         What else the rows' family needs, where outcomes are asked for; and the offset.
+    units : tuple of (r,)
+        Of crossed groups, index of each column's group, −1 of a new one; ``level`` and ``unit`` are
+        then those of the root.
     """
 
     index: pd.Index[Any]
@@ -62,6 +66,7 @@ class NewRows:
     x: Floats
     se: Floats | None
     columns: Mapping[str, Floats] = field(default_factory=dict)
+    units: tuple[Indices, ...] = ()
 
     def __len__(self) -> int:
         return len(self.index)
@@ -76,7 +81,14 @@ class NewRows:
             self.x[rows],
             None if self.se is None else self.se[rows],
             {name: column[rows] for name, column in self.columns.items()},
+            tuple(unit[rows] for unit in self.units),
         )
+
+    def kinds(self, groups: Sequence[str]) -> NDArray[np.str_]:
+        """What is known of each row's groups, such as "new school"; (r,)."""
+        if not self.units:
+            return np.array(kinds(groups))[self.level - ROOT]
+        return kinds_of_crossed(groups, self.units)
 
 
 def kinds(groups: Sequence[str]) -> tuple[str, ...]:
@@ -85,6 +97,15 @@ def kinds(groups: Sequence[str]) -> tuple[str, ...]:
         return ("same population",)
     new = (f"new {inner} in known {outer}" for outer, inner in pairwise(groups))
     return f"new {groups[0]}", *new, f"known {groups[-1]}"
+
+
+def kinds_of_crossed(groups: Sequence[str], units: Sequence[Indices]) -> NDArray[np.str_]:
+    """What rows are called with known and new groups of crossed columns; (r,)."""
+    words = [
+        np.where(unit < 0, f"new {column}", f"known {column}")
+        for column, unit in zip(groups, units, strict=True)
+    ]
+    return np.array([", ".join(row) for row in zip(*words, strict=True)])
 
 
 def read_new_rows(new_data: Any, data: GroupedData, *, outcomes: bool) -> NewRows:
@@ -96,8 +117,8 @@ def read_new_rows(new_data: Any, data: GroupedData, *, outcomes: bool) -> NewRow
         Columns of the group labels, of the covariates, of an offset, and of the known standard
         errors, or of what else the family needs, if outcomes are asked for.  Labels are compared
         as they are written, numbers and dates by their value.  A row whose label is missing has a
-        new group of its own; so has each row without the column of the innermost groups, or of all
-        groups.
+        new group of its own; so has each row without the column of the innermost groups, of all
+        groups, or of some of crossed ones.
     data : GroupedData
         What was fitted.
     outcomes : bool
@@ -128,9 +149,13 @@ def read_new_rows(new_data: Any, data: GroupedData, *, outcomes: bool) -> NewRow
         for level in data.levels
         if level.column in frame.columns
     }
-    level, member, fresh = _place(frame, data, labels)
+    places, fresh = _place(frame, data, labels)
+    level, member = np.full(len(frame), ROOT), np.zeros(len(frame), dtype=np.intp)
+    for own, place in enumerate(() if data.roles.nesting else places):
+        level, member = np.where(place < 0, level, own), np.where(place < 0, member, place)
     shown = {name: given.shown for name, given in labels.items()}
-    return NewRows(frame.index, shown, level, member, fresh, x, se, columns)
+    units = places if data.roles.nesting else ()
+    return NewRows(frame.index, shown, level, member, fresh, x, se, columns, units)
 
 
 def _require_column(frame: Frame, name: str, what: str) -> None:
@@ -220,7 +245,8 @@ def _check_columns(frame: Frame, data: GroupedData, covariates: Sequence[str]) -
     absent = [name for name in groups if name not in frame.columns]
     if not absent:
         return
-    below = [name for name in groups[groups.index(absent[0]) :] if name in frame.columns]
+    paths = nested_columns(groups, data.roles.nesting)
+    below = [path[-1] for path in paths if absent[0] in path and path[-1] in frame.columns]
     if below:
         raise DataError(
             f"there is no column {absent[0]!r}, which says what the labels of {below[0]!r} stand "
@@ -244,27 +270,26 @@ def _check_columns(frame: Frame, data: GroupedData, covariates: Sequence[str]) -
 
 def _place(
     frame: Frame, data: GroupedData, labels: Mapping[str, _Labels]
-) -> tuple[Indices, Indices, tuple[Indices, ...]]:
-    """Find each row's lowest known group, and number the new ones below it."""
-    level, member = np.full(len(frame), ROOT), np.zeros(len(frame), dtype=np.intp)
-    above = np.zeros(len(frame), dtype=np.intp)  # tells all groups of the level above apart
-    fresh = []
-    for own, groups in enumerate(data.levels):
-        place = np.full(len(frame), -1)
-        number = np.arange(len(frame))
+) -> tuple[tuple[Indices, ...], tuple[Indices, ...]]:
+    """Index of each row's group at every level, −1 of new ones; and numbers of these, likewise."""
+    root = np.zeros(len(frame), dtype=np.intp)
+    places: list[Indices] = []
+    numbers: list[Indices] = []  # tell all groups of a level apart
+    for own, outer in enumerate(parents_of(data.roles.nesting, len(data.levels))):
+        groups, place, number = data.levels[own], np.full(len(frame), -1), np.arange(len(frame))
+        member, above = (root, root) if outer == ROOT else (places[outer], numbers[outer])
         if groups.column in labels:
             given = labels[groups.column]
-            may_be_known = (level == own - 1) & (given.code >= 0)
+            may_be_known = (member >= 0) & (given.code >= 0)
             place = np.where(may_be_known, _find(groups, member, given.text), -1)
             new = np.flatnonzero((place < 0) & (given.code >= 0))
             _check_new_labels(frame, data, own, new, labels)
-            _warn_of_near_ones(frame, groups, new, np.where(level == own - 1, member, -1), given)
+            _warn_of_near_ones(frame, groups, new, member, given)
             number = pd.MultiIndex.from_arrays([above, given.code]).factorize()[0]
-        is_known = place >= 0
-        level, member = np.where(is_known, own, level), np.where(is_known, place, member)
-        fresh.append(np.where(is_known, -1, number))
-        above = number
-    return level, member, tuple(fresh)
+        places.append(place)
+        numbers.append(number)
+    both = zip(places, numbers, strict=True)
+    return tuple(places), tuple(np.where(place < 0, number, -1) for place, number in both)
 
 
 def _find(groups: GroupLevel, parent: Indices, labels: NDArray[np.str_]) -> Indices:
@@ -294,7 +319,7 @@ def _check_new_labels(
     twice = np.flatnonzero(place >= 0)
     if len(twice):
         row, member = rows[twice[0]], place[twice[0]]
-        above = data.levels[level - 1]
+        above = data.levels[parents_of(data.roles.nesting, len(data.levels))[level]]
         outer, parent = above.column, above.labels[groups.parent[member]]
         raise DataError(
             f"column {name!r}: {short(given.text[row])} stands under {outer} "

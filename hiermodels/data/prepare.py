@@ -147,7 +147,9 @@ def _check_coefficients(spec: Spec, data: GroupedData) -> None:
 
 
 def announce(data: GroupedData) -> None:
-    """Print the roles, if any was inferred, and which columns were left out."""
+    """Print the roles, if any was inferred, which columns were left out, or happen to be nested."""
     data.roles.announce()
+    if isinstance(data, GroupedRows) and data.nested_by_chance:
+        print(printable("; ".join(data.nested_by_chance)))
     if data.design.empty:
         print(printable(f"left out, as no row lies in these cells: {', '.join(data.design.empty)}"))

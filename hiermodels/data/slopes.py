@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.codec import storable
 from hiermodels.data.design import Design
-from hiermodels.data.grouped import GroupedRows, require_shape
+from hiermodels.data.group_moments import require_shape
+from hiermodels.data.grouped import GroupedRows
 from hiermodels.data.varying import varying_columns
 from hiermodels.model.level import Varying
 from hiermodels.numerics.group_triangles import by_group, triangles_of

@@ -17,13 +17,12 @@ from hiermodels.core.codec import storable
 from hiermodels.data.arguments import takes_columns
 from hiermodels.data.collinearity import check_products
 from hiermodels.data.design import Design
-from hiermodels.data.group_moments import GroupMoments
+from hiermodels.data.group_moments import GroupMoments, require_shape
 from hiermodels.data.grouped import (
     GroupedData,
     Missing,
     read_part,
     require_rows,
-    require_shape,
 )
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
 from hiermodels.data.merge import laid_out, merged_groups, merged_moments, require_alike

@@ -46,7 +46,8 @@ every engine returns (``posterior``) and all below it.
 - ``sd_squares``: moments of variances
 - ``variance_shares``: shares of levels in the total variance; ``block_variances``, with slopes
 - ``replicates``: replicated data, ``row_replicates`` of rows that are not normal,
-  ``slope_replicates`` of groups with slopes, and their ``group_statistics``
+  ``slope_replicates`` of groups with slopes, ``crossed_replicates`` of crossed groups, and their
+  ``group_statistics``
 - ``point_estimates``: estimates of the sds as numbers (``profile_likelihood``,
   ``study_estimators``); ``plug_in``, ``block_plug_in``, ``leaf_plug_in`` and
   ``leaf_nested_plug_in``: estimates of all else given these

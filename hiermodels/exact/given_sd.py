@@ -14,6 +14,7 @@ from hiermodels.exact.block_given_sd import block_moments_given_sd
 from hiermodels.exact.leaf_given_sd import leaf_moments_given_sd
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
+from hiermodels.model.nests import describe_groups
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import lattice
 from hiermodels.numerics.lattice import Lattice, ModesAndScale
@@ -70,6 +71,11 @@ def moments_given_sd(
     coords = {dims[-1]: data.coords[dims[-1]]}
     if sd in spec.fixed:
         raise SpecError(f"{sd} is fixed at {spec.fixed[sd]:g}: nothing varies with it")
+    if spec.is_crossed:
+        raise SpecError(
+            f"plot_trace_tau: it is of nested groups, and these are crossed, "
+            f"{describe_groups(spec.groups, spec.nesting)}. See plot_shrinkage and sensitivity"
+        )
     if spec.is_blocks:
         asked = spec, data, sd, effect, term, ENDS, place
         places, mean, sds = block_moments_given_sd(*asked)

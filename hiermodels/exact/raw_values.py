@@ -79,7 +79,9 @@ def columns_of(rows: GroupedRows) -> tuple[dict[str, Floats], Floats]:
 
 
 def members_of(data: GroupedData, group: Indices, level: int) -> Indices:
-    """Group of a level that each row is in."""
+    """Group of a level that each row is in, from its innermost one, or its own if crossed."""
+    if isinstance(data, GroupedRows) and data.crossed:
+        return data.crossed[level]
     for below in reversed(data.levels[level + 1 :]):
         group = below.parent[group]
     return group

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -12,6 +13,7 @@ from hiermodels.core.arrays import Floats
 from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.errors import SpecError
+from hiermodels.exact.crossed_replicates import CrossedReplicates, crossed_effects_anew
 from hiermodels.exact.group_statistics import of_levels
 from hiermodels.exact.row_replicates import RowReplicates, draws_of
 from hiermodels.exact.slope_replicates import SlopeReplicates, effects_anew
@@ -97,6 +99,8 @@ def replicated_means(
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Observed raw values of the groups, such as means, and those drawn anew.
 
+    Of crossed groups those of the column that is drawn anew, or of the last.
+
     Returns
     -------
     observed : DataArray
@@ -107,17 +111,21 @@ def replicated_means(
     rng = np.random.default_rng(named_seed(random_seed, "check"))
     effects = _effects(posterior, replicate, rng)
     draws = posterior.datatree["posterior"].to_dataset()
+    shown = len(posterior.spec.groups) - 1
+    if posterior.spec.is_crossed and replicate in posterior.spec.groups:
+        shown = posterior.spec.groups.index(replicate)
     if not _row_by_row(posterior.spec):
         standard = standardize(posterior.data)
         observed = standard.group_means
         means, _ = _replicate(posterior, standard, effects, rng)
     else:
         rows = _rows_of(posterior)
-        observed = rows.raw(rows.rows.y).value
-        means = np.concatenate([rows.raw(y).value for y in rows.draw(effects, rng)])
-    dim, coords = posterior.spec.groups[-1], {name: draws[name] for name in SAMPLE_DIMS}
+        of = partial(rows.raw, column=shown) if isinstance(rows, CrossedReplicates) else rows.raw
+        observed = of(rows.rows.y).value
+        means = np.concatenate([of(y).value for y in rows.draw(effects, rng)])
+    dim, coords = posterior.spec.groups[shown], {name: draws[name] for name in SAMPLE_DIMS}
     means = means.reshape(*(draws.sizes[name] for name in SAMPLE_DIMS), -1)
-    labels = xr.DataArray(posterior.data.labels[-1], dims=dim)
+    labels = xr.DataArray(posterior.data.labels[shown], dims=dim)
     name = posterior.spec.outcome
     return (
         xr.DataArray(observed, {dim: labels}, (dim,), name=name),
@@ -127,8 +135,7 @@ def replicated_means(
 
 def describe(posterior: Posterior, replicate: str) -> str:
     """What is drawn anew, for people to read."""
-    top = top_level(posterior, replicate)
-    names = posterior.spec.groups[top:]
+    names = [posterior.spec.groups[level] for level in levels_anew(posterior, replicate)]
     return f"new {' and '.join(names)}" if names else "the same groups, new rows"
 
 
@@ -144,15 +151,25 @@ def top_level(posterior: Posterior, replicate: str) -> int:
     return levels[replicate]
 
 
+def levels_anew(posterior: Posterior, replicate: str) -> list[int]:
+    """Numbers of the levels whose effects are drawn anew: a column's, and of what lies in it."""
+    top, lineages = top_level(posterior, replicate), posterior.data.lineages
+    if posterior.spec.is_crossed and replicate not in (NEW, SAME):
+        return [level for level, path in enumerate(lineages) if top in path]
+    return list(range(top, len(lineages)))
+
+
 def _row_by_row(spec: Spec) -> bool:
     """Whether rows are drawn one by one, and not the means and the scatter of groups."""
     of_blocks = spec.has_slopes or spec.sampling is not None or bool(spec.strata)
-    return not spec.is_normal or of_blocks
+    return not spec.is_normal or of_blocks or spec.is_crossed
 
 
-def _rows_of(posterior: Posterior) -> RowReplicates | SlopeReplicates:
+def _rows_of(posterior: Posterior) -> RowReplicates | SlopeReplicates | CrossedReplicates:
     """Rows that are drawn one by one."""
     spec = posterior.spec
+    if spec.is_crossed:
+        return CrossedReplicates.of(posterior)
     return (SlopeReplicates if spec.is_normal else RowReplicates).of(posterior)
 
 
@@ -164,6 +181,11 @@ def _effects(posterior: Posterior, replicate: str, rng: np.random.Generator) -> 
     spec, top = posterior.spec, top_level(posterior, replicate)
     draws = posterior.datatree["posterior"].to_dataset()
     n = draws.sizes["chain"] * draws.sizes["draw"]
+    if spec.is_crossed:
+        anew = levels_anew(posterior, replicate)
+        kept = [level.effect for i, level in enumerate(spec.levels) if i not in anew]
+        drawn = crossed_effects_anew(spec, posterior.data, draws_of(posterior), anew, rng)
+        return {name: _kept(posterior, name, n) for name in kept} | drawn
     of_blocks = spec.has_slopes or spec.sampling is not None
     needed = spec.levels[:top] if of_blocks else spec.levels[:top][-1:]
     known = {level.effect: _kept(posterior, level.effect, n) for level in needed}
@@ -246,7 +268,7 @@ def with_replicates(
         As in :func:`check`.
     random_seed : int or numpy.random.Generator, optional
     """
-    if top_level(posterior, replicate) == len(posterior.spec.levels):
+    if not levels_anew(posterior, replicate):
         kept = "posterior_predictive" in posterior.datatree.children
         return posterior if kept else with_posterior_predictive(posterior, random_seed)
     rng = np.random.default_rng(named_seed(random_seed, "check"))

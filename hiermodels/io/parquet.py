@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,9 @@ from numpy.typing import NDArray
 from hiermodels.core.files import needing, replacing, target
 from hiermodels.core.progress import showing_progress
 from hiermodels.data.covariates import At, Place, locate
-from hiermodels.data.grouped import GroupedData, GroupedRows
-from hiermodels.data.level_means import level_means
+from hiermodels.data.grouped import GroupedData
+from hiermodels.data.level_means import means_of_level
 from hiermodels.data.nesting import labels_above
-from hiermodels.data.statistics import statistics_of
 from hiermodels.exact.raw_values import raw_values, rows_of_level
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.moments import of_variables
@@ -143,8 +141,11 @@ class _Rows:
 
 def _label_columns(exact: ReferencePosterior, name: str) -> dict[str, NDArray[Any]]:
     """Labels of each group of a level, and of what it is in, as they stood in the data."""
-    levels = exact.data.levels[: exact.spec.level_of(name) + 1]
-    return labels_above(levels, np.arange(len(levels[-1])))
+    levels = exact.data.levels
+    lineage = exact.data.lineages[exact.spec.level_of(name)]
+    return labels_above(
+        [levels[own] for own in reversed(lineage)], np.arange(len(levels[lineage[0]]))
+    )
 
 
 def observed(spec: Spec, data: GroupedData, level: int) -> dict[str, NDArray[Any]]:
@@ -155,9 +156,7 @@ def observed(spec: Spec, data: GroupedData, level: int) -> dict[str, NDArray[Any
     name, such as ``raw_proportion``, and of counts ``raw_size``, such as the number of trials.
     """
     if spec.is_normal:
-        if isinstance(data, GroupedRows):  # whose means are the same whatever varies
-            data = replace(data, roles=replace(data.roles, varying=(), sampling=None))
-        count, mean = level_means(statistics_of(data), level)
+        count, mean = means_of_level(data, level)
         return {"n": count, "raw_mean": mean[:, -1]}
     raw = raw_values(spec, data, level)
     size = {"raw_size": raw.size} if spec.family.effect else {}

@@ -25,12 +25,18 @@ def pairs_of(nesting: Nesting, count: int) -> list[tuple[int, int]]:
     return [(o, i) for i, o in enumerate(parents_of(nesting, count)) if o != ROOT]
 
 
+def lineages_of(nesting: Nesting, count: int) -> tuple[tuple[int, ...], ...]:
+    """Indices of each column and of those that it lies in, from the inner to the outer one."""
+    found: list[tuple[int, ...]] = []
+    for own, outer in enumerate(parents_of(nesting, count)):
+        found.append((own, *(found[outer] if outer != ROOT else ())))
+    return tuple(found)
+
+
 def nested_columns(columns: Sequence[str], nesting: Nesting) -> list[tuple[str, ...]]:
     """Each column with those that it lies in, the outermost first; a tuple for each column."""
-    paths: list[tuple[str, ...]] = []
-    for column, parent in zip(columns, parents_of(nesting, len(columns)), strict=True):
-        paths.append((*(paths[parent] if parent != ROOT else ()), column))
-    return paths
+    lineages = lineages_of(nesting, len(columns))
+    return [tuple(columns[own] for own in reversed(lineage)) for lineage in lineages]
 
 
 def describe_groups(columns: Sequence[str], nesting: Nesting) -> str:

@@ -61,6 +61,8 @@ class ShownEffects:
         moved = at_covariates(posterior, place, [*spec.effects, *spec.top])
         if term is not None:
             return cls._of_term(moved, name, term, place)
+        if spec.is_crossed:  # deviations, which are the same at all covariates
+            return cls(moved, level_draws(moved, name), None, place, 0.0, "0", "")
         grand, dashed = layout.centre_line(moved, place)
         if name not in spec.on_outcome_scale:
             return cls(moved, level_draws(moved, name), None, place, grand, dashed, place.words)

@@ -14,6 +14,7 @@ import hiermodels.plots.layout as layout
 from hiermodels.core.arguments import checked
 from hiermodels.core.arrays import Floats
 from hiermodels.data.covariates import AUTO, At, Place
+from hiermodels.data.grouped import require_rows
 from hiermodels.errors import SpecError
 from hiermodels.exact.kernels.tree.marginal import upward
 from hiermodels.exact.leaf_data import rows_or_totals
@@ -24,7 +25,7 @@ from hiermodels.model.level import INTERCEPT
 from hiermodels.plots.effects import ShownEffects
 from hiermodels.plots.pairs import draw_pair, pair_of
 from hiermodels.plots.raw_lines import raw_terms
-from hiermodels.posterior.record import Posterior
+from hiermodels.posterior.record import Posterior, level_draws, rows_given
 from hiermodels.posterior.tables import CI_PROB, tails
 
 LAYERS = ("shrinkage", "interval", "raw", "point_estimate", "grand_mean")
@@ -56,6 +57,8 @@ def plot_shrinkage(
     are known.  The raw mean of an outer group is the mean of its groups' raw means, weighted by
     ``1/(tau² + σ²/n)`` at the posterior medians of the sds: what its own groups say of it.
     With covariates both are adjusted to the same x by the posterior mean of beta, as theta is.
+    Of crossed groups, whose effects are deviations, it is the mean of what the posterior means of
+    all else, other columns' effects among it, leave of the group's rows.
 
     Of counts what is shown are probabilities or rates: raw proportions or rates as circles whose
     areas are in proportion to the numbers of trials or exposures, and a line for a group at the
@@ -197,6 +200,8 @@ def raw_points(posterior: Posterior, effects: ShownEffects) -> RawPoints:
         On whose scale, and at whose covariates it is said.
     """
     spec, data, name = posterior.spec, posterior.data, effects.name
+    if spec.is_crossed:
+        return RawPoints(raw_deviations(posterior, name), None, "mean without other effects")
     if spec.is_blocks:
         own = raw_terms(posterior, name, effects.place, [effects.term or INTERCEPT])[..., 0]
         words = "raw mean" if effects.term is None else "least squares"
@@ -227,6 +232,27 @@ def _shift(posterior: Posterior, where: Place, level: int) -> Floats:
     draws = posterior.datatree["posterior"].to_dataset()["beta"]
     beta, at = layout.centre(posterior, draws)[0].to_numpy(), np.atleast_2d(where.of(level))
     return np.asarray(((at if len(at) == 1 else at[group]) - rows.design.matrix) @ beta)
+
+
+def raw_deviations(posterior: Posterior, name: str) -> xr.DataArray:
+    """What the rows of each group say of its deviation, where groups are crossed.
+
+    That is the mean of what the posterior means of all else leave of them:
+    ``Σ_i ω_i (y_i − mu − x_i'beta − Σ theta of other columns) / Σ_i ω_i``.
+    """
+    spec, rows = posterior.spec, require_rows(posterior.data, "raw means of crossed groups")
+    draws = posterior.datatree["posterior"].to_dataset()
+    kept = [own for own in spec.variables if own in draws and own not in spec.effects]
+    values = {own: layout.centre(posterior, draws[own])[0].to_numpy() for own in kept}
+    for effect in spec.effects:
+        values[effect] = layout.centre(posterior, level_draws(posterior, effect))[0].to_numpy()
+    number = spec.level_of(name)
+    values[name] = np.zeros_like(values[name])
+    rest = rows.y - rows_given(spec, rows, values)[0]
+    member, weight = rows.memberships[number], rows.precision
+    (dim,) = spec.dims(name)
+    means = np.bincount(member, weight * rest) / np.bincount(member, weight)
+    return xr.DataArray(means, {dim: rows.coords[dim]}, [dim], name=name)
 
 
 def raw_means(posterior: Posterior, name: str, where: Place) -> xr.DataArray:

@@ -29,6 +29,7 @@ from hiermodels.exact.replicates import (
     NEW,
     Statistics,
     describe,
+    levels_anew,
     statistics_of,
     top_level,
 )
@@ -53,7 +54,8 @@ def check(posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = Non
     within groups, in units of their standard errors where these are known.  Means are weighted by
     ``1/se²`` where standard errors are known.  Where slopes vary between groups there are likewise
     the groups' slopes by least squares, where their rows determine them, and the sd of the rows
-    around lines of their own in each group.
+    around lines of their own in each group.  Of crossed groups there are the same of each column,
+    and the sd of the rows that share all their groups.
 
     Of counts proportions or rates take the place of means (of 2×2 tables log odds ratios, ½ added
     to each count), and besides there are the total, and the numbers of groups without any event
@@ -64,7 +66,7 @@ def check(posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = Non
     posterior : Posterior
     replicate : str
         ``"groups"``: new groups at every level.  ``"rows"``: the same groups, new rows.  The name
-        of a column: new groups at this level and below.
+        of a column: new groups at this level and below; of crossed groups, in this column.
     random_seed : int or numpy.random.Generator, optional
 
     Returns
@@ -115,7 +117,10 @@ def _with_moments(
     }
     table = pd.DataFrame({name: _numbers(values) for name, values in columns.items()})
     known = moments_of(posterior.spec, posterior.data)
-    shown = list(_moments(posterior.spec, top_level(posterior, replicate), table.index))
+    if posterior.spec.is_crossed:
+        shown = list(_moments_of_crossed(posterior, replicate, table.index))
+    else:
+        shown = list(_moments(posterior.spec, top_level(posterior, replicate), table.index))
     why = known.why(shown)
     if why:
         medians = _numbers(statistics.replicated.median())
@@ -164,3 +169,16 @@ def _moments(spec: Spec, top: int, statistics: Iterable[str]) -> Iterator[Moment
         sds = [level.sd for level in reversed(spec.levels[seen:])]
         for order in (MEAN, SD):
             yield Moment(KINDS[order], name, order, (*sds, *rows))
+
+
+def _moments_of_crossed(
+    posterior: Posterior, replicate: str, statistics: Iterable[str]
+) -> Iterator[Moment]:
+    """The same of crossed groups, whose statistics are as wide as all columns drawn anew."""
+    spec = posterior.spec
+    rows = ("sigma",) if spec.has_sigma else ()
+    sds = [spec.levels[number].sd for number in levels_anew(posterior, replicate)]
+    for name in statistics:
+        own = () if name.startswith("sd of rows") else tuple(sds)
+        for order in (MEAN, SD):
+            yield Moment(KINDS[order], name, order, (*own, *rows))

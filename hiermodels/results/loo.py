@@ -75,14 +75,15 @@ def _units(spec: Spec, data: GroupedData, unit: str) -> Units:
         rows = require_rows(data, "loo(unit='row')")
         every = np.arange(rows.n_rows)
         return Units("row", len(spec.levels), every, every)
-    short = dict(zip(("group", "outer"), reversed(range(len(spec.levels))), strict=False))
+    upwards = () if spec.is_crossed else reversed(range(len(spec.levels)))
+    short = dict(zip(("group", "outer"), upwards, strict=False))
     known = {
         name: i for i, level in enumerate(spec.levels) for name in (level.column, level.effect)
     }
     known |= short
     if unit not in known:
         names = [f"{name!r} ({spec.groups[level]})" for name, level in short.items()]
-        names += [repr(name) for name in spec.groups[:-2]]
+        names += [repr(name) for name in (spec.groups if spec.is_crossed else spec.groups[:-2])]
         none = "" if spec.groups else " (this model has no groups)"
         raise SpecError(f"unit: expected {', '.join([repr('row'), *names])}{none}; found {unit!r}")
     level = known[unit]
@@ -146,9 +147,14 @@ def _coords(data: GroupedData, units: Units) -> dict[str, Any]:
 
 
 def _crossed_coords(data: GroupedData, units: Units) -> dict[str, Any]:
-    """Labels of rows' groups in every column; of groups, nothing."""
+    """Labels of rows' groups in every column; of groups, of those that they lie in."""
     if units.level < len(data.levels):
-        return {}
+        member, coords = data.levels[units.level].parent, {}
+        for own in data.lineages[units.level][1:]:
+            level = data.levels[own]
+            coords[level.column] = (units.name, level.labels[member])
+            member = level.parent[member]
+        return coords
     members = require_rows(data, "loo").memberships
     both = zip(data.levels, members, strict=True)
     return {level.column: (units.name, level.labels[own]) for level, own in both}

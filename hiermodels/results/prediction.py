@@ -7,9 +7,10 @@ A row to predict belongs to a group that is known from the data, or to a new one
     new school                       mu ~ Normal(lam, kappa)   theta ~ Normal(mu, tau)
     the row's mean, its outcome      theta + x'beta            y ~ Normal(theta + x'beta, sigma)
 
-Given the variances all of these are normal, so that means, sds, quantiles and distribution
-functions are mixtures over the lattice of the variances, without Monte Carlo error.  Draws are
-joint: rows that share a new group share its effect.
+Of crossed groups each column's group is known or new, and adds its own deviation.  Given the
+variances all of these are normal, so that means, sds, quantiles and distribution functions are
+mixtures over the lattice of the variances, without Monte Carlo error.  Draws are joint: rows that
+share a new group share its effect.
 
 References
 ----------
@@ -32,12 +33,11 @@ from numpy.typing import ArrayLike
 from hiermodels.core.arguments import checked_methods
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.messages import short
-from hiermodels.core.names import ROOT
 from hiermodels.core.options import names, probabilities, real_number, real_numbers
 from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.data.covariates import MEANS, At, locate
 from hiermodels.data.every_member import every_member, what_was_taken
-from hiermodels.data.new_rows import OFFSET, NewRows, kinds, read_new_rows
+from hiermodels.data.new_rows import OFFSET, NewRows, read_new_rows
 from hiermodels.errors import SpecError
 from hiermodels.posterior import memory
 from hiermodels.posterior.moments import KINDS, MEAN, SD, Moment, counted, no_moment
@@ -89,7 +89,7 @@ class Prediction:
     @property
     def kind(self) -> np.ndarray:
         """What is known of each row's groups, such as "new school"; shape (rows,)."""
-        return np.array(kinds(self.posterior.spec.groups))[self.rows.level - ROOT]
+        return self.rows.kinds(self.posterior.spec.groups)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -297,13 +297,17 @@ class Prediction:
 
     def _lacking(self, names: Iterable[str], orders: Sequence[int] = (MEAN, SD)) -> tuple[str, ...]:
         """Why some means or sds are nan: a line, or none."""
-        called, exact = kinds(self.posterior.spec.groups), self._reference()
+        exact, kind = self._reference(), self.kind
         lacking = [
-            (Moment(KINDS[order], called[target.level - ROOT], order, ()), lack)
+            (Moment(KINDS[order], called, order, ()), lack)
             for name in names
-            for _, target, _ in list(self._targets(name))[::-1]
+            for rows, target, place in list(self._targets(name))[::-1]
             for order in orders
-            for lack in exact.predictive_lacks(target, order)
+            for called, lack in zip(
+                kind[rows[np.unique(place, return_index=True)[1]]],
+                exact.predictive_lacks(target, order),
+                strict=True,
+            )
             if lack is not None
         ]
         why = no_moment(counted(lacking))
@@ -321,13 +325,14 @@ class Prediction:
             first, place = np.arange(len(here)), np.arange(len(here))
             if distinct:
                 errors = [rows.se] if is_outcome and rows.se is not None else []
-                every = [rows.unit, rows.x, *columns.values(), *errors]
+                every = [rows.unit, *rows.units, rows.x, *columns.values(), *errors]
                 key = np.column_stack([column[here] for column in every])
                 _, first, place = np.unique(key, axis=0, return_index=True, return_inverse=True)
             some = here[first]
             se = rows.se[some] if is_outcome and rows.se is not None else None
             own = {n: column[some] for n, column in columns.items()}
-            target = Target(int(level), rows.unit[some], rows.x[some], is_outcome, se, own)
+            units = tuple(unit[some] for unit in rows.units)
+            target = Target(int(level), rows.unit[some], rows.x[some], is_outcome, se, own, units)
             yield here, target, place
 
     def _header(self) -> list[str]:

@@ -58,6 +58,12 @@ def _at_known_groups(posterior: Posterior, rows: NewRows, draws: xr.Dataset) -> 
     """
     spec, data = posterior.spec, posterior.data
     mean = np.zeros((draws.sizes["chain"], draws.sizes["draw"], len(rows)))
+    if spec.is_crossed:
+        for number, unit in enumerate(rows.units):
+            here = np.flatnonzero(unit >= 0)
+            if len(here):
+                mean[..., here] += _effects_of(posterior, draws, number, unit[here])[..., 0]
+        return mean + _at_top(spec, draws, INTERCEPT)
     for lowest in np.unique(rows.level):
         here = np.flatnonzero(rows.level == lowest)
         left, member = list(dict.fromkeys((INTERCEPT, *innermost(spec)))), rows.unit[here]

@@ -217,11 +217,14 @@ class _Ranked:
         Which of a group's effects, where it may have several.
     dim : str
         Dimension of these.
+    is_deviation : bool
+        Whether it is one from the mean, which is the same at all covariates: of crossed groups.
     """
 
     variable: str
     term: str | None = None
     dim: str = ""
+    is_deviation: bool = False
 
     @classmethod
     def of(cls, spec: Spec, level: str | None, effect: str | None) -> _Ranked:
@@ -234,7 +237,7 @@ class _Ranked:
                 f"groups of {own.column!r}; found {effect!r}"
             )
         if not own.has_slopes:
-            return cls(variable)
+            return cls(variable, is_deviation=spec.is_crossed)
         return cls(variable, effect or own.terms[0], own.dims[0])
 
     @property
@@ -245,7 +248,7 @@ class _Ranked:
     @property
     def is_moved(self) -> bool:
         """Whether it depends on the covariates at which it is shown."""
-        return self.term in (None, INTERCEPT)
+        return self.term in (None, INTERCEPT) and not self.is_deviation
 
     def alone(self, values: xr.DataArray) -> xr.DataArray:
         """It, from an array of all effects of the groups."""

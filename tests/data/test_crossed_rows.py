@@ -10,7 +10,7 @@ import pytest
 import hiermodels as hm
 from hiermodels.core.codec import pack, unpack
 from hiermodels.data.grouped import GroupedRows
-from hiermodels.data.prepare import prepare
+from hiermodels.data.prepare import announce, prepare
 
 FRAME = pd.DataFrame(
     {
@@ -125,3 +125,15 @@ def test_no_statistics(frame):
 def test_refused_before_rows_are_read(columns, message):
     with pytest.raises(hm.SpecError, match=message):
         prepare(FRAME, "y ~ 1 + (1 | a) + (1 | b)", **columns)
+
+
+def test_columns_that_happen_to_be_nested(capsys):
+    frame = FRAME.assign(d=[f"{a}{c}" for a, c in zip(FRAME.a, FRAME.c, strict=True)])
+    _, data = prepare(frame, "y ~ 1 + (1 | d) + (1 | a)")
+    assert str(data) == "7 rows in 5 d, 3 a; each d lies in one a, as in (1 | a/d)"
+    announce(data)
+    assert capsys.readouterr().out == "each d lies in one a, as in (1 | a/d)\n"
+    _, data = prepare(frame.assign(e=frame.a + "!"), "y ~ 1 + (1 | a/c) + (1 | e)")
+    assert "a and e are the same groups, whose sds only priors tell apart" in str(data)
+    assert "each c lies in one e" in str(data)
+    assert not prepare(frame, "y ~ 1 + (1 | a) + (1 | b)")[1].nested_by_chance

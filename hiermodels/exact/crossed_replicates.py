@@ -1,0 +1,101 @@
+"""Rows of crossed groups drawn anew, and their statistics by column; effects drawn anew."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
+from hiermodels.exact.group_statistics import extremes, sd_of
+from hiermodels.exact.row_replicates import draw_rows
+from hiermodels.families.raw import RawValues, sums_by_group
+from hiermodels.model.spec import Spec
+from hiermodels.posterior.record import Posterior
+
+
+def crossed_effects_anew(
+    spec: Spec,
+    data: GroupedData,
+    variables: Mapping[str, Floats],
+    anew: Collection[int],
+    rng: np.random.Generator,
+) -> dict[str, Floats]:
+    """Draw the effects of some columns anew, ``theta_u ~ N(0, tau²)``; (n, u) each.
+
+    Parameters
+    ----------
+    variables : mapping of str to (n,)
+        Draws of the sds.
+    anew : collection of int
+        Numbers of the columns.
+    """
+    drawn = {}
+    for number in sorted(anew):
+        level = spec.levels[number]
+        sd = np.asarray(variables[level.sd])[:, None]
+        drawn[level.effect] = sd * rng.standard_normal((len(sd), len(data.levels[number])))
+    return drawn
+
+
+@dataclass(frozen=True)
+class CrossedReplicates:
+    """Rows of crossed groups that are drawn anew.
+
+    Attributes
+    ----------
+    posterior : Posterior
+    rows : GroupedRows
+    """
+
+    posterior: Posterior
+    rows: GroupedRows
+
+    @classmethod
+    def of(cls, posterior: Posterior) -> Self:
+        """Take the rows of a posterior's data."""
+        return cls(posterior, require_rows(posterior.data, "a check of crossed groups"))
+
+    def raw(self, y: Floats, column: int = -1) -> RawValues:
+        """Weighted means of the groups of a column, by default the last, of outcomes (..., N)."""
+        member, size = self.rows.memberships[column], len(self.rows.levels[column])
+        weight = self.rows.precision
+        totals = sums_by_group(weight * y, member, size)
+        return RawValues(totals, sums_by_group(weight, member, size))
+
+    def statistics(self, y: Floats) -> dict[str, Floats]:
+        """Test statistics of outcomes (..., N); (...,) each.
+
+        Of each column's groups the largest and the smallest mean, and the sd of these; and the sd
+        of the rows that share all their groups, around their mean.
+        """
+        found: dict[str, Floats] = {}
+        for number, level in enumerate(self.rows.levels):
+            name, means = f"{level.column} mean", self.raw(y, number).value
+            found |= extremes(name, means) | sd_of(name, means)
+        return found | self._within_cells(y)
+
+    def _within_cells(self, y: Floats) -> dict[str, Floats]:
+        cell, weight = self._cell, self.rows.precision
+        size = int(cell.max()) + 1
+        df = len(cell) - size
+        if not df:
+            return {}
+        means = sums_by_group(weight * y, cell, size) / sums_by_group(weight, cell, size)
+        squares = (weight * (y - means[..., cell]) ** 2).sum(axis=-1)
+        unit = ", in se" if self.posterior.spec.has_known_errors else ""
+        return {f"sd of rows within cells{unit}": np.sqrt(squares / df)}
+
+    @cached_property
+    def _cell(self) -> Indices:
+        """Which rows share their group in every column; (N,)."""
+        every = np.stack(self.rows.memberships)
+        return np.unique(every, axis=1, return_inverse=True)[1].ravel()
+
+    def draw(self, effects: Mapping[str, Floats], rng: np.random.Generator) -> Iterator[Floats]:
+        """Draw outcomes (n, N) given draws of all columns' effects (n, u), some at a time."""
+        return draw_rows(self.posterior, self.rows, effects, rng)

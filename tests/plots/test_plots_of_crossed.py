@@ -1,0 +1,57 @@
+"""Pictures of crossed groups, by column."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import hiermodels as hm
+from hiermodels.plots.effects import ShownEffects
+from hiermodels.plots.shrinkage import raw_deviations
+
+FORMULA = "diameter ~ 1 + (1 | plate) + (1 | sample)"
+
+
+@pytest.fixture(scope="module")
+def penicillin():
+    frame = hm.datasets.load_penicillin()
+    priors = {"tau": hm.HalfNormal(4.0)}
+    return hm.fit(frame, FORMULA, priors=priors, random_seed=1, draws=400)
+
+
+def test_raw_deviations_are_what_other_effects_leave(penicillin):
+    """Of balanced rows: the mean of the plate's rows less ``mu`` and the mean sample effect."""
+    frame = hm.datasets.load_penicillin()
+    draws = penicillin.datatree["posterior"].to_dataset().mean(["chain", "draw"])
+    found = raw_deviations(penicillin.posterior, "theta_plate")
+    expected = frame.groupby("plate")["diameter"].mean() - float(
+        draws["mu"] + draws["theta_sample"].mean()
+    )
+    np.testing.assert_allclose(found, expected.loc[found["plate"].to_numpy()], rtol=1e-10)
+
+
+def test_deviations_stand_around_0(penicillin):
+    shown = ShownEffects.of(penicillin.posterior, "plate", "auto")
+    assert (shown.grand, shown.dashed, shown.words) == (0.0, "0", "")
+    assert ShownEffects.of(penicillin.posterior, None, "auto").name == "theta_sample"
+
+
+@pytest.mark.parametrize(
+    ("picture", "options", "label"),
+    [
+        ("plot_shrinkage", {"level": "plate"}, "mean without other effects"),
+        ("plot_caterpillar", {"level": "sample"}, "theta_sample"),
+        ("plot_ppc", {"kind": "group", "replicate": "plate"}, "mean of diameter by plate"),
+    ],
+)
+def test_a_picture_of_each_column(penicillin, picture, options, label):
+    plot = getattr(penicillin, picture)(**options, backend="matplotlib")
+    figure = plot.viz["figure"].item()
+    assert any(label in axes.get_xlabel() for axes in figure.axes)
+
+
+def test_what_is_of_nested_groups(penicillin):
+    with pytest.raises(hm.SpecError, match=r"plot_trace_tau.*crossed, plate \+ sample"):
+        penicillin.plot_trace_tau()
+    with pytest.raises(hm.SpecError, match=r"estimates.*crossed, plate \+ sample"):
+        penicillin.estimates()
