@@ -86,4 +86,8 @@ class CrossedEffects:
         last = len(self.spec.levels) - 1
         if groups is None:
             groups = np.arange(self.draws.marginal.model.rows.sizes[last])
-        return self.draws.effects([(last, groups)])[0]
+        return self.of_column(last, groups)
+
+    def of_column(self, number: int, groups: Indices) -> Floats:
+        """Effects of some groups of a column; (g, n)."""
+        return self.draws.effects([(number, groups)])[0]

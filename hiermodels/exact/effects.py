@@ -126,6 +126,11 @@ class DrawsOnDemand:
         """Draw the effects of groups (g,); shape (chains, draws, g)."""
         return by_chain(self.effects.of_groups(groups), self.chains)
 
+    def of_column(self, number: int, groups: Indices) -> Floats:
+        """Draw the effects of groups (g,) of any column, if groups are crossed."""
+        of: Any = self.effects
+        return by_chain(of.of_column(number, groups), self.chains)
+
 
 def _turned(upper: UpperDraws) -> UpperDraws:
     """Turn the order of the levels: in files they run from the groups' parents to the root."""

@@ -294,12 +294,17 @@ class CrossedGrid(_CoarseGrid):
     @property
     def lattice(self) -> Lattice:
         """Its lattice: wide, as draws are exact on any."""
-        return self._posterior.lattice
+        return self.laid[0]
 
     @cached_property
     @one_blas_thread()
+    def laid(self) -> tuple[Lattice, Root]:
+        """With what all rows say at its nodes."""
+        return laid_for_crossed_draws(self.marginal)
+
+    @cached_property
     def _posterior(self) -> CrossedPosterior:
-        return CrossedPosterior(self.marginal, *laid_for_crossed_draws(self.marginal))
+        return CrossedPosterior(self.marginal, *self.laid)
 
     @cached_property
     def moments(self) -> CrossedMoments:

@@ -42,6 +42,7 @@ from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.posterior.outcome_scale import with_outcome_scale
 from hiermodels.posterior.record import Posterior, by_chain
 
+MANY_CROSSED = 1000  # groups of all columns, beyond which draws of their effects are not kept
 REMEDY = (
     "Ask for fewer draws, raise memory_budget, or use reference(), which needs no draws: its "
     "means, sds and quantiles have no Monte Carlo error"
@@ -95,11 +96,12 @@ def sample(
         )
     start, rng = perf_counter(), generator(random_seed)
     needs = memory.of_variables(spec, data, chains * draws)
-    of_groups = (*spec.effects[:1], *spec.on_outcome_scale)
+    of_groups = (*spec.effects[: None if spec.is_crossed else 1], *spec.on_outcome_scale)
     above = {name: size for name, size in needs.items() if name not in of_groups}
     memory.require(above, chains * draws, memory_budget, REMEDY)
     grid = grid or grid_of(spec, data)
     keep = not spec.groups or memory.fits(needs, memory_budget)
+    keep = keep and not (spec.is_crossed and sum(data.sizes) > MANY_CROSSED)
     if isinstance(grid, CrossedGrid):
         drawn = _draw_crossed(grid, chains * draws, rng, keep)
     elif isinstance(grid, LeafGrid):
@@ -129,7 +131,18 @@ def sample(
             f"{memory.gibibytes(needs[name])}; draw some with .draws(groups=[…]). So is lp, the "
             f"joint log density, which takes all of them"
         )
+        if spec.is_crossed:
+            certificate |= _not_kept(spec, data)
     return Posterior(spec, data, "exact", datatree, certificate, on_demand)
+
+
+def _not_kept(spec: Spec, data: GroupedData) -> dict[str, str]:
+    """What is said of effects of crossed groups that are not kept."""
+    groups = " and ".join(f"{len(data.coords[own.column]):,} {own.column}" for own in spec.levels)
+    why = f"not kept: with {groups} each draw needs a matrix of its own"
+    return dict.fromkeys(spec.effects, why) | {
+        spec.effects[0]: f"{why}; draw some with .draws(groups=[…])"
+    }
 
 
 def _memory(needs: memory.Needs) -> dict[str, str]:
@@ -234,7 +247,7 @@ def _draw_blocks(grid: BlockGrid, size: int, rng: np.random.Generator, keep: boo
 
 def _draw_crossed(grid: CrossedGrid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:
     """Draw sds from a lattice, and all else given these."""
-    made = CrossedDraws.draw(grid.marginal, size, rng, grid.lattice)
+    made = CrossedDraws.draw(grid.marginal, size, rng, grid.laid)
     effects = CrossedEffects(grid.spec, made)
     variables = effects.variables() if keep else effects.above_groups()
     on_demand = None if keep else effects

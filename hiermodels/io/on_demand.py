@@ -10,6 +10,7 @@ import numpy as np
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.block_effects import BlockGroups
+from hiermodels.exact.crossed_effects import CrossedEffects
 from hiermodels.exact.effects import DrawsOnDemand, Effects, GroupEffects
 from hiermodels.exact.leaf_effects import LeafEffects
 from hiermodels.model.spec import Spec
@@ -43,8 +44,10 @@ def restored_draws(
     if stored is None:
         return None
     seed = np.random.SeedSequence(stored["entropy"], spawn_key=stored["spawn_key"])
-    if "factors" in stored:
-        effects: GroupEffects = BlockGroups.restored(spec, data, stored, seed)
+    if spec.is_crossed:
+        effects: GroupEffects = CrossedEffects.restored(spec, data, stored, seed)
+    elif "factors" in stored:
+        effects = BlockGroups.restored(spec, data, stored, seed)
     elif spec.is_normal:
         effects = Effects.restored(spec, data, stored, seed)
     else:

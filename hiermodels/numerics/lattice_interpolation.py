@@ -6,7 +6,7 @@ it, the logarithm between its points is known about as well.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -74,6 +74,19 @@ class LatticeInterpolant:
             for axis in reversed(range(points.shape[1])):
                 values = np.einsum("n...k,kn->n...", values, weights[:, :, axis])
         return np.where(inside, values, -np.inf)
+
+
+def interpolated_values(lattice: Lattice, values: Floats, points: Floats) -> Floats:
+    """Other functions (k, n), known at a lattice's points, at others (m, d); (k, m).
+
+    They are nan next to where the lattice ends.
+    """
+
+    def unknown(places: Floats) -> Floats:
+        return np.full(len(places), np.nan)
+
+    each = (LatticeInterpolant(replace(lattice, log_density=own), unknown) for own in values)
+    return np.array([one(points) for one in each])
 
 
 def interpolated(

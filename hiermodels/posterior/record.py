@@ -123,12 +123,25 @@ def level_draws(posterior: Posterior, name: str, draws: slice = slice(None)) -> 
     kept = posterior.datatree["posterior"].to_dataset().isel(draw=draws)
     if name in posterior.spec.effects[:1]:
         return group_draws(posterior, draws=draws)
+    if name not in kept and posterior.spec.is_crossed:
+        return _column_draws(posterior, name, kept, draws)
     if name not in kept and name in posterior.spec.on_outcome_scale:
         theta = group_draws(posterior, draws=draws)
         beta = kept["beta"].to_numpy() if posterior.spec.covariates else None
         scaled = on_outcome_scale(posterior.spec, posterior.data, theta.to_numpy(), beta)
         return theta.copy(data=scaled).rename(name)
     return kept[name]
+
+
+def _column_draws(posterior: Posterior, name: str, kept: xr.Dataset, draws: slice) -> xr.DataArray:
+    """Draws of the effects of a column of crossed groups, which were not kept."""
+    number = posterior.spec.level_of(name)
+    labels = posterior.data.levels[number].labels
+    of: Any = posterior.draw_groups
+    values = of.of_column(number, np.arange(len(labels)))[:, draws]
+    dim = posterior.spec.groups[number]
+    coords = {"chain": kept["chain"], "draw": kept["draw"], dim: labels}
+    return xr.DataArray(values, coords=coords, dims=(*SAMPLE_DIMS, dim), name=name)
 
 
 def at_covariates(
@@ -170,6 +183,8 @@ def at_covariates(
             return shown_groups(posterior.spec, posterior.data, draws, place, own, groups)
         return draw_groups(groups) + place.shift(len(posterior.spec.levels) - 1, beta, groups)
 
+    if posterior.spec.is_crossed:  # whose effects are deviations
+        return replace(posterior, datatree=tree)
     return replace(posterior, datatree=tree, draw_groups=draw if draw_groups else None)
 
 
@@ -207,7 +222,8 @@ def with_groups(
     tree = posterior.datatree.copy() if tree is None else tree
     if posterior.draw_groups is not None:
         kept = tree["posterior"].to_dataset()
-        made = {posterior.spec.effects[0]: group_draws(posterior, draws=every)}
+        missing = [name for name in posterior.spec.effects if name not in kept]
+        made = {name: level_draws(posterior, name, every) for name in missing}
         tree["posterior"] = xr.DataTree(kept.assign(made))
     return replace(posterior, datatree=tree, draw_groups=None)
 

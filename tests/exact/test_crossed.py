@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 
 import hiermodels as hm
 from hiermodels.exact.left_out import without
+from hiermodels.posterior.record import level_draws
 
 FORMULA = "y ~ x + (1 | a) + (1 | b)"
 PROPER = {
@@ -42,6 +43,29 @@ def test_draws_are_the_same_of_the_same_seed(fit):
     again = hm.fit(frame(), FORMULA, priors=PROPER, weights="w", random_seed=1)
     for name, values in fit.datatree["posterior"].data_vars.items():
         assert np.array_equal(values, again.datatree["posterior"][name])
+
+
+def test_draws_on_demand_are_those_that_are_kept(fit, monkeypatch, tmp_path):
+    monkeypatch.setattr("hiermodels.exact.sample.MANY_CROSSED", 10)
+    asked = hm.fit(frame(), FORMULA, priors=PROPER, weights="w", random_seed=1)
+    draws = fit.datatree["posterior"].to_dataset()
+    kept = asked.datatree["posterior"].to_dataset()
+    assert set(draws.data_vars) - set(kept.data_vars) == {"theta_a", "theta_b"}
+    assert np.array_equal(kept["tau_a"], draws["tau_a"])
+    assert_allclose(asked.draws(groups=["C", "A"]), draws["theta_b"].sel(b=["C", "A"]), rtol=1e-9)
+    assert_allclose(level_draws(asked.posterior, "theta_a"), draws["theta_a"], rtol=1e-9)
+    assert "not kept: with 7 a and 5 b" in repr(asked)
+    assert "left out: theta_a" in str(asked.summary())
+    asked.to_netcdf(tmp_path / "asked.nc")
+    again = hm.load(tmp_path / "asked.nc")
+    assert_allclose(again.draws(groups=["C"]), draws["theta_b"].sel(b=["C"]), rtol=1e-9)
+
+
+def test_dear_nodes_make_draws_by_interpolation(fit, monkeypatch):
+    monkeypatch.setattr("hiermodels.exact.crossed.marginal.DEAR", 1)
+    dear = hm.fit(frame(), FORMULA, priors=PROPER, weights="w", random_seed=1)
+    comparison = hm.compare(dear, fit.reference())
+    assert comparison.passed, comparison.verdict
 
 
 def test_names_and_dimensions(fit):

@@ -93,10 +93,15 @@ class SdMarginal[M: NormalModel](ABC):
         law = CoefficientLaw(root.mean, root.covariance * sigma**2, sigma**2)
         return ScaleLaw(sigma, law)
 
+    @property
+    def scan_step(self) -> float:
+        """Distance of points on the pilot grid."""
+        return SCAN_STEP[self.coordinates.dimension]
+
     @cached_property
     def mode_and_scale(self) -> lattice.ModesAndScale:
         """Where the posterior lies: Newton's method from the peaks on a coarse grid."""
-        places = self.coordinates.pilot_places(SCAN_STEP[self.coordinates.dimension])
+        places = self.coordinates.pilot_places(self.scan_step)
         grid = np.stack(np.meshgrid(*places, indexing="ij"), axis=-1)
         with self.within_range():
             log_densities = self.log_density(grid.reshape(-1, len(places)))

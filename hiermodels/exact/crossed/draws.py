@@ -18,15 +18,15 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.blocks.draws import SPACING, draw_coefficients, draw_sigma
 from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.crossed.marginal import CrossedMarginal
-from hiermodels.exact.crossed.posterior import DEAR, DEAR_SPACING
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.crossed.downward import Effects
 from hiermodels.exact.kernels.crossed.upward import Eliminated, batches
 from hiermodels.numerics import rejection
 from hiermodels.numerics.lattice import Lattice, LogDensity
-from hiermodels.numerics.lattice_interpolation import interpolated
+from hiermodels.numerics.lattice_interpolation import interpolated, interpolated_values
 from hiermodels.numerics.rejection import Draws
 
+DEAR_SPACING = 0.9  # of the lattice, where each node is dear
 CHECKED = 32  # places at which an interpolated log density is compared, where each is dear
 
 
@@ -113,7 +113,7 @@ class CrossedDraws(CrossedGiven):
         marginal: CrossedMarginal,
         size: int,
         rng: np.random.Generator,
-        lattice: Lattice | None = None,
+        lattice: tuple[Lattice, Root] | None = None,
     ) -> Self:
         """Draw from a lattice, by default a wide one.
 
@@ -123,23 +123,39 @@ class CrossedDraws(CrossedGiven):
         size : int
             M.
         rng : numpy.random.Generator
-        lattice : Lattice, optional
-            One that was laid already.
+        lattice : (Lattice, Root), optional
+            One that was laid already, and what all rows say at its nodes.
         """
-        laid = laid_for_draws(marginal)[0] if lattice is None else lattice
+        laid, root = laid_for_draws(marginal) if lattice is None else lattice
         (seed,) = rng.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined]
         log_density: LogDensity = marginal.log_density
-        if marginal.model.design.n_others > DEAR:
+        if marginal.is_dear:
             log_density = interpolated(laid, log_density, rng, CHECKED)
         drawn = rejection.draw(laid, log_density, size, rng)
         values = marginal.coordinates.values(drawn.points)
-        root = marginal.root(values)
-        sigma = draw_sigma(marginal, values, root, rng)
-        gamma = draw_coefficients(marginal, root, sigma, rng)
+        if log_density == marginal.log_density:
+            at = marginal.root(values)
+        else:
+            at = _root_between(marginal, laid, root, drawn.points)
+        sigma = draw_sigma(marginal, values, at, rng)
+        gamma = draw_coefficients(marginal, at, sigma, rng)
         return cls(marginal, np.exp(values.log_theta), sigma, gamma, seed, laid, drawn)
+
+
+def _root_between(marginal: CrossedMarginal, lattice: Lattice, root: Root, points: Floats) -> Root:
+    """What all rows say at points (n, d), from what they say at a lattice's."""
+    size = len(root.triangle)
+    known = np.vstack([root.triangle.reshape(size**2, -1), root.log_det])
+    found = interpolated_values(lattice, known, points)
+    others = np.flatnonzero(~np.isfinite(found).all(axis=0))
+    if len(others):
+        own = marginal.root(marginal.coordinates.values(points[others]))
+        found[:, others] = np.vstack([own.triangle.reshape(size**2, -1), own.log_det])
+    return Root(found[:-1].reshape(size, size, -1), found[-1])
 
 
 def laid_for_draws(marginal: CrossedMarginal) -> tuple[Lattice, Root]:
     """A wide lattice, as draws from any are exact, and what all rows say at its nodes."""
-    dear = marginal.model.design.n_others > DEAR
-    return marginal.laid(DEAR_SPACING if dear else SPACING[marginal.coordinates.dimension])
+    return marginal.laid(
+        DEAR_SPACING if marginal.is_dear else SPACING[marginal.coordinates.dimension]
+    )

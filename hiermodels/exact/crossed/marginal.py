@@ -17,6 +17,9 @@ from hiermodels.exact.crossed.propriety import CrossedTails, check
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.crossed.upward import evaluate
 
+DEAR = 200  # members of all factors but the largest, with more of which each node is dear
+DEAR_STEP = 3.0  # of the pilot grid then
+
 
 @dataclass(frozen=True, eq=False)
 class CrossedMarginal(SdMarginal[CrossedModel]):
@@ -50,6 +53,16 @@ class CrossedMarginal(SdMarginal[CrossedModel]):
     def shift(self) -> Floats:
         """Coefficients by least squares without effects; (c,)."""
         return self.model.design.anchor
+
+    @property
+    def is_dear(self) -> bool:
+        """Whether there are so many members that each node is dear."""
+        return self.model.design.n_others > DEAR
+
+    @property
+    def scan_step(self) -> float:
+        """Distance of points on the pilot grid."""
+        return DEAR_STEP if self.is_dear else super().scan_step
 
     @cached_property
     def residual(self) -> CrossedModel:

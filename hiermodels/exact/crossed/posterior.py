@@ -29,8 +29,7 @@ from hiermodels.exact.precision import HEAVIEST, require_digits, require_precisi
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.precision import TOLERANCE
 
-DEAR = 200  # members of all factors but the largest, with which each node is dear
-DEAR_SPACING = 0.75  # of the first lattice then
+DEAR_SPACING = 0.75  # of the first lattice where each node is dear
 MAX_WORK = 1e10  # of nodes times cubes of these members, beyond which few nodes are tried
 AGREE = 1e-8  # posterior sds, or probability, that two degrees of few nodes may differ by
 
@@ -172,7 +171,7 @@ class CrossedPosterior(SdPosterior[CrossedModel]):
 
 def _laid_first(marginal: CrossedMarginal) -> tuple[Floats, Lattice, Root]:
     """Spacing (d,) of the first lattice, and this: a wide one, where each node is dear."""
-    if marginal.model.design.n_others <= DEAR:
+    if not marginal.is_dear:
         return laid_first(marginal)
     spacing = np.full(marginal.coordinates.dimension, DEAR_SPACING)
     return spacing, *marginal.laid(spacing)

@@ -67,14 +67,20 @@ class Eliminated:
     def of(cls, design: CrossedDesign, theta: Floats) -> Eliminated:
         """Eliminate at n nodes, which have to be few: see :func:`batches`."""
         z, information = design.n_others, _information(design, theta)
+        rows = information[:, z:, z:].copy()
         spread = theta[design.factor_of].T
-        inner = information[:, :z, :z]
-        inner *= spread[:, :, None]
-        inner *= spread[:, None, :]
-        inner[:, np.arange(z), np.arange(z)] += 1
-        factor = _factors(inner)
-        border = solve(factor, spread[:, :, None] * information[:, :z, z:])
-        left = _left(design, theta, factor, border, information[:, z:, z:])
+        information[:, :z] *= spread[:, :, None]
+        information[:, :, :z] *= spread[:, None, :]
+        diagonal = np.arange(z)
+        information[:, diagonal, diagonal] += 1
+        # what stands behind z is large enough for a Cholesky factor, whose B it does not change
+        information[:, z:, z:] = 0
+        behind = np.arange(z, information.shape[1])
+        enough = 1 + 2 * np.einsum("nii->ni", rows).sum(axis=1)
+        information[:, behind, behind] = enough[:, None]
+        triangle = _factors(information)
+        factor, border = triangle[:, :z, :z], triangle[:, z:, :z].swapaxes(1, 2)
+        left = _left(design, theta, factor, border, rows)
         return cls(design, theta, factor, border, left)
 
     @cached_property
@@ -151,12 +157,12 @@ def _information(design: CrossedDesign, theta: Floats) -> Floats:
 
 def _add(design: CrossedDesign, share: Floats, total: Floats) -> None:
     """E and the sum over members a, each times its share, put into (m, m)."""
-    from scipy.sparse import diags_array
-
     z, sums = design.n_others, design.sums
     total[:] = design.within
-    inner = (sums.T @ (diags_array(share) @ sums)).tocoo()
-    total[inner.row, inner.col] += inner.data
+    products, places = design.products
+    inner = np.zeros(z * z)
+    inner[places] = products @ share
+    total[:z, :z] += inner.reshape(z, z)
     outer = sums.T @ (share[:, None] * design.own)
     total[:z, z:] += outer
     total[z:, :z] += outer.T
