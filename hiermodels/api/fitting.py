@@ -59,6 +59,8 @@ def fit(
     formula : str, optional
         In the notation of lme4 and bambi, ``"score ~ ses + (1 | school/classroom)"``, in place of
         ``outcome``, ``groups`` and ``covariates``.  With ``0 + …`` the mean at the top is 0.
+        Slopes, ``(1 + ses | school)``, and crossed groups, ``(1 | rater) + (1 | essay)``, are said
+        in a formula alone.
     outcome : str, optional
         Column of y.  Inferred: ``y`` or ``yi``, or the only continuous column left.
     groups : str or sequence of str, optional

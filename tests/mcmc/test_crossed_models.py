@@ -18,6 +18,7 @@ from hiermodels.mcmc.crossed_approximation import weights_of_data
 from hiermodels.mcmc.model import build_model, outcome_of
 from hiermodels.mcmc.parameterization import choose
 from hiermodels.results.simulation import draw_variables
+from tests.mcmc.test_nuts import assert_agrees, sample
 
 PLAIN = {"mode": "FAST_COMPILE"}  # a few evaluations are not worth compiling for
 CLOSE = {"rel": 1e-10}
@@ -198,9 +199,10 @@ def test_nuts_finds_the_posterior_of_penicillin():
     """Against sums over lattices in two dimensions, of which two spacings differ by 1e-10 sd."""
     frame, formula = hm.datasets.load_penicillin(), "diameter ~ 1 + (1 | plate) + (1 | sample)"
     priors = {"tau": hm.FlatSD()}
-    fit = hm.fit(frame, formula, engine="nuts", random_seed=1, priors=priors)
-    draws = fit.datatree["posterior"].to_dataset()
-    assert list(draws.data_vars) == list(fit.spec.variables)
+    posterior = sample(frame, formula, priors)
+    assert_agrees(posterior)
+    draws = posterior.datatree["posterior"].to_dataset()
+    assert list(draws.data_vars) == list(posterior.spec.variables)
     errors = arviz_stats.mcse(draws)
     means = {"mu": 22.9722222, "tau_plate": 0.8973739, "tau_sample": 2.7074349, "sigma": 0.5537204}
     for name, mean in means.items():
