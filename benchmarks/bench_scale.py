@@ -148,9 +148,10 @@ def print_stages(frame: pd.DataFrame, rounds: int = 7) -> None:
     """Split the time of a fit."""
     watched = {
         "read the frame": (fitting, "prepare"),
-        "sufficient statistics": (grid, "standardize"),
-        "lattice over the variances": (Marginal, "lattice"),
+        "sufficient statistics": (grid, "blocks_of", "standardize"),
+        "lattice over the variances": (grid, "laid_for_draws"),
         "draws of the variances": (rejection, "draw"),
+        "draws of sigma": (exact, "draw_sigma"),
         "draws of the effects": (Effects, "__init__", "above_groups", "of_groups"),
         "DataTree": (exact, "build_datatree"),
     }
