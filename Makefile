@@ -50,6 +50,9 @@ lint: $(STAMP) ## Check style and formatting
 types: $(STAMP) ## Check types
 	@$(RUN) mypy
 
+# A page or a notebook compiles its models once and samples them for a second or two.
+docs notebooks: export NUMBA_OPT := 0
+
 docs: $(DOCS_STAMP) ## Build the documentation, in docs/_build/html, with warnings as errors
 	@$(RUN) sphinx -q -W --keep-going $(ARGS) docs docs/_build/html
 	@echo 'The first page is docs/_build/html/index.html.'
