@@ -15,8 +15,8 @@ every engine returns (``posterior``) and all below it.
 - ``blocks``: posteriors of groups with several effects, at any number of levels, as arrays
 - ``crossed``: posteriors of crossed groups, as arrays; ``crossed_data`` makes these of a
   specification and data, ``crossed_reference`` is their posterior without Monte Carlo error, which
-  predicts (``crossed_predictive``) and leaves units out (``crossed_left_out``), and
-  ``crossed_effects`` has draws
+  predicts (``crossed_predictive``) and leaves units out (``crossed_left_out``);
+  ``crossed_plug_in`` has estimates given sds as numbers, and ``crossed_effects`` draws
 - ``block_data`` makes these of a specification and data, ``block_reference`` is their posterior
   without Monte Carlo error, a ``block_mixture``; ``correlated_rows`` takes rows whose errors are
   correlated; ``block_effects`` has draws, ``block_joint`` the density of effects;

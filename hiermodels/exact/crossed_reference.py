@@ -15,7 +15,6 @@ from hiermodels.core.messages import plural
 from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
-from hiermodels.errors import SpecError
 from hiermodels.exact.block_mixture import MAX_MEMBERS, Components
 from hiermodels.exact.blocks.hyper_laws import HyperLaws
 from hiermodels.exact.compressed import few_points
@@ -23,11 +22,11 @@ from hiermodels.exact.crossed.model import CrossedModel
 from hiermodels.exact.crossed.posterior import CrossedPosterior
 from hiermodels.exact.crossed_data import CrossedMoments, crossed_model, with_intercept
 from hiermodels.exact.crossed_left_out import leave_out_of_crossed
+from hiermodels.exact.crossed_plug_in import plug_in_crossed
 from hiermodels.exact.crossed_predictive import CrossedPredictive
 from hiermodels.exact.sd_squares import SdSpreads, SdSquares
 from hiermodels.exact.variance_shares import Shares, typical_se
 from hiermodels.families.normal import WEIGHTS
-from hiermodels.model.nests import describe_groups
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import normal_mixture
 from hiermodels.numerics.lattice import Lattice
@@ -108,14 +107,6 @@ class CrossedReference(CrossedPredictive):
         number = len(np.unique(model.rows.parts(0, 1)))
         a, b = model.columns
         return [f"{a} and {b} fall into {number} parts that share no rows"] if number > 1 else []
-
-    def plug_in(self, method: str | None, place: Place) -> PlugIn:
-        """Raise SpecError: estimates from sds as numbers are those of nested groups."""
-        del method, place
-        raise SpecError(
-            f"estimates: these are of nested groups, and these groups are crossed, "
-            f"{describe_groups(self.spec.groups, self.spec.nesting)}. See summary() and predict()"
-        )
 
     def _at(self, place: Place) -> CrossedReference:
         return replace(self, place=place)
@@ -236,6 +227,10 @@ class CrossedReference(CrossedPredictive):
         if WEIGHTS in spec.columns:
             note += "; residual: the variance of a row of weight 1"
         return VarianceShares(rows, (note,))
+
+    def plug_in(self, method: str | None, place: Place) -> PlugIn:
+        """Estimates of groups given sds as numbers; by default by restricted likelihood."""
+        return plug_in_crossed(self.spec, self.posterior, method, place)
 
     def leave_out(self, units: Units) -> LogDensities:
         """Log density of each unit given all others."""

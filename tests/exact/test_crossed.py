@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import hiermodels as hm
+from hiermodels.data.covariates import locate
 from hiermodels.exact.left_out import without
 from hiermodels.posterior.record import level_draws
 
@@ -143,3 +144,20 @@ def test_what_is_said_of_parts_without_common_rows():
     data["b"] = np.where(data["a"] < "s", "L", "R") + data["b"]
     fit = hm.fit(data, "y ~ (1 | a) + (1 | b)", priors={"tau": hm.HalfNormal(2.0)}, random_seed=1)
     assert "a and b fall into 2 parts that share no rows" in repr(fit.reference())
+
+
+def test_estimates_of_penicillin_are_those_of_lme4():
+    """Bates (2010), lme4: Mixed-effects modeling with R, section 2.1: by restricted likelihood."""
+    data, formula = hm.datasets.load_penicillin(), "diameter ~ 1 + (1 | plate) + (1 | sample)"
+    fit = hm.fit(data, formula, priors={"tau": hm.FlatSD()}, random_seed=1)
+    found = fit.reference().plug_in("reml", locate(fit.reference().data, "zero"))
+    for name, value in {"tau_plate": 0.84671, "tau_sample": 1.93157, "sigma": 0.54992}.items():
+        assert found.sds.sds[name] == pytest.approx(value, abs=1e-4)
+    assert found.coefficients == pytest.approx([22.9722], abs=1e-4)
+    assert found.coefficient_ses == pytest.approx([0.8086], abs=1e-4)
+    effects = found.effects["theta_sample"]
+    means = data.groupby("sample")["diameter"].mean().to_numpy() - data["diameter"].mean()
+    assert_allclose(effects["raw"], means, atol=1e-8)  # of balanced rows
+    share = 1 - found.weights["theta_sample"]["shrinkage_eb"]
+    assert_allclose(effects["eb"], share * means, atol=1e-8)
+    assert "tau_sample = 1.9316" in str(fit.estimates())

@@ -13,4 +13,5 @@ frames nor specifications.
 - ``posterior``: lattices that are fine enough, and moments
 - ``mixtures``: laws of sums of effects and coefficients
 - ``draws``: exact draws
+- ``likelihood``: the likelihood of the sds, restricted or not, and its maximum
 """
