@@ -20,7 +20,7 @@ from hiermodels.model.spec import Spec
 from hiermodels.model.standard_errors import from_se
 from hiermodels.posterior.arviz_groups import attributes
 from hiermodels.posterior.linear_predictor import innermost
-from hiermodels.posterior.record import Posterior, group_draws
+from hiermodels.posterior.record import Posterior, group_draws, level_draws
 
 
 def draw_values(
@@ -85,6 +85,9 @@ def _effects_of(posterior: Posterior, draws: xr.Dataset, level: int, member: Ind
     """Draws of the effects of members (r,) of a level; (chain, draw, r, e)."""
     known = posterior.spec.levels[level]
     members, place = np.unique(member, return_inverse=True)
+    if posterior.spec.is_crossed:  # of which none may have been kept
+        every = level_draws(posterior, known.effect)
+        return every.isel({known.column: members}).to_numpy()[..., None][:, :, place]
     effects = (
         group_draws(posterior, list(posterior.data.levels[level].labels[members]))
         if known is posterior.spec.levels[-1]

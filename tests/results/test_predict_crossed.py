@@ -180,3 +180,19 @@ def test_loo_by_column(known_sds):
     assert list(by_row.elpd_i["a"].to_numpy()) == list(rows()["a"])
     with pytest.raises(hm.SpecError, match="unit: expected 'row', 'a', 'c', 'b'; found 'group'"):
         known_sds.loo("group")
+
+
+def test_effects_that_were_not_kept():
+    """Of more than 1,000 groups draws are made when a prediction asks for them."""
+    rng = np.random.default_rng(5)
+    a, b = np.repeat(np.arange(1001), 2), rng.integers(0, 4, 2002)
+    y = rng.normal(0, 2, 1001)[a] + b + rng.normal(0, 1, 2002)
+    frame = pd.DataFrame({"y": y, "a": a, "b": b})
+    priors = {"tau": hm.Fixed(2.0), "sigma": hm.Fixed(1.0)}
+    fit = hm.fit(frame, "y ~ 1 + (1 | a) + (1 | b)", priors=priors, random_seed=1, draws=250)
+    assert "theta_a" not in fit.datatree["posterior"]
+    predicted = fit.predict(pd.DataFrame({"a": [3, 3, 9999], "b": [1, 9, 2]}))
+    drawn = predicted.datatree["predictions"]["y_mean"]
+    away = (drawn.mean(["chain", "draw"]) - predicted.mean["y_mean"]) / predicted.sd["y_mean"]
+    assert np.abs(away).max() < 4 / np.sqrt(1000)
+    np.testing.assert_allclose(drawn.std(["chain", "draw"]), predicted.sd["y_mean"], rtol=0.1)
