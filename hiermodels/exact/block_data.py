@@ -122,6 +122,7 @@ def block_model(spec: Spec, data: GroupedData) -> BlockModel:
         precision=precision,
         names=(*(name for level in levels for name in level.sds), *others),
         columns=spec.groups,
+        effects=layout.terms,
         strata=tuple(map(spec.variance_prior, others)),
         sigma_name=last or "sigma",
     )

@@ -273,3 +273,17 @@ def test_the_density_of_draws_and_of_the_record_agree():
     draws = {name: fit.datatree["posterior"][name].to_numpy() for name in fit.spec.variables}
     found = log_joint(fit.spec, fit.data, draws)
     np.testing.assert_array_equal(found, fit.datatree["sample_stats"]["lp"].to_numpy())
+
+
+def test_a_column_far_from_its_0_is_to_be_centered():
+    formula = "Reaction ~ {0} + (1 + {0} | Subject)"
+    sleep = hm.datasets.load_sleepstudy()
+    far = sleep.assign(Days=sleep["Days"] + 40)
+    words = r"0 of Days lies 15 of its sds .*writing center\(Days\) in place of Days throughout"
+    with pytest.raises(hm.errors.PrecisionError, match=words):
+        hm.fit(far, formula.format("Days"), random_seed=1)
+    centered = formula.format("center(Days)")
+    found, expected = (hm.reference(data, centered) for data in (far, sleep))
+    for name in ("mu", "beta", "tau", "rho", "sigma", "theta"):
+        assert np.allclose(found.mean[name], expected.mean[name], rtol=1e-9, atol=1e-9)
+        assert np.allclose(found.sd[name], expected.sd[name], rtol=1e-8)

@@ -25,9 +25,11 @@ from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.blocks.upward import evaluate
 from hiermodels.exact.lattice_errors import within_range
+from hiermodels.model.level import INTERCEPT
 
 MAX_DIMENSION = 5  # that a lattice has
 SMALLEST_SHARE = 1e-9  # of a covariate, varying within groups, that is not rounding error
+FAR_ZERO = 4.0  # sds of a column from its 0 to its rows
 LITTLE = 1e-3  # of one that is lost beside others
 
 
@@ -155,11 +157,28 @@ class BlockMarginal(SdMarginal[BlockModel]):
         combined = blocks.combined(right.T / size[:, None], share > SMALLEST_SHARE)
         return combined, center, right * size
 
-    @staticmethod
-    def within_range() -> AbstractContextManager[None]:
+    def within_range(self) -> AbstractContextManager[None]:
         """Turn failures of a lattice into errors of the model."""
-        advice = (
-            f"{FAR}. Where slopes vary along a covariate whose 0 lies far from the rows, write "
-            f"center(…) of it"
+        return within_range("the sds and correlations", f"{FAR}{self._far_zero}")
+
+    @property
+    def _far_zero(self) -> str:
+        """What to do about a slope's column whose 0 lies far from the rows."""
+        blocks, names = self.model.blocks, self.model.effects
+        if names[:1] != (INTERCEPT,):
+            return ""
+        z = blocks.designs[:, :, blocks.design]
+        squares = np.einsum("iag,ibg->ab", z, z)
+        size = np.diag(squares)[1:]
+        mean2 = squares[0, 1:] ** 2 / squares[0, 0]
+        far = np.sqrt(mean2 / np.maximum(size - mean2, np.finfo(float).eps * size))
+        worst = int(np.argmax(far))
+        if far[worst] < FAR_ZERO:
+            return ""
+        name = names[1 + worst]
+        return (
+            f". The 0 of {name} lies {far[worst]:.0f} of its sds from the mean of its rows, and "
+            f"little is known of what groups are like there: center it, by writing center({name}) "
+            f"in place of {name} throughout the formula. Intercepts, their sds and correlations, "
+            f"and the priors of these, are then those at the mean"
         )
-        return within_range("the sds and correlations", advice)

@@ -86,6 +86,8 @@ class BlockModel:
         by numbers.
     columns : tuple of str
         What messages call the groups of each level; by default by numbers.
+    effects : tuple of str
+        What messages call the p effects.
     strata : tuple of VariancePrior
         Of the residual sds σ_k of all strata but the last, whose prior is ``sigma``.
     sigma_name : str
@@ -100,6 +102,7 @@ class BlockModel:
     integrate_sigma: bool = True
     names: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()
     strata: tuple[VariancePrior, ...] = ()
     sigma_name: str = "sigma"
 

@@ -165,7 +165,6 @@ class SdMarginal[M: NormalModel](ABC):
             log_sigma = np.log(np.maximum(root.square, np.finfo(float).tiny) / df) / 2
         return np.vstack([values.log_theta + log_sigma, log_sigma])
 
-    @staticmethod
-    def within_range() -> AbstractContextManager[None]:
+    def within_range(self) -> AbstractContextManager[None]:
         """Turn failures of a lattice into errors of the model."""
         return within_range("the sds", FAR)
