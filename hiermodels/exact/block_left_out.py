@@ -10,10 +10,12 @@ import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.data.grouped import GroupedData
+from hiermodels.exact.block_data import block_model
 from hiermodels.exact.block_rows import BlockRows, rows_of_units
 from hiermodels.exact.blocks.left_out import BlockUnits, LeftOut
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.pair_nodes import PairNodes
+from hiermodels.exact.blocks.pair_refinement import Mass
 from hiermodels.exact.blocks.sd_marginal import SdMarginal
 from hiermodels.exact.correlated_rows import is_turned
 from hiermodels.exact.kernels.blocks.leave_out import SingleRows, Unit
@@ -21,6 +23,7 @@ from hiermodels.exact.left_out import (
     MIN_KEPT,
     ROUNDING,
     WEIGHTY,
+    Integral,
     OnLattice,
     Refit,
     Rule,
@@ -44,9 +47,15 @@ def leave_out_of_blocks(
     constant = (log_weight - of.n_rows * LOG_2PI) / 2
     evaluate = partial(sums_over, marginal, of, constant)
     if isinstance(reference.lattice, PairNodes):
-        rule = _rule(reference.lattice)
-        return leave_out_by_nodes(reference, units, rule, evaluate, refit)
+        rule, mass = _rule(reference.lattice), partial(_mass, reference.spec, refit)
+        return leave_out_by_nodes(reference, units, rule, evaluate, mass)
     return leave_out_by_quadrature(reference, units, evaluate, refit)
+
+
+def _mass(spec: Spec, refit: Refit, data: GroupedData) -> Integral:
+    """The integral of a posterior, by two lattices where there are two parts."""
+    marginal = BlockMarginal.of(block_model(spec, data))
+    return refit(data) if marginal.cut is None else Mass.of(marginal)
 
 
 def _rule(nodes: PairNodes) -> Rule:

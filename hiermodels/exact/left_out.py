@@ -62,7 +62,18 @@ class Points(Protocol):
         """How many there are."""
 
 
-class OnLattice(Protocol):
+class Integral(Protocol):
+    """The integral of a posterior."""
+
+    @property
+    def lattice(self) -> Points:
+        """The lattice, or nodes that stand for a larger one."""
+
+    def lattice_error(self) -> float:
+        """How well the lattice holds the posterior, in posterior sds."""
+
+
+class OnLattice(Integral, Protocol):
     """A posterior that is integrated on a lattice."""
 
     @property
@@ -74,22 +85,15 @@ class OnLattice(Protocol):
         """What was observed."""
 
     @property
-    def lattice(self) -> Points:
-        """The lattice, or nodes that stand for a larger one."""
-
-    @property
     def log_marginal_likelihood(self) -> float:
         """Logarithm of the prior predictive density, where priors are proper."""
 
     def _relaid(self, spacing: float | Floats) -> Lattice:
         """Another lattice over the same posterior."""
 
-    def lattice_error(self) -> float:
-        """How well the lattice holds the posterior, in posterior sds."""
 
-
-type Refit = Callable[[GroupedData], OnLattice]
-"""From other rows to their posterior under the same model."""
+type Refit = Callable[[GroupedData], Integral]
+"""From other rows to the integral of their posterior under the same model."""
 
 type Evaluate = Callable[[Rule, Indices], LogDensities]
 """From a rule and some of the units to their densities by sums over its points."""

@@ -17,6 +17,7 @@ from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.mixtures import Mixtures
 from hiermodels.exact.blocks.model import BlockModel, CovariancePrior
 from hiermodels.exact.blocks.pair_nodes import PairNodes
+from hiermodels.exact.blocks.pair_refinement import Mass
 from hiermodels.exact.blocks.pairs import PairMarginal
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.kernels.blocks.blocks import Blocks
@@ -122,6 +123,8 @@ def test_all_pairs_of_two_lattices_say_what_one_lattice_says(monkeypatch, sigma)
     assert isinstance(two.lattice, PairNodes)
     assert two.certificate < 1e-5
     assert two.log_integral == pytest.approx(one.log_integral, abs=1e-6)
+    mass = Mass.of(two.marginal)
+    assert abs(mass.lattice.log_integral - one.log_integral) < mass.lattice_error() < 1e-3
     assert differences(two.sd_moments(), one.sd_moments()) < 5e-6
     assert differences(two.coefficient_moments(), one.coefficient_moments()) < 5e-6
     for level in (0, 1):

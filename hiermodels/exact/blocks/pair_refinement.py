@@ -6,6 +6,8 @@ error of the wider of both; as errors fall at least as ``exp(−c/h)``, that of 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from hiermodels.core.arrays import Floats
@@ -26,6 +28,7 @@ MAX_LATTICES = 5
 MAX_RANK = 200
 TIMES = 4.0  # the approximation's error, that moments may be off by
 DROPS = {1: 32.0, 2: 30.0, 3: 22.0}  # of the log density, at which lattices end
+MASS_DROP, MASS_TOL = 22.0, 5e-5  # where the mass alone is wanted
 SAFELY = 0.1  # of the error that is aimed at, and of the lattices', that the nodes may add
 
 type Moments = tuple[Floats, Floats]
@@ -34,20 +37,53 @@ type Moments = tuple[Floats, Floats]
 
 def pair_nodes(marginal: BlockMarginal, tol: float) -> PairNodes:
     """Lay ever finer lattices, until two agree or the next were too large; and choose nodes."""
+    cut = marginal.cut
+    assert cut is not None
+    aim = max(tol, AIM[max(len(cut.inner), len(cut.outer))])
+    lattices = PairLattices.of(marginal)
+    laid, errors = _refined(lattices, _first_spacing(marginal), aim)
+    product = laid.product
+    typical = product.propose(TYPICAL, np.random.default_rng(SEED))
+    functions = PairFunctions(lattices.pairs, typical)
+    errors = np.maximum(errors, TIMES * product.cross.error)
+    return PairNodes.of(laid, functions, errors, SAFELY * max(aim, SAFELY * float(errors.max())))
+
+
+@dataclass(frozen=True)
+class Mass:
+    """Two lattices that hold a posterior's mass, for which coarse ones do.
+
+    Attributes
+    ----------
+    lattice : ProductLattice
+    """
+
+    lattice: ProductLattice
+
+    @classmethod
+    def of(cls, marginal: BlockMarginal) -> Mass:
+        """Lay both."""
+        lattices, spacing = PairLattices.of(marginal), _first_spacing(marginal)
+        return cls(lattices.laid(spacing, MASS_DROP, MASS_TOL, MAX_RANK).product)
+
+    def lattice_error(self) -> float:
+        """Of the logarithm of the mass: by every second point of each, and the approximation."""
+        errors = [self.lattice.cross.error]
+        for part in self.lattice.marginals:
+            half = part.weights[part.checkerboard].sum() / part.weights.sum()
+            errors.append(abs(np.log(2 * half)) ** (2 / np.sqrt(len(part.origin))))
+        return TIMES * float(max(errors))
+
+
+def _first_spacing(marginal: BlockMarginal) -> Floats:
+    """Of a first lattice of each part, by coordinate; (d,)."""
     cut, coordinates = marginal.cut, marginal.coordinates
     assert cut is not None
     spacing = np.empty(coordinates.dimension)
     for part in (cut.inner, cut.outer):
         spacing[part] = SPACING[len(part)]
     spacing[coordinates.n_sds :] *= FINER_Z
-    aim = max(tol, AIM[max(len(cut.inner), len(cut.outer))])
-    lattices = PairLattices.of(marginal)
-    laid, errors = _refined(lattices, spacing, aim)
-    product = laid.product
-    typical = product.propose(TYPICAL, np.random.default_rng(SEED))
-    functions = PairFunctions(lattices.pairs, typical)
-    errors = np.maximum(errors, TIMES * product.cross.error)
-    return PairNodes.of(laid, functions, errors, SAFELY * max(aim, SAFELY * float(errors.max())))
+    return spacing
 
 
 def _refined(lattices: PairLattices, spacing: Floats, aim: float) -> tuple[Laid, Floats]:
