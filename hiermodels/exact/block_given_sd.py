@@ -10,9 +10,10 @@ import xarray as xr
 from hiermodels.core.arrays import Floats
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
+from hiermodels.errors import SpecError
 from hiermodels.exact.block_data import block_model
 from hiermodels.exact.block_reference import BlockReference
-from hiermodels.exact.blocks.marginal import BlockMarginal
+from hiermodels.exact.blocks.marginal import MAX_DIMENSION, BlockMarginal
 from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.noise_free import reference_posterior
@@ -45,6 +46,7 @@ def block_moments_given_sd(
         Quantiles of the sd between which its values are.
     """
     model = block_model(spec, data)
+    _require_few(model, sd)
     known = reference_posterior(spec, data)
     assert isinstance(known, BlockReference)
     whole = replace(known, place=place)
@@ -67,6 +69,20 @@ def block_moments_given_sd(
         means.append(mean)
         sds.append(spread)
     return places, np.array(means), np.array(sds)
+
+
+def _require_few(model: BlockModel, sd: str) -> None:
+    """Raise if what is left, given one sd, has more dimensions than a lattice holds."""
+    unknown = [prior for prior in model.sd_priors if not isinstance(prior, Fixed)]
+    dimension = len(unknown) - 1 + len(model.correlations) + (not isinstance(model.sigma, Fixed))
+    if dimension > MAX_DIMENSION:
+        raise SpecError(
+            f"given {sd}, {dimension} sds and correlations are unknown, and a lattice holds "
+            f"{MAX_DIMENSION}: with one sd known sigma cannot be integrated by itself, and two "
+            f"lattices for each of {PLACES} values would take many minutes. Instead, plot_variance "
+            f"shows the density of {sd}, plot_shrinkage what the posterior makes of each group's "
+            f"own estimate; or fit uncorrelated effects, (1 + x || g)"
+        )
 
 
 def _one(values: xr.DataArray, several: tuple[str, ...], term: str | None) -> Floats:

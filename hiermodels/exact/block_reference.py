@@ -119,7 +119,21 @@ class BlockReference(BlockMixture):
     def _cause(self) -> str:
         """What the quadrature error is: the larger of two errors."""
         is_rounding = self.posterior.rounding > self.posterior.differences
-        return "rounding errors are about" if is_rounding else "two spacings differ by"
+        if is_rounding:
+            return "rounding errors are about"
+        if isinstance(self.lattice, PairNodes):
+            return "twice the largest difference of lattices and of nodes is"
+        return "two spacings differ by"
+
+    @property
+    def precision(self) -> list[str]:
+        """What tables say of a quadrature that missed its precision; else nothing.
+
+        Quantiles lie between points of the lattice.  Interpolation errs there by the density's
+        Fourier transform from π/h on, whose square it has at 2π/h, by which sums err.
+        """
+        of_quantiles = f"quantiles by {np.sqrt(self.certificate):.0e}"
+        return [f"{note}, {of_quantiles}" for note in super().precision]
 
     def leave_out(self, units: Units) -> LogDensities:
         """Log density of each unit given all others."""

@@ -23,6 +23,7 @@ def reached(error: float) -> int:
             f"the posterior cannot be integrated: the finest two spacings still differ by "
             f"{error:.1e} posterior sd, more than {WORST:g}. The priors of the sds may lie too far "
             f"from the data, or the data leave an sd open over very many orders of magnitude: "
-            f"check units, and give the sds proper priors of the size of the data"
+            f"check units, and give the sds proper priors of the size of the data; or take draws, "
+            f"hm.fit, if need be with engine='nuts'"
         )
     return int(np.floor(-np.log10(max(error, np.finfo(float).tiny)) + 1e-9))

@@ -35,6 +35,8 @@ from hiermodels.exact.precision import (
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.precision import TOLERANCE
 
+PAIRS_TIMES = 2.0  # what nodes of pairs of two lattices differ by is stated as their error
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BlockPosterior(SdPosterior[BlockModel]):
@@ -104,6 +106,17 @@ class BlockPosterior(SdPosterior[BlockModel]):
 
     def _on(self, lattice: Lattice, root: Root) -> Self:
         return replace(self, lattice=lattice, root=root)
+
+    @cached_property
+    @one_blas_thread()
+    def differences(self) -> float:
+        """Largest difference between two spacings, in posterior sds; of pairs twice that.
+
+        Rougher weights see of heavy tails about as much as they miss: on six data sets errors,
+        against finer lattices that go farther, were 0.03 to 1.4 times the largest difference.
+        """
+        largest = super().differences
+        return PAIRS_TIMES * largest if isinstance(self.lattice, PairNodes) else largest
 
     @cached_property
     def rounding(self) -> float:
