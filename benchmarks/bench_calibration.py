@@ -24,7 +24,7 @@ from tests.statistical.test_exact_is_calibrated import (
     calibrate_family,
 )
 from tests.statistical.test_slopes_are_calibrated import CASES as OF_SLOPES
-from tests.statistical.test_slopes_are_calibrated import calibrate_slopes
+from tests.statistical.test_slopes_are_calibrated import TWO_LEVELS, calibrate_slopes
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
     print(f"{simulations} simulations of each case\n")
     every = []
     cases = dict.fromkeys(CASES, calibrate) | dict.fromkeys(OF_FAMILIES, calibrate_family)
-    cases |= dict.fromkeys(OF_SLOPES, calibrate_slopes)
+    cases |= dict.fromkeys(OF_SLOPES | TWO_LEVELS, calibrate_slopes)
     names = asked.cases or [*cases]
     for name in names:
         run, found = cases[name], []

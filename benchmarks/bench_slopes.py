@@ -3,6 +3,8 @@
 sleep    the sleep study: a fit of 4 × 1,000 draws, the reference, and the first fit in a process
 designs  slopes in 85 groups of 46 designs, as of radon by county; and in 1,000 groups, all
          different
+both     correlated slopes at both of two levels: 32 classes of eight schools, and 1,680 children
+         of 60 schools, each four times
 levels   four levels with as many rows and groups as Tennessee's STAR: 25,000 rows, 1,374 classes
 
 Goals are held to the time of the processor, which other programs beside hardly change; that of the
@@ -122,6 +124,36 @@ def star(random_seed: int = 1) -> pd.DataFrame:
     return frame
 
 
+def nested_lines(schools: int, classes: int, rows: int, random_seed: int = 1) -> pd.DataFrame:
+    """Rows of classes of schools, all with an intercept and a slope of their own."""
+    rng = np.random.default_rng(random_seed)
+    group = np.repeat(np.arange(schools * classes), rows)
+    school, x = group // classes, rng.uniform(-1.5, 1.5, len(group))
+    outer = rng.normal(size=(schools, 2)) * [1.0, 0.5]
+    inner = rng.normal(size=(schools * classes, 2)) * [0.6, 0.4]
+    intercept, slope = (outer[school] + inner[group]).T
+    y = intercept + slope * x + 0.7 * rng.normal(size=len(x))
+    return pd.DataFrame({"y": y, "x": x, "school": school, "class": group}).astype(
+        {"school": str, "class": str}
+    )
+
+
+def bench_both() -> None:
+    """Fit, and sum up the smaller one."""
+    title("Slopes at both of two levels")
+    formula = "y ~ x + (1 + x | school/class)"
+    small, large = nested_lines(8, 4, 5), nested_lines(60, 28, 4)
+    for data, name in ((small, "8 schools, 32 classes"), (large, "60 schools, 1,680 classes")):
+        name = f"{name}, {len(data):,} rows, 4 × 1,000 draws"
+        measured(name, lambda data=data: hm.fit(data, formula, random_seed=1), None, rounds=1)
+    measured(
+        "8 schools: reference, means and sds of all",
+        lambda: hm.reference(small, formula).mean["theta_class"],
+        None,
+        rounds=1,
+    )
+
+
 def bench_levels() -> None:
     """Fit four levels with three covariates."""
     title("Four levels, 25,000 rows, 1,374 classes, three covariates")
@@ -137,6 +169,11 @@ def bench_levels() -> None:
 if __name__ == "__main__":
     run_parts(
         __doc__,
-        {"sleep": bench_sleep, "designs": bench_designs, "levels": bench_levels},
+        {
+            "sleep": bench_sleep,
+            "designs": bench_designs,
+            "both": bench_both,
+            "levels": bench_levels,
+        },
         {"sleep": bench_sleep},
     )

@@ -25,6 +25,15 @@ CASES = {
     "uncorrelated slopes": ("y ~ x + (1 + x || g)", SLOPES),
     "four levels": ("y ~ (1 | a/b/g)", {"mu": MEANS["mu"]} | SIGMA | BY_COLUMN),
 }
+TWO_LEVELS = {  # seconds a fit: too slow for a test, and run by benchmarks/bench_calibration.py
+    "slopes at both levels": (
+        "y ~ x + (1 + x | b/g)",
+        MEANS
+        | SIGMA
+        | {"tau_b": hm.HalfNormal(1.0), "tau_b[x]": hm.Exponential(0.7), "rho_b": hm.LKJ(2.0)}
+        | {"tau_g": hm.Exponential(0.7), "tau_g[x]": hm.HalfNormal(1.0), "rho_g": hm.LKJ(1.0)},
+    ),
+}
 
 
 def design():
@@ -36,7 +45,7 @@ def design():
 
 
 def calibrate_slopes(name, simulations, **options):
-    formula, priors = CASES[name]
+    formula, priors = (CASES | TWO_LEVELS)[name]
     return hm.calibrate(
         design(), formula, priors=priors, simulations=simulations, random_seed=1, **options
     )
