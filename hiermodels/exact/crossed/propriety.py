@@ -35,6 +35,7 @@ from hiermodels.model.priors.variance import Fixed
 
 RANK_TOLERANCE = 1e-8  # of a column's size
 NOISE = 1e-12  # part of the outcome's length that may be rounding errors
+ROUNDED_DIGITS = 8  # last digits of the outcome that may be, likewise
 ROUNDED = 1e-6  # part of a direction that is none
 
 
@@ -93,7 +94,8 @@ def check(model: CrossedModel) -> CrossedTails:
     ImproperPosteriorError
         If along one it does not.
     SpecError
-        If two factors are the same groups, so that only the sum of their variances is known.
+        If two factors are the same groups, so that only the sum of their variances is known, or if
+        rows have an unknown sd and leave it no degree of freedom.
     """
     _check_partitions(model)
     rays = tuple(_rays(model))
@@ -172,10 +174,16 @@ def _check_small_sigma(model: CrossedModel) -> None:
             f"leave none, so that sigma may go to 0, where its prior {model.sigma} has infinite "
             f"mass. Give sigma a proper prior, or use fewer groups"
         )
-    if model.residual_df <= 0 or 2 * model.sigma.lower_tail > model.residual_df:
+    if model.residual_df <= 0:
+        raise SpecError(
+            f"the exact engine takes crossed groups of more rows than effects and coefficients can "
+            f"fit; found {model.n_rows} rows, {_groups(model, model.varying)} and "
+            f"{model.n_coefficients} coefficients. Name the column of standard errors (se=…) if "
+            f"they are known, use fewer groups, or engine='nuts'"
+        )
+    if 2 * model.sigma.lower_tail > model.residual_df:
         return
-    length = float(model.rows.weights @ (model.rows.y - model.rows.y.mean()) ** 2)
-    if model.residual_square <= NOISE**2 * length:
+    if model.residual_square <= _rounding_square(model):
         raise ImproperPosteriorError(
             f"the posterior does not exist: the {model.n_rows} rows are explained by effects and "
             f"coefficients without a remainder, so that the likelihood is infinite where sigma is "
@@ -183,6 +191,13 @@ def _check_small_sigma(model: CrossedModel) -> None:
             f"without errors? If errors are known, name the column of standard errors (se=…); or "
             f"give sigma a prior that ends before 0, such as InverseGamma(…)"
         )
+
+
+def _rounding_square(model: CrossedModel) -> float:
+    """Sum of squares that rounding errors may leave: of digits, and of fits."""
+    y, weights = model.rows.y, model.rows.weights
+    digits = (ROUNDED_DIGITS * np.finfo(float).eps) ** 2 * float(weights @ y**2)
+    return max(digits, NOISE**2 * float(weights @ (y - y.mean()) ** 2))
 
 
 def _groups(model: CrossedModel, factors: list[int] | tuple[int, ...]) -> str:

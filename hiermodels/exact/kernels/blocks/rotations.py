@@ -119,6 +119,8 @@ def solve_lower(lower: Floats, right: Floats) -> Floats:
 
 def product(a: Floats, b: Floats) -> Floats:
     """``a b`` for a (i, j, ...) and b (j, k, ...); the last axes are broadcast."""
+    if not len(b):
+        return np.zeros((len(a), b.shape[1], *np.broadcast_shapes(a.shape[2:], b.shape[2:])))
     total = a[:, 0, None] * b[None, 0]
     for j in range(1, len(b)):
         total += a[:, j, None] * b[None, j]
