@@ -13,14 +13,9 @@ clock stands beside it.
 
 from __future__ import annotations
 
-import contextlib
-import time
-import warnings
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
-from measure import exponent, goal, in_fresh_process, run_parts, title
+from measure import exponent, goal, in_fresh_process, measured, run_parts, title
 
 import hiermodels as hm
 
@@ -35,21 +30,6 @@ print(time.process_time() - start)
 """
 MAX_FIT, MAX_REFERENCE, MAX_FIRST = 0.3, 0.5, 1.5  # seconds
 MAX_RADON, MAX_DESIGNS, MAX_LEVELS = 3.0, 20.0, 1.5
-
-
-def measured(what: str, run: Callable[[], object], most: float | None, rounds: int = 3) -> float:
-    """Print and return the least time of the processor, besides that of the clock."""
-    times = []
-    for _ in range(rounds):
-        clock, cpu = time.perf_counter(), time.process_time()
-        with contextlib.redirect_stdout(None), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            run()
-        times.append((time.process_time() - cpu, time.perf_counter() - clock))
-    cpu, clock = min(times)
-    held = "" if most is None else f"; {goal(cpu, most, ' s')}"
-    print(f"{what:46} {cpu:7.3f} s of processor, {clock:7.3f} s of clock{held}", flush=True)
-    return cpu
 
 
 def bench_sleep() -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -231,3 +232,18 @@ def goal(reached: float, at_most: float, unit: str = "") -> str:
     """Say whether a figure is within its goal."""
     verdict = "reached" if reached <= at_most else "missed"
     return f"goal: at most {at_most:g}{unit}, {verdict}"
+
+
+def measured(what: str, run: Callable[[], object], most: float | None, rounds: int = 3) -> float:
+    """Print and return the least time of the processor, besides that of the clock."""
+    times = []
+    for _ in range(rounds):
+        clock, cpu = time.perf_counter(), time.process_time()
+        with contextlib.redirect_stdout(None), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            run()
+        times.append((time.process_time() - cpu, time.perf_counter() - clock))
+    cpu, clock = min(times)
+    held = "" if most is None else f"; {goal(cpu, most, ' s')}"
+    print(f"{what:46} {cpu:7.3f} s of processor, {clock:7.3f} s of clock{held}", flush=True)
+    return cpu

@@ -38,6 +38,7 @@ from hiermodels.exact.kernels.blocks.rotations import triangularize
 from hiermodels.exact.kernels.crossed.design import CrossedDesign
 
 NUMBERS = 1 << 21  # of matrices that are held at a time
+LOOPED = 64  # rows of a triangle that are solved for one by one, at all nodes at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +190,7 @@ def solve(factor: Floats, rows: Floats) -> Floats:
     """``L⁻¹ rows``; (n, z, k)."""
     if not rows.size:
         return rows
-    if len(factor) < factor.shape[1]:
+    if factor.shape[1] > max(len(factor), LOOPED):
         from scipy.linalg import solve_triangular
 
         each = zip(factor, rows, strict=True)
@@ -203,7 +204,7 @@ def solve(factor: Floats, rows: Floats) -> Floats:
 
 def solve_transposed(factor: Floats, rows: Floats) -> Floats:
     """``L'⁻¹ rows``; (n, z)."""
-    if len(factor) < factor.shape[1]:
+    if factor.shape[1] > max(len(factor), LOOPED):
         from scipy.linalg import solve_triangular
 
         each = zip(factor, rows, strict=True)
