@@ -161,11 +161,11 @@ class BlockMarginal(SdMarginal[BlockModel]):
         """Turn failures of a lattice into errors of the model."""
         return within_range("the sds and correlations", f"{FAR}{self._far_zero}")
 
-    @property
+    @cached_property
     def _far_zero(self) -> str:
         """What to do about a slope's column whose 0 lies far from the rows."""
         blocks, names = self.model.blocks, self.model.effects
-        if names[:1] != (INTERCEPT,):
+        if names[:1] != (INTERCEPT,) or len(names) == 1:
             return ""
         z = blocks.designs[:, :, blocks.design]
         squares = np.einsum("iag,ibg->ab", z, z)
