@@ -91,15 +91,21 @@ def _data(subject: Subject) -> list[Html]:
 
 def _roles(data: GroupedRows) -> Iterator[tuple[str, str]]:
     """What each column is, and what is in it."""
-    roles, sizes = data.roles, np.bincount(data.group)
+    roles = data.roles
     dropped = f", after {data.dropped:,} with missing values were dropped" if data.dropped else ""
     yield "rows", f"{len(data.y):,}{dropped}"
     mean = f"mean {shown(data.y.mean())}, sd {shown(data.outcome_sd)}"
     yield "outcome", f"{roles.outcome}: {_range(data.y)}, {mean}"
     for name, labels in zip(roles.groups, data.labels, strict=True):
         yield "groups", f"{name}: {len(labels):,}"
-    if data.labels:
-        yield "rows in a group", f"{_range(sizes)}, median {shown(np.median(sizes))}"
+    every = zip(roles.groups, data.memberships, strict=True)
+    counts = {f"rows of a {name}": np.bincount(member) for name, member in every}
+    if not roles.nesting and counts:
+        counts = {"rows in a group": counts[f"rows of a {roles.groups[-1]}"]}
+    for what, sizes in counts.items():
+        yield what, f"{_range(sizes)}, median {shown(np.median(sizes))}"
+    if data.nested_by_chance:
+        yield "nested", "; ".join(data.nested_by_chance)
     for role, name in roles.columns.items():
         yield role.replace("_", " "), f"{name}: {_range(data.columns[role])}"
     if data.se is not None:
