@@ -53,5 +53,3 @@ def test_a_picture_of_each_column(penicillin, picture, options, label):
 def test_what_is_of_nested_groups(penicillin):
     with pytest.raises(hm.SpecError, match=r"plot_trace_tau.*crossed, plate \+ sample"):
         penicillin.plot_trace_tau()
-    with pytest.raises(hm.SpecError, match=r"estimates.*crossed, plate \+ sample"):
-        penicillin.estimates()
