@@ -67,7 +67,7 @@ class BlockApproximation:
         model = block_model(spec, data)
         marginal = BlockMarginal(model, check(model))
         places = _grid(marginal)
-        here = np.array([axis[len(axis) // 2] for axis in places])
+        here = _start(marginal, places)
         for _ in range(SWEEPS):
             before = here.copy()
             for j, axis in enumerate(places):
@@ -165,14 +165,30 @@ class BlockApproximation:
         return weights
 
 
+def _unit(marginal: BlockMarginal, axis: SdAxis) -> float:
+    """Logarithm of what an axis has its sd in."""
+    model = marginal.model
+    return float(np.log(model.typical_sigma if model.relative else axis.scale))
+
+
+def _start(marginal: BlockMarginal, places: list[Floats]) -> Floats:
+    """Places of the grid that are nearest to the middle of where data speak of each sd."""
+    middle = [
+        np.mean(axis.informed) / 2 + _unit(marginal, axis) if isinstance(axis, SdAxis) else at[0]
+        for axis, at in zip(marginal.coordinates.axes, places[:-1], strict=True)
+    ]
+    middle.append(np.log(marginal.model.typical_sigma))
+    near = zip(middle, places, strict=True)
+    return np.array([at[0] if len(at) < 2 else at[np.abs(at - m).argmin()] for m, at in near])
+
+
 def _grid(marginal: BlockMarginal) -> list[Floats]:
     """Logarithms of each sd, and of σ last, to look at."""
     model, typical = marginal.model, np.log(marginal.model.typical_sigma)
     places = []
     for axis in marginal.coordinates.axes:
         if isinstance(axis, SdAxis):
-            unit = typical if model.relative else np.log(axis.scale)
-            places.append(axis.log_sd(axis.pilot_places(STEP)) + unit)
+            places.append(axis.log_sd(axis.pilot_places(STEP)) + _unit(marginal, axis))
         else:
             with np.errstate(divide="ignore"):
                 places.append(np.array([np.log(axis)]))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -100,7 +99,9 @@ class Coordinates(SdCoordinates[BlockModel]):
         if not some.any():
             return -BEYOND, BEYOND
         error = float(np.median(1 / information[some])) * size / blocks.sizes[-1]
-        estimate = np.einsum("ig,ig->g", blocks.designs[:, effect, blocks.design], self._residuals)
+        estimate = np.einsum(
+            "ig,ig->g", blocks.designs[:, effect, blocks.design], self.model.left_by_coefficients
+        )
         spread = float(np.mean((estimate[some] / information[some]) ** 2))
         spread /= self.model.typical_sigma**2
         low = np.log(error) - 0.5 * np.log(size) - BEYOND
@@ -108,15 +109,6 @@ class Coordinates(SdCoordinates[BlockModel]):
 
     def _stratum_range(self, own: BlockModel) -> tuple[float, float]:
         """The same of the residual sd of a stratum, whose rows alone make a model of their own."""
-        middle = 2 * math.log(own.typical_sigma / self.model.typical_sigma)
+        has_df = own.residual_df > 0
+        middle = 2 * math.log(own.typical_sigma / self.model.typical_sigma) if has_df else 0.0
         return middle - BEYOND, middle + BEYOND
-
-    @cached_property
-    def _residuals(self) -> Floats:
-        """What least squares with common coefficients leave of D_y; (p, g)."""
-        blocks = self.model.blocks
-        fixed = blocks.above[:, blocks.fixed]
-        x = np.concatenate([fixed, blocks.outcome[:, :-1]], axis=1)
-        rows, y = x.transpose(0, 2, 1).reshape(-1, x.shape[1]), blocks.outcome[:, -1].reshape(-1)
-        left = y - rows @ np.linalg.lstsq(rows, y)[0]
-        return left.reshape(blocks.p, -1)

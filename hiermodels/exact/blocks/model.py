@@ -253,12 +253,20 @@ class BlockModel:
             return self.by_stratum[-1].typical_sigma
         blocks = self.blocks
         x, y = blocks.rest[:, :-1], blocks.rest[:, -1]
-        df = max(1, self.residual_df)
         square = float(y @ y - y @ x @ np.linalg.lstsq(x, y)[0]) if len(y) else 0.0
-        if square > 0:
-            return math.sqrt(square / df)
-        total = float((blocks.outcome[:, -1] ** 2).sum())
-        return math.sqrt(total / blocks.n_rows) or 1.0
+        if square > 0 and self.residual_df > 0:
+            return math.sqrt(square / self.residual_df)
+        return math.sqrt(float((self.left_by_coefficients**2).sum()) / blocks.n_rows) or 1.0
+
+    @cached_property
+    def left_by_coefficients(self) -> Floats:
+        """What least squares with common coefficients leave of D_y; (p, g)."""
+        blocks = self.blocks
+        fixed = blocks.above[:, blocks.fixed]
+        x = np.concatenate([fixed, blocks.outcome[:, :-1]], axis=1)
+        rows, y = x.transpose(0, 2, 1).reshape(-1, x.shape[1]), blocks.outcome[:, -1].reshape(-1)
+        left = y - rows @ np.linalg.lstsq(rows, y)[0]
+        return left.reshape(blocks.p, -1)
 
 
 def is_broad(prior: VariancePrior) -> bool:
