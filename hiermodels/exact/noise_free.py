@@ -52,7 +52,7 @@ def reference_posterior(
         )
     key = id(spec), id(data), tol
     found = _IN_USE.get(key)
-    if found is None:
+    if found is None or found.spec is not spec or found.data is not data:
         found = _computed(spec, data, tol)
         if found.certificate <= tol:
             _IN_USE[key] = found

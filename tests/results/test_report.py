@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -371,7 +372,7 @@ def test_a_part_that_fails_is_replaced_by_its_reason(eight, tmp_path, monkeypatc
 def test_a_page_without_a_reference_has_what_the_draws_say(eight, tmp_path, monkeypatch):
     monkeypatch.setattr(integrated, "SPACING", {1: 4.0})
     monkeypatch.setattr(integrated, "MAX_LATTICES", 1)
-    parsed = write(hm.Fit(eight.posterior), tmp_path)
+    parsed = write(hm.Fit(replace(eight.posterior, data=replace(eight.data))), tmp_path)
     check_structure(parsed)
     text = "".join(parsed.text)
     assert "Left out: the posterior cannot be integrated: the finest two spacings" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -148,7 +149,9 @@ class SdMarginal[M: NormalModel](ABC):
             weight = (self.orders[:, None] * ratio).max(axis=0, initial=0.0)
             return self.log_density_of(values, root), lambda some: weight[some]
 
-        first = None if coarse is None else points_within(coarse, np.asarray(spacing))
+        first = None
+        if coarse is not None:
+            first = points_within(_above(coarse, DROP), np.asarray(spacing))
         with self.within_range():
             laid = lattice.grow_weighted(evaluated, self.mode_and_scale, spacing, DROP, first)
         return laid, Root.joined(roots)
@@ -168,3 +171,9 @@ class SdMarginal[M: NormalModel](ABC):
     def within_range(self) -> AbstractContextManager[None]:
         """Turn failures of a lattice into errors of the model."""
         return within_range("the sds", FAR)
+
+
+def _above(laid: Lattice, drop: float) -> Lattice:
+    """Those of a lattice's points at which the density has not dropped as far."""
+    inside = laid.log_density > laid.log_density.max() - drop
+    return replace(laid, index=laid.index[inside], log_density=laid.log_density[inside])

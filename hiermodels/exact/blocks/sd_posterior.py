@@ -34,7 +34,7 @@ from hiermodels.numerics.lattice import Lattice
 
 SPACING = {0: 1.0, 1: 0.25, 2: 0.4, 3: 0.52, 4: 0.75, 5: 1.0}  # of the first lattice
 SAFELY = {1: 1e-3, 2: 1e-3}  # of the tolerance, for sds: their quantiles err by about its root
-COARSER = 2.5  # times that of one that tells where the first begins
+COARSER = 2.0  # times that of one that tells where the first begins
 FINER_Z = 0.85  # times that along correlations, whose densities are the least normal
 MAX_LATTICES = 6
 MAX_POINTS = 600_000  # of a lattice that is laid because the one before misses the tolerance
