@@ -101,13 +101,16 @@ class SdSquares:
 
 @dataclass(frozen=True, eq=False)
 class SdSpreads:
-    """Variances of intercepts, in units of σ²: see :class:`~variance_shares.Spreads`.
+    """Variances of intercepts: see :class:`~variance_shares.Spreads`.
+
+    In units of σ², where that is integrated; else as they are, so that one that is fixed is fixed
+    along a line on which σ grows.
 
     Attributes
     ----------
     posterior : SdPosterior
     residual : float
-        Variance of a typical row in these units.
+        Variance of a typical row in units of σ².
     """
 
     posterior: SdPosterior[Any]
@@ -120,10 +123,14 @@ class SdSpreads:
         return self.posterior.lattice
 
     @property
+    def _axes(self) -> tuple[SdAxis | float | None, ...]:
+        coordinates = self.posterior.marginal.coordinates
+        return (*coordinates.axes, coordinates.sigma_axis)
+
+    @property
     def columns(self) -> tuple[int, ...]:
-        """Sds that are not fixed."""
-        on_lattice = self.posterior.marginal.coordinates.on_lattice
-        return tuple(j for j, place in enumerate(on_lattice) if place is not None)
+        """Sds that are not fixed, σ behind the last where it is on the lattice."""
+        return tuple(j for j, axis in enumerate(self._axes) if isinstance(axis, SdAxis))
 
     @property
     def mode_and_scale(self) -> ModesAndScale:
@@ -135,13 +142,15 @@ class SdSpreads:
         return self.posterior.marginal.log_density(points)
 
     def variances(self, points: Floats) -> Floats:
-        """``θ²`` of each level, the outermost first, then the residual variance."""
+        """Of each level, the outermost first, then the residual variance."""
         values = self.posterior.marginal.coordinates.values(points)
-        rest = np.full(len(points), self.residual)
-        return np.column_stack([*np.exp(2 * values.log_theta), rest])
+        log_sigma = np.zeros(len(points)) if values.log_sigma is None else values.log_sigma
+        rest = self.residual * np.exp(2 * log_sigma)
+        return np.column_stack([*np.exp(2 * (values.log_theta + log_sigma)), rest])
 
     def coordinate(self, axis: int, variance: Floats) -> Floats:
         """Where a variance of a coordinate stands on its axis; (n,)."""
-        own = self.posterior.marginal.coordinates.axes[self.columns[axis]]
+        column = self.columns[axis]
+        own, is_residual = self._axes[column], column == len(self._axes) - 1
         assert isinstance(own, SdAxis)
-        return own.coordinate(np.sqrt(variance))
+        return own.coordinate(np.sqrt(variance / self.residual if is_residual else variance))

@@ -22,7 +22,13 @@ from hiermodels.posterior.moments import FOURTH
 from hiermodels.posterior.tables import shown
 from hiermodels.posterior.variance_shares import VarianceShares
 
-SPACING = {0: 1.0, 1: 0.25, 2: 0.35, 3: 0.5}  # of lattices for distribution functions of shares
+SPACING = {
+    0: 1.0,
+    1: 0.25,
+    2: 0.35,
+    3: 0.5,
+    4: 0.75,
+}  # of lattices for distribution functions of shares
 TAIL_MASS = 1e-14  # weight of a point, as a part of the largest
 XTOL = 1e-10  # of the logit of a share that is a quantile
 
