@@ -19,6 +19,7 @@ from functools import partial
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Flags, Floats, Indices
+from hiermodels.errors import SpecError
 from hiermodels.exact.block_left_out import sums_over
 from hiermodels.exact.blocks.left_out import LeftOut, SigmaAtNodes
 from hiermodels.exact.crossed.marginal import CrossedMarginal
@@ -36,6 +37,11 @@ def leave_out_of_crossed(
 ) -> LogDensities:
     """Log density of each unit given all others."""
     rows = marginal.model.rows
+    if len(units) == 1:
+        raise SpecError(
+            f"loo: leaving out the only group of {marginal.model.columns[units.level]!r} leaves no "
+            f"rows to learn from. Leave out rows, unit='row', or groups of another column"
+        )
     of: CrossedSingles | CrossedMembers
     if units.level == len(rows.sizes):
         of = CrossedSingles(np.argsort(units.index))

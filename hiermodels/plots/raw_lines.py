@@ -110,6 +110,12 @@ class GroupLines:
             If the rows are not normal, or there is no such level or column.
         """
         spec, data = posterior.spec, require_rows(posterior.data, "plot_lines")
+        if spec.is_crossed:
+            raise SpecError(
+                "plot_lines: expected nested groups, each with a line of its own; that of a "
+                "crossed group depends on what it is crossed with. See plot_shrinkage and "
+                "plot_caterpillar"
+            )
         if not spec.is_normal:
             raise SpecError(
                 f"plot_lines: expected normal rows, whose means are lines; found "

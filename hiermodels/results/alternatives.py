@@ -75,7 +75,8 @@ class Sensitivity:
         worst = shifts.loc[list(changed)].groupby(pd.Series(changed), sort=False).max()
         sentences = []
         for key, row in worst.iterrows():
-            moved = ", ".join(f"{name} {row[name]:.2f}" for name in first.variables)
+            known = [name for name in first.variables if np.isfinite(row.get(name, np.nan))]
+            moved = ", ".join(f"{name} {row[name]:.2f}" for name in known)
             sentences.append(f"Another prior of {key} moves, by so many posterior sds: {moved}.")
         return "\n".join(sentences)
 
@@ -234,6 +235,8 @@ def _row(
 ) -> dict[str, Any]:
     size, ratios = np.abs(shift.to_numpy()).ravel(), ratio.to_numpy().ravel()
     known = np.isfinite(size)  # an sd that is fixed beside others does not move
+    if not known.any():
+        return {"shift_max": np.nan, "where": "", "shift_rms": np.nan, "sd_ratio": np.nan}
     labels = flatten(xr.Dataset({variable: shift})).index
     where = str(labels[int(np.nanargmax(size))]).removeprefix(variable)[1:-1]
     return {

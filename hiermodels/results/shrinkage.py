@@ -85,6 +85,9 @@ class Estimates:
         ``raw`` and ``raw_se`` are nan where it is infinite.
     outermost : DataFrame or None
         Of three columns of groups, the table of the first one's.
+    is_crossed : bool
+        Whether columns of groups are crossed: then ``table`` is of the last one, and the others are
+        of those before it.
     """
 
     table: Summary
@@ -96,6 +99,7 @@ class Estimates:
     method: str
     on_link: Summary | None = None
     outermost: Summary | None = None
+    is_crossed: bool = False
 
     def __repr__(self) -> str:
         return "\n".join([repr(self.table), *self._others_as(pd.DataFrame.to_string, "{}")])
@@ -106,10 +110,12 @@ class Estimates:
         )
 
     def _others_as(self, write: Any, heading: str) -> list[str]:
+        above = {"outermost level": self.outermost, "outer level": self.outer}
+        if self.is_crossed:
+            above = {f"by {own.index.name}": own for own in above.values() if own is not None}
         tables = {
             "on the scale of the link": self.on_link,
-            "outermost level": self.outermost,
-            "outer level": self.outer,
+            **above,
             "coefficients": self.coefficients,
             "errors": self.errors,
         }
@@ -160,6 +166,7 @@ def estimate(
         sums=found.sds.sums,
         method=found.method,
         on_link=on_link,
+        is_crossed=spec.is_crossed,
     )
 
 

@@ -53,3 +53,38 @@ def test_rows_that_effects_can_fit_are_refused():
         hm.reference(some, FORMULA, priors={"tau": hm.HalfNormal(1)})
     with pytest.raises(hm.SpecError, match=r"found 7 rows, 4 'a' groups and 4 'b' groups"):
         hm.reference(some, FORMULA, priors=PROPER)
+
+
+def test_shares_with_an_sd_that_is_fixed_are_those_of_the_tree():
+    pastes = hm.datasets.load_pastes()
+    pastes["jar"] = pastes["batch"] + pastes["cask"]
+    prior, fixed = hm.HalfNormal(2), hm.Fixed(2.0)
+    nested, crossed = (
+        hm.fit(pastes, formula, priors=priors, draws=10, random_seed=1).variance_components()
+        for formula, priors in (
+            ("strength ~ 1 + (1 | batch/jar)", {"kappa": prior, "tau": fixed}),
+            ("strength ~ 1 + (1 | batch) + (1 | jar)", {"tau_batch": prior, "tau_jar": fixed}),
+        )
+    )
+    names = [f"share[{name}]" for name in ("batch", "jar", "residual")]
+    assert_allclose(crossed.loc[names].astype(float), nested.loc[names].astype(float), rtol=1e-6)
+
+
+def test_four_groups_of_a_column_under_the_default_prior():
+    some = hm.datasets.load_penicillin().query("plate in ['a', 'b', 'c', 'd']")
+    exact = hm.reference(some, "diameter ~ 1 + (1 | plate) + (1 | sample)")
+    assert exact.certificate <= 1e-8
+    assert np.isnan(exact.mean["tau_plate"])  # 3 contrasts say something of it
+
+
+def test_the_only_group_cannot_be_left_out():
+    rows = frame(np.random.default_rng(1).normal(size=48)).assign(b="one")
+    fit = hm.fit(rows, FORMULA, priors=PROPER, draws=10, random_seed=1)
+    with pytest.raises(hm.SpecError, match="the only group of 'b'"):
+        fit.loo("b")
+
+
+def test_sensitivity_says_nothing_of_sds_that_are_fixed():
+    rows = frame(np.random.default_rng(1).normal(size=48))
+    fit = hm.fit(rows, FORMULA, priors={**PROPER, "tau_b": hm.Fixed(0)}, draws=10, random_seed=1)
+    assert "tau_a" in str(fit.sensitivity())

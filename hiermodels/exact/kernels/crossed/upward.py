@@ -91,14 +91,21 @@ class Eliminated:
         return np.asarray(1 + np.multiply.outer(theta**2, self.design.count))
 
     def root(self) -> Root:
-        """What all rows say of the coefficients, less the anchor, and of σ."""
+        """What all rows say of the coefficients, less the anchor, and of σ.
+
+        Where rounding errors leave no Cholesky factor, or nothing of a coefficient, the likelihood
+        counts as 0.
+        """
         diagonal = np.einsum("nzz->nz", self.factor)
         log_det = -np.log(diagonal).sum(axis=1) - 0.5 * np.log(self.widened).sum(axis=1)
         triangle = cholesky(np.ascontiguousarray(np.moveaxis(self.left, 0, 2)))
         c = self.design.n_coefficients
         triangle[:, :c] = np.einsum("ijn,jk->ikn", triangle[:, :c], self.design.turn)
         triangularize(triangle, c)
-        return Root(triangle, log_det)
+        lost = ~np.isfinite(triangle).all(axis=(0, 1))
+        lost |= (np.einsum("iin->in", triangle[:c, :c]) == 0).any(axis=0)
+        triangle[:, :, lost] = np.eye(len(triangle))[:, :, None]
+        return Root(triangle, np.where(lost, -np.inf, log_det))
 
 
 def batches(design: CrossedDesign, n: int) -> Iterator[slice]:
