@@ -56,7 +56,9 @@ def few_points(few: Few | None, groups: str) -> list[str]:
 
 
 def few_nodes(
-    lattice: Lattice, laws: Callable[[Indices], tuple[Floats, Floats]], agree: float = AGREE
+    lattice: Lattice,
+    laws: Callable[[Indices], tuple[Floats, Floats]],
+    agree: float | None = None,
 ) -> Few | None:
     """Few nodes of a lattice on which laws of some effects of two degrees agree, if there are any.
 
@@ -67,9 +69,10 @@ def few_nodes(
     lattice : Lattice
     laws : callable
         From nodes (n,) to means and sds (n, u) of normal effects there.
-    agree : float
-        Posterior sds, or probability, that two degrees may differ by.
+    agree : float, optional
+        Posterior sds, or probability, that two degrees may differ by, ``AGREE`` by default.
     """
+    agree = AGREE if agree is None else agree
     unit = laws(np.array([lattice.weights.argmax()]))
     degrees = DEGREES.get(lattice.points.shape[1], range(0))
     found: list[Floats] = []
