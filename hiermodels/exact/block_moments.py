@@ -9,7 +9,8 @@ import numpy as np
 
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.block_data import Layout, block_model
-from hiermodels.exact.blocks.propriety import Ray, Tails, check
+from hiermodels.exact.blocks.propriety import Tails, check
+from hiermodels.exact.blocks.rays import Ray
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.moments import ExistingMoments, Shortage
 

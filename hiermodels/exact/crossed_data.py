@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.exact.crossed.model import CrossedModel
 from hiermodels.exact.crossed.propriety import CrossedTails, check
 from hiermodels.exact.crossed.rows import CrossedRows
+from hiermodels.exact.leaf_data import with_intercept
 from hiermodels.model.priors.variance import Fixed
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.moments import ExistingMoments, Shortage
@@ -38,11 +38,6 @@ def crossed_model(spec: Spec, data: GroupedData) -> CrossedModel:
         names=tuple(level.sd for level in spec.levels),
         columns=spec.groups,
     )
-
-
-def with_intercept(spec: Spec, x: Floats) -> Floats:
-    """Columns of all coefficients, of those (r, q) of the covariates; (r, c)."""
-    return np.hstack([np.ones((len(x), len(spec.top))), x])
 
 
 @dataclass(frozen=True)

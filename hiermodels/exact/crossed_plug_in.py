@@ -11,10 +11,10 @@ from hiermodels.data.covariates import Place
 from hiermodels.errors import SpecError
 from hiermodels.exact.crossed.likelihood import CrossedMaximum, maximize
 from hiermodels.exact.crossed.posterior import CrossedPosterior, moments_of
-from hiermodels.exact.crossed_data import with_intercept
 from hiermodels.exact.kernels.blocks.moments import CoefficientLaw
 from hiermodels.exact.kernels.crossed.downward import Effects
 from hiermodels.exact.kernels.crossed.upward import Eliminated
+from hiermodels.exact.leaf_data import with_intercept
 from hiermodels.model.priors.variance import Fixed
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.estimation import LIKELIHOOD, METHODS, PlugIn, PointEstimate, known_method

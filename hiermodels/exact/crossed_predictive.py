@@ -15,7 +15,7 @@ from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.block_mixture import MAX_MEMBERS, Components, moments_of_mixture
 from hiermodels.exact.crossed.mixtures import NEW, CrossedMixtures
 from hiermodels.exact.crossed.posterior import CrossedPosterior
-from hiermodels.exact.crossed_data import with_intercept
+from hiermodels.exact.leaf_data import with_intercept
 from hiermodels.families.normal import WEIGHTS
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import normal_mixture

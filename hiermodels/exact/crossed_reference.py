@@ -20,10 +20,11 @@ from hiermodels.exact.blocks.hyper_laws import HyperLaws
 from hiermodels.exact.compressed import few_points
 from hiermodels.exact.crossed.model import CrossedModel
 from hiermodels.exact.crossed.posterior import CrossedPosterior
-from hiermodels.exact.crossed_data import CrossedMoments, crossed_model, with_intercept
+from hiermodels.exact.crossed_data import CrossedMoments, crossed_model
 from hiermodels.exact.crossed_left_out import leave_out_of_crossed
 from hiermodels.exact.crossed_plug_in import plug_in_crossed
 from hiermodels.exact.crossed_predictive import CrossedPredictive
+from hiermodels.exact.leaf_data import with_intercept
 from hiermodels.exact.sd_squares import SdSpreads, SdSquares
 from hiermodels.exact.variance_shares import Shares, typical_se
 from hiermodels.families.normal import WEIGHTS

@@ -9,7 +9,7 @@ sds and correlations stay on the lattice.  All is arrays: neither frames nor spe
 - ``model``: the record of the model; ``normal_model``: what is asked of any model of sds
 - ``sd_coordinates``, ``sd_marginal``, ``sd_posterior``: what is alike whatever integrates effects
   out
-- ``propriety``: whether the posterior exists, and which of its moments do
+- ``propriety``: whether the posterior exists, and which of its moments do, by ``rays``
 - ``correlations``, ``coordinates``: of what stays on the lattice
 - ``residual_scale``: σ integrated
 - ``marginal``: the posterior of sds and correlations, and its lattice

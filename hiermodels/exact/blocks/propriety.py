@@ -49,6 +49,7 @@ from hiermodels.exact.blocks.contrasts import (
     residual_share,
 )
 from hiermodels.exact.blocks.model import BlockModel
+from hiermodels.exact.blocks.rays import Ray, RayTails
 from hiermodels.model.priors.base import Prior
 from hiermodels.model.priors.covariance import FlatCovariance, PowerOfSD
 from hiermodels.model.priors.variance import Fixed
@@ -57,69 +58,8 @@ NOISE = 1e-14  # part of the outcome's length that may be rounding errors
 
 
 @dataclass(frozen=True)
-class Ray:
-    """A way in which sds go to infinity.
-
-    Attributes
-    ----------
-    sds : tuple of int
-        Which of the model's; σ is the one behind the last.
-    contrasts : Contrasts
-        Their number is D.
-    prior : float
-        Exponent of the priors.
-    direction : tuple of float, optional
-        u, of the sds' effects.
-    """
-
-    sds: tuple[int, ...]
-    contrasts: Contrasts
-    prior: float
-    direction: tuple[float, ...] = ()
-
-    @property
-    def exponent(self) -> float:
-        """Of λ in the posterior's density of log λ."""
-        return self.prior - self.contrasts.number / 2
-
-
-@dataclass(frozen=True)
-class Tails:
-    """How the posterior falls along all rays.
-
-    Attributes
-    ----------
-    model : BlockModel
-    rays : tuple of Ray
-    highest : int
-        Up to which moments are asked for.
-    """
-
-    model: BlockModel
-    rays: tuple[Ray, ...]
-    highest: int = 2
-
-    def moment_exists(self, sd: int, order: int) -> bool:
-        """Whether an sd has a finite moment."""
-        return all(ray.exponent + order / 2 < 0 for ray in self.rays if sd in ray.sds)
-
-    @property
-    def orders(self) -> Floats:
-        """Highest moment of each sd, σ last, that is asked for and exists; (m + 1,)."""
-        orders = range(1, self.highest + 1)
-        every = range(len(self.model.sd_priors) + 1)
-        return np.array([float(sum(self.moment_exists(j, m) for m in orders)) for j in every])
-
-    def coefficients_exist(self, order: int) -> Flags:
-        """Which coefficients have a moment of an order; (c,).
-
-        Those with normal priors, and those that are identified along every ray along which the
-        posterior falls too slowly.
-        """
-        exist = np.ones(len(self.model.precision), dtype=bool)
-        for ray in self._slow(order):
-            exist &= ~ray.contrasts.free | (self.model.precision > 0)
-        return exist
+class Tails(RayTails[BlockModel]):
+    """How the posterior of groups with several effects falls along all rays."""
 
     def effects_exist(self, level: int, order: int) -> Flags:
         """Which members of a level have a moment of an order for all their effects; (u,).
@@ -129,14 +69,11 @@ class Tails:
         """
         blocks, m = self.model.blocks, len(self.model.sds)
         exist = np.ones(blocks.sizes[level], dtype=bool)
-        for ray in self._slow(order):
+        for ray in self.slow(order):
             inside = all(j < m and self.model.sds[j][0] <= level for j in ray.sds)
             free = ray.contrasts.free[len(ray.contrasts.free) - blocks.q :].any()
             exist &= full_rank(blocks, level) if inside and not free else False
         return exist
-
-    def _slow(self, order: int) -> list[Ray]:
-        return [ray for ray in self.rays if ray.exponent + order / 2 >= 0]
 
 
 def check(model: BlockModel) -> Tails:

@@ -26,11 +26,10 @@ from itertools import combinations
 
 import numpy as np
 
-from hiermodels.core.arrays import Flags, Floats
 from hiermodels.errors import ImproperPosteriorError, SpecError
 from hiermodels.exact.blocks.contrasts import Contrasts
-from hiermodels.exact.blocks.propriety import Ray
-from hiermodels.exact.crossed.model import CrossedModel
+from hiermodels.exact.blocks.rays import Ray, RayTails
+from hiermodels.exact.crossed.model import CrossedModel, rank_of
 from hiermodels.model.priors.variance import Fixed
 
 RANK_TOLERANCE = 1e-8  # of a column's size
@@ -40,38 +39,8 @@ ROUNDED = 1e-6  # part of a direction that is none
 
 
 @dataclass(frozen=True)
-class CrossedTails:
-    """How the posterior falls along all rays.
-
-    Attributes
-    ----------
-    model : CrossedModel
-    rays : tuple of Ray
-    highest : int
-        Up to which moments are asked for.
-    """
-
-    model: CrossedModel
-    rays: tuple[Ray, ...]
-    highest: int = 2
-
-    def moment_exists(self, sd: int, order: int) -> bool:
-        """Whether an sd, σ being behind the last, has a finite moment."""
-        return all(ray.exponent + order / 2 < 0 for ray in self.rays if sd in ray.sds)
-
-    @property
-    def orders(self) -> Floats:
-        """Highest moment of each sd, σ last, that is asked for and exists; (K + 1,)."""
-        orders = range(1, self.highest + 1)
-        every = range(len(self.model.sd_priors) + 1)
-        return np.array([float(sum(self.moment_exists(j, m) for m in orders)) for j in every])
-
-    def coefficients_exist(self, order: int) -> Flags:
-        """Which coefficients have a moment of an order; (c,)."""
-        exist = np.ones(len(self.model.precision), dtype=bool)
-        for ray in self.slow(order):
-            exist &= ~ray.contrasts.free | (self.model.precision > 0)
-        return exist
+class CrossedTails(RayTails[CrossedModel]):
+    """How the posterior of crossed groups falls along all rays."""
 
     def effects_exist(self, factor: int, order: int) -> bool:
         """Whether the deviations of a factor's members have a moment of an order.
@@ -80,10 +49,6 @@ class CrossedTails:
         intercept.
         """
         return all(factor not in ray.sds for ray in self.slow(order))
-
-    def slow(self, order: int) -> list[Ray]:
-        """Rays along which the posterior falls too slowly for a moment of an order."""
-        return [ray for ray in self.rays if ray.exponent + order / 2 >= 0]
 
 
 def check(model: CrossedModel) -> CrossedTails:
@@ -112,7 +77,7 @@ def contrasts(model: CrossedModel, factors: tuple[int, ...]) -> Contrasts:
     x = rows.x[:, flat]
     size = np.linalg.norm(x * np.sqrt(rows.weights)[:, None], axis=0)
     unit = np.where(size > 0, size, 1.0)
-    rank = _rank(rows.without_effects((), x) / unit)
+    rank = rank_of(rows.without_effects((), x), size)
     left = rows.without_effects(factors, x) / unit
     _, values, axes = np.linalg.svd(left, full_matrices=False)
     null = axes[values <= RANK_TOLERANCE] / unit
@@ -121,13 +86,6 @@ def contrasts(model: CrossedModel, factors: tuple[int, ...]) -> Contrasts:
     free[flat] = (np.abs(null) > ROUNDED * biggest).any(axis=0)
     number = rows.rank_of_effects(factors) + x.shape[1] - len(null) - rank
     return Contrasts(number, free)
-
-
-def _rank(columns: Floats) -> int:
-    if not columns.shape[1]:
-        return 0
-    values = np.linalg.svd(columns, compute_uv=False)
-    return int(np.count_nonzero(values > RANK_TOLERANCE))
 
 
 def _rays(model: CrossedModel) -> Iterator[Ray]:
@@ -140,8 +98,7 @@ def _rays(model: CrossedModel) -> Iterator[Ray]:
     if math.isfinite(model.sigma.upper_tail):
         flat = model.precision == 0
         x = model.rows.without_effects((), model.rows.x[:, flat])
-        size_of = np.linalg.norm(x, axis=0)
-        n = model.n_rows - _rank(x / np.where(size_of > 0, size_of, 1.0))
+        n = model.n_rows - rank_of(x, np.linalg.norm(x, axis=0))
         some = tuple(k for k in free if tails[k] > 0)
         every = Contrasts(n, np.ones(model.n_coefficients, dtype=bool))
         grow = sum(tails[k] for k in some) + model.sigma.upper_tail
