@@ -71,9 +71,13 @@ class ResultBase:
         return reference_posterior(self.spec, self.data, tol)
 
     def draws(
-        self, groups: Sequence[Any] | None = None, memory_budget: float = MEMORY_BUDGET
+        self,
+        groups: Sequence[Any] | None = None,
+        level: str | None = None,
+        *,
+        memory_budget: float = MEMORY_BUDGET,
     ) -> xr.DataArray:
-        """Return draws of the groups' effects ``theta``.
+        """Return draws of the effects of a level's groups.
 
         Where all groups' draws would not fit into the memory budget they are not kept in
         ``datatree``; this makes those of the groups that are asked for, the same at every call.
@@ -82,6 +86,9 @@ class ResultBase:
         ----------
         groups : label or sequence of labels, optional
             All by default.
+        level : str, optional
+            Column of the groups, or the variable of their effects (``theta``, ``mu``; of counts
+            also ``p`` or ``rate``); the innermost, or of crossed columns the last, by default.
         memory_budget : float
             Bytes that draws which were not kept may take, 2 GiB by default.
 
@@ -96,9 +103,9 @@ class ResultBase:
         DataError
             If there is no group of that label.
         SpecError
-            If the draws would take more than the budget.
+            If there is no such level, or the draws would take more than the budget.
         """
-        draws = group_draws(self.posterior, groups, memory_budget=memory_budget)
+        draws = group_draws(self.posterior, groups, memory_budget=memory_budget, level=level)
         return with_parents(self.posterior, draws)
 
     @cached_property

@@ -63,7 +63,8 @@ class ResultFiles(ResultBase):
         Columns are the labels of the group and of what it is in, as they stand in the data
         (integers, else text); ``n``, its number of rows, and ``raw_mean``, their mean outcome,
         weighted with ``1/se²`` where standard errors are known (of counts ``raw_proportion`` or
-        ``raw_rate``, and ``raw_size``, the trials or the exposure); where groups have several
+        ``raw_rate``, and ``raw_size``, the trials or the exposure; of crossed groups
+        ``raw_deviation``, the mean of what all else leaves of the rows); where groups have several
         effects ``effect``, the name of one, with a row for each; then those of
         ``reference().summary()``: ``mean``, ``sd``, ``median``, ``eti89_lb``, ``eti89_ub``.  A
         moment that does not exist is nan.  A column of labels keeps its name; of the others one

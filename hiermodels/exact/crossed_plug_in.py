@@ -40,7 +40,7 @@ def plug_in_crossed(
             f"method {name!r} ({METHODS[name]}) is for two levels with known standard errors; use "
             f"{' or '.join(map(repr, LIKELIHOOD))}"
         )
-    if spec.has_sigma and any(value for sd, value in spec.fixed.items() if sd != "sigma"):
+    if spec.has_sigma and "sigma" not in spec.fixed and any(spec.fixed.values()):
         raise SpecError(
             "estimates: an sd is fixed beside an unknown sigma, of which there is no estimate. "
             "Leave the prior out, or see .summary() for the posterior"
@@ -52,7 +52,7 @@ def plug_in_crossed(
     given = ", ".join(f"{sd} = {shown(value)}" for sd, value in sds.sds.items() if value == value)
     notes = (f"eb: given {given} ({METHODS[name]}) as if known",) if given else ()
     coefficients, ses, effects, weights = _given(spec, posterior, place, found)
-    raw = "raw: by the group's own rows, all else as in eb"
+    raw = "raw: mean of the group's rows after all else, as in eb, is subtracted"
     return PlugIn(sds, name, effects, weights, coefficients, ses, notes, notes, (raw,))
 
 

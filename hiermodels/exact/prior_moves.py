@@ -55,11 +55,12 @@ class _Look:
     def effects(self) -> Iterator[Move]:
         """Yield the moves of the means of groups' effects, of the intercept and of coefficients."""
         spec = self.old.spec
-        for name in (name for name in spec.locations if self._exists(name)):
+        for name in (name for name in (*spec.effects, *spec.top) if self._exists(name)):
             means, spread = self._means(name), self._spread(name)
             worst = int((np.abs(means[1] - means[0]) / spread).argmax())
             both = means.reshape(2, -1)[:, worst]
-            what = f"posterior mean of {name}{self._label(name, worst)}{self._where}"
+            where = self._where if name in spec.locations else ""
+            what = f"posterior mean of {name}{self._label(name, worst)}{where}"
             yield moved(what, both, spread.ravel()[worst])
         if spec.covariates and self._exists("beta"):
             means, spreads = self._means("beta").T, self._spread("beta")

@@ -40,7 +40,7 @@ from hiermodels.posterior.arviz_groups import build_datatree
 from hiermodels.posterior.engine import Refit
 from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.posterior.outcome_scale import with_outcome_scale
-from hiermodels.posterior.record import Posterior, by_chain
+from hiermodels.posterior.record import Posterior, by_chain, how_to_draw
 
 MANY_CROSSED = 1000  # groups of all columns, beyond which draws of their effects are not kept
 REMEDY = (
@@ -140,9 +140,7 @@ def _not_kept(spec: Spec, data: GroupedData) -> dict[str, str]:
     """What is said of effects of crossed groups that are not kept."""
     groups = " and ".join(f"{len(data.coords[own.column]):,} {own.column}" for own in spec.levels)
     why = f"not kept: with {groups} each draw needs a matrix of its own"
-    return dict.fromkeys(spec.effects, why) | {
-        spec.effects[0]: f"{why}; draw some with .draws(groups=[…])"
-    }
+    return {name: f"{why}; draw some with {how_to_draw(spec, name)}" for name in spec.effects}
 
 
 def _memory(needs: memory.Needs) -> dict[str, str]:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from hiermodels.core.files import needing, replacing, target
 from hiermodels.core.progress import showing_progress
 from hiermodels.data.covariates import At, Place, locate
-from hiermodels.data.grouped import GroupedData
+from hiermodels.data.grouped import require_rows
 from hiermodels.data.level_means import means_of_level
 from hiermodels.data.nesting import labels_above
+from hiermodels.exact.crossed_raw import raw_deviations
 from hiermodels.exact.raw_values import raw_values, rows_of_level
-from hiermodels.model.spec import Spec
-from hiermodels.posterior.moments import of_variables
+from hiermodels.posterior.moments import MEAN, of_variables
 from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
 from hiermodels.posterior.tables import interval_label, interval_note, tails
@@ -45,7 +45,9 @@ def write_parquet(
     """
     name = posterior.spec.effect_of(level)
     ends = tails(ci_prob)
-    where, reference = locate(posterior.data, at), reference.at(at)
+    where = locate(posterior.data, at)
+    if name in posterior.spec.locations:
+        reference = reference.at(at)
     with needing("pyarrow", "parquet", "to_parquet"):
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -78,7 +80,11 @@ def _record(
     spec = reference.spec
     dim = spec.dims(name)[0]
     lacking = reference.moments.why(of_variables([name]))
-    notes = [NO_ERROR, interval_note(ci_prob), *where.note([name])]
+    notes = [
+        NO_ERROR,
+        interval_note(ci_prob),
+        *where.note([name] if name in spec.locations else []),
+    ]
     return {
         "hiermodels_version": __version__,
         "model": spec.describe(),
@@ -108,7 +114,7 @@ class _Rows:
         self._terms = np.array(level.terms) if level.has_slopes else None
         self._probabilities = np.array([ends[0], 0.5, ends[1]])
         self._labels = _label_columns(exact, name)
-        self._known = observed(exact.spec, exact.data, exact.spec.level_of(name))
+        self._known = observed(exact, name)
         self.size = len(self._known["n"])
         self._moments = {"mean": exact.mean[name].to_numpy(), "sd": exact.sd[name].to_numpy()}
         self._quantiles = (f"{interval}_lb", "median", f"{interval}_ub")
@@ -148,17 +154,33 @@ def _label_columns(exact: ReferencePosterior, name: str) -> dict[str, NDArray[An
     )
 
 
-def observed(spec: Spec, data: GroupedData, level: int) -> dict[str, NDArray[Any]]:
+def observed(exact: ReferencePosterior, name: str) -> dict[str, NDArray[Any]]:
     """What was observed of each group of a level, by name; (u,) each.
 
     ``n``, the number of rows, and ``raw_mean``, their mean outcome, weighted with ``1/se²`` where
-    the standard errors are known; of other families than the normal one the raw value under its own
-    name, such as ``raw_proportion``, and of counts ``raw_size``, such as the number of trials.
+    the standard errors are known; of crossed groups ``raw_deviation``, the mean of what posterior
+    means of all else leave of them; of other families than the normal one the raw value under its
+    own name, such as ``raw_proportion``, and of counts ``raw_size``, such as the number of trials.
     """
+    spec, data, level = exact.spec, exact.data, exact.spec.level_of(name)
+    if spec.is_crossed:
+        member = require_rows(data, "to_parquet").memberships[level]
+        raw = raw_deviations(spec, data, _middles(exact), name)
+        return {"n": np.bincount(member), "raw_deviation": raw}
     if spec.is_normal:
         count, mean = means_of_level(data, level)
         return {"n": count, "raw_mean": mean[:, -1]}
-    raw = raw_values(spec, data, level)
-    size = {"raw_size": raw.size} if spec.family.effect else {}
+    values = raw_values(spec, data, level)
+    size = {"raw_size": values.size} if spec.family.effect else {}
     word = spec.family.raw_word.replace(" ", "_")
-    return {"n": rows_of_level(data, level), f"raw_{word}": raw.value} | size
+    return {"n": rows_of_level(data, level), f"raw_{word}": values.value} | size
+
+
+def _middles(exact: ReferencePosterior) -> dict[str, NDArray[Any]]:
+    """The mean of each variable, or its median where there is no mean."""
+    return {
+        name: exact.mean[name].to_numpy()
+        if exact.moment_exists(name, MEAN)
+        else exact.quantile(0.5, [name])[name].to_numpy()[0]
+        for name in exact.spec.variables
+    }

@@ -9,10 +9,10 @@ random digits cannot be.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
@@ -23,11 +23,13 @@ from hiermodels.core.files import needing, replacing_folder
 from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.core.progress import showing_progress
 from hiermodels.errors import SpecError
+from hiermodels.exact.effects import DrawsOnDemand
 from hiermodels.exact.kernels.tree.draws import GROUPS_PER_STREAM
 from hiermodels.posterior.outcome_scale import on_outcome_scale
 from hiermodels.posterior.record import Posterior
 
 CHUNK = 1 << 23  # bytes of a chunk of draws
+MANY = 1 << 30  # bytes of draws that are made at a time, where all are made for any of them
 VERSION = "hiermodels_version"  # attribute of a store that was written here
 ATTRIBUTES = ".zattrs"  # where it is
 
@@ -58,8 +60,10 @@ def write_zarr(
     draws = groups["/posterior"]
     has_groups = bool(posterior.spec.groups)
     if has_groups:
-        labels = {posterior.spec.groups[-1]: posterior.data.labels[-1]}  # of draws on demand, too
-        above = draws.drop_vars(_of_groups(posterior), errors="ignore")
+        written = [name for names in _of_groups(posterior) for name in names]
+        dims = {posterior.spec.dims(name)[0] for name in written}  # of draws on demand, too
+        labels = {dim: posterior.data.coords[dim] for dim in posterior.spec.groups if dim in dims}
+        above = draws.drop_vars(written, errors="ignore")
         groups["/posterior"] = above.assign_coords(labels)
     _require_names(groups)
     plain = {name: dataset.drop_encoding() for name, dataset in groups.items()}
@@ -68,25 +72,35 @@ def write_zarr(
     with replacing_folder(folder, _is_ours) as temporary:
         tree.to_zarr(temporary, zarr_format=2, consolidated=False)
         if has_groups:
-            _write_groups(posterior, draws, zarr.open_group(temporary / "posterior"), progressbar)
+            node = zarr.open_group(temporary / "posterior")
+            for names in _of_groups(posterior):
+                _write_groups(posterior, draws, node, names, progressbar)
         zarr.consolidate_metadata(temporary)
     return Path(folder)
 
 
-def _of_groups(posterior: Posterior) -> tuple[str, ...]:
-    """Variables that run over the innermost groups."""
-    return (posterior.spec.effects[0], *posterior.spec.on_outcome_scale)
+def _of_groups(posterior: Posterior) -> list[tuple[str, ...]]:
+    """Variables that run over the innermost groups; of crossed ones over those of each column."""
+    spec = posterior.spec
+    if spec.is_crossed:
+        return [(level.effect,) for level in spec.levels]
+    return [(spec.effects[0], *spec.on_outcome_scale)]
 
 
 def _write_groups(
-    posterior: Posterior, draws: xr.Dataset, node: Any, progressbar: bool | None
+    posterior: Posterior,
+    draws: xr.Dataset,
+    node: Any,
+    names: Sequence[str],
+    progressbar: bool | None,
 ) -> None:
-    """Write draws of the groups' effects."""
-    dims = posterior.spec.dims(posterior.spec.effects[0])
+    """Write draws of effects that run over the groups of one column."""
+    dims = posterior.spec.dims(names[0])
     effects = tuple(len(posterior.spec.coords[dim]) for dim in dims[1:])
-    shape = (draws.sizes["chain"], draws.sizes["draw"], posterior.data.n_groups, *effects)
+    size = len(posterior.data.coords[dims[0]])
+    shape = (draws.sizes["chain"], draws.sizes["draw"], size, *effects)
     step, arrays = _groups_in_a_chunk(shape), {}
-    for name in _of_groups(posterior):
+    for name in names:
         arrays[name] = node.create_array(
             name,
             shape=shape,
@@ -96,7 +110,9 @@ def _write_groups(
             compressors=None,
         )
         arrays[name].attrs["_ARRAY_DIMENSIONS"] = [*SAMPLE_DIMS, *dims]
-    source = _source(posterior, draws)
+    source = _source(posterior, draws, names)
+    if posterior.spec.is_crossed:  # whose draws are all made anew for any of them
+        step *= MANY // CHUNK
     with showing_progress(dims[0], shape[2], progressbar) as advance:
         for part in _in_parts(shape[2], step):
             for name, values in source(np.arange(part.start, part.stop)).items():
@@ -111,14 +127,19 @@ def _groups_in_a_chunk(shape: tuple[int, ...]) -> int:
     return min(shape[2], GROUPS_PER_STREAM * max(1, streams))
 
 
-def _source(posterior: Posterior, draws: xr.Dataset) -> Callable[[Indices], Mapping[str, Floats]]:
+def _source(
+    posterior: Posterior, draws: xr.Dataset, names: Sequence[str]
+) -> Callable[[Indices], Mapping[str, Floats]]:
     """What gives draws (chain, draw, group) of some groups: it makes them, or they were kept."""
     spec, data, draw = posterior.spec, posterior.data, posterior.draw_groups
     if draw is None:
-        kept = {name: draws[name].to_numpy() for name in _of_groups(posterior)}
+        kept = {name: draws[name].to_numpy() for name in names}
         return lambda groups: {
             name: values[:, :, groups[0] : groups[-1] + 1] for name, values in kept.items()
         }
+    if spec.is_crossed:
+        of_column = cast(DrawsOnDemand, draw).of_column
+        return lambda groups: {n: of_column(spec.level_of(n), groups) for n in names}
     beta = draws["beta"].to_numpy() if spec.covariates else None
 
     def make(groups: Indices) -> dict[str, Floats]:

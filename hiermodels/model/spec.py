@@ -246,8 +246,8 @@ class Spec:
 
     @property
     def locations(self) -> tuple[str, ...]:
-        """Names of the effects, from the innermost level upwards, and of the intercept."""
-        return (*self.effects, *self.top)
+        """Names of what depends on the x it is shown at: means of groups, and the intercept."""
+        return (*(() if self.is_crossed else self.effects), *self.top)
 
     @property
     def effects(self) -> tuple[str, ...]:

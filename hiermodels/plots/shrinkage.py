@@ -14,8 +14,8 @@ import hiermodels.plots.layout as layout
 from hiermodels.core.arguments import checked
 from hiermodels.core.arrays import Floats
 from hiermodels.data.covariates import AUTO, At, Place
-from hiermodels.data.grouped import require_rows
 from hiermodels.errors import SpecError
+from hiermodels.exact.crossed_raw import raw_deviations
 from hiermodels.exact.kernels.tree.marginal import upward
 from hiermodels.exact.leaf_data import rows_or_totals
 from hiermodels.exact.marginal import Marginal
@@ -25,7 +25,7 @@ from hiermodels.model.level import INTERCEPT
 from hiermodels.plots.effects import ShownEffects
 from hiermodels.plots.pairs import draw_pair, pair_of
 from hiermodels.plots.raw_lines import raw_terms
-from hiermodels.posterior.record import Posterior, level_draws, rows_given
+from hiermodels.posterior.record import Posterior, level_draws
 from hiermodels.posterior.tables import CI_PROB, tails
 
 LAYERS = ("shrinkage", "interval", "raw", "point_estimate", "grand_mean")
@@ -201,7 +201,7 @@ def raw_points(posterior: Posterior, effects: ShownEffects) -> RawPoints:
     """
     spec, data, name = posterior.spec, posterior.data, effects.name
     if spec.is_crossed:
-        return RawPoints(raw_deviations(posterior, name), None, "mean without other effects")
+        return RawPoints(_raw_deviations(posterior, name), None, "mean without other effects")
     if spec.is_blocks:
         own = raw_terms(posterior, name, effects.place, [effects.term or INTERCEPT])[..., 0]
         words = "raw mean" if effects.term is None else "least squares"
@@ -234,25 +234,14 @@ def _shift(posterior: Posterior, where: Place, level: int) -> Floats:
     return np.asarray(((at if len(at) == 1 else at[group]) - rows.design.matrix) @ beta)
 
 
-def raw_deviations(posterior: Posterior, name: str) -> xr.DataArray:
-    """What the rows of each group say of its deviation, where groups are crossed.
-
-    That is the mean of what the posterior means of all else leave of them:
-    ``Σ_i ω_i (y_i − mu − x_i'beta − Σ theta of other columns) / Σ_i ω_i``.
-    """
-    spec, rows = posterior.spec, require_rows(posterior.data, "raw means of crossed groups")
-    draws = posterior.datatree["posterior"].to_dataset()
-    kept = [own for own in spec.variables if own in draws and own not in spec.effects]
-    values = {own: layout.centre(posterior, draws[own])[0].to_numpy() for own in kept}
-    for effect in spec.effects:
-        values[effect] = layout.centre(posterior, level_draws(posterior, effect))[0].to_numpy()
-    number = spec.level_of(name)
-    values[name] = np.zeros_like(values[name])
-    rest = rows.y - rows_given(spec, rows, values)[0]
-    member, weight = rows.memberships[number], rows.precision
-    (dim,) = spec.dims(name)
-    means = np.bincount(member, weight * rest) / np.bincount(member, weight)
-    return xr.DataArray(means, {dim: rows.coords[dim]}, [dim], name=name)
+def _raw_deviations(posterior: Posterior, name: str) -> xr.DataArray:
+    """What posterior means of all else leave of the rows of each group, where these are crossed."""
+    spec, draws = posterior.spec, posterior.datatree["posterior"].to_dataset()
+    every = {own: draws[own] for own in spec.variables if own in draws}
+    every |= {own: level_draws(posterior, own) for own in spec.effects}
+    values = {own: layout.centre(posterior, drawn)[0].to_numpy() for own, drawn in every.items()}
+    means, (dim,) = raw_deviations(spec, posterior.data, values, name), spec.dims(name)
+    return xr.DataArray(means, {dim: posterior.data.coords[dim]}, [dim], name=name)
 
 
 def raw_means(posterior: Posterior, name: str, where: Place) -> xr.DataArray:

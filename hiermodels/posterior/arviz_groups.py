@@ -121,13 +121,14 @@ def _parents(data: GroupedData, taken: Iterable[str]) -> dict[str, tuple[tuple[s
 
 
 def with_parents(posterior: Posterior, draws: xr.DataArray) -> xr.DataArray:
-    """Add what each group is in to draws of the groups' effects alone, as coordinates."""
+    """Add what each group is in to draws of the effects of a level, as coordinates."""
     data = posterior.data
     if not data.levels:
         return draws
-    inner, above = data.levels[-1], parents_of(data.roles.nesting, len(data.levels))
+    own = posterior.spec.level_of(str(draws.name))
+    inner, above = data.levels[own], parents_of(data.roles.nesting, len(data.levels))
     member = pd.Index(inner.labels).get_indexer(draws[inner.column].to_index())
-    coords, own = {}, len(data.levels) - 1
+    coords = {}
     while above[own] != ROOT:
         member, own = data.levels[own].parent[member], above[own]
         outer = data.levels[own]

@@ -69,40 +69,59 @@ def group_draws(
     groups: Sequence[Any] | None = None,
     draws: slice = slice(None),
     memory_budget: float = float("inf"),
+    level: str | None = None,
 ) -> xr.DataArray:
-    """Draws of the innermost groups' effects, of some groups, made now if they were not kept.
+    """Draws of a level's effects, of all groups or of some, made now if they were not kept.
 
-    Groups, budget and errors are those of :meth:`hiermodels.Fit.draws`; ``draws`` says which of
-    each chain.
+    Groups, level, budget and errors are those of :meth:`hiermodels.Fit.draws`; ``draws`` says which
+    of each chain.
     """
     spec = posterior.spec
     if not spec.groups:
         raise SpecError("a model without groups has no draws of groups; see .datatree")
-    name = spec.effects[0]
-    dim, *several = spec.dims(name)
-    labels = posterior.data.labels[-1]
+    name = spec.effect_of(level)
+    number, (dim, *several) = spec.level_of(name), spec.dims(name)
+    labels = posterior.data.levels[number].labels
     if isinstance(groups, (set, frozenset, Mapping)):
         raise SpecError(f"groups: expected a label or a list of labels; found {groups!r}")
     places = np.arange(len(labels)) if groups is None else _places(dim, labels, groups)
     kept = posterior.datatree["posterior"].to_dataset().isel(draw=draws)
-    if posterior.draw_groups is None:
+    if name in kept:
         return kept[name] if groups is None else kept[name].isel({dim: places})
     size = kept.sizes["chain"] * kept.sizes["draw"]
     each = tuple(len(spec.coords[other]) for other in several)
     remedy = "Name fewer groups at a time, raise memory_budget, or write all of them with to_zarr"
     needs = memory.of_numbers([name], len(places) * prod(each), size)
     memory.require(needs, size, memory_budget, remedy)
-    values = np.empty((len(places), kept.sizes["chain"], kept.sizes["draw"], *each))
-    for first in range(0, len(places), GROUPS_AT_A_TIME):
-        part = slice(first, first + GROUPS_AT_A_TIME)
-        values[part] = np.moveaxis(posterior.draw_groups(places[part])[:, draws], 2, 0)
+    shape = (kept.sizes["chain"], kept.sizes["draw"], *each)
+    values = _made(posterior, number, places, draws, shape)
+    if name in spec.on_outcome_scale:
+        beta = kept["beta"].to_numpy() if spec.covariates else None
+        values = on_outcome_scale(spec, posterior.data, values, beta, places)
     coords = {"chain": kept["chain"], "draw": kept["draw"], dim: labels[places]}
     return xr.DataArray(
-        np.moveaxis(values, 0, 2),
+        values,
         coords=coords | {other: list(spec.coords[other]) for other in several},
         dims=(*SAMPLE_DIMS, dim, *several),
         name=name,
     )
+
+
+def _made(
+    posterior: Posterior, number: int, places: Indices, draws: slice, shape: tuple[int, ...]
+) -> Floats:
+    """Draws of effects that were not kept, of groups of a level; (chain, draw, g, …).
+
+    The shape is (chain, draw, …).
+    """
+    make: Any = posterior.draw_groups
+    if posterior.spec.is_crossed:  # all at once, as each call takes apart all groups anew
+        return np.asarray(make.of_column(number, places)[:, draws])
+    values = np.empty((len(places), *shape))
+    for first in range(0, len(places), GROUPS_AT_A_TIME):
+        part = slice(first, first + GROUPS_AT_A_TIME)
+        values[part] = np.moveaxis(make(places[part])[:, draws], 2, 0)
+    return np.moveaxis(values, 0, 2)
 
 
 def _places(dim: str, labels: NDArray[Any], groups: Any) -> Indices:
@@ -118,30 +137,15 @@ def _places(dim: str, labels: NDArray[Any], groups: Any) -> Indices:
     return places
 
 
+def how_to_draw(spec: Spec, name: str) -> str:
+    """How to ask for draws of effects that were not kept."""
+    level = "" if name == spec.effects[0] else f", level={spec.dims(name)[0]!r}"
+    return f".draws(groups=[…]{level})"
+
+
 def level_draws(posterior: Posterior, name: str, draws: slice = slice(None)) -> xr.DataArray:
     """Draws of the effects of a level (chain, draw, group, …), made now if they were not kept."""
-    kept = posterior.datatree["posterior"].to_dataset().isel(draw=draws)
-    if name in posterior.spec.effects[:1]:
-        return group_draws(posterior, draws=draws)
-    if name not in kept and posterior.spec.is_crossed:
-        return _column_draws(posterior, name, kept, draws)
-    if name not in kept and name in posterior.spec.on_outcome_scale:
-        theta = group_draws(posterior, draws=draws)
-        beta = kept["beta"].to_numpy() if posterior.spec.covariates else None
-        scaled = on_outcome_scale(posterior.spec, posterior.data, theta.to_numpy(), beta)
-        return theta.copy(data=scaled).rename(name)
-    return kept[name]
-
-
-def _column_draws(posterior: Posterior, name: str, kept: xr.Dataset, draws: slice) -> xr.DataArray:
-    """Draws of the effects of a column of crossed groups, which were not kept."""
-    number = posterior.spec.level_of(name)
-    labels = posterior.data.levels[number].labels
-    of: Any = posterior.draw_groups
-    values = of.of_column(number, np.arange(len(labels)))[:, draws]
-    dim = posterior.spec.groups[number]
-    coords = {"chain": kept["chain"], "draw": kept["draw"], dim: labels}
-    return xr.DataArray(values, coords=coords, dims=(*SAMPLE_DIMS, dim), name=name)
+    return group_draws(posterior, draws=draws, level=name)
 
 
 def at_covariates(
@@ -163,8 +167,7 @@ def at_covariates(
     draws = tree["posterior"].to_dataset()
     beta = draws["beta"].to_numpy()
     moved: dict[str, xr.DataArray] = {}
-    moving = posterior.spec.top if posterior.spec.is_crossed else posterior.spec.locations
-    for name in moving:
+    for name in posterior.spec.locations:
         if name not in draws or not (names is None or name in names):
             continue
         if posterior.spec.has_slopes:

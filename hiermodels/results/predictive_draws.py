@@ -20,7 +20,7 @@ from hiermodels.model.spec import Spec
 from hiermodels.model.standard_errors import from_se
 from hiermodels.posterior.arviz_groups import attributes
 from hiermodels.posterior.linear_predictor import innermost
-from hiermodels.posterior.record import Posterior, group_draws, level_draws
+from hiermodels.posterior.record import Posterior, group_draws
 
 
 def draw_values(
@@ -62,7 +62,7 @@ def _at_known_groups(posterior: Posterior, rows: NewRows, draws: xr.Dataset) -> 
         for number, unit in enumerate(rows.units):
             here = np.flatnonzero(unit >= 0)
             if len(here):
-                mean[..., here] += _effects_of(posterior, draws, number, unit[here])[..., 0]
+                mean[..., here] += _effects_of(posterior, number, unit[here])[..., 0]
         return mean + _at_top(spec, draws, INTERCEPT)
     for lowest in np.unique(rows.level):
         here = np.flatnonzero(rows.level == lowest)
@@ -70,7 +70,7 @@ def _at_known_groups(posterior: Posterior, rows: NewRows, draws: xr.Dataset) -> 
         for level in range(lowest, ROOT, -1):
             own = [term for term in spec.levels[level].terms if term in left]
             if own:
-                effects = _effects_of(posterior, draws, level, member)
+                effects = _effects_of(posterior, level, member)
             for term in own:
                 place = spec.levels[level].terms.index(term)
                 mean[..., here] += effects[..., place] * _column(spec, rows, term)[here]
@@ -81,18 +81,12 @@ def _at_known_groups(posterior: Posterior, rows: NewRows, draws: xr.Dataset) -> 
     return mean
 
 
-def _effects_of(posterior: Posterior, draws: xr.Dataset, level: int, member: Indices) -> Floats:
+def _effects_of(posterior: Posterior, level: int, member: Indices) -> Floats:
     """Draws of the effects of members (r,) of a level; (chain, draw, r, e)."""
     known = posterior.spec.levels[level]
     members, place = np.unique(member, return_inverse=True)
-    if posterior.spec.is_crossed:  # of which none may have been kept
-        every = level_draws(posterior, known.effect)
-        return every.isel({known.column: members}).to_numpy()[..., None][:, :, place]
-    effects = (
-        group_draws(posterior, list(posterior.data.levels[level].labels[members]))
-        if known is posterior.spec.levels[-1]
-        else draws[known.effect].isel({known.column: members})
-    ).to_numpy()
+    labels = list(posterior.data.levels[level].labels[members])
+    effects = group_draws(posterior, labels, level=known.effect).to_numpy()
     return (effects if known.has_slopes else effects[..., None])[:, :, place]
 
 

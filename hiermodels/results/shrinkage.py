@@ -182,7 +182,9 @@ def _table(shown_at: ReferencePosterior, found: PlugIn, name: str, place: Place)
     lacking = shown_at.moments.why(of_variables([name]))
     exact = ", ".join(["mean", "sd", *(["shrinkage"] if weights else [])])
     notes = [*found.given, *found.sds.notes, f"{exact}: of the posterior, {NO_ERROR}"]
-    if spec.covariates:
+    if spec.is_crossed:
+        notes += found.notes
+    elif spec.covariates:
         elsewhere = [*place.note([EVERY if weights else "all"]), *found.notes]
         notes += [OWN_COVARIATES] if name in spec.on_outcome_scale else elsewhere
     more = [*shown_at.precision, *([lacking] if lacking else [])]

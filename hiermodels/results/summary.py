@@ -14,7 +14,7 @@ from hiermodels.data.covariates import AUTO, At, locate
 from hiermodels.errors import SpecError
 from hiermodels.exact.moments import moments_of
 from hiermodels.posterior.moments import FOURTH, KINDS, MEAN, SD, Moment
-from hiermodels.posterior.record import Posterior, at_covariates
+from hiermodels.posterior.record import Posterior, at_covariates, how_to_draw
 from hiermodels.posterior.tables import Summary, interval_note, with_header
 
 if TYPE_CHECKING:
@@ -154,13 +154,12 @@ def _variables(table: pd.DataFrame) -> list[str]:
 
 def _missing(posterior: Posterior, asked: Sequence[str] | None) -> str:
     """Why draws of variables that were asked for are not there."""
-    name = next(iter(posterior.spec.effects), None)
-    if name in (asked or ()) and posterior.draw_groups is not None:
+    known, spec = posterior.datatree["posterior"].data_vars, posterior.spec
+    for name in (name for name in spec.effects if name in (asked or ()) and name not in known):
         return (
-            f"var_names: draws of {name} were not kept; .draws(groups=[…]) makes those of some "
-            f"groups, and .reference().summary([{name!r}]) has all without Monte Carlo error"
+            f"var_names: draws of {name} were not kept; {how_to_draw(spec, name)} makes those of "
+            f"some groups, and .reference().summary([{name!r}]) has all without Monte Carlo error"
         )
-    known = posterior.datatree["posterior"].data_vars
     return f"var_names: found {asked!r}; the draws have {', '.join(map(str, known))}"
 
 
@@ -177,9 +176,11 @@ def _too_many(posterior: Posterior) -> list[str]:
 def _explain(posterior: Posterior, name: str) -> str:
     """How to see what is left out."""
     dim, *_ = posterior.spec.dims(name)
-    kept = posterior.draw_groups is None or name != posterior.spec.effects[0]
-    ask = f"summary(var_names=[{name!r}])" if kept else "draws(groups=[…])"
+    kept = posterior.datatree["posterior"].data_vars
+    ask = f".summary(var_names=[{name!r}])"
+    if name in posterior.spec.effects and name not in kept:
+        ask = how_to_draw(posterior.spec, name)
     return (
-        f"left out: {name} of {len(posterior.data.coords[dim]):,} {dim}, for which .{ask} asks; "
+        f"left out: {name} of {len(posterior.data.coords[dim]):,} {dim}, for which {ask} asks; "
         f".reference().summary() has them without Monte Carlo error"
     )

@@ -7,7 +7,7 @@ import pytest
 
 import hiermodels as hm
 from hiermodels.plots.effects import ShownEffects
-from hiermodels.plots.shrinkage import raw_deviations
+from hiermodels.plots.shrinkage import raw_points
 
 FORMULA = "diameter ~ 1 + (1 | plate) + (1 | sample)"
 
@@ -23,7 +23,8 @@ def test_raw_deviations_are_what_other_effects_leave(penicillin):
     """Of balanced rows: the mean of the plate's rows less ``mu`` and the mean sample effect."""
     frame = hm.datasets.load_penicillin()
     draws = penicillin.datatree["posterior"].to_dataset().mean(["chain", "draw"])
-    found = raw_deviations(penicillin.posterior, "theta_plate")
+    shown = ShownEffects.of(penicillin.posterior, "plate", "auto")
+    found = raw_points(penicillin.posterior, shown).value
     expected = frame.groupby("plate")["diameter"].mean() - float(
         draws["mu"] + draws["theta_sample"].mean()
     )

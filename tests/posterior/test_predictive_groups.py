@@ -269,6 +269,7 @@ def test_the_parent_of_each_group_is_a_coordinate_of_its_draws(pastes):
     draws = pastes.draws()
     assert draws["cask_batch"].values.tolist() == [label[0] for label in draws["cask"].values]
     assert pastes.draws(["C/b", "A/a"])["cask_batch"].values.tolist() == ["C", "A"]
+    assert pastes.draws("C", "batch").equals(pastes.datatree["posterior/mu"].sel(batch=["C"]))
     assert len(azs.summary(draws)) == 30
     assert len(azs.summary(pastes.datatree)) == 44
     by_batch = draws.groupby("cask_batch").mean(["chain", "draw", "cask"])

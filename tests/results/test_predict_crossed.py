@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
+import xarray as xr
 from scipy import stats
 
 import hiermodels as hm
@@ -133,6 +137,31 @@ def test_means_of_predictions_are_those_of_draws(fitted):
     assert np.abs(below - 0.8).max() < 4 * 0.4 / np.sqrt(size)
 
 
+def test_no_table_says_that_deviations_are_at_some_covariates():
+    """Only what moves with the covariates is said to be somewhere."""
+    priors = {"tau": hm.HalfNormal(3.0)}
+    fitted = hm.fit(rows(), "y ~ x + (1 | a) + (1 | b)", priors=priors, random_seed=1, draws=50)
+    exact = fitted.reference()
+    at_means = [
+        [note for note in table.attrs["notes"] if "at the covariates' means" in note]
+        for table in (
+            fitted.summary(),
+            exact.summary(),
+            fitted.estimates().coefficients,
+            fitted.sensitivity({"wide": {"tau_b": hm.HalfNormal(9.0)}}).table,
+        )
+    ]
+    assert [len(notes) for notes in at_means] == [1] * 4
+    assert all(note.startswith("mu at") for (note,) in at_means)
+    for table in (
+        fitted.summary(["theta_a"]),
+        exact.summary(["theta_a"]),
+        fitted.estimates().table,
+        fitted.rank("a").table,
+    ):
+        assert not any("covariates" in note for note in table.attrs["notes"])
+
+
 def test_deviations_are_shown_as_they_are_whatever_the_covariates(fitted):
     zero, means = (fitted.summary(["mu", "theta_b"], at=at)["mean"] for at in ("zero", "means"))
     assert zero["mu"] != pytest.approx(means["mu"], rel=1e-3)
@@ -164,9 +193,17 @@ def test_files(fitted, tmp_path):
         path = fitted.to_parquet(tmp_path / f"{column}.parquet", level=column)
         table = pd.read_parquet(path).set_index(by)
         np.testing.assert_array_equal(table["mean"], fitted.reference().mean[f"theta_{column}"])
-        known = rows().groupby(by)["y"].agg(["size", "mean"]).loc[table.index]
+        exact, frame, own = fitted.reference(), labels(rows()), rows()
+        rest = own["y"] - float(exact.mean["mu"]) - own["x"] * float(exact.mean["beta"][0])
+        for other in {"a", "b", "c"} - {column}:
+            effects = exact.mean[f"theta_{other}"].to_series()
+            effects.index = effects.index.astype(str)
+            rest = rest - frame[other].map(effects)
+        known = rest.groupby([own[name] for name in by]).agg(["size", "mean"]).loc[table.index]
         assert list(table["n"]) == list(known["size"])
-        np.testing.assert_allclose(table["raw_mean"], known["mean"], rtol=1e-12)
+        np.testing.assert_allclose(table["raw_deviation"], known["mean"], rtol=1e-12)
+        notes = json.loads(pq.read_schema(path).metadata[b"hiermodels"])["notes"]
+        assert not any("covariates" in note for note in notes)
 
 
 def test_loo_by_column(known_sds):
@@ -182,7 +219,7 @@ def test_loo_by_column(known_sds):
         known_sds.loo("group")
 
 
-def test_effects_that_were_not_kept():
+def test_effects_that_were_not_kept(tmp_path):
     """Of more than 1,000 groups draws are made when a prediction asks for them."""
     rng = np.random.default_rng(5)
     a, b = np.repeat(np.arange(1001), 2), rng.integers(0, 4, 2002)
@@ -196,3 +233,43 @@ def test_effects_that_were_not_kept():
     away = (drawn.mean(["chain", "draw"]) - predicted.mean["y_mean"]) / predicted.sd["y_mean"]
     assert np.abs(away).max() < 4 / np.sqrt(1000)
     np.testing.assert_allclose(drawn.std(["chain", "draw"]), predicted.sd["y_mean"], rtol=0.1)
+    for column, label in (("a", 3), ("b", 2)):
+        every = fit.draws(level=column)
+        assert every.dims == ("chain", "draw", column)
+        exact = fit.reference().mean[f"theta_{column}"]
+        spread = every.std(["chain", "draw"])
+        away = (every.mean(["chain", "draw"]) - exact) / spread * np.sqrt(1000)
+        assert np.abs(away).max() < 5
+        assert every.sel({column: [label]}).equals(fit.draws([label], f"theta_{column}"))
+    with pytest.raises(hm.SpecError, match=r"draws\(groups=\[…\], level='a'\) makes"):
+        fit.summary(["theta_a"])
+    assert "which .draws(groups=[…], level='a') asks" in str(fit.summary())
+    with xr.open_datatree(fit.to_zarr(tmp_path / "fit.zarr"), engine="zarr") as tree:
+        for column in ("a", "b"):
+            assert tree[f"posterior/theta_{column}"].equals(fit.draws(level=column))
+
+
+def test_estimates_of_known_sds_are_those_of_dense_algebra(known_sds):
+    """``τ_b² Z' V⁻¹ (y − X γ)`` with γ by generalised least squares."""
+    found, old = known_sds.estimates(at="zero"), rows()
+    v = covariance(old, old) + SDS["sigma"] ** 2 * np.eye(len(old))
+    design = np.column_stack([np.ones(len(old)), old["x"]])
+    solved = np.linalg.solve(v, np.column_stack([design, old["y"]]))
+    gamma = np.linalg.solve(design.T @ solved[:, :2], design.T @ solved[:, 2])
+    rest = SDS["tau_b"] ** 2 * pd.Series(solved[:, 2] - solved[:, :2] @ gamma)
+    deviations = rest.groupby(old["b"]).sum().loc[found.table.index.astype(int)]
+    np.testing.assert_allclose(found.table["eb"], deviations, rtol=1e-9)
+    np.testing.assert_allclose(found.coefficients["estimate"], gamma, rtol=1e-9)
+    assert found.sds == pytest.approx(SDS)
+
+
+def test_draws_by_column(known_sds):
+    """As they are kept, with what each group is in."""
+    draws = known_sds.datatree["posterior"].to_dataset()
+    some = known_sds.draws(["p/u", "q/v"], "c")
+    assert some["c_a"].to_numpy().tolist() == ["p", "q"]
+    assert some.reset_coords(drop=True).equals(draws["theta_c"].sel(c=["p/u", "q/v"]))
+    assert known_sds.draws(level="theta_a").equals(draws["theta_a"])
+    assert known_sds.draws().equals(draws["theta_b"])
+    with pytest.raises(hm.SpecError, match="level: expected"):
+        known_sds.draws(level="z")

@@ -54,9 +54,10 @@ class CrossedLikelihood:
     def theta(self, places: Floats) -> Floats:
         """Sds relative to σ at places (n, d), in units of errors their arsinh; (K, n)."""
         theta = np.zeros((len(self.model.sd_priors), len(places)))
+        known = self.model.sigma.value if isinstance(self.model.sigma, Fixed) else 1.0
         for k, prior in enumerate(self.model.sd_priors):
             if isinstance(prior, Fixed):
-                theta[k] = prior.value
+                theta[k] = prior.value / known
         for k, own in zip(self.varying, places.T, strict=True):
             theta[k] = np.abs(self.errors[k] * np.sinh(own))
         return theta
