@@ -17,7 +17,7 @@ every engine returns (``posterior``) and all below it.
   specification and data, ``crossed_reference`` is their posterior without Monte Carlo error, which
   predicts (``crossed_predictive``) and leaves units out (``crossed_left_out``);
   ``crossed_plug_in`` has estimates given sds as numbers, ``crossed_raw`` what a group's own rows
-  say, and ``crossed_effects`` draws
+  say, ``crossed_given_sd`` what deviations are given one sd, and ``crossed_effects`` draws
 - ``block_data`` makes these of a specification and data, ``block_reference`` is their posterior
   without Monte Carlo error, a ``block_mixture``; ``correlated_rows`` takes rows whose errors are
   correlated; ``block_effects`` has draws, ``block_joint`` the density of effects;

@@ -11,10 +11,10 @@ from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.block_given_sd import block_moments_given_sd
+from hiermodels.exact.crossed_given_sd import crossed_moments_given_sd
 from hiermodels.exact.leaf_given_sd import leaf_moments_given_sd
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
-from hiermodels.model.nests import describe_groups
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import lattice
 from hiermodels.numerics.lattice import Lattice, ModesAndScale
@@ -72,10 +72,8 @@ def moments_given_sd(
     if sd in spec.fixed:
         raise SpecError(f"{sd} is fixed at {spec.fixed[sd]:g}: nothing varies with it")
     if spec.is_crossed:
-        raise SpecError(
-            f"plot_trace_tau: it is of nested groups, and these are crossed, "
-            f"{describe_groups(spec.groups, spec.nesting)}. See plot_shrinkage and sensitivity"
-        )
+        places, mean, sds = crossed_moments_given_sd(spec, data, sd, effect, ENDS)
+        return xr.Dataset({"mean": (dims, mean), "sd": (dims, sds)}, {"at": places, **coords})
     if spec.is_blocks:
         asked = spec, data, sd, effect, term, ENDS, place
         places, mean, sds = block_moments_given_sd(*asked)

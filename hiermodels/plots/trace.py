@@ -27,6 +27,7 @@ MAX_COLORS = 10  # lines that get a colour of their own
 MIN_GAP = 0.045  # between labels, as a part of the panel's height
 SIZE = (800.0, 650.0)  # dots
 CHARACTER = 0.0145  # about the width of one, as a part of the panel's
+MAX_DENSITY_LABEL = 18  # characters that fit beside the panel below
 HEIGHT_RATIOS = [3.0, 1.0]
 
 
@@ -46,9 +47,9 @@ def plot_trace_tau(
     """Show how each group's estimate depends on the sd of the groups.
 
     Above: the conditional posterior mean of each group's effect given the sd of its level, tau for
-    theta and kappa for mu, as a line over that sd.  At 0 all groups of one parent agree; the larger
-    the sd, the closer each is to its own raw mean.  Below: the posterior density of the sd, which
-    says which part of the picture matters.  There is no Monte Carlo error: other unknown sds are
+    theta and kappa for mu, as a line over that sd.  At 0 all groups of one parent agree, and
+    deviations of crossed groups are 0; the larger the sd, the closer each is to what its own rows
+    say.  Below: the posterior density of the sd, which says which part of the picture matters.  There is no Monte Carlo error: other unknown sds are
     integrated out given this one, and both are computed anew from the data, whatever the
     engine of the posterior.
 
@@ -102,10 +103,12 @@ def plot_trace_tau(
     density = _density(posterior, own, term, chosen["at"].to_numpy())
     _draw_density(plot, chosen["at"], density, visuals)
     layout.label_x(plot, {"panel": "density"}, sd)
-    words = "" if name in spec.on_outcome_scale else where.words
+    words = where.words if name in spec.locations else ""
     name = f"{name}[{term}]" if term else name
     layout.label_y(plot, {"panel": "value"}, layout.placed(f"{moment} of {name} given {sd}", words))
-    layout.label_y(plot, {"panel": "density"}, f"p({sd} | {spec.outcome})")
+    formal = f"p({sd} | {spec.outcome})"
+    short = formal if len(formal) <= MAX_DENSITY_LABEL else "density"
+    layout.label_y(plot, {"panel": "density"}, short)
     return plot
 
 

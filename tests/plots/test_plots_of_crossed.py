@@ -51,6 +51,13 @@ def test_a_picture_of_each_column(penicillin, picture, options, label):
     assert any(label in axes.get_xlabel() for axes in figure.axes)
 
 
+def test_deviations_over_their_sd(penicillin):
+    plot = penicillin.plot_trace_tau(level="sample", backend="matplotlib")
+    above, below = plot.viz["figure"].item().axes
+    assert above.get_ylabel() == "mean of theta_sample given tau_sample"
+    assert (below.get_xlabel(), below.get_ylabel()) == ("tau_sample", "density")
+
+
 def test_what_is_of_nested_groups(penicillin):
-    with pytest.raises(hm.SpecError, match=r"plot_trace_tau.*crossed, plate \+ sample"):
-        penicillin.plot_trace_tau()
+    with pytest.raises(hm.SpecError, match="plot_lines: expected nested groups"):
+        penicillin.plot_lines()
