@@ -49,9 +49,9 @@ def plot_trace_tau(
     Above: the conditional posterior mean of each group's effect given the sd of its level, tau for
     theta and kappa for mu, as a line over that sd.  At 0 all groups of one parent agree, and
     deviations of crossed groups are 0; the larger the sd, the closer each is to what its own rows
-    say.  Below: the posterior density of the sd, which says which part of the picture matters.  There is no Monte Carlo error: other unknown sds are
-    integrated out given this one, and both are computed anew from the data, whatever the
-    engine of the posterior.
+    say.  Below: the posterior density of the sd, which says which part of the picture matters.
+    There is no Monte Carlo error: other unknown sds are integrated out given this one, and both are
+    computed anew from the data, whatever the engine of the posterior.
 
     Parameters
     ----------

@@ -76,7 +76,7 @@ class Ranking:
         return xr.DataTree.from_dict({"posterior": xr.Dataset({"rank": self.ranks})})
 
     def prob_greater(self, first: Any, second: Any) -> float:
-        """Posterior probability that one group's effect exceeds another's.
+        """Posterior probability that one group's effect exceeds another's; ½ if they are equal.
 
         Parameters
         ----------
@@ -197,12 +197,22 @@ def rank_members(
         f"{0.5 / np.sqrt(n):.2g} if they are independent",
         f"mean, sd{'' if threshold is None else f' and P({of.label} > {threshold:g})'}: {NO_ERROR}",
         interval_note(ci_prob),
+        *_ties(posterior.spec, of),
         *(where.note([of.label]) if of.is_moved else []),
         *([lacking] if lacking else []),
         *reference.precision,
     ]
     shown = with_header(table, posterior.spec, *notes, digits=reference.digits)
     return Ranking(shown, ranks, highest_first)
+
+
+def _ties(spec: Spec, of: _Ranked) -> list[str]:
+    """What is said where the sd of what is ranked is fixed at 0."""
+    own = spec.levels[spec.level_of(of.variable)]
+    sd = own.sd if of.term is None else f"{own.sd}[{of.term}]"
+    return (
+        [f"{sd} is fixed at 0: equal groups share their ranks"] if spec.fixed.get(sd) == 0 else []
+    )
 
 
 @dataclass(frozen=True)

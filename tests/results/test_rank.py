@@ -188,3 +188,23 @@ def test_one_population_has_no_ranks():
     data = pd.DataFrame({"y": [1.0, 2.0, 4.0]})
     with pytest.raises(hm.SpecError, match="needs groups"):
         hm.fit(data, groups=[], outcome="y", draws=10).rank()
+
+
+def test_equal_groups_share_their_ranks():
+    """Within a batch all casks are equal where their sd is 0; and so are all of crossed ones."""
+    frame = hm.datasets.load_pastes()
+    zero = {"tau": hm.Fixed(0), "kappa": hm.HalfNormal(3), "sigma": hm.HalfNormal(3)}
+    nested = hm.fit(frame, groups=["batch", "cask"], priors=zero, random_seed=1, draws=500).rank()
+    assert nested.prob_greater("A/a", "A/b") == nested.prob_greater("A/b", "A/a") == 0.5
+    by_batch = nested.table.groupby(nested.table.index.str[0])
+    assert by_batch["rank_mean"].std().max() < 0.05
+    assert by_batch["p_best"].std().max() < 0.01
+    assert "tau is fixed at 0: equal groups share their ranks" in nested.table.attrs["notes"]
+    plates, formula = hm.datasets.load_penicillin(), "diameter ~ 1 + (1 | plate) + (1 | sample)"
+    priors = {"tau": hm.HalfNormal(4), "tau_plate": hm.Fixed(0)}
+    crossed = hm.fit(plates, formula, priors=priors, random_seed=1, draws=500).rank("plate")
+    assert sorted(crossed.ranks[2, 7].to_numpy()) == list(range(1, 25))
+    np.testing.assert_allclose(crossed.table["rank_mean"], 12.5, atol=0.05)
+    np.testing.assert_allclose(crossed.table["p_best"], 1 / 24, atol=0.005)
+    pairs = crossed.prob_greater_matrix().to_numpy()
+    assert (pairs[~np.eye(24, dtype=bool)] == 0.5).all()
