@@ -207,7 +207,7 @@ def nested_by_chance(
     members: Sequence[Indices],
     lineages: Sequence[Sequence[int]],
 ) -> list[str]:
-    """Say which columns lie in one another, as they happen to, although they are crossed.
+    """Say which crossed columns happen to lie in one another, or to have one group alone.
 
     Parameters
     ----------
@@ -217,8 +217,14 @@ def nested_by_chance(
     lineages : sequence of sequence of int
         Columns that each lies in, as is known, itself among them.
     """
-    said = []
-    for inner, outer in permutations(range(len(levels)), 2):
+    alone = [number for number, level in enumerate(levels) if len(level) == 1]
+    said = [
+        f"there is one {levels[number].column} only, {short(levels[number].labels[0].item())}: "
+        f"nothing but a prior says how they differ"
+        for number in alone
+    ]
+    several = [number for number in range(len(levels)) if number not in alone]
+    for inner, outer in permutations(several, 2):
         if outer in lineages[inner] or inner in lineages[outer]:
             continue
         one, other = levels[inner].column, levels[outer].column

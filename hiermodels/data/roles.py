@@ -253,7 +253,7 @@ def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Role
     if said.groups is None:
         given = _infer_groups(frame, taken)
         inferred.append("groups")
-    require_suited(family, columns, given, error_role(scale), errors)
+    require_suited(family, columns, given, said.nesting, scale, errors)
     require_sampling(sampling, family, columns, given, errors)
     require_nesting(said.nesting, given, said.varying, family, columns, sampling)
     unused = (name for name in frame.columns if name_says(name) and name not in {*taken, *given})

@@ -39,7 +39,8 @@ def crossed_moments_given_sd(
     model = crossed_model(spec, data)
     _require_few(model, sd)
     quantiles = reference_posterior(spec, data).quantile(list(ends), [sd])[sd]
-    places = np.linspace(*quantiles.to_numpy().tolist(), PLACES)
+    low, high = quantiles.to_numpy().tolist()
+    places = np.linspace(low, high, PLACES)
     column, factor = model.names.index(sd), spec.level_of(effect)
     moments = [_given(model, column, value).effect_moments(factor) for value in places.tolist()]
     mean, spread = (np.array(each) for each in zip(*moments, strict=True))

@@ -10,10 +10,17 @@ from hiermodels.errors import SpecError
 from hiermodels.families.family import Family, NamesColumns
 from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.families.registry import NORMAL, family_names, is_family
+from hiermodels.model.nests import Nesting
+from hiermodels.model.standard_errors import Scale, error_role
 
 
 def require_suited(
-    family: Family, columns: Mapping[str, str], groups: Sequence[str], error: str, se: str | None
+    family: Family,
+    columns: Mapping[str, str],
+    groups: Sequence[str],
+    nesting: Nesting,
+    se_scale: Scale,
+    se: str | None,
 ) -> None:
     """Raise SpecError if a family has no groups, or lacks or has columns of another.
 
@@ -24,9 +31,12 @@ def require_suited(
         By what they are to the family, see :class:`hiermodels.Spec`.
     groups : sequence of str
         Columns of the groups.
-    error, se : str
-        Name of the argument that names the column of known errors, and that column.
+    nesting : tuple of int
+        Which of them lie in which others, where some are crossed.
+    se_scale, se : str
+        Scale of the column of known errors, and that column.
     """
+    error = error_role(se_scale)
     if not is_family(family):
         raise SpecError(
             f"family: expected {family_names()}, or a family such as hm.StudentT(nu=4); found "
@@ -56,7 +66,7 @@ def require_suited(
                 f"errors: where these were inferred, with se=False"
             )
         if STRATA in columns:
-            _require_suited_strata(columns[STRATA], groups, error, se)
+            _require_suited_strata(columns[STRATA], groups, nesting, error, se)
         return
     if not groups:
         raise SpecError(
@@ -74,7 +84,9 @@ def require_suited(
         raise SpecError(f"{lacking[0]}: the family {family.name!r} needs this column; found none")
 
 
-def _require_suited_strata(column: str, groups: Sequence[str], error: str, se: str | None) -> None:
+def _require_suited_strata(
+    column: str, groups: Sequence[str], nesting: Nesting, error: str, se: str | None
+) -> None:
     """Raise SpecError if rows cannot have a residual sd for each label of a column."""
     if se:
         raise SpecError(
@@ -87,7 +99,7 @@ def _require_suited_strata(column: str, groups: Sequence[str], error: str, se: s
             f"{STRATA}: a residual sd for each {column!r} needs groups; found a model without any. "
             f"Name their column, groups=… or (1 | …) in a formula"
         )
-    if column in groups[1:]:
+    if column in groups[1:] and not nesting:
         raise SpecError(
             f"{STRATA}: {column!r} is a column of groups within others, whose labels may repeat; "
             f"name a column of its own that says which rows have one residual sd"

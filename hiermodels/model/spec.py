@@ -121,7 +121,7 @@ class Spec:
 
     def __post_init__(self) -> None:
         require_kinds(vars(self))
-        require_suited(self.family, self.columns, self.groups, error_role(self.se_scale), self.se)
+        require_suited(self.family, self.columns, self.groups, self.nesting, self.se_scale, self.se)
         require_varying(self.varying, self.groups, self.covariates)
         require_sampling(self.sampling, self.family, self.columns, self.groups, self.se)
         beside = self.varying, self.family, self.columns, self.sampling

@@ -119,12 +119,20 @@ def test_no_statistics(frame):
     [
         ({"family": "poisson"}, "need normal rows"),
         ({"residual_by": "c"}, "one residual sd"),
+        ({"residual_by": "b"}, "crossed groups, a \\+ b, take one residual sd"),
         ({"covariance": np.eye(7)}, "independent errors"),
     ],
 )
 def test_refused_before_rows_are_read(columns, message):
     with pytest.raises(hm.SpecError, match=message):
         prepare(FRAME, "y ~ 1 + (1 | a) + (1 | b)", **columns)
+
+
+def test_a_column_with_one_group():
+    """All groups lie in it, which says nothing."""
+    _, data = prepare(FRAME.assign(one="X"), "y ~ 1 + (1 | a) + (1 | one)", priors="weak")
+    expected = "there is one one only, 'X': nothing but a prior says how they differ"
+    assert data.nested_by_chance == [expected]
 
 
 def test_columns_that_happen_to_be_nested(capsys):

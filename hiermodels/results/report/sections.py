@@ -105,7 +105,7 @@ def _roles(data: GroupedRows) -> Iterator[tuple[str, str]]:
     for what, sizes in counts.items():
         yield what, f"{_range(sizes)}, median {shown(np.median(sizes))}"
     if data.nested_by_chance:
-        yield "nested", "; ".join(data.nested_by_chance)
+        yield "note", "; ".join(data.nested_by_chance)
     for role, name in roles.columns.items():
         yield role.replace("_", " "), f"{name}: {_range(data.columns[role])}"
     if data.se is not None:
