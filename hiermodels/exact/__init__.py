@@ -15,13 +15,15 @@ every engine returns (``posterior``) and all below it.
 - ``blocks``: posteriors of groups with several effects, at any number of levels, as arrays
 - ``crossed``: posteriors of crossed groups, as arrays; ``crossed_data`` makes these of a
   specification and data, ``crossed_reference`` is their posterior without Monte Carlo error, which
-  predicts (``crossed_predictive``) and leaves units out (``crossed_left_out``);
-  ``crossed_plug_in`` has estimates given sds as numbers, ``crossed_raw`` what a group's own rows
-  say, ``crossed_given_sd`` what deviations are given one sd, and ``crossed_effects`` draws
+  leaves units out (``crossed_left_out``); ``crossed_plug_in`` has estimates given sds as numbers,
+  ``crossed_raw`` what a group's own rows say, ``crossed_given_sd`` what deviations are given one
+  sd, and ``crossed_effects`` draws
 - ``block_data`` makes these of a specification and data, ``block_reference`` is their posterior
   without Monte Carlo error, a ``block_mixture``; ``correlated_rows`` takes rows whose errors are
   correlated; ``block_effects`` has draws, ``block_joint`` the density of effects;
   ``block_moments`` says which moments exist
+- ``sd_reference``: what the posteriors of blocks and of crossed groups have in common;
+  ``summed``: these and that of leaves
 - ``propriety``: whether the posterior exists; ``moments`` says which of its moments do
 - ``leaf_propriety``: the same of counts, from what groups say of their effects (``leaf_design``);
   ``leaf_refusals`` are its errors, ``leaf_moments`` and ``rate_moments`` say which moments exist;

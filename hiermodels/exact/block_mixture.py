@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,42 +10,22 @@ from typing import Any
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.names import ROOT
-from hiermodels.data.covariates import Place
-from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.block_data import Layout, place_of_residual_sds
 from hiermodels.exact.blocks.mixtures import Mixtures
 from hiermodels.exact.blocks.posterior import BlockPosterior
+from hiermodels.exact.sd_reference import SdReference, parts_of
 from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.model.level import INTERCEPT
-from hiermodels.model.spec import Spec
-from hiermodels.numerics import normal_mixture
-from hiermodels.posterior.reference_posterior import ReferencePosterior
+from hiermodels.numerics.normal_mixture import Components
 from hiermodels.posterior.target import Target
-
-MAX_MEMBERS = 256  # whose components are held at a time
-
-type Components = tuple[Floats, Floats, Floats]
-"""Weights (n,), means and sds (n, r) of mixtures of normals."""
 
 
 @dataclass(frozen=True, repr=False)
-class BlockMixture(ReferencePosterior):
-    """Over the nodes of a lattice, at each of which all effects and coefficients are normal.
+class BlockMixture(SdReference):
+    """Effects as they are shown, and predictions, of nested groups."""
 
-    Attributes
-    ----------
-    spec, data, place
-        As in :class:`ReferencePosterior`.
-    posterior : BlockPosterior
-        On arrays.
-    """
-
-    spec: Spec
-    data: GroupedData
     posterior: BlockPosterior
-    place: Place | None = None
 
     @cached_property
     def layout(self) -> Layout:
@@ -59,6 +40,15 @@ class BlockMixture(ReferencePosterior):
         if self.place is not None:
             row[self.layout.beta] = self.place.of(ROOT)
         return row
+
+    @property
+    def _beta(self) -> Indices:
+        """Which of the coefficients are β."""
+        return self.layout.beta
+
+    def _effects_of(self, level: int) -> Indices:
+        """Which of the p effects vary at a level."""
+        return self.layout.effects(level)
 
     def _is_moved(self, level: int) -> bool:
         """Whether a level's intercepts are shown elsewhere than at x = 0."""
@@ -95,37 +85,11 @@ class BlockMixture(ReferencePosterior):
             places["sigma"] = own if self.spec.strata else own[0]
         return places
 
-    @one_blas_thread()
-    def predictive_moments(self, target: Target) -> tuple[Floats, Floats]:
-        """Means and sds of predicted values, whether they exist or not; both (r,)."""
-        parts = [moments_of_mixture(*components) for _, components in self._predictive(target)]
-        mean, sd = np.concatenate([np.stack(part) for part in parts], axis=1)
-        return mean, sd
-
-    @one_blas_thread()
-    def predictive_cdf(self, target: Target, values: Floats) -> Floats:
-        """Distribution functions of predicted values at values (..., r)."""
-        below = np.empty(values.shape)
-        for part, components in self._predictive(target):
-            below[..., part] = normal_mixture.cdf(*components, values[..., part])
-        return below
-
-    @one_blas_thread()
-    def predictive_quantiles(self, target: Target, probabilities: Floats) -> Floats:
-        """Quantiles of predicted values; shape (p, r)."""
-        quantiles = np.empty((len(probabilities), len(target.members)))
-        for part, components in self._predictive(target):
-            for row, p in zip(quantiles, probabilities, strict=True):
-                row[part] = normal_mixture.quantile(*components, p)
-        return quantiles
-
-    def _predictive(self, target: Target) -> list[tuple[slice, Components]]:
-        """Components of predicted values, some at a time."""
+    def _predictive(self, target: Target) -> Iterator[tuple[slice, Components]]:
+        """Yield components of predicted values, some at a time."""
         z, x = self.layout.split(target.x)
         innermost = len(self.spec.levels) - 1
-        parts = []
-        for first in range(0, len(z), MAX_MEMBERS):
-            part = slice(first, first + MAX_MEMBERS)
+        for part in parts_of(len(z)):
             asked = target.level, target.members[part], z[part], x[part]
             known = target.level == innermost
             of = self._mixtures.combinations if known else self._mixtures.of_new_members
@@ -139,11 +103,4 @@ class BlockMixture(ReferencePosterior):
                 if WEIGHTS in target.columns:
                     sigma2 = sigma2 / target.columns[WEIGHTS][part]
                 sd = np.sqrt(sd**2 + (sigma2 if target.se is None else target.se[part] ** 2))
-            parts.append((part, (weights, mean, sd)))
-        return parts
-
-
-def moments_of_mixture(weights: Floats, mean: Floats, sd: Floats) -> tuple[Floats, Floats]:
-    """Means and sds (r,) of mixtures of normals."""
-    centre = weights @ mean
-    return centre, np.sqrt(weights @ (sd**2 + (mean - centre) ** 2))
+            yield part, (weights, mean, sd)

@@ -24,11 +24,9 @@ from hiermodels.exact.blocks.draws import BlockDraws
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.sd_squares import SdSpreads, SdSquares
-from hiermodels.exact.variance_shares import Shares, typical_se
-from hiermodels.families.normal import STRATA, WEIGHTS
+from hiermodels.exact.variance_shares import Shares, notes_of_shares, typical_se
 from hiermodels.model.spec import Spec
 from hiermodels.numerics.lattice import Lattice
-from hiermodels.posterior.tables import shown
 from hiermodels.posterior.variance_shares import VarianceShares
 
 DRAWS = 40_000  # for quantiles of shares
@@ -127,20 +125,7 @@ class BlockVariances:
 
     @property
     def _notes(self) -> tuple[str, ...]:
-        spec, columns = self.spec, self.spec.groups
-        notes = ["share[…]: part of the total variance"]
-        if spec.has_slopes:
-            slopes = [level.column for level in spec.levels if level.has_slopes]
-            notes[0] += f", and var[{', '.join(slopes)}] the groups' variance at the same x"
-        if spec.has_known_errors:
-            typical = shown(typical_se(self.data))
-            notes[0] += f"; residual: a typical row's sampling variance, {typical}²"
-        if spec.strata:
-            notes[0] += f"; of rows of each {spec.columns[STRATA]}"
-        if WEIGHTS in spec.columns:
-            notes[0] += "; residual: the variance of a row of weight 1"
-        if len(columns) > 1:
-            notes.append(f"icc[{columns[-1]}]: correlation of two rows of one {columns[-1]}")
+        notes = list(notes_of_shares(self.spec, self.data))
         if self.posterior.marginal.coordinates.dimension and not self._is_of_intercepts:
             notes.append(
                 f"their quantiles: of {DRAWS:,} exact draws; the Monte Carlo sd of the "

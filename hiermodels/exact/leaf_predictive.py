@@ -19,10 +19,10 @@ from hiermodels.exact.leaf_outcomes import CountLaw, FurtherRows, conditional, o
 from hiermodels.exact.leaves.laws import LeafLaws
 from hiermodels.exact.leaves.outcomes import Law, MemberLaw, OutcomeLaw
 from hiermodels.exact.rate_moments import RateMoments
+from hiermodels.exact.summed import SummedPosterior
 from hiermodels.families.links import linked
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.moments import Lack, SlowFall
-from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.target import Target
 
 FAR_UP = 0.9999  # probability of a linear predictor that tells how large counts become
@@ -33,7 +33,7 @@ type Function = Callable[[Indices, Floats], Floats]
 """From rows (g,) and their linear predictors (g, Z) to values (g, Z)."""
 
 
-class LeafPredictive(ReferencePosterior):
+class LeafPredictive(SummedPosterior):
     """What a posterior by quadrature over the sds and the coefficients says of rows to come."""
 
     spec: Spec

@@ -70,16 +70,6 @@ class LeafReference(LeafPredictive):
     def _sums(self) -> SdsOnLattice:
         return self.laws.posterior
 
-    @property
-    def n_points(self) -> int:
-        """Number of points at which the posterior is summed up."""
-        return len(self._sums.lattice)
-
-    @property
-    def certificate(self) -> float:
-        """Largest difference between two spacings, in posterior sds."""
-        return self._sums.certificate
-
     def how(self) -> list[str]:
         """How it was computed, for people to read."""
         d = self.laws.dimension
@@ -91,18 +81,6 @@ class LeafReference(LeafPredictive):
             f"precision: {reached(self.certificate)} digits; two spacings differ by "
             f"{self.certificate:.1e} posterior sd",
         ]
-
-    def _means(self) -> Mapping[str, Any]:
-        return {name: mean for name, (mean, _) in self._both_moments.items()}
-
-    def _sds(self) -> Mapping[str, Any]:
-        return {name: sd for name, (_, sd) in self._both_moments.items()}
-
-    @cached_property
-    @one_blas_thread()
-    def _both_moments(self) -> dict[str, tuple[Any, Any]]:
-        """Mean and sd of each variable, which come out together."""
-        return {name: self._moments_of(name) for name in self.spec.variables}
 
     def _moments_of(self, name: str) -> tuple[Any, Any]:
         """Mean and sd of a variable, whether they exist or not."""
@@ -177,9 +155,6 @@ class LeafReference(LeafPredictive):
     def variance_shares(self, probabilities: Floats) -> VarianceShares:
         """Mean, sd and quantiles of the levels' shares of the variance on the latent scale."""
         return latent_shares(self.spec, self.laws, probabilities)
-
-    def _log_evidence(self) -> float:
-        return self._sums.log_integral
 
     @one_blas_thread()
     def _quantiles(self, name: str, probabilities: Floats) -> Floats:

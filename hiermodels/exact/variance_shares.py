@@ -16,7 +16,8 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.exact.lattice_mixture import LatticeMixture
-from hiermodels.families.normal import WEIGHTS
+from hiermodels.families.normal import STRATA, WEIGHTS
+from hiermodels.model.spec import Spec
 from hiermodels.numerics.lattice import Lattice, ModesAndScale, grow
 from hiermodels.posterior.moments import FOURTH
 from hiermodels.posterior.tables import shown
@@ -35,19 +36,28 @@ XTOL = 1e-10  # of the logit of a share that is a quantile
 
 def variance_shares(exact: LatticeMixture, probabilities: Floats) -> VarianceShares:
     """Mean, sd and quantiles of each level's share of the total variance."""
-    spec = exact.spec
+    spreads, names = LatticeSpreads(exact), exact.marginal.names
+    numbers = {level.column: names.index(level.sd) for level in exact.spec.levels}
+    rows = Shares.of(spreads, numbers).rows(probabilities)
+    return VarianceShares(rows, notes_of_shares(exact.spec, exact.data))
+
+
+def notes_of_shares(spec: Spec, data: GroupedData) -> tuple[str, ...]:
+    """What is said of the shares below their table."""
     note = "share[…]: part of the total variance"
-    if spec.se:
-        note += f"; residual: a typical row's sampling variance, {shown(typical_se(exact.data))}²"
+    if spec.has_slopes:
+        slopes = [level.column for level in spec.levels if level.has_slopes]
+        note += f", and var[{', '.join(slopes)}] the groups' variance at the same x"
+    if spec.has_known_errors:
+        note += f"; residual: a typical row's sampling variance, {shown(typical_se(data))}²"
+    if spec.strata:
+        note += f"; of rows of each {spec.columns[STRATA]}"
     if WEIGHTS in spec.columns:
         note += "; residual: the variance of a row of weight 1"
-    notes = [note]
-    if len(spec.groups) > 1:
-        notes.append(f"icc[{spec.groups[-1]}]: correlation of two rows of one {spec.groups[-1]}")
-    spreads = LatticeSpreads(exact)
-    names = exact.marginal.names
-    numbers = {level.column: names.index(level.sd) for level in spec.levels}
-    return VarianceShares(Shares.of(spreads, numbers).rows(probabilities), tuple(notes))
+    if len(spec.groups) == 1 or spec.is_crossed:
+        return (note,)
+    inner = spec.groups[-1]
+    return note, f"icc[{inner}]: correlation of two rows of one {inner}"
 
 
 def typical_se(data: GroupedData) -> float:

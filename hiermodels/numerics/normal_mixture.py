@@ -1,4 +1,4 @@
-"""Distribution functions, densities and quantiles of finite mixtures of normals."""
+"""Moments, distribution functions, densities and quantiles of finite mixtures of normals."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 
+type Components = tuple[Floats, Floats, Floats]
+"""Weights (n,), means and sds (n, u) of mixtures of normals."""
+
 MAX_STEPS = 100
 ROOT_2PI = np.sqrt(2 * np.pi)
 XTOL = 1e-13  # of a quantile, as a part of its bracket
 NEWTON_XTOL = 1e-8  # of a step of Newton's method, in the smallest component's sd
+
+
+def moments(weights: Floats, mean: Floats, sd: Floats) -> tuple[Floats, Floats]:
+    """Means ``Σ w m`` and sds of mixtures of components (n, u); (u,) each."""
+    centre = weights @ mean
+    return centre, np.sqrt(weights @ (sd**2 + (mean - centre) ** 2))
 
 
 def cdf(weights: Floats, mean: Floats, sd: Floats, values: Floats) -> Floats:
@@ -63,6 +72,11 @@ def quantile(weights: Floats, mean: Floats, sd: Floats, probability: float) -> F
         if not len(left):
             break
     return x
+
+
+def quantiles(components: Components, probabilities: Floats) -> Floats:
+    """Return :func:`quantile` at several probabilities; shape (p, u)."""
+    return np.array([quantile(*components, p) for p in probabilities])
 
 
 def _cdf_and_density(weights: Floats, mean: Floats, sd: Floats, x: Floats) -> tuple[Floats, Floats]:

@@ -136,12 +136,6 @@ class BlockPosterior(SdPosterior[BlockModel]):
         errors = np.finfo(float).eps * (explained / sigma2 + ROUNDED_ROWS * rows)
         return float(np.average(errors, weights=self.lattice.weights[heaviest]))
 
-    def correlation_moments(self) -> tuple[Floats, Floats]:
-        """Means and sds of all correlations; (k,) each."""
-        rho = self.marginal.coordinates.correlations(self.values)
-        mean = rho @ self.lattice.weights
-        return mean, np.sqrt((rho - mean[:, None]) ** 2 @ self.lattice.weights)
-
     def effect_moments(self, level: int) -> tuple[Floats, Floats]:
         """Means and sds of a level's effects, nan where there are none; (p, u) each."""
         mean, sd = self._effect_moments(level)

@@ -174,6 +174,12 @@ class SdPosterior[M: NormalModel](ABC):
         mean, sd = self._sd_moments
         return mean[0], sd[0]
 
+    def correlation_moments(self) -> tuple[Floats, Floats]:
+        """Means and sds of all correlations; (k,) each."""
+        rho = self.marginal.coordinates.correlations(self.values)
+        mean = rho @ self.lattice.weights
+        return mean, np.sqrt((rho - mean[:, None]) ** 2 @ self.lattice.weights)
+
     def coefficient_moments(self) -> tuple[Floats, Floats]:
         """Means and sds of the root's coefficients and of β; (c,) each; nan, where none exist."""
         mean, sd = self._coefficient_moments
