@@ -64,3 +64,9 @@ class Shared:
                 self._users -= 1
                 if not self._users:
                     self._made.close()
+
+    def renew(self) -> None:
+        """Make the setting again, if it is made, of what has been loaded since."""
+        with self._lock:
+            if self._users:
+                self._made.enter_context(self._setting())

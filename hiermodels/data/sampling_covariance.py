@@ -26,6 +26,7 @@ from typing import Self
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats, Indices
+from hiermodels.core.blas import scipy_linalg
 from hiermodels.core.codec import storable
 
 
@@ -94,11 +95,10 @@ class SamplingCovariance:
 
     def whiten(self, columns: Floats) -> Floats:
         """``C⁻¹`` times columns (n, k)."""
-        from scipy.linalg import solve_triangular
-
+        solve = scipy_linalg().solve_triangular
         white = np.empty(columns.shape)
         for rows, root in self.roots:
-            white[rows] = solve_triangular(root, columns[rows], lower=True)
+            white[rows] = solve(root, columns[rows], lower=True)
         return white
 
     def times_inverse(self, columns: Floats) -> Floats:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
+from hiermodels.core.blas import scipy_linalg
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,8 @@ class Span:
 
     def interpolation(self, tol: float) -> Interpolation:
         """Interpolate what has a singular value above a tolerance."""
-        from scipy.linalg import qr
-
         some = self.axes[:, self.sizes > tol]
-        _, _, order = qr(some.T, mode="economic", pivoting=True)
+        _, _, order = scipy_linalg().qr(some.T, mode="economic", pivoting=True)
         chosen = np.sort(order[: some.shape[1]])
         matrix = np.linalg.solve(some[chosen].T, some.T)
         return Interpolation(chosen, matrix * self.roots[chosen, None] / self.roots)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import multiprocessing
 import os
 import shutil
@@ -86,6 +87,35 @@ def test_threads_that_overlap_leave_blas_its_threads():
             pool.submit(first)
             assert pool.submit(second).result(60) == {1}
         assert blas_threads() == before
+
+
+LATE = """
+import threadpoolctl
+from hiermodels.core.blas import one_blas_thread, scipy_linalg
+
+def threads():
+    return [each["num_threads"] for each in threadpoolctl.threadpool_info()]
+
+before = threads()
+with one_blas_thread():
+    scipy_linalg()
+    inside = threads()
+after = threads()
+with one_blas_thread():
+    again = threads()
+print([before, inside, after, again])
+"""
+
+
+def test_scipys_blas_is_held_too_though_it_is_loaded_later():
+    """Once it took all threads, and a fit's first draws depended on their number."""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", LATE]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    before, inside, after, again = json.loads(done.stdout)
+    assert len(inside) > len(before)
+    assert set(inside) == set(again) == {1}
+    assert set(after) == set(before)
 
 
 def test_a_setting_is_put_back_after_an_error():
