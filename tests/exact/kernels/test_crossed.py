@@ -59,11 +59,14 @@ def kind(request):
     return request.param
 
 
-@pytest.fixture(params=["pooled", "each"])
+@pytest.fixture(params=["pooled", "each", "dense"])
 def design(kind, request, monkeypatch):
-    """Products of members that have the same n are held for all nodes, or not."""
-    if request.param == "each":
+    """Products of members that have the same n are held, those of each member, or none."""
+    if request.param != "pooled":
         monkeypatch.setattr("hiermodels.exact.kernels.crossed.design.POOLED", 0)
+    if request.param == "dense":
+        monkeypatch.setattr("hiermodels.exact.kernels.crossed.large.MAX_PRODUCTS", -1)
+        monkeypatch.setattr("hiermodels.exact.kernels.crossed.large.DENSE_NUMBERS", 8)
     return CrossedDesign.of(*rows(kind))
 
 

@@ -2,5 +2,6 @@
 
 - ``design``: what the rows say of the effects of all factors
 - ``upward``: effects integrated out given their sds, at each node
+- ``large``: the same of large matrices, in place
 - ``downward``: effects given the rows and the coefficients: moments, combinations and draws
 """

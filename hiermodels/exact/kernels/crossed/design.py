@@ -30,6 +30,7 @@ from typing import Any, Self
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
+from hiermodels.exact.kernels.crossed.large import Products
 
 POOLED = 1 << 22  # numbers of products that are held once for all nodes
 
@@ -164,26 +165,9 @@ class CrossedDesign:
         return len(self.factor_of)
 
     @cached_property
-    def products(self) -> tuple[Any, Indices]:
-        """From a share of each member (a,) to sums of ``share c_a,z'c_a,z``, and their places.
-
-        A sparse matrix (p, a), and flat indices (p,) of those of the z × z sums that are not 0.
-        """
-        from scipy.sparse import csr_array
-
-        sums, z = self.sums, self.n_others
-        size = np.diff(sums.indptr)
-        pairs = size**2
-        ends = np.cumsum(pairs)
-        place = np.arange(ends[-1]) - np.repeat(ends - pairs, pairs)
-        first, member = np.repeat(sums.indptr[:-1], pairs), np.repeat(np.arange(len(size)), pairs)
-        each = np.repeat(size, pairs)
-        one, other = first + place // each, first + place % each
-        flat = sums.indices[one].astype(np.int64) * z + sums.indices[other]
-        distinct, code = np.unique(flat, return_inverse=True)
-        values = sums.data[one] * sums.data[other]
-        shape = len(distinct), self.sizes[self.eliminated]
-        return csr_array((values, (code, member)), shape), distinct
+    def products(self) -> Products | None:
+        """What makes one triangle of M's part of z at each node; None where that is too large."""
+        return Products.of(self.sums, self.within)
 
     @cached_property
     def pooled(self) -> tuple[Floats, Floats] | None:

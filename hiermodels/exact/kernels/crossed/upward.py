@@ -33,9 +33,11 @@ from functools import cached_property
 import numpy as np
 
 from hiermodels.core.arrays import Floats
+from hiermodels.core.blas import scipy_linalg
 from hiermodels.exact.kernels.blocks.root import Root, cholesky
 from hiermodels.exact.kernels.blocks.rotations import triangularize
 from hiermodels.exact.kernels.crossed.design import CrossedDesign
+from hiermodels.exact.kernels.crossed.large import factor_in_place, put_dense
 
 NUMBERS = 1 << 21  # of matrices that are held at a time
 LOOPED = 64  # rows of a triangle that are solved for one by one, at all nodes at once
@@ -67,19 +69,11 @@ class Eliminated:
     @classmethod
     def of(cls, design: CrossedDesign, theta: Floats) -> Eliminated:
         """Eliminate at n nodes, which have to be few: see :func:`batches`."""
-        z, information = design.n_others, _information(design, theta)
-        rows = information[:, z:, z:].copy()
-        spread = theta[design.factor_of].T
-        information[:, :z] *= spread[:, :, None]
-        information[:, :, :z] *= spread[:, None, :]
-        diagonal = np.arange(z)
-        information[:, diagonal, diagonal] += 1
-        # what stands behind z is large enough for a Cholesky factor, whose B it does not change
-        information[:, z:, z:] = 0
-        behind = np.arange(z, information.shape[1])
-        enough = 1 + 2 * np.einsum("nii->ni", rows).sum(axis=1)
-        information[:, behind, behind] = enough[:, None]
-        triangle = _factors(information)
+        z, pooled = design.n_others, design.pooled
+        if pooled is None:
+            triangle, rows = _triangles_in_place(design, theta)
+        else:
+            triangle, rows = _triangles(design, theta, pooled)
         factor, border = triangle[:, :z, :z], triangle[:, z:, :z].swapaxes(1, 2)
         left = _left(design, theta, factor, border, rows)
         return cls(design, theta, factor, border, left)
@@ -150,31 +144,49 @@ def _left(
     return left
 
 
-def _information(design: CrossedDesign, theta: Floats) -> Floats:
-    """M; (n, z + c + 1, z + c + 1)."""
-    spread, size = theta[design.eliminated] ** 2, len(design.within)
-    if design.pooled is not None:
-        distinct, squares = design.pooled
-        share = _shares(spread, distinct)
-        return (share @ squares).reshape(-1, size, size) + design.within
-    total = np.empty((len(spread), size, size))
-    for own, share in zip(total, _shares(spread, design.count), strict=True):
-        _add(design, share, own)
-    return total
+def _triangles(
+    design: CrossedDesign, theta: Floats, pooled: tuple[Floats, Floats]
+) -> tuple[Floats, Floats]:
+    """Cholesky factors [L 0; B' ·] (n, m, m), and M behind z (n, w, w), at all nodes at once."""
+    z, size, (distinct, squares) = design.n_others, len(design.within), pooled
+    share = _shares(theta[design.eliminated] ** 2, distinct)
+    information = (share @ squares).reshape(-1, size, size) + design.within
+    rows = information[:, z:, z:].copy()
+    spread = theta[design.factor_of].T
+    information[:, :z] *= spread[:, :, None]
+    information[:, :, :z] *= spread[:, None, :]
+    diagonal, behind = np.arange(z), np.arange(z, size)
+    information[:, diagonal, diagonal] += 1
+    information[:, z:, z:] = 0
+    information[:, behind, behind] = _enough(rows)[:, None]
+    return _factors(information), rows
 
 
-def _add(design: CrossedDesign, share: Floats, total: Floats) -> None:
-    """E and the sum over members a, each times its share, put into (m, m)."""
-    z, sums = design.n_others, design.sums
-    total[:] = design.within
-    products, places = design.products
-    inner = np.zeros(z * z)
-    inner[places] = products @ share
-    total[:z, :z] += inner.reshape(z, z)
-    outer = sums.T @ (share[:, None] * design.own)
-    total[:z, z:] += outer
-    total[z:, :z] += outer.T
-    total[z:, z:] += design.own.T @ (share[:, None] * design.own)
+def _triangles_in_place(design: CrossedDesign, theta: Floats) -> tuple[Floats, Floats]:
+    """The same, node by node."""
+    z, size, n = design.n_others, len(design.within), theta.shape[1]
+    upper, rows = np.zeros((n, size, size)), np.empty((n, size - z, size - z))
+    for total, left, own in zip(upper, rows, theta.T, strict=True):
+        share = _shares(own[design.eliminated] ** 2, design.count)
+        if design.products is None:
+            put_dense(design.sums, design.within, share, total)
+        else:
+            design.products.put(share, total)
+        spread, shared = own[design.factor_of], share[:, None] * design.own
+        left[:] = design.within[z:, z:] + design.own.T @ shared
+        total[:z, z:] = design.within[:z, z:] + design.sums.T @ shared
+        total[:z] *= spread[:, None]
+        total[:, :z] *= spread
+        diagonal = np.einsum("ii->i", total)
+        diagonal[:z] += 1
+        diagonal[z:] = _enough(left)
+        factor_in_place(total)
+    return upper.swapaxes(1, 2), rows
+
+
+def _enough(rows: Floats) -> Floats:
+    """What stands behind z, large enough for a Cholesky factor, whose B it does not change."""
+    return np.asarray(1 + 2 * np.einsum("...ii->...", rows))
 
 
 def _shares(spread: Floats, count: Floats) -> Floats:
@@ -198,10 +210,9 @@ def solve(factor: Floats, rows: Floats) -> Floats:
     if not rows.size:
         return rows
     if factor.shape[1] > max(len(factor), LOOPED):
-        from scipy.linalg import solve_triangular
-
+        triangular = scipy_linalg().solve_triangular
         each = zip(factor, rows, strict=True)
-        return np.array([solve_triangular(f, r, lower=True, check_finite=False) for f, r in each])
+        return np.array([triangular(f, r, lower=True, check_finite=False) for f, r in each])
     solved = np.empty_like(rows)  # row by row, at all nodes at once
     for j in range(factor.shape[1]):
         known = factor[:, None, j, :j] @ solved[:, :j]
@@ -212,10 +223,9 @@ def solve(factor: Floats, rows: Floats) -> Floats:
 def solve_transposed(factor: Floats, rows: Floats) -> Floats:
     """``L'⁻¹ rows``; (n, z)."""
     if factor.shape[1] > max(len(factor), LOOPED):
-        from scipy.linalg import solve_triangular
-
+        triangular = scipy_linalg().solve_triangular
         each = zip(factor, rows, strict=True)
-        found = [solve_triangular(f, r, lower=True, trans=1, check_finite=False) for f, r in each]
+        found = [triangular(f, r, lower=True, trans=1, check_finite=False) for f, r in each]
         return np.array(found)
     solved = np.empty_like(rows)
     for j in reversed(range(factor.shape[1])):
