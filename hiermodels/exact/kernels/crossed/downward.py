@@ -20,7 +20,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.kernels.crossed.design import CrossedDesign
-from hiermodels.exact.kernels.crossed.upward import Eliminated, solve, solve_transposed
+from hiermodels.exact.kernels.crossed.upward import Eliminated, inverse, solve_transposed
 
 ABSENT = -1  # member of a factor that a sum has none of
 MAX_NUMBERS = 1 << 23  # that are held at a time
@@ -43,20 +43,19 @@ class Effects:
         return np.asarray(self.of.theta[self.design.eliminated][:, None] ** 2 / self.of.widened)
 
     @cached_property
-    def inverse(self) -> Floats:
-        """``L⁻¹ D``; (n, z, z)."""
-        spread = self.of.theta[self.design.factor_of].T
-        return solve(self.of.factor, np.eye(self.design.n_others) * spread[:, None])
-
-    @cached_property
     def covariance(self) -> Floats:
         """Q; (n, z, z)."""
-        return self.inverse.swapaxes(1, 2) @ self.inverse
+        spread = self.of.theta[self.design.factor_of].T
+        covariance = inverse(self.of.factor)
+        covariance *= spread[:, :, None]
+        covariance *= spread[:, None, :]
+        return covariance
 
     @cached_property
     def of_others(self) -> Floats:
         """Rows U of all members but the eliminated factor's; (n, z, c + 1)."""
-        return np.asarray(self.inverse.swapaxes(1, 2) @ self._border)
+        spread = self.of.theta[self.design.factor_of].T
+        return np.asarray(spread[:, :, None] * solve_transposed(self.of.factor, self._border))
 
     @property
     def _border(self) -> Floats:
@@ -84,6 +83,8 @@ class Effects:
     @cached_property
     def _explained(self) -> Floats:
         """``c_a,z Q c_a,z'``; (n, a)."""
+        if self.design.pooled is None and self.design.products is not None:
+            return np.array([self.design.products.squares(own) for own in self.covariance])
         n, z, _ = self.covariance.shape
         size, step = self.design.sizes[self.design.eliminated], max(1, MAX_NUMBERS // (n * z or 1))
         parts = [self._through(slice(i, i + step))[1] for i in range(0, size, step)]

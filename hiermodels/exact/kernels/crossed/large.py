@@ -34,11 +34,14 @@ class Products:
         ``c_aj c_ak``.
     within : (p,)
         E_jk.
+    size : int
+        m.
     """
 
     places: Indices
     sums: Any
     within: Floats
+    size: int
 
     @classmethod
     def of(cls, sums: Any, within: Floats) -> Self | None:
@@ -59,11 +62,16 @@ class Products:
         values = ordered.data[one] * ordered.data[other]
         products = csr_array((values, (code, member)), (len(distinct), len(size)))
         j, k = np.divmod(distinct, z)
-        return cls(j * len(within) + k, products, within[j, k])
+        return cls(j * len(within) + k, products, within[j, k], len(within))
 
     def put(self, share: Floats, total: Floats) -> None:
         """Put E and the sums with shares (a,) into a matrix (m, m) of zeros."""
         total.reshape(-1)[self.places] = self.within + self.sums @ share
+
+    def squares(self, matrix: Floats) -> Floats:
+        """``c_a Q c_a'`` of each a, with a symmetric matrix Q (z, z); (a,)."""
+        j, k = np.divmod(self.places, self.size)
+        return np.asarray(self.sums.T @ (np.where(j < k, 2.0, 1.0) * matrix[j, k]))
 
 
 def put_dense(sums: Any, within: Floats, share: Floats, total: Floats) -> None:
@@ -86,3 +94,13 @@ def factor_in_place(upper: Floats) -> None:
     _, failed = scipy_linalg().lapack.dpotrf(upper.T, lower=1, overwrite_a=1, clean=0)
     if failed:
         upper[:] = np.nan
+
+
+def inverse_of(factor: Floats) -> Floats:
+    """``(L L')⁻¹`` of L (z, z), which is 0 above the diagonal."""
+    if not np.isfinite(factor[0, 0]):
+        return np.full_like(factor, np.nan)
+    lower, _ = scipy_linalg().lapack.dpotri(factor, lower=1)
+    whole = np.asarray(lower + lower.T)
+    np.einsum("ii->i", whole)[:] /= 2
+    return whole

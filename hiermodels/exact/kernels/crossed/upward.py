@@ -37,7 +37,7 @@ from hiermodels.core.blas import scipy_linalg
 from hiermodels.exact.kernels.blocks.root import Root, cholesky
 from hiermodels.exact.kernels.blocks.rotations import triangularize
 from hiermodels.exact.kernels.crossed.design import CrossedDesign
-from hiermodels.exact.kernels.crossed.large import factor_in_place, put_dense
+from hiermodels.exact.kernels.crossed.large import factor_in_place, inverse_of, put_dense
 
 NUMBERS = 1 << 21  # of matrices that are held at a time
 LOOPED = 64  # rows of a triangle that are solved for one by one, at all nodes at once
@@ -209,7 +209,7 @@ def solve(factor: Floats, rows: Floats) -> Floats:
     """``L⁻¹ rows``; (n, z, k)."""
     if not rows.size:
         return rows
-    if factor.shape[1] > max(len(factor), LOOPED):
+    if _is_large(factor):
         triangular = scipy_linalg().solve_triangular
         each = zip(factor, rows, strict=True)
         return np.array([triangular(f, r, lower=True, check_finite=False) for f, r in each])
@@ -221,14 +221,28 @@ def solve(factor: Floats, rows: Floats) -> Floats:
 
 
 def solve_transposed(factor: Floats, rows: Floats) -> Floats:
-    """``L'⁻¹ rows``; (n, z)."""
-    if factor.shape[1] > max(len(factor), LOOPED):
+    """``L'⁻¹ rows``; (n, z) or (n, z, k)."""
+    if _is_large(factor):
         triangular = scipy_linalg().solve_triangular
         each = zip(factor, rows, strict=True)
         found = [triangular(f, r, lower=True, trans=1, check_finite=False) for f, r in each]
         return np.array(found)
     solved = np.empty_like(rows)
     for j in reversed(range(factor.shape[1])):
-        known = np.einsum("nk,nk->n", factor[:, j + 1 :, j], solved[:, j + 1 :])
-        solved[:, j] = (rows[:, j] - known) / factor[:, j, j]
+        known = np.einsum("nk,nk...->n...", factor[:, j + 1 :, j], solved[:, j + 1 :])
+        diagonal = factor[:, j, j].reshape(-1, *[1] * (rows.ndim - 2))
+        solved[:, j] = (rows[:, j] - known) / diagonal
     return solved
+
+
+def inverse(factor: Floats) -> Floats:
+    """``(L L')⁻¹``; (n, z, z)."""
+    if _is_large(factor):
+        return np.array([inverse_of(own) for own in factor])
+    half = solve(factor, np.broadcast_to(np.eye(factor.shape[1]), factor.shape))
+    return np.asarray(half.swapaxes(1, 2) @ half)
+
+
+def _is_large(factor: Floats) -> bool:
+    """Whether factors (n, z, z) are better taken one by one than row by row at all nodes."""
+    return factor.shape[1] > max(len(factor), LOOPED)
