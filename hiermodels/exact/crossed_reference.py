@@ -13,6 +13,7 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
+from hiermodels.exact.crossed.interpolated import InterpolatedMarginal
 from hiermodels.exact.crossed.mixtures import NEW, CrossedMixtures
 from hiermodels.exact.crossed.model import CrossedModel
 from hiermodels.exact.crossed.posterior import CrossedPosterior
@@ -61,7 +62,29 @@ class CrossedReference(SdReference):
 
     def how(self) -> list[str]:
         """How it was computed, for people to read."""
-        return [*super().how(), *self._parts]
+        return [*super().how(), *self._interpolation, *self._parts]
+
+    @property
+    def _interpolation(self) -> list[str]:
+        """What is said of a likelihood of the sds that is interpolated."""
+        marginal = self.posterior.marginal
+        if not isinstance(marginal, InterpolatedMarginal):
+            return []
+        return [
+            f"likelihood of the sds: a polynomial of degree {marginal.polynomials.degree} through "
+            f"{marginal.n_nodes} points; its logarithm errs by up to {marginal.error:.1e}"
+        ]
+
+    @property
+    def _interpolation(self) -> list[str]:
+        """What is said of a likelihood of the sds that is interpolated."""
+        marginal = self.posterior.marginal
+        if not isinstance(marginal, InterpolatedMarginal):
+            return []
+        return [
+            f"likelihood of the sds: a polynomial of degree {marginal.polynomials.degree} through "
+            f"{marginal.n_nodes} points; its logarithm errs by up to {marginal.error:.1e}"
+        ]
 
     @property
     def _parts(self) -> list[str]:

@@ -23,6 +23,7 @@ from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.crossed.draws import laid_for_draws as laid_for_crossed_draws
+from hiermodels.exact.crossed.interpolated import interpolated
 from hiermodels.exact.crossed.marginal import CrossedMarginal
 from hiermodels.exact.crossed.posterior import CrossedPosterior
 from hiermodels.exact.crossed_data import CrossedMoments, crossed_model
@@ -289,6 +290,11 @@ class CrossedGrid(_CoarseGrid):
     @one_blas_thread()
     def marginal(self) -> CrossedMarginal:
         """The posterior of the sds, if it exists."""
+        return interpolated(self._plain)
+
+    @cached_property
+    @one_blas_thread()
+    def _plain(self) -> CrossedMarginal:
         return CrossedMarginal.of(crossed_model(self.spec, self.data))
 
     @property
@@ -309,7 +315,7 @@ class CrossedGrid(_CoarseGrid):
     @cached_property
     def moments(self) -> CrossedMoments:
         """Which moments exist."""
-        return CrossedMoments(self.spec, self.marginal.tails)
+        return CrossedMoments(self.spec, self._plain.tails)
 
     def informed(self, name: str) -> str:
         """The groups that say what there is to say of an sd, in words."""

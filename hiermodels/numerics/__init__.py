@@ -13,6 +13,7 @@ module with its reference and with an error that its tests hold it to.
 - ``roots``: where falling functions of one number are 0
 - ``chebyshev``: sums of a smooth function over very many places, from its values at few
 - ``chebyshev_cells``: a smooth function of two numbers at very many places, and such sums
+- ``ball_polynomials``: smooth functions of up to three numbers, of each of which evaluation is dear
 - ``cubature``: few of many weighted points that have the same moments
 - ``bounded_norm``: the shortest vector within bounds that solves linear equations
 - ``cones``: directions in which a product of log-concave functions does not fall

@@ -18,7 +18,7 @@ from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.lattice_errors import within_range
 from hiermodels.numerics import lattice
 from hiermodels.numerics.finer import points_within
-from hiermodels.numerics.lattice import Lattice, LogWeight
+from hiermodels.numerics.lattice import Lattice, LogDensity, LogWeight
 from hiermodels.numerics.modes import peaks
 
 SCAN_STEP = {1: 1.0, 2: 1.0, 3: 2.0, 4: 2.0, 5: 3.0, 6: 3.0}  # of the pilot grid
@@ -61,6 +61,11 @@ class SdMarginal[M: NormalModel](ABC):
     @abstractmethod
     def coordinates(self) -> SdCoordinates[M]:
         """Of all that is on the lattice."""
+
+    @property
+    def error(self) -> float:
+        """Largest error of the log density, where it is interpolated."""
+        return 0.0
 
     @abstractmethod
     def root(self, values: Values) -> Root:
@@ -114,7 +119,12 @@ class SdMarginal[M: NormalModel](ABC):
         highest = tops[np.argsort(-log_densities.flat[tops], kind="stable")][:MAX_ASCENTS]
         starts = grid.reshape(-1, grid.shape[-1])[highest]
         with self.within_range():
-            return lattice.find_modes(self.log_density, starts)
+            return lattice.find_modes(self.climbed, starts)
+
+    @property
+    def climbed(self) -> LogDensity:
+        """The log density that is climbed."""
+        return self.log_density
 
     def lattice(self, spacing: float | Floats) -> Lattice:
         """Lay a lattice over the posterior: see :meth:`laid`."""

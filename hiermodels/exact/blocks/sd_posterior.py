@@ -159,10 +159,11 @@ class SdPosterior[M: NormalModel](ABC):
         """Largest difference between two spacings, in posterior sds.
 
         Over the means and sds of all hyperparameters, coefficients and effects that exist, and the
-        coordinates.
+        coordinates; and the error of the log density, where it is interpolated.
         """
         parts = [self._sd_moments, self._coefficient_moments, *self._moments_of_effects]
-        worst = [self.errors_by_axis.max(initial=0.0), self.few.error if self.few else 0.0]
+        worst = [self.errors_by_axis.max(initial=0.0), self.marginal.error]
+        worst.append(self.few.error if self.few else 0.0)
         for mean, sd in parts:
             with np.errstate(invalid="ignore", divide="ignore"):
                 differences = [np.abs(mean[1:] - mean[0]) / sd[0], np.abs(sd[1:] / sd[0] - 1)]

@@ -10,6 +10,7 @@ frames nor specifications.
 - ``rows``, ``model``: what is observed, and the priors
 - ``ranks``, ``propriety``: whether the posterior exists, and which of its moments do
 - ``coordinates``, ``marginal``: the posterior of the sds, and its lattice
+- ``interpolated``: what rows say, by polynomials, where each node is dear
 - ``posterior``: lattices that are fine enough, and moments
 - ``mixtures``: laws of sums of effects and coefficients
 - ``draws``: exact draws

@@ -17,13 +17,15 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.blocks.draws import SPACING, draw_coefficients, draw_sigma
 from hiermodels.exact.blocks.sd_coordinates import Values
+from hiermodels.exact.crossed.interpolated import interpolated
 from hiermodels.exact.crossed.marginal import CrossedMarginal
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.crossed.downward import Effects
 from hiermodels.exact.kernels.crossed.upward import Eliminated, batches
 from hiermodels.numerics import rejection
 from hiermodels.numerics.lattice import Lattice, LogDensity
-from hiermodels.numerics.lattice_interpolation import interpolated, interpolated_values
+from hiermodels.numerics.lattice_interpolation import interpolated as between_nodes
+from hiermodels.numerics.lattice_interpolation import interpolated_values
 from hiermodels.numerics.rejection import Draws
 
 DEAR_SPACING = 0.9  # of the lattice, where each node is dear
@@ -62,7 +64,8 @@ class CrossedGiven:
         (seed,) = rng.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined]
         with np.errstate(divide="ignore"):
             values = Values(np.log(theta), theta[:0], np.log(sigma), np.zeros(len(sigma)))
-        gamma = draw_coefficients(marginal, marginal.root(values), sigma, rng)
+        root = interpolated(marginal).root(values)
+        gamma = draw_coefficients(marginal, root, sigma, rng)
         return CrossedGiven(marginal, theta, sigma, gamma, seed)
 
     @property
@@ -130,7 +133,7 @@ class CrossedDraws(CrossedGiven):
         (seed,) = rng.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined]
         log_density: LogDensity = marginal.log_density
         if marginal.is_dear:
-            log_density = interpolated(laid, log_density, rng, CHECKED)
+            log_density = between_nodes(laid, log_density, rng, CHECKED)
         drawn = rejection.draw(laid, log_density, size, rng)
         values = marginal.coordinates.values(drawn.points)
         if log_density == marginal.log_density:

@@ -16,9 +16,10 @@ from hiermodels.exact.crossed.model import CrossedModel
 from hiermodels.exact.crossed.propriety import CrossedTails, check
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.crossed.upward import evaluate
+from hiermodels.numerics.lattice import LogDensity
 
 DEAR = 200  # members of all factors but the largest, with more of which each node is dear
-DEAR_STEP = 3.0  # of the pilot grid then
+DEAR_STEP = 4.0  # of the pilot grid then
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,11 @@ class CrossedMarginal(SdMarginal[CrossedModel]):
         """Distance of points on the pilot grid."""
         return DEAR_STEP if self.is_dear else super().scan_step
 
+    @property
+    def climbed(self) -> LogDensity:
+        """The log density; where each node is dear, none is evaluated twice."""
+        return Remembered(self.log_density) if self.is_dear else self.log_density
+
     @cached_property
     def residual(self) -> CrossedModel:
         """The model of the outcome less what the shift explains."""
@@ -78,3 +84,19 @@ class CrossedMarginal(SdMarginal[CrossedModel]):
     def root(self, values: Values) -> Root:
         """What all rows say of the coefficients, less the shift, and of σ."""
         return evaluate(self.model.design, np.exp(values.log_theta))
+
+
+class Remembered:
+    """A function of points (n, d), each by itself, that is evaluated at new ones alone."""
+
+    def __init__(self, function: LogDensity) -> None:
+        self._function = function
+        self._known: dict[bytes, float] = {}
+
+    def __call__(self, points: Floats) -> Floats:
+        """Values at points; (n,)."""
+        keys = [point.tobytes() for point in points]
+        new = {key: i for i, key in enumerate(keys) if key not in self._known}
+        if new:
+            self._known |= zip(new, self._function(points[list(new.values())]), strict=True)
+        return np.array([self._known[key] for key in keys])

@@ -18,6 +18,7 @@ from hiermodels.errors import PrecisionError
 from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.blocks.sd_posterior import SdPosterior, laid_first
 from hiermodels.exact.compressed import Few, few_nodes, spread_out
+from hiermodels.exact.crossed.interpolated import interpolated
 from hiermodels.exact.crossed.marginal import CrossedMarginal
 from hiermodels.exact.crossed.model import MAX_FACTORS, CrossedModel
 from hiermodels.exact.kernels.blocks.moments import CoefficientLaw
@@ -77,7 +78,7 @@ class CrossedPosterior(SdPosterior[CrossedModel]):
             If two spacings or rounding errors differ by more than ``tol``.
         """
         try:
-            marginal = CrossedMarginal.of(model)
+            marginal = interpolated(CrossedMarginal.of(model))
             spacing, laid, root = _laid_first(marginal)
             posterior = cls(marginal, laid, root).refined(spacing, tol)
         except PrecisionError:
