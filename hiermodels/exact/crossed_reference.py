@@ -72,19 +72,15 @@ class CrossedReference(SdReference):
             return []
         return [
             f"likelihood of the sds: a polynomial of degree {marginal.polynomials.degree} through "
-            f"{marginal.n_nodes} points; its logarithm errs by up to {marginal.error:.1e}"
+            f"{marginal.n_nodes} points; it errs by up to {marginal.error:.1e} of its logarithm"
         ]
 
     @property
-    def _interpolation(self) -> list[str]:
-        """What is said of a likelihood of the sds that is interpolated."""
-        marginal = self.posterior.marginal
-        if not isinstance(marginal, InterpolatedMarginal):
-            return []
-        return [
-            f"likelihood of the sds: a polynomial of degree {marginal.polynomials.degree} through "
-            f"{marginal.n_nodes} points; its logarithm errs by up to {marginal.error:.1e}"
-        ]
+    def _cause(self) -> str:
+        """What the quadrature error is: the largest of three errors."""
+        if self.certificate == self.posterior.marginal.error:
+            return "the likelihood of the sds errs by up to"
+        return super()._cause
 
     @property
     def _parts(self) -> list[str]:
