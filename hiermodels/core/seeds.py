@@ -36,7 +36,12 @@ def named_seed(random_seed: Seed, name: str) -> np.random.SeedSequence:
     rng = generator(random_seed)
     if random_seed is None or isinstance(random_seed, (int, np.integer)):
         return np.random.SeedSequence(random_seed, spawn_key=tuple(name.encode()))
-    return rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined]
+    return spawned(rng, 1)[0]
+
+
+def spawned(rng: np.random.Generator, count: int) -> list[np.random.SeedSequence]:
+    """Seeds of so many streams apart from a generator's own, others at each call."""
+    return rng.bit_generator.seed_seq.spawn(count)  # type: ignore[attr-defined]
 
 
 def integer_seed(random_seed: Seed) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from hiermodels.exact.blocks.draws import GivenDraws
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.propriety import check
 from hiermodels.exact.blocks.sd_coordinates import Values
+from hiermodels.exact.effects import Stored
 from hiermodels.exact.kernels.blocks.draws import EffectDraws
 from hiermodels.model.spec import Spec
 
@@ -117,22 +117,17 @@ class BlockGroups:
     draws: EffectDraws
 
     @classmethod
-    def restored(
-        cls,
-        spec: Spec,
-        data: GroupedData,
-        stored: Mapping[str, Any],
-        seed: np.random.SeedSequence,
-    ) -> BlockGroups:
+    def restored(cls, spec: Spec, data: GroupedData, kept: Stored) -> BlockGroups:
         """Undo :meth:`stored`: the same draws, bit for bit."""
+        stored, seed = kept
         model = block_model(spec, data)
         blocks = BlockMarginal(model, check(model)).residual.blocks
         if blocks.strata is not None:
             blocks = blocks.given(stored["inverse"])
         return cls(spec, EffectDraws(blocks, **{name: stored[name] for name in STORED}, seed=seed))
 
-    def stored(self) -> tuple[dict[str, Any], np.random.SeedSequence]:
-        """What makes the same draws again, beside the model and the data; and the seed."""
+    def stored(self) -> Stored:
+        """See :class:`GroupEffects`."""
         made, strata = (
             {name: getattr(self.draws, name) for name in STORED},
             self.draws.blocks.strata,

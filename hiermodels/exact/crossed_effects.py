@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.crossed.draws import CrossedGiven
 from hiermodels.exact.crossed.marginal import CrossedMarginal
 from hiermodels.exact.crossed_data import crossed_model
+from hiermodels.exact.effects import Stored
 from hiermodels.model.spec import Spec
 
 STORED = ("theta", "sigma", "coefficients")
@@ -44,19 +44,14 @@ class CrossedEffects:
         return cls(spec, CrossedGiven.given(marginal, sds / sigma, sigma, rng))
 
     @classmethod
-    def restored(
-        cls,
-        spec: Spec,
-        data: GroupedData,
-        stored: Mapping[str, Any],
-        seed: np.random.SeedSequence,
-    ) -> CrossedEffects:
+    def restored(cls, spec: Spec, data: GroupedData, kept: Stored) -> CrossedEffects:
         """Undo :meth:`stored`: the same draws, bit for bit."""
+        stored, seed = kept
         marginal = CrossedMarginal.of(crossed_model(spec, data))
         return cls(spec, CrossedGiven(marginal, **{n: stored[n] for n in STORED}, seed=seed))
 
-    def stored(self) -> tuple[dict[str, Any], np.random.SeedSequence]:
-        """What makes the same draws again, beside the model and the data; and the seed."""
+    def stored(self) -> Stored:
+        """See :class:`GroupEffects`."""
         return {name: getattr(self.draws, name) for name in STORED}, self.draws.seed
 
     def variables(self) -> dict[str, Floats]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -10,9 +10,9 @@ from typing import Self
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
+from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.exact.group_statistics import extremes, sd_of
-from hiermodels.exact.row_replicates import draw_rows
+from hiermodels.exact.row_replicates import RowsAnew
 from hiermodels.families.raw import RawValues, sums_by_group
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.record import Posterior
@@ -43,17 +43,8 @@ def crossed_effects_anew(
 
 
 @dataclass(frozen=True)
-class CrossedReplicates:
-    """Rows of crossed groups that are drawn anew.
-
-    Attributes
-    ----------
-    posterior : Posterior
-    rows : GroupedRows
-    """
-
-    posterior: Posterior
-    rows: GroupedRows
+class CrossedReplicates(RowsAnew):
+    """Rows of crossed groups that are drawn anew."""
 
     @classmethod
     def of(cls, posterior: Posterior) -> Self:
@@ -95,7 +86,3 @@ class CrossedReplicates:
         """Which rows share their group in every column; (N,)."""
         every = np.stack(self.rows.memberships)
         return np.unique(every, axis=1, return_inverse=True)[1].ravel()
-
-    def draw(self, effects: Mapping[str, Floats], rng: np.random.Generator) -> Iterator[Floats]:
-        """Draw outcomes (n, N) given draws of all columns' effects (n, u), some at a time."""
-        return draw_rows(self.posterior, self.rows, effects, rng)

@@ -11,6 +11,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.seeds import spawned
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.kernels.kernel import Given
 from hiermodels.exact.kernels.records import UpperDraws
@@ -18,6 +19,9 @@ from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.record import by_chain
+
+type Stored = tuple[Mapping[str, Any], np.random.SeedSequence]
+"""What makes the same draws again, beside the model and the data; and the seed of these."""
 
 
 @dataclass(frozen=True)
@@ -53,24 +57,19 @@ class Effects:
         rng : numpy.random.Generator
             Seeds the streams.
         """
-        upper_seed, seed = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
+        upper_seed, seed = spawned(rng, 2)
         upper = marginal.given_sds(sds).draw_upper(upper_seed)
         return cls(marginal, sds, upper, seed)
 
     @classmethod
-    def restored(
-        cls,
-        spec: Spec,
-        data: GroupedData,
-        stored: Mapping[str, Any],
-        seed: np.random.SeedSequence,
-    ) -> Effects:
+    def restored(cls, spec: Spec, data: GroupedData, kept: Stored) -> Effects:
         """Undo :meth:`stored`: the same draws, bit for bit."""
+        stored, seed = kept
         marginal = Marginal.of(spec, standardize(data))
         return cls(marginal, stored["sds"], _turned(stored["upper"]), seed)
 
-    def stored(self) -> tuple[dict[str, Any], np.random.SeedSequence]:
-        """What makes the same draws again, beside the model and the data; and the seed."""
+    def stored(self) -> Stored:
+        """See :class:`GroupEffects`."""
         return {"sds": self.sds, "upper": _turned(self.upper)}, self.seed
 
     def above_groups(self) -> dict[str, Floats]:
@@ -111,7 +110,7 @@ class GroupEffects(Protocol):
     def of_groups(self, groups: Indices | None = None) -> Floats:
         """Effects of all groups, or of some; (g, n)."""
 
-    def stored(self) -> tuple[dict[str, Any], np.random.SeedSequence]:
+    def stored(self) -> Stored:
         """What makes the same draws again, beside the model and the data; and the seed."""
 
 

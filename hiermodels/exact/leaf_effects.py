@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.grouped import GroupedData
+from hiermodels.exact.effects import Stored
 from hiermodels.exact.grid import LeafGrid
 from hiermodels.exact.leaf_data import nested_model, two_level_model
 from hiermodels.exact.leaves.draws import EffectDraws, LeafDraws
@@ -50,14 +49,9 @@ class LeafEffects:
         return cls(grid.spec, nested.drawn.points, nested.effects), nested.lattice, nested.drawn
 
     @classmethod
-    def restored(
-        cls,
-        spec: Spec,
-        data: GroupedData,
-        stored: Mapping[str, Any],
-        seed: np.random.SeedSequence,
-    ) -> LeafEffects:
+    def restored(cls, spec: Spec, data: GroupedData, kept: Stored) -> LeafEffects:
         """Undo :meth:`stored`: the same draws, bit for bit."""
+        stored, seed = kept
         points = stored["points"]
         if len(spec.levels) == 1:
             marginal = LeafMarginal(two_level_model(spec, data))
@@ -65,8 +59,8 @@ class LeafEffects:
         nested = NestedMarginal(nested_model(spec, data))
         return cls(spec, points, NestedEffects.at(nested, points, seed))
 
-    def stored(self) -> tuple[dict[str, Any], np.random.SeedSequence]:
-        """What makes the same draws again, beside the model and the data; and the seed."""
+    def stored(self) -> Stored:
+        """See :class:`GroupEffects`."""
         return {"points": self.points}, self.draws.seed
 
     def above_groups(self) -> dict[str, Floats]:

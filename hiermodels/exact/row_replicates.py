@@ -21,8 +21,8 @@ BLOCK = 1 << 20  # rows times draws that are drawn at a time
 
 
 @dataclass(frozen=True)
-class RowReplicates:
-    """Rows, or totals of rows, that are drawn anew.
+class RowsAnew:
+    """Rows that are drawn anew.
 
     Attributes
     ----------
@@ -32,6 +32,21 @@ class RowReplicates:
 
     posterior: Posterior
     rows: GroupedRows
+
+    def draw(self, effects: Mapping[str, Floats], rng: np.random.Generator) -> Iterator[Floats]:
+        """Draw outcomes (n, N) given draws of all levels' effects (n, ...), some at a time."""
+        spec, given = self.posterior.spec, draws_of(self.posterior) | dict(effects)
+        size = len(next(iter(given.values())))
+        step = max(1, BLOCK // self.rows.n_rows)
+        for first in range(0, size, step):
+            some = {name: values[first : first + step] for name, values in given.items()}
+            eta, columns = rows_given(spec, self.rows, some)
+            yield draw(spec, self.rows, eta, columns, rng)
+
+
+@dataclass(frozen=True)
+class RowReplicates(RowsAnew):
+    """Rows, or totals of rows, that are drawn anew."""
 
     @classmethod
     def of(cls, posterior: Posterior) -> Self:
@@ -80,29 +95,6 @@ class RowReplicates:
         total, weight = self.posterior.spec.family.raw(y, *columns_of(rows))
         squares = weight * (total / weight - raw.value[..., rows.group]) ** 2
         return {f"sd of rows within {inner}, in se": np.sqrt(squares.sum(axis=-1) / df)}
-
-    def draw(self, effects: Mapping[str, Floats], rng: np.random.Generator) -> Iterator[Floats]:
-        """Draw outcomes (n, N) given draws of the groups' effects (n, g), some draws at a time."""
-        return draw_rows(self.posterior, self.rows, effects, rng)
-
-
-def draw_rows(
-    posterior: Posterior, rows: GroupedRows, effects: Mapping[str, Floats], rng: np.random.Generator
-) -> Iterator[Floats]:
-    """Draw outcomes of rows (n, N), some draws at a time.
-
-    Parameters
-    ----------
-    effects : mapping of str to array
-        Draws (n, ...) of effects; those of all else are the posterior's.
-    """
-    spec, given = posterior.spec, draws_of(posterior) | dict(effects)
-    size = len(next(iter(given.values())))
-    step = max(1, BLOCK // rows.n_rows)
-    for first in range(0, size, step):
-        some = {name: values[first : first + step] for name, values in given.items()}
-        eta, columns = rows_given(spec, rows, some)
-        yield draw(spec, rows, eta, columns, rng)
 
 
 def draws_of(posterior: Posterior) -> dict[str, Floats]:

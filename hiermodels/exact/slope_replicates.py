@@ -6,7 +6,7 @@ mean, there are the least squares of the effects that vary between groups, and w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -14,12 +14,12 @@ from typing import Self
 import numpy as np
 
 from hiermodels.core.arrays import Flags, Floats, Indices
-from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
+from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.strata import strata_of
 from hiermodels.exact.block_data import Layout
 from hiermodels.exact.block_joint import correlation_matrices, parents_effects
 from hiermodels.exact.group_statistics import extremes, of_levels, sd_of
-from hiermodels.exact.row_replicates import draw_rows
+from hiermodels.exact.row_replicates import RowsAnew
 from hiermodels.families.raw import RawValues, sums_by_group
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.spec import Spec
@@ -64,17 +64,8 @@ def effects_anew(
 
 
 @dataclass(frozen=True)
-class SlopeReplicates:
-    """Rows that are drawn anew, in groups with slopes or of strata.
-
-    Attributes
-    ----------
-    posterior : Posterior
-    rows : GroupedRows
-    """
-
-    posterior: Posterior
-    rows: GroupedRows
+class SlopeReplicates(RowsAnew):
+    """Rows that are drawn anew, in groups with slopes or of strata."""
 
     @classmethod
     def of(cls, posterior: Posterior) -> Self:
@@ -131,10 +122,6 @@ class SlopeReplicates:
         ]
         members = self.rows.memberships[level]
         return Lines(np.column_stack(columns), self.rows.precision, members)
-
-    def draw(self, effects: Mapping[str, Floats], rng: np.random.Generator) -> Iterator[Floats]:
-        """Draw outcomes (n, N) given draws of all levels' effects (n, ...), some at a time."""
-        return draw_rows(self.posterior, self.rows, effects, rng)
 
 
 @dataclass(frozen=True)

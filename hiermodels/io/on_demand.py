@@ -43,13 +43,13 @@ def restored_draws(
     """Undo :func:`stored_draws`: the same draws, bit for bit."""
     if stored is None:
         return None
-    seed = np.random.SeedSequence(stored["entropy"], spawn_key=stored["spawn_key"])
+    kept = stored, np.random.SeedSequence(stored["entropy"], spawn_key=stored["spawn_key"])
     if spec.is_crossed:
-        effects: GroupEffects = CrossedEffects.restored(spec, data, stored, seed)
+        effects: GroupEffects = CrossedEffects.restored(spec, data, kept)
     elif "factors" in stored:
-        effects = BlockGroups.restored(spec, data, stored, seed)
+        effects = BlockGroups.restored(spec, data, kept)
     elif spec.is_normal:
-        effects = Effects.restored(spec, data, stored, seed)
+        effects = Effects.restored(spec, data, kept)
     else:
-        effects = LeafEffects.restored(spec, data, stored, seed)
+        effects = LeafEffects.restored(spec, data, kept)
     return DrawsOnDemand(effects, stored["chains"])

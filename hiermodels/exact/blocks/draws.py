@@ -16,6 +16,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.seeds import spawned
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.pair_lattice import PairLattices
 from hiermodels.exact.blocks.residual_scale import STEP, ResidualScale
@@ -65,7 +66,7 @@ class GivenDraws:
         cls, marginal: BlockMarginal, values: Values, sigma: Floats, rng: np.random.Generator
     ) -> GivenDraws:
         """Draw given sds, correlations and σ (M,), which another sampler has drawn."""
-        (seed,) = rng.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined]
+        (seed,) = spawned(rng, 1)
         gamma = draw_coefficients(marginal, marginal.root(values), sigma, rng)
         return GivenDraws(marginal, values, sigma, gamma, seed)
 
@@ -131,7 +132,7 @@ class BlockDraws(GivenDraws):
             One that was laid already.
         """
         laid = laid_for_draws(marginal)[0] if lattice is None else lattice
-        (seed,) = rng.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined]
+        (seed,) = spawned(rng, 1)
         draw = rejection.draw if isinstance(laid, Lattice) else rejection.draw_from
         drawn = draw(laid, marginal.log_density, size, rng)  # type: ignore[arg-type]
         values = marginal.coordinates.values(drawn.points)

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from hiermodels.core.arrays import Flags, Floats
+from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.errors import SpecError
 from hiermodels.exact.blocks.coordinates import Coordinates
@@ -115,15 +115,6 @@ class BlockMarginal(SdMarginal[BlockModel]):
     def cut(self) -> Cut | None:
         """The two parts of the coordinates that have a lattice each, if they do."""
         return Cut.of(self.coordinates)
-
-    @property
-    def orders(self) -> Floats:
-        """Highest moment of each sd, σ last, that is asked for and exists; (m + 1,)."""
-        return self.tails.orders
-
-    def coefficients_exist(self, order: int) -> Flags:
-        """Which coefficients have a moment of an order; (c,)."""
-        return self.tails.coefficients_exist(order)
 
     @property
     def shift(self) -> Floats:

@@ -239,6 +239,10 @@ class BlockModel:
         broad = all(is_broad(prior) for prior in (*self.sd_priors, self.sigma))
         return self.integrate_sigma and broad and self.by_stratum[-1].residual_df > 0
 
+    def with_sigma_on_lattice(self) -> Self:
+        """The same model, whose σ has an axis of the lattice."""
+        return replace(self, integrate_sigma=False)
+
     @property
     def flat_coefficients(self) -> bool:
         """Whether all coefficients have flat priors."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, Self
 
 from hiermodels.core.arrays import Floats
 from hiermodels.model.priors.base import VariancePrior
@@ -50,6 +50,9 @@ class NormalModel(Protocol):
     @property
     def relative(self) -> bool:
         """Whether sds are taken in units of σ, which is then integrated by itself."""
+
+    def with_sigma_on_lattice(self) -> Self:
+        """The same model, whose σ is not integrated."""
 
     @property
     def typical_sigma(self) -> float:

@@ -13,7 +13,6 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.errors import PrecisionError
 from hiermodels.exact.blocks.few_nodes import few_nodes_of
 from hiermodels.exact.blocks.marginal import MAX_DIMENSION, BlockMarginal
 from hiermodels.exact.blocks.model import BlockModel
@@ -29,11 +28,8 @@ from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.tree.marginal import ROUNDED_ROWS
 from hiermodels.exact.precision import (
     HEAVIEST,
-    require_digits,
-    require_precision,
 )
 from hiermodels.numerics.lattice import Lattice
-from hiermodels.posterior.precision import TOLERANCE
 
 PAIRS_TIMES = 2.0  # what nodes of pairs of two lattices differ by is stated as their error
 
@@ -56,53 +52,17 @@ class BlockPosterior(SdPosterior[BlockModel]):
     root: Root
 
     @classmethod
-    @one_blas_thread()
-    def of(cls, model: BlockModel, tol: float = TOLERANCE) -> Self:
-        """Integrate the posterior, with ever finer lattices until two spacings agree.
-
-        Where σ cannot be integrated by itself, it is put on the lattice.
-
-        Parameters
-        ----------
-        model : BlockModel
-        tol : float
-            Posterior sds that two spacings may differ by.
-
-        Raises
-        ------
-        ImproperPosteriorError
-            If the posterior does not exist.
-        PrecisionError
-            If two spacings differ by more than 1e-3, rounding errors exceed it, or no lattice can
-            hold the posterior.
-        SpecError
-            If it has more dimensions than lattices hold.
-
-        Warns
-        -----
-        PrecisionWarning
-            If two spacings or rounding errors differ by more than ``tol``.
-        """
-        try:
-            posterior = cls._refined(BlockMarginal.of(model), tol)
-        except PrecisionError:
-            dimension = len(model.sd_priors) + len(model.correlations)
-            if not model.relative or dimension >= MAX_DIMENSION:
-                raise
-            posterior = None
-        if posterior is None:
-            return cls.of(replace(model, integrate_sigma=False), tol)
-        require_digits(posterior.rounding, tol)
-        require_precision(posterior.differences, tol)
-        return posterior
-
-    @classmethod
-    def _refined(cls, marginal: BlockMarginal, tol: float) -> Self:
+    def _integrated(cls, model: BlockModel, tol: float) -> Self:
+        marginal = BlockMarginal.of(model)
         if marginal.cut is not None:
             nodes = pair_nodes(marginal, tol)
             return cls(marginal, nodes, marginal.root(marginal.coordinates.values(nodes.points)))
         spacing, laid, root = laid_first(marginal)
         return cls(marginal, laid, root).refined(spacing, tol)
+
+    @staticmethod
+    def _has_room(model: BlockModel) -> bool:
+        return len(model.sd_priors) + len(model.correlations) < MAX_DIMENSION
 
     def _on(self, lattice: Lattice, root: Root) -> Self:
         return replace(self, lattice=lattice, root=root)

@@ -11,6 +11,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Flags, Floats
 from hiermodels.exact.blocks.normal_model import NormalModel
+from hiermodels.exact.blocks.rays import RayTails
 from hiermodels.exact.blocks.residual_scale import ResidualScale, ScaleLaw
 from hiermodels.exact.blocks.sd_coordinates import SdCoordinates, Values
 from hiermodels.exact.kernels.blocks.moments import CoefficientLaw
@@ -34,18 +35,21 @@ class SdMarginal[M: NormalModel](ABC):
     Attributes
     ----------
     model : NormalModel
+    tails : RayTails
+        Which moments exist.
     """
 
     model: M
+    tails: RayTails[M]
 
     @property
-    @abstractmethod
     def orders(self) -> Floats:
         """Highest moment of each sd, σ last, that is asked for and exists; (m + 1,)."""
+        return self.tails.orders
 
-    @abstractmethod
     def coefficients_exist(self, order: int) -> Flags:
         """Which coefficients have a moment of an order; (c,)."""
+        return self.tails.coefficients_exist(order)
 
     @property
     @abstractmethod

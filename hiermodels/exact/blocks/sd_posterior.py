@@ -28,9 +28,16 @@ from hiermodels.exact.blocks.sd_marginal import SdMarginal
 from hiermodels.exact.compressed import Few
 from hiermodels.exact.kernels.blocks.moments import CoefficientLaw
 from hiermodels.exact.kernels.blocks.root import Root
-from hiermodels.exact.precision import both_weights, errors_of_values, refinement
+from hiermodels.exact.precision import (
+    both_weights,
+    errors_of_values,
+    refinement,
+    require_digits,
+    require_precision,
+)
 from hiermodels.model.priors.variance import Fixed
 from hiermodels.numerics.lattice import Lattice
+from hiermodels.posterior.precision import TOLERANCE
 
 SPACING = {0: 1.0, 1: 0.25, 2: 0.4, 3: 0.52, 4: 0.75, 5: 1.0}  # of the first lattice
 SAFELY = {1: 1e-3, 2: 1e-3}  # of the tolerance, for sds: their quantiles err by about its root
@@ -55,6 +62,56 @@ class SdPosterior[M: NormalModel](ABC):
     marginal: SdMarginal[M]
     lattice: Lattice | PairNodes
     root: Root
+
+    @classmethod
+    @one_blas_thread()
+    def of(cls, model: M, tol: float = TOLERANCE) -> Self:
+        """Integrate the posterior, with ever finer lattices until two spacings agree.
+
+        Where σ cannot be integrated by itself, it is put on the lattice.
+
+        Parameters
+        ----------
+        model : NormalModel
+        tol : float
+            Posterior sds that two spacings may differ by.
+
+        Raises
+        ------
+        ImproperPosteriorError
+            If the posterior does not exist.
+        PrecisionError
+            If two spacings differ by more than 1e-3, rounding errors exceed it, or no lattice can
+            hold the posterior.
+        SpecError
+            If it has more dimensions than lattices hold.
+
+        Warns
+        -----
+        PrecisionWarning
+            If two spacings or rounding errors differ by more than ``tol``.
+        """
+        try:
+            posterior = cls._integrated(model, tol)
+        except PrecisionError:
+            if not (model.relative and cls._has_room(model)):
+                raise
+            posterior = None
+        if posterior is None:
+            return cls.of(model.with_sigma_on_lattice(), tol)
+        require_digits(posterior.rounding, tol)
+        require_precision(posterior.differences, tol)
+        return posterior
+
+    @classmethod
+    @abstractmethod
+    def _integrated(cls, model: M, tol: float) -> Self:
+        """Integrate the posterior, whatever precision that reaches."""
+
+    @staticmethod
+    @abstractmethod
+    def _has_room(model: M) -> bool:
+        """Whether a lattice holds σ beside the sds and correlations."""
 
     @abstractmethod
     def _on(self, lattice: Lattice, root: Root) -> Self:

@@ -15,6 +15,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.seeds import spawned
 from hiermodels.exact.blocks.draws import SPACING, draw_coefficients, draw_sigma
 from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.crossed.interpolated import interpolated
@@ -61,7 +62,7 @@ class CrossedGiven:
         cls, marginal: CrossedMarginal, theta: Floats, sigma: Floats, rng: np.random.Generator
     ) -> CrossedGiven:
         """Draw given sds (K, M) relative to σ (M,), which another sampler has drawn."""
-        (seed,) = rng.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined]
+        (seed,) = spawned(rng, 1)
         with np.errstate(divide="ignore"):
             values = Values(np.log(theta), theta[:0], np.log(sigma), np.zeros(len(sigma)))
         root = interpolated(marginal).root(values)
@@ -130,7 +131,7 @@ class CrossedDraws(CrossedGiven):
             One that was laid already, and what all rows say at its nodes.
         """
         laid, root = laid_for_draws(marginal) if lattice is None else lattice
-        (seed,) = rng.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined]
+        (seed,) = spawned(rng, 1)
         log_density: LogDensity = marginal.log_density
         if marginal.is_dear:
             log_density = between_nodes(laid, log_density, rng, CHECKED)

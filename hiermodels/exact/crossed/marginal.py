@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from hiermodels.core.arrays import Flags, Floats
+from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.blocks.sd_marginal import SdMarginal
@@ -40,15 +40,6 @@ class CrossedMarginal(SdMarginal[CrossedModel]):
     def of(cls, model: CrossedModel) -> CrossedMarginal:
         """Check that the posterior exists, and set it up."""
         return cls(model, check(model))
-
-    @property
-    def orders(self) -> Floats:
-        """Highest moment of each sd, σ last, that is asked for and exists; (K + 1,)."""
-        return self.tails.orders
-
-    def coefficients_exist(self, order: int) -> Flags:
-        """Which coefficients have a moment of an order; (c,)."""
-        return self.tails.coefficients_exist(order)
 
     @property
     def shift(self) -> Floats:

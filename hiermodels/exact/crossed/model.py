@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
@@ -117,6 +118,10 @@ class CrossedModel:
         """Whether sds are taken in units of σ, which is then integrated by itself."""
         broad = all(is_broad(prior) for prior in (*self.sd_priors, self.sigma))
         return self.integrate_sigma and broad and self.residual_df > 0
+
+    def with_sigma_on_lattice(self) -> Self:
+        """The same model, whose σ has an axis of the lattice."""
+        return replace(self, integrate_sigma=False)
 
     @cached_property
     def typical_sigma(self) -> float:

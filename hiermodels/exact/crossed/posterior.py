@@ -14,7 +14,6 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.errors import PrecisionError
 from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.blocks.sd_posterior import SdPosterior, laid_first
 from hiermodels.exact.compressed import Few, few_nodes, spread_out
@@ -26,9 +25,8 @@ from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.crossed.downward import Effects
 from hiermodels.exact.kernels.crossed.upward import Eliminated, batches
 from hiermodels.exact.kernels.tree.marginal import ROUNDED_ROWS
-from hiermodels.exact.precision import HEAVIEST, require_digits, require_precision
+from hiermodels.exact.precision import HEAVIEST
 from hiermodels.numerics.lattice import Lattice
-from hiermodels.posterior.precision import TOLERANCE
 
 DEAR_SPACING = 0.75  # of the first lattice where each node is dear
 MAX_WORK = 1e10  # of nodes times cubes of these members, beyond which few nodes are tried
@@ -52,44 +50,14 @@ class CrossedPosterior(SdPosterior[CrossedModel]):
     root: Root
 
     @classmethod
-    @one_blas_thread()
-    def of(cls, model: CrossedModel, tol: float = TOLERANCE) -> Self:
-        """Integrate the posterior, with ever finer lattices until two spacings agree.
+    def _integrated(cls, model: CrossedModel, tol: float) -> Self:
+        marginal = interpolated(CrossedMarginal.of(model))
+        spacing, laid, root = _laid_first(marginal)
+        return cls(marginal, laid, root).refined(spacing, tol)
 
-        Where σ cannot be integrated by itself, it is put on the lattice.
-
-        Parameters
-        ----------
-        model : CrossedModel
-        tol : float
-            Posterior sds that two spacings may differ by.
-
-        Raises
-        ------
-        ImproperPosteriorError
-            If the posterior does not exist.
-        PrecisionError
-            If two spacings differ by more than 1e-3, rounding errors exceed it, or no lattice can
-            hold the posterior.
-
-        Warns
-        -----
-        PrecisionWarning
-            If two spacings or rounding errors differ by more than ``tol``.
-        """
-        try:
-            marginal = interpolated(CrossedMarginal.of(model))
-            spacing, laid, root = _laid_first(marginal)
-            posterior = cls(marginal, laid, root).refined(spacing, tol)
-        except PrecisionError:
-            if not model.relative or len(model.sd_priors) > MAX_FACTORS:
-                raise
-            posterior = None
-        if posterior is None:
-            return cls.of(replace(model, integrate_sigma=False), tol)
-        require_digits(posterior.rounding, tol)
-        require_precision(posterior.differences, tol)
-        return posterior
+    @staticmethod
+    def _has_room(model: CrossedModel) -> bool:
+        return len(model.sd_priors) <= MAX_FACTORS
 
     def _on(self, lattice: Lattice, root: Root) -> Self:
         return replace(self, lattice=lattice, root=root)

@@ -10,7 +10,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.core.seeds import stream
+from hiermodels.core.seeds import spawned, stream
 from hiermodels.exact.kernels.leaves.draws import draw_effects
 from hiermodels.exact.leaves.chunks import drawn_in_chunks
 from hiermodels.exact.leaves.marginal import LeafMarginal
@@ -106,7 +106,7 @@ class LeafDraws(EffectDraws):
             One that was laid already.
         """
         laid = lattice or marginal.lattice(SPACING[marginal.coordinates.dimension])
-        seed, own = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
+        seed, own = spawned(rng, 2)
         log_density: LogDensity = marginal.log_density
         if sum(len(part.counts) for part in marginal.sets) > MANY:
             log_density = interpolated(laid, log_density, np.random.default_rng(own))

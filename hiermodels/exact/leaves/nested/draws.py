@@ -10,7 +10,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.core.seeds import stream
+from hiermodels.core.seeds import spawned, stream
 from hiermodels.errors import PrecisionError
 from hiermodels.exact.kernels.leaves.draws import draw_effects
 from hiermodels.exact.kernels.leaves.outer import OuterGroups, OuterTables
@@ -244,7 +244,7 @@ class NestedDraws:
         lattice : Lattice, optional
             One that was laid already.
         """
-        seed, own = rng.bit_generator.seed_seq.spawn(2)  # type: ignore[attr-defined]
+        seed, own = spawned(rng, 2)
         laid, log_density = _density(marginal, lattice, np.random.default_rng(own))
         drawn = rejection.draw(laid, log_density, size, rng)
         return cls(marginal, NestedEffects.at(marginal, drawn.points, seed), laid, drawn)
