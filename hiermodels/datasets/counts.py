@@ -57,154 +57,17 @@ def load_rat_tumors() -> pd.DataFrame:
     69         70       9    24
     70         71       4    14
     """
-    tumors = [
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        1,
-        1,
-        1,
-        1,
-        1,
-        1,
-        1,
-        1,
-        2,
-        2,
-        2,
-        2,
-        2,
-        2,
-        2,
-        2,
-        2,
-        1,
-        5,
-        2,
-        5,
-        3,
-        2,
-        7,
-        7,
-        3,
-        3,
-        2,
-        9,
-        10,
-        4,
-        4,
-        4,
-        4,
-        4,
-        4,
-        4,
-        10,
-        4,
-        4,
-        4,
-        5,
-        11,
-        12,
-        5,
-        5,
-        6,
-        5,
-        6,
-        6,
-        6,
-        6,
-        16,
-        15,
-        15,
-        9,
-        4,
-    ]
-    rats = [
-        20,
-        20,
-        20,
-        20,
-        20,
-        20,
-        20,
-        19,
-        19,
-        19,
-        19,
-        18,
-        18,
-        17,
-        20,
-        20,
-        20,
-        20,
-        19,
-        19,
-        18,
-        18,
-        25,
-        24,
-        23,
-        20,
-        20,
-        20,
-        20,
-        20,
-        20,
-        10,
-        49,
-        19,
-        46,
-        27,
-        17,
-        49,
-        47,
-        20,
-        20,
-        13,
-        48,
-        50,
-        20,
-        20,
-        20,
-        20,
-        20,
-        20,
-        20,
-        48,
-        19,
-        19,
-        19,
-        22,
-        46,
-        49,
-        20,
-        20,
-        23,
-        19,
-        22,
-        20,
-        20,
-        20,
-        52,
-        46,
-        47,
-        24,
-        14,
-    ]
-    experiment = [str(number) for number in range(1, len(rats) + 1)]
-    return pd.DataFrame({"experiment": experiment, "tumors": tumors, "rats": rats})
+    tumors = (
+        "0 0 0 0 0 0 0 0 0 0 0 0 0 0 1 1 1 1 1 1 1 1 2 2 2 2 2 2 2 2 2 1 5 2 5 3 2 7 7 3 3 2 "
+        "9 10 4 4 4 4 4 4 4 10 4 4 4 5 11 12 5 5 6 5 6 6 6 6 16 15 15 9 4"
+    )
+    rats = (
+        "20 20 20 20 20 20 20 19 19 19 19 18 18 17 20 20 20 20 19 19 18 18 25 24 23 20 20 20 "
+        "20 20 20 10 49 19 46 27 17 49 47 20 20 13 48 50 20 20 20 20 20 20 20 48 19 19 19 22 "
+        "46 49 20 20 23 19 22 20 20 20 52 46 47 24 14"
+    )
+    counts = {"tumors": _integers(tumors), "rats": _integers(rats)}
+    return pd.DataFrame({"experiment": _numbered(71), **counts})
 
 
 def load_pumps() -> pd.DataFrame:
@@ -230,7 +93,7 @@ def load_pumps() -> pd.DataFrame:
     """
     return pd.DataFrame(
         {
-            "pump": [str(number) for number in range(1, 11)],
+            "pump": _numbered(10),
             "failures": [5, 1, 5, 14, 3, 19, 1, 1, 4, 22],
             "hours": [94.3, 15.7, 62.9, 126.0, 5.24, 31.4, 1.05, 1.05, 2.1, 10.5],
         }
@@ -282,3 +145,13 @@ def load_sarcoma_baskets() -> pd.DataFrame:
         ("Synovial", 3, 20),
     ]
     return pd.DataFrame(rows, columns=["subtype", "responders", "patients"])
+
+
+def _integers(text: str) -> list[int]:
+    """Integers that are written one after the other."""
+    return [int(word) for word in text.split()]
+
+
+def _numbered(size: int) -> list[str]:
+    """Labels from 1 onwards."""
+    return [str(number) for number in range(1, size + 1)]

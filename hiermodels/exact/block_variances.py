@@ -31,7 +31,6 @@ from hiermodels.posterior.variance_shares import VarianceShares
 
 DRAWS = 40_000  # for quantiles of shares
 SEED = 1  # of these
-MAX_NODES = 1 << 14  # at which the law of σ is held at a time
 
 
 @dataclass(frozen=True, eq=False)

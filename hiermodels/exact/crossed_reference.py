@@ -15,7 +15,6 @@ from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.crossed.interpolated import InterpolatedMarginal
 from hiermodels.exact.crossed.mixtures import NEW, CrossedMixtures
-from hiermodels.exact.crossed.model import CrossedModel
 from hiermodels.exact.crossed.posterior import CrossedPosterior
 from hiermodels.exact.crossed_data import CrossedMoments, crossed_model
 from hiermodels.exact.crossed_left_out import leave_out_of_crossed
@@ -45,15 +44,9 @@ class CrossedReference(SdReference):
     posterior: CrossedPosterior
 
     @classmethod
-    def of(
-        cls,
-        spec: Spec,
-        data: GroupedData,
-        tol: float = TOLERANCE,
-        model: CrossedModel | None = None,
-    ) -> Self:
+    def of(cls, spec: Spec, data: GroupedData, tol: float = TOLERANCE) -> Self:
         """Integrate the posterior: see :meth:`CrossedPosterior.of`."""
-        return cls(spec, data, CrossedPosterior.of(model or crossed_model(spec, data), tol))
+        return cls(spec, data, CrossedPosterior.of(crossed_model(spec, data), tol))
 
     @cached_property
     def moments(self) -> CrossedMoments:

@@ -8,14 +8,13 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.leaf_data import nested_model, with_intercept
 from hiermodels.exact.leaf_plug_in import (
     CORRECTED,
-    coefficients_at,
-    means_in_words,
+    and_means,
+    given_maximum,
     own_estimates,
     raw_on_outcome_scale,
     require_bounded,
@@ -31,19 +30,13 @@ from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.exact.raw_values import leaves_of_level, raw_values
 from hiermodels.families.leaves import Leaves
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.estimation import LIKELIHOOD, PlugIn, PointEstimate
+from hiermodels.posterior.estimation import PlugIn, PointEstimate
 from hiermodels.posterior.tables import shown
 
 
 @one_blas_thread()
 def nested_plug_in(spec: Spec, data: GroupedData, method: str, place: Place) -> PlugIn:
-    """Maximise the likelihood of the sds and coefficients, and estimate all effects given these.
-
-    Raises
-    ------
-    SpecError
-        If the coefficients are not bounded by the data, or the method is not for counts.
-    """
+    """Do what :func:`hiermodels.exact.leaf_plug_in.leaf_plug_in` does, of three levels."""
     require_likelihood(method)
     marginal = NestedMarginal(nested_model(spec, data))
     require_bounded(spec, data, marginal.model)
@@ -56,18 +49,9 @@ def nested_plug_in(spec: Spec, data: GroupedData, method: str, place: Place) -> 
     for name in spec.on_outcome_scale:
         effects[name] = _on_outcome_scale(spec, data, marginal, found, leaves[1])
     highest = None if found.place is None else (found.place.gamma, found.place.covariance)
-    coefficients, ses = coefficients_at(highest, with_intercept(spec, place.of(ROOT)), spec)
-    return PlugIn(
-        _sds(spec, found),
-        method,
-        effects,
-        {},
-        coefficients,
-        ses,
-        given=_given(spec, found, "eb: given {} as if known"),
-        of_coefficients=_given(spec, found, "{}, all that is unknown together"),
-        notes=(CORRECTED,) if spec.covariates else (),
-    )
+    sds, known = _sds(spec, found), _known(spec, found)
+    notes = (CORRECTED,) if spec.covariates else ()
+    return given_maximum(spec, place, sds, effects, highest, known, notes)
 
 
 def _on_link(
@@ -162,15 +146,14 @@ def _sds(spec: Spec, found: NestedMaximum) -> PointEstimate:
     )
 
 
-def _given(spec: Spec, found: NestedMaximum, wording: str) -> tuple[str, ...]:
+def _known(spec: Spec, found: NestedMaximum) -> str:
     """Say where the likelihood is highest."""
     if found.place is None:
-        return ()
+        return ""
     values = zip(spec.levels, (found.place.kappa, found.place.tau), strict=True)
     known = ", ".join(f"{level.sd} = {shown(value)}" for level, value in values)
     if found.is_sum:
         known = (
             f"{' + '.join(f'{level.sd}²' for level in spec.levels)} = {shown(found.place.tau**2)}"
         )
-    known += f" and {means_in_words(spec)}" if spec.means else ""
-    return (wording.format(f"{known} ({LIKELIHOOD['ml']})"),)
+    return known + and_means(spec)

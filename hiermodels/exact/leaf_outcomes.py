@@ -39,8 +39,7 @@ def conditional(family: Family, columns: Columns, law: Law) -> OutcomeLaw:
     law : Law
         Of the linear predictor without the offset.
     """
-    own = dict(columns)
-    offset = own.pop("offset", np.zeros(1))
+    own, offset = _without_offset(columns)
 
     def below(y: Floats, eta: Floats) -> Floats:
         return family.cdf(y, eta + offset, own)
@@ -54,6 +53,12 @@ def conditional(family: Family, columns: Columns, law: Law) -> OutcomeLaw:
         leaf = family.leaves(nothing, own, nothing, np.zeros(1, dtype=np.intp), 1)
         resolution = STEPS * float(leaf.step[0])
     return OutcomeLaw(law, below, density, resolution)
+
+
+def _without_offset(columns: Columns) -> tuple[dict[str, Floats], Floats]:
+    """The other columns of a row, and its offset; (1,)."""
+    own = dict(columns)
+    return own, own.pop("offset", np.zeros(1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,14 +161,10 @@ def over_places(family: Family, columns: Columns, law: MemberLaw) -> Callable[[F
 
     Parameters
     ----------
-    family : Family
-    columns : mapping of str to (1,)
-        Of the row, ``offset`` among them if there is one.
-    law : MemberLaw
-        Of the linear predictor without the offset.
+    family, columns, law
+        As in :func:`conditional`.
     """
-    own = dict(columns)
-    offset = own.pop("offset", np.zeros(1))
+    own, offset = _without_offset(columns)
 
     @cache
     def places() -> tuple[Floats, Floats]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -46,17 +47,40 @@ def leaf_plug_in(spec: Spec, data: GroupedData, method: str, place: Place) -> Pl
     for name in spec.on_outcome_scale:
         effects[name] = _on_outcome_scale(spec, model, found, raw)
     highest = None if found.place is None else (found.place.gamma, found.place.score.covariance)
-    coefficients, ses = coefficients_at(highest, with_intercept(spec, place.of(ROOT)), spec)
+    sds, known = _sds(spec, found), _known(spec, found)
+    return given_maximum(spec, place, sds, effects, highest, known, notes=(CORRECTED,))
+
+
+def given_maximum(
+    spec: Spec,
+    place: Place,
+    sds: PointEstimate,
+    effects: Mapping[str, Mapping[str, Floats]],
+    highest: tuple[Floats, Floats] | None,
+    known: str,
+    notes: tuple[str, ...],
+) -> PlugIn:
+    """What is estimated by maximum likelihood.
+
+    Parameters
+    ----------
+    highest : ((p,), (p, p)), optional
+        The coefficients where the likelihood is highest, and their covariance.
+    known : str
+        Where that is, in words; nothing where it is nowhere.
+    """
+    coefficients, ses = _coefficients_at(highest, with_intercept(spec, place.of(ROOT)), spec)
+    told = f"{known} ({LIKELIHOOD['ml']})"
     return PlugIn(
-        _sds(spec, found),
-        method,
+        sds,
+        "ml",
         effects,
         {},
         coefficients,
         ses,
-        given=_given(spec, found, "eb: given {} as if known"),
-        of_coefficients=_given(spec, found, "{}, all that is unknown together"),
-        notes=(CORRECTED,),
+        given=(f"eb: given {told} as if known",) if known else (),
+        of_coefficients=(f"{told}, all that is unknown together",) if known else (),
+        notes=notes,
     )
 
 
@@ -103,21 +127,22 @@ def _sds(spec: Spec, found: Maximum) -> PointEstimate:
     return PointEstimate({name: np.nan}, np.array([[np.nan]]), notes=(note,))
 
 
-def _given(spec: Spec, found: Maximum, wording: str) -> tuple[str, ...]:
+def _known(spec: Spec, found: Maximum) -> str:
     """Say where the likelihood is highest."""
     if found.place is None:
-        return ()
-    means = f" and {means_in_words(spec)}" if spec.means else ""
-    known = f"{spec.levels[0].sd} = {shown(found.place.tau)}{means} ({LIKELIHOOD['ml']})"
-    return (wording.format(known),)
+        return ""
+    return f"{spec.levels[0].sd} = {shown(found.place.tau)}{and_means(spec)}"
 
 
-def means_in_words(spec: Spec) -> str:
+def and_means(spec: Spec) -> str:
     """What has a coefficient: the intercept alone, by its name, or all."""
-    return "the coefficients" if spec.covariates or not spec.intercept else spec.intercept
+    if not spec.means:
+        return ""
+    several = spec.covariates or not spec.intercept
+    return f" and {'the coefficients' if several else spec.intercept}"
 
 
-def coefficients_at(
+def _coefficients_at(
     highest: tuple[Floats, Floats] | None, root: Floats, spec: Spec
 ) -> tuple[Floats, Floats]:
     """The intercept at covariates (p,), the slopes, and standard errors; (p,) each.

@@ -71,17 +71,7 @@ class IntegratedPosterior(PredictiveMixture):
         tol : float
             Posterior sds that two spacings may differ by.
 
-        Raises
-        ------
-        ImproperPosteriorError
-            If the posterior does not exist.
-        PrecisionError
-            If two spacings differ by more than 1e-3, or rounding errors exceed it.
-
-        Warns
-        -----
-        PrecisionWarning
-            If either is more than ``tol``.
+        It raises and warns as :meth:`hiermodels.exact.blocks.sd_posterior.SdPosterior.of`.
         """
         marginal = Marginal.of(spec, standardize(data))
         d = len(marginal.free)

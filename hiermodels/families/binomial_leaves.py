@@ -14,6 +14,7 @@ from hiermodels.families.leaves import (
     FARTHEST,
     STEPS_PER_SD,
     WIDEST_STEP,
+    LeafArrays,
     power_less_one,
     shared_rows,
 )
@@ -23,7 +24,7 @@ LARGEST = 600.0  # argument of exp, so that any count times it is a number
 
 
 @dataclass(frozen=True)
-class BinomialLeaves:
+class BinomialLeaves(LeafArrays):
     """``r ~ Binomial(n, 1/(1 + e^{−(θ + shift)}))``: the counts of k groups.
 
     Attributes
@@ -189,15 +190,6 @@ class BinomialLeaves:
         successes, failures = np.exp(places).T
         nothing = np.zeros(len(places))
         return type(self)(successes, failures, nothing + self.shift[0], nothing)
-
-    def take(self, groups: Indices) -> Self:
-        """Leaves of some groups, in this order."""
-        return type(self)(
-            self.successes[groups],
-            self.failures[groups],
-            self.shift[groups],
-            self.log_given_sum[groups],
-        )
 
     def distinct(self) -> tuple[Self, Indices]:
         """Leaves with distinct counts and shifts, and which of these each group has; (k,)."""

@@ -8,6 +8,7 @@ wide it is, where it bends, and whether it falls to 0 on either side.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -116,6 +117,32 @@ class SmoothLeaves(Leaves, Protocol):
 
         There is at least one of these.
         """
+
+
+@dataclass(frozen=True)
+class LeafArrays:
+    """Leaves of which each attribute is an array (k,)."""
+
+    def take(self, groups: Indices) -> Self:
+        """Leaves of some groups, in this order."""
+        return type(self)(*(getattr(self, field.name)[groups] for field in fields(self)))
+
+
+class FallsBothWays:
+    """Leaves of real numbers: each falls to 0 on either side."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def falls_below(self) -> Flags:
+        """Always."""
+        return np.ones(len(self), dtype=bool)
+
+    @property
+    def falls_above(self) -> Flags:
+        """Always."""
+        return np.ones(len(self), dtype=bool)
 
 
 def power_less_one(d: Floats, counts: Floats) -> Floats:

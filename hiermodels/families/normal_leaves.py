@@ -7,12 +7,18 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from hiermodels.core.arrays import LOG_2PI, Flags, Floats, Indices
-from hiermodels.families.leaves import FARTHEST, STEPS_PER_SD, shared_rows
+from hiermodels.core.arrays import LOG_2PI, Floats, Indices
+from hiermodels.families.leaves import (
+    FARTHEST,
+    STEPS_PER_SD,
+    FallsBothWays,
+    LeafArrays,
+    shared_rows,
+)
 
 
 @dataclass(frozen=True)
-class NormalLeaves:
+class NormalLeaves(FallsBothWays, LeafArrays):
     """``y ~ N(θ, sd²)``: a mean of each of k groups, with its standard error.
 
     Attributes
@@ -62,16 +68,6 @@ class NormalLeaves:
         """14 sds to each side."""
         return np.stack([self.mean - FARTHEST * self.sd, self.mean + FARTHEST * self.sd], axis=1)
 
-    @property
-    def falls_below(self) -> Flags:
-        """Always."""
-        return np.ones(len(self), dtype=bool)
-
-    @property
-    def falls_above(self) -> Flags:
-        """Always."""
-        return np.ones(len(self), dtype=bool)
-
     def log_likelihood(self, theta: Floats) -> Floats:
         """``−½(θ − y)²/sd²``."""
         return -0.5 * ((theta - self.mean[:, None]) / self.sd[:, None]) ** 2
@@ -84,10 +80,6 @@ class NormalLeaves:
     def expansion(self, theta: Floats) -> tuple[Floats, Floats, Floats]:
         """All three."""
         return (self.log_likelihood(theta), *self.slope_and_information(theta))
-
-    def take(self, groups: Indices) -> Self:
-        """Leaves of some groups, in this order."""
-        return type(self)(self.mean[groups], self.sd[groups], self.log_given_mean[groups])
 
     def distinct(self) -> tuple[Self, Indices]:
         """Leaves with distinct means and sds, and which of these each group has; (k,)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Self
 
@@ -14,6 +14,7 @@ from hiermodels.families.leaves import (
     FARTHEST,
     STEPS_PER_SD,
     WIDEST_STEP,
+    LeafArrays,
     shared_rows,
 )
 from hiermodels.families.odds_ratio_tables import Tables
@@ -21,7 +22,7 @@ from hiermodels.numerics.roots import falling_roots
 
 
 @dataclass(frozen=True)
-class OddsRatioLeaves:
+class OddsRatioLeaves(LeafArrays):
     """Tables whose log odds ratio is ``θ + shift``, one of each of k groups.
 
     ``L(θ) = w(y) e^{yη}/Σ_u w(u) e^{uη}`` with the weights w of
@@ -151,10 +152,6 @@ class OddsRatioLeaves:
     def expansion(self, theta: Floats) -> tuple[Floats, Floats, Floats]:
         """All three."""
         return (self.log_likelihood(theta), *self.slope_and_information(theta))
-
-    def take(self, groups: Indices) -> Self:
-        """Leaves of some groups, in this order."""
-        return type(self)(*(getattr(self, field.name)[groups] for field in fields(self)))
 
     def distinct(self) -> tuple[Self, Indices]:
         """Leaves with distinct tables and shifts, and which of these each group has; (k,)."""

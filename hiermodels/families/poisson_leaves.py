@@ -14,6 +14,7 @@ from hiermodels.families.leaves import (
     FARTHEST,
     STEPS_PER_SD,
     WIDEST_STEP,
+    LeafArrays,
     power_less_one,
     shared_rows,
 )
@@ -24,7 +25,7 @@ STEPS = 60  # of Newton's method, which here falls towards the root without pass
 
 
 @dataclass(frozen=True)
-class PoissonLeaves:
+class PoissonLeaves(LeafArrays):
     """``y ~ Poisson(E e^θ)``: the counts of k groups.
 
     Attributes
@@ -141,12 +142,6 @@ class PoissonLeaves:
     def at(self, places: Floats) -> Self:
         """Leaves at other places (v, 2)."""
         return type(self)(np.exp(places[:, 0]), places[:, 1], np.zeros(len(places)))
-
-    def take(self, groups: Indices) -> Self:
-        """Leaves of some groups, in this order."""
-        return type(self)(
-            self.counts[groups], self.log_exposure[groups], self.log_given_sum[groups]
-        )
 
     def distinct(self) -> tuple[Self, Indices]:
         """Leaves with distinct counts and exposures, and which of these each group has; (k,)."""

@@ -9,8 +9,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from hiermodels.core.arrays import LOG_2PI, Flags, Floats, Indices
-from hiermodels.families.leaves import FARTHEST, STEPS_PER_SD, shared_rows
+from hiermodels.core.arrays import LOG_2PI, Floats, Indices
+from hiermodels.families.leaves import FARTHEST, STEPS_PER_SD, FallsBothWays, shared_rows
 from hiermodels.numerics.stirling import stirling_error
 
 FAR = 1e9  # whose square is so large that 1 is not seen beside it
@@ -37,7 +37,7 @@ def log_shape(z: Floats, nu: float) -> Floats:
 
 
 @dataclass(frozen=True)
-class StudentTLeaves:
+class StudentTLeaves(FallsBothWays):
     """``y ~ t_nu(θ, sd)``: one row of each of k groups.
 
     Attributes
@@ -88,16 +88,6 @@ class StudentTLeaves:
         """14 sds to each side, or as far as the tails have not become powers."""
         far = min(FARTHEST, POWER_FROM * math.sqrt(self.nu)) * self.sd
         return np.stack([self.location - far, self.location + far], axis=1)
-
-    @property
-    def falls_below(self) -> Flags:
-        """Always."""
-        return np.ones(len(self), dtype=bool)
-
-    @property
-    def falls_above(self) -> Flags:
-        """Always."""
-        return np.ones(len(self), dtype=bool)
 
     def log_likelihood(self, theta: Floats) -> Floats:
         """``−½ (nu + 1) log(1 + z²/nu)`` with ``z = (θ − y)/sd``."""

@@ -30,6 +30,9 @@ MAX_OPEN = 60  # groups whose circles and lines are as bold as those of one
 ANGLES = np.linspace(0, 2 * np.pi, 181)  # of points of an ellipse
 PANEL = {"column": "pair"}
 
+type Both = tuple[xr.DataArray, xr.DataArray]
+"""Of each group, what is shown along either axis."""
+
 
 def pair_of(
     posterior: Posterior, level: str | None, effect: str | Sequence[str] | None
@@ -103,8 +106,8 @@ def _panel(
 
 def _draw(
     plot: PlotCollection,
-    raw: tuple[xr.DataArray, xr.DataArray],
-    pooled: tuple[xr.DataArray, xr.DataArray],
+    raw: Both,
+    pooled: Both,
     visuals: Mapping[str, Any],
 ) -> None:
     """Draw the layers of the groups, those that matter most last."""
@@ -165,8 +168,8 @@ def _ellipse(
 
 def _label_points(
     plot: PlotCollection,
-    raw: tuple[xr.DataArray, xr.DataArray],
-    pooled: tuple[xr.DataArray, xr.DataArray],
+    raw: Both,
+    pooled: Both,
     visuals: Mapping[str, Any],
 ) -> None:
     """Write labels beside the dots, away from the lines, those that do not overlap others."""

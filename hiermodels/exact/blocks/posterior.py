@@ -36,16 +36,7 @@ PAIRS_TIMES = 2.0  # what nodes of pairs of two lattices differ by is stated as 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BlockPosterior(SdPosterior[BlockModel]):
-    """A lattice over the sds and correlations that is fine enough, and what it says.
-
-    Attributes
-    ----------
-    marginal : BlockMarginal
-    lattice : Lattice or PairNodes
-        The latter stand for all pairs of two lattices, where the coordinates have two parts.
-    root : Root
-        What all rows say of coefficients and σ at the nodes, β less the anchor.
-    """
+    """A lattice over the sds and correlations that is fine enough: see :class:`SdPosterior`."""
 
     marginal: BlockMarginal
     lattice: Lattice | PairNodes

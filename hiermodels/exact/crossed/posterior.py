@@ -35,15 +35,7 @@ AGREE = 1e-8  # posterior sds, or probability, that two degrees of few nodes may
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CrossedPosterior(SdPosterior[CrossedModel]):
-    """A lattice over the sds that is fine enough, and what it says.
-
-    Attributes
-    ----------
-    marginal : CrossedMarginal
-    lattice : Lattice
-    root : Root
-        What all rows say of coefficients and σ at the nodes, the former less their shift.
-    """
+    """A lattice over the sds that is fine enough: see :class:`SdPosterior`."""
 
     marginal: CrossedMarginal
     lattice: Lattice

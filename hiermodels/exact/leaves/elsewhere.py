@@ -133,16 +133,7 @@ class _Lines:
 
 @one_blas_thread()
 def laws_elsewhere(posterior: LeafPosterior, members: Indices, x: Floats) -> Iterator[EffectLaws]:
-    """Yield the laws of the linear predictors of rows of known groups.
-
-    Parameters
-    ----------
-    posterior : LeafPosterior
-    members : (r,)
-        Whose row each is.
-    x : (r, p)
-        Covariates of the rows.
-    """
+    """Yield the laws of the linear predictors of rows (r,) of members (r,) at covariates (r, p)."""
     kept = _heaviest(posterior.lattice.weights)
     gamma, tau = posterior.gamma[kept], posterior.tau[kept]
     lines, line = np.unique(tau, return_inverse=True)

@@ -39,26 +39,14 @@ class LeafPosterior(SdsOnLattice):
     @classmethod
     @one_blas_thread()
     def of(cls, model: LeafModel, tol: float = TOLERANCE) -> LeafPosterior:
-        """Integrate the posterior, with ever finer lattices until two spacings agree.
+        """Integrate the posterior, which exists, with ever finer lattices.
 
-        Parameters
-        ----------
-        model : LeafModel
-            Whose posterior exists.
-        tol : float
-            Posterior sds that two spacings may differ by.
+        See :func:`~hiermodels.exact.leaves.refinement.refine`, also for ``tol`` and what it raises.
 
         Raises
         ------
-        PrecisionError
-            If two spacings differ by more than 1e-3, or no lattice can hold the posterior.
         SpecError
             If it has more than five dimensions.
-
-        Warns
-        -----
-        PrecisionWarning
-            If two spacings differ by more than ``tol``.
         """
         marginal = LeafMarginal(model)
 

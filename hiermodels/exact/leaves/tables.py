@@ -189,14 +189,7 @@ class LineTables:
     ) -> Gathered:
         """Points that stand for the nodes in sums of smooth functions of μ and τ.
 
-        Parameters
-        ----------
-        tau : (J,)
-        gamma : (J, p)
-        weights : (m, J)
-            Of the nodes.
-        own : callable
-            That returns :meth:`log_integrals` there, (g, J); not needed.
+        Nodes as in :meth:`~hiermodels.exact.leaves.model.Alike.gathered`; ``own`` is not needed.
         """
         lines, line_of, mu = self._found(tau, gamma)
         size = max(line.values.shape[2] for line in lines)

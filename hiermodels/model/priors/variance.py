@@ -80,9 +80,16 @@ class Jeffreys(VariancePrior):
         return np.full_like(t, LOG_2, dtype=float)
 
 
+class SdPrior(VariancePrior):
+    """A proper prior that is stated on τ, and has a density above 0 at τ = 0."""
+
+    scale: ClassVar[Scale] = "sd"
+    lower_tail: ClassVar[float] = 0.5
+
+
 @storable
 @dataclass(frozen=True)
-class HalfNormal(VariancePrior):
+class HalfNormal(SdPrior):
     """Normal(0, sd²) on τ, folded at 0.
 
     Parameters
@@ -92,8 +99,6 @@ class HalfNormal(VariancePrior):
     """
 
     sd: float
-    scale: ClassVar[Scale] = "sd"
-    lower_tail: ClassVar[float] = 0.5
     upper_tail: ClassVar[float] = -math.inf
 
     def __post_init__(self) -> None:
@@ -120,7 +125,7 @@ class HalfNormal(VariancePrior):
 
 @storable
 @dataclass(frozen=True)
-class HalfCauchy(VariancePrior):
+class HalfCauchy(SdPrior):
     """Cauchy(0, scale) on τ, folded at 0.
 
     Parameters
@@ -130,8 +135,6 @@ class HalfCauchy(VariancePrior):
     """
 
     beta: float
-    scale: ClassVar[Scale] = "sd"
-    lower_tail: ClassVar[float] = 0.5
     upper_tail: ClassVar[float] = -0.5
 
     def __post_init__(self) -> None:
@@ -153,7 +156,7 @@ class HalfCauchy(VariancePrior):
 
 @storable
 @dataclass(frozen=True)
-class HalfStudentT(VariancePrior):
+class HalfStudentT(SdPrior):
     """Student-t(nu, 0, sigma) on τ, folded at 0.
 
     Parameters
@@ -166,8 +169,6 @@ class HalfStudentT(VariancePrior):
 
     nu: float
     sigma: float
-    scale: ClassVar[Scale] = "sd"
-    lower_tail: ClassVar[float] = 0.5
 
     def __post_init__(self) -> None:
         self._require_positive("nu", "sigma")
@@ -196,7 +197,7 @@ class HalfStudentT(VariancePrior):
 
 @storable
 @dataclass(frozen=True)
-class Exponential(VariancePrior):
+class Exponential(SdPrior):
     """Exponential on τ.
 
     Parameters
@@ -206,8 +207,6 @@ class Exponential(VariancePrior):
     """
 
     mean: float
-    scale: ClassVar[Scale] = "sd"
-    lower_tail: ClassVar[float] = 0.5
     upper_tail: ClassVar[float] = -math.inf
 
     def __post_init__(self) -> None:
@@ -229,7 +228,7 @@ class Exponential(VariancePrior):
 
 @storable
 @dataclass(frozen=True)
-class Uniform(VariancePrior):
+class Uniform(SdPrior):
     """Uniform on τ between 0 and an upper bound.
 
     Parameters
@@ -239,8 +238,6 @@ class Uniform(VariancePrior):
     """
 
     upper: float
-    scale: ClassVar[Scale] = "sd"
-    lower_tail: ClassVar[float] = 0.5
     upper_tail: ClassVar[float] = -math.inf
 
     def __post_init__(self) -> None:

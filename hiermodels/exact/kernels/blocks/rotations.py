@@ -68,9 +68,7 @@ def upper_root(a: Floats) -> Floats:
     p = len(a)
     if p == 1:
         return _root_of_one(a)
-    root = np.zeros_like(a)
-    for j in range(p):
-        root[j, j] = 1.0
+    root = _identities_like(a)
     rest = a.swapaxes(0, 1).copy()
     for i in range(p):
         for j in reversed(range(p)):
@@ -83,14 +81,20 @@ def lower_root(a: Floats) -> Floats:
     p = len(a)
     if p == 1:
         return _root_of_one(a)
-    root = np.zeros_like(a)
-    for j in range(p):
-        root[j, j] = 1.0
+    root = _identities_like(a)
     rest = a.copy()
     for i in range(p):
         for j in range(p):
             rotate(root[j], rest[i], j, slice(j + 1, None))
     return root.swapaxes(0, 1)
+
+
+def _identities_like(a: Floats) -> Floats:
+    """Identities of the shape of a (p, p, ...)."""
+    identity = np.zeros_like(a)
+    for j in range(len(a)):
+        identity[j, j] = 1.0
+    return identity
 
 
 def _root_of_one(a: Floats) -> Floats:

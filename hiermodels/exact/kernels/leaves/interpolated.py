@@ -97,21 +97,7 @@ def draw_within_bound(
 def draw_from_interpolants(
     leaves: Leaves, mu: Floats, tau: Floats, rng: np.random.Generator
 ) -> Floats:
-    """Draw ``θ ∝ L_i(θ) N(θ | μ, τ²)`` once for each pair.
-
-    Parameters
-    ----------
-    leaves : Leaves
-        k of them.
-    mu : (M,) or (k, M)
-    tau : (M,)
-        Where it is 0, θ is μ.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    (k, M)
-    """
+    """Do what :func:`~hiermodels.exact.kernels.leaves.draws.draw_effects` says, of any leaves."""
     theta = np.array(np.broadcast_to(mu, (len(leaves), len(tau))))
     spread = np.flatnonzero(tau > 0)
     for i, own in enumerate(theta):

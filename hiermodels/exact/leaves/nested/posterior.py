@@ -42,26 +42,14 @@ class NestedPosterior(SdsOnLattice):
     @classmethod
     @one_blas_thread()
     def of(cls, model: NestedModel, tol: float = TOLERANCE) -> NestedPosterior:
-        """Integrate the posterior, with ever finer lattices until two spacings agree.
+        """Integrate the posterior, which exists, with ever finer lattices.
 
-        Parameters
-        ----------
-        model : NestedModel
-            Whose posterior exists.
-        tol : float
-            Posterior sds that two spacings may differ by.
+        See :func:`~hiermodels.exact.leaves.refinement.refine`, also for ``tol`` and what it raises.
 
         Raises
         ------
-        PrecisionError
-            If two spacings differ by more than 1e-3, or no lattice can hold the posterior.
         SpecError
             If it has more than four dimensions, or covariates and leaves that are not log-concave.
-
-        Warns
-        -----
-        PrecisionWarning
-            If two spacings differ by more than ``tol``.
         """
         marginal = NestedMarginal(model)
         laid: list[Lattice] = []
