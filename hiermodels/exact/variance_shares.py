@@ -299,6 +299,8 @@ class Lines:
         from scipy.special import expit
 
         others = np.delete(self.variances, j, axis=1).sum(axis=1)
+        if not others.any():
+            return 1.0
         logit = np.log(self.variances[:, j]) - np.log(others)
         order = np.argsort(logit)
         total = np.cumsum(self.weights[order])

@@ -1,4 +1,8 @@
-"""Moments, distribution functions, densities and quantiles of finite mixtures of normals."""
+"""Moments, distribution functions, densities and quantiles of finite mixtures of normals.
+
+A component whose sd is 0 lies at its mean: there its distribution function is 1, and its density
+infinite.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +30,14 @@ def cdf(weights: Floats, mean: Floats, sd: Floats, values: Floats) -> Floats:
     from scipy.special import ndtr
 
     flat = np.reshape(values, (-1, mean.shape[1]))
-    return np.array([weights @ ndtr((x - mean) / sd) for x in flat]).reshape(np.shape(values))
+    rows = [weights @ ndtr(_scores(x, mean, sd)) for x in flat]
+    return np.array(rows).reshape(np.shape(values))
 
 
 def density(weights: Floats, mean: Floats, sd: Floats, values: Floats) -> Floats:
     """``Σ w φ((x − mean)/sd)/sd`` for components (n, u) at values (..., u)."""
     flat = np.reshape(values, (-1, mean.shape[1]))
-    rows = [weights @ (np.exp(-0.5 * ((x - mean) / sd) ** 2) / sd) for x in flat]
+    rows = [weights @ _densities(x, mean, sd) for x in flat]
     return np.array(rows).reshape(np.shape(values)) / ROOT_2PI
 
 
@@ -51,8 +56,9 @@ def quantile(weights: Floats, mean: Floats, sd: Floats, probability: float) -> F
     low, high = ends.min(axis=0), ends.max(axis=0)
     tolerance, newton_tolerance = XTOL * (high - low), NEWTON_XTOL * sd.min(axis=0)
     x = weights @ ends
-    left = np.arange(len(x))  # columns that have not converged
-    for _ in range(MAX_STEPS):
+    x = np.where(low < high, x, low)
+    left = np.flatnonzero(low < high)  # columns that have not converged
+    for _ in range(MAX_STEPS if len(left) else 0):
         all_left = len(left) == len(x)
         columns = (mean, sd) if all_left else (mean[:, left], sd[:, left])
         below, slope = _cdf_and_density(weights, *columns, x[left])
@@ -90,3 +96,18 @@ def _cdf_and_density(weights: Floats, mean: Floats, sd: Floats, x: Floats) -> tu
     np.exp(z, out=z)
     z /= sd
     return below, weights @ z / ROOT_2PI
+
+
+def _scores(x: Floats, mean: Floats, sd: Floats) -> Floats:
+    """``(x − mean)/sd``, infinite where sd is 0: at the mean and above it positive."""
+    if sd.all():
+        return np.asarray((x - mean) / sd)
+    positive = np.where(sd > 0, sd, 1.0)
+    return np.where(sd > 0, (x - mean) / positive, np.where(x >= mean, np.inf, -np.inf))
+
+
+def _densities(x: Floats, mean: Floats, sd: Floats) -> Floats:
+    """``exp(−½ z²)/sd``; where sd is 0 infinite at the mean, and else 0."""
+    positive = np.where(sd > 0, sd, 1.0)
+    own = np.exp(-0.5 * ((x - mean) / positive) ** 2) / positive
+    return np.where(sd > 0, own, np.where(x == mean, np.inf, 0.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -273,3 +274,19 @@ def test_draws_by_column(known_sds):
     assert known_sds.draws().equals(draws["theta_b"])
     with pytest.raises(hm.SpecError, match="level: expected"):
         known_sds.draws(level="z")
+
+
+def test_a_column_whose_sd_is_0():
+    """All else is as without it, which the engine of nested groups computes."""
+    priors = {"tau": hm.HalfNormal(3.0)}
+    zero = {**priors, "tau_a": hm.Fixed(0)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exact = hm.reference(rows(), "y ~ x + (1 | a) + (1 | b)", priors=zero)
+        table = exact.summary(["theta_a", "mu", "beta", "tau_b", "sigma"])
+        below = exact.cdf("theta_a", [[-1e-9], [0.0]])
+    assert (table.filter(like="theta_a", axis=0) == 0).all(axis=None)
+    np.testing.assert_allclose(below, [[0.0] * 5, [1.0] * 5], rtol=1e-13)
+    plain = hm.reference(rows(), "y ~ x + (1 | b)", priors=priors)
+    others = plain.summary(["mu", "beta", "tau", "sigma"]).to_numpy()
+    np.testing.assert_allclose(table.to_numpy()[5:], others, rtol=1e-6)
