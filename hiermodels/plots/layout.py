@@ -7,6 +7,7 @@ no longer than eight.  Where an aesthetic is mapped to the groups, as with
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
@@ -194,7 +195,7 @@ def literal(text: str, backend: str | None) -> str:
     """
     backend = backend or rcParams["plot.backend"]
     if backend == "plotly":
-        return escape(text, quote=False)
+        return escape(text, quote=False).replace("\n", "<br>")
     if backend == "matplotlib":
         from matplotlib import rcParams as style
 
@@ -334,6 +335,16 @@ def label_x(plot: PlotCollection, panel: Panel, text: str) -> None:
 def placed(text: str, words: str) -> str:
     """A label in lines that fit, and on lines of their own the covariates effects belong to."""
     return "\n".join([*wrap(text, LINE), *wrap(words, LINE)])
+
+
+def broken(text: str, longest: int) -> str:
+    """A text in lines of so many characters, broken after spaces and underscores if there are."""
+    lines = [""]
+    for word in re.findall(rf"[^ _]{{1,{longest - 1}}}[ _]?|[ _]", text):
+        if len((lines[-1] + word).rstrip()) > longest:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def label_y(plot: PlotCollection, panel: Panel, text: str) -> None:

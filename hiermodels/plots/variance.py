@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import arviz_plots as azp
 import numpy as np
+import pandas as pd
 import xarray as xr
 from arviz_base.labels import MapLabeller
 from arviz_plots import PlotCollection
 from arviz_stats.base import array_stats
+from arviz_stats.base.stats_utils import round_num
 
 import hiermodels.plots.layout as layout
 from hiermodels.core.arguments import checked
@@ -30,6 +33,8 @@ LOWEST, HIGHEST = 1e-4, 0.995  # quantiles between which densities are shown
 POINTS = 512  # of a density
 EDGE = 0.05  # a share nearer than this to 0 or 1 is shown from there
 LONGEST_FORMULA = 36  # characters above a panel
+TITLE = 34  # characters in a line above a panel
+MEDIAN = 0.36  # of a panel's width: what the words below a density take
 NEAR_ZERO = 0.2  # a lower end, as a part of the upper one, that is moved to 0
 
 
@@ -91,9 +96,12 @@ def plot_variance(
         more = _of_shares(parts, ci_prob)
         stats = {kind: dataset.merge(more[kind]) for kind, dataset in stats.items()}
         draws = draws.assign(parts)
+    titles = {str(name): str(name) for name in draws}
+    titles |= {f"share_{name}": text for name, text in _formulas(posterior.spec).items()}
     labels: dict[Any, Any] = {
-        f"share_{name}": text for name, text in _formulas(posterior.spec).items()
+        name: layout.literal(layout.broken(text, TITLE), backend) for name, text in titles.items()
     }
+    looks = dict(visuals or {})
     plot = azp.plot_dist(
         xr.DataTree.from_dict({"posterior": draws}),
         kind="kde",
@@ -103,11 +111,36 @@ def plot_variance(
         backend=backend,
         labeller=MapLabeller(var_name_map=labels),
         stats=stats,
-        visuals={"point_estimate_text": {"round_to": "3g"}} | dict(visuals or {}),
+        visuals=looks | {"point_estimate_text": False},
         **layout.wrapped(backend, pc_kwargs, len(draws)),
     )
+    _write_medians(plot, stats, looks)
     layout.tidy(plot)
     return plot
+
+
+def _write_medians(
+    plot: PlotCollection, stats: Mapping[str, xr.Dataset], visuals: Mapping[str, Any]
+) -> None:
+    """Write the median above each interval, moved inside where it would leave the panel."""
+    x = stats["dist"].sel(plot_axis="x", drop=True)
+    low, high = x.isel(place=0), x.isel(place=-1)
+    room = MEDIAN / 2 * (high - low)
+    median = stats["point_estimate"].drop_vars("quantile", errors="ignore")
+    y = 0.1 * stats["dist"].sel(plot_axis="y", drop=True).max("place")
+    parts = {"x": median.clip(low + room, high - room), "y": y, "median": median}
+    data = xr.concat(parts.values(), pd.Index(parts, name="part"))
+    looks = {"color": "B2", "horizontal_align": "center", "round_to": "3g"}
+    write = partial(_write_median, layout.backend_of(plot).text)
+    layout.add(plot, "point_estimate_text", write, data, {}, looks, visuals)
+
+
+def _write_median(
+    write: Callable[..., Any], da: xr.DataArray, target: Any, *, round_to: Any, **looks: Any
+) -> Any:
+    """Write one of them."""
+    x, y, median = (float(da.sel(part=name)) for name in ("x", "y", "median"))
+    return write(x, y, f"{round_num(median, round_to)} median", target, **looks)
 
 
 def variance_shares(spec: Spec, draws: xr.Dataset) -> xr.Dataset:

@@ -61,3 +61,23 @@ def test_deviations_over_their_sd(penicillin):
 def test_what_is_of_nested_groups(penicillin):
     with pytest.raises(hm.SpecError, match="plot_lines: expected nested groups"):
         penicillin.plot_lines()
+
+
+def test_words_stay_in_their_panels():
+    """Long names are broken, and medians near 0 are written beside it."""
+    names = {"plate": "boîte_de_Petri_du_laboratoire_de_l’hôpital", "sample": "échantillon " * 4}
+    frame = hm.datasets.load_penicillin().rename(columns=names)
+    frame["diameter"] = np.random.default_rng(1).normal(size=len(frame))
+    groups = " + ".join(f"(1 | `{name}`)" for name in names.values())
+    fit = hm.fit(frame, f"diameter ~ 1 + {groups}", priors="weak", random_seed=1, draws=200)
+    figure = fit.plot_variance(backend="matplotlib").viz["figure"].item()
+    figure.canvas.draw()
+    shown = [axes for axes in figure.axes if axes.get_title()]
+    assert len(shown) == 6
+    titles = [axes.title.get_window_extent() for axes in shown]
+    for k in (0, 3):
+        assert titles[k].x1 < titles[k + 1].x0 < titles[k + 1].x1 < titles[k + 2].x0
+    for axes in shown:
+        (median,) = axes.texts
+        inside, panel = median.get_window_extent(), axes.get_window_extent()
+        assert panel.x0 - 2 <= inside.x0 < inside.x1 <= panel.x1 + 2
