@@ -22,7 +22,7 @@ from hiermodels.model.priors.sets import LECTURE, WEAK
 if TYPE_CHECKING:
     from hiermodels.api.result import Fit
 
-EXAMPLES = ("baseball", "schools", "classrooms", "sleepstudy", "hospitals", "baskets")
+EXAMPLES = ("baseball", "schools", "classrooms", "sleepstudy", "penicillin", "hospitals", "baskets")
 DISAGREE = 1  # exit code of a comparison that the draws do not pass
 SHOWN: Any = {"float_format": "{:.4g}".format, "max_rows": 60}
 WRONG_INPUT = 2  # exit code where something is wrong with what was given

@@ -150,6 +150,41 @@ def sleepstudy(folder: Path, random_seed: int = 1) -> None:
     _finish(times, exact, folder / "sleepstudy_shrinkage.png")
 
 
+def penicillin(folder: Path, random_seed: int = 1) -> None:
+    """Fit six samples of penicillin, each tested on 24 plates: crossed groups.
+
+    Parameters
+    ----------
+    folder, random_seed
+        As in :func:`baseball`.
+    """
+    times: dict[str, float] = {}
+    print("Zones that six samples of penicillin clear on 24 plates (Davies & Goldsmith 1972).\n")
+    with _timed(times, "exact fit, 4 × 1,000 independent draws of everything"):
+        exact = fit(
+            datasets.load_penicillin(),
+            "diameter ~ 1 + (1 | plate) + (1 | sample)",
+            priors={"tau": HalfNormal(4)},
+            random_seed=random_seed,
+        )
+    print(f"{exact!r}\n")
+    with _timed(times, "noise-free summary"):
+        table = pd.DataFrame(exact.reference().summary(["mu", "tau_plate", "tau_sample", "sigma"]))
+    table["lme4"] = [22.972, 0.847, 1.932, 0.550]
+    print(table.to_string(float_format="{:.3f}".format))
+    print(
+        "\nlme4's numbers, by restricted maximum likelihood, are the most likely ones; with six "
+        "samples their\nsd is likely to be larger. A known sample on a known plate, then one or "
+        "both of them new:\n"
+    )
+    pairs = pd.DataFrame({"plate": ["a", "new", "a", "new"], "sample": ["A", "A", "new", "new"]})
+    with _timed(times, "predictions"):
+        predicted = exact.predict(pairs).to_frame()
+    print(predicted.drop(columns=["plate", "sample"]).to_string(float_format="{:.2f}".format))
+    print()
+    _finish(times, exact, folder / "penicillin_shrinkage.png", level="plate")
+
+
 def hospitals(folder: Path, random_seed: int = 1) -> None:
     """Fit deaths after surgery in 12 hospitals, one of them without any: counts, exactly.
 
@@ -208,10 +243,10 @@ def _fit_counts(
     return exact, table
 
 
-def _finish(times: dict[str, float], exact: Fit, path: Path) -> None:
+def _finish(times: dict[str, float], exact: Fit, path: Path, **options: Any) -> None:
     """Save the picture of shrinkage and print what each step took."""
     with _timed(times, "picture of shrinkage"):
-        save_plot(exact.plot_shrinkage(), path)
+        save_plot(exact.plot_shrinkage(**options), path)
     for step, seconds in times.items():
         print(f"{seconds:9.3f} s  {step}")
     print(f"\nThe picture of shrinkage is in {path}")

@@ -68,6 +68,15 @@ def test_fit_of_slopes_with_a_report(tmp_path, capsys):
         assert words in before + after
 
 
+def test_demo_penicillin(tmp_path, capsys):
+    assert main(["demo", "penicillin", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"tau_plate +0\.\d{3}.* 0\.847\n", out)
+    assert "known plate, known sample" in out
+    assert "new plate, new sample" in out
+    assert (tmp_path / "penicillin_shrinkage.png").stat().st_size > 10_000
+
+
 def test_demo_classrooms(tmp_path, capsys):
     assert main(["demo", "classrooms", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
