@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import hiermodels as hm
+from hiermodels.data.prepare import prepare
 from hiermodels.exact import crossed_given_sd
+from hiermodels.exact.crossed.marginal import CrossedMarginal
+from hiermodels.exact.crossed_data import crossed_model
 from hiermodels.exact.given_sd import moments_given_sd
+from hiermodels.model.priors.variance import Fixed, FlatVariance
 from tests.results.test_predict_crossed import rows
 
 FORMULA = "y ~ x + (1 | a) + (1 | b)"
@@ -62,3 +68,19 @@ def test_a_fixed_sd_and_columns_of_too_many_groups_are_refused(monkeypatch):
     monkeypatch.setattr(crossed_given_sd, "MAX_MEMBERS", 4)
     with pytest.raises(hm.SpecError, match="more than 4 groups; found 5"):
         fit.plot_trace_tau(level="b")
+
+
+def test_peaks_that_rounding_makes_far_below_the_posterior_are_left_alone():
+    """With sigma on the lattice: at e⁻⁶ of an error the log density is -1e7, and its digits few."""
+    rng = np.random.default_rng(5)
+    subject, item, rater = (rng.integers(0, size, 400) for size in (20, 10, 8))
+    y = 10 + rng.normal(0, 1, 20)[subject] + rng.normal(0, 0.7, 10)[item]
+    y = y + 0.05 * rng.normal(0, 1, 8)[rater] + rng.normal(0, 1, 400)
+    frame = pd.DataFrame({"y": y, "subject": subject, "item": item, "rater": rater})
+    formula = "y ~ 1 + (1 | subject) + (1 | item) + (1 | rater)"
+    spec, data = prepare(frame, formula, priors="weak")
+    model = crossed_model(spec, data)
+    for sd in np.linspace(0.54, 1.5, 25).tolist():
+        priors = (Fixed(sd), FlatVariance(), FlatVariance())
+        found = CrossedMarginal.of(replace(model, sd_priors=priors)).mode_and_scale
+        assert len(found.modes) == 1

@@ -24,6 +24,7 @@ from hiermodels.numerics.modes import peaks
 
 SCAN_STEP = {1: 1.0, 2: 1.0, 3: 2.0, 4: 2.0, 5: 3.0, 6: 3.0}  # of the pilot grid
 MAX_ASCENTS = 8  # from its peaks, the highest first
+FAR_BELOW = 100.0  # for each row: of the log density, between its peaks on the grid
 DROP = 32.0  # of the log density, at which the lattice ends
 
 FAR = "Their priors lie too far from the data, or are too narrow; check their unit"
@@ -118,8 +119,12 @@ class SdMarginal[M: NormalModel](ABC):
         return self.modes_near(grid, log_densities.reshape(grid.shape[:-1]))
 
     def modes_near(self, grid: Floats, log_densities: Floats) -> lattice.ModesAndScale:
-        """Climb from the peaks on a coarse grid (..., d) with log densities (...)."""
-        tops = np.flatnonzero(peaks(log_densities) & np.isfinite(log_densities))
+        """Climb from the peaks on a coarse grid (..., d) with log densities (...).
+
+        Where these are far below all others, rounding makes peaks of them.
+        """
+        lowest = log_densities.max() - FAR_BELOW * (10 + self.residual.n_rows)
+        tops = np.flatnonzero(peaks(log_densities) & (log_densities >= lowest))
         highest = tops[np.argsort(-log_densities.flat[tops], kind="stable")][:MAX_ASCENTS]
         starts = grid.reshape(-1, grid.shape[-1])[highest]
         with self.within_range():
