@@ -5,9 +5,9 @@ Effects are deviations from ``mu + x'beta``, centred or not by column::
     noncentered   theta_a = tau_a·theta_a_offset    theta_a_offset ~ N(0, 1)
     centered      theta_a ~ N(0, tau_a²)
 
-Of the centred columns that with the fewest groups, whose effects have the mean that is known least,
-is sampled around the intercept: ``theta_a_centre = mu + theta_a``.  The two by themselves would
-have to follow each other.
+Of the centred columns that whose mean effect is known least, with the largest ``τ²`` for each of
+its groups, is sampled around the intercept: ``theta_a_centre = mu + theta_a``.  The two by
+themselves would have to follow each other.
 
 The likelihood takes, unless rows are asked for, the means of cells and the scatter around them: a
 cell has the rows that share their group in every column, and is one group of a tree to it.
@@ -27,6 +27,7 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized
+from hiermodels.mcmc.crossed_approximation import mean_field
 from hiermodels.mcmc.levels import add_coefficients, is_moved, scaled_by
 from hiermodels.mcmc.outcome import (
     Sds,
@@ -135,13 +136,12 @@ def _add_intercept(
 
 
 def _around_intercept(spec: Spec, data: GroupedData, forms: Mapping[str, Form]) -> Level | None:
-    """The centred column with the fewest groups, beside an intercept."""
-    pairs = zip(spec.levels, data.levels, strict=True)
-    sizes = {level.effect: len(groups) for level, groups in pairs}
-    centred = [level for level in spec.levels if forms[level.effect] == "centered"]
+    """The centred column whose mean effect varies most, beside an intercept."""
+    centred = [k for k, level in enumerate(spec.levels) if forms[level.effect] == "centered"]
     if not (centred and spec.intercept):
         return None
-    return min(centred, key=lambda level: sizes[level.effect])
+    tau2, _, totals = mean_field(spec, data)
+    return spec.levels[max(centred, key=lambda k: tau2[k] / len(totals[k]))]
 
 
 def _add_values(

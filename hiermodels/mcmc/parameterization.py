@@ -38,7 +38,7 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.marginal import Marginal
 from hiermodels.mcmc.approximation import marginal_of
 from hiermodels.mcmc.block_approximation import BlockApproximation
-from hiermodels.mcmc.crossed_approximation import weights_of_data as weights_of_crossed
+from hiermodels.mcmc.crossed_approximation import LikelySds
 from hiermodels.model.spec import Spec
 
 type Form = Literal["noncentered", "centered"]
@@ -49,6 +49,7 @@ FORMS = ("noncentered", "centered")
 PARAMETERIZATIONS = (*FORMS, "marginal")
 OBSERVED = ("means", "rows")
 HALF = 0.5  # of an effect's posterior mean: from there on its own data outweigh its parent
+SAFELY = 0.8  # probability that they do, of crossed groups
 UNLIKELY = 1e-3  # of the highest probability: what lies below has no say in an expectation
 
 
@@ -193,14 +194,21 @@ def _automatic_of_blocks(spec: Spec, data: GroupedData) -> Choice:
 
 
 def _automatic_of_crossed(spec: Spec, data: GroupedData) -> Choice:
-    """Choose by the weight of the data in a column's median member, given all other effects."""
+    """Choose by how likely the data outweigh the prior in a column's median member.
+
+    An expected weight would not do: of a column with few groups little is known of its sd, and
+    where that may be small as well as large, effects that are centred get stuck.
+    """
     forms: dict[str, Form] = {}
     reasons = []
-    every = weights_of_crossed(spec, data)
-    for level, weights in reversed(list(zip(spec.levels, every, strict=True))):
-        weight = float(np.median(weights))
-        forms[level.effect] = "centered" if weight >= HALF else "noncentered"
-        reasons.append(_reason(f"{level.column}'s {level.effect}", weight))
+    chances = LikelySds.of(spec, data).chances().tolist()
+    for level, chance in reversed(list(zip(spec.levels, chances, strict=True))):
+        forms[level.effect] = "centered" if chance >= SAFELY else "noncentered"
+        reasons.append(
+            f"the data have at least half the weight in the median {level.column}'s "
+            f"{level.effect} with probability {chance:.2f}, "
+            f"{'at least' if chance >= SAFELY else 'less than'} {SAFELY:g}"
+        )
     return Choice(forms, _name(forms), "; ".join(reasons), can_be_marginal=False)
 
 

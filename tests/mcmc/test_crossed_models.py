@@ -14,7 +14,8 @@ from scipy import stats
 import hiermodels as hm
 from hiermodels.data.prepare import prepare
 from hiermodels.exact.joint import log_joint
-from hiermodels.mcmc.crossed_approximation import weights_of_data
+from hiermodels.mcmc import crossed_approximation
+from hiermodels.mcmc.crossed_approximation import LikelySds
 from hiermodels.mcmc.model import build_model, outcome_of
 from hiermodels.mcmc.parameterization import choose
 from hiermodels.results.simulation import draw_variables
@@ -161,18 +162,48 @@ def test_another_outcome_of_the_same_rows():
     )
 
 
-def test_the_choice_follows_the_data():
-    """Many exact rows of each group: centred; few groups' worth of noise: not."""
-    rng = np.random.default_rng(2)
-    a, b = np.repeat(np.arange(30), 20), np.tile(np.arange(20), 30)
-    y = rng.normal(0, 5, 30)[a] + rng.normal(0, 0.05, 20)[b] + rng.normal(0, 1, 600)
-    spec, data = prepare(pd.DataFrame({"y": y, "a": a, "b": b}), "y ~ 1 + (1 | a) + (1 | b)")
-    strong, weak = weights_of_data(spec, data)
-    np.testing.assert_allclose(strong, 25 / (25 + 1 / 20), rtol=0.02)
-    assert (weak < 0.5).all()
-    choice = choose("auto", spec, data)
+def balanced(a, b, tau_a, tau_b, seed):
+    """A row for each pair, with sigma = 1."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"a": np.repeat(np.arange(a), b), "b": np.tile(np.arange(b), a)})
+    effects = rng.normal(0, tau_a, a)[frame["a"]] + rng.normal(0, tau_b, b)[frame["b"]]
+    return frame.assign(y=effects + rng.normal(0, 1, a * b))
+
+
+PAIRS = "y ~ 1 + (1 | a) + (1 | b)"
+
+
+def test_the_choice_follows_the_posterior_of_the_sds():
+    """Of few groups with a weak effect: the data outweigh the prior in many draws, not in most."""
+    priors = {"tau": hm.HalfNormal(2.0)}
+    fit = hm.fit(balanced(30, 4, 1.0, 0.3, 3), PAIRS, priors=priors, random_seed=1)
+    draws = fit.datatree["posterior"].to_dataset()
+    expected = [
+        float((rows * draws[f"tau_{name}"] ** 2 >= draws["sigma"] ** 2).mean())
+        for name, rows in (("a", 4), ("b", 30))
+    ]
+    found = LikelySds.of(fit.spec, fit.data).chances()
+    np.testing.assert_allclose(found, expected, atol=0.06)  # whole points of a wide lattice
+    choice = choose("auto", fit.spec, fit.data)
     assert choice.forms == {"theta_b": "noncentered", "theta_a": "centered"}
-    assert "a's theta_a is 1.00, at least ½" in choice.reason
+    assert "median a's theta_a with probability 1.00, at least 0.8" in choice.reason
+
+
+def test_very_many_groups_are_looked_at_in_one_place(monkeypatch):
+    spec, data = prepare(balanced(30, 20, 5.0, 0.05, 2), PAIRS)
+    monkeypatch.setattr(crossed_approximation, "MAX_OTHERS", 3)
+    likely = LikelySds.of(spec, data)
+    assert likely.theta2.shape == (2, 1)
+    np.testing.assert_allclose(likely.theta2[0], 25, rtol=0.4)  # sd of an sd of 30 groups: 13 %
+    assert likely.chances().tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(("sds", "name"), [((0.8, 0.3), "theta_a"), ((0.5, 2.0), "theta_b")])
+def test_the_column_whose_mean_is_known_least_is_around_the_intercept(sds, name):
+    """By ``τ²`` for each of its groups: 0.8²/50 > 0.3²/12, and 0.5²/50 < 2²/12."""
+    spec, data = prepare(balanced(50, 12, *sds, 3), PAIRS)
+    model = build_model(spec, data, "centered")
+    assert [n for n in model.named_vars if n.endswith("_centre")] == [f"{name}_centre"]
 
 
 def test_marginal_is_refused():
