@@ -144,7 +144,9 @@ def how_to_draw(spec: Spec, name: str) -> str:
 
 
 def level_draws(posterior: Posterior, name: str, draws: slice = slice(None)) -> xr.DataArray:
-    """Draws of the effects of a level (chain, draw, group, …), made now if they were not kept."""
+    """Draws of a variable (chain, draw, …): those of a level's effects made now, if not kept."""
+    if name not in (*posterior.spec.effects, *posterior.spec.on_outcome_scale):
+        return posterior.datatree["posterior"].to_dataset()[name].isel(draw=draws)
     return group_draws(posterior, draws=draws, level=name)
 
 
