@@ -10,7 +10,7 @@ from hiermodels.api.result import Fit
 from hiermodels.core.options import count
 from hiermodels.core.seeds import Seed
 from hiermodels.data.arguments import takes_model
-from hiermodels.data.prepare import announce, prepare
+from hiermodels.data.prepare import announce, in_names_of, prepare
 from hiermodels.errors import SpecError
 from hiermodels.exact.grid import grid_of
 from hiermodels.posterior.arviz_groups import with_seed
@@ -192,6 +192,6 @@ def fit(
     sampling |= {"progressbar": progressbar, "memory_budget": memory_budget}
     grid = grid_of(spec, grouped)
     posterior = sample(spec, grouped, grid=grid, **sampling, **options)
-    warn_of_default_prior(grid, model.get("priors"))
+    warn_of_default_prior(grid, in_names_of(spec, model.get("priors"), grouped.roles))
     posterior = with_seed(posterior, random_seed)
     return Fit(added.add_to(posterior, draws, random_seed))

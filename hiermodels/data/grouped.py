@@ -21,10 +21,12 @@ from hiermodels.data.frame import Frame
 from hiermodels.data.nesting import (
     GroupLevel,
     attributes_of,
+    chain_of,
     check_groups,
     levels_of,
     nested_by_chance,
     number_groups,
+    said_of_chain,
 )
 from hiermodels.data.observations import Observations
 from hiermodels.data.outcome import read_outcome
@@ -233,7 +235,9 @@ class GroupedRows(GroupedData):
 
     @cached_property
     def nested_by_chance(self) -> list[str]:
-        """Which crossed columns lie in one another, in words."""
+        """Which columns that were crossed lie in one another, in words."""
+        if self.roles.as_crossed:
+            return [said_of_chain(self.roles.groups)]
         return nested_by_chance(self.levels, self.crossed, self.lineages) if self.crossed else []
 
     def __str__(self) -> str:
@@ -297,6 +301,8 @@ def require_rows(data: GroupedData, purpose: str) -> GroupedRows:
 def read(data: Any, *, missing: Missing = "error", **said: Any) -> GroupedRows:
     """Read and check a data frame.
 
+    Crossed columns that all lie in one another are nested: they are read as such.
+
     Columns of interactions that are 0 in every row are left out: their cells are empty.  Whether
     the coefficients of the others can be told apart depends on their priors, and is not checked.
 
@@ -317,7 +323,14 @@ def read(data: Any, *, missing: Missing = "error", **said: Any) -> GroupedRows:
     DataError
         Naming the column, the rows, what was expected and what to do.
     """
-    result = read_part(data, Stated(**said), missing=missing)
+    stated = Stated(**said)
+    result = read_part(data, stated, missing=missing)
+    order = chain_of(result.crossed, result.sizes[::-1]) if result.crossed else ()
+    if order:
+        crossed = result.roles.groups
+        nested = stated._replace(groups=[crossed[own] for own in order], nesting=())
+        result = read_part(data, nested, missing=missing)
+        result = replace(result, roles=replace(result.roles, as_crossed=crossed))
     check_groups(result.levels, result.roles.nesting)
     return result.without_empty_cells()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import pairwise, permutations
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from hiermodels.core.arrays import Indices
 from hiermodels.core.messages import listed, short
 from hiermodels.core.names import ROOT
 from hiermodels.errors import DataError
+from hiermodels.model.level import levels_of as named_levels
 from hiermodels.model.nests import Nesting, parents_of
 
 
@@ -235,6 +236,34 @@ def nested_by_chance(
         elif inner < outer:
             said.append(f"{one} and {other} are the same groups, whose sds only priors tell apart")
     return said
+
+
+def chain_of(members: Sequence[Indices], sizes: Sequence[int]) -> tuple[int, ...]:
+    """Order of crossed columns in which each lies in the one before; empty if there is none.
+
+    Each has more groups than the one before, and that one more than a single group.
+
+    Parameters
+    ----------
+    members : sequence of (N,)
+        Index of each row's group in every column.
+    sizes : sequence of int
+        Number of groups of each.
+    """
+    order = sorted(range(len(sizes)), key=lambda own: sizes[own])
+    pairs = list(pairwise(order))
+    grow = sizes[order[0]] > 1 and all(sizes[outer] < sizes[inner] for outer, inner in pairs)
+    nested = grow and all(_lies_in(members[inner], members[outer]) for outer, inner in pairs)
+    return tuple(order) if nested else ()
+
+
+def said_of_chain(columns: Sequence[str]) -> str:
+    """Say that crossed columns, the outermost first, are nested, and what their effects are."""
+    each = [f"each {inner} lies in one {outer}" for outer, inner in pairwise(columns)]
+    levels = reversed(named_levels(columns, ()))
+    named = [f"{level.effect} and {level.sd} of {level.column}" for level in levels]
+    nest = f"(1 | {'/'.join(columns)})"
+    return f"{', '.join(reversed(each))}, so that this is {nest}: {', '.join(named)}"
 
 
 def _lies_in(inner: Indices, outer: Indices) -> bool:

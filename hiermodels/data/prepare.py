@@ -13,6 +13,7 @@ from hiermodels.core.messages import printable
 from hiermodels.data.collinearity import check_rank
 from hiermodels.data.grouped import GroupedData, GroupedRows, Missing, read, require_rows
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
+from hiermodels.data.roles import Roles
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.data.varying import varying_columns
 from hiermodels.errors import SpecError
@@ -68,9 +69,21 @@ def prepare(
     strata = tuple(map(str, grouped.strata)) if isinstance(grouped, GroupedRows) else ()
     more = roles.family, roles.columns, varying, roles.sampling, strata, roles.nesting
     spec = Spec(roles.outcome, roles.groups, roles.se, names, {}, roles.se_scale, intercept, *more)
-    spec = replace(spec, priors=stated_priors(priors, spec, grouped))
+    spec = replace(spec, priors=stated_priors(in_names_of(spec, priors, roles), spec, grouped))
     _check_coefficients(spec, grouped)
     return spec, grouped
+
+
+def in_names_of(spec: Spec, priors: Priors, roles: Roles) -> Priors:
+    """Priors of a formula's crossed groups by the names that these have where they are nested."""
+    if not roles.as_crossed or not isinstance(priors, Mapping):
+        return priors
+    sds = {f"tau_{level.column}": level.sd for level in spec.levels}
+    given = dict(priors)
+    if "tau" in given:
+        given = dict.fromkeys(sds, given.pop("tau")) | given
+    names = {"mu": spec.intercept or "mu", **sds}
+    return {names.get(name, name): prior for name, prior in given.items()}
 
 
 def stated_priors(priors: object, spec: Spec, data: GroupedData) -> dict[str, Prior]:

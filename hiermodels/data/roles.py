@@ -77,6 +77,8 @@ class Roles:
         How known errors are correlated, as :class:`Spec` has it.
     nesting : tuple of int
         Which column of crossed groups lies in which, likewise.
+    as_crossed : tuple of str
+        The groups as a formula has them that crosses them, where in the data they are nested.
     """
 
     outcome: str
@@ -90,6 +92,7 @@ class Roles:
     varying: tuple[Varying, ...] = ()
     sampling: Sampling | None = None
     nesting: Nesting = ()
+    as_crossed: tuple[str, ...] = ()
 
     @property
     def is_weighted(self) -> bool:

@@ -135,13 +135,56 @@ def test_a_column_with_one_group():
     assert data.nested_by_chance == [expected]
 
 
-def test_columns_that_happen_to_be_nested(capsys):
+def test_columns_that_are_nested_are_read_as_such(capsys):
     frame = FRAME.assign(d=[f"{a}{c}" for a, c in zip(FRAME.a, FRAME.c, strict=True)])
-    _, data = prepare(frame, "y ~ 1 + (1 | d) + (1 | a)")
-    assert str(data) == "7 rows in 5 d, 3 a; each d lies in one a, as in (1 | a/d)"
+    spec, data = prepare(frame, "y ~ 1 + (1 | d) + (1 | a)")
+    said = "each d lies in one a, so that this is (1 | a/d): theta and tau of d, mu and kappa of a"
+    assert str(data) == f"7 rows in 3 a, 5 d; {said}"
     announce(data)
-    assert capsys.readouterr().out == "each d lies in one a, as in (1 | a/d)\n"
-    _, data = prepare(frame.assign(e=frame.a + "!"), "y ~ 1 + (1 | a/c) + (1 | e)")
+    assert capsys.readouterr().out == f"{said}\n"
+    nested_spec, nested = prepare(frame, "y ~ 1 + (1 | a/d)")
+    assert spec == nested_spec
+    assert not data.crossed
+    for name in ("y", "group"):
+        np.testing.assert_array_equal(getattr(data, name), getattr(nested, name))
+    for name in ("labels", "own_labels", "parents"):
+        for found, true in zip(getattr(data, name), getattr(nested, name), strict=True):
+            np.testing.assert_array_equal(found, true)
+
+
+def test_three_columns_that_are_nested():
+    """Two of them are said to be, and one is found to be outside."""
+    frame = pd.concat([FRAME, FRAME.assign(y=FRAME.y + 1)]).assign(row=np.arange(14) // 2)
+    frame = frame.assign(e=frame.a.map({"p": "X", "q": "X", "r": "Y"}).fillna("Y"))
+    assert 1 < frame.e.nunique() < frame.a.nunique()
+    spec, data = prepare(frame, "y ~ 1 + (1 | a/c) + (1 | e)")
+    assert spec == prepare(frame, "y ~ 1 + (1 | e/a/c)")[0]
+    assert "each c lies in one a, each a lies in one e, so that this is (1 | e/a/c)" in str(data)
+
+
+def test_priors_of_nested_columns_carry_over():
+    frame = FRAME.assign(d=[f"{a}{c}" for a, c in zip(FRAME.a, FRAME.c, strict=True)])
+    one, other, mean = hm.HalfNormal(1.0), hm.HalfNormal(2.0), hm.Normal(0.0, 9.0)
+    for priors in (
+        {"tau": one, "tau_d": other, "mu": mean},
+        {"tau_a": one, "tau_d": other, "mu": mean},
+        {"kappa": one, "tau_d": other, "lam": mean},
+    ):
+        spec = prepare(frame, "y ~ 1 + (1 | a) + (1 | d)", priors=priors)[0]
+        assert spec.priors["kappa"] == one
+        assert spec.priors["tau"] == other
+        assert spec.priors["lam"] == mean
+    with pytest.raises(hm.SpecError, match="has no parameter 'tau_x'; it has lam, kappa, tau"):
+        prepare(frame, "y ~ 1 + (1 | a) + (1 | d)", priors={"tau_x": one})
+
+
+def test_columns_that_are_nested_in_part_stay_crossed():
+    frame = FRAME.assign(d=[f"{a}{c}" for a, c in zip(FRAME.a, FRAME.c, strict=True)])
+    spec, data = prepare(frame, "y ~ 1 + (1 | a) + (1 | d) + (1 | b)", priors="weak")
+    assert spec.is_crossed
+    assert "each d lies in one a, as in (1 | a/d)" in str(data)
+    spec, data = prepare(frame.assign(e=frame.a + "!"), "y ~ 1 + (1 | a/c) + (1 | e)")
+    assert spec.is_crossed
     assert "a and e are the same groups, whose sds only priors tell apart" in str(data)
     assert "each c lies in one e" in str(data)
     assert not prepare(frame, "y ~ 1 + (1 | a) + (1 | b)")[1].nested_by_chance
