@@ -13,7 +13,6 @@ from hiermodels.data.arguments import takes_model
 from hiermodels.data.prepare import announce, in_names_of, prepare
 from hiermodels.errors import SpecError
 from hiermodels.exact.grid import grid_of
-from hiermodels.posterior.arviz_groups import with_seed
 from hiermodels.posterior.engine import get_engine
 from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.results.default_prior import warn_of_default_prior
@@ -193,5 +192,4 @@ def fit(
     grid = grid_of(spec, grouped)
     posterior = sample(spec, grouped, grid=grid, **sampling, **options)
     warn_of_default_prior(grid, in_names_of(spec, model.get("priors"), grouped.roles))
-    posterior = with_seed(posterior, random_seed)
     return Fit(added.add_to(posterior, draws, random_seed))

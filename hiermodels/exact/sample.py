@@ -36,7 +36,7 @@ from hiermodels.numerics.lattice import Lattice
 from hiermodels.numerics.product_lattice import ProductLattice
 from hiermodels.numerics.rejection import Draws
 from hiermodels.posterior import memory
-from hiermodels.posterior.arviz_groups import build_datatree
+from hiermodels.posterior.arviz_groups import build_datatree, seed_attribute
 from hiermodels.posterior.engine import Refit
 from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.posterior.outcome_scale import with_outcome_scale
@@ -120,7 +120,12 @@ def sample(
         data,
         variables,
         lp(spec, data, variables),
-        {"engine": "exact", "sampling_time": perf_counter() - start, **drawn.attrs},
+        {
+            "engine": "exact",
+            "sampling_time": perf_counter() - start,
+            **drawn.attrs,
+            **seed_attribute(random_seed),
+        },
     )
     on_demand = None if drawn.effects is None else DrawsOnDemand(drawn.effects, chains)
     certificate = {**drawn.certificate, **_memory(needs if keep else above)}

@@ -34,7 +34,7 @@ from hiermodels.mcmc.options import checked_options
 from hiermodels.mcmc.parameterization import Observed, Parameterization, choose
 from hiermodels.model.spec import Spec
 from hiermodels.posterior import memory
-from hiermodels.posterior.arviz_groups import SCHEMA, build_datatree
+from hiermodels.posterior.arviz_groups import SCHEMA, build_datatree, seed_attribute
 from hiermodels.posterior.engine import Refit
 from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.posterior.record import WARNING, Posterior, by_chain
@@ -142,6 +142,7 @@ def sample(
         "nuts_sampler": nuts_sampler,
         "tune": arguments["tune"],
         "target_accept": arguments["nuts"]["target_accept"],
+        **seed_attribute(random_seed),
     }
     stats = _stats(raw) | lp(spec, data, variables)
     datatree = build_datatree(spec, data, variables, stats, attrs)

@@ -51,6 +51,13 @@ def attributes(sample_dims: Sequence[str] = SAMPLE_DIMS, **more: Any) -> dict[st
     return attrs
 
 
+def seed_attribute(random_seed: Seed) -> dict[str, int]:
+    """The seed that draws are made from as an attribute of theirs, if it is a number."""
+    if not isinstance(random_seed, int | np.integer):
+        return {}
+    return {"random_seed": int(random_seed)}
+
+
 def build_datatree(
     spec: Spec,
     data: GroupedData,
@@ -84,14 +91,15 @@ def build_datatree(
     observed = {name: ((seen.dim,), values) for name, values in seen.observed.items()}
     constant = {name: ((seen.dim,), values) for name, values in seen.constant.items()}
     constant |= parents
-    return xr.DataTree.from_dict(
-        {
-            "posterior": _dataset(posterior, coords, drawn),
-            "sample_stats": _dataset(stats, coords, shared),
-            "observed_data": _dataset(observed, coords, given),
-            "constant_data": _dataset(constant, coords, given),
-        }
-    )
+    groups = {
+        "posterior": _dataset(posterior, coords, drawn),
+        "sample_stats": _dataset(stats, coords, shared),
+        "observed_data": _dataset(observed, coords, given),
+        "constant_data": _dataset(constant, coords, given),
+    }
+    tree = xr.DataTree()  # from_dict, which takes any depth, copies each group on the way
+    tree.children = {name: xr.DataTree(group) for name, group in groups.items()}
+    return tree
 
 
 def _dataset(
@@ -175,16 +183,6 @@ def with_posterior_predictive(posterior: Posterior, random_seed: Seed = None) ->
     data = require_rows(posterior.data, "posterior_predictive")
     group = {spec.outcome: given_rows.draw(spec, data, eta, columns, rng)}
     return with_group(posterior, "posterior_predictive", group, _row_coords(posterior))
-
-
-def with_seed(posterior: Posterior, random_seed: Seed) -> Posterior:
-    """Keep the seed that the draws were made from as an attribute of theirs, if it is a number."""
-    if not isinstance(random_seed, int | np.integer):
-        return posterior
-    tree = posterior.datatree.copy()
-    draws = tree["posterior"].to_dataset().assign_attrs(random_seed=int(random_seed))
-    tree["posterior"] = xr.DataTree(draws)
-    return replace(posterior, datatree=tree)
 
 
 def with_log_prior(posterior: Posterior) -> Posterior:

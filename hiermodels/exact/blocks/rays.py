@@ -6,6 +6,7 @@ See :mod:`hiermodels.exact.blocks.propriety` and :mod:`hiermodels.exact.crossed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class RayTails[M: NormalModel]:
         """Whether an sd, σ being behind the last, has a finite moment."""
         return all(ray.exponent + order / 2 < 0 for ray in self.rays if sd in ray.sds)
 
-    @property
+    @cached_property
     def orders(self) -> Floats:
         """Highest moment of each sd, σ last, that is asked for and exists; (m + 1,)."""
         orders = range(1, self.highest + 1)
