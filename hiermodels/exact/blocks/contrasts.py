@@ -180,7 +180,12 @@ def _without(rows: Floats, columns: slice, sizes: Floats) -> tuple[int, Floats]:
 
     What is less than a rounding error of the members' sizes (m,) counts as 0.
     """
-    axes, values, _ = np.linalg.svd(rows[:, :, columns], full_matrices=False)
+    own = rows[:, :, columns]
+    if own.shape[2] == 1:  # its only axis is the column itself
+        values = np.sqrt((own**2).sum(axis=1))
+        axes = own / np.where(values > 0, values, 1.0)[:, None]
+    else:
+        axes, values, _ = np.linalg.svd(own, full_matrices=False)
     used = values > RANK_TOLERANCE * sizes[:, None]
     axes = axes * used[:, None]
     return int(used.sum()), rows - axes @ (axes.swapaxes(1, 2) @ rows)
