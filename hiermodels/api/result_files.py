@@ -192,7 +192,8 @@ class ResultFiles(ResultBase):
 
         One file in HTML, to read on any screen or on paper, which loads nothing and runs nothing:
         model, priors, data, certificate of the draws; tables and pictures of every level;
-        predictive checks, sensitivity to the priors; and the code that makes the same fit again.
+        predictions, units left out, predictive checks, sensitivity to the priors; and the code that
+        makes the same fit again.
         The same fit gives the same page.
 
         Parameters

@@ -27,7 +27,8 @@ from hiermodels.results.report.recipe import command, snippet
 
 VOID = {"meta", "img"}
 COMMON = ["model", "data", "draws", "hyperparameters"]
-OF_GROUPS = ["variance", "units", "shrinkage", "league", "trace", "checks", "sensitivity"]
+OF_GROUPS = ["variance", "units", "shrinkage", "league", "trace", "predictions", "checks"]
+OF_GROUPS += ["sensitivity"]
 EVIL = (
     "<script>alert(1)</script>",
     "\"&'><img src=x onerror=alert(2)>",

@@ -21,6 +21,7 @@ from hiermodels.results.alternatives import compare_priors
 from hiermodels.results.checks import check
 from hiermodels.results.ranking import rank_members
 from hiermodels.results.report.html import Html, Section, definitions, element, listing, table
+from hiermodels.results.report.out_of_sample import out_of_sample
 from hiermodels.results.report.parts import (
     draw,
     footnotes,
@@ -63,6 +64,7 @@ def sections(subject: Subject, progress: Callable[[str], object]) -> Iterator[Se
             "shrinkage": ("Shrinkage", _shrinkage),
             "league": ("League tables", _league),
             "trace": ("Estimates given the sds", _trace),
+            "predictions": ("Predictions", out_of_sample),
             "checks": ("Predictive checks", _checks),
             "sensitivity": ("Sensitivity to the priors", _sensitivity),
         }
@@ -195,17 +197,19 @@ def _members_of(subject: Subject, name: str, column: str) -> list[Html]:
 def _shrinkage(subject: Subject) -> list[Html]:
     from hiermodels.plots.shrinkage import plot_shrinkage
 
-    family = subject.posterior.spec.family
-    own = "the group's own value" if family.effect else f"the raw {family.raw_word}"
-    more = ", with its interval"
-    if subject.posterior.spec.has_slopes:
+    spec, more = subject.posterior.spec, ", with its interval"
+    word, raw = spec.family.raw_word, f"Raw {spec.family.raw_word}"
+    own = "the group's own value" if spec.family.effect else f"the raw {word}"
+    if spec.has_slopes:
         own, more = "least squares of its own rows", ""
+    if spec.is_crossed:
+        own, raw = "what all else leaves of its rows", "What all else leaves of the rows"
     return [
         *part(_estimates, subject),
         *pictures(
             plot_shrinkage,
             subject,
-            f"Raw {family.raw_word} and posterior {{centre}} of each {{column}}, joined by a line",
+            f"{raw} and posterior {{centre}} of each {{column}}, joined by a line",
             f"{{name}}: from {own} (open) to the posterior {{centre}} (filled){more}.",
         ),
         *_lines(subject),
@@ -232,18 +236,23 @@ def _lines(subject: Subject) -> list[Html]:
 
 
 def _estimates(subject: Subject) -> list[Html]:
-    estimates = estimate(subject.reference, None, None, CI_PROB, AUTO).table
-    frame, order = ordered(estimates, "eb")
-    spec = subject.posterior.spec
-    caption = f"Estimates of each {spec.groups[-1]}, without, with full and with partial pooling"
-    words = (
-        f"raw: the group's own {spec.family.raw_word}. pooled: one value for all. eb: empirical "
-        f"Bayes. mean: of the posterior."
-    )
-    if "shrinkage" in estimates:
-        words += " shrinkage: the weight of the parent, from 0 (none) to 1 (full)."
-    notes = footnotes(estimates.attrs["notes"])
-    return [element("p", words), table(frame, f"{caption}{order}"), notes]
+    """A table of the innermost groups; of crossed ones of each column."""
+    found, spec = estimate(subject.reference, None, None, CI_PROB, AUTO), subject.posterior.spec
+    raw, pooled = f"the group's own {spec.family.raw_word}", "one value for all"
+    tables, parent = [found.table], "the parent"
+    if spec.is_crossed:
+        raw, pooled, parent = "what all else leaves of the group's rows", "no deviation", "0"
+        tables = [own for own in (found.outermost, found.outer, found.table) if own is not None]
+    words = f"raw: {raw}. pooled: {pooled}. eb: empirical Bayes. mean: of the posterior."
+    if "shrinkage" in found.table:
+        words += f" shrinkage: the weight of {parent}, from 0 (none) to 1 (full)."
+    content = [element("p", words)]
+    for estimates in tables:
+        frame, order = ordered(estimates, "eb")
+        caption = f"Estimates of each {estimates.index.names[0]}, without, with full and with "
+        content.append(table(frame, f"{caption}partial pooling{order}"))
+        content.append(footnotes(estimates.attrs["notes"]))
+    return content
 
 
 def _league(subject: Subject) -> list[Html]:
@@ -258,7 +267,8 @@ def _league(subject: Subject) -> list[Html]:
     ]
     for name, column in subject.levels.items():
         for effect in subject.effects(name):
-            of = "values" if effect is None else f"effects of {effect}"
+            one = "deviations" if subject.posterior.spec.is_crossed else "values"
+            of = one if effect is None else f"effects of {effect}"
             content += summary_table(
                 partial(_ranks, subject, name, effect),
                 f"Ranks of the {column} {of}, the best expected rank first",
