@@ -18,6 +18,7 @@ for, made in ``prepare``; a new back end is one that narwhals knows, and its err
 - ``design``: the columns that the terms of a formula stand for; ``coding`` makes them of levels
   and numbers, ``collinearity`` says whether they can be told apart
 - ``varying``: columns of the design that vary between groups
+- ``cells``: rows that share their group in every column, where these are crossed
 - ``statistics``: statistics of groups in place of rows, with what ``group_moments`` says of these
   and ``slopes`` of columns that vary; ``merge`` puts those of two parts together, and
   ``level_means`` has means of the levels above

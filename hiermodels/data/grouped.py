@@ -64,6 +64,8 @@ class GroupedData(ABC):
         Index of each group's parent, from the innermost level to the outermost but one.
     dropped : int
         Number of rows left out because a value was missing, where that was asked for.
+    crossed : tuple of arrays
+        Index of each row's group, or each cell's, in every column, where some are crossed.
     y, se, group
         The rows, as in :class:`GroupedRows`; to ask statistics for them is an error.
     """
@@ -77,6 +79,7 @@ class GroupedData(ABC):
     own_labels: tuple[NDArray[Any], ...]
     parents: tuple[Indices, ...]
     dropped: int
+    crossed: tuple[Indices, ...]
     has_rows: ClassVar[bool]
 
     @property
@@ -161,7 +164,19 @@ class GroupedData(ABC):
         crossed = tuple(f"group_{column}" for column in self.roles.groups)
         return crossed if self.roles.nesting else ("group",)
 
+    @cached_property
+    def nested_by_chance(self) -> list[str]:
+        """Which columns that were crossed lie in one another, in words."""
+        if self.roles.as_crossed:
+            return [said_of_chain(self.roles.groups)]
+        return nested_by_chance(self.levels, self.crossed, self.lineages) if self.crossed else []
+
     def __str__(self) -> str:
+        return "; ".join([self._counted, *self.nested_by_chance])
+
+    @property
+    def _counted(self) -> str:
+        """How many rows and groups there are, in words."""
         counts = [
             f"{len(labels)} {name}"
             for name, labels in zip(self.roles.groups, self.labels, strict=True)
@@ -232,16 +247,6 @@ class GroupedRows(GroupedData):
         for level in reversed(self.levels[1:]):
             members.append(level.parent[members[-1]])
         return tuple(reversed(members))
-
-    @cached_property
-    def nested_by_chance(self) -> list[str]:
-        """Which columns that were crossed lie in one another, in words."""
-        if self.roles.as_crossed:
-            return [said_of_chain(self.roles.groups)]
-        return nested_by_chance(self.levels, self.crossed, self.lineages) if self.crossed else []
-
-    def __str__(self) -> str:
-        return "; ".join([super().__str__(), *self.nested_by_chance])
 
     @property
     def precision(self) -> Floats:

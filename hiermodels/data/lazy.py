@@ -34,13 +34,12 @@ from hiermodels.data.lazy_sums import (
     sums_around_point,
     with_all_digits,
 )
-from hiermodels.data.nesting import attributes_of, nest
+from hiermodels.data.nesting import attributes_of, number_groups
 from hiermodels.data.roles import (
     NO_COVARIANCES,
     NO_GROUPS,
     Roles,
     infer_roles,
-    refuse_crossed,
     refuse_strata,
 )
 from hiermodels.data.shared_groups import check_shared
@@ -140,7 +139,6 @@ def _aggregated(
     if roles.sampling is not None:
         raise SpecError(NO_COVARIANCES)
     refuse_strata(roles)
-    refuse_crossed(roles)
     require_missing(missing)
     has_totals = require_additive(roles)
     if has_totals:
@@ -262,10 +260,13 @@ def _statistics(roles: Roles, sums: Sums, design: Design, dropped: int) -> dict[
     named = Frame(keys.rename(dict(zip(keys.columns, roles.groups, strict=True))))
     labels = {name: named.labels(name) for name in roles.groups}
     order = np.lexsort([*reversed(labels.values())])  # by its last key first
-    group, levels = nest({name: column[order] for name, column in labels.items()}, len(order))
-    order = order[np.argsort(group)]
+    ordered = {name: column[order] for name, column in labels.items()}
+    members, levels = number_groups(ordered, len(order), roles.nesting)
+    if not roles.nesting:
+        order = order[np.argsort(members[-1])]
     count, weight = sums.count[order], sums.weight[order]
-    check_shared(roles, levels, count, lambda shared: f"{count[shared]} rows")
+    if not roles.nesting:
+        check_shared(roles, levels, count, lambda shared: f"{count[shared]} rows")
     mean, rest = two_sum(sums.centre[order], sums.deviation[order] / weight[:, None])
     slopes = None
     if roles.varying:
@@ -282,4 +283,5 @@ def _statistics(roles: Roles, sums: Sums, design: Design, dropped: int) -> dict[
         "log_weight": sums.log_weight,
         "dropped": dropped,
         "slopes": slopes,
+        "crossed": members if roles.nesting else (),
     }

@@ -35,6 +35,8 @@ def means_of_level(data: GroupedData, level: int) -> tuple[Indices, Floats]:
 
 def with_one_nest(data: GroupedData, level: int = -1) -> GroupedData:
     """Rows in groups of intercepts, whose means are the same; of crossed ones, of a level alone."""
+    if isinstance(data, SufficientStatistics) and data.crossed:
+        return _of_level(data, level)
     if not isinstance(data, GroupedRows):
         return data
     roles = replace(data.roles, varying=(), sampling=None)
@@ -48,5 +50,26 @@ def with_one_nest(data: GroupedData, level: int = -1) -> GroupedData:
         labels=(groups.labels,),
         own_labels=(groups.own_labels,),
         parents=(),
+        crossed=(),
+    )
+
+
+def _of_level(data: SufficientStatistics, level: int) -> SufficientStatistics:
+    """Statistics of the groups of one column of crossed groups, from those of cells."""
+    groups, member = data.levels[level], data.crossed[level]
+    means = data.mean + data.rest
+    weight, some, shift = group_means(means, data.weight, member, len(groups))
+    away = np.sqrt(data.weight)[:, None] * ((means - some[member]) - shift[member])
+    return replace(
+        data,
+        roles=replace(data.roles, groups=(groups.column,), nesting=()),
+        labels=(groups.labels,),
+        own_labels=(groups.own_labels,),
+        parents=(),
+        count=np.bincount(member, data.count, len(groups)).astype(np.intp),
+        weight=weight,
+        mean=some,
+        rest=shift,
+        scatter=data.scatter + away.T @ away,
         crossed=(),
     )

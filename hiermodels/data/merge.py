@@ -12,7 +12,7 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.messages import listed
 from hiermodels.data.design import Design
 from hiermodels.data.grouped import GroupedData
-from hiermodels.data.nesting import GroupLevel, labels_above, nest
+from hiermodels.data.nesting import GroupLevel, labels_above, number_groups
 from hiermodels.data.roles import Roles
 from hiermodels.errors import SpecError
 from hiermodels.numerics.group_sums import two_sum
@@ -56,20 +56,27 @@ class HasMoments(Protocol):
 
 def merged_groups(
     a: GroupedData, b: GroupedData
-) -> tuple[tuple[Indices, Indices], tuple[GroupLevel, ...]]:
-    """The groups of either part.
+) -> tuple[tuple[Indices, Indices], tuple[GroupLevel, ...], tuple[Indices, ...]]:
+    """The groups of either part, or cells of crossed groups.
 
     Returns
     -------
     places : ((g₁,), (g₂,))
-        Where the groups of each part are among those of both.
+        Where those of each part are among those of both.
     levels : tuple of GroupLevel
         The outermost first.
+    crossed : tuple of (g,)
+        Of crossed groups, index of each cell's group in every column.
     """
-    size, mine, theirs = a.n_groups, _members(a), _members(b)
+    mine, theirs = _members(a), _members(b)
     both = {name: np.concatenate([mine[name], theirs[name]]) for name in mine}
-    group, levels = nest(both, size + b.n_groups)
-    return (group[:size], group[size:]), levels
+    size, total = len(next(iter(mine.values()))), len(next(iter(both.values())))
+    members, levels = number_groups(both, total, a.roles.nesting)
+    group, crossed = members[-1], ()
+    if a.roles.nesting:
+        cells, group = np.unique(np.stack(members), axis=1, return_inverse=True)
+        group, crossed = group.ravel(), tuple(cells)
+    return (group[:size], group[size:]), levels, crossed
 
 
 def merged_moments(a: Moments, b: Moments) -> tuple[Moments, Floats]:
@@ -111,8 +118,11 @@ def laid_out(part: HasMoments, place: Indices, size: int) -> Moments:
 
 
 def _members(data: GroupedData) -> dict[str, NDArray[Any]]:
-    """Own labels of each innermost group and of those above it, the outermost first."""
+    """Own labels of each innermost group and of those above it, the outermost first; of cells."""
     columns = labels_above(data.levels, np.arange(data.n_groups))
+    if data.crossed:
+        each = zip(data.levels, data.crossed, strict=True)
+        columns = {level.column: level.own_labels[member] for level, member in each}
     return {
         name: labels if labels.dtype.kind in "iu" else labels.astype(object)
         for name, labels in columns.items()
@@ -140,7 +150,7 @@ def require_alike(a: GroupedData, b: GroupedData) -> None:
 
 def _require_same_roles(a: Roles, b: Roles) -> None:
     """Raise SpecError if columns have other roles."""
-    for role in ("outcome", "groups", "se", "se_scale", "family", "columns", "varying"):
+    for role in ("outcome", "groups", "se", "se_scale", "family", "columns", "varying", "nesting"):
         mine, theirs = getattr(a, role), getattr(b, role)
         if mine != theirs:
             raise SpecError(

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from hiermodels.core.messages import printable
+from hiermodels.data.cells import as_nested
 from hiermodels.data.collinearity import check_rank
 from hiermodels.data.grouped import GroupedData, GroupedRows, Missing, read, require_rows
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
@@ -62,7 +63,7 @@ def prepare(
             grouped = read(data, missing=missing, **said._asdict())
         else:
             sums = aggregate_lazily(lazy, said, missing=missing)
-            grouped = SufficientStatistics(**sums).without_empty_cells()
+            grouped = as_nested(SufficientStatistics(**sums)).without_empty_cells()
     roles, names = grouped.roles, grouped.design.names
     intercept = grouped.design.intercept
     varying = varying_columns(roles.varying, grouped.design)
@@ -146,7 +147,7 @@ def _checked(data: SufficientStatistics, columns: Mapping[str, Any]) -> Sufficie
             f"{given[0]}: these statistics were made for {data.roles}; leave out {given[0]}=…, or "
             f"make others with SufficientStatistics.of"
         )
-    return data.without_empty_cells()
+    return as_nested(data).without_empty_cells()
 
 
 def _check_coefficients(spec: Spec, data: GroupedData) -> None:
@@ -162,7 +163,7 @@ def _check_coefficients(spec: Spec, data: GroupedData) -> None:
 def announce(data: GroupedData) -> None:
     """Print the roles, if any was inferred, which columns were left out, or happen to be nested."""
     data.roles.announce()
-    if isinstance(data, GroupedRows) and data.nested_by_chance:
+    if data.nested_by_chance:
         print(printable("; ".join(data.nested_by_chance)))
     if data.design.empty:
         print(printable(f"left out, as no row lies in these cells: {', '.join(data.design.empty)}"))

@@ -371,6 +371,11 @@ NO_SLOPES = (
     "SufficientStatistics.of"
 )
 
+NO_CELLS = (
+    "these statistics of crossed groups lack which groups each cell is in: make them anew with "
+    "SufficientStatistics.of"
+)
+
 
 def refuse_strata(roles: Roles) -> None:
     """Raise SpecError if rows have strata: of statistics."""
@@ -383,10 +388,9 @@ def refuse_strata(roles: Roles) -> None:
 
 
 def refuse_crossed(roles: Roles) -> None:
-    """Raise SpecError if groups are crossed: of statistics."""
+    """Raise SpecError if groups are crossed: where they have to be one tree."""
     if roles.nesting:
         raise SpecError(
-            f"groups: crossed groups, {describe_groups(roles.groups, roles.nesting)}, need rows: "
-            f"statistics of groups are of nested ones. Fit the rows themselves, in a data frame in "
-            f"memory"
+            f"groups: crossed groups, {describe_groups(roles.groups, roles.nesting)}, are no tree "
+            f"of groups, of which this is. Take one column of groups, or nested ones"
         )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.codec import storable
 from hiermodels.data.arguments import takes_columns
+from hiermodels.data.cells import CELL, in_cells
 from hiermodels.data.collinearity import check_products
 from hiermodels.data.design import Design
 from hiermodels.data.group_moments import GroupMoments, require_shape
@@ -29,11 +30,11 @@ from hiermodels.data.merge import laid_out, merged_groups, merged_moments, requi
 from hiermodels.data.nesting import attributes_of, check_groups
 from hiermodels.data.observations import Observations
 from hiermodels.data.roles import (
+    NO_CELLS,
     NO_COVARIANCES,
     NO_GROUPS,
     NO_SLOPES,
     Roles,
-    refuse_crossed,
     refuse_strata,
 )
 from hiermodels.data.slopes import (
@@ -66,6 +67,8 @@ class SufficientStatistics(GroupMoments):
     common; covariates must be constant within groups.  Of families whose rows do not add up there
     are no statistics.  Where slopes vary, ``slopes`` has what each group says of its own.
 
+    Of crossed groups these are of cells, c: of rows that share their group in every column.
+
     Statistics of parts of the data are added with ``+``, as if their rows had been together.
 
     ``hm.fit`` and ``hm.reference`` take statistics in place of a data frame.  What needs rows,
@@ -76,7 +79,7 @@ class SufficientStatistics(GroupMoments):
     roles, design, labels, own_labels, parents, dropped
         As in :class:`hiermodels.GroupedData`; the design's matrix has no rows.
     count, weight : (g,)
-        Number of rows of each innermost group, and their weight.
+        Number of rows of each innermost group or cell, and their weight.
     mean : (g, q + 1)
         The means, rounded.
     rest : (g, q + 1)
@@ -90,6 +93,8 @@ class SufficientStatistics(GroupMoments):
         the rows given these totals.
     slopes : SlopeStatistics, optional
         Where slopes vary, how their columns go together with all columns in each group.
+    crossed : tuple of (g,)
+        Of crossed groups, index of each cell's group in every column.
 
     References
     ----------
@@ -122,6 +127,7 @@ class SufficientStatistics(GroupMoments):
     dropped: int = 0
     totals: Totals = field(default_factory=dict)
     slopes: SlopeStatistics | None = None
+    crossed: tuple[Indices, ...] = ()
     has_rows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -132,7 +138,14 @@ class SufficientStatistics(GroupMoments):
             raise SpecError(NO_SLOPES)
         if self.roles.sampling is not None:
             raise SpecError(NO_COVARIANCES)
-        size, columns = len(self.labels[-1]), len(self.design.names) + 1
+        if self.crossed and CELL in self.roles.groups:
+            raise SpecError(
+                f"groups: statistics of crossed groups are of each {CELL!r}, which is the name of "
+                f"a column of groups here; rename it"
+            )
+        if len(self.crossed) != (len(self.roles.groups) if self.roles.nesting else 0):
+            raise SpecError(NO_CELLS)
+        size, columns = self.n_moments, len(self.design.names) + 1
         expected = {
             "count": (size,),
             "weight": (size,),
@@ -199,11 +212,20 @@ class SufficientStatistics(GroupMoments):
         return replace(statistics, roles=replace(statistics.roles, inferred=()))
 
     @property
+    def n_moments(self) -> int:
+        """Number of innermost groups or cells, g."""
+        return len(self.crossed[0]) if self.crossed else len(self.labels[-1])
+
+    @property
     def observations(self) -> Observations:
         """The groups: mean outcome, or its total if it is a count, number of rows, and weight."""
         dim, named = self.roles.groups[-1], self.roles.columns
+        if self.crossed:
+            dim = CELL
         outcome = self.totals.get(OUTCOME, (self.mean + self.rest)[:, -1])
         constant: dict[str, NDArray[Any]] = {f"rows_of_{dim}": self.count}
+        for name, labels, member in zip(self.group_names, self.labels, self.crossed, strict=False):
+            constant[name] = labels[member]
         constant |= {n: {**self.totals, WEIGHTS: self.weight}[role] for role, n in named.items()}
         return Observations(dim, {self.roles.outcome: outcome}, constant)
 
@@ -231,10 +253,10 @@ class SufficientStatistics(GroupMoments):
         if not isinstance(other, SufficientStatistics):
             return NotImplemented
         require_alike(self, other)
-        places, levels = merged_groups(self, other)
+        places, levels, crossed = merged_groups(self, other)
+        size = len(crossed[0]) if crossed else len(levels[-1])
         parts = (
-            laid_out(part, place, len(levels[-1]))
-            for part, place in zip((self, other), places, strict=True)
+            laid_out(part, place, size) for part, place in zip((self, other), places, strict=True)
         )
         moments, gaps = merged_moments(*parts)
         return SufficientStatistics(
@@ -250,6 +272,7 @@ class SufficientStatistics(GroupMoments):
             dropped=self.dropped + other.dropped,
             totals=added_totals(self, other, places, levels[-1].labels),
             slopes=added_slopes(self.slopes, other.slopes, places, gaps, self.with_slopes),
+            crossed=crossed,
         )
 
     @property
@@ -286,7 +309,7 @@ class SufficientStatistics(GroupMoments):
         DataError
             If labels are not nested, or if coefficients with flat priors cannot be told apart.
         """
-        check_groups(self.levels)
+        check_groups(self.levels, self.roles.nesting)
         names, intercept = self.design.names, self.design.intercept
         middle, product = self.total
         if intercept:
@@ -336,7 +359,16 @@ def statistics_of(data: GroupedData) -> SufficientStatistics:
     rows = require_rows(data, "statistics")
     if not rows.labels:
         raise SpecError(NO_GROUPS)
-    refuse_crossed(rows.roles)
+    if rows.crossed:
+        by_cell, members = in_cells(rows)
+        return replace(
+            statistics_of(by_cell),
+            roles=rows.roles,
+            labels=rows.labels,
+            own_labels=rows.own_labels,
+            parents=rows.parents,
+            crossed=members,
+        )
     z = np.column_stack([rows.design.matrix, rows.y])
     total, some, shift = group_means(z, weight := rows.precision, rows.group, rows.n_groups)
     mean, rest = two_sum(some, shift)

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hiermodels.data.grouped import GroupedData, require_rows
+from hiermodels.data.cells import rows_of_cells
+from hiermodels.data.grouped import GroupedData
+from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.exact.crossed.model import CrossedModel
 from hiermodels.exact.crossed.propriety import CrossedTails, check
 from hiermodels.exact.crossed.rows import CrossedRows
+from hiermodels.exact.kernels.blocks.root import cholesky
+from hiermodels.exact.kernels.crossed.design import Scatter
 from hiermodels.exact.leaf_data import with_intercept
 from hiermodels.model.priors.variance import Fixed
 from hiermodels.model.spec import Spec
@@ -19,7 +23,7 @@ from hiermodels.posterior.moments import ExistingMoments, Shortage
 
 def crossed_model(spec: Spec, data: GroupedData) -> CrossedModel:
     """The model as arrays: the coefficients are the intercept, if there is one, then β."""
-    rows = require_rows(data, "the exact posterior of crossed groups")
+    rows = rows_of_cells(data)
     names = [*spec.top, *spec.coefficients]
     priors = [spec.coefficient_prior(name).mean_and_precision() for name in names]
     mean, precision = np.array(priors, dtype=float).reshape(-1, 2).T
@@ -30,6 +34,7 @@ def crossed_model(spec: Spec, data: GroupedData) -> CrossedModel:
             members=tuple(rows.memberships),
             sizes=tuple(len(level) for level in data.levels),
             weights=rows.precision,
+            scatter=_scatter(spec, data) if isinstance(data, SufficientStatistics) else None,
         ),
         sd_priors=tuple(level.priors[0] for level in spec.levels),
         sigma=spec.variance_prior("sigma") if spec.has_sigma else Fixed(1.0),
@@ -38,6 +43,13 @@ def crossed_model(spec: Spec, data: GroupedData) -> CrossedModel:
         names=tuple(level.sd for level in spec.levels),
         columns=spec.groups,
     )
+
+
+def _scatter(spec: Spec, data: SufficientStatistics) -> Scatter:
+    """What statistics say beyond the means of cells."""
+    triangle = cholesky(data.scatter[:, :, None])[:, :, 0]
+    intercept = np.zeros((len(triangle), len(spec.top)))
+    return Scatter(np.hstack([intercept, triangle]), data.n_rows, data.log_weight)
 
 
 @dataclass(frozen=True)

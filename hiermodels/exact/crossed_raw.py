@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from hiermodels.core.arrays import Floats
-from hiermodels.data.grouped import GroupedData, require_rows
+from hiermodels.data.cells import rows_of_cells
+from hiermodels.data.grouped import GroupedData
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.record import rows_given
 
@@ -26,7 +27,7 @@ def raw_deviations(
     name : str
         Of the effects.
     """
-    rows, number = require_rows(data, "raw means of crossed groups"), spec.level_of(name)
+    rows, number = rows_of_cells(data), spec.level_of(name)
     without = {**values, name: np.zeros_like(values[name])}
     rest = rows.y - rows_given(spec, rows, without)[0]
     member, weight = rows.memberships[number], rows.precision

@@ -25,7 +25,9 @@ import numpy as np
 from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.threads import for_each
+from hiermodels.data.cells import rows_of_cells
 from hiermodels.data.grouped import GroupedData
+from hiermodels.data.statistics import statistics_of
 from hiermodels.exact.block_data import block_model
 from hiermodels.exact.block_joint import log_density_of_effects, sum_of_squares
 from hiermodels.exact.row_sums import RowSums
@@ -74,7 +76,8 @@ def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) ->
         return total + of(spec, data, variables)
     if spec.is_crossed:
         total += _log_density_of_crossed(spec, variables)
-        return total + _log_likelihood_of_rows(spec, data, variables)
+        of = _log_likelihood_of_rows if data.has_rows else _log_likelihood_of_cells
+        return total + of(spec, data, variables)
     if spec.is_regression:
         return total + _log_likelihood_of_rows(spec, data, variables)
     if not spec.groups:
@@ -138,6 +141,23 @@ def _log_likelihood_of_blocks(
     )
     sigma = variables["sigma"] if spec.has_sigma else 1.0
     return 0.5 * blocks.log_weight + _log_normal_sum(squares, blocks.n_rows, sigma)
+
+
+def _log_likelihood_of_cells(
+    spec: Spec, data: GroupedData, variables: Mapping[str, Floats]
+) -> Floats:
+    """The same of crossed groups, from statistics of cells: their means, and the scatter within."""
+    statistics, cells = statistics_of(data), rows_of_cells(data)
+
+    def squares_given(some: Mapping[str, Floats]) -> Floats:
+        left = cells.y - rows_given(spec, cells, some)[0]
+        none = np.zeros((len(left), 0))
+        row = np.hstack([-some.get("beta", none), np.ones((len(left), 1))])
+        return left**2 @ cells.precision + ((row @ statistics.scatter) * row).sum(axis=1)
+
+    squares = _some_at_a_time(spec, variables, len(cells.y), squares_given)
+    sigma = variables["sigma"] if spec.has_sigma else 1.0
+    return 0.5 * statistics.log_weight + _log_normal_sum(squares, statistics.n_rows, sigma)
 
 
 def _some_at_a_time(

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from hiermodels.core.files import needing, replacing, target
 from hiermodels.core.progress import showing_progress
 from hiermodels.data.covariates import At, Place, locate
-from hiermodels.data.grouped import require_rows
 from hiermodels.data.level_means import means_of_level
 from hiermodels.data.nesting import labels_above
 from hiermodels.exact.crossed_raw import raw_deviations
@@ -164,9 +163,8 @@ def observed(exact: ReferencePosterior, name: str) -> dict[str, NDArray[Any]]:
     """
     spec, data, level = exact.spec, exact.data, exact.spec.level_of(name)
     if spec.is_crossed:
-        member = require_rows(data, "to_parquet").memberships[level]
         raw = raw_deviations(spec, data, _middles(exact), name)
-        return {"n": np.bincount(member), "raw_deviation": raw}
+        return {"n": means_of_level(data, level)[0], "raw_deviation": raw}
     if spec.is_normal:
         count, mean = means_of_level(data, level)
         return {"n": count, "raw_mean": mean[:, -1]}

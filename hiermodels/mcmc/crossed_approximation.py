@@ -26,7 +26,8 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.data.grouped import GroupedData, require_rows
+from hiermodels.data.cells import rows_of_cells
+from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import PrecisionError
 from hiermodels.exact.crossed.marginal import CrossedMarginal
 from hiermodels.exact.crossed.model import MAX_OTHERS
@@ -98,7 +99,7 @@ class LikelySds:
 
 
 def _totals(data: GroupedData) -> tuple[Floats, ...]:
-    rows = require_rows(data, "a model of crossed groups")
+    rows = rows_of_cells(data)
     pairs = zip(rows.memberships, data.levels, strict=True)
     return tuple(np.bincount(member, rows.precision, len(level)) for member, level in pairs)
 
@@ -108,7 +109,7 @@ def mean_field(spec: Spec, data: GroupedData) -> tuple[Floats, float, tuple[Floa
 
     In the outcome's unit.
     """
-    rows = require_rows(data, "a model of crossed groups")
+    rows = rows_of_cells(data)
     unit = float(np.std(rows.y)) or 1.0
     weight, known = rows.precision, rows.se is not None
     fixed = {name: max((sd / unit) ** 2, SMALLEST**2) for name, sd in spec.fixed.items()}

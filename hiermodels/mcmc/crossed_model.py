@@ -16,15 +16,15 @@ cell has the rows that share their group in every column, and is one group of a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
+from hiermodels.data.cells import CELL, in_cells
+from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized
 from hiermodels.mcmc.crossed_approximation import mean_field
@@ -41,8 +41,6 @@ from hiermodels.mcmc.transforms import UnitScale, matrix_times
 from hiermodels.model.level import Level
 from hiermodels.model.spec import Spec
 
-CELL_DIM = "cell"
-
 
 @dataclass(frozen=True)
 class Cells:
@@ -50,25 +48,19 @@ class Cells:
 
     Attributes
     ----------
-    rows : GroupedRows
-        In c groups.
+    rows : GroupedData
+        In c groups; or their statistics.
     members : tuple of (c,)
         Index of each cell's group in every column of the data.
     """
 
-    rows: GroupedRows
+    rows: GroupedData
     members: tuple[Indices, ...]
 
     @classmethod
     def of(cls, data: GroupedData) -> Cells:
         """Find the cells that have rows."""
-        rows = require_rows(data, "a model of crossed groups")
-        every = np.stack(rows.memberships)
-        members, cell = np.unique(every, axis=1, return_inverse=True)
-        labels = (np.arange(members.shape[1]),)
-        roles = replace(rows.roles, groups=(CELL_DIM,), nesting=())
-        rows = replace(rows, roles=roles, group=cell.ravel(), labels=labels, own_labels=labels)
-        return cls(replace(rows, parents=(), crossed=()), tuple(members))
+        return cls(*in_cells(data))
 
 
 def build_crossed_model(
@@ -104,10 +96,10 @@ def build_crossed_model(
         if observed == "rows":
             add_rows(spec, data, sds)
         else:
-            model.add_coord(CELL_DIM, cells.rows.labels[0])
+            model.add_coord(CELL, cells.rows.labels[0])
             for own, member in zip(effects, cells.members, strict=True):
                 location = location + own[member]
-            add_means(spec, standard, location, sds, beta, dims=(CELL_DIM,))
+            add_means(spec, standard, location, sds, beta, dims=(CELL,))
     return model
 
 

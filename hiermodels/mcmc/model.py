@@ -30,6 +30,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from hiermodels.core.arguments import checked
 from hiermodels.core.arrays import Floats, Indices
+from hiermodels.data.cells import CELL
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import SpecError
 from hiermodels.exact.conjugate import ConjugatePosterior
@@ -46,7 +47,7 @@ from hiermodels.mcmc.blocks_model import (
     component,
     outcome_of_blocks,
 )
-from hiermodels.mcmc.crossed_model import CELL_DIM, build_crossed_model, outcome_of_cells
+from hiermodels.mcmc.crossed_model import build_crossed_model, outcome_of_cells
 from hiermodels.mcmc.levels import add_coefficients, add_effects, add_parents, is_moved, scaled_by
 from hiermodels.mcmc.marginal import log_likelihood
 from hiermodels.mcmc.outcome import Sds, add_means, add_rows, add_statistics, outcome_statistics
@@ -277,7 +278,7 @@ def _require_free_names(spec: Spec, observed: Observed) -> None:
         columns += [(error_role(spec.se_scale), spec.se)] if spec.se else []
         columns += spec.columns.items()
     else:
-        taken |= {f"{spec.outcome}_mean", f"{spec.outcome}_sum", ROWS_ALIKE, SUM_DIM, CELL_DIM}
+        taken |= {f"{spec.outcome}_mean", f"{spec.outcome}_sum", ROWS_ALIKE, SUM_DIM, CELL}
     for role, name in columns:
         if name in taken:
             raise SpecError(

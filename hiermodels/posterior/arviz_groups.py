@@ -78,7 +78,8 @@ def build_datatree(
         ``sample_stats``, too.
     """
     seen = data.observations
-    rows = {"row": np.arange(data.n_rows)} if data.has_rows else {}  # statistics have groups
+    number = len(next(iter(seen.observed.values())))
+    rows = {seen.dim: np.arange(number)}  # of statistics, groups, whose labels are below, or cells
     parents = _parents(data, seen.constant)
     chains, size = next(iter(variables.values())).shape[:2]
     samples = dict(zip(SAMPLE_DIMS, (np.arange(chains), np.arange(size)), strict=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import polars as pl
 import pytest
 
 import hiermodels as hm
@@ -106,12 +105,6 @@ def test_labels_that_cross_name_the_formula():
     frame = pd.concat([frame, frame.assign(a=frame.a + "2", b=frame.b + "2")])
     with pytest.raises(hm.DataError, match=r"\(1 \| a\) \+ \(1 \| b\)"):
         prepare(frame, outcome="y", groups=["a", "b"])
-
-
-@pytest.mark.parametrize("frame", [FRAME, pl.from_pandas(FRAME).lazy()], ids=["rows", "lazy"])
-def test_no_statistics(frame):
-    with pytest.raises(hm.SpecError, match=r"crossed groups, a \+ b, need rows"):
-        hm.SufficientStatistics.of(frame, "y ~ 1 + (1 | a) + (1 | b)")
 
 
 @pytest.mark.parametrize(

@@ -98,16 +98,14 @@ class CrossedModel:
     @cached_property
     def residual_df(self) -> int:
         """Number of rows beyond those that coefficients and effects can fit."""
-        left = self.rows.without_effects(self.varying, self.rows.x)
-        rank = rank_of(
-            left, np.linalg.norm(self.rows.x * self.rows.weights[:, None] ** 0.5, axis=0)
-        )
+        x = self.rows.weighted[:, :-1]
+        rank = rank_of(self.rows.without_effects(self.varying, x), np.linalg.norm(x, axis=0))
         return self.n_rows - self.rows.rank_of_effects(self.varying) - rank
 
     @cached_property
     def residual_square(self) -> float:
         """Sum of squares that coefficients and effects leave of the rows."""
-        both = np.column_stack([self.rows.x, self.rows.y - self.rows.x @ self.design.anchor])
+        both = np.column_stack([self.rows.weighted[:, :-1], self.rows.residual])
         left = self.rows.without_effects(self.varying, both)
         size = np.linalg.norm(left[:, :-1], axis=0)
         x = left[:, :-1] / np.where(size > 0, size, 1.0)
@@ -130,8 +128,7 @@ class CrossedModel:
             return self.sigma.value
         if self.residual_df > 0 and self.residual_square > 0:
             return math.sqrt(self.residual_square / self.residual_df)
-        y = self.rows.y - self.rows.x @ self.design.anchor
-        return math.sqrt(float(self.rows.weights @ y**2) / self.n_rows) or 1.0
+        return math.sqrt(float((self.rows.residual**2).sum()) / self.n_rows) or 1.0
 
     def less_anchor(self) -> CrossedModel:
         """The model of the coefficients less the design's anchor."""

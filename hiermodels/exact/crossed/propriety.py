@@ -74,8 +74,8 @@ def check(model: CrossedModel) -> CrossedTails:
 def contrasts(model: CrossedModel, factors: tuple[int, ...]) -> Contrasts:
     """What rows say of the effects of some factors beside coefficients with flat priors."""
     rows, flat = model.rows, model.precision == 0
-    x = rows.x[:, flat]
-    size = np.linalg.norm(x * np.sqrt(rows.weights)[:, None], axis=0)
+    x = rows.weighted[:, :-1][:, flat]
+    size = np.linalg.norm(x, axis=0)
     unit = np.where(size > 0, size, 1.0)
     rank = rank_of(rows.without_effects((), x), size)
     left = rows.without_effects(factors, x) / unit
@@ -97,7 +97,7 @@ def _rays(model: CrossedModel) -> Iterator[Ray]:
             yield Ray(some, contrasts(model, some), sum(tails[k] for k in some))
     if math.isfinite(model.sigma.upper_tail):
         flat = model.precision == 0
-        x = model.rows.without_effects((), model.rows.x[:, flat])
+        x = model.rows.weighted[:, :-1][:, flat]
         n = model.n_rows - rank_of(x, np.linalg.norm(x, axis=0))
         some = tuple(k for k in free if tails[k] > 0)
         every = Contrasts(n, np.ones(model.n_coefficients, dtype=bool))
@@ -154,7 +154,8 @@ def _rounding_square(model: CrossedModel) -> float:
     """Sum of squares that rounding errors may leave: of digits, and of fits."""
     y, weights = model.rows.y, model.rows.weights
     digits = (ROUNDED_DIGITS * np.finfo(float).eps) ** 2 * float(weights @ y**2)
-    return max(digits, NOISE**2 * float(weights @ (y - y.mean()) ** 2))
+    within = float((model.rows.weighted[len(y) :, -1] ** 2).sum())
+    return max(digits, NOISE**2 * (float(weights @ (y - y.mean()) ** 2) + within))
 
 
 def _groups(model: CrossedModel, factors: list[int] | tuple[int, ...]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.exact.kernels.crossed.design import CrossedDesign
+from hiermodels.exact.kernels.crossed.design import CrossedDesign, Scatter
 
 PRECISION = 1e-13  # of least squares on effects
 STEPS = 20_000  # that these may take
@@ -32,6 +32,8 @@ class CrossedRows:
         Members of each factor.
     weights : (N,)
         ω; ``1/se²`` if errors are known.
+    scatter : Scatter, optional
+        Within cells, if rows are means of these.
     """
 
     x: Floats
@@ -39,11 +41,25 @@ class CrossedRows:
     members: tuple[Indices, ...]
     sizes: tuple[int, ...]
     weights: Floats
+    scatter: Scatter | None = None
 
     @cached_property
     def design(self) -> CrossedDesign:
         """What these say of effects and coefficients."""
-        return CrossedDesign.of(self.x, self.y, self.members, self.sizes, self.weights)
+        return CrossedDesign.of(
+            self.x, self.y, self.members, self.sizes, self.weights, self.scatter
+        )
+
+    @cached_property
+    def weighted(self) -> Floats:
+        """``√ω [x | y]``, those without effects last; (N + m, c + 1)."""
+        own = np.column_stack([self.x, self.y]) * np.sqrt(self.weights)[:, None]
+        return own if self.scatter is None else np.vstack([own, self.scatter.rows])
+
+    @property
+    def residual(self) -> Floats:
+        """What least squares of the coefficients leave of ``√ω y``; (N + m,)."""
+        return np.asarray(self.weighted @ np.append(-self.design.anchor, 1.0))
 
     def used(self, factor: int) -> int:
         """Members of a factor that have rows."""
@@ -87,11 +103,10 @@ class CrossedRows:
         return int(np.count_nonzero(only.count)) + many
 
     def without_effects(self, factors: Sequence[int], columns: Floats) -> Floats:
-        """What least squares on effects of some factors leave of ``√ω`` columns (N, k); (N, k)."""
+        """What least squares on effects of some factors leave of columns as :attr:`weighted`."""
         from scipy.sparse.linalg import lsmr
 
-        root = np.sqrt(self.weights)
-        left = columns * root[:, None]
+        left = columns.copy()
         size = np.linalg.norm(left, axis=0)
         if not factors:
             return left
@@ -105,13 +120,13 @@ class CrossedRows:
         return np.asarray(left)
 
     def _indicators(self, factors: Sequence[int]) -> Any:
-        """``√ω`` times the columns of effects, each of length 1; (N, u) sparse."""
+        """``√ω`` times the columns of effects, each of length 1; (N + m, u) sparse."""
         from scipy.sparse import csr_array, hstack
 
-        n, parts = len(self.y), []
+        n, parts, size = len(self.y), [], len(self.weighted)
         for k in factors:
             own = self.members[k]
             length = np.sqrt(np.bincount(own, self.weights, self.sizes[k]))
             values = np.sqrt(self.weights) / length[own]
-            parts.append(csr_array((values, (np.arange(n), own)), (n, self.sizes[k])))
+            parts.append(csr_array((values, (np.arange(n), own)), (size, self.sizes[k])))
         return hstack(parts, format="csr")

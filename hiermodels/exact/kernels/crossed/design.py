@@ -16,7 +16,8 @@ other factors: see :mod:`hiermodels.exact.kernels.crossed.upward`.
 
 x has orthonormal columns, ``X = Q T``, and y is what least squares of the coefficients leave: of
 sums of squares few digits are then lost in differences.  The columns of Q that vary least within
-the eliminated factor's members are the first.  Rows of the same members are one *cell*.
+the eliminated factor's members are the first.  Rows of the same members are one *cell*: of these
+means are enough, with the scatter around them, which adds rows [x | y] that have no effects.
 """
 
 from __future__ import annotations
@@ -33,6 +34,31 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.kernels.crossed.large import Products
 
 POOLED = 1 << 22  # numbers of products that are held once for all nodes
+
+
+@dataclass(frozen=True, eq=False)
+class Scatter:
+    """What rows say beyond the means of their cells.
+
+    Attributes
+    ----------
+    rows : (m, c + 1)
+        Rows ``√ω [x | y]`` without effects, whose squares are the scatter within cells.
+    n_rows : int
+        Number of all rows.
+    log_weight : float
+        ``Σ log ω`` of these.
+    """
+
+    rows: Floats
+    n_rows: int
+    log_weight: float
+
+    @classmethod
+    def none(cls, x: Floats, weights: Floats) -> Self:
+        """Of rows themselves, with weights ω (N,) and columns x (N, c)."""
+        empty = np.zeros((0, x.shape[1] + 1))
+        return cls(empty, len(weights), float(np.log(weights).sum()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +110,7 @@ class CrossedDesign:
         members: Sequence[Indices],
         sizes: Sequence[int],
         weights: Floats | None = None,
+        scatter: Scatter | None = None,
     ) -> Self:
         """Sum the rows up.
 
@@ -97,13 +124,18 @@ class CrossedDesign:
         sizes : sequence of int
         weights : (N,), optional
             ω; 1 by default.
+        scatter : Scatter, optional
+            Within cells, if rows are means of these.
         """
         omega = np.ones(len(y)) if weights is None else weights
+        beyond = scatter or Scatter.none(x, omega)
         root = np.sqrt(omega)
-        anchor = np.linalg.lstsq(x * root[:, None], y * root)[0]
+        whole = np.vstack([np.column_stack([x, y]) * root[:, None], beyond.rows])
+        anchor = np.linalg.lstsq(whole[:, :-1], whole[:, -1])[0]
         eliminated = int(np.argmax(sizes))
-        basis, turn = _basis(x, root, members[eliminated])
-        rows = np.column_stack([basis / root[:, None], y - x @ anchor])
+        basis, turn = _basis(x, root, members[eliminated], beyond.rows[:, :-1])
+        rows = np.column_stack([basis[: len(y)] / root[:, None], y - x @ anchor])
+        free = np.column_stack([basis[len(y) :], beyond.rows @ np.append(-anchor, 1.0)])
         each = zip(members, sizes, strict=True)
         means = {
             k: _means(rows, own, u, omega) for k, (own, u) in enumerate(each) if k != eliminated
@@ -119,6 +151,8 @@ class CrossedDesign:
         away = rows - (of_a / safe[:, None])[members[eliminated]]
         other = other_members(members, sizes, eliminated)
         within = _within(other, away, omega, (count, sums), cells)
+        free = np.tile(free, 1 + len(means))  # of no member, so that no means are taken from them
+        within[-rows.shape[1] :, -rows.shape[1] :] += free.T @ free
         return cls(
             sizes=tuple(sizes),
             eliminated=eliminated,
@@ -129,8 +163,8 @@ class CrossedDesign:
             means=means,
             turn=turn,
             anchor=anchor,
-            n_rows=len(y),
-            log_weight=float(np.log(omega).sum()),
+            n_rows=beyond.n_rows,
+            log_weight=beyond.log_weight,
         )
 
     @property
@@ -205,13 +239,14 @@ def _means(rows: Floats, member: Indices, size: int, omega: Floats) -> Floats:
     return total / np.where(number > 0, number, 1.0)[:, None]
 
 
-def _basis(x: Floats, root: Floats, member: Indices) -> tuple[Floats, Floats]:
-    """Q (N, c) and T (c, c) of ``√ω x``."""
+def _basis(x: Floats, root: Floats, member: Indices, free: Floats) -> tuple[Floats, Floats]:
+    """Q (N + m, c) and T (c, c) of ``√ω x`` and of rows (m, c) without effects behind them."""
     means = _means(x, member, int(member.max()) + 1, root**2)
-    left = (((x - means[member]) * root[:, None]) ** 2).sum(axis=0)
-    total = ((x * root[:, None]) ** 2).sum(axis=0)
+    beyond = (free**2).sum(axis=0)
+    left = (((x - means[member]) * root[:, None]) ** 2).sum(axis=0) + beyond
+    total = ((x * root[:, None]) ** 2).sum(axis=0) + beyond
     order = np.argsort(left / np.where(total > 0, total, 1.0), kind="stable")
-    basis, triangle = np.linalg.qr(x[:, order] * root[:, None])
+    basis, triangle = np.linalg.qr(np.vstack([x * root[:, None], free])[:, order])
     return basis, triangle[:, np.argsort(order)]
 
 
