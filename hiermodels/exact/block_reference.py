@@ -24,7 +24,7 @@ from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.pair_nodes import PairNodes
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.marginal import Marginal
-from hiermodels.exact.moments import moments_of, require_existence
+from hiermodels.exact.moments import moments_of
 from hiermodels.exact.plug_in import plug_in
 from hiermodels.exact.quadrature import IntegratedPosterior
 from hiermodels.exact.sd_reference import parts_of
@@ -41,7 +41,15 @@ from hiermodels.posterior.variance_shares import VarianceShares
 
 @dataclass(frozen=True, repr=False)
 class BlockReference(BlockMixture):
-    """A lattice over sds and correlations of nested groups, all else integrated out."""
+    """A lattice over sds and correlations of nested groups, all else integrated out.
+
+    Attributes
+    ----------
+    existing : ExistingMoments, optional
+        Which moments exist, where that was counted before.
+    """
+
+    existing: ExistingMoments | None = None
 
     @classmethod
     def of(
@@ -59,12 +67,15 @@ class BlockReference(BlockMixture):
         model : BlockModel, optional
             What was made of these before.
         """
-        require_existence(spec, data)
-        return cls(spec, data, BlockPosterior.of(model or block_model(spec, data), tol))
+        existing = None if spec.is_blocks else moments_of(spec, data)
+        posterior = BlockPosterior.of(model or block_model(spec, data), tol)
+        return cls(spec, data, posterior, existing=existing)
 
     @cached_property
     def moments(self) -> ExistingMoments:
         """Which moments exist."""
+        if self.existing is not None:
+            return self.existing
         if self.spec.is_blocks:
             return BlockMoments(self.spec, self.layout, self.posterior.marginal.tails)
         return moments_of(self.spec, self.data)

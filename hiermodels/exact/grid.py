@@ -22,6 +22,7 @@ from hiermodels.exact.blocks.draws import laid_for_draws
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.posterior import BlockPosterior
+from hiermodels.exact.blocks.sd_posterior import SdPosterior
 from hiermodels.exact.crossed.draws import laid_for_draws as laid_for_crossed_draws
 from hiermodels.exact.crossed.interpolated import interpolated
 from hiermodels.exact.crossed.marginal import CrossedMarginal
@@ -44,6 +45,7 @@ from hiermodels.exact.prior_move import Move, hardly_differ, other_weights
 from hiermodels.exact.prior_moves import prior_moves
 from hiermodels.exact.propriety import members_of
 from hiermodels.exact.quadrature import IntegratedPosterior
+from hiermodels.exact.sd_reference import SdReference
 from hiermodels.exact.standardize import standardize
 from hiermodels.model.priors.variance import FlatSD
 from hiermodels.model.spec import Spec
@@ -201,8 +203,40 @@ class LeafGrid(_CoarseGrid):
         return leaf_prior_moves(self.spec, self.data, posterior, self.moments, name)
 
 
+class _SdGrid[P: SdPosterior[Any]](_CoarseGrid):
+    """The same with σ integrated, where that can be."""
+
+    @property
+    @abstractmethod
+    def _posterior(self) -> P:
+        """On the lattice: for the priors of all sds."""
+
+    @abstractmethod
+    def _under(self, spec: Spec) -> _SdGrid[P]:
+        """The lattice of a model with other priors."""
+
+    @abstractmethod
+    def _shown(self, posterior: P) -> SdReference:
+        """A posterior by the names of the specification."""
+
+    def informed(self, name: str) -> str:
+        """The groups that say what there is to say of an sd, in words."""
+        level = next(own for own in self.spec.levels if name in (own.sd, *own.sds))
+        return f"{len(self.data.coords[level.column]):,} {level.column!r} groups"
+
+    def prior_moves(self, name: str) -> Iterator[Move]:
+        """Yield what moves notably under the other flat prior of an sd."""
+        posterior = self._posterior
+        place = posterior.model.names.index(name)
+        log_sd = posterior.values.log_theta[place] + np.log(posterior.scale.sigma)
+        if self._ratio(name, posterior.lattice.weights, log_sd) is None:
+            return iter(())
+        other = self._under(replace(self.spec, priors={**self.spec.priors, name: FlatSD()}))
+        return prior_moves(self._shown(posterior), self._shown(other._posterior), name)
+
+
 @dataclass(frozen=True)
-class BlockGrid(_CoarseGrid):
+class BlockGrid(_SdGrid[BlockPosterior]):
     """The same with σ integrated, of groups with several effects, and of many columns of groups.
 
     Attributes
@@ -248,11 +282,6 @@ class BlockGrid(_CoarseGrid):
             return BlockMoments(self.spec, Layout(self.spec), self.marginal.tails)
         return HierarchyMoments(self.spec, self.of_all_sds.tails)
 
-    def informed(self, name: str) -> str:
-        """The groups that say what there is to say of an sd, in words."""
-        level = next(own for own in self.spec.levels if name in (own.sd, *own.sds))
-        return f"{len(self.data.coords[level.column]):,} {level.column!r} groups"
-
     def prior_moves(self, name: str) -> Iterator[Move]:
         """Yield what moves notably under the other flat prior of an sd.
 
@@ -261,17 +290,14 @@ class BlockGrid(_CoarseGrid):
         """
         if self.spec.has_slopes or not isinstance(self.lattice, Lattice):
             return iter(())
-        posterior, place = self._posterior, self.model.names.index(name)
-        log_sd = posterior.values.log_theta[place] + np.log(posterior.scale.sigma)
-        if self._ratio(name, self.lattice.weights, log_sd) is None:
-            return iter(())
-        spec = replace(self.spec, priors={**self.spec.priors, name: FlatSD()})
-        other = BlockGrid(spec, self.data, block_model(spec, self.data))
-        old, new = (
-            BlockReference(self.spec, self.data, laid, self._place)
-            for laid in (posterior, other._posterior)
-        )
-        return prior_moves(old, new, name)
+        return super().prior_moves(name)
+
+    def _under(self, spec: Spec) -> BlockGrid:
+        return BlockGrid(spec, self.data, block_model(spec, self.data))
+
+    def _shown(self, posterior: BlockPosterior) -> BlockReference:
+        existing = None if self.spec.is_blocks else self.moments
+        return BlockReference(self.spec, self.data, posterior, self._place, existing=existing)
 
     @cached_property
     def _posterior(self) -> BlockPosterior:
@@ -283,7 +309,7 @@ class BlockGrid(_CoarseGrid):
 
 
 @dataclass(frozen=True)
-class CrossedGrid(_CoarseGrid):
+class CrossedGrid(_SdGrid[CrossedPosterior]):
     """The same of crossed groups."""
 
     @cached_property
@@ -317,23 +343,11 @@ class CrossedGrid(_CoarseGrid):
         """Which moments exist."""
         return CrossedMoments(self.spec, self._plain.tails)
 
-    def informed(self, name: str) -> str:
-        """The groups that say what there is to say of an sd, in words."""
-        level = next(own for own in self.spec.levels if name == own.sd)
-        return f"{len(self.data.coords[level.column]):,} {level.column!r} groups"
+    def _under(self, spec: Spec) -> CrossedGrid:
+        return CrossedGrid(spec, self.data)
 
-    def prior_moves(self, name: str) -> Iterator[Move]:
-        """Yield what moves notably under the other flat prior of an sd."""
-        posterior, place = self._posterior, self.marginal.model.names.index(name)
-        log_sd = posterior.values.log_theta[place] + np.log(posterior.scale.sigma)
-        if self._ratio(name, self.lattice.weights, log_sd) is None:
-            return iter(())
-        spec = replace(self.spec, priors={**self.spec.priors, name: FlatSD()})
-        other = CrossedGrid(spec, self.data)._posterior
-        old, new = (
-            CrossedReference(self.spec, self.data, laid, self._place) for laid in (posterior, other)
-        )
-        return prior_moves(old, new, name)
+    def _shown(self, posterior: CrossedPosterior) -> CrossedReference:
+        return CrossedReference(self.spec, self.data, posterior, self._place)
 
 
 type AnyGrid = Grid | LeafGrid | BlockGrid | CrossedGrid

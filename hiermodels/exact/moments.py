@@ -79,9 +79,3 @@ def moments_of(spec: Spec, data: GroupedData) -> ExistingMoments:
     if not spec.groups:
         return PopulationMoments.of(spec, data.n_rows)
     return HierarchyMoments(spec, propriety.check(spec, standardize(data)))
-
-
-def require_existence(spec: Spec, data: GroupedData) -> None:
-    """Raise ImproperPosteriorError if the posterior of intercepts of groups does not exist."""
-    if not spec.is_blocks:
-        propriety.check(spec, standardize(data))
