@@ -24,8 +24,7 @@ from hiermodels.exact.kernels.blocks.upward import evaluate, said_of_groups
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.priors.variance import Fixed
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.estimation import LIKELIHOOD, METHODS, PlugIn, PointEstimate, known_method
-from hiermodels.posterior.tables import shown
+from hiermodels.posterior.estimation import ALIASED, PlugIn, PointEstimate, likelihood_method
 
 DETERMINED = 1e-8  # how near a combination has to be to those that a group's rows determine
 
@@ -39,16 +38,13 @@ def plug_in_blocks(spec: Spec, posterior: BlockPosterior, method: object, place:
     SpecError
         If the data do not tell the coefficients apart, or the method is not for this model.
     """
-    method = _required_method(method)
+    method = likelihood_method(method)
     _require_possible(posterior, spec)
     model = posterior.marginal.residual
     has_rows = isinstance(model.sigma, Fixed) or model.residual_df > 0
     found = maximize(model, restricted=method == "reml") if has_rows else None
     sds = _sds(spec, posterior.model, found, undetermined(model))
-    given = ", ".join(
-        f"{name} = {shown(value)}" for name, value in sds.sds.items() if value == value
-    )
-    notes = (f"eb: given {given} ({METHODS[method]}) as if known",) if given else ()
+    notes = sds.as_if_known(method)
     here = _Given(spec, posterior, place, found if not np.isnan(sds.points).any() else None)
     levels = list(enumerate(spec.levels))
     coefficients, ses = here.coefficients()
@@ -65,25 +61,11 @@ def plug_in_blocks(spec: Spec, posterior: BlockPosterior, method: object, place:
     )
 
 
-def _required_method(method: object) -> str:
-    name = known_method("reml" if method is None else method)
-    if name not in LIKELIHOOD:
-        raise SpecError(
-            f"method {name!r} ({METHODS[name]}) is for two levels with known standard errors; use "
-            f"{' or '.join(map(repr, LIKELIHOOD))}"
-        )
-    return name
-
-
 def _require_possible(posterior: BlockPosterior, spec: Spec) -> None:
     """Raise SpecError where coefficients need their priors, or sds of correlated effects are."""
     blocks, model = posterior.model.blocks, posterior.model
     if coefficient_rank(blocks) < blocks.n_coefficients:
-        raise SpecError(
-            "estimates take the coefficients without their priors, and without these the data "
-            "cannot tell them apart: there are linear combinations among the covariates, or more "
-            "coefficients than rows. See .summary() for the posterior"
-        )
+        raise SpecError(ALIASED)
     fixed = [
         model.sd_name(i)
         for i, (level, _, prior) in enumerate(model.sds)
@@ -105,9 +87,7 @@ def _sds(
     names = [*(name for level in spec.levels for name in level.parameters)]
     names += spec.residual_sds
     if found is None:
-        note = "the likelihood has no maximum: no estimate of sds. NaN where they are needed"
-        values = dict.fromkeys(names, np.nan) | spec.fixed
-        return PointEstimate(values, np.array([[np.nan]]), notes=(note,))
+        return PointEstimate.nowhere(names, spec.fixed)
     estimates: dict[str, float] = {}
     for number, level in enumerate(spec.levels):
         rows = found.factors[number][layout.effects(number)][..., 0] * found.sigma

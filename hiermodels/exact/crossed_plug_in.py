@@ -17,8 +17,7 @@ from hiermodels.exact.kernels.crossed.upward import Eliminated
 from hiermodels.exact.leaf_data import with_intercept
 from hiermodels.model.priors.variance import Fixed
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.estimation import LIKELIHOOD, METHODS, PlugIn, PointEstimate, known_method
-from hiermodels.posterior.tables import shown
+from hiermodels.posterior.estimation import PlugIn, PointEstimate, likelihood_method
 
 COLUMNS = ("raw", "raw_se", "pooled", "eb", "eb_sd")
 
@@ -34,12 +33,7 @@ def plug_in_crossed(
     SpecError
         If the method is not for this model, or an sd is fixed beside an unknown σ.
     """
-    name = known_method("reml" if method is None else method)
-    if name not in LIKELIHOOD:
-        raise SpecError(
-            f"method {name!r} ({METHODS[name]}) is for two levels with known standard errors; use "
-            f"{' or '.join(map(repr, LIKELIHOOD))}"
-        )
+    name = likelihood_method(method)
     if spec.has_sigma and "sigma" not in spec.fixed and any(spec.fixed.values()):
         raise SpecError(
             "estimates: an sd is fixed beside an unknown sigma, of which there is no estimate. "
@@ -49,8 +43,7 @@ def plug_in_crossed(
     has_rows = isinstance(model.sigma, Fixed) or model.residual_df > 0
     found = maximize(model, restricted=name == "reml") if has_rows else None
     sds = _sds(spec, found)
-    given = ", ".join(f"{sd} = {shown(value)}" for sd, value in sds.sds.items() if value == value)
-    notes = (f"eb: given {given} ({METHODS[name]}) as if known",) if given else ()
+    notes = sds.as_if_known(name)
     coefficients, ses, effects, weights = _given(spec, posterior, place, found)
     raw = "raw: mean of the group's rows after all else, as in eb, is subtracted"
     return PlugIn(sds, name, effects, weights, coefficients, ses, notes, notes, (raw,))
@@ -59,9 +52,7 @@ def plug_in_crossed(
 def _sds(spec: Spec, found: CrossedMaximum | None) -> PointEstimate:
     names = [level.sd for level in spec.levels] + (["sigma"] if spec.has_sigma else [])
     if found is None:
-        note = "the likelihood has no maximum: no estimate of sds. NaN where they are needed"
-        values = dict.fromkeys(names, np.nan) | spec.fixed
-        return PointEstimate(values, np.array([[np.nan]]), notes=(note,))
+        return PointEstimate.nowhere(names, spec.fixed)
     every = [*(found.theta * found.sigma).tolist(), found.sigma]
     estimates = dict(zip(names, every, strict=False))
     return PointEstimate(estimates, np.array([list(estimates.values())]))

@@ -19,8 +19,7 @@ from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
 from hiermodels.exact.lattice_mixture import LatticeMixture
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.point_estimates import estimate_sds
-from hiermodels.posterior.estimation import METHODS, PlugIn, PointEstimate
-from hiermodels.posterior.tables import shown
+from hiermodels.posterior.estimation import ALIASED, PlugIn, PointEstimate
 
 SAME = 1e-8  # of values where the data do not determine the sds: those that agree are determined
 
@@ -50,11 +49,7 @@ def plug_in(
     """
     spec = marginal.spec
     if (marginal.data.level < ROOT + spec.has_intercept).any():
-        raise SpecError(
-            "estimates take the coefficients without their priors, and without these the data "
-            "cannot tell them apart: there are linear combinations among the covariates, or more "
-            "coefficients than rows. See .summary() for the posterior"
-        )
+        raise SpecError(ALIASED)
     sds = estimate_sds(marginal, method)
     effects: dict[str, dict[str, Floats]] = {}
     weights: dict[str, dict[str, Floats]] = {}
@@ -64,15 +59,9 @@ def plug_in(
         effects[level.effect] = columns
         weights[level.effect] = own | {"shrinkage": mean_shrinkage(number)}
     coefficients, ses = _coefficients(marginal, sds, place)
-    given = _given(sds, method)
+    given = sds.as_if_known(method)
     notes = ["raw: corrected for the group's mean covariates, as in eb"] * bool(spec.covariates)
     return PlugIn(sds, method, effects, weights, coefficients, ses, given, given, tuple(notes))
-
-
-def _given(sds: PointEstimate, method: str) -> tuple[str, ...]:
-    """What was taken for known."""
-    given = ", ".join(f"{name} = {shown(sd)}" for name, sd in sds.sds.items() if sd == sd)
-    return (f"eb: given {given} ({METHODS[method]}) as if known",) if given else ()
 
 
 def _determined(values: Floats) -> Floats:

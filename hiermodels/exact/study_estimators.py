@@ -10,7 +10,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats
 from hiermodels.errors import SpecError
 from hiermodels.exact.marginal import Marginal
-from hiermodels.posterior.estimation import LIKELIHOOD, METHODS, PointEstimate
+from hiermodels.posterior.estimation import LIKELIHOOD, METHODS, PointEstimate, for_studies_alone
 from hiermodels.posterior.tables import shown
 
 MAX_STEPS = 200
@@ -109,12 +109,9 @@ FORMULAS: dict[str, Callable[[Studies], float]] = {
 def by_moments(marginal: Marginal, method: str) -> PointEstimate:
     """An estimate of τ² from the groups' estimates and their known variances."""
     spec, tree, scale = marginal.spec, marginal.data.tree, marginal.data.scale
-    name = f"method {method!r} ({METHODS[method]})"
     if not spec.se or len(spec.groups) != 1:
-        raise SpecError(
-            f"{name} is for two levels with known standard errors; use "
-            f"{' or '.join(map(repr, LIKELIHOOD))}"
-        )
+        raise for_studies_alone(method)
+    name = f"method {method!r} ({METHODS[method]})"
     within = np.diag(tree.scatter)[:-1]
     if (within > WITHIN * tree.weight.sum()).any():
         raise SpecError(

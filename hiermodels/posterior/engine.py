@@ -84,13 +84,7 @@ def get_engine(name: str) -> Sample:
 
 
 def get_refitter(name: str) -> Prepare:
-    """Load an engine to draw from many posteriors with it.
-
-    Raises
-    ------
-    SpecError
-        If there is no engine of this name.
-    """
+    """Load an engine to draw from many posteriors with it, as :func:`get_engine` does."""
     prepare: Prepare = _load(name).prepare_refits
     return prepare
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import short
 from hiermodels.errors import SpecError
+from hiermodels.posterior.tables import shown
 
 LIKELIHOOD = {"reml": "restricted maximum likelihood", "ml": "maximum likelihood"}
 MOMENTS = {
@@ -18,6 +22,12 @@ MOMENTS = {
     "sj": "Sidik–Jonkman",
 }
 METHODS = LIKELIHOOD | MOMENTS
+
+ALIASED = (
+    "estimates take the coefficients without their priors, and without these the data cannot tell "
+    "them apart: there are linear combinations among the covariates, or more coefficients than "
+    "rows. See .summary() for the posterior"
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,17 @@ class PointEstimate:
     points: Floats
     sums: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def nowhere(cls, names: Sequence[str], fixed: Mapping[str, float]) -> Self:
+        """What is said where the likelihood has no maximum: nothing but sds that are fixed."""
+        note = "the likelihood has no maximum: no estimate of sds. NaN where they are needed"
+        return cls(dict.fromkeys(names, np.nan) | dict(fixed), np.array([[np.nan]]), notes=(note,))
+
+    def as_if_known(self, method: str) -> tuple[str, ...]:
+        """What a table says of estimates that are given these, if there are any."""
+        known = [f"{name} = {shown(value)}" for name, value in self.sds.items() if value == value]
+        return (f"eb: given {', '.join(known)} ({METHODS[method]}) as if known",) if known else ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +96,28 @@ class PlugIn:
     given: tuple[str, ...] = ()
     of_coefficients: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def likelihood_method(method: object) -> str:
+    """Return the name of a method of likelihood; by default the restricted one.
+
+    Raises
+    ------
+    SpecError
+        If there is none of this name, or it is for other models.
+    """
+    name = known_method("reml" if method is None else method)
+    if name not in LIKELIHOOD:
+        raise for_studies_alone(name)
+    return name
+
+
+def for_studies_alone(method: str) -> SpecError:
+    """What is wrong with a method of moments of other models."""
+    return SpecError(
+        f"method {method!r} ({METHODS[method]}) is for two levels with known standard errors; use "
+        f"{' or '.join(map(repr, LIKELIHOOD))}"
+    )
 
 
 def known_method(method: object) -> str:
