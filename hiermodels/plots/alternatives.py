@@ -9,7 +9,7 @@ import arviz_plots as azp
 import numpy as np
 import xarray as xr
 from arviz_base import rcParams
-from arviz_base.labels import BaseLabeller
+from arviz_base.labels import MapLabeller
 from arviz_plots import PlotCollection
 from numpy.typing import NDArray
 
@@ -21,6 +21,7 @@ from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.tables import CI_PROB, flatten, tails
 
 LAYERS = ("interval", "point_estimate", "baseline")
+TITLE = 30  # characters in a line above a panel
 SHIFT_LAYERS = ("shift", "baseline")
 MIN_REACH = 0.25  # of the axis to both sides of 0, in sds: less than that is no shift
 SPREAD = 0.2  # half the height that the priors' dots of one group take, in rows
@@ -141,7 +142,11 @@ def _plot_hyperparameters(
     looks = {"color": "gray", "linestyle": "C1", "alpha": 0.8}
     base = middle.isel(prior=0, drop=True)
     layout.add(plot, "baseline", azp.visuals.vline, base, {}, looks, visuals)
-    plot.map(azp.visuals.labelled_title, "title", labeller=BaseLabeller(), subset_info=True)
+    titles: dict[Any, Any] = {
+        str(v): layout.literal(layout.broken(str(v), TITLE), backend) for v in quantiles
+    }
+    named = MapLabeller(var_name_map=titles)
+    plot.map(azp.visuals.labelled_title, "title", labeller=named, subset_info=True)
     return plot
 
 

@@ -17,6 +17,7 @@ from hiermodels.posterior.ranks import rank_draws
 from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.tables import CI_PROB, tails
 
+LINE, LINES = 56, 40  # characters below the forest in one line, and in each of several
 LAYERS = ("interval", "point_estimate", "grand_mean", "rank_interval", "rank")
 
 
@@ -89,7 +90,8 @@ def plot_caterpillar(
     layout.vertical(plot, "grand_mean", effects.grand, {"column": "forest"}, visuals)
     text = f"{effects.label}: posterior {word}, {ci_prob:.0%} interval;"
     dashed = f"dashed: {effects.dashed}"
-    words = layout.placed(f"{text} {dashed}", effects.words)
+    line = LINE if len(f"{text} {dashed}") <= LINE else LINES
+    words = layout.placed(f"{text} {dashed}", effects.words, line)
     if effects.term is not None:
         words = f"{text}\n{layout.placed(dashed, effects.words)}"
     layout.label_x(plot, {"column": "forest"}, words)

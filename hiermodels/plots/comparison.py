@@ -28,6 +28,7 @@ PLACES = np.linspace(0.005, 0.995, 100)  # at which the distribution functions a
 PANELS = ("difference", "z")
 LAYERS = ("band", "ecdf", "scores", "zero", "limits")
 SHORT = {"mean": "mean", **{label: label for label in QUANTILES}, "uniformity": "all"}
+TITLE = 26  # characters in a line above a column
 JITTER = 0.3  # half the width over which the members of a variable are spread out
 WIDTH, HEIGHT = 270.0, 520.0  # dots of a column, and of the figure
 
@@ -126,7 +127,8 @@ def _label(plot: PlotCollection, comparison: Comparison, frame: xr.Dataset) -> N
         members = _members(values)
         one = frame[[name]]
         title = f"{name}: {members} {values.dims[-1]}" if values.ndim > 2 else str(name)
-        plot.map(labelled_title, data=one, coords=upper, text=layout.literal(title, plot.backend))
+        title = layout.literal(layout.broken(title, TITLE), plot.backend)
+        plot.map(labelled_title, data=one, coords=upper, text=title)
     plot.map(labelled_x, data=frame, coords=upper, text="exact distribution function")
     ticks = {"values": np.arange(len(TESTED)), "labels": [SHORT[key] for key in TESTED]}
     plot.map(set_xticks, data=frame, coords=lower, store_artist=False, **ticks)

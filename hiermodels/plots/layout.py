@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
 from importlib import import_module
-from textwrap import wrap
 from typing import Any
 
 import arviz_plots as azp
@@ -332,9 +331,9 @@ def label_x(plot: PlotCollection, panel: Panel, text: str) -> None:
     azp.visuals.labelled_x(xr.DataArray(0), target, text=literal(text, plot.backend))
 
 
-def placed(text: str, words: str) -> str:
+def placed(text: str, words: str, longest: int = LINE) -> str:
     """A label in lines that fit, and on lines of their own the covariates effects belong to."""
-    return "\n".join([*wrap(text, LINE), *wrap(words, LINE)])
+    return "\n".join(broken(part, longest) for part in (text, words) if part)
 
 
 def broken(text: str, longest: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -141,7 +140,7 @@ def _plot_statistics(options: _Options) -> PlotCollection:
         replicated = replicated[list(given["dist"])]
     titles: dict[Any, Any] = {
         name: layout.literal(
-            f"{textwrap.fill(str(name), TITLE)}\np = {float(p[name]):.3f}", options.backend
+            f"{layout.broken(str(name), TITLE)}\np = {float(p[name]):.3f}", options.backend
         )
         for name in replicated
     }

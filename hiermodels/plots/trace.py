@@ -27,7 +27,8 @@ MAX_COLORS = 10  # lines that get a colour of their own
 MIN_GAP = 0.045  # between labels, as a part of the panel's height
 SIZE = (800.0, 650.0)  # dots
 CHARACTER = 0.0145  # about the width of one, as a part of the panel's
-MAX_DENSITY_LABEL = 18  # characters that fit beside the panel below
+MAX_LABEL = 52  # characters in a line beside the panel above
+MAX_DENSITY_LABEL = 18  # and beside that below
 HEIGHT_RATIOS = [3.0, 1.0]
 
 
@@ -105,7 +106,8 @@ def plot_trace_tau(
     layout.label_x(plot, {"panel": "density"}, sd)
     words = where.words if name in spec.locations else ""
     name = f"{name}[{term}]" if term else name
-    layout.label_y(plot, {"panel": "value"}, layout.placed(f"{moment} of {name} given {sd}", words))
+    label = layout.placed(f"{moment} of {name} given {sd}", words, MAX_LABEL)
+    layout.label_y(plot, {"panel": "value"}, label)
     formal = f"p({sd} | {spec.outcome})"
     short = formal if len(formal) <= MAX_DENSITY_LABEL else "density"
     layout.label_y(plot, {"panel": "density"}, short)

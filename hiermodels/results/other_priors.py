@@ -75,12 +75,15 @@ def _scale(spec: Spec, data: GroupedData, term: str) -> float:
 def priors_with(spec: Spec, changed: Mapping[str, Prior]) -> dict[str, Prior]:
     """The priors of a model, some of them changed.
 
-    ``beta`` stands for all coefficients, a level's ``tau`` for the sds of all its effects; a flat
-    covariance takes the place of these and of the correlations.
+    ``beta`` stands for all coefficients, a level's ``tau`` for the sds of all its effects, and that
+    of crossed groups for those of all columns; a flat covariance takes the place of these and of
+    the correlations.
     """
     given, kept = dict(changed), dict(spec.priors)
     if "beta" in given and spec.covariates:
         given = dict.fromkeys(spec.coefficients, given.pop("beta")) | given
+    if "tau" in given and spec.is_crossed:
+        given = dict.fromkeys(spec.spreads, given.pop("tau")) | given
     for level in (own for own in spec.levels if own.has_slopes):
         if isinstance(given.get(level.sd), FlatCovariance):
             for name in level.parameters:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import hiermodels as hm
+from hiermodels.plots import layout
 from hiermodels.plots.effects import ShownEffects
 from hiermodels.plots.shrinkage import raw_points
 
@@ -81,3 +82,15 @@ def test_words_stay_in_their_panels():
         (median,) = axes.texts
         inside, panel = median.get_window_extent(), axes.get_window_extent()
         assert panel.x0 - 2 <= inside.x0 < inside.x1 <= panel.x1 + 2
+
+
+def test_texts_are_broken_where_words_end():
+    text = "mean of theta_boîte_de_Petri given tau_boîte_de_Petri"
+    assert layout.broken(text, 26).split("\n") == [
+        "mean of theta_boîte_de_",
+        "Petri given tau_boîte_de_",
+        "Petri",
+    ]
+    assert layout.broken("x" * 60, 26).split("\n") == ["x" * 25, "x" * 25, "x" * 10]
+    assert layout.broken("short", 26) == "short"
+    assert layout.placed("a text", "", 4) == "a\ntext"

@@ -14,6 +14,7 @@ from scipy import stats
 
 import hiermodels as hm
 from hiermodels.posterior.linear_predictor import linear_predictor
+from hiermodels.results.other_priors import priors_with
 
 FORMULA = "y ~ x + (1 | a/c) + (1 | b)"
 SDS = {"tau_a": 1.5, "tau_c": 0.7, "tau_b": 2.0, "sigma": 0.9}
@@ -161,6 +162,14 @@ def test_no_table_says_that_deviations_are_at_some_covariates():
         fitted.rank("a").table,
     ):
         assert not any("covariates" in note for note in table.attrs["notes"])
+
+
+def test_one_prior_of_all_sds_is_another(fitted):
+    """``tau`` in an alternative stands for every column's, as it does in a fit."""
+    wide = hm.HalfNormal(9.0)
+    changed = priors_with(fitted.spec, {"tau": wide, "tau_c": hm.Fixed(0.5)})
+    named = {"tau_a": wide, "tau_c": hm.Fixed(0.5), "tau_b": wide}
+    assert changed == {**fitted.spec.priors, **named}
 
 
 def test_deviations_are_shown_as_they_are_whatever_the_covariates(fitted):
