@@ -369,11 +369,11 @@ def test_pymc_has_the_same_density_of_correlations(prior, effects):
     (value,) = model.value_vars
     transform = model.rvs_to_transforms[model["rho"]]
     inputs = model["rho"].owner.inputs
-    place = transform.forward(pt.as_tensor(given[1]), *inputs).eval()
+    place = transform.forward(pt.as_tensor(given[1]), *inputs).eval(**PLAIN)
     back = transform.backward(value, *inputs)
     slopes = pt.jacobian(back, value) if effects > 2 else pt.grad(back, value)
-    np.testing.assert_allclose(back.eval({value: place}), given[1], rtol=1e-12)
-    log_det = np.linalg.slogdet(np.atleast_2d(slopes.eval({value: place})))[1]
+    np.testing.assert_allclose(back.eval({value: place}, **PLAIN), given[1], rtol=1e-12)
+    log_det = np.linalg.slogdet(np.atleast_2d(slopes.eval({value: place}, **PLAIN)))[1]
     whole = float(model.compile_logp(**PLAIN)({value.name: place}))
     assert whole == pytest.approx(expected[1] + log_det, rel=1e-10)
 

@@ -100,7 +100,7 @@ class Point:
             sds = np.array([spec.fixed.get(sd, rng.uniform(0.5, 3)) for sd in level.sds])
             partial = pt.as_tensor(rng.normal(0, 0.7, e * (e - 1) // 2))
             if level.correlation:
-                rho = PartialCorrelations(e).backward(partial).eval()
+                rho = PartialCorrelations(e).backward(partial).eval(**PLAIN)
                 values[level.correlation] = rho if e > 2 else rho[0]
             values[level.sd] = sds if level.has_slopes else sds[0]
             own = point.parents(number) + rng.normal(size=(u, e)) * sds
@@ -228,7 +228,7 @@ class Point:
             value, transform = known[variable.name], model.rvs_to_transforms[variable]
             if transform is not None:
                 inputs = variable.owner.inputs
-                value = transform.forward(pt.as_tensor(value), *inputs).eval()
+                value = transform.forward(pt.as_tensor(value), *inputs).eval(**PLAIN)
             point[model.rvs_to_values[variable].name] = value
         return point
 

@@ -111,7 +111,7 @@ def sampled(spec, data, values, model):
     for variable in model.free_RVs:
         value, transform = known[variable.name], model.rvs_to_transforms[variable]
         if transform is not None:
-            value = transform.forward(pt.as_tensor(value), *variable.owner.inputs).eval()
+            value = transform.forward(pt.as_tensor(value), *variable.owner.inputs).eval(**PLAIN)
         point[model.rvs_to_values[variable].name] = value
     return point
 
