@@ -1,6 +1,7 @@
 """Models that several tests state alike are compiled once: most of a short run of NUTS is that.
 
-Equal specifications and equal data state the same model, whose machine code is the same.
+Equal specifications and equal data state the same model, whose machine code is the same.  Different
+models share operations, such as a product of vectors, and one model has the same ones many times.
 """
 
 from __future__ import annotations
@@ -12,29 +13,33 @@ from typing import Any
 
 _MODELS: dict[bytes, Any] = {}  # by what build_model was given
 _COMPILED: dict[tuple[int, str], Any] = {}  # by a model of these, and options
+_OPERATIONS: dict[tuple[Any, ...], Any] = {}  # by what they do, and the types of what they take
 
 
 def share() -> None:
     """Keep what the NUTS engine builds and compiles, for the rest of the process."""
     import nutpie
+    from pytensor.link.numba.dispatch import basic
 
     from hiermodels.mcmc import sample
 
     sample.build_model = _built_once(sample.build_model)
     nutpie.compile_pymc_model = _compiled_once(nutpie.compile_pymc_model)
+    basic.numba_funcify_ensure_cache = _converted_once(basic.numba_funcify_ensure_cache)
 
 
 @contextmanager
 def anew() -> Iterator[None]:
     """Compile what is compiled inside, by a test for which that matters."""
-    kept = dict(_MODELS), dict(_COMPILED)
-    _MODELS.clear()
-    _COMPILED.clear()
+    every: list[dict[Any, Any]] = [_MODELS, _COMPILED, _OPERATIONS]
+    kept = [dict(one) for one in every]
+    for one in every:
+        one.clear()
     try:
         yield
     finally:
-        _MODELS.update(kept[0])
-        _COMPILED.update(kept[1])
+        for one, before in zip(every, kept, strict=True):
+            one.update(before)
 
 
 def _built_once(build: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,3 +66,23 @@ def _compiled_once(compile_model: Callable[..., Any]) -> Callable[..., Any]:
         return _COMPILED[key]
 
     return compile_pymc_model
+
+
+def _converted_once(convert: Callable[..., Any]) -> Callable[..., Any]:
+    """By the keys of PyTensor's files of machine code, which it writes only for optimised code.
+
+    Beside its key PyTensor tells a file by the function's name and the types of its arguments.
+    """
+
+    def numba_funcify_ensure_cache(op: Any, *arguments: Any, **options: Any) -> tuple[Any, Any]:
+        function, key = convert(op, *arguments, **options)
+        if key is None:
+            return function, None
+        inputs = (options.get("node") or op).inputs
+        types = tuple(
+            (type(x.type), getattr(x.type, "dtype", None), getattr(x.type, "ndim", None))
+            for x in inputs
+        )
+        return _OPERATIONS.setdefault((key, function.__name__, types), function), key
+
+    return numba_funcify_ensure_cache
