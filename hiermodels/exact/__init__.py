@@ -36,6 +36,7 @@ every engine returns (``posterior``) and all below it.
 - ``sample``: draws; ``effects`` draws all that is normal given the sds
 - ``noise_free``: the posterior without Monte Carlo error: ``quadrature`` with groups; without,
   ``conjugate`` and ``regression``, which have ``closed_form`` in common
+- ``point_mass``: the law of an sd that is fixed
 - ``lattice_mixture``: its components over the lattice, ``compressed`` where groups are very many;
   ``predictive`` predicts, ``precision`` says how well the lattice holds it
 - ``given_sd``: values given one sd, ``leaf_given_sd`` those of groups whose rows are not normal,

@@ -20,8 +20,6 @@ from hiermodels.exact.blocks.sd_marginal import SdMarginal
 from hiermodels.exact.correlated_rows import is_turned
 from hiermodels.exact.kernels.blocks.leave_out import SingleRows, Unit
 from hiermodels.exact.left_out import (
-    MIN_KEPT,
-    ROUNDING,
     WEIGHTY,
     Integral,
     OnLattice,
@@ -89,12 +87,11 @@ def sums_over[M: SdMarginal[Any]](
         Which units.
     """
     size = len(some)
-    heaviest = rule.points[[np.argmax(rule.weights[0])]]
     middle, again, kept = np.empty((2, size)), np.zeros(size), np.full(size, np.inf)
-    share = np.vstack([rule.weights, rule.weights[0] * rule.edge])
+    share = rule.shares
     sums = np.zeros((len(share), size))
     with np.errstate(all="ignore"):
-        for _, part, at in of.left_out(marginal, heaviest, some):
+        for _, part, at in of.left_out(marginal, rule.heaviest, some):
             middle[:, part] = at.less[:, 0], at.more[:, 0]
         for nodes, part, at in of.left_out(marginal, rule.points, some):
             sums[:, part] += share[:, nodes] @ np.exp(at.less - middle[0, part, None]).T
@@ -103,12 +100,9 @@ def sums_over[M: SdMarginal[Any]](
             lowest = at.kept[:, weighty].min(axis=1, initial=np.inf)
             kept[part] = np.minimum(kept[part], lowest)
         log_mean = np.log(sums[0])
-        rougher = np.abs(np.log(sums[1:-1]) - log_mean) ** rule.powers[:, None]
-        error = rougher.max(axis=0) + sums[-1] / sums[0] + ROUNDING / kept
-    bad = ~np.isfinite(error) | ~(kept > MIN_KEPT)
     left_out = constant[some] - middle[0] - log_mean
     more = constant[some] + middle[1] + np.log(again)
-    return LogDensities(left_out, more, np.where(bad, np.inf, error))
+    return LogDensities(left_out, more, rule.error(sums, kept))
 
 
 def _units(spec: Spec, rows: BlockRows, data: GroupedData, units: Units) -> BlockUnits:

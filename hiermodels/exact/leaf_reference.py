@@ -15,7 +15,6 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
-from hiermodels.errors import SpecError
 from hiermodels.exact.leaf_data import leaf_model, leaf_moments, with_intercept
 from hiermodels.exact.leaf_left_out import leave_out_units
 from hiermodels.exact.leaf_moments import LeafMoments
@@ -26,6 +25,7 @@ from hiermodels.exact.leaf_shares import latent_shares, square_moments
 from hiermodels.exact.leaves.laws import Distribution, LeafLaws
 from hiermodels.exact.leaves.on_lattice import SdsOnLattice
 from hiermodels.exact.leaves.structures import integrate
+from hiermodels.exact.point_mass import PointMass
 from hiermodels.families.links import linked, log_slope
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.estimation import PlugIn
@@ -159,7 +159,7 @@ class LeafReference(LeafPredictive):
     @one_blas_thread()
     def _quantiles(self, name: str, probabilities: Floats) -> Floats:
         if name in self.spec.fixed:
-            return np.full(len(probabilities), self.spec.fixed[name])
+            return PointMass(name, self.spec.fixed[name]).quantiles(probabilities)
         if name in self._level_of_sd:
             return self._sums.sd_quantiles(self._level_of_sd[name], probabilities)
         if name in self.spec.top:
@@ -198,7 +198,7 @@ class LeafReference(LeafPredictive):
     @one_blas_thread()
     def _cdf(self, name: str, values: Floats) -> Floats:
         if name in self.spec.fixed:
-            return np.where(values >= self.spec.fixed[name], 1.0, 0.0)
+            return PointMass(name, self.spec.fixed[name]).cdf(values)
         if name in self._level_of_sd:
             below = self._sums.sd_cdf(self._level_of_sd[name], np.ravel(values))
             return below.reshape(values.shape)
@@ -214,8 +214,7 @@ class LeafReference(LeafPredictive):
     @one_blas_thread()
     def _density(self, name: str, values: Floats) -> Floats:
         if name in self.spec.fixed:
-            value = self.spec.fixed[name]
-            raise SpecError(f"{name} is fixed at {value:g}: a mass at one place has no density")
+            return PointMass(name, self.spec.fixed[name]).density(values)
         if name in self._level_of_sd:
             density = self._sums.sd_density(self._level_of_sd[name], np.ravel(values))
             return density.reshape(values.shape)

@@ -136,6 +136,31 @@ class Rule:
         powers = np.array([2 / np.sqrt(max(d, 1)), *([2.0] * (len(halves) - 1))])
         return cls(lattice.points[some], weights, powers, _edge(index))
 
+    @property
+    def heaviest(self) -> Floats:
+        """The point with the largest weight; (1, d)."""
+        return self.points[[np.argmax(self.weights[0])]]
+
+    @property
+    def shares(self) -> Floats:
+        """All weights, and those at the edge alone; (m + 1, n)."""
+        return np.vstack([self.weights, self.weights[0] * self.edge])
+
+    @np.errstate(all="ignore")
+    def error(self, sums: Floats, kept: Floats) -> Floats:
+        """Errors of the logarithms of u sums by the rule, infinite where there is nothing to them.
+
+        Parameters
+        ----------
+        sums : (m + 1, u)
+            By all of the ``shares``.
+        kept : (u,)
+            Least part of the information on the coefficients that is left without a unit.
+        """
+        rougher = np.abs(np.log(sums[1:-1]) - np.log(sums[0])) ** self.powers[:, None]
+        error = rougher.max(axis=0) + sums[-1] / sums[0] + ROUNDING / kept
+        return np.where(~np.isfinite(error) | ~(kept > MIN_KEPT), np.inf, error)
+
 
 @one_blas_thread()
 def leave_out_by_quadrature(

@@ -23,11 +23,12 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.threads import for_each
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
-from hiermodels.errors import PrecisionError, SpecError
+from hiermodels.errors import PrecisionError
 from hiermodels.exact.compressed import few_points
 from hiermodels.exact.kernels.tree.conditional import BLOCK
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.plug_in import plug_in_mixture
+from hiermodels.exact.point_mass import PointMass
 from hiermodels.exact.precision import (
     errors_by_axis,
     refinement,
@@ -204,7 +205,7 @@ class IntegratedPosterior(PredictiveMixture):
     @one_blas_thread()
     def _quantiles(self, name: str, probabilities: Floats) -> Floats:
         if name in self.spec.fixed:
-            return np.full(len(probabilities), self.spec.fixed[name])
+            return PointMass(name, self.spec.fixed[name]).quantiles(probabilities)
         if name in self.marginal.names:
             return self._sd_quantiles(name, probabilities)
         if not self.spec.dims(name):
@@ -233,7 +234,7 @@ class IntegratedPosterior(PredictiveMixture):
     @one_blas_thread()
     def _cdf(self, name: str, values: Floats) -> Floats:
         if name in self.spec.fixed:
-            return np.where(values >= self.spec.fixed[name], 1.0, 0.0)
+            return PointMass(name, self.spec.fixed[name]).cdf(values)
         if name in self.marginal.names:
             column, axis = self._axis(name)
             inside = np.maximum(values, np.finfo(float).tiny)
@@ -249,8 +250,7 @@ class IntegratedPosterior(PredictiveMixture):
     @one_blas_thread()
     def _density(self, name: str, values: Floats) -> Floats:
         if name in self.spec.fixed:
-            value = self.spec.fixed[name]
-            raise SpecError(f"{name} is fixed at {value:g}: a mass at one place has no density")
+            return PointMass(name, self.spec.fixed[name]).density(values)
         if name in self.marginal.names:
             return self._sd_density(name, values)
         weights, mean, sd = self._components(name)

@@ -17,8 +17,6 @@ from hiermodels.exact.group_likelihood import standardized_rows
 from hiermodels.exact.kernels.records import Densities, Rows
 from hiermodels.exact.lattice_mixture import LatticeMixture
 from hiermodels.exact.left_out import (
-    MIN_KEPT,
-    ROUNDING,
     WEIGHTY,
     Refit,
     Rule,
@@ -41,16 +39,15 @@ def _evaluate(reference: LatticeMixture, units: Units, rule: Rule, some: Indices
     """Sum over the points of a rule, for some units."""
     standard = reference.marginal.data
     of, level = _rows_or_within(reference, units), units.level
-    heaviest = rule.points[[np.argmax(rule.weights[0])]]
 
     def densities(points: Floats) -> Iterator[tuple[slice, slice, Densities]]:
         return reference.marginal.given(points).left_out(of, level, some)
 
     middle, again = np.empty((2, len(some))), np.zeros(len(some))
-    share = np.vstack([rule.weights, rule.weights[0] * rule.edge])
+    share = rule.shares
     sums, kept = np.zeros((len(share), len(some))), np.full(len(some), np.inf)
     with np.errstate(all="ignore"):
-        for _, part, values in densities(heaviest):
+        for _, part, values in densities(rule.heaviest):
             middle[:, part] = values.left_out[0], values.again[0]
         for nodes, part, values in densities(rule.points):
             sums[:, part] += share[:, nodes] @ np.exp(middle[0, part] - values.left_out)
@@ -58,12 +55,10 @@ def _evaluate(reference: LatticeMixture, units: Units, rule: Rule, some: Indices
             weighty = share[0, nodes] > WEIGHTY
             kept[part] = np.minimum(kept[part], values.kept[weighty].min(axis=0, initial=np.inf))
         log_mean = np.log(sums[0])
-        rougher = np.abs(np.log(sums[1:-1]) - log_mean) ** rule.powers[:, None]
-        error = rougher.max(axis=0) + sums[-1] / sums[0] + ROUNDING / kept
-    bad = ~np.isfinite(error) | ~(kept > MIN_KEPT) | _dominates(standard, of, level)[some]
+    bad = _dominates(standard, of, level)[some]
     jacobian = _sizes(reference.data, units)[some] * np.log(standard.scale)
     left_out, again = middle[0] - log_mean - jacobian, middle[1] + np.log(again) - jacobian
-    return LogDensities(left_out, again, np.where(bad, np.inf, error))
+    return LogDensities(left_out, again, np.where(bad, np.inf, rule.error(sums, kept)))
 
 
 def _rows_or_within(reference: LatticeMixture, units: Units) -> Any:

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.numerics.cross_approximation import CrossApproximation
 from hiermodels.numerics.lattice import Lattice
+from hiermodels.numerics.rejection import corners, moved
 
 MAX_NUMBERS = 1 << 21  # of pairs that are held at a time
 SLACK = 3.0  # above a and b, to where the log density of a pair may reach
@@ -137,12 +137,12 @@ class ProductLattice:
         """Draw from the multilinear interpolant; (size, d)."""
         i, j = self.drawn_pairs(size, rng)
         order = rng.permutation(size)
-        return self.joined(_moved(self.first, i[order], rng), _moved(self.second, j[order], rng))
+        return self.joined(moved(self.first, i[order], rng), moved(self.second, j[order], rng))
 
     def log_interpolant(self, points: Floats) -> Floats:
         """Logarithm of the multilinear interpolant of the density at points (k, d); (k,)."""
         own, other = (
-            list(_corners(lattice, points[:, some]))
+            list(corners(lattice, points[:, some]))
             for lattice, some in zip((self.first, self.second), self.coordinates, strict=True)
         )
         total = np.zeros(len(points))
@@ -151,22 +151,3 @@ class ProductLattice:
                 density = np.exp(self.logs(i, j))
                 total += np.where(there & too, share * rest * density, 0.0)
         return self.height + np.log(total)
-
-
-def _moved(lattice: Lattice, nodes: Indices, rng: np.random.Generator) -> Floats:
-    """Points of a lattice plus triangular noise."""
-    shape = len(nodes), len(lattice.origin)
-    noise = rng.random(shape) - rng.random(shape)
-    return lattice.origin + (lattice.index[nodes] + noise) @ lattice.step.T
-
-
-def _corners(
-    lattice: Lattice, points: Floats
-) -> Iterator[tuple[Floats, Indices, NDArray[np.bool_]]]:
-    """Yield shares, places and whether they are there, of the corners around points (k, d)."""
-    position = np.linalg.solve(lattice.step, (points - lattice.origin).T).T
-    corner = np.floor(position).astype(np.int64)
-    inside = position - corner
-    for offset in np.ndindex((2,) * points.shape[1]):
-        place, there = lattice.places(corner + offset)
-        yield np.where(offset, inside, 1 - inside).prod(axis=1), place, there

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hiermodels.core.arrays import Floats
-from hiermodels.numerics.lattice import Integers, Lattice, LogDensity
+from hiermodels.core.arrays import Floats, Indices
+from hiermodels.numerics.lattice import Lattice, LogDensity
 
 
 @dataclass(frozen=True)
@@ -124,24 +126,33 @@ def propose(lattice: Lattice, size: int, rng: np.random.Generator) -> Floats:
     """Draw from the multilinear interpolant; (size, d)."""
     ends = np.cumsum(lattice.weights)
     node = np.searchsorted(ends, rng.random(size) * ends[-1], side="right")
-    noise = rng.random((size, lattice.step.shape[0])) - rng.random((size, lattice.step.shape[0]))
-    return lattice.origin + (lattice.index[node] + noise) @ lattice.step.T
+    return moved(lattice, node, rng)
+
+
+def moved(lattice: Lattice, nodes: Indices, rng: np.random.Generator) -> Floats:
+    """Points of a lattice plus triangular noise."""
+    shape = len(nodes), len(lattice.origin)
+    noise = rng.random(shape) - rng.random(shape)
+    return lattice.origin + (lattice.index[nodes] + noise) @ lattice.step.T
+
+
+def corners(
+    lattice: Lattice, points: Floats
+) -> Iterator[tuple[Floats, Indices, NDArray[np.bool_]]]:
+    """Yield shares, places and whether they are there, of the corners around points (k, d)."""
+    position = np.linalg.solve(lattice.step, (points - lattice.origin).T).T
+    corner = np.floor(position).astype(np.int64)
+    inside = position - corner
+    for offset in np.ndindex((2,) * points.shape[1]):
+        place, there = lattice.places(corner + offset)
+        yield np.where(offset, inside, 1 - inside).prod(axis=1), place, there
 
 
 def _log_interpolant(lattice: Lattice, points: Floats) -> Floats:
     """Logarithm of the multilinear interpolant of the density."""
-    position = np.linalg.solve(lattice.step, (points - lattice.origin).T).T
-    corner = np.floor(position).astype(np.int64)
-    inside = position - corner
     top = lattice.log_density.max()
     total = np.zeros(len(points))
-    for offset in np.ndindex((2,) * points.shape[1]):
-        share = np.where(offset, inside, 1 - inside).prod(axis=1)
-        total += share * np.exp(_known_log_density(lattice, corner + offset) - top)
+    for share, place, there in corners(lattice, points):
+        log_density = np.where(there, lattice.log_density[place], -np.inf)
+        total += share * np.exp(log_density - top)
     return np.log(total) + top
-
-
-def _known_log_density(lattice: Lattice, index: Integers) -> Floats:
-    """Log density at the points with these indices (n, d); −inf where there is none; (n,)."""
-    place, there = lattice.places(index)
-    return np.where(there, lattice.log_density[place], -np.inf)
