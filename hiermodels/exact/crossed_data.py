@@ -85,9 +85,11 @@ class CrossedMoments(ExistingMoments):
         worst = max(slow, key=lambda ray: ray.exponent)
         names = (*self.tails.model.names, "sigma")
         of = " and ".join(names[j] for j in worst.sds)
+        one = worst.contrasts.number == 1
+        number = "contrast that says something" if one else "contrasts that say something"
         return Shortage(
             worst.contrasts.number,
-            f"contrasts that say something of {of}",
+            f"{number} of {of}",
             math.floor(2 * worst.prior + order) + 1,
         )
 

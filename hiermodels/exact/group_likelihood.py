@@ -20,6 +20,7 @@ from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
 from hiermodels.exact.standardized import Standardized
+from hiermodels.model.nests import describe_groups
 from hiermodels.model.spec import Spec
 from hiermodels.numerics.group_sums import starts
 from hiermodels.posterior.arviz_groups import with_group
@@ -36,11 +37,17 @@ def standardized_rows(data: GroupedData, standard: Standardized) -> Rows:
 
 
 def require_groups_of_rows(spec: Spec, data: GroupedData) -> None:
-    """Raise SpecError if the model has no groups, or the data are statistics."""
+    """Raise SpecError if the model has no groups, or crossed ones, or the data are statistics."""
     if not spec.groups:
         raise SpecError(
             "log_likelihood: 'marginal' integrates the effects of groups out, and this model has "
             "no groups; use log_likelihood=True"
+        )
+    if spec.is_crossed:
+        raise SpecError(
+            f"log_likelihood: 'marginal' is of all rows of a group, where groups are independent "
+            f"given the sds, and crossed ones, {describe_groups(spec.groups, spec.nesting)}, are "
+            f"not. Use log_likelihood=True, or .loo({spec.groups[-1]!r}), which leaves groups out"
         )
     require_rows(data, "log_likelihood='marginal'")
 

@@ -26,7 +26,7 @@ class Shortage:
     @property
     def reason(self) -> str:
         """What stands in the way of the moment."""
-        return f"{self.size:,} {self.what} are too few"
+        return f"{self.size:,} {self.what} {'is' if self.size == 1 else 'are'} too few"
 
     @property
     def gap(self) -> float:

@@ -273,6 +273,18 @@ def test_estimates_of_known_sds_are_those_of_dense_algebra(known_sds):
     assert found.sds == pytest.approx(SDS)
 
 
+def test_rows_of_crossed_groups_have_no_likelihood_by_group():
+    words = "'marginal' is of all rows of a group.*crossed ones, a/c \\+ b, are not.*loo\\('b'\\)"
+    with pytest.raises(hm.SpecError, match=words):
+        hm.fit(rows(), FORMULA, priors="weak", draws=10, log_likelihood="marginal")
+
+
+def test_one_contrast_is_too_few():
+    fit = hm.reference(rows().query("b < 2"), "y ~ x + (1 | a) + (1 | b)", priors="weak")
+    said = "1 contrast that says something of tau_b is too few"
+    assert said in str(fit.moments.shortage("mu", 4).reason)
+
+
 def test_draws_by_column(known_sds):
     """As they are kept, with what each group is in."""
     draws = known_sds.datatree["posterior"].to_dataset()
