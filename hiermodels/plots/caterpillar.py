@@ -17,7 +17,7 @@ from hiermodels.posterior.ranks import rank_draws
 from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.tables import CI_PROB, tails
 
-LINE, LINES = 56, 40  # characters below the forest in one line, and in each of several
+LINE, LINES = 62, 40  # characters below the forest in one line, and in each of several
 LAYERS = ("interval", "point_estimate", "grand_mean", "rank_interval", "rank")
 
 
