@@ -391,6 +391,6 @@ def refuse_crossed(roles: Roles) -> None:
     """Raise SpecError if groups are crossed: where they have to be one tree."""
     if roles.nesting:
         raise SpecError(
-            f"groups: crossed groups, {describe_groups(roles.groups, roles.nesting)}, are no tree "
-            f"of groups, of which this is. Take one column of groups, or nested ones"
+            f"groups: expected groups of one column, or each nested in the one before; found "
+            f"crossed groups, {describe_groups(roles.groups, roles.nesting)}"
         )

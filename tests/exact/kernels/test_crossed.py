@@ -21,6 +21,7 @@ def rows(kind: str, seed: int = 1, n: int = 11):
     """Rows (x, y, members, sizes, weights) of a design of a kind."""
     rng = np.random.default_rng(seed)
     sizes = {"one level": (6, 1), "three": (5, 4, 3), "no covariates": (4, 6)}.get(kind, (6, 4))
+    sizes = (6, 3, 4) if kind == "nested in part" else sizes
     members = tuple(rng.integers(0, size, n) for size in sizes)
     if kind == "disconnected":
         members = (members[0], members[1] // 2 + 2 * (members[0] // 3))
@@ -28,6 +29,8 @@ def rows(kind: str, seed: int = 1, n: int = 11):
         members = (np.where(members[0] == 2, 1, members[0]), members[1])
     if kind == "nested":
         members = (members[0], members[0] // 2)
+    if kind == "nested in part":
+        members = (members[0], members[0] // 2, members[2])
     x = np.column_stack([np.ones(n), rng.normal(size=n), rng.normal(size=sizes[0])[members[0]]])
     x = {"no covariates": x[:, :1], "no coefficients": x[:, :0]}.get(kind, x)
     weights = rng.uniform(0.3, 4, n) if kind == "weights" else np.ones(n)
@@ -37,7 +40,7 @@ def rows(kind: str, seed: int = 1, n: int = 11):
 
 KINDS = (
     *("unbalanced", "one level", "three", "no covariates", "no coefficients"),
-    *("disconnected", "unused member", "nested", "weights"),
+    *("disconnected", "unused member", "nested", "nested in part", "weights"),
 )
 
 
