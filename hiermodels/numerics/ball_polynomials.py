@@ -25,9 +25,10 @@ import numpy as np
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import scipy_linalg
 
-DEGREES = {1: range(4, 25, 4), 2: range(4, 19, 2), 3: range(4, 13, 2)}  # that are tried
+DEGREES = {1: range(4, 25, 4), 2: range(4, 19, 2), 3: range(4, 17, 2)}  # that are tried
 CHECKED = 12  # places at which each degree is compared
-GRID = {1: 401, 2: 81, 3: 25}  # places of the grid along each axis
+MAX_NUMBERS = 1 << 22  # that are held at a time
+GRID = {1: 401, 2: 81, 3: 27}  # places of the grid along each axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,10 @@ class BallPolynomials:
 
     def __call__(self, places: Floats) -> Floats:
         """Values at places (n, d) in the unit ball; (n, m)."""
-        return products(places, self.degree) @ self.coefficients
+        size = max(1, MAX_NUMBERS // len(self.coefficients))
+        parts = [places[i : i + size] for i in range(0, len(places), size)]
+        values = [products(part, self.degree) @ self.coefficients for part in parts]
+        return np.vstack([np.empty((0, self.coefficients.shape[1])), *values])
 
 
 def interpolated(
