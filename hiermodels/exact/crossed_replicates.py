@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.data.grouped import GroupedData, require_rows
+from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.group_statistics import extremes, sd_of
 from hiermodels.exact.row_replicates import RowsAnew
 from hiermodels.families.raw import RawValues, sums_by_group
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.record import Posterior
 
 
 def crossed_effects_anew(
@@ -46,10 +44,7 @@ def crossed_effects_anew(
 class CrossedReplicates(RowsAnew):
     """Rows of crossed groups that are drawn anew."""
 
-    @classmethod
-    def of(cls, posterior: Posterior) -> Self:
-        """Take the rows of a posterior's data."""
-        return cls(posterior, require_rows(posterior.data, "a check of crossed groups"))
+    purpose = "a check of crossed groups"
 
     def raw(self, y: Floats, column: int = -1) -> RawValues:
         """Weighted means of the groups of a column, by default the last, of outcomes (..., N)."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from hiermodels.core.arrays import Floats
-from hiermodels.data.grouped import GroupedRows
+from hiermodels.data.grouped import GroupedRows, require_rows
 from hiermodels.exact.group_statistics import of_levels
 from hiermodels.exact.leaf_data import rows_or_totals
 from hiermodels.exact.raw_values import columns_of, raw_of_rows
@@ -30,8 +30,14 @@ class RowsAnew:
     rows : GroupedRows
     """
 
+    purpose: ClassVar[str] = "a check"
     posterior: Posterior
     rows: GroupedRows
+
+    @classmethod
+    def of(cls, posterior: Posterior) -> Self:
+        """Take the rows of a posterior's data."""
+        return cls(posterior, require_rows(posterior.data, cls.purpose))
 
     def draw(self, effects: Mapping[str, Floats], rng: np.random.Generator) -> Iterator[Floats]:
         """Draw outcomes (n, N) given draws of all levels' effects (n, ...), some at a time."""

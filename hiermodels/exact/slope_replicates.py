@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 
 from hiermodels.core.arrays import Flags, Floats, Indices
-from hiermodels.data.grouped import GroupedData, require_rows
+from hiermodels.data.grouped import GroupedData
 from hiermodels.data.strata import strata_of
 from hiermodels.exact.block_data import Layout
 from hiermodels.exact.block_joint import correlation_matrices, parents_effects
@@ -23,7 +22,6 @@ from hiermodels.exact.row_replicates import RowsAnew
 from hiermodels.families.raw import RawValues, sums_by_group
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.record import Posterior
 
 RTOL = 1e-9  # singular value of a group's columns that is 0, as a part of the largest
 
@@ -67,10 +65,7 @@ def effects_anew(
 class SlopeReplicates(RowsAnew):
     """Rows that are drawn anew, in groups with slopes or of strata."""
 
-    @classmethod
-    def of(cls, posterior: Posterior) -> Self:
-        """Take the rows of a posterior's data."""
-        return cls(posterior, require_rows(posterior.data, "a check of slopes"))
+    purpose = "a check of slopes"
 
     def raw(self, y: Floats) -> RawValues:
         """Weighted means of the innermost groups, of outcomes (..., N)."""

@@ -176,11 +176,8 @@ def downward(
 
     Yields
     ------
-    level : int
-        ``ROOT`` first; then 0, the outermost, and those below it.
-    members : slice
-        The members that this part holds.
-    conditional : Conditional
+    level, members, conditional
+        As :func:`hiermodels.exact.kernels.tree.conditional.downward`.
     """
     above, p = root_conditional(blocks, factors[-1].shape[-1]), blocks.p
     yield ROOT, slice(0, 1), above

@@ -19,7 +19,7 @@ from hiermodels.exact.kernels.leaves.integral import (
     brink,
     parts_of,
 )
-from hiermodels.exact.kernels.leaves.mode_centred import pair_places
+from hiermodels.exact.kernels.leaves.mode_centred import pair_shares
 from hiermodels.exact.kernels.leaves.prior_centred import node_places
 
 type Functions = Callable[[Indices, Floats], Floats]
@@ -66,8 +66,7 @@ def _means_of(
     groups, nodes = np.nonzero(far & needed & block.leaves.log_concave)
     for some in parts_of(np.arange(len(groups)), PAIR_SIZE):
         leaves = block.leaves.take(groups[some])
-        theta, log_terms = pair_places(leaves, mu[nodes[some]], tau[nodes[some]])
-        shares = np.exp(log_terms - np.logaddexp.reduce(log_terms, axis=1)[:, None])
+        theta, shares = pair_shares(leaves, mu[nodes[some]], tau[nodes[some]])
         values = _products(shares, functions(block.groups[groups[some]], theta))
         means[:, groups[some], nodes[some]] = values.sum(axis=-1)
     return means

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.kernels.leaves.grid import GridTable, ThetaGrid
-from hiermodels.exact.kernels.leaves.mode_centred import pair_places
+from hiermodels.exact.kernels.leaves.mode_centred import pair_places, pair_shares
 from hiermodels.exact.kernels.leaves.prior_centred import node_places
 from hiermodels.families.leaves import Leaves
 
@@ -269,9 +269,7 @@ def _masses_of(
     groups, nodes = np.nonzero(apart)
     row = groups if weights.shape[1] > 1 else np.zeros_like(groups)
     for some in parts_of(np.arange(len(groups)), PAIR_SIZE):
-        theta, log_terms = pair_places(
-            block.leaves.take(groups[some]), mu[nodes[some]], tau[nodes[some]]
-        )
-        shares = np.exp(log_terms - np.logaddexp.reduce(log_terms, axis=1)[:, None])
+        leaves = block.leaves.take(groups[some])
+        theta, shares = pair_shares(leaves, mu[nodes[some]], tau[nodes[some]])
         own = weights[:, row[some], nodes[some], None]
         yield Masses(block.groups[groups[some]], theta, own * shares)

@@ -54,6 +54,12 @@ def pair_places(leaves: Leaves, mu: Floats, tau: Floats) -> tuple[Floats, Floats
     return mode[:, None] + away, log_integrand(away) + log_step + np.log(np.cosh(v))
 
 
+def pair_shares(leaves: Leaves, mu: Floats, tau: Floats) -> tuple[Floats, Floats]:
+    """The places of :func:`pair_places`, and the share of each in its integral; (P, Z) each."""
+    theta, log_terms = pair_places(leaves, mu, tau)
+    return theta, np.exp(log_terms - np.logaddexp.reduce(log_terms, axis=1)[:, None])
+
+
 @np.errstate(over="ignore", invalid="ignore")
 def _modes(leaves: Leaves, mu: Floats, tau: Floats) -> tuple[Floats, Floats]:
     """Modes of the integrands and their widths, by Newton's method within brackets; (P,) each.

@@ -16,7 +16,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.kernels.leaves.integral import PAIR_SIZE, LeafBlock, brink, parts_of
-from hiermodels.exact.kernels.leaves.mode_centred import pair_places
+from hiermodels.exact.kernels.leaves.mode_centred import pair_shares
 from hiermodels.exact.kernels.leaves.prior_centred import node_places
 from hiermodels.families.leaves import Leaves
 
@@ -86,6 +86,5 @@ def _of_pairs(leaf: Leaves, apart: Indices, mu: Floats, tau: Floats) -> Iterator
     """Masses of nodes with places around the mode."""
     for nodes in parts_of(apart, PAIR_SIZE):
         leaves = leaf.take(np.zeros(len(nodes), dtype=np.intp))
-        theta, terms = pair_places(leaves, mu[nodes], tau[nodes])
-        mass = np.exp(terms - np.logaddexp.reduce(terms, axis=1)[:, None])
+        theta, mass = pair_shares(leaves, mu[nodes], tau[nodes])
         yield NodeMasses(np.repeat(nodes, theta.shape[1]), theta.ravel(), mass.ravel()).seen()
