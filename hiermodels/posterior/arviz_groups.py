@@ -24,7 +24,7 @@ from hiermodels.model.priors.coefficients import NormalInverseGamma
 from hiermodels.model.spec import Spec
 from hiermodels.posterior import rows as given_rows
 from hiermodels.posterior.coordinates import coords_of
-from hiermodels.posterior.record import Posterior, rows_given
+from hiermodels.posterior.record import Posterior, rows_given, with_groups
 
 SCHEMA = (  # attributes that ArviZ's schema knows of groups with draws
     *("created_at", "creation_library", "creation_library_version", "creation_library_language"),
@@ -237,6 +237,8 @@ def with_log_prior(posterior: Posterior) -> Posterior:
 def _rows(posterior: Posterior, purpose: str) -> tuple[Floats, dict[str, Floats]]:
     """Draws of the rows' linear predictors, (chain, draw, row), and the family's columns."""
     spec, data = posterior.spec, posterior.data
+    if spec.is_crossed:  # whose draws are left out because they take long, not for their size
+        posterior = with_groups(posterior)
     if posterior.draw_groups is not None:
         raise SpecError(
             f"{purpose}: {data.n_groups:,} groups are too many to keep draws of "

@@ -73,9 +73,10 @@ def require_kept(fit: FitLike, var_names: Sequence[str] | None) -> None:
     for name in var_names or fit.spec.distinct_variables:
         if name in fit.spec.variables and name not in kept:
             others = [other for other in fit.spec.distinct_variables if other in kept]
+            again = ", or fit again with fewer draws or a larger memory_budget"
             raise SpecError(
                 f"the draws of {name!r} were not kept, being too many. Compare the others with "
-                f"var_names={others}, or fit again with fewer draws or a larger memory_budget"
+                f"var_names={others}{'' if fit.spec.is_crossed else again}"
             )
 
 

@@ -17,6 +17,7 @@ from hiermodels.posterior.linear_predictor import linear_predictor
 from hiermodels.results.other_priors import priors_with
 
 FORMULA = "y ~ x + (1 | a/c) + (1 | b)"
+PAIRS = "y ~ 1 + (1 | a) + (1 | b)"
 SDS = {"tau_a": 1.5, "tau_c": 0.7, "tau_b": 2.0, "sigma": 0.9}
 
 
@@ -236,7 +237,7 @@ def test_effects_that_were_not_kept(tmp_path):
     y = rng.normal(0, 2, 1001)[a] + b + rng.normal(0, 1, 2002)
     frame = pd.DataFrame({"y": y, "a": a, "b": b})
     priors = {"tau": hm.Fixed(2.0), "sigma": hm.Fixed(1.0)}
-    fit = hm.fit(frame, "y ~ 1 + (1 | a) + (1 | b)", priors=priors, random_seed=1, draws=250)
+    fit = hm.fit(frame, PAIRS, priors=priors, random_seed=1, draws=250)
     assert "theta_a" not in fit.datatree["posterior"]
     predicted = fit.predict(pd.DataFrame({"a": [3, 3, 9999], "b": [1, 9, 2]}))
     drawn = predicted.datatree["predictions"]["y_mean"]
@@ -254,6 +255,14 @@ def test_effects_that_were_not_kept(tmp_path):
     with pytest.raises(hm.SpecError, match=r"draws\(groups=\[…\], level='a'\) makes"):
         fit.summary(["theta_a"])
     assert "which .draws(groups=[…], level='a') asks" in str(fit.summary())
+    with pytest.raises(hm.SpecError, match=r"var_names=\['mu', 'tau_a', 'tau_b', 'sigma'\]$"):
+        hm.compare(fit, fit)
+    few = hm.fit(frame, PAIRS, priors=priors, random_seed=1, draws=5, log_likelihood=True)
+    drawn = few.datatree["posterior"]["mu"] + few.draws([0], "a")[..., 0]
+    drawn = drawn + few.draws([int(b[0])])[..., 0]
+    expected = stats.norm(drawn, 1.0).logpdf(y[0])
+    found = few.datatree["log_likelihood"]["y"].sel(row=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
     with xr.open_datatree(fit.to_zarr(tmp_path / "fit.zarr"), engine="zarr") as tree:
         for column in ("a", "b"):
             assert tree[f"posterior/theta_{column}"].equals(fit.draws(level=column))

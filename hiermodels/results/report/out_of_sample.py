@@ -20,6 +20,7 @@ from hiermodels.results.report.subject import Subject
 
 MAX_PREDICTED = 5e6  # points of the lattice times rows that are predicted: some five seconds
 MAX_LEFT_OUT = 2.5e7  # points of the lattice times terms of a sum: ten seconds at the most
+OWN_TERMS = 20  # of a crossed group beside those of the groups that it is crossed with
 
 
 def predictions(subject: Subject) -> list[Html]:
@@ -100,7 +101,7 @@ def _terms(posterior: Posterior, unit: str) -> int:
     if unit == "row" or not posterior.spec.is_crossed:
         return data.n_rows
     size = len(data.coords[unit])
-    return 2 * size * (sum(data.sizes) - size)
+    return size * (sum(data.sizes) - size + OWN_TERMS)
 
 
 def out_of_sample(subject: Subject) -> list[Html]:
