@@ -149,9 +149,10 @@ def moments_of(
     effects: Effects, law: CoefficientLaw, factor: int, members: Indices | None = None
 ) -> tuple[Floats, Floats]:
     """Means and variances (n, u) of a factor's effects at nodes with this law of γ and σ."""
-    row, spread = effects.laws(factor)
-    if members is not None:
-        row, spread = row[:, members], spread[:, members]
+    if members is None:
+        row, spread = effects.laws(factor)
+    else:
+        row, spread = effects.laws_of_some(factor, members)
     mean = row[..., -1] + np.einsum("nuc,cn->nu", row[..., :-1], law.mean)
     turned = np.einsum("nuc,cdn->nud", row[..., :-1], law.covariance)
     return mean, (turned * row[..., :-1]).sum(axis=2) + spread * law.sigma2[:, None]

@@ -105,6 +105,15 @@ def moments_of(design, rows_of, variances, root):
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k != NONE])
+def test_laws_of_some_members(kind, design):
+    effects = Effects(at(design))
+    for k, size in enumerate(design.sizes):
+        some = np.arange(size)[::-2]
+        for found, every in zip(effects.laws_of_some(k, some), effects.laws(k), strict=True):
+            assert_allclose(found, every[:, some], rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != NONE])
 def test_moments_of_effects(kind, design):
     eliminated = at(design)
     effects, root = Effects(eliminated), eliminated.root()

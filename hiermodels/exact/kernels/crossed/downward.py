@@ -20,7 +20,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.kernels.crossed.design import CrossedDesign
-from hiermodels.exact.kernels.crossed.upward import Eliminated, inverse, solve_transposed
+from hiermodels.exact.kernels.crossed.upward import Eliminated, inverse, solve, solve_transposed
 
 ABSENT = -1  # member of a factor that a sum has none of
 MAX_NUMBERS = 1 << 23  # that are held at a time
@@ -103,6 +103,21 @@ class Effects:
         first = self.design.starts[factor]
         part = slice(first, first + self.design.sizes[factor])
         return self._turned(self.of_others[:, part]), self.variances[1][:, part]
+
+    def laws_of_some(self, factor: int, members: Indices) -> tuple[Floats, Floats]:
+        """The same of some members, without Q: ``c Q c' = ‖L⁻¹ D c'‖²``."""
+        design, size = self.design, self.design.n_others
+        if factor == design.eliminated:
+            columns, rows = design.sums[members].toarray().T, self.of_eliminated[:, members]
+        else:
+            place = design.starts[factor] + members
+            columns, rows = np.eye(size)[:, place], self.of_others[:, place]
+        spread = self.of.theta[design.factor_of].T
+        squares = (solve(self.of.factor, spread[:, :, None] * columns) ** 2).sum(axis=1)
+        if factor == design.eliminated:
+            own = self.shrunk[:, members]
+            squares = own + own**2 * squares
+        return self._turned(rows), squares
 
     def sums(self, members: Sequence[Indices]) -> tuple[Floats, Floats]:
         """Rows (n, r, c + 1) and variances (n, r) of sums of effects, one of each factor.
