@@ -32,6 +32,7 @@ from hiermodels.posterior.tables import CI_PROB, tails
 LOWEST, HIGHEST = 1e-4, 0.995  # quantiles between which densities are shown
 POINTS = 512  # of a density
 EDGE = 0.05  # a share nearer than this to 0 or 1 is shown from there
+REACH = 4.0  # upper ends of its interval, up to which a share near 0 is shown
 LONGEST_FORMULA = 36  # characters above a panel
 TITLE = 34  # characters in a line above a panel
 MEDIAN = 0.36  # of a panel's width: what the words below a density take
@@ -247,6 +248,7 @@ def _of_shares(parts: xr.Dataset, ci_prob: float) -> dict[str, xr.Dataset]:
             draws.to_numpy().ravel(), bw="scott", custom_lims=(0, 1), bound_correction=True
         )
         low, high = float(draws.min()), float(draws.max())
+        high = min(high, REACH * float(quantiles[name].isel(quantile=3)))
         at = np.linspace(low if low > EDGE else 0.0, high if high < 1 - EDGE else 1.0, POINTS)
         density[str(name)] = _curve(at, np.interp(at, x, y))
     return _stats(quantiles, density)

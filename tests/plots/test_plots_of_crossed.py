@@ -71,7 +71,16 @@ def test_words_stay_in_their_panels():
     frame["diameter"] = np.random.default_rng(1).normal(size=len(frame))
     groups = " + ".join(f"(1 | `{name}`)" for name in names.values())
     fit = hm.fit(frame, f"diameter ~ 1 + {groups}", priors="weak", random_seed=1, draws=200)
-    figure = fit.plot_variance(backend="matplotlib").viz["figure"].item()
+    plot = fit.plot_variance(backend="matplotlib")
+    draws = fit.datatree["posterior"].to_dataset()
+    squares = {sd: draws[sd] ** 2 for sd in fit.spec.sds}
+    own = fit.spec.levels[1].sd
+    share = squares[own] / sum(squares.values())
+    x, density = plot.viz["dist"][f"share_{own}"].item().get_data()
+    assert x[-1] == pytest.approx(4 * float(share.quantile(0.945)))
+    assert x[-1] < 0.7 * float(share.max())
+    assert np.trapezoid(density, x) == pytest.approx(1, abs=0.02)
+    figure = plot.viz["figure"].item()
     figure.canvas.draw()
     shown = [axes for axes in figure.axes if axes.get_title()]
     assert len(shown) == 6
