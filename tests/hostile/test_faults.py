@@ -185,6 +185,8 @@ INTERRUPTED = """
 import logging, multiprocessing, os, signal, sys, threading
 import nutpie, pymc.sampling.mcmc
 import hiermodels as hm
+from tests import compilations
+compilations.share()  # three fits of one model
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells have jobs ignore
 schools = hm.datasets.load_eight_schools()
 samplers = [
@@ -214,7 +216,8 @@ print(len(hm.fit(schools, random_seed=1).datatree["posterior"]["draw"]))
 def test_an_interrupted_sampler_gives_no_fit_of_a_part():
     """It once gave one of fewer draws and chains, which looked complete."""
     command = [sys.executable, "-W", "ignore", "-c", INTERRUPTED]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    options = {"capture_output": True, "text": True, "timeout": 300, "cwd": ROOT}
+    done = subprocess.run(command, **options, check=True)
     found = [line for line in done.stdout.splitlines() if not line.startswith("outcome =")]
     assert found == [
         *("nutpie interrupted [] 1", "20", "pymc interrupted [] 1", "20"),
