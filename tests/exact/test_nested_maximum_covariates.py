@@ -17,7 +17,7 @@ from tests.oracles.maxima import newton_step
 from tests.results.test_estimates_of_three_levels import PRIORS, clinics
 
 FORMULA = "cured | trials(patients) ~ 1 + x + (1 | region/clinic)"
-Z = np.linspace(-8.5, 8.5, 171)
+Z = np.linspace(-8.5, 8.5, 131)
 LOG_WEIGHT = norm.logpdf(Z) + np.log(Z[1] - Z[0])
 ROWS = clinics([[15, 28, 3], [8, 12, 5], [2, 5, 0]], [[40, 39, 20]] * 3).assign(
     x=[0.3, -1.0, 0.5, 1.2, 0.0, 0.4, -0.7, -0.2, 1.0]

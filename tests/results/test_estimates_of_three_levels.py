@@ -14,7 +14,7 @@ from tests.oracles.maxima import newton_step
 
 FORMULA = "cured | trials(patients) ~ 1 + (1 | region/clinic)"
 PRIORS = {"kappa": hm.HalfNormal(1), "tau": hm.HalfNormal(1)}
-Z = np.linspace(-8.5, 8.5, 171)
+Z = np.linspace(-8.5, 8.5, 131)
 LOG_WEIGHT = norm.logpdf(Z) + np.log(Z[1] - Z[0])
 
 
