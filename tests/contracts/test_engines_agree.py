@@ -3,8 +3,9 @@
 ``benchmarks/bench_nuts.py agree`` does the same for more data sets; those here are small.  What has
 two levels is sampled by NUTS in ``mcmc/test_nuts.py``, in each parameterization, with known errors
 (eight schools, as baseball would be) and with an unknown sigma and a covariate (as Dyestuff would
-be); and so are one population and the default for Pastes, which mixes two forms.  Where the default
-takes one of the other parameterizations its draws are theirs, which is tested in
+be); and so are one population and the default for Pastes, which mixes two forms.  Slopes with their
+coefficients integrated out are sampled in ``mcmc/test_blocks_nuts.py``, with a level below.  Where
+the default takes one of the other parameterizations its draws are theirs, which is tested in
 ``test_parameterization``.  Centred models are tested where tau is clear of 0: near 0 it depends on
 the seed and the platform whether their chains come back in time, and they may be wrong even so
 (``test_compare_is_calibrated``).
@@ -38,7 +39,7 @@ MODELS = {
     "school calendar": (
         hm.datasets.load_school_calendar,
         {"outcome": "y", "groups": ["district", "school"], "se": "se"},
-        ["exact", "marginal", "centered"],
+        ["exact", "centered"],
     ),
     "Dyestuff": (
         hm.datasets.load_dyestuff,
@@ -53,7 +54,7 @@ MODELS = {
     "sleep study": (
         hm.datasets.load_sleepstudy,
         {"formula": "Reaction ~ Days + (1 + Days | Subject)"},
-        ["exact", "marginal", "noncentered"],
+        ["exact", "noncentered"],
     ),
     "one population": (
         lambda: hm.datasets.load_baseball()[["y"]],
