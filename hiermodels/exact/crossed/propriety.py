@@ -179,13 +179,13 @@ def _message(model: CrossedModel, ray: Ray) -> str:
         f"as {ray.contrasts.number} independent contrasts{_confounded(model, ray, factors)}, and "
         f"the prior{'s' if len(names) > 1 else ''} {' and '.join(names)} needs at least "
         f"{math.floor(2 * ray.prior) + 1}. Give {them} {remedy}, such as HalfNormal(…), or use "
-        f"more groups"
+        f"more {'groups' if factors else 'rows'}"
     )
 
 
 def _confounded(model: CrossedModel, ray: Ray, factors: list[int]) -> str:
     """Why there are no contrasts, where there are none."""
-    if ray.contrasts.number or len(ray.sds) != 1:
+    if ray.contrasts.number or len(ray.sds) != 1 or not factors:
         return ""
     column = model.columns[factors[0]]
     if model.rows.used(factors[0]) == 1:
