@@ -81,9 +81,15 @@ def in_names_of(spec: Spec, priors: Priors, roles: Roles) -> Priors:
         return priors
     sds = {f"tau_{level.column}": level.sd for level in spec.levels}
     given = dict(priors)
+    names = {"mu": spec.intercept or "mu", **sds}
+    for crossed, nested in names.items():
+        if nested not in (crossed, "tau") and crossed in given and nested in given:
+            raise SpecError(
+                f"priors: {crossed!r} and {nested!r} are one parameter, as these groups are nested "
+                f"in the data; found both. Leave out one of them"
+            )
     if "tau" in given:
         given = dict.fromkeys(sds, given.pop("tau")) | given
-    names = {"mu": spec.intercept or "mu", **sds}
     return {names.get(name, name): prior for name, prior in given.items()}
 
 

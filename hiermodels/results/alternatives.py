@@ -13,7 +13,7 @@ import xarray as xr
 
 from hiermodels.core.arrays import Floats
 from hiermodels.data.covariates import AUTO, locate
-from hiermodels.data.prepare import stated_priors
+from hiermodels.data.prepare import in_names_of, stated_priors
 from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
 from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.model.priors.base import Prior
@@ -135,7 +135,8 @@ def compare_priors(
                 f"{{'another': {{{spec.levels[0].sd!r}: FlatSD()}}}}, or {WEAK!r} or {LECTURE!r}; "
                 f"found {name!r}: {changed!r}"
             )
-        changed = stated_priors(changed, spec, data)
+        renamed = changed if priors is None else in_names_of(spec, changed, data.roles)
+        changed = stated_priors(renamed, spec, data)
         try:
             other = replace(spec, priors=priors_with(spec, changed))
             if other == spec:

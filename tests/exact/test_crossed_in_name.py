@@ -70,3 +70,20 @@ def test_predictions_estimates_and_reports(fits):
 def test_pymc_models_have_the_same_names(pastes):
     models = [hm.build_model(pastes, formula, priors="weak") for formula in (CROSSED, NESTED)]
     assert set(models[0].named_vars) == set(models[1].named_vars)
+
+
+def test_two_names_of_one_parameter_are_refused(pastes):
+    for crossed, nested in (("tau_batch", "kappa"), ("mu", "lam")):
+        priors = {crossed: hm.Fixed(1.0), nested: hm.Fixed(2.0)}
+        with pytest.raises(hm.SpecError, match=f"'{crossed}' and '{nested}' are one parameter"):
+            hm.reference(pastes, CROSSED, priors=priors)
+
+
+def test_sensitivity_takes_the_names_of_either_formula(fits):
+    found, nested = fits
+    wide = hm.HalfNormal(9.0)
+    same = {"kappa": wide, "tau": wide}, {"kappa": wide}, {"tau": wide}
+    crossed = {"tau": wide}, {"tau_batch": wide}, {"tau_jar": wide}
+    for one, other in zip(crossed, same, strict=True):
+        tables = [fit.sensitivity({"wide": p}).table for fit, p in ((found, one), (nested, other))]
+        pd.testing.assert_frame_equal(*tables)
