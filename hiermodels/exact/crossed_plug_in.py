@@ -18,6 +18,7 @@ from hiermodels.exact.leaf_data import with_intercept
 from hiermodels.model.priors.variance import Fixed
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.estimation import PlugIn, PointEstimate, likelihood_method
+from hiermodels.posterior.tables import shown
 
 COLUMNS = ("raw", "raw_se", "pooled", "eb", "eb_sd")
 
@@ -55,7 +56,9 @@ def _sds(spec: Spec, found: CrossedMaximum | None) -> PointEstimate:
         return PointEstimate.nowhere(names, spec.fixed)
     every = [*(found.theta * found.sigma).tolist(), found.sigma]
     estimates = dict(zip(names, every, strict=False))
-    return PointEstimate(estimates, np.array([list(estimates.values())]))
+    known = ", ".join(f"{own} = {shown(value)}" for own, value in spec.fixed.items())
+    notes = (f"{known}: fixed, not estimated",) if known else ()
+    return PointEstimate(estimates, np.array([list(estimates.values())]), notes=notes)
 
 
 def _given(

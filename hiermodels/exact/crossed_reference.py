@@ -13,6 +13,7 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
+from hiermodels.exact.crossed.connections import said_of_connections
 from hiermodels.exact.crossed.interpolated import InterpolatedMarginal
 from hiermodels.exact.crossed.mixtures import NEW, CrossedMixtures
 from hiermodels.exact.crossed.posterior import CrossedPosterior
@@ -55,7 +56,7 @@ class CrossedReference(SdReference):
 
     def how(self) -> list[str]:
         """How it was computed, for people to read."""
-        return [*super().how(), *self._interpolation, *self._parts]
+        return [*super().how(), *self._interpolation, *said_of_connections(self.posterior.model)]
 
     @property
     def _interpolation(self) -> list[str]:
@@ -74,16 +75,6 @@ class CrossedReference(SdReference):
         if self.certificate == self.posterior.marginal.error:
             return "the likelihood of the sds errs by up to"
         return super()._cause
-
-    @property
-    def _parts(self) -> list[str]:
-        """What is said of two columns of groups whose members fall into parts."""
-        model = self.posterior.model
-        if len(model.columns) != 2:
-            return []
-        number = len(np.unique(model.rows.parts(0, 1)))
-        a, b = model.columns
-        return [f"{a} and {b} fall into {number} parts that share no rows"] if number > 1 else []
 
     @cached_property
     def _mixtures(self) -> CrossedMixtures:

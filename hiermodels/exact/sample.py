@@ -22,6 +22,7 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.block_effects import BlockEffects
 from hiermodels.exact.blocks.draws import BlockDraws, draw_sigma
 from hiermodels.exact.conjugate import ConjugatePosterior
+from hiermodels.exact.crossed.connections import said_of_connections
 from hiermodels.exact.crossed.draws import CrossedDraws
 from hiermodels.exact.crossed_effects import CrossedEffects
 from hiermodels.exact.effects import DrawsOnDemand, Effects, GroupEffects
@@ -254,7 +255,10 @@ def _draw_crossed(grid: CrossedGrid, size: int, rng: np.random.Generator, keep: 
     effects = CrossedEffects(grid.spec, made)
     variables = effects.variables() if keep else effects.above_groups()
     on_demand = None if keep else effects
-    return _Drawn(variables, _attrs(made.drawn), _describe(made.lattice, made.drawn), on_demand)
+    how = _describe(made.lattice, made.drawn)
+    if said := said_of_connections(grid.marginal.model):
+        how["groups"] = "; ".join(said)
+    return _Drawn(variables, _attrs(made.drawn), how, on_demand)
 
 
 def _draw_counts(grid: LeafGrid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:

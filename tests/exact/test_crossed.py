@@ -143,7 +143,17 @@ def test_what_is_said_of_parts_without_common_rows():
     data = frame()
     data["b"] = np.where(data["a"] < "s", "L", "R") + data["b"]
     fit = hm.fit(data, "y ~ (1 | a) + (1 | b)", priors={"tau": hm.HalfNormal(2.0)}, random_seed=1)
-    assert "a and b fall into 2 parts that share no rows" in repr(fit.reference())
+    for said in (repr(fit), repr(fit.reference())):
+        assert "a and b fall into 2 parts that share no rows" in said
+
+
+def test_what_is_said_of_columns_that_covariates_explain():
+    data = frame().assign(copy=lambda rows: rows["b"])
+    said = "b is a function of the covariates: nothing but priors says how its groups differ"
+    for formula in ("y ~ copy + (1 | a) + (1 | b)", "y ~ x + (1 | a) + (1 | b)"):
+        fit = hm.fit(data, formula, priors={"tau": hm.HalfNormal(2.0)}, draws=100, random_seed=1)
+        assert (said in repr(fit)) == (said in repr(fit.reference())) == ("copy" in formula)
+    assert "a is" not in repr(fit.reference())
 
 
 def test_estimates_of_penicillin_are_those_of_lme4():

@@ -88,3 +88,10 @@ def test_sensitivity_says_nothing_of_sds_that_are_fixed():
     rows = frame(np.random.default_rng(1).normal(size=48))
     fit = hm.fit(rows, FORMULA, priors={**PROPER, "tau_b": hm.Fixed(0)}, draws=10, random_seed=1)
     assert "tau_a" in str(fit.sensitivity())
+
+
+def test_estimates_say_which_sds_are_fixed():
+    rows = frame(np.random.default_rng(1).normal(size=48)).assign(se=0.7)
+    priors = {"tau_a": hm.Fixed(0.5), "tau_b": hm.HalfNormal(1)}
+    fit = hm.fit(rows, FORMULA, se="se", priors=priors, draws=10, random_seed=1)
+    assert str(fit.estimates()).count("\ntau_a = 0.5: fixed, not estimated\n") == 1

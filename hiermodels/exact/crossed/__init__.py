@@ -8,7 +8,8 @@ lattice.  What is above kernels is that of :mod:`hiermodels.exact.blocks`.  All 
 frames nor specifications.
 
 - ``rows``, ``model``: what is observed, and the priors
-- ``ranks``, ``propriety``: whether the posterior exists, and which of its moments do
+- ``propriety``: whether the posterior exists, and which of its moments do; ``connections``: what
+  a design leaves to the priors
 - ``coordinates``, ``marginal``: the posterior of the sds, and its lattice
 - ``interpolated``: what rows say, by polynomials, where each node is dear
 - ``posterior``: lattices that are fine enough, and moments
