@@ -12,6 +12,7 @@ import hiermodels as hm
 from hiermodels.data.grouped import read
 from hiermodels.datasets import (
     load_baseball,
+    load_cbpp,
     load_dyestuff,
     load_eight_schools,
     load_orthodont,
@@ -147,6 +148,15 @@ def test_surgical():
     rate = frame.set_index("hospital").eval("deaths / cases")
     assert (rate.idxmin(), rate.idxmax()) == ("A", "H")
     assert rate["H"] == pytest.approx(0.144, abs=5e-4)
+
+
+def test_cbpp():
+    """99 new cases among 842 animals at risk; maxima of likelihoods are in ``exact/glmm``."""
+    frame = load_cbpp()
+    assert list(frame) == ["herd", "period", "incidence", "size"]
+    assert frame[["incidence", "size"]].sum().tolist() == [99, 842]
+    assert frame["herd"].nunique() == 15
+    assert frame.groupby("period").size().tolist() == [15, 14, 14, 13]
 
 
 def test_rat_tumors():

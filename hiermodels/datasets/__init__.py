@@ -13,6 +13,7 @@ docstring and its published figures in ``tests/test_datasets.py``.  It may impor
 from __future__ import annotations
 
 from hiermodels.datasets.counts import (
+    load_cbpp,
     load_pumps,
     load_rat_tumors,
     load_sarcoma_baskets,
@@ -31,6 +32,7 @@ from hiermodels.datasets.simulated import simulate_classrooms, simulate_hospital
 
 __all__ = [
     "load_baseball",
+    "load_cbpp",
     "load_dyestuff",
     "load_eight_schools",
     "load_orthodont",

@@ -35,6 +35,43 @@ def load_surgical() -> pd.DataFrame:
     )
 
 
+def load_cbpp() -> pd.DataFrame:
+    """New cases of contagious bovine pleuropneumonia in 15 herds of zebu cattle in Ethiopia.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``herd`` and ``period``, numbers as text; ``incidence``, the new cases in a period
+        among the ``size`` animals of the herd.
+
+    References
+    ----------
+    Lesnoff et al. (2004), Within-herd spread of contagious bovine pleuropneumonia in Ethiopian
+    highlands, Preventive Veterinary Medicine 64:27-40.
+
+    Examples
+    --------
+    >>> import hiermodels as hm
+    >>> hm.datasets.load_cbpp().head(2)
+      herd period  incidence  size
+    0    1      1          2    14
+    1    1      2          3    12
+    """
+    last = [4, 3, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 4]  # period in which each was seen
+    incidence = (
+        "2 3 4 0 3 1 1 8 2 0 2 2 0 2 0 5 0 0 1 3 0 0 1 8 1 3 0 12 2 0 0 0 1 1 0 2 0 5 3 1 2 1 0 0 "
+        "1 2 0 0 11 0 0 0 1 1 1 0"
+    )
+    size = (
+        "14 12 9 5 22 18 21 22 16 16 20 10 10 9 6 18 25 24 4 17 17 18 20 16 10 9 5 34 9 6 8 6 22 "
+        "22 18 22 25 27 22 22 10 8 6 5 21 24 19 23 19 2 3 2 19 15 15 15"
+    )
+    herd = [str(number) for number, end in enumerate(last, 1) for _ in range(end)]
+    period = [str(number) for end in last for number in range(1, end + 1)]
+    counts = {"incidence": _integers(incidence), "size": _integers(size)}
+    return pd.DataFrame({"herd": herd, "period": period, **counts})
+
+
 def load_rat_tumors() -> pd.DataFrame:
     """Female rats with endometrial stromal polyps in the control groups of 71 experiments.
 

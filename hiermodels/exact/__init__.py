@@ -12,6 +12,10 @@ every engine returns (``posterior``) and all below it.
   error, ``leaf_effects`` has draws, ``leaf_left_out`` leaves groups out and
   ``leaf_rows_left_out`` rows, ``leaf_shares`` has shares of the variance,
   ``leaf_predictive`` and ``leaf_outcomes`` predict
+- ``glmm``: posteriors of counts with covariates that vary within groups, as arrays; ``glmm_data``
+  makes these of a specification and data, ``glmm_grid`` says where draws are proposed,
+  ``glmm_effects`` has draws, ``glmm_reference`` is the posterior over weighted points,
+  ``glmm_left_out`` leaves units out and ``glmm_plug_in`` has estimates
 - ``blocks``: posteriors of groups with several effects, at any number of levels, as arrays
 - ``crossed``: posteriors of crossed groups, as arrays; ``crossed_data`` makes these of a
   specification and data, ``crossed_reference`` is their posterior without Monte Carlo error, which
@@ -30,7 +34,8 @@ every engine returns (``posterior``) and all below it.
   ``row_propriety`` is of covariates that vary within groups
 - ``prior_moves`` and ``leaf_prior_moves``: how far quantities move under another prior
   (``prior_move``)
-- ``marginal``: the posterior of the sds; ``grid`` is its coarse lattice, ``sd_axis`` the coordinate
+- ``marginal``: the posterior of the sds; ``grid`` is its coarse lattice
+  (``coarse_grid``), ``sd_axis`` the coordinate
   of one of them
 - ``lattice_errors``: what is said of posteriors that no lattice can hold
 - ``sample``: draws; ``effects`` draws all that is normal given the sds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,11 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
-from hiermodels.data.covariates import AUTO, Place, locate
 from hiermodels.data.grouped import GroupedData
-from hiermodels.errors import SpecError
 from hiermodels.exact.block_data import Layout, block_model, blocks_of
 from hiermodels.exact.block_moments import BlockMoments
 from hiermodels.exact.block_reference import BlockReference
@@ -23,12 +20,15 @@ from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.model import BlockModel
 from hiermodels.exact.blocks.posterior import BlockPosterior
 from hiermodels.exact.blocks.sd_posterior import SdPosterior
+from hiermodels.exact.coarse_grid import CoarseGrid
 from hiermodels.exact.crossed.draws import laid_for_draws as laid_for_crossed_draws
 from hiermodels.exact.crossed.interpolated import interpolated
 from hiermodels.exact.crossed.marginal import CrossedMarginal
 from hiermodels.exact.crossed.posterior import CrossedPosterior
 from hiermodels.exact.crossed_data import CrossedMoments, crossed_model
 from hiermodels.exact.crossed_reference import CrossedReference
+from hiermodels.exact.glmm_data import takes_rows
+from hiermodels.exact.glmm_grid import GlmmGrid
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.leaf_data import leaf_model, leaf_moments
 from hiermodels.exact.leaf_moments import LeafMoments
@@ -41,7 +41,7 @@ from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.exact.leaves.structures import marginal_of, on_lattice
 from hiermodels.exact.marginal import SPACING, Marginal
 from hiermodels.exact.moments import HierarchyMoments
-from hiermodels.exact.prior_move import Move, hardly_differ, other_weights
+from hiermodels.exact.prior_move import Move
 from hiermodels.exact.prior_moves import prior_moves
 from hiermodels.exact.propriety import members_of
 from hiermodels.exact.quadrature import IntegratedPosterior
@@ -51,72 +51,11 @@ from hiermodels.model.priors.variance import FlatSD
 from hiermodels.model.spec import Spec
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.numerics.product_lattice import ProductLattice
-from hiermodels.posterior.moments import SD, ExistingMoments
+from hiermodels.posterior.moments import ExistingMoments
 
 
 @dataclass(frozen=True)
-class _CoarseGrid(ABC):
-    """A marginal posterior on a coarse lattice, made when it is first asked for.
-
-    It is what the exact engine draws from, and what tells how far another prior moves the
-    posterior: made once for both.
-
-    Attributes
-    ----------
-    spec : Spec
-    data : GroupedData
-    """
-
-    spec: Spec
-    data: GroupedData
-
-    @property
-    @abstractmethod
-    def marginal(self) -> Any:
-        """The marginal posterior."""
-
-    @property
-    def is_laid(self) -> bool:
-        """Whether the exact engine takes the model: NUTS takes others."""
-        try:
-            return self.marginal is not None
-        except SpecError:
-            return False
-
-    @property
-    @abstractmethod
-    def lattice(self) -> Lattice | ProductLattice:
-        """Its lattice."""
-
-    @property
-    @abstractmethod
-    def moments(self) -> ExistingMoments:
-        """Which moments exist."""
-
-    @property
-    def proper_prior(self) -> str:
-        """A proper prior of an sd, to be proposed."""
-        return "HalfNormal(…)"
-
-    @property
-    def _place(self) -> Place | None:
-        """Where effects are looked at: at the covariates' means, if there are any."""
-        place = locate(self.data, AUTO)
-        return place if place.words else None
-
-    def _ratio(self, name: str, weights: Floats, log_sd: Floats) -> Floats | None:
-        """Ratio of the other flat prior of an sd to its own at weighted nodes, up to a constant.
-
-        None, where nothing moves notably.
-        """
-        both, ratio = other_weights(weights, log_sd)
-        if hardly_differ(both, ratio) and self.moments.exist([name], SD):
-            return None
-        return ratio
-
-
-@dataclass(frozen=True)
-class Grid(_CoarseGrid):
+class Grid(CoarseGrid):
     """That of normal rows with intercepts of one or two columns of groups."""
 
     @cached_property
@@ -154,7 +93,7 @@ class Grid(_CoarseGrid):
 
 
 @dataclass(frozen=True)
-class LeafGrid(_CoarseGrid):
+class LeafGrid(CoarseGrid):
     """The same of counts and other rows that are not normal."""
 
     @cached_property
@@ -203,7 +142,7 @@ class LeafGrid(_CoarseGrid):
         return leaf_prior_moves(self.spec, self.data, posterior, self.moments, name)
 
 
-class _SdGrid[P: SdPosterior[Any]](_CoarseGrid):
+class _SdGrid[P: SdPosterior[Any]](CoarseGrid):
     """The same with σ integrated, where that can be."""
 
     @property
@@ -350,7 +289,7 @@ class CrossedGrid(_SdGrid[CrossedPosterior]):
         return CrossedReference(self.spec, self.data, posterior, self._place)
 
 
-type AnyGrid = Grid | LeafGrid | BlockGrid | CrossedGrid
+type AnyGrid = Grid | LeafGrid | GlmmGrid | BlockGrid | CrossedGrid
 
 
 def grid_of(spec: Spec, data: GroupedData) -> AnyGrid:
@@ -358,6 +297,6 @@ def grid_of(spec: Spec, data: GroupedData) -> AnyGrid:
     if spec.is_crossed:
         return CrossedGrid(spec, data)
     if not spec.is_normal:
-        return LeafGrid(spec, data)
+        return (GlmmGrid if takes_rows(spec, data) else LeafGrid)(spec, data)
     model = blocks_of(spec, data)
     return Grid(spec, data) if model is None else BlockGrid(spec, data, model)

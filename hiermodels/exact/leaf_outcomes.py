@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.grouped import GroupedRows
 from hiermodels.exact.leaves.laws import LeafLaws
-from hiermodels.exact.leaves.outcomes import Law, MemberLaw, OutcomeLaw
+from hiermodels.exact.leaves.outcomes import Law, OutcomeLaw
 from hiermodels.families.family import Family
 from hiermodels.families.leaves import Leaves
 from hiermodels.families.totals import Counts, totals
@@ -59,6 +59,13 @@ def _without_offset(columns: Columns) -> tuple[dict[str, Floats], Floats]:
     """The other columns of a row, and its offset; (1,)."""
     own = dict(columns)
     return own, own.pop("offset", np.zeros(1))
+
+
+class WithPlaces(Protocol):
+    """The law of a linear predictor, as masses of places."""
+
+    def places(self, finer: int = 1) -> tuple[Floats, Floats]:
+        """Places on a grid, so many times as fine as it is at first, and their masses."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +160,7 @@ class CountLaw:
         return known
 
 
-def over_places(family: Family, columns: Columns, law: MemberLaw) -> Callable[[Floats], Floats]:
+def over_places(family: Family, columns: Columns, law: WithPlaces) -> Callable[[Floats], Floats]:
     """Probabilities of counts as sums over places of the linear predictor.
 
     The places are as fine as the likelihood of a count needs, whose sd is about the inverse of the

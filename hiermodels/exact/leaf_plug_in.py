@@ -14,7 +14,13 @@ from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.leaf_data import leaf_design, two_level_model, with_intercept
-from hiermodels.exact.leaves.maximum import Maximum, effects_given, maximum_likelihood, own_maxima
+from hiermodels.exact.leaf_design import LeafDesign
+from hiermodels.exact.leaves.maximum import (
+    Determined,
+    effects_given,
+    maximum_likelihood,
+    own_maxima,
+)
 from hiermodels.exact.leaves.model import LeafModel
 from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.exact.raw_values import raw_values
@@ -40,13 +46,30 @@ def leaf_plug_in(spec: Spec, data: GroupedData, method: str, place: Place) -> Pl
     model = two_level_model(spec, data)
     require_bounded(spec, data, model)
     found = maximum_likelihood(model)
-    raw = raw_values(spec, data, 0)
+    highest = None if found.place is None else (found.place.gamma, found.place.score.covariance)
+    return estimates_at(spec, place, model, found, raw_values(spec, data, 0), highest)
+
+
+def estimates_at(
+    spec: Spec,
+    place: Place,
+    model: LeafModel,
+    found: Determined,
+    raw: RawValues,
+    highest: tuple[Floats, Floats] | None,
+) -> PlugIn:
+    """Estimates of the effects of one column of groups at the highest place of the likelihood.
+
+    Parameters
+    ----------
+    highest : ((p,), (p, p)), optional
+        The coefficients there and their covariance.
+    """
     at = with_intercept(spec, np.atleast_2d(place.of(0)))
     (level,) = spec.levels
     effects = {level.effect: _on_link(spec, model, found, raw, at)}
     for name in spec.on_outcome_scale:
         effects[name] = _on_outcome_scale(spec, model, found, raw)
-    highest = None if found.place is None else (found.place.gamma, found.place.score.covariance)
     sds, known = _sds(spec, found), _known(spec, found)
     return given_maximum(spec, place, sds, effects, highest, known, notes=(CORRECTED,))
 
@@ -101,7 +124,11 @@ def require_likelihood(method: str) -> None:
 
 def require_bounded(spec: Spec, data: GroupedData, model: LeafModel | NestedModel) -> None:
     """Raise SpecError if the likelihood rises for ever along some coefficients."""
-    design = leaf_design(spec, data, model.leaves, model.x)
+    require_no_separation(leaf_design(spec, data, model.leaves, model.x))
+
+
+def require_no_separation(design: LeafDesign) -> None:
+    """Raise SpecError if without their priors nothing bounds some coefficients."""
     design = replace(design, is_flat=np.ones_like(design.is_flat))
     basis, _ = design.separation(np.ones(len(design.flat_names), dtype=bool))
     names = [n for n, row in zip(design.flat_names, basis, strict=True) if row.any()]
@@ -113,7 +140,7 @@ def require_bounded(spec: Spec, data: GroupedData, model: LeafModel | NestedMode
         )
 
 
-def _sds(spec: Spec, found: Maximum) -> PointEstimate:
+def _sds(spec: Spec, found: Determined) -> PointEstimate:
     """The estimate of tau, nan where there is none."""
     (name,) = (level.sd for level in spec.levels)
     if name in spec.fixed:
@@ -127,7 +154,7 @@ def _sds(spec: Spec, found: Maximum) -> PointEstimate:
     return PointEstimate({name: np.nan}, np.array([[np.nan]]), notes=(note,))
 
 
-def _known(spec: Spec, found: Maximum) -> str:
+def _known(spec: Spec, found: Determined) -> str:
     """Say where the likelihood is highest."""
     if found.place is None:
         return ""
@@ -164,7 +191,7 @@ def _coefficients_at(
 
 @one_blas_thread()
 def _on_link(
-    spec: Spec, model: LeafModel, found: Maximum, raw: RawValues, at: Floats
+    spec: Spec, model: LeafModel, found: Determined, raw: RawValues, at: Floats
 ) -> dict[str, Floats]:
     """Columns of the effects at covariates (1, p) or (k, p)."""
     value, error = own_estimates(spec, model.leaves, raw)
@@ -178,7 +205,7 @@ def _on_link(
 
 @one_blas_thread()
 def _on_outcome_scale(
-    spec: Spec, model: LeafModel, found: Maximum, raw: RawValues
+    spec: Spec, model: LeafModel, found: Determined, raw: RawValues
 ) -> dict[str, Floats]:
     """Columns of the effects on the outcome's scale, at the groups' own covariates.
 
@@ -213,7 +240,7 @@ def own_estimates(spec: Spec, leaves: Leaves, raw: RawValues) -> tuple[Floats, F
 
 
 def _empirical_bayes(
-    model: LeafModel, found: Maximum, on_outcome_scale: Spec | None = None
+    model: LeafModel, found: Determined, on_outcome_scale: Spec | None = None
 ) -> dict[str, Floats]:
     """Means and sds of effects at the highest place of the likelihood."""
     if found.place is None:

@@ -10,12 +10,15 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.block_reference import integrated
 from hiermodels.exact.conjugate import ConjugatePosterior
 from hiermodels.exact.crossed_reference import CrossedReference
+from hiermodels.exact.glmm_data import takes_rows
+from hiermodels.exact.glmm_reference import GlmmReference
 from hiermodels.exact.leaf_reference import LeafReference
 from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.precision import MIN_TOLERANCE, TOLERANCE, WORST
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 
+_LATEST: list[GlmmReference] = []  # the last one over weighted points, which take seconds
 _IN_USE: WeakValueDictionary[tuple[int, int, float], ReferencePosterior] = WeakValueDictionary()
 
 
@@ -25,7 +28,8 @@ def reference_posterior(
     """Compute the posterior of a specification: in closed form, or by quadrature.
 
     As long as one is in use it is handed out to all who ask for that of the same objects, such as
-    the pictures of a report.  One that warned is computed anew, and warns again.
+    the pictures of a report.  One that warned is computed anew, and warns again; but for that of
+    weighted points, of which the last one is kept.
 
     Parameters
     ----------
@@ -54,7 +58,9 @@ def reference_posterior(
     found = _IN_USE.get(key)
     if found is None or found.spec is not spec or found.data is not data:
         found = _computed(spec, data, tol)
-        if found.certificate <= tol:
+        if isinstance(found, GlmmReference):
+            _LATEST[:] = [found]
+        if found.certificate <= tol or isinstance(found, GlmmReference):
             _IN_USE[key] = found
     return found
 
@@ -63,7 +69,8 @@ def _computed(spec: Spec, data: GroupedData, tol: float) -> ReferencePosterior:
     if spec.is_crossed:
         return CrossedReference.of(spec, data, tol)
     if not spec.is_normal:
-        return LeafReference.of(spec, data, tol)
+        of = GlmmReference if takes_rows(spec, data) else LeafReference
+        return of.of(spec, data, tol)
     if spec.groups:
         return integrated(spec, data, tol)
     return (RegressionPosterior if spec.is_regression else ConjugatePosterior).of(spec, data)

@@ -16,6 +16,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.progress import showing_progress
 from hiermodels.core.seeds import Seed, generator
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
@@ -26,6 +27,8 @@ from hiermodels.exact.crossed.connections import said_of_connections
 from hiermodels.exact.crossed.draws import CrossedDraws
 from hiermodels.exact.crossed_effects import CrossedEffects
 from hiermodels.exact.effects import DrawsOnDemand, Effects, GroupEffects
+from hiermodels.exact.glmm_effects import GlmmEffects
+from hiermodels.exact.glmm_grid import GlmmGrid
 from hiermodels.exact.grid import AnyGrid, BlockGrid, CrossedGrid, Grid, LeafGrid, grid_of
 from hiermodels.exact.joint import lp
 from hiermodels.exact.leaf_effects import LeafEffects
@@ -105,6 +108,8 @@ def sample(
     keep = keep and not (spec.is_crossed and sum(data.sizes) > MANY_CROSSED)
     if isinstance(grid, CrossedGrid):
         drawn = _draw_crossed(grid, chains * draws, rng, keep)
+    elif isinstance(grid, GlmmGrid):
+        drawn = _draw_rows(grid, chains * draws, rng, keep, progressbar)
     elif isinstance(grid, LeafGrid):
         drawn = _draw_counts(grid, chains * draws, rng, keep)
     elif isinstance(grid, BlockGrid):
@@ -228,7 +233,7 @@ def _draw_with_sigma(grid: BlockGrid, size: int, rng: np.random.Generator, keep:
 
 
 def _with_effects(
-    effects: Effects | LeafEffects,
+    effects: Effects | LeafEffects | GlmmEffects,
     attrs: dict[str, float],
     certificate: dict[str, str],
     keep: bool,
@@ -266,6 +271,24 @@ def _draw_counts(grid: LeafGrid, size: int, rng: np.random.Generator, keep: bool
     grid.require_existence()
     effects, laid, drawn = LeafEffects.draw(grid, size, rng)
     return _with_effects(effects, _attrs(drawn), _describe(laid, drawn), keep)
+
+
+def _draw_rows(
+    grid: GlmmGrid, size: int, rng: np.random.Generator, keep: bool, show: bool | None
+) -> _Drawn:
+    """Draw τ and the coefficients below a bound of their density, and all effects given them."""
+    start = grid.marginal
+    with showing_progress("Drawing", size, show) as progress:
+        effects, drawn = GlmmEffects.draw(grid, size, rng, progress)
+    attrs = {"largest_ratio": float(np.exp(drawn.largest)), "ratio_bound": 1.0}
+    attrs["acceptance"] = drawn.kept * drawn.accepted
+    certificate = {
+        "draws": f"exact and independent, by rejection below a proven bound around the modes of "
+        f"{len(start.path)} values of tau",
+        "largest ratio": f"{np.exp(drawn.largest):.4f} of density to bound; at most 1 is exact "
+        f"({drawn.kept:.0%} of directions, {drawn.accepted:.0%} of densities accepted)",
+    }
+    return _with_effects(effects, attrs, certificate, keep)
 
 
 def _attrs(drawn: Draws) -> dict[str, float]:

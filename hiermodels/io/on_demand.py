@@ -12,6 +12,7 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.block_effects import BlockGroups
 from hiermodels.exact.crossed_effects import CrossedEffects
 from hiermodels.exact.effects import DrawsOnDemand, Effects, GroupEffects
+from hiermodels.exact.glmm_effects import GlmmEffects
 from hiermodels.exact.leaf_effects import LeafEffects
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.record import Posterior
@@ -48,6 +49,8 @@ def restored_draws(
         effects: GroupEffects = CrossedEffects.restored(spec, data, kept)
     elif "factors" in stored:
         effects = BlockGroups.restored(spec, data, kept)
+    elif "gamma" in stored:
+        effects = GlmmEffects.restored(spec, data, kept)
     elif spec.is_normal:
         effects = Effects.restored(spec, data, kept)
     else:

@@ -20,7 +20,7 @@ from hiermodels.exact.crossed_raw import raw_deviations
 from hiermodels.exact.raw_values import raw_values, rows_of_level
 from hiermodels.posterior.moments import MEAN, of_variables
 from hiermodels.posterior.record import Posterior
-from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
+from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.tables import interval_label, interval_note, tails
 
 METADATA = b"hiermodels"  # key of the file's metadata
@@ -80,7 +80,7 @@ def _record(
     dim = spec.dims(name)[0]
     lacking = reference.moments.why(of_variables([name]))
     notes = [
-        NO_ERROR,
+        reference.error_in_words,
         interval_note(ci_prob),
         *where.note([name] if name in spec.locations else []),
     ]

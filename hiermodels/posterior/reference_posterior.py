@@ -77,6 +77,11 @@ class ReferencePosterior(GroupQuestions):
         return self._dataset(self._sds(), SD)
 
     @property
+    def error_in_words(self) -> str:
+        """What tables say of the error of their numbers, beside how many digits are right."""
+        return NO_ERROR
+
+    @property
     @abstractmethod
     def certificate(self) -> float:
         """Bound on the error of means and sds, in posterior sds."""
@@ -273,7 +278,7 @@ class ReferencePosterior(GroupQuestions):
         table = pd.DataFrame({column: flatten(values) for column, values in columns.items()})
         lacking = self.moments.why(of_variables(names))
         effects = [name for name in names if name in self.spec.locations]
-        notes = [NO_ERROR, interval_note(ci_prob), *place.note(effects)]
+        notes = [self.error_in_words, interval_note(ci_prob), *place.note(effects)]
         notes += [*shown.precision, *([lacking] if lacking else [])]
         return with_header(table, self.spec, *notes, digits=shown.digits)
 
@@ -322,7 +327,7 @@ class ReferencePosterior(GroupQuestions):
 
     def __repr__(self) -> str:
         lines = [*self.spec.describe(), str(self.data), *self.how()]
-        return "\n  ".join([f"{type(self).__name__} ({NO_ERROR})", *lines])
+        return "\n  ".join([f"{type(self).__name__} ({self.error_in_words})", *lines])
 
     def _at(self, place: Place) -> ReferencePosterior:
         """The same with values at other covariates, where there are any."""

@@ -18,7 +18,7 @@ from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
 from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.model.priors.base import Prior
 from hiermodels.model.priors.sets import LECTURE, WEAK
-from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
+from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.tables import Summary, flatten, with_header
 from hiermodels.results.other_priors import changed_keys, default_alternatives, priors_with
 
@@ -151,7 +151,7 @@ def compare_priors(
     first, others = baseline.at(AUTO), {name: one.at(AUTO) for name, one in references.items()}
     table, shifts = _distances(first, others) if others else (None, xr.Dataset())
     everything = _with_refused(table, list(given), reasons)
-    notes = [NO_ERROR, "shifts: in sds of the posterior under the priors above"]
+    notes = [first.error_in_words, "shifts: in sds of the posterior under the priors above"]
     notes += locate(data, AUTO).note(list(spec.locations[::-1]))
     if (everything["by"] == "median").any():
         notes.append("by median: under one of the priors a mean or an sd does not exist")

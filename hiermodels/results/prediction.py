@@ -350,15 +350,19 @@ class Prediction:
         more = len(self) - len(table)
         return table, [f"… {more:,} more rows; all with .to_frame()"] if more > 0 else []
 
+    @property
+    def _title(self) -> str:
+        return f"hiermodels.Prediction ({self._reference().error_in_words})"
+
     def __repr__(self) -> str:
         table, more = self._shown()
         rows = table.to_string(float_format=self._digits).split("\n")
         lines = [*self._header(), *rows, *more]
-        return "\n  ".join(["hiermodels.Prediction (no Monte Carlo error)", *lines])
+        return "\n  ".join([self._title, *lines])
 
     def _repr_html_(self) -> str:
         table, more = self._shown()
-        header = "\n".join(["hiermodels.Prediction (no Monte Carlo error)", *self._header()])
+        header = "\n".join([self._title, *self._header()])
         foot = escape("".join(more))
         return f"<pre>{escape(header)}</pre>{table.to_html(float_format=self._digits)}{foot}"
 

@@ -34,7 +34,7 @@ from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.posterior.moments import of_variables
 from hiermodels.posterior.ranks import BLOCK, by_member, rank_draws
 from hiermodels.posterior.record import Posterior, at_covariates, level_draws
-from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
+from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.tables import (
     Summary,
     interval_label,
@@ -191,11 +191,12 @@ def rank_members(
     index = pd.Index(ranks[dim].to_numpy(), name=dim)
     table = pd.DataFrame(columns, index).sort_values("rank_mean", kind="stable")
     n = ranks.sizes["chain"] * ranks.sizes["draw"]
+    over = "" if threshold is None else f" and P({of.label} > {threshold:g})"
     notes = [
         f"rank 1: {'highest' if highest_first else 'lowest'} {of.label}",
         f"ranks: over {n:,} joint draws; a probability's Monte Carlo sd is at most "
         f"{0.5 / np.sqrt(n):.2g} if they are independent",
-        f"mean, sd{'' if threshold is None else f' and P({of.label} > {threshold:g})'}: {NO_ERROR}",
+        f"mean, sd{over}: {reference.error_in_words}",
         interval_note(ci_prob),
         *_ties(posterior.spec, of),
         *(where.note([of.label]) if of.is_moved else []),

@@ -24,7 +24,7 @@ from hiermodels.model.spec import Spec
 from hiermodels.posterior.coordinates import coords_of
 from hiermodels.posterior.estimation import PlugIn
 from hiermodels.posterior.moments import SD, of_variables
-from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
+from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.tables import Summary, interval_note, shown, tails, with_header
 
 ESTIMATORS = {"raw": "raw", "pooled": "pooled", "eb": "eb"}
@@ -181,7 +181,11 @@ def _table(shown_at: ReferencePosterior, found: PlugIn, name: str, place: Place)
     table = pd.DataFrame({**columns, **weights}, _index(shown_at, name))
     lacking = shown_at.moments.why(of_variables([name]))
     exact = ", ".join(["mean", "sd", *(["shrinkage"] if weights else [])])
-    notes = [*found.given, *found.sds.notes, f"{exact}: of the posterior, {NO_ERROR}"]
+    notes = [
+        *found.given,
+        *found.sds.notes,
+        f"{exact}: of the posterior, {shown_at.error_in_words}",
+    ]
     if spec.is_crossed:
         notes += found.notes
     elif spec.covariates:

@@ -8,7 +8,7 @@ import pandas as pd
 from hiermodels.data.covariates import AUTO, At, locate
 from hiermodels.errors import SpecError
 from hiermodels.posterior.moments import FOURTH, KINDS, MEAN, SD, Moment, of_variables
-from hiermodels.posterior.reference_posterior import NO_ERROR, ReferencePosterior
+from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.tables import (
     CI_PROB,
     Summary,
@@ -64,8 +64,8 @@ def variance_components(
         *(Moment(KINDS[m], f"{name}²", n, (name,)) for m, n in squares.items() for name in names),
     ]
     lacking = reference.moments.why(shown_moments)
-    no_error = f"all else: {NO_ERROR}" if shares.are_drawn else NO_ERROR
-    notes = [no_error, interval_note(ci_prob), *shares.notes]
+    error = f"{'all else: ' if shares.are_drawn else ''}{reference.error_in_words}"
+    notes = [error, interval_note(ci_prob), *shares.notes]
     notes += place.note(["variances and shares"]) if spec.has_slopes else []
     notes += [*reference.precision, *([lacking] if lacking else [])]
     return with_header(table, spec, *notes, digits=reference.digits)

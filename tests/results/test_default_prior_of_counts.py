@@ -136,8 +136,9 @@ def test_no_warning_where_groups_say_enough():
 
 
 def test_models_that_only_nuts_takes_have_no_grid():
-    rows = pd.DataFrame({"g": list("aabb"), "y": [1, 2, 3, 4], "n": 9, "x": [0.0, 1, 0, 1]})
-    spec, data = prepare(rows, outcome="y", trials="n", groups="g", covariates=["x"])
+    rows = pd.DataFrame({"g": list("aabb"), "y": [1, 2, 3, 4], "x": [0.0, 1, 0, 1]})
+    family = hm.NegativeBinomial(size=2)
+    spec, data = prepare(rows, outcome="y", groups="g", covariates=["x"], family=family)
     grid = grid_of(spec, data)
     assert isinstance(grid, LeafGrid)
     assert not grid.is_laid

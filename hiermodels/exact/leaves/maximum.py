@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 
@@ -48,6 +49,34 @@ class Place:
     tau: float
     gamma: Floats
     score: Score
+
+
+class Setting(Protocol):
+    """A τ, and coefficients."""
+
+    @property
+    def tau(self) -> float:
+        """Of the groups' effects."""
+
+    @property
+    def gamma(self) -> Floats:
+        """(p,)."""
+
+
+class Determined(Protocol):
+    """What of τ and γ the likelihood determines, as :class:`Maximum`."""
+
+    @property
+    def place(self) -> Setting | None:
+        """The highest; None if there is none."""
+
+    @property
+    def pooled(self) -> Setting:
+        """The highest at τ = 0."""
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether there is none because the likelihood does not depend on τ."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +206,7 @@ def _newton_step(score: Score) -> Floats:
 
 
 def effects_given(
-    model: LeafModel, place: Place, function: Function | None = None
+    model: LeafModel, place: Setting, function: Function | None = None
 ) -> tuple[Floats, Floats]:
     """Means and sds of effects given τ and γ, or of a function of them; (k,) each."""
     function = function or (lambda theta: theta)

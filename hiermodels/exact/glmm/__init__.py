@@ -1,0 +1,18 @@
+"""Counts with covariates that vary within groups, as arrays: exact draws, and weighted points.
+
+Given τ and the coefficients, the effects of the groups are independent and integrated out one by
+one.  Given τ, the log likelihood of the coefficients is concave, and falls from its mode at least
+as fast as a known function: so draws are accepted below that.  This room may use ``kernels`` and
+``leaves``.
+
+- ``rows``: log likelihoods of binomial and Poisson rows; another family whose third derivative is
+  bounded by its second is a class here and a line in ``glmm_data``
+- ``integrals``: effects integrated out, with derivatives, moments, and rows left out
+- ``path``: the mode of the coefficients as a curve in τ
+- ``envelope``: the bound along rays from the mode, and distances drawn below it
+- ``proposals`` and ``draws``: rejection; ``effects`` draws the groups' effects
+- ``points``: weighted points, of a lattice (``lattice_points``) or along random directions
+  (``sphere_points``, by the rules of ``directions``)
+- ``laws``: what they say, in the terms of ``leaves``; ``normal_kernels`` has distribution functions
+- ``maximum``: the highest likelihood
+"""

@@ -1,0 +1,201 @@
+"""Independent draws of τ and of the coefficients, by rejection below a proven bound.
+
+A proposal is a τ, a direction u and a distance r from the mode γ̂(τ), ``γ = γ̂ + r U u``:
+
+1. τ from ``p(τ) e^{f̂(τ)} |U| R(M)``, M being a bound on N over all directions
+   (:mod:`hiermodels.exact.glmm.envelope`), and u uniform on the sphere;
+2. kept with probability ``R(N)/R(M)``, N that of this direction;
+3. r from its density below the bound;
+4. accepted with probability ``exp{f_τ(γ) − f̂ + ψ_N(r)}``, the only step with a likelihood.
+
+The bound is a theorem about the exact mode and curvature.  Those between the nodes of the path are
+interpolated: N is taken 2 % larger, the bound ``1e-4`` higher, and the largest ratio that was met
+is told.  One above the bound ends the draw with an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiermodels.core.arrays import Floats
+from hiermodels.core.threads import for_each
+from hiermodels.errors import PrecisionError, SpecError
+from hiermodels.exact.glmm.envelope import (
+    RadialLaw,
+    log_drop,
+    packed,
+    reach,
+    squares,
+)
+from hiermodels.exact.glmm.integrals import Middles, log_integrals
+from hiermodels.exact.glmm.path import ModePath
+from hiermodels.exact.glmm.proposals import WIDER, Proposals
+
+HIGHER = 1e-4  # the bound: for the same
+AT_ONCE = 64  # proposals whose likelihoods are computed in one piece
+BATCH = 1 << 22  # numbers of rows and proposals that are looked at together
+MOST = 4000  # proposals of one batch
+RAREST = 1e-3  # share of the directions that must be kept
+MAX_WORK = 2e11  # numbers of rows and proposals, beyond which a draw is not begun
+
+
+@dataclass(frozen=True, eq=False)
+class CountDraws:
+    """Draws, and how rejection went.
+
+    Attributes
+    ----------
+    tau : (n,)
+    gamma : (n, p)
+    largest : float
+        Largest log ratio of the density to its bound; at most 0 is exact.
+    kept, accepted : float
+        Shares of the directions and of the distances that were accepted.
+    """
+
+    tau: Floats
+    gamma: Floats
+    largest: float
+    kept: float
+    accepted: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """Proposals whose direction was kept; J of them.
+
+    Attributes
+    ----------
+    tau, r, height, n : (J,)
+    direction : (J, p)
+        ``U u``.
+    weights : (J, k)
+        Of the path's nodes.
+    """
+
+    tau: Floats
+    n: Floats
+    r: Floats
+    height: Floats
+    direction: Floats
+    weights: Floats
+
+
+def draw(
+    proposals: Proposals,
+    size: int,
+    rng: np.random.Generator,
+    progress: Callable[[int], None] = lambda done: None,
+) -> CountDraws:
+    """Draw τ and γ independently.
+
+    Parameters
+    ----------
+    proposals : Proposals
+    size : int
+    rng : numpy.random.Generator
+    progress : callable, optional
+        Is told how many draws were added.
+    """
+    rows = proposals.path.model.rows
+    batch = max(AT_ONCE, min(MOST, BATCH // len(rows.y)))
+    taus, gammas = [], []
+    tried = kept = done = total = 0
+    largest = -np.inf
+    while done < size:
+        some = _directions(proposals, batch, rng)
+        tried, kept = tried + batch, kept + len(some.tau)
+        _require_speed(proposals, tried, kept, done, size)
+        gamma, ratio = _ratios(proposals.path, some)
+        largest = max(largest, float(ratio.max(initial=-np.inf)))
+        if largest > 0:
+            raise PrecisionError(
+                f"a draw's density exceeded its bound, by {largest:.1e} of its logarithm, where no "
+                f"rounding explains it. Center and scale the covariates, or use engine='nuts'"
+            )
+        accepted = ratio + rng.standard_exponential(len(ratio)) > 0
+        taus.append(some.tau[accepted])
+        gammas.append(gamma[accepted])
+        total += int(accepted.sum())
+        more = min(int(accepted.sum()), size - done)
+        done += more
+        progress(more)
+    return CountDraws(
+        np.concatenate(taus)[:size],
+        np.concatenate(gammas)[:size],
+        largest,
+        kept / tried,
+        total / max(kept, 1),
+    )
+
+
+def _require_speed(proposals: Proposals, tried: int, kept: int, done: int, size: int) -> None:
+    """Raise SpecError where too few directions are kept for draws in reasonable time."""
+    share = (kept + 1) / tried
+    n = len(proposals.path.model.rows.y)
+    if share < RAREST and n * (size - done) / share > MAX_WORK:
+        raise SpecError(
+            f"engine 'exact' would keep {share:.1g} of its proposals, too few: with "
+            f"{proposals.path.gamma.shape[1]} coefficients and {n:,} rows its bound is far above "
+            f"the density. Use fewer covariates, or engine='nuts'"
+        )
+
+
+def _directions(proposals: Proposals, size: int, rng: np.random.Generator) -> _Kept:
+    """Steps 1 to 3, of so many proposals."""
+    path = proposals.path
+    rows, p = path.model.rows, path.gamma.shape[1]
+    tau = proposals.tau(size, rng)
+    weights = path.weights(tau)
+    unit = rng.standard_normal((size, p))
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    factor = (weights @ path.factor.reshape(len(path), -1)).reshape(size, p, p)
+    direction = (factor @ unit[..., None])[..., 0]
+    shares = shares_of_groups(path, weights, direction)
+    n = WIDER * (shares * reach(rows, rows.x @ direction.T)).sum(axis=0)
+    law, most = RadialLaw(n, p), RadialLaw(weights @ proposals.most, p)
+    kept = law.log_mass - most.log_mass + rng.standard_exponential(size) > 0
+    r = law.draw(rng)[kept]
+    height = weights[kept] @ path.height
+    return _Kept(tau[kept], n[kept], r, height, direction[kept], weights[kept])
+
+
+def shares_of_groups(path: ModePath, weights: Floats, direction: Floats) -> Floats:
+    """``k_g`` of directions (J, p), of sum 1 with that of the priors; (G, J)."""
+    own = squares(direction)
+    by_node = packed(path.information) @ own.T  # (nodes, G, J)
+    k = np.einsum("jn,ngj->gj", weights, by_node)
+    of_priors = ((direction @ path.model.precision) * direction).sum(axis=1)
+    return np.maximum(k, 0.0) / (k.sum(axis=0) + of_priors)
+
+
+def _ratios(path: ModePath, some: _Kept) -> tuple[Floats, Floats]:
+    """Coefficients (J, p), and logs of the density there to its bound (J,)."""
+    gamma = some.weights @ path.gamma + some.r[:, None] * some.direction
+    bound = some.height - log_drop(some.n, some.r) + HIGHER
+    return gamma, log_densities(path, some.tau, gamma, some.weights) - bound
+
+
+def log_densities(path: ModePath, tau: Floats, gamma: Floats, weights: Floats) -> Floats:
+    """``f_τ(γ) + log p(γ)`` at J settings, by the integrals of all groups; (J,)."""
+    rows, result = path.model.rows, np.empty(len(tau))
+    parts = [slice(i, i + AT_ONCE) for i in range(0, len(tau), AT_ONCE)]
+
+    def evaluate(part: slice) -> None:
+        middles = near_middles(path, gamma[part], weights[part])
+        result[part] = log_integrals(rows, rows.linear(gamma[part]), tau[part], middles).sum(axis=0)
+
+    for_each(evaluate, parts)
+    return result + path.model.log_prior(gamma)
+
+
+def near_middles(path: ModePath, gamma: Floats, weights: Floats) -> Middles:
+    """About the modes of the groups' integrands at coefficients (J, p)."""
+    n, p = path.gamma.shape
+    z, root = np.moveaxis(np.tensordot(weights, path.middles, axes=1), 1, 0)
+    slopes = (weights @ path.slopes.reshape(n, -1)).reshape(len(gamma), -1, p)
+    moved = gamma - weights @ path.gamma
+    return Middles((z + (slopes @ moved[..., None])[..., 0]).T, root.T)

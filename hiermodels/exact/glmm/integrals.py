@@ -1,0 +1,319 @@
+"""The likelihood of the coefficients and τ, the groups' effects integrated out.
+
+    f_τ(γ) = Σ_g log ∫ exp{Σ_{i∈g} v_i(o_i + x_i'γ + b)} N(b | 0, τ²) db
+
+With ``b = τz`` each integral is a trapezoid sum in z around its largest value.  The integrand is
+log-concave, and its curvature at least 1, so that 8 sds to either side are ``exp(−32)`` of a normal
+one; where an end is higher than ``exp(−28)``, the sum is made wider.
+
+Its derivatives are moments of b given τ and γ: with the scores ``s_g = Σ_i x_i (y_i − μ_i)``
+
+    ∇f = Σ_g E s_g,      −∇²f = Σ_g K_g,      K_g = E Σ_i var_i x_i x_i' − Cov(s_g).
+
+References
+----------
+Louis (1982), Journal of the Royal Statistical Society B 44:226 (observed information).
+Trefethen & Weideman (2014), SIAM Review 56:385 (the trapezoid rule).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiermodels.core.arrays import LOG_2PI, Floats, Indices
+from hiermodels.errors import PrecisionError
+from hiermodels.exact.glmm.rows import CountRows
+
+STEP = 0.6  # sds between the points of a sum
+REACH = 8.0  # sds from the middle to the ends
+END = -28.0  # logarithm of what the ends may be of the largest term
+MAX_POINTS = 10_000
+NUMBERS = 1 << 17  # that are worked on at a time
+NEWTON_STEPS = 100
+XTOL = 1e-9  # of a mode in z
+FARTHEST_STEP = 4.0  # of Newton's method, in z and in b
+MAX_HALVINGS = 60  # of the distance from a mode
+ASIDE = 1.5  # sds from the mode at which the information is looked at, too
+
+
+@dataclass(frozen=True)
+class Middles:
+    """Where to integrate: modes z and inverse widths of the groups' integrands; (G, J) each."""
+
+    z: Floats
+    root: Floats
+
+
+def middles_of(
+    rows: CountRows,
+    eta: Floats,
+    tau: Floats,
+    start: Floats | None = None,
+    near: float = XTOL,
+) -> Middles:
+    """Find the modes by Newton's method, kept between places where the slope changes its sign.
+
+    Parameters
+    ----------
+    eta : (N, J)
+        Linear predictors without effects.
+    tau : (J,)
+    start : (G, J), optional
+    near : float
+        Length of a step, in sds of the integrand, that ends the search.
+    """
+    shape, farthest = (rows.n_groups, len(tau)), FARTHEST_STEP / np.maximum(1.0, tau)
+    z = np.zeros(shape) if start is None else start
+    low, high = np.full(shape, -np.inf), np.full(shape, np.inf)
+    for _ in range(NEWTON_STEPS):
+        slope, curvature = _slope_and_curvature(rows, eta, tau, z)
+        low, high = np.where(slope > 0, z, low), np.where(slope < 0, z, high)
+        step = np.clip(slope / curvature, -farthest, farthest)
+        moved = z + step
+        outside = (moved < low) | (moved > high)
+        with np.errstate(invalid="ignore"):
+            z = np.where(outside & np.isfinite(high - low), low / 2 + high / 2, moved)
+        if (np.abs(step) * np.sqrt(curvature) < near * np.maximum(1.0, np.abs(z))).all():
+            break
+    return Middles(z, np.sqrt(_largest_curvature(rows, eta, tau, z)))
+
+
+def _largest_curvature(rows: CountRows, eta: Floats, tau: Floats, z: Floats) -> Floats:
+    """The largest curvature at the modes and 1.5 sds beside them, sds as these curvatures have it.
+
+    A side where the curvature grows fast, so that the integrand ends there, is looked at nearer.
+    """
+    largest = _slope_and_curvature(rows, eta, tau, z)[1]
+    for side in (-ASIDE, ASIDE):
+        away = side / np.sqrt(largest)
+        for _ in range(MAX_HALVINGS):
+            beside = _slope_and_curvature(rows, eta, tau, z + away)[1]
+            far = away**2 * beside > 2 * ASIDE**2
+            if not far.any():
+                break
+            away = np.where(far, away / 2, away)
+        largest = np.maximum(largest, np.where(far, largest, beside))
+    return largest
+
+
+def _slope_and_curvature(
+    rows: CountRows, eta: Floats, tau: Floats, z: Floats
+) -> tuple[Floats, Floats]:
+    """First and minus the second derivative of the log integrands with respect to z; (G, J)."""
+    mean, variance = rows.mean_and_variance(eta + (tau * z)[rows.group], slice(None))
+    slope = tau * (rows.total[:, None] - rows.sums(mean)) - z
+    return slope, 1 + tau**2 * rows.sums(variance)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some groups of equally many rows at J settings.
+
+    Attributes
+    ----------
+    rows : CountRows
+    index : (g, m)
+        The groups' rows.
+    total : (g,)
+        Their counts.
+    eta : (g, m, J)
+    tau : (J,)
+    z, root : (g, J)
+        Where to integrate, as :class:`Middles`.
+    """
+
+    rows: CountRows
+    index: Indices
+    total: Floats
+    eta: Floats
+    tau: Floats
+    z: Floats
+    root: Floats
+
+    @classmethod
+    def of(
+        cls,
+        rows: CountRows,
+        eta: Floats,
+        tau: Floats,
+        middles: Middles,
+        some: tuple[Indices, Indices],
+    ) -> _Block:
+        """Take some groups and their rows of all: eta (N, J), tau (J,)."""
+        groups, index = some
+        z, root = middles.z[groups], middles.root[groups]
+        return cls(rows, index, rows.total[groups], eta[index], tau, z, root)
+
+    @property
+    def linear(self) -> Floats:
+        """``Σ y_i eta_i``; (g, J)."""
+        return np.einsum("gm,gmj->gj", self.rows.y[self.index], self.eta)
+
+    def terms(self, reach: float = REACH) -> tuple[Floats, Floats, Floats]:
+        """Points b (g, J, K), distances in z (g, J), and logs of terms without ``Σ y_i eta_i``.
+
+        The terms reach as far as they matter.
+        """
+        with np.errstate(divide="ignore"):
+            step = np.minimum(STEP / self.root, self.rows.widest_step / self.tau)
+        half = int(np.ceil((reach / (self.root * step)).max()))
+        if 2 * half + 1 > MAX_POINTS:
+            raise PrecisionError(
+                f"a group's integral needs {2 * half + 1:,} points at tau = {self.tau.max():.3g}, "
+                f"more than {MAX_POINTS:,}. Give tau a narrower prior, or use engine='nuts'"
+            )
+        z = self.z[..., None] + step[..., None] * np.arange(-half, half + 1)
+        b = self.tau[:, None] * z
+        log_terms = self.total[:, None, None] * b
+        log_terms -= 0.5 * z**2
+        log_terms -= self.rows.normaliser(self.eta, self.index, b)
+        ends = np.maximum(log_terms[..., 0], log_terms[..., -1])
+        if (ends > log_terms.max(axis=2) + END).any():
+            return self.terms(2 * reach)
+        return b, step, log_terms
+
+
+def _log_sums(step: Floats, log_terms: Floats) -> Floats:
+    """Logarithms of the trapezoid sums; (g, J)."""
+    return _log_sum(log_terms) + np.log(step) - 0.5 * LOG_2PI
+
+
+def _log_sum(log_terms: Floats) -> Floats:
+    """Logarithms of sums over the last axis."""
+    top = log_terms.max(axis=-1)
+    return top + np.log(np.exp(log_terms - top[..., None]).sum(axis=-1))
+
+
+type Pieces = Iterator[tuple[Indices, slice, _Block]]
+
+
+def _pieces(rows: CountRows, eta: Floats, tau: Floats, middles: Middles) -> Pieces:
+    """Yield groups, settings, and both together, as much as can be worked on at a time."""
+    points = int(2 * REACH / STEP) + 2
+    step = max(1, NUMBERS // (points * int(rows.sizes.min())))
+    for start in range(0, len(tau), step):
+        some = slice(start, start + step)
+        own = Middles(middles.z[:, some], middles.root[:, some])
+        settings = len(tau[some])
+        for groups, index in rows.blocks(NUMBERS // (points * settings)):
+            yield groups, some, _Block.of(rows, eta[:, some], tau[some], own, (groups, index))
+
+
+def log_integrals(rows: CountRows, eta: Floats, tau: Floats, middles: Middles) -> Floats:
+    """``log ∫ …`` of each group at J settings; (G, J).
+
+    Parameters
+    ----------
+    eta : (N, J)
+    tau : (J,)
+    middles : Middles
+        About where the integrands lie: an error of 1 sd does no harm.
+    """
+    result = np.empty((rows.n_groups, len(tau)))
+    for groups, some, block in _pieces(rows, eta, tau, middles):
+        _, distance, log_terms = block.terms()
+        result[groups, some] = block.linear + _log_sums(distance, log_terms)
+    return result
+
+
+def effect_moments(
+    rows: CountRows, eta: Floats, tau: Floats, middles: Middles
+) -> tuple[Floats, Floats, Floats]:
+    """The same, and the mean and the variance of each group's effect b; (G, J) each."""
+    result = np.empty((3, rows.n_groups, len(tau)))
+    for groups, some, block in _pieces(rows, eta, tau, middles):
+        b, distance, log_terms = block.terms()
+        weights = np.exp(log_terms - log_terms.max(axis=2, keepdims=True))
+        weights /= weights.sum(axis=2, keepdims=True)
+        mean = (weights * b).sum(axis=2)
+        result[0, groups, some] = block.linear + _log_sums(distance, log_terms)
+        result[1, groups, some] = mean
+        result[2, groups, some] = (weights * (b - mean[..., None]) ** 2).sum(axis=2)
+    return result[0], result[1], result[2]
+
+
+def rows_left_out(
+    rows: CountRows, eta: Floats, tau: Floats, middles: Middles
+) -> tuple[Floats, Floats]:
+    """Logs of ``E[1/L_i]`` and of ``E[L_i]`` of each row's own likelihood given τ and γ; (N, J).
+
+    ``L_i`` is without its constant.
+    """
+    result = np.empty((2, len(rows.y), len(tau)))
+    for _, some, block in _pieces(rows, eta, tau, middles):
+        b, _, log_terms = block.terms()
+        log_weights = log_terms - _log_sum(log_terms)[..., None]
+        for i in range(block.index.shape[1]):
+            row = block.index[:, i]
+            own = rows.log_likelihood(block.eta[:, i, :, None] + b, row)
+            result[0, row, some] = _log_sum(log_weights - own)
+            result[1, row, some] = _log_sum(log_weights + own)
+    return result[0], result[1]
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """f and its derivatives at one setting.
+
+    Attributes
+    ----------
+    value : float
+    gradient : (p,)
+    information : (G, p, p)
+        K_g of each group.
+    middles : Middles
+        With J = 1.
+    slope : (G, p)
+        Derivatives of the groups' modes z with respect to γ.
+    """
+
+    value: float
+    gradient: Floats
+    information: Floats
+    middles: Middles
+    slope: Floats
+
+
+def expand(rows: CountRows, tau: float, gamma: Floats, start: Floats | None = None) -> Expansion:
+    """Compute f, its gradient and the information of every group.
+
+    Parameters
+    ----------
+    tau : float
+    gamma : (p,)
+    start : (G, 1), optional
+        Where to begin the search for the groups' modes.
+    """
+    eta, taus = rows.linear(gamma[None]), np.array([tau])
+    middles = middles_of(rows, eta, taus, start)
+    value, gradient = 0.0, np.zeros(len(gamma))
+    information = np.empty((rows.n_groups, len(gamma), len(gamma)))
+    for groups, index in rows.blocks(NUMBERS // (2 * int(REACH / STEP))):
+        block = _Block.of(rows, eta, taus, middles, (groups, index))
+        log_values, score, information[groups] = _derivatives(block)
+        value += log_values.sum()
+        gradient += score.sum(axis=0)
+    variance = rows.mean_and_variance(eta[:, 0] + tau * middles.z[rows.group, 0], slice(None))[1]
+    moved = rows.sums(variance[:, None] * rows.x)
+    slope = -tau * moved / (1 + tau**2 * rows.sums(variance))[:, None]
+    return Expansion(value, gradient, information, middles, slope)
+
+
+def _derivatives(block: _Block) -> tuple[Floats, Floats, Floats]:
+    """Log integrals (g,), gradients (g, p) and informations (g, p, p) of groups at one setting."""
+    rows, index = block.rows, block.index
+    b, step, log_terms = block.terms()
+    values = block.linear + _log_sums(step, log_terms)
+    weights = np.exp(log_terms - log_terms.max(axis=2, keepdims=True))[:, 0]
+    weights /= weights.sum(axis=1, keepdims=True)
+    mean, variance = rows.mean_and_variance(block.eta + b, index)  # (g, m, K)
+    x = rows.x[index]
+    score = x.swapaxes(1, 2) @ (rows.y[index][..., None] - mean)
+    middle = (score @ weights[..., None])[..., 0]
+    spread = (score - middle[..., None]) * np.sqrt(weights)[:, None]
+    within = (variance @ weights[..., None]) * x
+    information = x.swapaxes(1, 2) @ within - spread @ spread.swapaxes(1, 2)
+    return values[:, 0], middle, information
