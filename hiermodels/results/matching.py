@@ -207,7 +207,7 @@ def matching_draws(
             f"the draws have no group 'posterior'; found {', '.join(tree.children) or 'none'}"
         )
     draws = in_shape(_renamed(tree["posterior"].to_dataset(), rename), reference)
-    fixed = reference.spec.fixed
+    fixed = _known(reference.spec)
     _require_fixed(draws, fixed, var_names)
     free = [name for name in reference.spec.variables if name not in fixed]
     default = [name for name in reference.spec.distinct_variables if name not in fixed]
@@ -236,10 +236,16 @@ def matching_draws(
     return picked
 
 
+def _known(spec: Spec) -> dict[str, float]:
+    """Sds that are fixed, and deviations of crossed groups whose sd is fixed at 0, by name."""
+    zero = [level.effect for level in spec.levels if spec.fixed.get(level.sd) == 0]
+    return {**spec.fixed, **dict.fromkeys(zero if spec.is_crossed else [], 0.0)}
+
+
 def _require_fixed(
     draws: xr.Dataset, fixed: Mapping[str, float], var_names: Sequence[str] | None
 ) -> None:
-    """Sds that are fixed are not compared; draws of them, if there are any, must be as fixed."""
+    """What is fixed is not compared; draws of it, if there are any, must be as fixed."""
     for name, value in fixed.items():
         if name in (var_names or ()):
             raise SpecError(f"var_names: {name} is fixed at {value:g}; there is nothing to compare")

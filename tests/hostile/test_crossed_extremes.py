@@ -90,6 +90,15 @@ def test_sensitivity_says_nothing_of_sds_that_are_fixed():
     assert "tau_a" in str(fit.sensitivity())
 
 
+def test_deviations_that_are_0_are_not_compared():
+    rows = frame(np.random.default_rng(1).normal(size=48))
+    fit = hm.fit(rows, FORMULA, priors={**PROPER, "tau_b": hm.Fixed(0)}, draws=400, random_seed=1)
+    found = hm.compare(fit.datatree, fit)
+    assert found.passed
+    assert set(found.table.index.get_level_values("quantity")) >= {"mu", "tau_a", "sigma"}
+    assert not any("_b" in name for name in found.table.index.get_level_values("quantity"))
+
+
 def test_estimates_say_which_sds_are_fixed():
     rows = frame(np.random.default_rng(1).normal(size=48)).assign(se=0.7)
     priors = {"tau_a": hm.Fixed(0.5), "tau_b": hm.HalfNormal(1)}
