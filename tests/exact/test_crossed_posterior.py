@@ -237,6 +237,17 @@ def test_posteriors_that_do_not_exist(change, words):
         check(model)
 
 
+def test_nodes_whose_digits_are_lost_have_no_weight():
+    """Far out, where a flat variance has its tail; the truth has σ on an axis of the lattice."""
+    priors = [hm.FlatVariance(), hm.HalfNormal(1.0)]
+    model = model_of(random_rows(n=60), priors, hm.Jeffreys())
+    found, other = (CrossedPosterior.of(m) for m in (model, model.with_sigma_on_lattice()))
+    assert found.certificate < 1e-8
+    for own, true in zip(found.sd_moments(), other.sd_moments(), strict=True):
+        assert_allclose(own, true, rtol=1e-7)
+    assert np.isfinite(HyperLaws(found).sd_quantiles(2, np.array([0.025, 0.975]))).all()
+
+
 def test_rows_that_coefficients_alone_fit_say_nothing_of_sigma():
     x, y, members = random_rows(n=2)
     model = model_of((x, y, members), [hm.HalfNormal(1.0)] * 2, hm.Jeffreys())

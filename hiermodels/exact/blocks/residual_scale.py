@@ -144,8 +144,14 @@ class ResidualScale:
         return np.concatenate(parts)
 
     def log_density(self, root: Root, log_theta: Floats, s: Floats) -> Floats:
-        """Log density of s (n, k) at n nodes; (n, k)."""
-        model, sigma = self.model, np.exp(s)
+        """Log density of s (n, k) at n nodes; (n, k).
+
+        At nodes whose own density counts as 0 it is that of s alone, up to a constant: sums over
+        nodes give it the weight 0.
+        """
+        model, sigma, lost = self.model, np.exp(s), np.isneginf(root.log_det)
+        if lost.any():
+            root = Root(root.triangle, np.where(lost, 0.0, root.log_det))
         if model.flat_coefficients:
             total = root.log_likelihood(sigma, model.n_rows, model.log_weight)
         else:
@@ -159,7 +165,8 @@ class ResidualScale:
             log_density = self.log_density(
                 root, log_theta, np.broadcast_to(s, (len(root.log_det), len(s)))
             )
-            return np.exp(log_density - self.log_integral(root, log_theta)[:, None])
+            total = self.log_integral(root, log_theta)[:, None]
+            return np.exp(log_density - np.where(np.isneginf(total), np.inf, total))
         a, mode2 = self.shape, root.square / (2 * self.shape)
         highest = LOG_2 + a * math.log(a) - a - math.lgamma(a)
         beyond = 2 * s - np.log(mode2)[:, None]
