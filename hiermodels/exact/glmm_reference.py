@@ -9,7 +9,7 @@ import numpy as np
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
-from hiermodels.exact.glmm.lattice_points import LARGEST, LatticePoints
+from hiermodels.exact.glmm.lattice_points import LatticePoints
 from hiermodels.exact.glmm.laws import GlmmLaws, GlmmSums
 from hiermodels.exact.glmm.normal_kernels import NormalKernels
 from hiermodels.exact.glmm.points import WeightedPoints
@@ -24,7 +24,6 @@ from hiermodels.exact.leaf_reference import LeafReference
 from hiermodels.exact.leaves.outcomes import Law, MemberLaw
 from hiermodels.exact.precision import require_precision
 from hiermodels.model.spec import Spec
-from hiermodels.numerics.lattice import LatticeError
 from hiermodels.posterior.estimation import PlugIn
 from hiermodels.posterior.left_out import LogDensities, Units
 from hiermodels.posterior.precision import TOLERANCE, reached
@@ -97,11 +96,5 @@ class GlmmReference(LeafReference):
 
 
 def _points(proposals: Proposals) -> WeightedPoints:
-    """Of a lattice, where it has few dimensions and holds the posterior."""
-    dimension = proposals.path.gamma.shape[1] + (proposals.axis is not None)
-    if dimension <= LARGEST:
-        try:
-            return LatticePoints.of(proposals)
-        except LatticeError:  # as where tau has a long tail towards 0
-            pass
-    return SpherePoints.of(proposals)
+    """Of a lattice, where one can hold the posterior; else along random directions."""
+    return (LatticePoints if LatticePoints.can_hold(proposals) else SpherePoints).of(proposals)

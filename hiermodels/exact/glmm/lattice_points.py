@@ -22,6 +22,7 @@ from hiermodels.numerics.lattice import Lattice, LogWeight, ModesAndScale
 
 LARGEST = 5  # dimensions, of τ and the coefficients
 SPACING = {1: 0.3, 2: 0.5, 3: 0.6, 4: 0.75, 5: 0.8}
+MOST_POINTS = 22  # along τ, from its mode
 DROP = 20.0  # the lattice ends where the density is exp(−20) of its largest
 LIGHTEST = 1e-10  # weight of a point that counts, of the heaviest
 LINEAR = 3.0  # t, up to which the sinh is about straight
@@ -30,6 +31,17 @@ LINEAR = 3.0  # t, up to which the sinh is about straight
 @dataclass(frozen=True, eq=False)
 class LatticePoints(WeightedPoints):
     """Those of a lattice that count."""
+
+    @staticmethod
+    def can_hold(proposals: Proposals) -> bool:
+        """Whether there are few dimensions, and few points along that of τ, down to 0."""
+        at = _Coordinates(proposals)
+        if at.dimension > LARGEST:
+            return False
+        of_tau = proposals.lattice
+        heavy = of_tau.index[of_tau.log_density > of_tau.log_density.max() - DROP]
+        points = np.abs(heavy).max(initial=0) * of_tau.spacing.max(initial=0)
+        return bool(points / SPACING[at.dimension] < MOST_POINTS)
 
     @classmethod
     def of(cls, proposals: Proposals) -> Self:

@@ -177,6 +177,17 @@ def test_covariates_of_any_scale(kind):
         assert float(np.abs(own / exact.sd[name]).max()) < 4.5 / np.sqrt(2000), name
 
 
+@pytest.mark.parametrize("alike", [False, True])
+def test_a_lattice_is_laid_where_it_can_hold_the_posterior(alike):
+    """Not where tau is known well, but 0 is not ruled out: from its mode that is many sds away."""
+    said = {"family": "binomial", "priors": {"tau": hm.HalfNormal(1)}}
+    frame = patients("binomial", 3, n=2000, hospitals=500)
+    if alike:
+        frame["hospital"] = frame["hospital"].sample(frac=1, random_state=1).to_numpy()
+    spec, data = prepare(frame, "died ~ x0 + x1 + x2 + (1 | hospital)", **said)
+    assert LatticePoints.can_hold(GlmmGrid(spec, data).marginal) == alike
+
+
 def test_a_tau_that_is_fixed():
     """One tau, and a prior of it beyond which there is nothing."""
     said = {**ROOMS, "random_seed": 1}
