@@ -27,8 +27,9 @@ from hiermodels.numerics.lattice import Lattice
 
 SETS = 4  # of frames
 SPACING = 1.0  # sds of the coordinate of τ: the trapezoid rule leaves exp(−20)
-RADIAL_STEP = 0.6  # sds of log r: 1e-6 of an integral
-REACH = 6.5  # sds of log r
+RADIAL_STEP = 0.8  # sds of log r: 1e-5 of an integral over three numbers, 1e-7 over more
+REACH = 5.5  # sds of log r
+HEAVY = 6.0  # log of what a node of τ may be below the heaviest, to have rules of degree 5
 PRUNED = 13.0  # log of what a point's mass may at most be of the heaviest, that is left out
 DROP = 15.0  # log of what nodes and distances count that are left out
 MOST = 1 << 20  # points, beyond which no more are taken
@@ -66,9 +67,11 @@ class SpherePoints(WeightedPoints):
         taus = proposals.tau_of(laid.points[nodes])
         between = path.weights(taus) @ (path.height + proposals.log_volume)
         log_prior = laid.log_density[nodes] - between
+        of_nodes = laid.log_density[nodes]
+        turns_at = np.where(of_nodes > of_nodes.max() - HEAVY, turns, 0)
         every = [
-            _Rays.of(path, float(tau), turns, np.random.default_rng([SEED, number]))
-            for number, tau in enumerate(taus)
+            _Rays.of(path, float(tau), int(own), np.random.default_rng([SEED, number]))
+            for number, (tau, own) in enumerate(zip(taus, turns_at, strict=True))
         ]
         bounds = [rays.log_bound + own for rays, own in zip(every, log_prior, strict=True)]
         least = max(float(bound.max()) for bound in bounds) - PRUNED
