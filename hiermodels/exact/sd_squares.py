@@ -49,16 +49,19 @@ class SdSquares:
         return self.moments(theta2[sd], (sd,))
 
     def moments(self, q: Floats, sds: Sequence[int]) -> tuple[float, float]:
-        """Mean and sd of ``q σ²``, which sds take part in; nan where they do not exist."""
+        """Mean and sd of ``q σ²``, which sds take part in; nan where they do not exist.
+
+        Sums over pairs of lattices have weights that are a little below 0, where they are nothing.
+        """
         tails = self._marginal.tails
         center, variance = self.sigma2
         exists = [all(tails.moment_exists(sd, order) for sd in sds) for order in (2, FOURTH)]
         mean = float(self.weights @ (q * center)) if exists[0] else np.nan
         if not exists[1]:
             return mean, np.nan
-        root = np.sqrt(self.weights)  # beside which squares are not too large for a number
-        square = ((root * q) ** 2 * variance + (root * (q * center - mean)) ** 2).sum()
-        return mean, float(np.sqrt(square))
+        root = np.sqrt(np.abs(self.weights))  # beside which squares are not too large for a number
+        squares = (root * q) ** 2 * variance + (root * (q * center - mean)) ** 2
+        return mean, float(np.sqrt((np.sign(self.weights) * squares).sum()))
 
     @property
     def weights(self) -> Floats:
