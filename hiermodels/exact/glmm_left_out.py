@@ -52,18 +52,21 @@ def _reasons(spec: Spec, rows: GroupedRows, unit: Indices, error: Floats) -> dic
     for one in np.argsort(-error, kind="stable")[:MANY].tolist():
         kept = unit != one
         try:
-            require_proper(spec, _some(rows, kept))
+            require_proper(spec, some_rows(rows, kept))
         except ImproperPosteriorError as failure:
             reasons[one] = str(failure)
     return reasons
 
 
-def _some(rows: GroupedRows, kept: Flags) -> GroupedRows:
-    """Some of the rows; a group may be left without any."""
+def some_rows(rows: GroupedRows, kept: Flags) -> GroupedRows:
+    """Some of the rows of one column of groups, and the groups that they are in."""
+    present, group = np.unique(rows.group[kept], return_inverse=True)
     return replace(
         rows,
         y=rows.y[kept],
-        group=rows.group[kept],
+        group=group,
+        labels=(rows.labels[0][present],),
+        own_labels=(rows.own_labels[0][present],),
         design=replace(rows.design, matrix=rows.design.matrix[kept]),
         columns={name: column[kept] for name, column in rows.columns.items()},
     )

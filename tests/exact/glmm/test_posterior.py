@@ -12,7 +12,10 @@ from hiermodels.exact.glmm.directions import corners, with_corners
 from hiermodels.exact.glmm.draws import draw
 from hiermodels.exact.glmm.lattice_points import LatticePoints
 from hiermodels.exact.glmm.sphere_points import SpherePoints
+from hiermodels.exact.glmm_data import takes_rows
 from hiermodels.exact.glmm_grid import GlmmGrid
+from hiermodels.exact.glmm_left_out import some_rows
+from hiermodels.exact.row_propriety import require_proper
 from hiermodels.results.loo import leave_one_out
 from tests.oracles.rows_of_counts import binary, grid_means
 
@@ -54,6 +57,19 @@ def test_leaving_out_a_row():
     expected = both.log_marginal_likelihood - less.log_marginal_likelihood
     found = leave_one_out(both, "row").elpd_i[5].item()
     assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_leaving_out_groups_with_covariates_of_their_own():
+    """More of them than a lattice holds: what is left is a design without the group."""
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(rng.normal(size=(14, 4)), columns=list("abcd"))
+    frame = frame.assign(g=[f"g{i}" for i in range(14)], n=30, r=rng.integers(3, 27, 14))
+    spec, data = prepare(frame, "r | trials(n) ~ a + b + c + d + (1 | g)", priors=PRIORS)
+    assert takes_rows(spec, data)
+    for group in range(14):
+        less = some_rows(data, data.group != group)
+        require_proper(spec, less)
+        assert less.labels[0].tolist() == [f"g{i}" for i in range(14) if i != group]
 
 
 # Crowder (1978), Applied Statistics 27:34, table 3: seeds that germinated on 21 plates.
