@@ -14,7 +14,9 @@ from hiermodels.exact.glmm.rows import BinomialRows, CountRows, PoissonRows
 from hiermodels.exact.leaf_data import (
     coefficient_priors,
     leaves_of,
+    row_of_each,
     rows_or_totals,
+    vary_within,
     with_intercept,
 )
 from hiermodels.exact.leaves.marginal import MAX_DIMENSION
@@ -37,9 +39,8 @@ def takes_rows(spec: Spec, data: GroupedData) -> bool:
         return True
     if isinstance(data, SufficientStatistics):
         return False
-    x, first = data.design.matrix, np.empty(data.n_groups, dtype=np.intp)
-    first[data.group] = np.arange(len(data.group))
-    return bool((x != x[first[data.group]]).any())
+    row = row_of_each(data.group, data.n_groups)
+    return vary_within(data.design.matrix, data.group, row)
 
 
 @dataclass(frozen=True, eq=False)

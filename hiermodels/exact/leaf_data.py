@@ -79,6 +79,18 @@ def group_covariates(data: GroupedData) -> Floats:
     return own
 
 
+def row_of_each(group: Indices, size: int) -> Indices:
+    """Number of a row of each of so many groups; (size,)."""
+    row = np.empty(size, dtype=np.intp)
+    row[group] = np.arange(len(group))
+    return row
+
+
+def vary_within(x: Floats, group: Indices, row: Indices) -> bool:
+    """Whether covariates (N, p) differ from those of their group's row (k,)."""
+    return bool((x != x[row[group]]).any())
+
+
 def with_intercept(spec: Spec, x: Floats) -> Floats:
     """Covariates (…, q) with a column of ones before them, if there is an intercept."""
     ones = np.ones((*x.shape[:-1], 1 if spec.intercept else 0))

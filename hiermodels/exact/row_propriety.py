@@ -10,11 +10,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from hiermodels.core.arrays import Indices
 from hiermodels.data.grouped import GroupedRows
-from hiermodels.exact.leaf_data import leaf_design, leaves_of, leaves_of_rows, with_intercept
+from hiermodels.exact.leaf_data import (
+    leaf_design,
+    leaves_of,
+    leaves_of_rows,
+    row_of_each,
+    vary_within,
+    with_intercept,
+)
 from hiermodels.exact.leaf_propriety import check
 from hiermodels.model.priors.variance import Fixed
 from hiermodels.model.spec import Spec
@@ -34,10 +39,9 @@ def require_proper(spec: Spec, rows: GroupedRows) -> None:
         Or sums of rows that are alike.
     """
     x = with_intercept(spec, rows.design.matrix)
-    first = np.empty(rows.n_groups, dtype=np.intp)
-    first[rows.group] = np.arange(rows.n_rows)
-    if (x == x[first[rows.group]]).all():
-        check(leaf_design(spec, rows, leaves_of(spec, rows), x[first]))
+    row = row_of_each(rows.group, rows.n_groups)
+    if not vary_within(x, rows.group, row):
+        check(leaf_design(spec, rows, leaves_of(spec, rows), x[row]))
         return
     whole = leaf_design(spec, rows, leaves_of_rows(spec, rows), x)
     labels = [f"row {number}" for number in range(rows.n_rows)]

@@ -9,56 +9,16 @@ import arviz_stats
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 import hiermodels as hm
 from hiermodels.data.prepare import prepare
 from hiermodels.mcmc import sample as nuts
+from tests.oracles.rows_of_counts import binary, grid_means
 
 pytestmark = pytest.mark.filterwarnings("ignore::hiermodels.mcmc.convergence.ConvergenceWarning")
 
 FAR = 5  # Monte Carlo standard errors: a right sampler gets so far once in a million
 PRIORS = {"mu": hm.Normal(-0.5, 1.0), "tau": hm.HalfNormal(0.7), "beta": hm.Normal(0.0, 1.0)}
-
-
-def binary():
-    """Rows of 0 and 1 in four rooms, with a covariate that differs between rows of a room."""
-    rng = np.random.default_rng(4)
-    room = np.repeat(np.arange(4), [2, 6, 8, 5])
-    x = rng.normal(2, 1, len(room)).round(1)
-    eta = rng.normal(-0.5, 0.7, 4)[room] + 0.8 * (x - 2)
-    return pd.DataFrame({"y": rng.random(len(room)) < 1 / (1 + np.exp(-eta)), "room": room, "x": x})
-
-
-def quadrature(frame, n=31):
-    """Means of tau, mu, beta and of all p at their own x, on an even grid of all parameters.
-
-    The trapezoid rule in log tau, mu, beta and, for each room, in its offset in units of tau.
-    """
-    tau = np.exp(np.linspace(np.log(0.003), np.log(4.5), n))
-    mu, beta, z = np.linspace(-5, 4, n), np.linspace(-3.5, 3.5, n), np.linspace(-6, 6, n)
-    t, m, b, offset = np.ix_(tau, mu, beta, z)
-    log_prior = stats.halfnorm.logpdf(t, scale=0.7) + np.log(t)
-    log_prior = log_prior + stats.norm.logpdf(m, -0.5, 1.0) + stats.norm.logpdf(b, 0.0, 1.0)
-    weight = np.exp(log_prior[..., 0])
-    each = []
-    for room, rows in frame.groupby("room"):
-        theta, inside = m + t * offset, stats.norm.pdf(offset)
-        for x, y in zip(rows["x"], rows["y"], strict=True):
-            eta = theta + b * x
-            inside = inside / (1 + np.exp(np.where(y, -eta, eta)))
-        p = 1 / (1 + np.exp(-(theta + b * rows["x"].mean())))
-        total = inside.sum(axis=-1)
-        each.append((room, (p * inside).sum(axis=-1) / total))
-        weight = weight * total
-    weight /= weight.sum()
-    mean = {
-        "tau": (weight * t[..., 0]).sum(),
-        "mu": (weight * m[..., 0]).sum(),
-        "beta": (weight * b[..., 0]).sum(),
-        "p": np.array([(weight * mean).sum() for _, mean in each]),
-    }
-    return mean
 
 
 def require_means(draws, means):
@@ -84,7 +44,8 @@ def test_covariates_that_differ_within_groups(flipped):
     draws = posterior.datatree["posterior"].to_dataset()
     assert list(draws.data_vars) == ["mu", "tau", "theta", "beta", "p"]
     assert draws.attrs["divergences"] == 0
-    require_means(draws, quadrature(frame))
+    expected = grid_means(frame)
+    require_means(draws, {name: expected[name] for name in draws.data_vars})
 
 
 def three_levels():

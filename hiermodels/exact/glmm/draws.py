@@ -152,8 +152,7 @@ def _directions(proposals: Proposals, size: int, rng: np.random.Generator) -> _K
     weights = path.weights(tau)
     unit = rng.standard_normal((size, p))
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    factor = (weights @ path.factor.reshape(len(path), -1)).reshape(size, p, p)
-    direction = (factor @ unit[..., None])[..., 0]
+    direction = (path.factors(weights) @ unit[..., None])[..., 0]
     shares = shares_of_groups(path, weights, direction)
     n = WIDER * (shares * reach(rows, rows.x @ direction.T)).sum(axis=0)
     law, most = RadialLaw(n, p), RadialLaw(weights @ proposals.most, p)

@@ -99,10 +99,10 @@ class _Coordinates:
 
     def values(self, points: Floats) -> tuple[Floats, Floats, Floats]:
         """τ (n,), γ (n, p) and ``log|dγ/dt|`` (n,) at points (n, d)."""
-        path, n, p = self.proposals.path, len(points), self.dimension - self.n_sds
+        path = self.proposals.path
         tau = self.proposals.tau_of(points[:, : self.n_sds])
         weights, t = path.weights(tau), points[:, self.n_sds :]
-        factor = (weights @ path.factor.reshape(len(path), -1)).reshape(n, p, p)
+        factor = path.factors(weights)
         away = (factor @ (LINEAR * np.sinh(t / LINEAR))[..., None])[..., 0]
         volume = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
         stretched = np.log(np.cosh(t / LINEAR)).sum(axis=1)

@@ -210,6 +210,10 @@ class ModePath:
         place = (2 * np.log(tau**2 + self.shift) - low - high) / (high - low)
         return lagrange_polynomials(np.clip(place, -1.0, 1.0), len(self))
 
+    def factors(self, weights: Floats) -> Floats:
+        """Factors U at values of τ with these weights (J, n); (J, p, p)."""
+        return np.tensordot(weights, self.factor, axes=1)
+
     @cached_property
     def gamma(self) -> Floats:
         """Modes; (n, p)."""

@@ -166,7 +166,7 @@ class _Rays:
         of_set = [_directions(p, turns, rng) for _ in range(SETS)]
         unit, share = (np.concatenate(part) for part in zip(*of_set, strict=True))
         weights = path.weights(np.array([tau]))
-        factor = (weights @ path.factor.reshape(len(path), -1)).reshape(p, p)
+        (factor,) = path.factors(weights)
         away = unit @ factor.T
         shares = shares_of_groups(path, np.repeat(weights, len(unit), axis=0), away)
         n = (shares * reach(rows, rows.x @ away.T)).sum(axis=0)
