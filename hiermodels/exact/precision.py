@@ -109,13 +109,23 @@ def errors_of_values(values: Floats, lattice: Lattice) -> Floats:
 
     Whole planes of points tell what an axis adds: see :func:`sd_quadrature_error`.
     """
+    across, together = errors_of_planes(values, lattice)
+    return np.maximum(across, together)
+
+
+def errors_of_planes(values: Floats, lattice: Lattice) -> tuple[Floats, float]:
+    """What whole planes tell of each axis (d,), and a checkerboard of all: the parts of the above.
+
+    The former is the square of a difference whose root is about what the quantiles err by, as these
+    take the density between the points.
+    """
     planes = [e == 0 for e in lattice.index.T % 2]
     if not planes:
-        return np.zeros(0)
+        return np.zeros(0), 0.0
     together, *across = differences_of_values(values, lattice, [lattice.checkerboard, *planes])
     if len(planes) == 1:
-        return np.array([together])
-    return np.maximum(np.square(across), together)
+        return np.zeros(1), together
+    return np.square(across), together
 
 
 def differences_of_parts(

@@ -25,7 +25,7 @@ from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.crossed.downward import ABSENT
 from hiermodels.model.priors.variance import Fixed
 from hiermodels.numerics import normal_mixture
-from tests.oracles.penicillin import FIGURES, diameters
+from tests.oracles.penicillin import FIGURES, diameters, probabilities
 
 NAMES = "abc"
 
@@ -78,7 +78,10 @@ def test_quantiles_of_penicillin(penicillin):
     laws = HyperLaws(penicillin)
     for sd, own in enumerate([*FIGURES["tau"].values(), FIGURES["sigma"]]):
         found = laws.sd_quantiles(sd, np.array([float(p) for p in own["q"]]))
-        assert_allclose(found, list(own["q"].values()), rtol=0, atol=5e-8 * own["sd"])
+        assert_allclose(found, list(own["q"].values()), rtol=0, atol=1e-8 * own["sd"])
+        density = laws.sd_density(sd, found)
+        away = (probabilities(sd, found) - [float(p) for p in own["q"]]) / density
+        assert np.abs(away).max() < 1e-9 * own["sd"]
 
 
 def test_draws_of_penicillin(penicillin):

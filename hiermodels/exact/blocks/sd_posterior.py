@@ -30,7 +30,7 @@ from hiermodels.exact.kernels.blocks.moments import CoefficientLaw
 from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.precision import (
     both_weights,
-    errors_of_values,
+    errors_of_planes,
     refinement,
     require_digits,
     require_precision,
@@ -40,7 +40,8 @@ from hiermodels.numerics.lattice import Lattice
 from hiermodels.posterior.precision import TOLERANCE
 
 SPACING = {0: 1.0, 1: 0.25, 2: 0.4, 3: 0.52, 4: 0.75, 5: 1.0}  # of the first lattice
-SAFELY = {1: 1e-3, 2: 1e-3}  # of the tolerance, for sds: their quantiles err by about its root
+SAFELY = {1: 1e-3, 2: 1e-3}  # of the tolerance, for the moments of sds
+PLANES = {2: 1e-6}  # of the tolerance, for planes: quantiles of sds err by the root at most
 COARSER = 2.0  # times that of one that tells where the first begins
 FINER_Z = 0.85  # times that along correlations, whose densities are the least normal
 MAX_LATTICES = 6
@@ -153,10 +154,10 @@ class SdPosterior[M: NormalModel](ABC):
         for _ in range(MAX_LATTICES - 1):
             safe = SAFELY.get(coordinates.dimension, 1.0) * tol
             enough = max(safe, posterior.rounding, np.finfo(float).eps * self.model.n_rows)
-            of_sds = posterior.errors_by_axis.max(initial=0.0)
-            if of_sds <= enough and posterior.differences <= tol:
+            errors = posterior._errors_for(enough, PLANES.get(coordinates.dimension, 1.0) * tol)
+            if errors.max(initial=0.0) <= enough and posterior.differences <= tol:
                 break
-            path.append((spacing, posterior.errors_by_axis))
+            path.append((spacing, errors))
             finer = refinement(path, enough)
             if len(laid) > MAX_POINTS * finer.prod():
                 break
@@ -198,11 +199,24 @@ class SdPosterior[M: NormalModel](ABC):
         """Errors of the moments of sds, correlations and coordinates, in posterior sds; (d,)."""
         if isinstance(self.lattice, PairNodes):
             return self.lattice.errors
+        across, together = self._errors_of_planes
+        return np.maximum(across, together)
+
+    @cached_property
+    def _errors_of_planes(self) -> tuple[Floats, float]:
         theta = np.vstack([np.exp(self.values.log_theta), np.ones(len(self.lattice))])
         moving = ~self._is_fixed & (self.marginal.orders == 2)
         rho = self.marginal.coordinates.correlations(self.values)
         columns = [self.lattice.points, (theta * self.scale.sigma)[moving].T, rho.T]
-        return errors_of_values(np.hstack(columns), self.lattice)
+        return errors_of_planes(np.hstack(columns), self.lattice)
+
+    def _errors_for(self, enough: float, of_planes: float) -> Floats:
+        """Errors by axis, those of planes larger if these should be less than the others; (d,).
+
+        Quantiles need planes that differ little even where rounding ends what moments gain.
+        """
+        across, together = self._errors_of_planes
+        return np.maximum(across * max(enough / of_planes, 1.0), together)
 
     @property
     def certificate(self) -> float:
