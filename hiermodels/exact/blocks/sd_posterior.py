@@ -204,6 +204,7 @@ class SdPosterior[M: NormalModel](ABC):
 
     @cached_property
     def _errors_of_planes(self) -> tuple[Floats, float]:
+        assert isinstance(self.lattice, Lattice)
         theta = np.vstack([np.exp(self.values.log_theta), np.ones(len(self.lattice))])
         moving = ~self._is_fixed & (self.marginal.orders == 2)
         rho = self.marginal.coordinates.correlations(self.values)
