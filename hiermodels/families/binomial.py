@@ -13,14 +13,15 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.codec import storable
 from hiermodels.families.binomial_leaves import BinomialLeaves
 from hiermodels.families.checks import OUTCOME, Invalid, is_whole, where_any, whole
-from hiermodels.families.family import Columns, Link
+from hiermodels.families.family import Columns
 from hiermodels.families.leaves import Leaves
+from hiermodels.families.links import LogitLink
 from hiermodels.families.row_leaves import by_group, log_density, log_given_total
 
 
 @storable
 @dataclass(frozen=True)
-class Binomial:
+class Binomial(LogitLink):
     """``y ~ Binomial(trials, 1/(1 + e^{−η}))``: successes among trials; rows of 0 and 1 have one.
 
     A row without trials says nothing, and is an ordinary case.
@@ -30,16 +31,9 @@ class Binomial:
     columns: ClassVar[tuple[str, ...]] = ("trials",)
     defaults: ClassVar[Mapping[str, float]] = MappingProxyType({"trials": 1.0})
     additive: ClassVar[tuple[str, ...]] = ("trials",)
-    link: ClassVar[Link] = "logit"
     effect: ClassVar[str | None] = "p"
     is_discrete: ClassVar[bool] = True
     raw_word: ClassVar[str] = "proportion"
-
-    def inverse_link(self, eta: Floats) -> Floats:
-        """``1/(1 + e^{−η})``, the probability of a success."""
-        from scipy.special import expit
-
-        return expit(eta)
 
     def invalid(self, y: Floats, columns: Columns) -> Iterator[Invalid]:
         """Counts that are not whole, are negative, or exceed the row's trials."""
@@ -103,16 +97,7 @@ class Binomial:
 
 
 def summed(rows: BinomialLeaves, group: Indices, size: int) -> Leaves:
-    """Leaves of groups, from leaves of rows: those of a group with one shift add up.
-
-    Parameters
-    ----------
-    rows : BinomialLeaves
-        Of N rows.
-    group : (N,)
-        Of each row, from 0 to ``size − 1``; each has a row.
-    size : int
-    """
+    """Leaves of groups as :func:`by_group` makes them, where rows with one shift add up to one."""
     pairs, index = np.unique(np.stack([group, rows.shift], axis=1), axis=0, return_inverse=True)
     index = index.ravel()
     successes, failures = (

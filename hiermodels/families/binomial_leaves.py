@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 
-from hiermodels.core.arrays import LOG_2PI, Flags, Floats, Indices
-from hiermodels.families.leaves import (
-    BARELY,
-    FARTHEST,
-    STEPS_PER_SD,
-    WIDEST_STEP,
-    LeafArrays,
-    power_less_one,
-    shared_rows,
-)
+from hiermodels.core.arrays import LOG_2PI, Flags, Floats
+from hiermodels.families.count_leaves import LARGEST, CountLeaves, power_less_one
+from hiermodels.families.leaves import BARELY, FARTHEST
 from hiermodels.numerics.stirling import stirling_error
-
-LARGEST = 600.0  # argument of exp, so that any count times it is a number
 
 
 @dataclass(frozen=True)
-class BinomialLeaves(LeafArrays):
+class BinomialLeaves(CountLeaves):
     """``r ~ Binomial(n, 1/(1 + e^{−(θ + shift)}))``: the counts of k groups.
 
     Attributes
@@ -38,8 +29,6 @@ class BinomialLeaves(LeafArrays):
     log_given_sum : (k,)
         Log probability of the group's rows given their sum: 0 where the group is one row.
     """
-
-    log_concave: ClassVar[bool] = True
 
     successes: Floats
     failures: Floats
@@ -56,8 +45,7 @@ class BinomialLeaves(LeafArrays):
     ) -> Self:
         """Make leaves of arrays that broadcast to (k,)."""
         failures = np.subtract(trials, successes)
-        arrays = np.broadcast_arrays(successes, failures, shift, log_given_sum)
-        return cls(*(np.array(a, dtype=float) for a in arrays))
+        return cls.broadcast(successes, failures, shift, log_given_sum)
 
     def __len__(self) -> int:
         return len(self.successes)
@@ -85,11 +73,6 @@ class BinomialLeaves(LeafArrays):
     def information(self) -> Floats:
         """``(r + ½)(n − r + ½)/(n + 1)``."""
         return (self.successes + 0.5) * (self.failures + 0.5) / (self.trials + 1)
-
-    @property
-    def step(self) -> Floats:
-        """At most ``0.1``, and half of an sd."""
-        return np.minimum(WIDEST_STEP, self.information**-0.5 / STEPS_PER_SD)
 
     @property
     def bend_range(self) -> Floats:
@@ -190,8 +173,3 @@ class BinomialLeaves(LeafArrays):
         successes, failures = np.exp(places).T
         nothing = np.zeros(len(places))
         return type(self)(successes, failures, nothing + self.shift[0], nothing)
-
-    def distinct(self) -> tuple[Self, Indices]:
-        """Leaves with distinct counts and shifts, and which of these each group has; (k,)."""
-        first, inverse = shared_rows(self.successes, self.failures, self.shift)
-        return self.take(first), inverse

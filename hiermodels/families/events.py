@@ -10,24 +10,20 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.families.checks import OUTCOME, Invalid, positive, where_any, whole
-from hiermodels.families.family import Columns, Link
+from hiermodels.families.family import Columns
+from hiermodels.families.links import LogLink
 
 LARGEST_DRAWN = 1e18  # expected count up to which NumPy draws
 
 
-class Events:
+class Events(LogLink):
     """Base of families whose counts have the mean ``exposure·e^η``."""
 
     columns: ClassVar[tuple[str, ...]] = ("exposure",)
     defaults: ClassVar[Mapping[str, float]] = MappingProxyType({"exposure": 1.0})
-    link: ClassVar[Link] = "log"
     effect: ClassVar[str | None] = "rate"
     is_discrete: ClassVar[bool] = True
     raw_word: ClassVar[str] = "rate"
-
-    def inverse_link(self, eta: Floats) -> Floats:
-        """``e^η``, the rate."""
-        return exponential(eta)
 
     def invalid(self, y: Floats, columns: Columns) -> Iterator[Invalid]:
         """Counts that are negative or not whole, and exposures that are not positive."""
@@ -46,12 +42,6 @@ class Events:
 def describe_mean(eta: str, columns: Mapping[str, str]) -> str:
     """``exposure·exp(η)`` in words, or ``exp(η)`` where nobody names an exposure."""
     return f"{columns['exposure']}·exp({eta})" if "exposure" in columns else f"exp({eta})"
-
-
-def exponential(eta: Floats) -> Floats:
-    """``e^η``, infinite where it is larger than any floating-point number."""
-    with np.errstate(over="ignore"):
-        return np.exp(eta)
 
 
 def draw_poisson(mean: Floats, rng: np.random.Generator) -> Floats:

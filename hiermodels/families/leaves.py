@@ -18,7 +18,6 @@ from hiermodels.core.arrays import Flags, Floats, Indices
 FARTHEST = 14.0  # sds from its centre, where a normal leaf is exp(−98)
 WIDEST_STEP = 0.1  # of a grid on the scale of a logarithm: poles lie at ±iπ, or tails at ±iπ/2
 STEPS_PER_SD = 2.0  # at which the trapezoid rule leaves exp(−79) of a normal leaf
-MANY = 1e6  # counts, of which 1e-16 of each is far below what a log likelihood is asked for
 BARELY = 0.05  # counts that are expected where a tail has become straight
 
 
@@ -143,11 +142,6 @@ class FallsBothWays:
     def falls_above(self) -> Flags:
         """Always."""
         return np.ones(len(self), dtype=bool)
-
-
-def power_less_one(d: Floats, counts: Floats) -> Floats:
-    """``e^d − 1``, with all digits where counts (k,) are so many that these are seen."""
-    return np.expm1(d) if counts.max(initial=0.0) > MANY else np.exp(d) - 1
 
 
 def shared_rows(*columns: Floats) -> tuple[Indices, Indices]:

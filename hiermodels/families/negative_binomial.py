@@ -14,9 +14,10 @@ from hiermodels.core.codec import storable
 from hiermodels.core.parameters import Parametric
 from hiermodels.families.binomial import summed
 from hiermodels.families.binomial_leaves import BinomialLeaves
-from hiermodels.families.events import Events, describe_mean, draw_poisson, exponential
+from hiermodels.families.events import Events, describe_mean, draw_poisson
 from hiermodels.families.family import Columns
 from hiermodels.families.leaves import Leaves
+from hiermodels.families.links import exponential
 from hiermodels.families.row_leaves import log_density
 
 

@@ -15,9 +15,9 @@ from hiermodels.core.codec import storable
 from hiermodels.core.messages import is_storable, short
 from hiermodels.errors import SpecError
 from hiermodels.families.checks import OUTCOME, Invalid, is_whole, where_any, whole
-from hiermodels.families.events import exponential
-from hiermodels.families.family import Columns, Link
+from hiermodels.families.family import Columns
 from hiermodels.families.leaves import Leaves
+from hiermodels.families.links import LogLink
 from hiermodels.families.odds_ratio_leaves import OddsRatioLeaves
 from hiermodels.families.odds_ratio_tables import Tables
 from hiermodels.families.row_leaves import by_group, log_density
@@ -25,7 +25,7 @@ from hiermodels.families.row_leaves import by_group, log_density
 
 @storable
 @dataclass(frozen=True)
-class OddsRatio:
+class OddsRatio(LogLink):
     """Events in the treated arm of a trial, given the events in both arms; η is the log odds ratio.
 
     ``p(y) = w(y) e^{yη}/Σ_u w(u) e^{uη}``, ``w(u) = C(trials, u)·C(control_trials, events − u)``:
@@ -53,7 +53,6 @@ class OddsRatio:
     columns: ClassVar[tuple[str, ...]] = ("trials", "control_trials", "total_events")
     defaults: ClassVar[Mapping[str, float]] = MappingProxyType({})
     additive: ClassVar[tuple[str, ...]] = ()
-    link: ClassVar[Link] = "log"
     effect: ClassVar[str | None] = None
     is_discrete: ClassVar[bool] = True
     raw_word: ClassVar[str] = "log odds ratio"
@@ -74,10 +73,6 @@ class OddsRatio:
     def from_data(self, y: Floats, columns: Columns) -> Columns:
         """Add the events in both arms."""
         return {**columns, "total_events": y + columns["control_events"]}
-
-    def inverse_link(self, eta: Floats) -> Floats:
-        """``e^η``, the odds ratio."""
-        return exponential(eta)
 
     def invalid(self, y: Floats, columns: Columns) -> Iterator[Invalid]:
         """Counts that are not whole, are negative, or do not fit into one table."""

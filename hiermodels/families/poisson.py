@@ -10,8 +10,9 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.codec import storable
-from hiermodels.families.events import Events, describe_mean, draw_poisson, exponential
+from hiermodels.families.events import Events, describe_mean, draw_poisson
 from hiermodels.families.family import Columns
+from hiermodels.families.links import exponential
 from hiermodels.families.poisson_leaves import PoissonLeaves
 from hiermodels.families.row_leaves import log_density, log_given_total
 

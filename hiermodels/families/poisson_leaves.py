@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 
-from hiermodels.core.arrays import LOG_2PI, Flags, Floats, Indices
-from hiermodels.families.leaves import (
-    BARELY,
-    FARTHEST,
-    STEPS_PER_SD,
-    WIDEST_STEP,
-    LeafArrays,
-    power_less_one,
-    shared_rows,
-)
+from hiermodels.core.arrays import LOG_2PI, Flags, Floats
+from hiermodels.families.count_leaves import LARGEST, CountLeaves, power_less_one
+from hiermodels.families.leaves import BARELY, FARTHEST
 from hiermodels.numerics.stirling import stirling_error
 
-LARGEST = 600.0  # argument of exp, so that any count times it is a number
 STEPS = 60  # of Newton's method, which here falls towards the root without passing it
 
 
 @dataclass(frozen=True)
-class PoissonLeaves(LeafArrays):
+class PoissonLeaves(CountLeaves):
     """``y ~ Poisson(E e^θ)``: the counts of k groups.
 
     Attributes
@@ -38,8 +30,6 @@ class PoissonLeaves(LeafArrays):
         Log probability of the group's rows given their sum: 0 where the group is one row.
     """
 
-    log_concave: ClassVar[bool] = True
-
     counts: Floats
     log_exposure: Floats
     log_given_sum: Floats
@@ -51,8 +41,7 @@ class PoissonLeaves(LeafArrays):
         """Make leaves of arrays that broadcast to (k,)."""
         with np.errstate(divide="ignore"):
             log_exposure = np.log(np.asarray(exposure, dtype=float))
-        arrays = np.broadcast_arrays(counts, log_exposure, log_given_sum)
-        return cls(*(np.array(a, dtype=float) for a in arrays))
+        return cls.broadcast(counts, log_exposure, log_given_sum)
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -73,11 +62,6 @@ class PoissonLeaves(LeafArrays):
     def information(self) -> Floats:
         """``y + ½``."""
         return self.counts + 0.5
-
-    @property
-    def step(self) -> Floats:
-        """At most ``0.1``, and half of an sd."""
-        return np.minimum(WIDEST_STEP, self.information**-0.5 / STEPS_PER_SD)
 
     @property
     def bend_range(self) -> Floats:
@@ -142,8 +126,3 @@ class PoissonLeaves(LeafArrays):
     def at(self, places: Floats) -> Self:
         """Leaves at other places (v, 2)."""
         return type(self)(np.exp(places[:, 0]), places[:, 1], np.zeros(len(places)))
-
-    def distinct(self) -> tuple[Self, Indices]:
-        """Leaves with distinct counts and exposures, and which of these each group has; (k,)."""
-        first, inverse = shared_rows(self.counts, self.log_exposure)
-        return self.take(first), inverse

@@ -10,23 +10,19 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.families.checks import OUTCOME, Invalid, finite, positive, where_any
-from hiermodels.families.family import Columns, Link
+from hiermodels.families.family import Columns
+from hiermodels.families.links import IdentityLink
 
 
-class Reals:
+class Reals(IdentityLink):
     """Base of families of numbers, ``η + sd·noise``."""
 
     columns: ClassVar[tuple[str, ...]] = ("sd",)
     defaults: ClassVar[Mapping[str, float]] = MappingProxyType({})
     additive: ClassVar[tuple[str, ...]] = ()
-    link: ClassVar[Link] = "identity"
     effect: ClassVar[str | None] = None
     is_discrete: ClassVar[bool] = False
     raw_word: ClassVar[str] = "mean"
-
-    def inverse_link(self, eta: Floats) -> Floats:
-        """``η`` itself."""
-        return eta
 
     def invalid(self, y: Floats, columns: Columns) -> Iterator[Invalid]:
         """Outcomes that are not finite, and standard deviations, where known, not positive."""
