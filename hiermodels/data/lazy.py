@@ -26,7 +26,7 @@ from hiermodels.data.lazy_columns import (
     values_of_levels,
     without_gaps,
 )
-from hiermodels.data.lazy_counts import counted, with_truth_as_numbers
+from hiermodels.data.lazy_counts import counted, kinds_of, with_truth_as_numbers
 from hiermodels.data.lazy_sums import (
     Sums,
     check_unchanged,
@@ -248,9 +248,10 @@ def _after_checks(columns: LazyColumns, roles: Roles, checked: Checked) -> _Aggr
 
 def _counted(columns: LazyColumns, roles: Roles, checked: Checked) -> dict[str, Any]:
     """Totals of counts of rows that were looked at before."""
-    x = dict(zip(checked.design.names, checked.x, strict=True))
     middle = checked.middles.get(roles.columns.get(OFFSET, ""), 0.0)
-    fields = counted(columns, checked.frame, roles, x, middle, checked.kept)
+    kinds = kinds_of(columns, checked.frame, roles, checked.x, middle)
+    check_unchanged(checked.kept, int(kinds.values["rows"].sum()))
+    fields = counted(roles, kinds, checked.design.names, middle)
     return {"roles": roles, "design": checked.design, "dropped": checked.dropped, **fields}
 
 

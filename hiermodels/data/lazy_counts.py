@@ -13,7 +13,6 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.messages import listed
 from hiermodels.data.frame import Frame
 from hiermodels.data.lazy_columns import LazyColumns, array_of, as_number, collected
-from hiermodels.data.lazy_sums import check_unchanged
 from hiermodels.data.nesting import GroupLevel, attributes_of, nest
 from hiermodels.data.outcome import default_columns, require_domain, require_single_trials
 from hiermodels.data.roles import Roles
@@ -59,20 +58,19 @@ def with_truth_as_numbers(columns: LazyColumns, roles: Roles) -> LazyColumns:
     return LazyColumns(columns.frame.with_columns(number.alias(roles.outcome)))
 
 
-def counted(
+def kinds_of(
     columns: LazyColumns,
     frame: nw.LazyFrame[Any],
     roles: Roles,
-    x: Mapping[str, nw.Expr],
+    x: Sequence[nw.Expr],
     middle: float,
-    rows: int,
-) -> dict[str, Any]:
-    """Statistics of groups of counts, from one query.
+) -> Kinds:
+    """Run one query for all kinds of rows, and put the groups in the order of their labels.
 
-    It returns a row for each kind of rows: of one group, with one count, and one number of trials
-    if there are any.  So the constants of the likelihood are computed here, once for each kind, and
-    values that no count can have are found with the group that they are in.  With an exposure E
-    and an offset o in a kind of m rows, the sums of ``E e^o`` and of ``log E + o`` say all.
+    A kind is of one group, with one count, and one number of trials if there are any.  So the
+    constants of the likelihood are computed here, once for each kind, and values that no count can
+    have are found with the group that they are in.  With an exposure E and an offset o in a kind of
+    m rows, the sums of ``E e^o`` and of ``log E + o`` say all.
 
     Parameters
     ----------
@@ -80,25 +78,54 @@ def counted(
     frame : narwhals.LazyFrame
         Rows without gaps.
     roles : Roles
-    x : mapping of str to narwhals.Expr
+    x : sequence of narwhals.Expr
         Columns of the design.
     middle : float
         An offset among those of the rows.
-    rows : int
-        How many there are.
+    """
+    keys = {f"k{i}": columns.label(name) for i, name in enumerate(roles.groups)}
+    counts = {OUTCOME: roles.outcome, **roles.columns}
+    given = [role for role in (EXPOSURE, OFFSET) if role in roles.columns]
+    kept = {role: as_number(name) for role, name in counts.items()}
+    select = frame.select(**keys, **kept, **{f"x{i}": column for i, column in enumerate(x)})
+    by = [*keys, *(role for role in counts if role not in given)]
+    sums = {"rows": nw.len()}
+    if given and roles.family.link == "log":
+        select = select.with_columns(**_weights(given, middle))
+        sums |= {name: nw.col(name).sum() for name in ("weight", "log_weight")}
+    for name in (*given, *(f"x{i}" for i in range(len(x)))):
+        sums |= {f"{name}_low": nw.col(name).min(), f"{name}_high": nw.col(name).max()}
+    result = collected(select.group_by(*by).agg(*(sum_.alias(name) for name, sum_ in sums.items())))
+    named = Frame(result.select(list(keys)).rename(dict(zip(keys, roles.groups, strict=True))))
+    labels = {name: named.labels(name) for name in roles.groups}
+    order = np.lexsort([array_of(result, OUTCOME), *reversed(labels.values())])
+    group, levels = nest({name: column[order] for name, column in labels.items()}, len(order))
+    values = {name: array_of(result, name)[order] for name in (*by[len(keys) :], *sums)}
+    return Kinds(group, levels, values)
+
+
+def counted(roles: Roles, kinds: Kinds, covariates: Sequence[str], middle: float) -> dict[str, Any]:
+    """Statistics of groups of counts, from what :func:`kinds_of` returned.
+
+    Parameters
+    ----------
+    roles : Roles
+    kinds : Kinds
+    covariates : sequence of str
+        Names of the columns of the design.
+    middle : float
+        As it was for the kinds.
 
     Returns
     -------
     dict of str to object
         Fields of :class:`hiermodels.SufficientStatistics`.
     """
-    kinds = _kinds(columns, frame, roles, x, middle)
-    check_unchanged(rows, int(kinds.values["rows"].sum()))
     _require_domain(roles, kinds)
     group, levels = kinds.group, kinds.levels
     size, (y, repeats) = len(levels[-1]), (kinds.values[name] for name in (OUTCOME, "rows"))
     count = np.bincount(group, weights=repeats, minlength=size)
-    own = {name: kinds.constant(f"x{i}") for i, name in enumerate(x)}
+    own = {name: kinds.constant(f"x{i}") for i, name in enumerate(covariates)}
     offsets, differ = np.zeros(size), np.zeros(size, dtype=bool)
     if OFFSET in roles.columns:
         offsets, differ = kinds.constant(OFFSET)
@@ -119,37 +146,6 @@ def counted(
         "log_weight": 0.0,
         "totals": as_mapping(roles, counts),
     }
-
-
-def _kinds(
-    columns: LazyColumns,
-    frame: nw.LazyFrame[Any],
-    roles: Roles,
-    x: Mapping[str, nw.Expr],
-    middle: float,
-) -> Kinds:
-    """Run the query, and put the groups in the order of their labels."""
-    keys = {f"k{i}": columns.label(name) for i, name in enumerate(roles.groups)}
-    counts = {OUTCOME: roles.outcome, **roles.columns}
-    given = [role for role in (EXPOSURE, OFFSET) if role in roles.columns]
-    kept = {role: as_number(name) for role, name in counts.items()}
-    select = frame.select(
-        **keys, **kept, **{f"x{i}": column for i, column in enumerate(x.values())}
-    )
-    by = [*keys, *(role for role in counts if role not in given)]
-    sums = {"rows": nw.len()}
-    if given and roles.family.link == "log":
-        select = select.with_columns(**_weights(given, middle))
-        sums |= {name: nw.col(name).sum() for name in ("weight", "log_weight")}
-    for name in (*given, *(f"x{i}" for i in range(len(x)))):
-        sums |= {f"{name}_low": nw.col(name).min(), f"{name}_high": nw.col(name).max()}
-    result = collected(select.group_by(*by).agg(*(sum_.alias(name) for name, sum_ in sums.items())))
-    named = Frame(result.select(list(keys)).rename(dict(zip(keys, roles.groups, strict=True))))
-    labels = {name: named.labels(name) for name in roles.groups}
-    order = np.lexsort([array_of(result, OUTCOME), *reversed(labels.values())])
-    group, levels = nest({name: column[order] for name, column in labels.items()}, len(order))
-    values = {name: array_of(result, name)[order] for name in (*by[len(keys) :], *sums)}
-    return Kinds(group, levels, values)
 
 
 def _weights(given: Sequence[str], middle: float) -> dict[str, nw.Expr]:

@@ -12,10 +12,11 @@ from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.block_data import block_model
 from hiermodels.exact.block_rows import BlockRows, rows_of_units
-from hiermodels.exact.blocks.left_out import BlockUnits, LeftOut
+from hiermodels.exact.blocks.left_out import BlockUnits, LeftOut, SigmaAtNodes
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.pair_nodes import PairNodes
 from hiermodels.exact.blocks.pair_refinement import Mass
+from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.blocks.sd_marginal import SdMarginal
 from hiermodels.exact.correlated_rows import is_turned
 from hiermodels.exact.kernels.blocks.leave_out import SingleRows, Unit
@@ -66,9 +67,9 @@ class UnitsLeftOut[M: SdMarginal[Any]](Protocol):
     """Units that can be left out."""
 
     def left_out(
-        self, marginal: M, points: Floats, some: Indices
+        self, marginal: M, values: Values, sigma: SigmaAtNodes, some: Indices
     ) -> Iterator[tuple[slice, Indices, LeftOut]]:
-        """Yield nodes, places among ``some`` and densities, at points (n, d)."""
+        """Yield nodes, places among ``some`` and densities, at n nodes with σ's law there."""
 
 
 def sums_over[M: SdMarginal[Any]](
@@ -91,9 +92,9 @@ def sums_over[M: SdMarginal[Any]](
     share = rule.shares
     sums = np.zeros((len(share), size))
     with np.errstate(all="ignore"):
-        for _, part, at in of.left_out(marginal, rule.heaviest, some):
+        for _, part, at in left_out_at(marginal, of, rule.heaviest, some):
             middle[:, part] = at.less[:, 0], at.more[:, 0]
-        for nodes, part, at in of.left_out(marginal, rule.points, some):
+        for nodes, part, at in left_out_at(marginal, of, rule.points, some):
             sums[:, part] += share[:, nodes] @ np.exp(at.less - middle[0, part, None]).T
             again[part] += np.exp(at.more - middle[1, part, None]) @ share[0, nodes]
             weighty = share[0, nodes] > WEIGHTY
@@ -103,6 +104,14 @@ def sums_over[M: SdMarginal[Any]](
     left_out = constant[some] - middle[0] - log_mean
     more = constant[some] + middle[1] + np.log(again)
     return LogDensities(left_out, more, rule.error(sums, kept))
+
+
+def left_out_at[M: SdMarginal[Any]](
+    marginal: M, of: UnitsLeftOut[M], points: Floats, some: Indices
+) -> Iterator[tuple[slice, Indices, LeftOut]]:
+    """Yield nodes, places among ``some`` and densities, at points (n, d)."""
+    values = marginal.coordinates.values(points)
+    return of.left_out(marginal, values, SigmaAtNodes.of(marginal, values), some)
 
 
 def _units(spec: Spec, rows: BlockRows, data: GroupedData, units: Units) -> BlockUnits:

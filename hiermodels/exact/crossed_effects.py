@@ -48,7 +48,9 @@ class CrossedEffects:
         """Undo :meth:`stored`: the same draws, bit for bit."""
         stored, seed = kept
         marginal = CrossedMarginal.of(crossed_model(spec, data))
-        return cls(spec, CrossedGiven(marginal, **{n: stored[n] for n in STORED}, seed=seed))
+        return cls(
+            spec, CrossedGiven(marginal=marginal, **{n: stored[n] for n in STORED}, seed=seed)
+        )
 
     def stored(self) -> Stored:
         """See :class:`GroupEffects`."""

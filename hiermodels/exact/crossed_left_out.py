@@ -22,6 +22,7 @@ from hiermodels.core.arrays import LOG_2PI, Flags, Floats, Indices
 from hiermodels.errors import SpecError
 from hiermodels.exact.block_left_out import sums_over
 from hiermodels.exact.blocks.left_out import LeftOut, SigmaAtNodes
+from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.crossed.marginal import CrossedMarginal
 from hiermodels.exact.crossed.posterior import effects_at
 from hiermodels.exact.crossed.rows import CrossedRows
@@ -68,11 +69,10 @@ class CrossedSingles:
     row: Indices
 
     def left_out(
-        self, marginal: CrossedMarginal, points: Floats, some: Indices
+        self, marginal: CrossedMarginal, values: Values, sigma: SigmaAtNodes, some: Indices
     ) -> Iterator[tuple[slice, Indices, LeftOut]]:
-        """Yield nodes, places among ``some`` and densities, at points (n, d)."""
-        values, rows = marginal.coordinates.values(points), marginal.model.rows
-        sigma = SigmaAtNodes.of(marginal, values)
+        """Yield nodes, places among ``some`` and densities."""
+        rows = marginal.model.rows
         y = rows.y - rows.x @ marginal.shift
         for nodes, effects in effects_at(marginal, values):
             own = sigma.at(nodes)
@@ -112,11 +112,10 @@ class CrossedMembers:
     index: Indices
 
     def left_out(
-        self, marginal: CrossedMarginal, points: Floats, some: Indices
+        self, marginal: CrossedMarginal, values: Values, sigma: SigmaAtNodes, some: Indices
     ) -> Iterator[tuple[slice, Indices, LeftOut]]:
-        """Yield nodes, places among ``some`` and densities, at points (n, d)."""
-        values, rows = marginal.coordinates.values(points), marginal.model.rows
-        sigma = SigmaAtNodes.of(marginal, values)
+        """Yield nodes, places among ``some`` and densities."""
+        rows, nodes = marginal.model.rows, values.log_theta.shape[1]
         every = sigma.with_prior(marginal, marginal.root(values))
         for place, unit in enumerate(some.tolist()):
             own = self.index == unit
@@ -132,8 +131,8 @@ class CrossedMembers:
                 sigma.log_ratio(_change(part, every), np.array([[count]]))
                 for part, count in zip(parts, (-number, number), strict=True)
             )
-            kept = _kept(parts[0], every).reshape(1, len(points), -1).min(axis=-1)
-            yield slice(0, len(points)), np.array([place]), LeftOut(less, more, kept)
+            kept = _kept(parts[0], every).reshape(1, nodes, -1).min(axis=-1)
+            yield slice(0, nodes), np.array([place]), LeftOut(less, more, kept)
 
 
 def _change(part: Root, every: Root) -> Floats:

@@ -36,7 +36,7 @@ from hiermodels.mcmc.outcome import (
     add_statistics,
     outcome_statistics,
 )
-from hiermodels.mcmc.parameterization import Form, Observed
+from hiermodels.mcmc.parameterization import Choice, Form, Observed
 from hiermodels.mcmc.transforms import UnitScale, matrix_times
 from hiermodels.model.level import Level
 from hiermodels.model.spec import Spec
@@ -64,20 +64,10 @@ class Cells:
 
 
 def build_crossed_model(
-    spec: Spec,
-    data: GroupedData,
-    forms: Mapping[str, Form],
-    observed: Observed,
-    exchangeable: bool,
+    spec: Spec, data: GroupedData, choice: Choice, observed: Observed, exchangeable: bool
 ) -> pm.Model:
-    """Build the PyMC model of crossed groups, see :func:`hiermodels.mcmc.model.build_model`.
-
-    Parameters
-    ----------
-    forms : mapping of str to {"noncentered", "centered"}
-        By the name of a column's effects.
-    """
-    cells = Cells.of(data)
+    """Build the model of crossed groups, see :func:`hiermodels.mcmc.model.build_model`."""
+    cells, forms = Cells.of(data), choice.forms
     standard = standardize(cells.rows)
     with pm.Model(coords=data.coords) as model:
         if exchangeable:

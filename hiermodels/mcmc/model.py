@@ -132,9 +132,9 @@ def build_model(
     choice = choose(parameterization, spec, data, observed)
     _require_free_names(spec, observed)
     if not spec.is_normal:
-        return build_rows_model(spec, data, choice.forms, observed, exchangeable)
+        return build_rows_model(spec, data, choice, observed, exchangeable)
     if spec.is_crossed:
-        return build_crossed_model(spec, data, choice.forms, observed, exchangeable)
+        return build_crossed_model(spec, data, choice, observed, exchangeable)
     if spec.is_blocks:
         _require_unknown_sds(spec, choice)
         return build_blocks_model(spec, data, choice, observed, exchangeable)

@@ -28,7 +28,7 @@ from hiermodels.exact.row_sums import RowSums
 from hiermodels.mcmc.approximation import Approximation
 from hiermodels.mcmc.levels import add_beta, add_effects, add_parents
 from hiermodels.mcmc.outcome import add_rows
-from hiermodels.mcmc.parameterization import Form, Observed
+from hiermodels.mcmc.parameterization import Choice, Observed
 from hiermodels.mcmc.transforms import UnitScale, matrix_times
 from hiermodels.model.spec import Spec
 
@@ -40,24 +40,9 @@ INVERSE_LINKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
 
 
 def build_rows_model(
-    spec: Spec,
-    data: GroupedData,
-    forms: Mapping[str, Form],
-    observed: Observed,
-    exchangeable: bool,
+    spec: Spec, data: GroupedData, choice: Choice, observed: Observed, exchangeable: bool
 ) -> pm.Model:
-    """Build the model; the arguments are those of :func:`hiermodels.mcmc.model.build_model`.
-
-    Parameters
-    ----------
-    forms : mapping of str to {"noncentered", "centered"}
-        Of each level, by the name of its effects.
-
-    Raises
-    ------
-    ImproperPosteriorError
-        If the posterior does not exist.
-    """
+    """Build the model of rows, see :func:`hiermodels.mcmc.model.build_model`."""
     rows = RowSums.of(spec, data)
     require_proper(spec, rows.sums)
     near = Approximation.of(spec, rows.sums)
@@ -69,7 +54,7 @@ def build_rows_model(
         parents = add_parents(spec, data, observed)
         unit, start = UnitScale(near.location, near.scale), {spec.levels[-1].effect: near.effect}
         shift = matrix_times(near.centre, beta)
-        effects = add_effects(spec, parents, unit, shift, sds, forms, start)
+        effects = add_effects(spec, parents, unit, shift, sds, choice.forms, start)
         _add_on_outcome_scale(spec, data, effects, beta, near.centre)
         if observed == "rows":
             add_rows(spec, data, sds)

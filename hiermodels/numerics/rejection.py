@@ -37,6 +37,21 @@ class Draws:
     acceptance: float
 
 
+@dataclass(frozen=True, eq=False)
+class DrawnFrom[L]:
+    """A base of draws that say where they come from.
+
+    Attributes
+    ----------
+    lattice : Lattice or ProductLattice
+    drawn : Draws
+        Points of the lattice's coordinates, and how rejection went.
+    """
+
+    lattice: L
+    drawn: Draws
+
+
 class Proposal(Protocol):
     """What can be drawn from, with a density that is near the one that is wanted."""
 

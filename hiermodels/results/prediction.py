@@ -114,10 +114,8 @@ class Prediction:
 
         Parameters
         ----------
-        q : array_like
-            Probabilities strictly between 0 and 1.
-        var_names : str or sequence of str, optional
-            Which of ``names``; all by default.
+        q, var_names
+            As in :meth:`ReferencePosterior.quantile`, of these ``names``.
         """
         p = probabilities("q", q)
         exact = self._reference()

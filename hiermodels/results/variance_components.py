@@ -7,16 +7,10 @@ import pandas as pd
 
 from hiermodels.data.covariates import AUTO, At, locate
 from hiermodels.errors import SpecError
+from hiermodels.posterior import tables
 from hiermodels.posterior.moments import FOURTH, KINDS, MEAN, SD, Moment, of_variables
 from hiermodels.posterior.reference_posterior import ReferencePosterior
-from hiermodels.posterior.tables import (
-    CI_PROB,
-    Summary,
-    interval_label,
-    interval_note,
-    tails,
-    with_header,
-)
+from hiermodels.posterior.tables import CI_PROB, Summary
 
 
 def variance_components(
@@ -44,10 +38,10 @@ def variance_components(
             f"{at!r}. Use 'means', 'zero' or a mapping of columns to values"
         )
     reference = reference.at(at)
-    probabilities = np.array([tails(ci_prob)[0], 0.5, tails(ci_prob)[1]])
+    probabilities = np.insert(tables.tails(ci_prob), 1, 0.5)
     shares = reference.variance_shares(probabilities)
     names = [*(level.sd for level in spec.levels), *(("sigma",) if spec.has_sigma else ())]
-    label = interval_label(ci_prob)
+    label = tables.interval_label(ci_prob)
     sds = pd.DataFrame(reference.summary(names, ci_prob))
     ends = [f"{label}_lb", "median", f"{label}_ub"]
     variances = sds[ends] ** 2
@@ -65,7 +59,7 @@ def variance_components(
     ]
     lacking = reference.moments.why(shown_moments)
     error = f"{'all else: ' if shares.are_drawn else ''}{reference.error_in_words}"
-    notes = [error, interval_note(ci_prob), *shares.notes]
+    notes = [error, tables.interval_note(ci_prob), *shares.notes]
     notes += place.note(["variances and shares"]) if spec.has_slopes else []
     notes += [*reference.precision, *([lacking] if lacking else [])]
-    return with_header(table, spec, *notes, digits=reference.digits)
+    return tables.with_header(table, spec, *notes, digits=reference.digits)

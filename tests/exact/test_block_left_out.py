@@ -11,6 +11,7 @@ import pytest
 import hiermodels as hm
 from hiermodels.data.prepare import prepare
 from hiermodels.exact.block_data import block_model
+from hiermodels.exact.block_left_out import left_out_at
 from hiermodels.exact.block_reference import BlockReference
 from hiermodels.exact.block_rows import BlockRows
 from hiermodels.exact.blocks import left_out
@@ -232,7 +233,7 @@ def test_many_rows_share_sums_over_sigma(scale, monkeypatch):
     found = np.empty((2, 2, 180, len(points)))
     for way, fewest in zip(found, (left_out.FEWEST, 10**9), strict=True):
         monkeypatch.setattr(left_out, "FEWEST", fewest)
-        for nodes, part, at in units.left_out(marginal, points, np.arange(180)):
+        for nodes, part, at in left_out_at(marginal, units, points, np.arange(180)):
             way[0, part, nodes], way[1, part, nodes] = at.less, at.more
     assert (found[0] != found[1]).mean() > 0.1  # there are two ways
     np.testing.assert_allclose(*found, rtol=0, atol=1e-11)

@@ -28,7 +28,7 @@ from hiermodels.exact.kernels.blocks.rotations import solve_upper
 from hiermodels.numerics import rejection
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.numerics.product_lattice import ProductLattice
-from hiermodels.numerics.rejection import Draws
+from hiermodels.numerics.rejection import DrawnFrom
 
 SPACING = {0: 1.0, 1: 0.5, 2: 0.75, 3: 1.0, 4: 1.0, 5: 1.0}  # draws are exact on any lattice
 PAIR_SPACING, PAIR_DROP = 1.2, 26.0  # of two lattices, with draws from all pairs
@@ -37,28 +37,36 @@ MARGIN = 1.05  # of the bound of a ratio
 
 
 @dataclass(frozen=True, eq=False)
-class GivenDraws:
-    """Draws of coefficients and effects given those of sds and correlations.
+class CoefficientDraws:
+    """Draws of σ and the coefficients, and a seed for those of the effects.
 
-    The effects are drawn when asked for.
+    Attributes
+    ----------
+    sigma : (M,)
+    coefficients : (c, M)
+        The root's, then β.
+    seed : numpy.random.SeedSequence
+        Of the effects, which are drawn when asked for: the same at every call.
+    """
+
+    sigma: Floats
+    coefficients: Floats
+    seed: np.random.SeedSequence
+
+
+@dataclass(frozen=True, eq=False)
+class GivenDraws(CoefficientDraws):
+    """Draws of coefficients and effects given those of sds and correlations.
 
     Attributes
     ----------
     marginal : BlockMarginal
     values : Values
         Sds relative to σ, and correlations, at the draws.
-    sigma : (M,)
-    coefficients : (c, M)
-        The root's, then β.
-    seed : numpy.random.SeedSequence
-        Of the effects: the same at every call.
     """
 
     marginal: BlockMarginal
     values: Values
-    sigma: Floats
-    coefficients: Floats
-    seed: np.random.SeedSequence
 
     @classmethod
     @one_blas_thread()
@@ -68,7 +76,7 @@ class GivenDraws:
         """Draw given sds, correlations and σ (M,), which another sampler has drawn."""
         (seed,) = spawned(rng, 1)
         gamma = draw_coefficients(marginal, marginal.root(values), sigma, rng)
-        return GivenDraws(marginal, values, sigma, gamma, seed)
+        return GivenDraws(sigma, gamma, seed, marginal, values)
 
     @property
     def sds(self) -> Floats:
@@ -97,19 +105,8 @@ class GivenDraws:
 
 
 @dataclass(frozen=True, eq=False)
-class BlockDraws(GivenDraws):
-    """Draws of all: sds, correlations and σ, too.
-
-    Attributes
-    ----------
-    lattice : Lattice or ProductLattice
-        They come from.
-    drawn : Draws
-        Points of the lattice's coordinates, and how rejection went.
-    """
-
-    lattice: Lattice | ProductLattice
-    drawn: Draws
+class BlockDraws(DrawnFrom[Lattice | ProductLattice], GivenDraws):
+    """Draws of all: sds, correlations and σ, too."""
 
     @classmethod
     @one_blas_thread()
@@ -139,7 +136,7 @@ class BlockDraws(GivenDraws):
         root = marginal.root(values)
         sigma = draw_sigma(marginal, values, root, rng)
         gamma = draw_coefficients(marginal, root, sigma, rng)
-        return cls(marginal, values, sigma, gamma, seed, laid, drawn)
+        return cls(sigma, gamma, seed, marginal, values, laid, drawn)
 
 
 def laid_for_draws(

@@ -73,11 +73,9 @@ class BlockUnits:
     n_rows: Floats
 
     def left_out(
-        self, marginal: BlockMarginal, points: Floats, some: Indices
+        self, marginal: BlockMarginal, values: Values, sigma: SigmaAtNodes, some: Indices
     ) -> Iterator[tuple[slice, Indices, LeftOut]]:
-        """Yield nodes, places among ``some`` and densities, at points (n, d)."""
-        values = marginal.coordinates.values(points)
-        sigma = SigmaAtNodes.of(marginal, values)
+        """Yield nodes, places among ``some`` and densities."""
         coordinates = marginal.coordinates
         blocks, factors = coordinates.blocks(values), coordinates.factors(values)
         parts: Iterator[tuple[slice, slice | Indices, Change]]

@@ -16,7 +16,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.seeds import spawned
-from hiermodels.exact.blocks.draws import SPACING, draw_coefficients, draw_sigma
+from hiermodels.exact.blocks.draws import SPACING, CoefficientDraws, draw_coefficients, draw_sigma
 from hiermodels.exact.blocks.sd_coordinates import Values
 from hiermodels.exact.crossed.interpolated import interpolated
 from hiermodels.exact.crossed.marginal import CrossedMarginal
@@ -27,34 +27,25 @@ from hiermodels.numerics import rejection
 from hiermodels.numerics.lattice import Lattice, LogDensity
 from hiermodels.numerics.lattice_interpolation import interpolated as between_nodes
 from hiermodels.numerics.lattice_interpolation import interpolated_values
-from hiermodels.numerics.rejection import Draws
+from hiermodels.numerics.rejection import DrawnFrom
 
 DEAR_SPACING = 0.9  # of the lattice, where each node is dear
 CHECKED = 32  # places at which an interpolated log density is compared, where each is dear
 
 
 @dataclass(frozen=True, eq=False)
-class CrossedGiven:
+class CrossedGiven(CoefficientDraws):
     """Draws of coefficients and effects given those of the sds and σ.
-
-    The effects are drawn when asked for.
 
     Attributes
     ----------
     marginal : CrossedMarginal
     theta : (K, M)
         Sds relative to σ.
-    sigma : (M,)
-    coefficients : (c, M)
-    seed : numpy.random.SeedSequence
-        Of the effects: the same at every call.
     """
 
     marginal: CrossedMarginal
     theta: Floats
-    sigma: Floats
-    coefficients: Floats
-    seed: np.random.SeedSequence
 
     @classmethod
     @one_blas_thread()
@@ -67,7 +58,7 @@ class CrossedGiven:
             values = Values(np.log(theta), theta[:0], np.log(sigma), np.zeros(len(sigma)))
         root = interpolated(marginal).root(values)
         gamma = draw_coefficients(marginal, root, sigma, rng)
-        return CrossedGiven(marginal, theta, sigma, gamma, seed)
+        return CrossedGiven(sigma, gamma, seed, marginal, theta)
 
     @property
     def sds(self) -> Floats:
@@ -96,19 +87,8 @@ class CrossedGiven:
 
 
 @dataclass(frozen=True, eq=False)
-class CrossedDraws(CrossedGiven):
-    """Draws of all: sds and σ, too.
-
-    Attributes
-    ----------
-    lattice : Lattice
-        They come from.
-    drawn : Draws
-        Points of the lattice's coordinates, and how rejection went.
-    """
-
-    lattice: Lattice
-    drawn: Draws
+class CrossedDraws(DrawnFrom[Lattice], CrossedGiven):
+    """Draws of all: sds and σ, too."""
 
     @classmethod
     @one_blas_thread()
@@ -143,7 +123,7 @@ class CrossedDraws(CrossedGiven):
             at = _root_between(marginal, laid, root, drawn.points)
         sigma = draw_sigma(marginal, values, at, rng)
         gamma = draw_coefficients(marginal, at, sigma, rng)
-        return cls(marginal, np.exp(values.log_theta), sigma, gamma, seed, laid, drawn)
+        return cls(sigma, gamma, seed, marginal, np.exp(values.log_theta), laid, drawn)
 
 
 def _root_between(marginal: CrossedMarginal, lattice: Lattice, root: Root, points: Floats) -> Root:

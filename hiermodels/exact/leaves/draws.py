@@ -17,7 +17,7 @@ from hiermodels.exact.leaves.marginal import LeafMarginal
 from hiermodels.numerics import rejection
 from hiermodels.numerics.lattice import Lattice, LogDensity
 from hiermodels.numerics.lattice_interpolation import interpolated
-from hiermodels.numerics.rejection import Draws
+from hiermodels.numerics.rejection import DrawnFrom
 
 SPACING = {0: 1.0, 1: 0.5, 2: 0.75, 3: 0.75, 4: 0.9, 5: 1.0}  # draws are exact on any lattice
 MANY = 500  # distinct groups, beyond which the density takes longer than between the points
@@ -70,19 +70,8 @@ class EffectDraws:
 
 
 @dataclass(frozen=True, eq=False)
-class LeafDraws(EffectDraws):
-    """The same, and where they come from.
-
-    Attributes
-    ----------
-    lattice : Lattice
-        They come from.
-    drawn : Draws
-        How rejection went.
-    """
-
-    lattice: Lattice
-    drawn: Draws
+class LeafDraws(DrawnFrom[Lattice], EffectDraws):
+    """The same, and where they come from."""
 
     @classmethod
     @one_blas_thread()

@@ -31,17 +31,9 @@ from hiermodels.core.blas import one_blas_thread
 from hiermodels.errors import SpecError
 from hiermodels.exact.kernels.leaves.grid import ThetaGrid
 from hiermodels.exact.kernels.leaves.node_masses import node_masses
+from hiermodels.exact.leaves import effect_law
 from hiermodels.exact.leaves.coordinates import LINEAR
-from hiermodels.exact.leaves.effect_law import (
-    CORE,
-    FINE,
-    HEAVY,
-    NOTHING,
-    REACH,
-    WIDE,
-    EffectLaws,
-    cores,
-)
+from hiermodels.exact.leaves.effect_law import EffectLaws
 from hiermodels.exact.leaves.linear import BLENDED
 from hiermodels.exact.leaves.posterior import LeafPosterior
 from hiermodels.families.leaves import Leaves
@@ -172,7 +164,7 @@ def _masses(leaf: Leaves, nodes: _Nodes, lines: _Lines) -> tuple[ThetaGrid, Floa
     density = _blended(leaf, nodes.part(np.flatnonzero(~is_comb)), grid.theta)
     density += _combed(leaf, nodes.part(np.flatnonzero(is_comb)), lines, grid.theta)
     mass = density * grid.weight
-    seen = np.flatnonzero(mass > NOTHING)
+    seen = np.flatnonzero(mass > effect_law.NOTHING)
     kept = slice(seen[0], seen[-1] + 1)
     return grid.part(kept), mass[None, kept]
 
@@ -194,7 +186,7 @@ def _grid(leaf: Leaves, nodes: _Nodes, lines: _Lines) -> ThetaGrid:
     """Places that are as fine as the effect's density is narrow, and reach as far."""
     middle, line = _middles(leaf, nodes, lines), nodes.line
     mass = np.bincount(line, nodes.weight, len(lines.share))
-    heavy = mass > HEAVY
+    heavy = mass > effect_law.HEAVY
     line_of = np.cumsum(heavy) - 1
     some = heavy[line]
 
@@ -205,15 +197,18 @@ def _grid(leaf: Leaves, nodes: _Nodes, lines: _Lines) -> ThetaGrid:
     of_line = line_of[line]
     width = np.sqrt(average((middle - first[of_line]) ** 2) + lines.width[heavy] ** 2)
     bend = np.sqrt(average((nodes.away - shift[of_line]) ** 2) + 1 / leaf.information)
-    step = min(float(leaf.step[0]), FINE * width.min())
+    step = min(float(leaf.step[0]), effect_law.FINE * width.min())
     centres, widths = np.append(first, leaf.centre - shift), np.append(width, bend)
-    narrow = widths < WIDE * step
-    low = (centres - CORE * widths)[narrow].min(initial=centres[0])
-    high = (centres + CORE * widths)[narrow].max(initial=centres[0])
+    narrow = widths < effect_law.WIDE * step
+    low = (centres - effect_law.CORE * widths)[narrow].min(initial=centres[0])
+    high = (centres + effect_law.CORE * widths)[narrow].max(initial=centres[0])
     if not leaf.log_concave:
-        (below,), (above,) = cores(leaf)
+        (below,), (above,) = effect_law.cores(leaf)
         low, high = min(low, below - shift.max()), max(high, above - shift.min())
-    ends = (middle - REACH * nodes.tau).min(), (middle + REACH * nodes.tau).max()
+    ends = (
+        (middle - effect_law.REACH * nodes.tau).min(),
+        (middle + effect_law.REACH * nodes.tau).max(),
+    )
     return ThetaGrid.of((low, high), (min(low, ends[0]), max(high, ends[1])), step)
 
 
@@ -229,7 +224,10 @@ def _blended(leaf: Leaves, nodes: _Nodes, theta: Floats) -> Floats:
         some = nodes.part(order[first : first + size])
         away, own, tau = some.away, some.own, some.tau
         log_share = np.log(some.weight) - some.log_integrals
-        ends = (own - away - REACH * tau).min(), (own - away + REACH * tau).max()
+        ends = (
+            (own - away - effect_law.REACH * tau).min(),
+            (own - away + effect_law.REACH * tau).max(),
+        )
         near = slice(*np.searchsorted(theta, ends))
         eta = theta[near, None] + away
         terms = leaf.log_likelihood(eta.reshape(1, -1)).reshape(eta.shape)
@@ -261,7 +259,7 @@ def _combed(leaf: Leaves, nodes: _Nodes, lines: _Lines, theta: Floats) -> Floats
     for row, mass in enumerate(masses.reshape(len(used), size)):
         at = (theta - centre[row]) / scale[row]
         place = LINEAR * np.arcsinh(at) / fine[row]
-        there = np.flatnonzero(np.abs(mass) > NOTHING)
+        there = np.flatnonzero(np.abs(mass) > effect_law.NOTHING)
         near = np.flatnonzero((place >= there[0] - half) & (place <= there[-1] - half))
         steps = (place[near, None] - (there - half)) / FINER
         slope = LINEAR / (scale[row] * np.sqrt(1 + at[near] ** 2)) / lines.spacing[used[row]]

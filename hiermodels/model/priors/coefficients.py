@@ -164,9 +164,8 @@ def normal_to_pymc(
 
     Parameters
     ----------
-    pm : module
-        ``pymc``.
-    name : str
+    pm, name
+        As in :meth:`Prior.to_pymc`.
     mean, sd : float or (q,)
         ``Normal(mean + shift, (sigma·sd)²)``; the density is 1 where the sd is infinite.
     start : float or (q,)

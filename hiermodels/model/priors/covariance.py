@@ -85,9 +85,8 @@ class LKJ(Prior):
 
         Parameters
         ----------
-        pm : module
-            ``pymc``.
-        name : str
+        pm, name
+            As in :meth:`Prior.to_pymc`.
         start : float
             Of each correlation.
         effects : int

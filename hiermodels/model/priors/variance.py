@@ -8,7 +8,7 @@ Gelman (2006), Bayesian Analysis 1:515 (priors for variance parameters).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,6 +33,12 @@ def power_to_pymc(prior: VariancePrior, pm: Any, name: str, start: float = 1.0) 
         initval=start,
         class_name=type(prior).__name__,
     )
+
+
+def half_to_pymc(prior: VariancePrior, pm: Any, name: str, start: float = 1.0) -> Any:
+    """Add an sd whose prior PyMC has under the same name, with the same parameters."""
+    parameters = (np.float64(getattr(prior, field.name)) for field in fields(prior))  # type: ignore[arg-type]
+    return getattr(pm, type(prior).__name__)(name, *parameters)
 
 
 @storable
@@ -100,6 +106,7 @@ class HalfNormal(SdPrior):
 
     sd: float
     upper_tail: ClassVar[float] = -math.inf
+    to_pymc = half_to_pymc
 
     def __post_init__(self) -> None:
         self._require_positive("sd")
@@ -118,10 +125,6 @@ class HalfNormal(SdPrior):
         """Draw sds; shape (size,)."""
         return self.sd * np.abs(rng.standard_normal(size))
 
-    def to_pymc(self, pm: Any, name: str, start: float = 1.0) -> Any:
-        """Add the sd to the open PyMC model."""
-        return pm.HalfNormal(name, np.float64(self.sd))
-
 
 @storable
 @dataclass(frozen=True)
@@ -136,6 +139,7 @@ class HalfCauchy(SdPrior):
 
     beta: float
     upper_tail: ClassVar[float] = -0.5
+    to_pymc = half_to_pymc
 
     def __post_init__(self) -> None:
         self._require_positive("beta")
@@ -148,10 +152,6 @@ class HalfCauchy(SdPrior):
     def draw(self, size: int, rng: np.random.Generator) -> Floats:
         """Draw sds; shape (size,)."""
         return self.beta * np.abs(rng.standard_cauchy(size))
-
-    def to_pymc(self, pm: Any, name: str, start: float = 1.0) -> Any:
-        """Add the sd to the open PyMC model."""
-        return pm.HalfCauchy(name, np.float64(self.beta))
 
 
 @storable
@@ -169,6 +169,7 @@ class HalfStudentT(SdPrior):
 
     nu: float
     sigma: float
+    to_pymc = half_to_pymc
 
     def __post_init__(self) -> None:
         self._require_positive("nu", "sigma")
@@ -189,10 +190,6 @@ class HalfStudentT(SdPrior):
     def draw(self, size: int, rng: np.random.Generator) -> Floats:
         """Draw sds; shape (size,)."""
         return self.sigma * np.abs(rng.standard_t(self.nu, size))
-
-    def to_pymc(self, pm: Any, name: str, start: float = 1.0) -> Any:
-        """Add the sd to the open PyMC model."""
-        return pm.HalfStudentT(name, np.float64(self.nu), np.float64(self.sigma))
 
 
 @storable

@@ -23,7 +23,7 @@ from hiermodels.exact.leaves.nested.model import NestedModel
 from hiermodels.numerics import rejection
 from hiermodels.numerics.lattice import Lattice, LogDensity
 from hiermodels.numerics.lattice_interpolation import LatticeInterpolant, interpolated
-from hiermodels.numerics.rejection import Draws
+from hiermodels.numerics.rejection import DrawnFrom
 
 OUTER_CHUNK = 1 << 13  # terms of outer groups and draws with one stream of random numbers
 TABULATED = 1 << 12  # groups, about, whose outer groups are tabulated at a time
@@ -202,7 +202,7 @@ class NestedEffects:
 
 
 @dataclass(frozen=True, eq=False)
-class NestedDraws:
+class NestedDraws(DrawnFrom[Lattice]):
     """Exact draws of three levels, and where they come from.
 
     Attributes
@@ -210,16 +210,10 @@ class NestedDraws:
     marginal : NestedMarginal
     effects : NestedEffects
         With the draws of all above.
-    lattice : Lattice
-        They come from.
-    drawn : Draws
-        How rejection went.
     """
 
     marginal: NestedMarginal
     effects: NestedEffects
-    lattice: Lattice
-    drawn: Draws
 
     @classmethod
     @one_blas_thread()
@@ -247,7 +241,7 @@ class NestedDraws:
         seed, own = spawned(rng, 2)
         laid, log_density = _density(marginal, lattice, np.random.default_rng(own))
         drawn = rejection.draw(laid, log_density, size, rng)
-        return cls(marginal, NestedEffects.at(marginal, drawn.points, seed), laid, drawn)
+        return cls(laid, drawn, marginal, NestedEffects.at(marginal, drawn.points, seed))
 
 
 def _density(
