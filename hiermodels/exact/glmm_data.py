@@ -9,7 +9,7 @@ import numpy as np
 from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.data.grouped import GroupedData, GroupedRows
 from hiermodels.data.statistics import SufficientStatistics
-from hiermodels.exact.glmm.path import CountModel
+from hiermodels.exact.glmm.modes import CountModel
 from hiermodels.exact.glmm.rows import BinomialRows, CountRows, PoissonRows
 from hiermodels.exact.leaf_data import (
     coefficient_priors,

@@ -8,7 +8,7 @@ as fast as a known function: so draws are accepted below that.  This room may us
 - ``rows``: log likelihoods of binomial and Poisson rows; another family whose third derivative is
   bounded by its second is a class here and a line in ``glmm_data``
 - ``integrals``: effects integrated out, with derivatives, moments, and rows left out
-- ``path``: the mode of the coefficients as a curve in τ
+- ``modes``: the model, and modes of the coefficients; ``path``: as a curve in τ
 - ``envelope``: the bound along rays from the mode, and distances drawn below it
 - ``proposals`` and ``draws``: rejection; ``effects`` draws the groups' effects
 - ``points``: weighted points, of a lattice (``lattice_points``) or along random directions

@@ -30,8 +30,7 @@ from hiermodels.exact.glmm.envelope import (
     reach,
     squares,
 )
-from hiermodels.exact.glmm.integrals import Middles, log_integrals
-from hiermodels.exact.glmm.path import ModePath
+from hiermodels.exact.glmm.modes import Modes
 from hiermodels.exact.glmm.proposals import WIDER, Proposals
 
 HIGHER = 1e-4  # the bound: for the same
@@ -147,7 +146,7 @@ def _require_speed(proposals: Proposals, tried: int, kept: int, done: int, size:
 def _directions(proposals: Proposals, size: int, rng: np.random.Generator) -> _Kept:
     """Steps 1 to 3, of so many proposals."""
     path = proposals.path
-    rows, p = path.model.rows, path.gamma.shape[1]
+    rows, p = path.model.outermost, path.gamma.shape[1]
     tau = proposals.tau(size, rng)
     weights = path.weights(tau)
     unit = rng.standard_normal((size, p))
@@ -162,7 +161,7 @@ def _directions(proposals: Proposals, size: int, rng: np.random.Generator) -> _K
     return _Kept(tau[kept], n[kept], r, height, direction[kept], weights[kept])
 
 
-def shares_of_groups(path: ModePath, weights: Floats, direction: Floats) -> Floats:
+def shares_of_groups(path: Modes, weights: Floats, direction: Floats) -> Floats:
     """``k_g`` of directions (J, p), of sum 1 with that of the priors; (G, J)."""
     own = squares(direction)
     by_node = packed(path.information) @ own.T  # (nodes, G, J)
@@ -171,30 +170,21 @@ def shares_of_groups(path: ModePath, weights: Floats, direction: Floats) -> Floa
     return np.maximum(k, 0.0) / (k.sum(axis=0) + of_priors)
 
 
-def _ratios(path: ModePath, some: _Kept) -> tuple[Floats, Floats]:
+def _ratios(path: Modes, some: _Kept) -> tuple[Floats, Floats]:
     """Coefficients (J, p), and logs of the density there to its bound (J,)."""
     gamma = some.weights @ path.gamma + some.r[:, None] * some.direction
     bound = some.height - log_drop(some.n, some.r) + HIGHER
     return gamma, log_densities(path, some.tau, gamma, some.weights) - bound
 
 
-def log_densities(path: ModePath, tau: Floats, gamma: Floats, weights: Floats) -> Floats:
+def log_densities(path: Modes, tau: Floats, gamma: Floats, weights: Floats) -> Floats:
     """``f_τ(γ) + log p(γ)`` at J settings, by the integrals of all groups; (J,)."""
-    rows, result = path.model.rows, np.empty(len(tau))
+    model, result = path.model, np.empty(len(tau))
     parts = [slice(i, i + AT_ONCE) for i in range(0, len(tau), AT_ONCE)]
 
     def evaluate(part: slice) -> None:
-        middles = near_middles(path, gamma[part], weights[part])
-        result[part] = log_integrals(rows, rows.linear(gamma[part]), tau[part], middles).sum(axis=0)
+        middles = path.near_middles(gamma[part], weights[part])
+        result[part] = model.log_integrals(gamma[part], tau[part], middles).sum(axis=0)
 
     for_each(evaluate, parts)
-    return result + path.model.log_prior(gamma)
-
-
-def near_middles(path: ModePath, gamma: Floats, weights: Floats) -> Middles:
-    """About the modes of the groups' integrands at coefficients (J, p)."""
-    n, p = path.gamma.shape
-    z, root = np.moveaxis(np.tensordot(weights, path.middles, axes=1), 1, 0)
-    slopes = (weights @ path.slopes.reshape(n, -1)).reshape(len(gamma), -1, p)
-    moved = gamma - weights @ path.gamma
-    return Middles((z + (slopes @ moved[..., None])[..., 0]).T, root.T)
+    return result + model.log_prior(gamma)

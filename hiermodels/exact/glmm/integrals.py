@@ -18,8 +18,9 @@ Trefethen & Weideman (2014), SIAM Review 56:385 (the trapezoid rule).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -46,6 +47,10 @@ class Middles:
     z: Floats
     root: Floats
 
+    def moved(self, by: Floats) -> Self:
+        """With modes elsewhere."""
+        return replace(self, z=self.z + by)
+
 
 def middles_of(
     rows: CountRows,
@@ -65,11 +70,29 @@ def middles_of(
     near : float
         Length of a step, in sds of the integrand, that ends the search.
     """
-    shape, farthest = (rows.n_groups, len(tau)), FARTHEST_STEP / np.maximum(1.0, tau)
-    z = np.zeros(shape) if start is None else start
-    low, high = np.full(shape, -np.inf), np.full(shape, np.inf)
+    z = np.zeros((rows.n_groups, len(tau))) if start is None else start
+    farthest = FARTHEST_STEP / np.maximum(1.0, tau)
+    z = climb(lambda z: _slope_and_curvature(rows, eta, tau, z), z, farthest, near)
+    return Middles(z, np.sqrt(_largest_curvature(rows, eta, tau, z)))
+
+
+def climb(
+    expansion: Callable[[Floats], tuple[Floats, Floats]], z: Floats, farthest: Floats, near: float
+) -> Floats:
+    """Find the modes of concave functions, from places z of any shape.
+
+    Parameters
+    ----------
+    expansion : callable
+        From places to slopes and minus the second derivatives there.
+    farthest : (J,)
+        Longest step.
+    near : float
+        As in :func:`middles_of`.
+    """
+    low, high = np.full(z.shape, -np.inf), np.full(z.shape, np.inf)
     for _ in range(NEWTON_STEPS):
-        slope, curvature = _slope_and_curvature(rows, eta, tau, z)
+        slope, curvature = expansion(z)
         low, high = np.where(slope > 0, z, low), np.where(slope < 0, z, high)
         step = np.clip(slope / curvature, -farthest, farthest)
         moved = z + step
@@ -78,7 +101,7 @@ def middles_of(
             z = np.where(outside & np.isfinite(high - low), low / 2 + high / 2, moved)
         if (np.abs(step) * np.sqrt(curvature) < near * np.maximum(1.0, np.abs(z))).all():
             break
-    return Middles(z, np.sqrt(_largest_curvature(rows, eta, tau, z)))
+    return z
 
 
 def _largest_curvature(rows: CountRows, eta: Floats, tau: Floats, z: Floats) -> Floats:
@@ -255,7 +278,7 @@ def rows_left_out(
 
 
 @dataclass(frozen=True)
-class Expansion:
+class Expansion[M]:
     """f and its derivatives at one setting.
 
     Attributes
@@ -264,7 +287,7 @@ class Expansion:
     gradient : (p,)
     information : (G, p, p)
         K_g of each group.
-    middles : Middles
+    middles : Middles, or those of nested groups
         With J = 1.
     slope : (G, p)
         Derivatives of the groups' modes z with respect to γ.
@@ -273,11 +296,13 @@ class Expansion:
     value: float
     gradient: Floats
     information: Floats
-    middles: Middles
+    middles: M
     slope: Floats
 
 
-def expand(rows: CountRows, tau: float, gamma: Floats, start: Floats | None = None) -> Expansion:
+def expand(
+    rows: CountRows, tau: float, gamma: Floats, start: Floats | None = None
+) -> Expansion[Middles]:
     """Compute f, its gradient and the information of every group.
 
     Parameters

@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.exact.glmm.draws import near_middles
 from hiermodels.exact.glmm.integrals import rows_left_out
 from hiermodels.exact.glmm.normal_kernels import NormalKernels, kernel_width
 from hiermodels.exact.glmm.points import WeightedPoints
@@ -231,7 +230,7 @@ class GlmmLaws(LeafLaws):
         for start in range(0, len(kept), step):
             some = kept[start : start + step]
             tau, gamma = points.tau[some], points.gamma[some]
-            middles = near_middles(points.path, gamma, points.path.weights(tau))
+            middles = points.path.near_middles(gamma, points.path.weights(tau))
             logs[:, :, some] = rows_left_out(rows, rows.linear(gamma), tau, middles)
         left_out, error = self._inverse(logs[0])
         return left_out, error, self._log_means(logs[1])

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from hiermodels.core.arrays import Floats
-from hiermodels.exact.glmm.path import CountModel, Mode, find_mode, scale_of_variance
+from hiermodels.exact.glmm.modes import CountModel, Mode, find_mode, scale_of_variance
 
 FIRST = 0.1  # of s, the first τ that is tried
 SCAN = 1.5  # ratio of the values of τ that are tried
@@ -82,7 +82,7 @@ def maximum_likelihood(model: CountModel, fixed: float | None = None) -> GlmmMax
     pooled = Highest.of(begin, 0.0)
     if fixed is not None:
         return GlmmMaximum(Highest.of(find_mode(model, fixed, begin.gamma, None), fixed), pooled)
-    shift = scale_of_variance(model, begin)
+    shift = scale_of_variance(model.rows, begin.gamma)
     taus, modes = [0.0], [begin]
     tau = FIRST * np.sqrt(shift)
     while modes[-1].height > max(mode.height for mode in modes) - FALLEN:

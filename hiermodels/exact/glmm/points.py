@@ -10,7 +10,6 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.threads import for_each
-from hiermodels.exact.glmm.draws import near_middles
 from hiermodels.exact.glmm.integrals import effect_moments
 from hiermodels.exact.glmm.path import ModePath
 from hiermodels.numerics.lattice import Lattice
@@ -79,7 +78,7 @@ def moments_at(path: ModePath, tau: Floats, gamma: Floats) -> Floats:
     rows, moments = path.model.rows, np.empty((3, path.model.rows.n_groups, len(tau)))
 
     def evaluate(part: slice) -> None:
-        middles = near_middles(path, gamma[part], path.weights(tau[part]))
+        middles = path.near_middles(gamma[part], path.weights(tau[part]))
         moments[:, :, part] = effect_moments(rows, rows.linear(gamma[part]), tau[part], middles)
 
     for_each(evaluate, [slice(i, i + AT_ONCE) for i in range(0, len(tau), AT_ONCE)])

@@ -10,7 +10,8 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.exact.glmm.envelope import RadialLaw, largest_reach
-from hiermodels.exact.glmm.path import CountModel, ModePath
+from hiermodels.exact.glmm.modes import CountModel
+from hiermodels.exact.glmm.path import ModePath
 from hiermodels.exact.sd_axis import SdAxis
 from hiermodels.model.priors.base import VariancePrior
 from hiermodels.model.priors.variance import Fixed

@@ -8,7 +8,7 @@ from scipy import integrate, stats
 
 from hiermodels.exact.glmm.envelope import RadialLaw, largest_reach, log_drop, reach
 from hiermodels.exact.glmm.integrals import Middles, expand, log_integrals
-from hiermodels.exact.glmm.path import CountModel, find_mode
+from hiermodels.exact.glmm.modes import CountModel, find_mode
 from hiermodels.exact.glmm.rows import BinomialRows, PoissonRows
 
 
