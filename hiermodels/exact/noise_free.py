@@ -7,7 +7,8 @@ from weakref import WeakValueDictionary
 from hiermodels.core.options import real_number
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
-from hiermodels.exact.block_reference import integrated
+from hiermodels.exact.block_reference import BlockReference, integrated
+from hiermodels.exact.blocks.pair_nodes import PairNodes
 from hiermodels.exact.conjugate import ConjugatePosterior
 from hiermodels.exact.crossed_reference import CrossedReference
 from hiermodels.exact.glmm_data import takes_rows
@@ -18,7 +19,7 @@ from hiermodels.model.spec import Spec
 from hiermodels.posterior.precision import MIN_TOLERANCE, TOLERANCE, WORST
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 
-_LATEST: list[GlmmReference] = []  # the last one over weighted points, which take seconds
+_LATEST: list[ReferencePosterior] = []  # the last one that took seconds
 _IN_USE: WeakValueDictionary[tuple[int, int, float], ReferencePosterior] = WeakValueDictionary()
 
 
@@ -28,8 +29,8 @@ def reference_posterior(
     """Compute the posterior of a specification: in closed form, or by quadrature.
 
     As long as one is in use it is handed out to all who ask for that of the same objects, such as
-    the pictures of a report.  One that warned is computed anew, and warns again; but for that of
-    weighted points, of which the last one is kept.
+    the pictures of a report.  One that warned is computed anew, and warns again; but for one that
+    takes seconds, of which the last is kept.
 
     Parameters
     ----------
@@ -58,11 +59,17 @@ def reference_posterior(
     found = _IN_USE.get(key)
     if found is None or found.spec is not spec or found.data is not data:
         found = _computed(spec, data, tol)
-        if isinstance(found, GlmmReference):
+        if _takes_seconds(found):
             _LATEST[:] = [found]
-        if found.certificate <= tol or isinstance(found, GlmmReference):
+        if found.certificate <= tol or _takes_seconds(found):
             _IN_USE[key] = found
     return found
+
+
+def _takes_seconds(found: ReferencePosterior) -> bool:
+    """Whether it is over weighted points, or over pairs of two lattices."""
+    is_pairs = isinstance(found, BlockReference) and isinstance(found.lattice, PairNodes)
+    return is_pairs or isinstance(found, GlmmReference)
 
 
 def _computed(spec: Spec, data: GroupedData, tol: float) -> ReferencePosterior:

@@ -8,6 +8,7 @@ module with its reference and with an error that its tests hold it to.
   and ``finer`` where a finer one is worth evaluating
 - ``product_lattice``: a density on all pairs of two lattices' points, by ``cross_approximation`` of
   its logarithm; ``interpolation_nodes``: few points that functions of a kind are interpolated from
+- ``product_sums``: sums over all these pairs, by few products
 - ``axis_projection``: many functions on a lattice, summed across all axes but one
 - ``gauss_rules``: few places in the place of many, for polynomials
 - ``roots``: where falling functions of one number are 0

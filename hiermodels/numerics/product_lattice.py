@@ -86,6 +86,12 @@ class ProductLattice:
         np.minimum(logs, b + SLACK, out=logs)
         return np.asarray(np.exp(logs, out=logs))
 
+    def column(self, j: int) -> Floats:
+        """Densities of all rows in one column; (n,)."""
+        a, b = self.first.log_density - self.height, self._b[j]
+        logs = a + b + self.cross.left @ self.cross.right[:, j]
+        return np.asarray(np.exp(np.minimum(logs, np.minimum(a, b) + SLACK)))
+
     def logs(self, i: Indices, j: Indices) -> Floats:
         """Log densities of pairs (t,), relative to the height."""
         a, b = self.first.log_density[i] - self.height, self._b[j]
@@ -96,30 +102,35 @@ class ProductLattice:
         return self.second.log_density - self.height
 
     @cached_property
-    def sums(self) -> tuple[Floats, Floats]:
-        """Sums of the density over each row (n,), and over each column (m,)."""
-        rows, columns = np.empty(len(self.first)), np.zeros(len(self.second))
+    def sums(self) -> Floats:
+        """Sums of the density over each row; (n,)."""
+        rows = np.empty(len(self.first))
         for part, density in self.rows():
             rows[part] = density.sum(axis=1)
-            columns += density.sum(axis=0)
-        return rows, columns
+        return rows
+
+    def some(self, rows: Indices) -> ProductLattice:
+        """The same with some of the rows."""
+        index, log_density = self.first.index[rows], self.first.log_density[rows]
+        return replace(
+            self,
+            first=replace(self.first, index=index, log_density=log_density),
+            cross=replace(self.cross, left=self.cross.left[rows]),
+        )
 
     @property
     def log_integral(self) -> float:
         """Logarithm of the density's integral."""
-        volumes = [np.log(np.diag(part.step)).sum() for part in (self.first, self.second)]
-        return float(self.height + np.log(self.sums[0].sum()) + sum(volumes))
+        return self.log_of(float(self.sums.sum()))
 
-    @cached_property
-    def marginals(self) -> tuple[Lattice, Lattice]:
-        """Both lattices with the marginal densities of their points."""
-        with np.errstate(divide="ignore"):
-            first, second = (np.log(part) for part in self.sums)
-        return replace(self.first, log_density=first), replace(self.second, log_density=second)
+    def log_of(self, total: float) -> float:
+        """Logarithm of the integral that a sum of the density over pairs stands for."""
+        volumes = [np.log(np.diag(part.step)).sum() for part in (self.first, self.second)]
+        return float(self.height + np.log(total) + sum(volumes))
 
     def drawn_pairs(self, size: int, rng: np.random.Generator) -> tuple[Indices, Indices]:
         """Draw pairs of points, ordered by the first; (size,) each."""
-        ends = np.cumsum(self.sums[0])
+        ends = np.cumsum(self.sums)
         i = np.sort(np.searchsorted(ends, rng.random(size) * ends[-1], side="right"))
         j, share = np.empty(size, dtype=np.intp), rng.random(size)
         rows, begin = np.unique(i, return_index=True)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hiermodels.numerics import rejection
+from hiermodels.numerics import product_sums, rejection
 from hiermodels.numerics.cross_approximation import CrossApproximation, Pairs, cross_approximate
 from hiermodels.numerics.interpolation_nodes import Span
 from hiermodels.numerics.lattice import ModesAndScale, grow
 from hiermodels.numerics.product_lattice import ProductLattice
+from hiermodels.numerics.product_sums import ProductSums
 
 MEAN = np.array([0.3, -1.0, 2.0])
 COVARIANCE = np.array([[1.0, 0.4, -0.3], [0.4, 2.0, 0.5], [-0.3, 0.5, 0.7]])
@@ -94,12 +95,38 @@ def test_nothing_is_left_of_a_function_that_is_zero():
 
 def test_sums_over_all_pairs(normal):
     assert normal.log_integral == pytest.approx(0, abs=1e-9)
-    for lattice, some in zip(normal.marginals, (FIRST, SECOND), strict=True):
+    sums = ProductSums.of(normal, 1e-10)
+    assert sums.error < 1e-10
+    assert sums.log_integral == pytest.approx(0, abs=1e-9)
+    for lattice, some in zip(sums.marginals, (FIRST, SECOND), strict=True):
         mean = lattice.weights @ lattice.points
         away = lattice.points - mean
         assert mean == pytest.approx(MEAN[some], abs=1e-9)
         covariance = (lattice.weights[:, None] * away).T @ away
         assert covariance == pytest.approx(COVARIANCE[np.ix_(some, some)], abs=1e-8)
+
+
+def test_few_products_sum_what_whole_rows_and_columns_sum(normal):
+    sums = ProductSums.of(normal, 1e-10)
+    every = normal.densities(np.arange(len(normal.first)))
+    columns = np.array([normal.column(j) for j in (0, 5, 17)])
+    np.testing.assert_allclose(columns.T, every[:, [0, 5, 17]], rtol=1e-12)
+    total = every.sum()
+    assert sums.sums[0] == pytest.approx(every.sum(axis=1), abs=1e-10 * total)
+    assert sums.sums[1] == pytest.approx(every.sum(axis=0), abs=1e-10 * total)
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(size=(3, len(every))), rng.normal(size=(2, every.shape[1]))
+    assert sums.outward(b) == pytest.approx(every @ b.T, abs=1e-9 * total)
+    assert sums.inward(a) == pytest.approx(every.T @ a.T, abs=1e-9 * total)
+
+
+def test_too_few_products_say_how_wrong_sums_are(monkeypatch, normal):
+    monkeypatch.setattr(product_sums, "MAX_RANK", 4)
+    sums = ProductSums.of(normal, 1e-10)
+    rows = normal.densities(np.arange(len(normal.first))).sum(axis=1)
+    actual = np.abs(sums.sums[0] - rows).sum() / rows.sum()
+    assert actual > 1e-3
+    assert sums.error == pytest.approx(actual, rel=0.5)
 
 
 def test_draws_from_all_pairs_are_exact(normal):

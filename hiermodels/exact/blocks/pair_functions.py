@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from hiermodels.exact.kernels.blocks.root import Root
 from hiermodels.exact.kernels.blocks.upward import Below
 
 PROBES = 12  # members of each level
-MAX_NODES = 512  # that are held at a time
+MAX_NODES = 2048  # that are held at a time
 ASIDE = (-1.5, 1.5)  # standard deviations from the mean, where distribution functions are taken
 PLACES = (-2.4, -1.2, 0.0, 1.2, 2.4)  # of log σ, in its standard deviations
 
@@ -150,12 +150,18 @@ def _of_law(mean: Floats, covariance: Floats, center: Floats, sd: Floats) -> Ite
 
     d = (mean - center[:, None]) / sd[:, None]
     own = covariance / (sd[:, None] * sd)[:, :, None]
-    pairs = np.tril_indices(len(d))
+    pairs = _lower(len(d))
     yield d
     yield own[pairs] + d[pairs[0]] * d[pairs[1]]
     spread = np.sqrt(np.maximum(np.einsum("kkn->kn", own), np.finfo(float).tiny))
     for aside in ASIDE:
         yield ndtr((aside - d) / spread)
+
+
+@cache
+def _lower(k: int) -> tuple[Indices, Indices]:
+    """Places of a triangle of k rows."""
+    return np.tril_indices(k)
 
 
 def _finite(values: Floats) -> Floats:

@@ -29,6 +29,7 @@ from hiermodels.numerics.product_lattice import ProductLattice
 SCAN_STEP = 3.0  # of the pilot grid
 ASIDE = 2.0  # standard deviations from the mode of the settings of the other part
 JUDGES = 8000  # pairs that say how good the approximation is
+JUDGED = 2000  # points of the inner lattice that these have
 MAX_ROUNDS = 12  # of such pairs
 SEED = 1  # of these
 
@@ -203,14 +204,18 @@ class _Approximation:
         for _ in range(MAX_ROUNDS):
             cross = cross_approximate(cross, rows, scales, judges, tol, self.max_rank)
             found = ProductLattice(self.first, self.second, coordinates, cross, self.height)
-            i, j = found.drawn_pairs(JUDGES, rng)
+            some = np.sort(rng.permutation(len(a))[:JUDGED])
+            part = found.some(some)
+            i, j = part.drawn_pairs(JUDGES, rng)
+            i = some[i]
             values = self._values(i, j)
             off, far = values + a[i] + b[j] - found.logs(i, j), self._distance(i, j)
             with np.errstate(over="ignore"):
                 amiss = float((far * np.abs(np.expm1(off))).mean())
             if amiss <= 2 * tol or cross.left.shape[1] >= self.max_rank:
                 break
-            log_ratio = np.log(found.sums[0].sum() / mass / len(i))
+            total = part.sums.sum() * len(a) / len(some)
+            log_ratio = np.log(total / mass / len(i))
             judges = judges.joined(Pairs(i, j, values, far * np.exp(off + log_ratio)))
         return replace(found, cross=replace(cross, error=max(cross.error, amiss)))
 

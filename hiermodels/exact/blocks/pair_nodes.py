@@ -19,12 +19,13 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.exact.blocks.pair_functions import PairFunctions
-from hiermodels.exact.blocks.pair_lattice import Laid
+from hiermodels.exact.kernels.blocks.upward import Below
 from hiermodels.numerics.axis_projection import axis_projection
 from hiermodels.numerics.cubature import heaviest, orthonormal
 from hiermodels.numerics.interpolation_nodes import Interpolation, Span
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.numerics.product_lattice import ProductLattice
+from hiermodels.numerics.product_sums import ProductSums
 
 COARSER = 8.0  # times the tolerance of the coarser interpolation
 DEGREE = 3  # of polynomials that are interpolated beside the functions
@@ -41,8 +42,8 @@ class PairNodes:
 
     Attributes
     ----------
-    product : ProductLattice
-        That they stand for.
+    sums : ProductSums
+        Over all pairs, which they stand for.
     errors : (d,)
         Of that, by coordinate, in posterior sds.
     points : (n, d)
@@ -52,26 +53,25 @@ class PairNodes:
         Which point of each interpolation a node has.
     interpolations : tuple of Interpolation
         Of both lattices, of the weights that count.
-    outward : (n₁, l)
-        ``p B'``.
     """
 
-    product: ProductLattice
+    sums: ProductSums
     errors: Floats
     points: Floats
     every: Floats
     place: Indices
     interpolations: tuple[Interpolation, Interpolation]
-    outward: Floats
 
     @classmethod
-    def of(cls, laid: Laid, functions: PairFunctions, errors: Floats, tol: float) -> PairNodes:
+    def of(
+        cls, below: Below, sums: ProductSums, functions: PairFunctions, errors: Floats, tol: float
+    ) -> PairNodes:
         """Choose nodes at which sums are right to about the tolerance."""
-        product = laid.product
-        parts = [_Part.of(laid, functions, which) for which in (0, 1)]
+        product = sums.product
+        parts = [_Part.of(below, sums, functions, which) for which in (0, 1)]
         a, b = (part.interpolation(tol) for part in parts)
         rough_a, rough_b = (part.interpolation(COARSER * tol) for part in parts)
-        whole, half, outward = _weights(product, a.matrix, b.matrix)
+        whole, half = _weights(sums, a.matrix, b.matrix)
         rough = rough_a.matrix[:, a.chosen] @ whole @ rough_b.matrix[:, b.chosen].T
         weights = np.zeros((3, whole.size + rough.size))
         weights[:2, : whole.size] = whole.ravel(), half.ravel()
@@ -80,10 +80,15 @@ class PairNodes:
         both = [_grid(product, a, b), _grid(product, rough_a, rough_b)]
         kept = _matter(weights)
         points, place = (np.concatenate(own)[kept] for own in zip(*both, strict=True))
-        return cls(product, errors, points, weights[:, kept], place, (a, b), outward)
+        return cls(sums, errors, points, weights[:, kept], place, (a, b))
 
     def __len__(self) -> int:
         return len(self.points)
+
+    @property
+    def product(self) -> ProductLattice:
+        """Both lattices."""
+        return self.sums.product
 
     @property
     def weights(self) -> Floats:
@@ -98,7 +103,7 @@ class PairNodes:
     @property
     def log_integral(self) -> float:
         """Logarithm of the density's integral."""
-        return self.product.log_integral
+        return self.sums.log_integral
 
     def cdf(self, axis: int, values: Floats) -> Floats:
         """Probability that a coordinate is at most each of the values."""
@@ -115,8 +120,17 @@ class PairNodes:
         lattice, own = self._of(axis)
         return lattice.quantile(own, probabilities)
 
-    def projection(self, axis: int) -> tuple[Floats, float, Floats]:
+    def summed(self, axis: int, values: Floats) -> tuple[Floats, float, Floats]:
         """Functions that are known at the nodes, summed across all axes but one.
+
+        A point of the axis's own lattice gives its functions, interpolated, times the density
+        summed over the other lattice, to the point's coordinate.
+
+        Parameters
+        ----------
+        axis : int
+        values : (n, s)
+            At the nodes.
 
         Returns
         -------
@@ -124,35 +138,35 @@ class PairNodes:
             On a fine even grid along the axis.
         spacing : float
             Of the lattice along it.
-        matrix : (f, n)
-            From values at the nodes to sums with the weights.
+        sums : (f, s)
         """
         which = int(axis in self.product.coordinates[1])
         lattice, own = self._of(axis)
         places, spread, gather = axis_projection(lattice, own)
         matrix, outward = self.interpolations[which].matrix, self._outwards[which]
-        sums = np.stack([spread @ (gather @ (row[:, None] * outward)) for row in matrix], axis=1)
-        if which:
-            sums = sums.swapaxes(1, 2)
-        is_fine = self.weights != 0
-        found = np.zeros((len(places), len(self)))
-        found[:, is_fine] = sums[:, *self.place[is_fine].T]
-        return places, float(lattice.step[own, own]), found
+        kept, place = self.weights != 0, self.place
+        sizes = [len(part.chosen) for part in self.interpolations]
+        every = np.zeros((*sizes, values.shape[1]))
+        every[place[kept, 0], place[kept, 1]] = values[kept]
+        at = every.swapaxes(0, which).reshape(len(matrix) * outward.shape[1], -1)
+        order = np.argsort(gather.indices, kind="stable")
+        ends = np.cumsum(np.bincount(gather.indices, minlength=gather.shape[0]))
+        sums = np.empty((gather.shape[0], values.shape[1]))
+        for row, points in zip(sums, np.split(order, ends[:-1]), strict=True):
+            row[:] = (matrix[:, points] @ outward[points]).ravel() @ at
+        return places, float(lattice.step[own, own]), spread @ sums
 
     @cached_property
     def _outwards(self) -> tuple[Floats, Floats]:
         """``p B'`` and ``p' A'``; (n₁, l) and (n₂, k)."""
-        matrix, product = self.interpolations[0].matrix, self.product
-        inward = np.zeros((len(product.second), len(matrix)))
-        for part, density in product.rows():
-            inward += density.T @ matrix[:, part].T
-        return self.outward, inward
+        a, b = (own.matrix for own in self.interpolations)
+        return self.sums.outward(b), self.sums.inward(a)
 
     def _of(self, axis: int) -> tuple[Lattice, int]:
         """The lattice that has a coordinate, with its marginal density, and which of its axes."""
         which = int(axis in self.product.coordinates[1])
         own = self.product.coordinates[which].tolist().index(axis)
-        return self.product.marginals[which], own
+        return self.sums.marginals[which], own
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,9 +186,9 @@ class _Part:
     span: Span
 
     @classmethod
-    def of(cls, laid: Laid, functions: PairFunctions, which: int) -> _Part:
+    def of(cls, below: Below, sums: ProductSums, functions: PairFunctions, which: int) -> _Part:
         """Take functions at settings of the other part."""
-        lattice, other = (laid.product.marginals[k] for k in (which, 1 - which))
+        lattice, other = (sums.marginals[k] for k in (which, 1 - which))
         kept = heaviest(lattice.weights)
         points, weights = lattice.points[kept], lattice.weights[kept] / lattice.weights[kept].sum()
         rng, mixed = np.random.default_rng(SEED), np.zeros((len(kept), MIXED))
@@ -182,7 +196,7 @@ class _Part:
             if which:
                 own = functions.pairs.below(setting[None]), setting[None], points
             else:
-                own = laid.below.at(kept), points, setting[None]
+                own = below.at(kept), points, setting[None]
             values = functions(*own)
             mixed += values @ rng.standard_normal((values.shape[1], MIXED))
         polynomials = orthonormal(points, weights, DEGREE).T
@@ -213,16 +227,12 @@ def _grid(product: ProductLattice, a: Interpolation, b: Interpolation) -> tuple[
     return product.joined(product.first.points[first], product.second.points[second]), place
 
 
-def _weights(product: ProductLattice, a: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
-    """``A p B'`` of all pairs and of every second point of both lattices; and ``p B'``."""
-    rows, columns = product.first.checkerboard, product.second.checkerboard
-    outward, half = np.empty((len(product.first), len(b))), np.zeros((len(a), len(b)))
-    b_half = b[:, columns].T
-    for part, density in product.rows():
-        outward[part] = density @ b.T
-        some = rows[part]
-        half += a[:, part][:, some] @ (density[some][:, columns] @ b_half)
-    return a @ outward, half, outward
+def _weights(sums: ProductSums, a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """``A p B'`` of all pairs, and of every second point of both lattices; (k, l) each."""
+    left, right = a @ sums.left.T, sums.right @ b.T
+    rows, columns = sums.product.first.checkerboard, sums.product.second.checkerboard
+    half = a[:, rows] @ sums.left[:, rows].T, sums.right[:, columns] @ b[:, columns].T
+    return left @ right, half[0] @ half[1]
 
 
 def _matter(weights: Floats) -> Indices:

@@ -14,10 +14,10 @@ from hiermodels.core.arrays import Floats
 from hiermodels.errors import PrecisionError
 from hiermodels.exact.blocks.marginal import BlockMarginal
 from hiermodels.exact.blocks.pair_functions import PairFunctions
-from hiermodels.exact.blocks.pair_lattice import Laid, PairLattices
+from hiermodels.exact.blocks.pair_lattice import JUDGED, Laid, PairLattices
 from hiermodels.exact.blocks.pair_nodes import SEED, TYPICAL, PairNodes
 from hiermodels.exact.precision import moments_of
-from hiermodels.numerics.product_lattice import ProductLattice
+from hiermodels.numerics.product_sums import ProductSums
 
 SPACING = {1: 0.3, 2: 0.7, 3: 1.1}  # of a first lattice of one part
 FINER_Z = 0.85  # times that along correlations
@@ -29,7 +29,7 @@ MAX_RANK = 200
 TIMES = 4.0  # the approximation's error, that moments may be off by
 DROPS = {1: 32.0, 2: 30.0, 3: 22.0}  # of the log density, at which lattices end
 MASS_DROP, MASS_TOL = 22.0, 5e-5  # where the mass alone is wanted
-SAFELY = 0.1  # of the error that is aimed at, and of the lattices', that the nodes may add
+SAFELY = 0.1  # of the error that is aimed at, and of the lattices', that sums and nodes may add
 
 type Moments = tuple[Floats, Floats]
 """Means and sds of coordinates, sds and correlations."""
@@ -41,12 +41,13 @@ def pair_nodes(marginal: BlockMarginal, tol: float) -> PairNodes:
     assert cut is not None
     aim = max(tol, AIM[max(len(cut.inner), len(cut.outer))])
     lattices = PairLattices.of(marginal)
-    laid, errors = _refined(lattices, _first_spacing(marginal), aim)
-    product = laid.product
-    typical = product.propose(TYPICAL, np.random.default_rng(SEED))
-    functions = PairFunctions(lattices.pairs, typical)
-    errors = np.maximum(errors, TIMES * product.cross.error)
-    return PairNodes.of(laid, functions, errors, SAFELY * max(aim, SAFELY * float(errors.max())))
+    laid, sums, errors = _refined(lattices, _first_spacing(marginal), aim)
+    rng = np.random.default_rng(SEED)
+    some = rng.permutation(len(laid.product.first))[:JUDGED]
+    functions = PairFunctions(lattices.pairs, laid.product.some(some).propose(TYPICAL, rng))
+    errors = np.maximum(errors, TIMES * laid.product.cross.error + sums.error)
+    below = SAFELY * max(aim, SAFELY * float(errors.max()))
+    return PairNodes.of(laid.below, sums, functions, errors, below)
 
 
 @dataclass(frozen=True)
@@ -55,20 +56,21 @@ class Mass:
 
     Attributes
     ----------
-    lattice : ProductLattice
+    lattice : ProductSums
     """
 
-    lattice: ProductLattice
+    lattice: ProductSums
 
     @classmethod
     def of(cls, marginal: BlockMarginal) -> Mass:
         """Lay both."""
         lattices, spacing = PairLattices.of(marginal), _first_spacing(marginal)
-        return cls(lattices.laid(spacing, MASS_DROP, MASS_TOL, MAX_RANK).product)
+        laid = lattices.laid(spacing, MASS_DROP, MASS_TOL, MAX_RANK)
+        return cls(ProductSums.of(laid.product, MASS_TOL))
 
     def lattice_error(self) -> float:
         """Of the logarithm of the mass: by every second point of each, and the approximation."""
-        errors = [self.lattice.cross.error]
+        errors = [self.lattice.product.cross.error, self.lattice.error]
         for part in self.lattice.marginals:
             half = part.weights[part.checkerboard].sum() / part.weights.sum()
             errors.append(abs(np.log(2 * half)) ** (2 / np.sqrt(len(part.origin))))
@@ -86,11 +88,15 @@ def _first_spacing(marginal: BlockMarginal) -> Floats:
     return spacing
 
 
-def _refined(lattices: PairLattices, spacing: Floats, aim: float) -> tuple[Laid, Floats]:
-    """Lattices, and their errors by coordinate in posterior sds; (d,)."""
+def _refined(
+    lattices: PairLattices, spacing: Floats, aim: float
+) -> tuple[Laid, ProductSums, Floats]:
+    """Lattices, sums over their pairs, and errors by coordinate in posterior sds; (d,)."""
     drop = DROPS[max(map(len, (lattices.pairs.cut.inner, lattices.pairs.cut.outer)))]
-    laid = lattices.laid(spacing, drop, aim / (2 * TIMES), MAX_RANK)
-    moments, errors = _moments(lattices.pairs.marginal, laid.product), np.full(len(spacing), np.inf)
+    below = aim / (2 * TIMES)
+    laid = lattices.laid(spacing, drop, below, MAX_RANK)
+    sums, errors = ProductSums.of(laid.product, SAFELY * below), np.full(len(spacing), np.inf)
+    moments = _moments(lattices.pairs.marginal, sums)
     for k in range(MAX_LATTICES - 1):
         finer = np.full(len(spacing), FINER)
         for part in laid.product.coordinates:
@@ -100,14 +106,15 @@ def _refined(lattices: PairLattices, spacing: Floats, aim: float) -> tuple[Laid,
             break
         spacing = spacing * finer
         try:
-            laid = lattices.laid(spacing, drop, aim / (2 * TIMES), MAX_RANK)
+            laid = lattices.laid(spacing, drop, below, MAX_RANK)
         except PrecisionError:  # too many points along an axis: as fine as it gets
             break
-        before, moments = moments, _moments(lattices.pairs.marginal, laid.product)
+        sums, before = ProductSums.of(laid.product, SAFELY * below), moments
+        moments = _moments(lattices.pairs.marginal, sums)
         for part, one, other in zip(laid.product.coordinates, before, moments, strict=True):
             if finer[part].min() < 1.0:
                 errors[part] = _difference(one, other) ** (1 / FINER)
-    return laid, errors
+    return laid, sums, errors
 
 
 def _difference(one: Moments, other: Moments) -> float:
@@ -118,12 +125,12 @@ def _difference(one: Moments, other: Moments) -> float:
     )
 
 
-def _moments(marginal: BlockMarginal, product: ProductLattice) -> tuple[Moments, Moments]:
+def _moments(marginal: BlockMarginal, sums: ProductSums) -> tuple[Moments, Moments]:
     """Of both lattices, under their marginal densities."""
-    coordinates, orders = marginal.coordinates, marginal.tails.orders
+    coordinates, orders, product = marginal.coordinates, marginal.tails.orders, sums.product
     found = []
     for which, part in enumerate(product.coordinates):
-        lattice, other = product.marginals[which], product.marginals[1 - which]
+        lattice, other = sums.marginals[which], sums.marginals[1 - which]
         parts = (lattice.points, other.points[[other.weights.argmax()]])
         values = coordinates.values(product.joined(*parts[:: 1 - 2 * which]))
         sds = [

@@ -14,6 +14,7 @@ W has the nodes' weights times the law of s, summed across all axes but u.  σ i
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -119,51 +120,56 @@ class SdLaw:
         return max(float(total.sum()) / self.spacing, 0.0)
 
 
-@dataclass(frozen=True, eq=False)
-class _Projection:
-    """Sums across all axes but one.
-
-    Attributes
-    ----------
-    places : (f,)
-        On an even grid along the axis.
-    spacing : float
-        Of the lattice along the axis.
-    spread : (f, d)
-    gather : (d, n)
-        ``spread @ gather`` takes values at nodes to sums with the nodes' weights at the places.
-    """
-
-    places: Floats
-    spacing: float
-    spread: Any
-    gather: Any
-
-
 def sd_laws(posterior: SdPosterior[Any]) -> tuple[SdLaw, ...]:
     """Laws of all sds τ, and of σ last, of a relative model."""
     coordinates, lattice = posterior.marginal.coordinates, posterior.lattice
     size_of = np.abs(lattice.weights)
     order = np.argsort(size_of)
     kept = np.sort(order[np.cumsum(size_of[order]) > TAIL_MASS])
-    projections = [_projection(lattice, j) for j in range(coordinates.n_sds)]
     s = _grid(posterior, kept)
-    sums = [np.zeros((own.spread.shape[1], len(s[::EVERY]))) for own in projections]
-    of_sigma = np.zeros((1, len(s)))
-    size = max(1, MAX_NUMBERS // len(s))
-    for first in range(0, len(kept), size):
-        nodes = kept[first : first + size]
-        law = _law_of_s(posterior, nodes, s)
-        of_sigma += lattice.weights[nodes] @ law
-        for total, own in zip(sums, projections, strict=True):
-            total += own.gather[:, nodes] @ law[:, ::EVERY]
+    along = _along_pairs if isinstance(lattice, PairNodes) else _along_lattice
+    of_sigma, found = along(posterior, kept, s)
     axes = [axis for axis in coordinates.axes if isinstance(axis, SdAxis)]
     taus = []
-    for axis, own, total in zip(axes, projections, sums, strict=True):
-        weights = own.spread @ total
-        law_of_tau = SdLaw(axis, own.places, own.spacing, s[::EVERY], weights / weights.sum())
-        taus.append(_trimmed(law_of_tau))
+    for axis, (places, spacing, weights) in zip(axes, found, strict=True):
+        taus.append(_trimmed(SdLaw(axis, places, spacing, s[::EVERY], weights / weights.sum())))
     return *taus, SdLaw(None, np.zeros(1), s[1] - s[0], s, of_sigma / of_sigma.sum())
+
+
+type _Along = tuple[Floats, list[tuple[Floats, float, Floats]]]
+"""Sums of the law of s over all nodes (1, k), and those along the axis of each sd: places (f,), the
+lattice's spacing, and sums (f, k')."""
+
+
+def _along_lattice(posterior: SdPosterior[Any], kept: Indices, s: Floats) -> _Along:
+    """Of one lattice's nodes, some at a time."""
+    lattice = posterior.lattice
+    assert isinstance(lattice, Lattice)
+    projections = [axis_projection(lattice, j) for j in range(posterior.marginal.coordinates.n_sds)]
+    gathers = [gather.multiply(lattice.weights).tocsc() for _, _, gather in projections]
+    sums = [np.zeros((gather.shape[0], len(s[::EVERY]))) for gather in gathers]
+    of_sigma = np.zeros((1, len(s)))
+    for nodes, law in _laws_of_s(posterior, kept, s):
+        of_sigma += lattice.weights[nodes] @ law
+        for total, gather in zip(sums, gathers, strict=True):
+            total += gather[:, nodes] @ law[:, ::EVERY]
+    every = enumerate(zip(projections, sums, strict=True))
+    return of_sigma, [
+        (places, float(lattice.step[j, j]), spread @ total)
+        for j, ((places, spread, _), total) in every
+    ]
+
+
+def _along_pairs(posterior: SdPosterior[Any], kept: Indices, s: Floats) -> _Along:
+    """Of nodes that stand for all pairs of two lattices."""
+    lattice = posterior.lattice
+    assert isinstance(lattice, PairNodes)
+    of_sigma, every = np.zeros((1, len(s))), np.zeros((len(lattice), len(s[::EVERY])))
+    for nodes, law in _laws_of_s(posterior, kept, s):
+        of_sigma += lattice.weights[nodes] @ law
+        every[nodes] = law[:, ::EVERY]
+    n_sds = posterior.marginal.coordinates.n_sds
+    return of_sigma, [lattice.summed(axis, every) for axis in range(n_sds)]
 
 
 def _trimmed(law: SdLaw) -> SdLaw:
@@ -187,16 +193,12 @@ def _grid(posterior: SdPosterior[Any], nodes: Indices) -> Floats:
     return np.linspace(low, high, math.ceil((high - low) / narrowest) + 1)
 
 
-def _law_of_s(posterior: SdPosterior[Any], nodes: Indices, s: Floats) -> Floats:
-    """Density of s at nodes on the grid; (n, k)."""
-    log_theta = posterior.values.log_theta[:, nodes]
-    return posterior.marginal.scale.density(posterior.root.at(nodes), log_theta, s)
-
-
-def _projection(lattice: Lattice | PairNodes, axis: int) -> _Projection:
-    if isinstance(lattice, PairNodes):
-        places, spacing, matrix = lattice.projection(axis)
-        return _Projection(places, spacing, np.eye(len(places)), matrix)
-    places, spread, gather = axis_projection(lattice, axis)
-    gather = gather.multiply(lattice.weights).tocsc()
-    return _Projection(places, float(lattice.step[axis, axis]), spread, gather)
+def _laws_of_s(
+    posterior: SdPosterior[Any], kept: Indices, s: Floats
+) -> Iterator[tuple[Indices, Floats]]:
+    """Yield some nodes, and the density of s at these on the grid; (n, k)."""
+    size = max(1, MAX_NUMBERS // len(s))
+    for first in range(0, len(kept), size):
+        nodes = kept[first : first + size]
+        log_theta = posterior.values.log_theta[:, nodes]
+        yield nodes, posterior.marginal.scale.density(posterior.root.at(nodes), log_theta, s)

@@ -24,9 +24,11 @@ from hiermodels.numerics import normal_mixture
 from hiermodels.numerics.lattice import Lattice
 
 TAIL_MASS = 1e-10  # share of the posterior that is left out
-PAIRS_TAIL = 1e-8  # of nodes that stand for all pairs of two lattices
+PAIRS_TAIL = 1e-8  # of nodes that stand for all pairs of two lattices, at least,
+PAIRS_SHARE = 0.05  # and of what their sums are off by
 HALF = 1e-7  # posterior sds that half of the lattice may differ by from the whole, to stand for it
 SIZES = ((40.0, 4), (8.0, 6), (0.0, 12))  # least shape of σ's law, and places of Gauss's rule
+PAIRS_SIZES = ((40.0, 3), (8.0, 5), (0.0, 10))  # the same of pairs, whose own error is larger
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,8 @@ class SdMixtures[P: SdPosterior[Any]]:
             weights = posterior.weights[1]
         sizes = np.abs(weights)
         order = np.argsort(sizes)
-        kept = np.sort(order[np.cumsum(sizes[order]) > (TAIL_MASS if is_even else PAIRS_TAIL)])
+        tail = TAIL_MASS if is_even else max(PAIRS_TAIL, PAIRS_SHARE * posterior.certificate)
+        kept = np.sort(order[np.cumsum(sizes[order]) > tail])
         return self._with_sigma(kept, weights[kept])
 
     @cached_property
@@ -85,7 +88,8 @@ class SdMixtures[P: SdPosterior[Any]]:
         values = posterior.values.at(kept)
         root, marginal = posterior.root.at(kept), posterior.marginal
         if values.log_sigma is None:
-            size = next(size for least, size in SIZES if marginal.scale.shape >= least)
+            sizes = SIZES if isinstance(posterior.lattice, Lattice) else PAIRS_SIZES
+            size = next(size for least, size in sizes if marginal.scale.shape >= least)
             s, share = marginal.scale.gauss_rule(root, values.log_theta, size)
         else:
             s, share = values.log_sigma[:, None], np.ones((len(kept), 1))

@@ -185,20 +185,22 @@ def downward(
         gain = Gain.of(message[:, :p], factors[level])
         above = above.of_members(blocks.parent(level)).below(gain, message[:, p:])
         yield level, slice(0, blocks.sizes[level]), above
-    gain, innermost = Gain.of(blocks.scaled(blocks.designs), factors[-1]), len(factors) - 1
+    innermost = len(factors) - 1
     wanted = np.arange(blocks.sizes[-1]) if groups is None else groups
     step = step or max(1, len(wanted))
     if blocks.turned is not None:
+        gain = Gain.of(blocks.scaled(blocks.designs), factors[-1])
         for part, given in turned_back(blocks, blocks.turned, above, gain, wanted, step):
             yield innermost, part, given
         return
+    used, of_wanted = np.unique(blocks.design[wanted], return_inverse=True)
+    gain = Gain.of(blocks.scaled(blocks.designs[:, :, used], used), factors[-1])
     for first in range(0, len(wanted), step):
         part = slice(first, min(first + step, len(wanted)))
         some = wanted[part]
         parents = above.of_members(blocks.parent(innermost)[some])
-        design = blocks.design[some]
-        outcome = blocks.scaled(blocks.outcome[:, :, some], design)
-        yield innermost, part, parents.below(gain.of_members(design), outcome)
+        outcome = blocks.scaled(blocks.outcome[:, :, some], blocks.design[some])
+        yield innermost, part, parents.below(gain.of_members(of_wanted[part]), outcome)
 
 
 def turned_back(
