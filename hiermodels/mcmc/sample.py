@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
+import pytensor
 import xarray as xr
 
 from hiermodels.core.arrays import Floats
@@ -160,7 +161,7 @@ def sample(
 
 def _sampled(model: pm.Model, draws: int, chains: int, show: bool, **arguments: Any) -> xr.DataTree:
     """Run the chains, all of them and to their end."""
-    with nullcontext() if show else _SILENCE.held(), interruption_told():
+    with nullcontext() if show else _SILENCE.held(), _IN_ORDER.held(), interruption_told():
         raw: xr.DataTree = pm.sample(
             draws,
             chains=chains,
@@ -215,7 +216,8 @@ def prepare_refits(
     outcome = outcome_of(spec, data)
     choice = choose(parameterization, spec, data, "means")
     model = build_model(spec, data, choice.stated, exchangeable=True)
-    compiled = nutpie.compile_pymc_model(model)
+    with _IN_ORDER.held():
+        compiled = nutpie.compile_pymc_model(model)
     used = {variable.name for variable in compiled.shared_var_keys}
 
     def refit(data: GroupedData, random_seed: Seed) -> Posterior:
@@ -303,7 +305,19 @@ def _groups_of_any_name() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _in_order() -> Iterator[None]:
+    """Have compiled code add and multiply in the order in which the model states it.
+
+    PyTensor's default leaves the order to the compiler, which chooses another where some of the
+    code is on disk already: the last digits, and with them the draws, would depend on that.
+    """
+    with pytensor.config.change_flags(numba__fastmath=False):
+        yield
+
+
 _SILENCE, _ANY_NAME = Shared(_silenced), Shared(_groups_of_any_name)
+_IN_ORDER = Shared(_in_order)
 
 
 def _variables(spec: Spec, data: GroupedData, raw: xr.DataTree, seed: int) -> dict[str, Floats]:

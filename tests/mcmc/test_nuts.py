@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
 import warnings
 from dataclasses import replace
@@ -10,8 +12,10 @@ from types import SimpleNamespace
 
 import arviz_stats
 import numpy as np
+import nutpie
 import pandas as pd
 import pymc as pm
+import pytensor
 import pytest
 import xarray as xr
 from arviz_base import from_dict
@@ -206,6 +210,36 @@ def test_the_same_seed_gives_the_same_bits(schools):
     with compilations.anew():
         xr.testing.assert_equal(first, draw(np.int64(7), cores=1))
     assert not first.equals(draw(8))
+
+
+@pytest.mark.slow
+def test_the_bits_do_not_depend_on_code_that_was_compiled_before(tmp_path):
+    """Two processes: one compiles all, the other finds most of it on disk."""
+    code = (
+        "import sys, hiermodels as hm; fit = hm.fit(hm.datasets.load_eight_schools(), draws=20, "
+        "engine='nuts', tune=30, chains=1, random_seed=1, progressbar=False); "
+        "print(fit.datatree['posterior']['theta'].values.tobytes().hex(), file=sys.stderr)"
+    )
+    flags = {"PYTENSOR_FLAGS": f"base_compiledir={tmp_path}", "NUMBA_OPT": "1"}
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    cold, warm = (
+        subprocess.run(command, env=os.environ | flags, capture_output=True, check=True).stderr
+        for _ in range(2)
+    )
+    assert cold == warm
+
+
+def test_sums_are_compiled_in_the_order_of_the_model(schools, monkeypatch):
+    def stop(*_, **options):
+        raise InterruptedError(pytensor.config.numba__fastmath)
+
+    monkeypatch.setattr(pm, "sample", stop)
+    monkeypatch.setattr(nutpie, "compile_pymc_model", stop)
+    spec, data = prepare(schools, priors={"mu": hm.Normal(0, 10), "tau": hm.HalfNormal(5)})
+    for run in (nuts.sample, nuts.prepare_refits):
+        with pytest.raises(InterruptedError, match="False"):
+            run(spec, data, draws=10, chains=1)
+    assert pytensor.config.numba__fastmath
 
 
 def test_seeds_of_all_kinds_become_integers():
