@@ -115,8 +115,16 @@ def test_the_mathematics_knows_neither_frames_nor_models(name):
     }
 
 
-def test_import_is_light():
-    code = f"import sys, hiermodels; print([m for m in {HEAVY!r} if m in sys.modules])"
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        ("import hiermodels", (*HEAVY, "narwhals", "hiermodels.exact")),
+        ("from hiermodels import calibrate, compare, fit, load, reference, sensitivity", HEAVY),
+    ],
+    ids=["package", "verbs"],
+)
+def test_import_is_light(statement, heavy):
+    code = f"import sys; {statement}; print([m for m in {heavy!r} if m in sys.modules])"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
