@@ -18,6 +18,7 @@ from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
 from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.model.priors.base import Prior
 from hiermodels.model.priors.sets import LECTURE, WEAK
+from hiermodels.posterior.precision import TOLERANCE
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.posterior.tables import Summary, flatten, with_header
 from hiermodels.results.other_priors import changed_keys, default_alternatives, priors_with
@@ -102,7 +103,9 @@ class Sensitivity:
 
 
 def compare_priors(
-    baseline: ReferencePosterior, priors: Mapping[str, Alternative] | None = None
+    baseline: ReferencePosterior,
+    priors: Mapping[str, Alternative] | None = None,
+    tol: float = TOLERANCE,
 ) -> Sensitivity:
     """Compare a posterior with those under other priors.
 
@@ -111,6 +114,8 @@ def compare_priors(
     baseline : ReferencePosterior
     priors : mapping of str to mapping, optional
         As in :func:`sensitivity`.
+    tol : float
+        Posterior sds that two spacings of the others' quadratures may differ by.
     """
     spec, data = baseline.spec, baseline.data
     if not spec.groups:
@@ -141,7 +146,7 @@ def compare_priors(
             other = replace(spec, priors=priors_with(spec, changed))
             if other == spec:
                 raise SpecError(f"priors: {name!r} changes no prior")
-            references[name] = reference_posterior(other, data)
+            references[name] = reference_posterior(other, data, tol)
         except ImproperPosteriorError as error:
             if priors is not None:
                 raise

@@ -12,6 +12,7 @@ import hiermodels as hm
 from hiermodels.data.prepare import prepare
 from hiermodels.exact import crossed_given_sd
 from hiermodels.exact.crossed.marginal import CrossedMarginal
+from hiermodels.exact.crossed.posterior import CrossedPosterior
 from hiermodels.exact.crossed_data import crossed_model
 from hiermodels.exact.given_sd import moments_given_sd
 from hiermodels.model.priors.variance import Fixed, FlatVariance
@@ -58,6 +59,20 @@ def test_over_the_posterior_of_the_sd_they_average_to_the_posterior():
     average = np.trapezoid(found["mean"].T * density, at) / np.trapezoid(density, at)
     away = (average - exact.mean["theta_a"]) / exact.sd["theta_a"]
     assert float(np.abs(away).max()) < 0.02
+
+
+def test_the_lattice_says_what_a_posterior_with_the_sd_fixed_does():
+    """Of its own effects and of the others; the truth has sigma on an axis of the lattice."""
+    spec, data = prepare(rows(), FORMULA, priors={"tau": hm.HalfNormal(2.0)})
+    model = crossed_model(spec, data)
+    found = {name: moments_given_sd(spec, data, "tau_a", name) for name in ("theta_a", "theta_b")}
+    for k in (0, 12, 24):
+        priors = (Fixed(float(found["theta_a"]["at"][k])), hm.HalfNormal(2.0))
+        given = CrossedPosterior.of(replace(model, sd_priors=priors))
+        for factor, own in enumerate(found.values()):
+            mean, sds = given.effect_moments(factor)
+            np.testing.assert_allclose(own["mean"][k], mean, rtol=0, atol=1e-5 * sds.min())
+            np.testing.assert_allclose(own["sd"][k], sds, rtol=2e-4)
 
 
 def test_a_fixed_sd_and_columns_of_too_many_groups_are_refused(monkeypatch):

@@ -48,7 +48,7 @@ class BlockPosterior(SdPosterior[BlockModel]):
         if marginal.cut is not None:
             nodes = pair_nodes(marginal, tol)
             return cls(marginal, nodes, marginal.root(marginal.coordinates.values(nodes.points)))
-        spacing, laid, root = laid_first(marginal)
+        spacing, laid, root = laid_first(marginal, tol)
         return cls(marginal, laid, root).refined(spacing, tol)
 
     @staticmethod

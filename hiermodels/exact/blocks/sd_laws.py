@@ -123,9 +123,7 @@ class SdLaw:
 def sd_laws(posterior: SdPosterior[Any]) -> tuple[SdLaw, ...]:
     """Laws of all sds τ, and of σ last, of a relative model."""
     coordinates, lattice = posterior.marginal.coordinates, posterior.lattice
-    size_of = np.abs(lattice.weights)
-    order = np.argsort(size_of)
-    kept = np.sort(order[np.cumsum(size_of[order]) > TAIL_MASS])
+    kept = heaviest(lattice.weights, TAIL_MASS)
     s = _grid(posterior, kept)
     along = _along_pairs if isinstance(lattice, PairNodes) else _along_lattice
     of_sigma, found = along(posterior, kept, s)
@@ -170,6 +168,52 @@ def _along_pairs(posterior: SdPosterior[Any], kept: Indices, s: Floats) -> _Alon
         every[nodes] = law[:, ::EVERY]
     n_sds = posterior.marginal.coordinates.n_sds
     return of_sigma, [lattice.summed(axis, every) for axis in range(n_sds)]
+
+
+def heaviest(weights: Floats, tail_mass: float) -> Indices:
+    """All but the lightest nodes, which hold so much of the mass together."""
+    order = np.argsort(np.abs(weights))
+    return np.sort(order[np.cumsum(np.abs(weights[order])) > tail_mass])
+
+
+def weights_given_sd(
+    posterior: SdPosterior[Any], sd: int, log_sds: Floats, nodes: Indices
+) -> tuple[Floats, Floats]:
+    """Weights of nodes given log τ of one sd, and the same times σ²; (p, n) twice.
+
+    The density of τ is the interpolant above, in which each node has its own share
+
+        w_i Σ_s p(s | Θ_i) sinc((u(t − s) − u_i)/h) du/dt,
+
+    so that a function of Θ has the mean, given ``log τ = t``, that these weights give it.
+
+    Parameters
+    ----------
+    posterior : SdPosterior
+        Of a relative model, on one lattice.
+    sd : int
+    log_sds : (p,)
+    nodes : (n,)
+    """
+    coordinates, lattice = posterior.marginal.coordinates, posterior.lattice
+    assert isinstance(lattice, Lattice)
+    axis, h = coordinates.axes[sd], float(lattice.step[sd, sd])
+    assert isinstance(axis, SdAxis)
+    s = _grid(posterior, nodes)[::EVERY]
+    u = axis.coordinate(np.exp(log_sds[:, None] - s).ravel()).reshape(len(log_sds), -1)
+    slope = np.exp(-axis.log_slope(u))
+    weights = np.empty((2, len(log_sds), len(nodes)))
+    size = max(1, MAX_NUMBERS // u.size)
+    for first in range(0, len(nodes), size):
+        part = slice(first, first + size)
+        some = nodes[part]
+        log_theta = posterior.values.log_theta[:, some]
+        law = posterior.marginal.scale.density(posterior.root.at(some), log_theta, s)
+        law = lattice.weights[some, None] * law
+        shares = np.sinc((u - lattice.points[some, sd, None, None]) / h) * slope
+        for own, of_s in zip(weights, (law, law * np.exp(2 * s)), strict=True):
+            own[:, part] = np.einsum("nk,npk->pn", of_s, shares)
+    return weights[0], weights[1]
 
 
 def _trimmed(law: SdLaw) -> SdLaw:

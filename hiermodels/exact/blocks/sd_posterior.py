@@ -42,6 +42,7 @@ from hiermodels.posterior.precision import TOLERANCE
 SPACING = {0: 1.0, 1: 0.25, 2: 0.4, 3: 0.52, 4: 0.75, 5: 1.0}  # of the first lattice
 SAFELY = {1: 1e-3, 2: 1e-3}  # of the tolerance, for the moments of sds
 PLANES = {2: 1e-6}  # of the tolerance, for planes: quantiles of sds err by the root at most
+WIDEST = 4 / 3  # times the spacing by default, of a first lattice for a larger tolerance
 COARSER = 2.0  # times that of one that tells where the first begins
 FINER_Z = 0.85  # times that along correlations, whose densities are the least normal
 MAX_LATTICES = 6
@@ -141,6 +142,9 @@ class SdPosterior[M: NormalModel](ABC):
     def refined(self, spacing: Floats, tol: float) -> Self:
         """Lay ever finer lattices until two spacings agree, or as fine as it gets.
 
+        Far out in heavy tails rounding may keep them from agreeing better: then it is the one that
+        errs least.
+
         Parameters
         ----------
         spacing : (d,)
@@ -151,12 +155,13 @@ class SdPosterior[M: NormalModel](ABC):
         coordinates, posterior, laid = self.marginal.coordinates, self, self.lattice
         assert isinstance(laid, Lattice)
         path: list[tuple[Floats, Floats]] = []
+        tried = [posterior]
         for _ in range(MAX_LATTICES - 1):
             safe = SAFELY.get(coordinates.dimension, 1.0) * tol
             enough = max(safe, posterior.rounding, np.finfo(float).eps * self.model.n_rows)
             errors = posterior._errors_for(enough, PLANES.get(coordinates.dimension, 1.0) * tol)
             if errors.max(initial=0.0) <= enough and posterior.differences <= tol:
-                break
+                return posterior
             path.append((spacing, errors))
             finer = refinement(path, enough)
             if len(laid) > MAX_POINTS * finer.prod():
@@ -167,7 +172,8 @@ class SdPosterior[M: NormalModel](ABC):
             except PrecisionError:  # too many points along an axis: as fine as it gets
                 break
             posterior = self._on(laid, root)
-        return posterior
+            tried.append(posterior)
+        return min(tried, key=lambda own: own.errors_by_axis.max(initial=0.0))
 
     @cached_property
     def values(self) -> Values:
@@ -306,10 +312,14 @@ class SdPosterior[M: NormalModel](ABC):
         return np.where(exists[0], mean, np.nan), np.where(exists[1], sd, np.nan)
 
 
-def laid_first(marginal: SdMarginal[Any]) -> tuple[Floats, Lattice, Root]:
-    """Spacing (d,) of the first lattice, and this, begun from a coarse one."""
+def laid_first(marginal: SdMarginal[Any], tol: float) -> tuple[Floats, Lattice, Root]:
+    """Spacing (d,) of the first lattice, and this, begun from a coarse one.
+
+    Errors fall as ``exp(−c/spacing)``: a tolerance larger than that by default takes a wider one.
+    """
     coordinates = marginal.coordinates
-    spacing = np.full(coordinates.dimension, SPACING[coordinates.dimension])
+    wider = min(max(np.log(TOLERANCE) / np.log(tol), 1.0), WIDEST)
+    spacing = np.full(coordinates.dimension, SPACING[coordinates.dimension] * wider)
     spacing[coordinates.n_sds :][: coordinates.n_correlations] *= FINER_Z
     coarse = marginal.lattice(COARSER * spacing) if coordinates.dimension else None
     return spacing, *marginal.laid(spacing, coarse)

@@ -44,7 +44,7 @@ class CrossedPosterior(SdPosterior[CrossedModel]):
     @classmethod
     def _integrated(cls, model: CrossedModel, tol: float) -> Self:
         marginal = interpolated(CrossedMarginal.of(model))
-        spacing, laid, root = _laid_first(marginal)
+        spacing, laid, root = _laid_first(marginal, tol)
         return cls(marginal, laid, root).refined(spacing, tol)
 
     @staticmethod
@@ -130,10 +130,10 @@ class CrossedPosterior(SdPosterior[CrossedModel]):
         return mean, np.sqrt(variance)
 
 
-def _laid_first(marginal: CrossedMarginal) -> tuple[Floats, Lattice, Root]:
+def _laid_first(marginal: CrossedMarginal, tol: float) -> tuple[Floats, Lattice, Root]:
     """Spacing (d,) of the first lattice, and this: a wide one, where each node is dear."""
     if not marginal.is_dear:
-        return laid_first(marginal)
+        return laid_first(marginal, tol)
     spacing = np.full(marginal.coordinates.dimension, DEAR_SPACING)
     return spacing, *marginal.laid(spacing)
 

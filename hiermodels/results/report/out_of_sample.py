@@ -20,6 +20,7 @@ from hiermodels.results.report.subject import Subject
 
 MAX_PREDICTED = 5e6  # points of the lattice times rows that are predicted: some five seconds
 MAX_LEFT_OUT = 2.5e7  # points of the lattice times terms of a sum: ten seconds at the most
+CROSSED = 4  # times the work of other groups' terms, that crossed ones take
 OWN_TERMS = 20  # of a crossed group beside those of the groups that it is crossed with
 
 
@@ -98,10 +99,12 @@ def _loo(subject: Subject, unit: str) -> ExactLOO:
 def _terms(posterior: Posterior, unit: str) -> int:
     """Of how many terms the work at each point is, of all units together."""
     data = posterior.data
-    if unit == "row" or not posterior.spec.is_crossed:
+    if not posterior.spec.is_crossed:
         return data.n_rows
+    if unit == "row":
+        return CROSSED * data.n_rows
     size = len(data.coords[unit])
-    return size * (sum(data.sizes) - size + OWN_TERMS)
+    return CROSSED * size * (sum(data.sizes) - size + OWN_TERMS)
 
 
 def out_of_sample(subject: Subject) -> list[Html]:

@@ -39,7 +39,8 @@ from hiermodels.exact.kernels.blocks.rotations import triangularize
 from hiermodels.exact.kernels.crossed.design import CrossedDesign
 from hiermodels.exact.kernels.crossed.large import factor_in_place, inverse_of, put_dense
 
-NUMBERS = 1 << 21  # of matrices that are held at a time
+NUMBERS = 1 << 18  # of matrices that are held at a time
+INVERTED = 14  # rows of a triangle, beyond which LAPACK inverts it faster than row by row
 LOOPED = 64  # rows of a triangle that are solved for one by one, at all nodes at once
 
 
@@ -202,7 +203,7 @@ def _factors(matrices: Floats) -> Floats:
     except np.linalg.LinAlgError:
         if len(matrices) == 1:
             return np.full_like(matrices, np.nan)
-        return np.concatenate([_factors(matrix[None]) for matrix in matrices])
+        return np.concatenate([_factors(half) for half in np.array_split(matrices, 2)])
 
 
 def solve(factor: Floats, rows: Floats) -> Floats:
@@ -239,7 +240,10 @@ def inverse(factor: Floats) -> Floats:
     """``(L L')⁻¹``; (n, z, z)."""
     if _is_large(factor):
         return np.array([inverse_of(own) for own in factor])
-    half = solve(factor, np.broadcast_to(np.eye(factor.shape[1]), factor.shape))
+    if factor.shape[1] > INVERTED:
+        half = np.linalg.inv(factor)
+    else:
+        half = solve(factor, np.broadcast_to(np.eye(factor.shape[1]), factor.shape))
     return np.asarray(half.swapaxes(1, 2) @ half)
 
 
