@@ -10,6 +10,7 @@ import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.data.grouped import GroupedData
+from hiermodels.errors import SpecError
 from hiermodels.exact.block_data import block_model
 from hiermodels.exact.block_rows import BlockRows, rows_of_units
 from hiermodels.exact.blocks.left_out import BlockUnits, LeftOut, SigmaAtNodes
@@ -118,6 +119,12 @@ def _units(spec: Spec, rows: BlockRows, data: GroupedData, units: Units) -> Bloc
     """The units as arrays."""
     n_rows = np.bincount(units.index, minlength=len(units)).astype(float)
     turned = units.level == len(spec.levels) - 1 and is_turned(rows.group, rows.covariance)
+    if turned and (n_rows > 1).any():
+        outer = f" Leave out whole {spec.groups[0]}, or rows" if units.level else " Leave out rows"
+        raise SpecError(
+            f"loo: errors of rows of different {units.name} are correlated, and some of these have "
+            f"several rows, whose density given all others is not computed.{outer}"
+        )
     if units.level == len(spec.levels) or turned:
         return BlockUnits(units.level, rows.single(np.argsort(units.index)), n_rows)
     levels, parent = data.levels[units.level :], data.levels[units.level].parent

@@ -19,7 +19,7 @@ from hiermodels.exact.correlated_rows import (
     rows_given_others,
 )
 from hiermodels.exact.kernels.blocks.blocks import Blocks
-from hiermodels.exact.kernels.blocks.leave_out import SingleRows
+from hiermodels.exact.kernels.blocks.leave_out import Follow, SingleRows
 from hiermodels.exact.kernels.blocks.strata import cells, is_shared
 from hiermodels.exact.kernels.blocks.stratified import stratified
 from hiermodels.model.spec import Spec
@@ -83,8 +83,8 @@ class BlockRows:
         if not is_turned(self.group, self.covariance):
             return SingleRows(rows[order].T, self.group[order])
         rows[:, : self.z.shape[1]] = 1.0
-        follow = rows_given_others(self.group, self.covariance)
-        return SingleRows(rows[order].T, self.group[order], follow)
+        follow = rows_given_others(self.z[:, 0], self.group, self.covariance)
+        return SingleRows(rows[order].T, order, Follow(follow, self.group))
 
     def _single(self, rows: Floats, order: Indices) -> SingleRows:
         """Rows in this order, those of strata in the cells of their groups."""

@@ -3,10 +3,11 @@
     y = Z θ + X β + e,    e ~ N(0, V),    V block-diagonal.
 
 Where only rows of one group are correlated, they are whitened: with ``V = C C'`` the rows
-``C⁻¹ [Z X y]`` have independent errors of variance 1.  Where groups are single rows, correlated
-with those of the same parent, whitening would tie the effects of groups together.  With
-``V = U Λ U'`` the rows ``U' [X y]`` have independent errors Λ, and so have ``U'θ`` their noise: see
-:class:`hiermodels.exact.kernels.blocks.turned.Turned`.
+``C⁻¹ [Z X y]`` have independent errors of variance 1.  Where rows of several groups of one parent
+are, that ties the effects of these groups together.  With singular values ``C⁻¹ Z = P S Q'`` the
+rows ``P' C⁻¹ [X y]`` have independent errors, and so have ``a = Q'θ`` their noise, on which they
+are by S: see :class:`hiermodels.exact.kernels.blocks.turned.Turned`.  Where there are more rows
+than groups, the others are free of effects.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def blocks_of_correlated(
     Raises
     ------
     SpecError
-        If rows of several groups are correlated, and these have more than one row, or more than an
+        If rows of several groups are correlated, and these have different parents, or more than an
         intercept.
     """
     z, x, y = columns
@@ -56,7 +57,9 @@ def blocks_of_correlated(
         parts = white[:, : z.shape[1]], white[:, z.shape[1] : -1], white[:, -1]
         return replace(Blocks.of(parts, group, parents, fixed=fixed), log_weight=log_weight)
     _require_turnable(z, group, parents, covariance)
-    return _turned(np.column_stack([x, y]), group, parents, covariance, fixed)
+    if len(np.unique(group)) == len(group):
+        return _turned(np.column_stack([x, y]), group, parents, covariance, fixed)
+    return _turned_groups(np.column_stack([z, x, y]), group, parents, covariance, fixed)
 
 
 def is_turned(group: Indices, covariance: SamplingCovariance | None) -> bool:
@@ -67,21 +70,16 @@ def is_turned(group: Indices, covariance: SamplingCovariance | None) -> bool:
 def _require_turnable(
     z: Floats, group: Indices, parents: tuple[Indices, ...], covariance: SamplingCovariance
 ) -> None:
-    """Raise SpecError unless groups are single rows, with intercepts, below common parents."""
-    single = len(np.unique(group)) == len(group)
+    """Raise SpecError unless groups have intercepts and those with correlated rows one parent."""
     below = parents[-1][group] if parents else np.zeros(len(group), dtype=np.intp)
-    if z.shape[1] == 1 and single and covariance.is_within(below):
+    if z.shape[1] == 1 and covariance.is_within(below):
         return
-    if z.shape[1] > 1:
-        why = "other effects than intercepts vary"
-    elif not single:
-        why = "some of these groups have several rows"
-    else:
-        why = "their parents differ"
+    several = z.shape[1] > 1
+    why = f"{z.shape[1]} effects vary, not one" if several else "their parents differ"
     raise SpecError(
         f"covariance: errors of rows of different innermost groups are correlated, and {why}. They "
-        f"may be correlated within innermost groups, or between single rows with intercepts below "
-        f"one parent. Leave a column of groups or a slope out, or write a PyMC model of your own"
+        f"may be correlated within innermost groups, or with intercepts between those of one "
+        f"parent. Leave a column of groups or a slope out, or write a PyMC model of your own"
     )
 
 
@@ -120,16 +118,71 @@ def _turned(
     )
 
 
-def rows_given_others(group: Indices, covariance: SamplingCovariance) -> Any:
-    """How each group's only row, given all others, follows all groups' effects; sparse (g, g).
+def _turned_groups(
+    rows: Floats,
+    group: Indices,
+    parents: tuple[Indices, ...],
+    covariance: SamplingCovariance,
+    fixed: Sequence[bool] | None,
+) -> Blocks:
+    """Blocks of groups of any number of rows [z | x | y], those that V ties together turned."""
+    tied, size = _tied(group, covariance), int(group.max()) + 1
+    place, on = np.empty(size, dtype=np.intp), np.zeros((len(rows), max(len(m) for _, m in tied)))
+    for _, members in tied:
+        place[members] = np.arange(len(members))
+    on[np.arange(len(rows)), place[group]] = rows[:, 0]
+    z, columns = covariance.whiten(on), covariance.whiten(rows[:, 1:])
+    turned, root, loading = np.empty((size, rows.shape[1] - 1)), np.empty(size), np.empty(size)
+    blocks, rest = [], []
+    for own, members in tied:
+        g = len(members)
+        left, root[members], axes = np.linalg.svd(z[own, :g])
+        both = left.T @ columns[own]
+        turned[members], loading[members] = both[:g], axes.sum(axis=1)
+        rest.append(both[g:])
+        blocks.append((members, axes.T))
+    kinds, design = np.unique(np.column_stack([root, loading]), axis=0, return_inverse=True)
+    return Blocks(
+        designs=kinds[:, 0][None, None],
+        design=design.ravel(),
+        outcome=np.ascontiguousarray(turned.T[None]),
+        rest=np.linalg.qr(np.concatenate(rest), mode="r"),
+        n_rows=len(rows),
+        log_weight=-float(covariance.log_dets.sum()),
+        fixed=np.ones(1, dtype=bool) if fixed is None else np.array(fixed, dtype=bool),
+        parents=parents,
+        turned=Turned(kinds[:, 1], _block_diagonal(blocks)),
+    )
 
-    With ``Q = V⁻¹``, ``Q_i·/√Q_ii``: of the row in units of its sd.
+
+def _tied(group: Indices, covariance: SamplingCovariance) -> list[tuple[Indices, Indices]]:
+    """Rows and groups that V ties together, directly or by way of others, each by itself."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    block, size = np.empty(len(group), dtype=np.intp), int(group.max()) + 1
+    for number, (rows, _) in enumerate(covariance.blocks):
+        block[rows] = size + number
+    n = size + len(covariance.blocks)
+    links = csr_array((np.ones(len(group)), (group, block)), shape=(n, n))
+    count, part = connected_components(links, directed=False)
+    members, rows = part[:size], part[group]
+    return [(np.flatnonzero(rows == k), np.flatnonzero(members == k)) for k in range(count)]
+
+
+def rows_given_others(z: Floats, group: Indices, covariance: SamplingCovariance) -> Any:
+    """How each row, given all others, follows all groups' effects; sparse (n, g).
+
+    With ``Q = V⁻¹``, ``Q_i· Z/√Q_ii``: of the row in units of its sd; z (n,) is its own covariate.
     """
+    from scipy.sparse import csr_array
+
     blocks = []
     for own, v in covariance.blocks:
         inverse = np.linalg.inv(v)
-        blocks.append((group[own], inverse / np.sqrt(np.diag(inverse))[:, None]))
-    return _block_diagonal(blocks)
+        blocks.append((own, inverse / np.sqrt(np.diag(inverse))[:, None]))
+    shape = len(group), int(group.max()) + 1
+    return _block_diagonal(blocks) @ csr_array((z, (np.arange(len(group)), group)), shape=shape)
 
 
 def _block_diagonal(blocks: Sequence[tuple[Indices, Floats]]) -> Any:

@@ -65,7 +65,8 @@ class ProductSums:
             row, rank = int((np.abs(left[rank]) * free).argmax()), rank + 1
             if rank % EVERY == 0 and judged.error(left[:rank], right[:rank]) <= tol:
                 break
-        return cls(product, left[:rank], right[:rank], judged.error(left[:rank], right[:rank]))
+        left, right = left[:rank].copy(), right[:rank].copy()
+        return cls(product, left, right, judged.error(left, right))
 
     def __len__(self) -> int:
         return len(self.product)

@@ -18,6 +18,7 @@ def intercepts(formula, seed=7):
     """Effects of groups of any levels, and a covariate."""
     frame, v = studies(seed)
     frame["lab"] = np.where(frame["study"] < "s4", "p", "q")
+    frame["arm"] = frame.groupby("study").cumcount() // 2
     levels = formula.partition("| ")[2].rstrip(")").split("/")
     top = "lam" if len(levels) == 2 else "mu"
     priors = {"beta": hm.Normal(0, S), top: hm.Normal(0, S)}
@@ -59,6 +60,8 @@ CASES = {
     "studies and rows": lambda: intercepts("y ~ x + (1 | study/effect)"),
     "studies in labs": lambda: intercepts("y ~ x + (1 | lab/study)"),
     "rows of studies in labs": lambda: intercepts("y ~ x + (1 | lab/study/effect)"),
+    "arms of studies": lambda: intercepts("y ~ x + (1 | study/arm)"),
+    "arms of studies in labs": lambda: intercepts("y ~ x + (1 | lab/study/arm)"),
     "several outcomes": several,
 }
 
@@ -93,6 +96,13 @@ def test_rows_and_groups_left_out(case):
     np.testing.assert_allclose(fit.loo().elpd_i, expected, rtol=1e-10, atol=1e-10)
     member = fit.data.group
     for level in fit.data.levels[::-1]:
+        if level.column == "arm":
+            with pytest.raises(
+                hm.SpecError, match=r"rows of different arm are correlated.*several"
+            ):
+                fit.loo("arm")
+            member = level.parent[member]
+            continue
         expected = [dense.left_out(np.flatnonzero(member == u)) for u in range(len(level))]
         found = fit.loo(level.column).elpd_i
         np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)

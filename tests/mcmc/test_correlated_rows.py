@@ -17,6 +17,7 @@ from tests.oracles.correlated import indicators, studies
 PRIORS = {"beta": hm.Normal(0, 4), "tau": hm.HalfNormal(1)}
 MODELS = {
     "nested": ("y ~ x + (1 | study/effect)", {"lam": hm.Normal(0, 4), "kappa": hm.HalfNormal(1)}),
+    "arms": ("y ~ x + (1 | study/arm)", {"lam": hm.Normal(0, 4), "kappa": hm.HalfNormal(1)}),
     "one level": ("y ~ x + (1 | study)", {"mu": hm.Normal(0, 4)}),
     "several outcomes": ("y ~ 0 + a + b + c + (0 + a + b + c || study)", {}),
 }
@@ -25,6 +26,7 @@ MODELS = {
 def a_point(name):
     """Values of all variables."""
     frame, v = studies(3)
+    frame["arm"] = frame.groupby("study").cumcount() // 2
     formula, more = MODELS[name]
     spec, data = prepare(frame, formula, covariance=v, priors=PRIORS | more)
     rng = np.random.default_rng(5)
@@ -48,7 +50,7 @@ def test_the_density_is_the_joint_one(name, observed):
     assert found == pytest.approx(expected, **CLOSE)
 
 
-@pytest.mark.parametrize("name", ["nested", "one level"])
+@pytest.mark.parametrize("name", ["nested", "arms", "one level"])
 def test_the_marginal_density_is_that_of_dense_algebra(name):
     point, v = a_point(name)
     spec, data = point.spec, point.data

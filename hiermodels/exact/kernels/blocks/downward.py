@@ -206,10 +206,10 @@ def downward(
 def turned_back(
     blocks: Blocks, turned: Turned, above: Conditional, gain: Gain, wanted: Indices, step: int
 ) -> Iterator[tuple[slice, Conditional]]:
-    """Yield the effects ``θ = U a`` of groups that are turned, some at a time.
+    """Yield the effects ``θ = Q a`` of groups that are turned, some at a time.
 
     Given its parent's φ, ``a = (I − K R) H φ + K D`` plus independent noise, so that θ follows φ by
-    ``Σ U (I − K R) H``.
+    ``Σ Q (I − K R) H``.
 
     Parameters
     ----------
@@ -223,6 +223,7 @@ def turned_back(
     step : int
     """
     parent = blocks.parent(len(blocks.sizes) - 1)
+    parent = parent if turned.group is None else parent[turned.group]
     for first in range(0, len(wanted), step):
         part = slice(first, min(first + step, len(wanted)))
         some = wanted[part]

@@ -53,6 +53,21 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Follow:
+    """Where groups are turned: what of the effects of all groups a row is on, in place of its own.
+
+    Attributes
+    ----------
+    effects : sparse (n, g)
+        Of all n rows.
+    group : (n,)
+    """
+
+    effects: Any
+    group: Indices
+
+
+@dataclass(frozen=True)
 class SingleRows:
     """Rows that are left out one at a time.
 
@@ -61,15 +76,15 @@ class SingleRows:
     rows : (p + q + 1, u)
         ``√ω [z | x | y]``.
     group : (u,)
-    follow : sparse (g, g), optional
-        Where groups are turned: what of the effects of all groups a row is on, in place of its own.
+        Of each; where groups are turned, which of all rows each is.
+    follow : Follow, optional
     stratum : (u,), optional
         Where the blocks have strata.
     """
 
     rows: Floats
     group: Indices
-    follow: Any = None
+    follow: Follow | None = None
     stratum: Indices | None = None
 
     def some(self, rows: Indices) -> SingleRows:
@@ -153,9 +168,8 @@ def changes_by_row(
     """Yield nodes, some of the rows and what leaving these out changes, one at a time."""
     groups, member = np.unique(rows.group, return_inverse=True)
     innermost = len(factors) - 1
-    if blocks.turned is not None:
-        turned = replace(blocks.turned, axes=rows.follow @ blocks.turned.axes)
-        blocks = replace(blocks, turned=turned)
+    if blocks.turned is not None and rows.follow is not None:
+        blocks = replace(blocks, turned=blocks.turned.of(rows.follow.effects, rows.follow.group))
     for nodes in _for_all(batches(blocks, factors[-1].shape[-1]), rows, law.each):
         some, here = [factor[..., nodes] for factor in factors], blocks.at(nodes)
         said = messages(here, some)
