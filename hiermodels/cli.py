@@ -81,7 +81,8 @@ def _add_fit(commands: Any) -> None:
     command.add_argument(
         "--engine",
         default="exact",
-        help="exact: independent draws from the exact posterior (default); nuts: PyMC's sampler",
+        help="exact: independent draws from the exact posterior (default); importance: resampled "
+        "draws of counts, where exact ones take too long; nuts: PyMC's sampler",
     )
     command.add_argument("--draws", type=int, default=1000, help="draws in each chain (1000)")
     command.add_argument("--chains", type=int, default=4, help="number of chains (4)")

@@ -243,7 +243,7 @@ def test_compare_renames(files, capsys):
         (["fit", "schools.csv", "--covariance", "v.npy"], "there is no file 'v.npy'"),
         (["fit", "schools.csv", "--covariance", "schools.csv"], "'schools.csv' cannot be read"),
         (["compare", "flat.nc", "flat.nc", "--covariance", "one.csv"], "covariance belongs to"),
-        (["fit", "schools.csv", "--engine", "gibbs"], "expected one of 'exact', 'nuts'"),
+        (["fit", "schools.csv", "--engine", "gibbs"], "expected one of 'exact', 'importance',"),
         (["fit", "schools.csv", "--draws", "0"], "draws: expected a positive integer"),
         (["fit", "schools.csv", "--out", "nowhere/fit.nc"], "there is no folder"),
         (["compare", "flat.nc"], "give either a saved fit, FIT.nc, or a table"),

@@ -59,7 +59,7 @@ def calibrate(
         As in :func:`hiermodels.fit`.  Every prior must be proper.
     family, trials, exposure, offset, weights, residual_by, covariance, sampling_correlation
         Likewise: what the rows are.
-    engine : {"exact", "nuts"}, optional
+    engine : {"exact", "importance", "nuts"}, optional
         ``"exact"``, or the fit's own.  A PyMC model is compiled once for all simulations, and
         its draws are thinned until they are about independent.
     simulations : int

@@ -114,8 +114,10 @@ def fit(
     residual_by : str, optional
         Column of labels of strata, such as a sex or a laboratory: normal rows of each have a
         residual sd of their own, ``sigma[label]``, as with nlme's ``varIdent``.
-    engine : {"exact", "nuts"}
-        Independent draws from the exact posterior, or PyMC's NUTS.
+    engine : {"exact", "importance", "nuts"}
+        Independent draws from the exact posterior; of counts with covariates that vary within
+        groups, where these would take too long, draws resampled by importance, with weights, ESS
+        and k-hat in every table; or PyMC's NUTS.
     draws : int
         Number of draws in each chain.
     chains : int
@@ -146,9 +148,10 @@ def fit(
         ``arviz_plots.plot_prior_posterior``; the same as :meth:`Fit.prior_predictive` makes with
         this seed.  All priors must be proper.
     **engine_options
-        For ``"exact"`` there are none.  For ``"nuts"``: ``parameterization``, chosen by how much
-        the data say of each group; ``observed``, ``"means"`` (of counts, the sums of rows that
-        share group and covariates) or ``"rows"``; ``nuts_sampler`` and what ``pm.sample`` takes.
+        For ``"exact"`` and ``"importance"`` there are none.  For ``"nuts"``:
+        ``parameterization``, chosen by how much the data say of each group; ``observed``,
+        ``"means"`` (of counts, the sums of rows that share group and covariates) or ``"rows"``;
+        ``nuts_sampler`` and what ``pm.sample`` takes.
 
     Returns
     -------

@@ -38,7 +38,8 @@ every engine returns (``posterior``) and all below it.
   (``coarse_grid``), ``sd_axis`` the coordinate
   of one of them
 - ``lattice_errors``: what is said of posteriors that no lattice can hold
-- ``sample``: draws; ``effects`` draws all that is normal given the sds
+- ``sample``: draws; ``effects`` draws all that is normal given the sds; ``importance`` has draws
+  of counts that are not exact, but resampled; ``drawn`` lays either out as a posterior
 - ``noise_free``: the posterior without Monte Carlo error: ``quadrature`` with groups; without,
   ``conjugate`` and ``regression``, which have ``closed_form`` in common
 - ``point_mass``: the law of an sd that is fixed

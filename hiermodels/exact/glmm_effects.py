@@ -14,6 +14,7 @@ from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.effects import Stored
 from hiermodels.exact.glmm.draws import CountDraws, draw
 from hiermodels.exact.glmm.effects import draw_effects
+from hiermodels.exact.glmm.importance import ResampledDraws, draw_resampled
 from hiermodels.exact.glmm_data import GlmmData
 from hiermodels.exact.glmm_grid import GlmmGrid
 from hiermodels.model.spec import Spec
@@ -21,7 +22,7 @@ from hiermodels.model.spec import Spec
 
 @dataclass(frozen=True, eq=False)
 class GlmmEffects:
-    """Exact draws of τ and of the coefficients, and of effects when these are asked for.
+    """Draws of τ and of the coefficients, and exact ones of effects when these are asked for.
 
     Attributes
     ----------
@@ -50,8 +51,22 @@ class GlmmEffects:
         progress: Callable[[int], None] = lambda done: None,
     ) -> tuple[GlmmEffects, CountDraws]:
         """Draw from a posterior that exists; returns how rejection went, too."""
-        (seed,) = rng.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined]
+        seed = _own_seed(rng)
         drawn = draw(grid.marginal, size, rng, progress)
+        return cls(grid.spec, grid.arrays, drawn.tau, drawn.gamma, seed), drawn
+
+    @classmethod
+    @one_blas_thread()
+    def resampled(
+        cls,
+        grid: GlmmGrid,
+        size: int,
+        rng: np.random.Generator,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> tuple[GlmmEffects, ResampledDraws]:
+        """Draw τ and the coefficients by importance; returns their weights, too."""
+        seed = _own_seed(rng)
+        drawn = draw_resampled(grid.marginal, size, rng, progress)
         return cls(grid.spec, grid.arrays, drawn.tau, drawn.gamma, seed), drawn
 
     @classmethod
@@ -82,3 +97,9 @@ class GlmmEffects:
     def _coefficients(self) -> Floats:
         """Draws of the intercept, if there is one, and of β; (n, p)."""
         return self.arrays.coefficients(self.gamma)
+
+
+def _own_seed(rng: np.random.Generator) -> np.random.SeedSequence:
+    """That of the groups' effects."""
+    (seed,) = rng.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined]
+    return seed

@@ -8,29 +8,25 @@ distributions (:mod:`hiermodels.exact.kernels.tree.tree`).  No chain, no tuning,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.progress import showing_progress
 from hiermodels.core.seeds import Seed, generator
 from hiermodels.data.grouped import GroupedData
-from hiermodels.errors import SpecError
 from hiermodels.exact.block_effects import BlockEffects
 from hiermodels.exact.blocks.draws import BlockDraws, draw_sigma
 from hiermodels.exact.conjugate import ConjugatePosterior
 from hiermodels.exact.crossed.connections import said_of_connections
 from hiermodels.exact.crossed.draws import CrossedDraws
 from hiermodels.exact.crossed_effects import CrossedEffects
-from hiermodels.exact.effects import DrawsOnDemand, Effects, GroupEffects
+from hiermodels.exact.drawn import Drawn, Request, with_effects
+from hiermodels.exact.effects import Effects
 from hiermodels.exact.glmm_effects import GlmmEffects
 from hiermodels.exact.glmm_grid import GlmmGrid
 from hiermodels.exact.grid import AnyGrid, BlockGrid, CrossedGrid, Grid, LeafGrid, grid_of
-from hiermodels.exact.joint import lp
 from hiermodels.exact.leaf_effects import LeafEffects
 from hiermodels.exact.precision import sd_quadrature_error
 from hiermodels.exact.regression import RegressionPosterior
@@ -39,18 +35,9 @@ from hiermodels.numerics import rejection
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.numerics.product_lattice import ProductLattice
 from hiermodels.numerics.rejection import Draws
-from hiermodels.posterior import memory
-from hiermodels.posterior.arviz_groups import build_datatree, seed_attribute
 from hiermodels.posterior.engine import Refit
 from hiermodels.posterior.memory import MEMORY_BUDGET
-from hiermodels.posterior.outcome_scale import with_outcome_scale
-from hiermodels.posterior.record import Posterior, by_chain, how_to_draw
-
-MANY_CROSSED = 1000  # groups of all columns, beyond which draws of their effects are not kept
-REMEDY = (
-    "Ask for fewer draws, raise memory_budget, or use reference(), which needs no draws: its "
-    "means, sds and quantiles have no Monte Carlo error"
-)
+from hiermodels.posterior.record import Posterior
 
 
 @one_blas_thread()
@@ -93,72 +80,25 @@ def sample(
         If an option is given, or if the draws of what stands above the groups take more than the
         budget (64 MiB are always allowed).
     """
-    if options:
-        raise SpecError(
-            f"engine 'exact' has no option {next(iter(options))!r}; it takes none beside "
-            f"memory_budget"
-        )
-    start, rng = perf_counter(), generator(random_seed)
-    needs = memory.of_variables(spec, data, chains * draws)
-    of_groups = (*spec.effects[: None if spec.is_crossed else 1], *spec.on_outcome_scale)
-    above = {name: size for name, size in needs.items() if name not in of_groups}
-    memory.require(above, chains * draws, memory_budget, REMEDY)
+    request = Request("exact", spec, data, draws, chains, random_seed, memory_budget)
+    rng = generator(random_seed)
+    request.require_possible(options)
+    size, keep = request.size, request.keep
     grid = grid or grid_of(spec, data)
-    keep = not spec.groups or memory.fits(needs, memory_budget)
-    keep = keep and not (spec.is_crossed and sum(data.sizes) > MANY_CROSSED)
     if isinstance(grid, CrossedGrid):
-        drawn = _draw_crossed(grid, chains * draws, rng, keep)
+        drawn = _draw_crossed(grid, size, rng, keep)
     elif isinstance(grid, GlmmGrid):
-        drawn = _draw_rows(grid, chains * draws, rng, keep, progressbar)
+        drawn = _draw_rows(grid, size, rng, keep, progressbar)
     elif isinstance(grid, LeafGrid):
-        drawn = _draw_counts(grid, chains * draws, rng, keep)
+        drawn = _draw_counts(grid, size, rng, keep)
     elif isinstance(grid, BlockGrid):
         of = _draw_blocks if spec.is_blocks else _draw_with_sigma
-        drawn = of(grid, chains * draws, rng, keep)
+        drawn = of(grid, size, rng, keep)
     elif spec.groups:
-        drawn = _draw_hierarchy(grid, chains * draws, rng, keep)
+        drawn = _draw_hierarchy(grid, size, rng, keep)
     else:
-        drawn = _draw_population(spec, data, chains * draws, rng)
-    variables = {name: by_chain(values, chains) for name, values in drawn.variables.items()}
-    variables = with_outcome_scale(spec, data, variables)
-    datatree = build_datatree(
-        spec,
-        data,
-        variables,
-        lp(spec, data, variables),
-        {
-            "engine": "exact",
-            "sampling_time": perf_counter() - start,
-            **drawn.attrs,
-            **seed_attribute(random_seed),
-        },
-    )
-    on_demand = None if drawn.effects is None else DrawsOnDemand(drawn.effects, chains)
-    certificate = {**drawn.certificate, **_memory(needs if keep else above)}
-    if not keep:
-        name = spec.effects[0]
-        certificate[name] = (
-            f"not kept: {data.n_groups:,} groups × {chains * draws:,} draws need "
-            f"{memory.gibibytes(needs[name])}; draw some with .draws(groups=[…]). So is lp, the "
-            f"joint log density, which takes all of them"
-        )
-        if spec.is_crossed:
-            certificate |= _not_kept(spec, data)
-    return Posterior(spec, data, "exact", datatree, certificate, on_demand)
-
-
-def _not_kept(spec: Spec, data: GroupedData) -> dict[str, str]:
-    """What is said of effects of crossed groups that are not kept."""
-    groups = " and ".join(f"{len(data.coords[own.column]):,} {own.column}" for own in spec.levels)
-    why = f"not kept: with {groups} each draw needs a matrix of its own"
-    return {name: f"{why}; draw some with {how_to_draw(spec, name)}" for name in spec.effects}
-
-
-def _memory(needs: memory.Needs) -> dict[str, str]:
-    """What draws take, where it is much."""
-    if memory.fits(needs, memory.WORTH_TELLING):
-        return {}
-    return {"memory": f"draws that are kept take {memory.describe(needs)}"}
+        drawn = _draw_population(spec, data, size, rng)
+    return request.posterior(drawn)
 
 
 def prepare_refits(
@@ -179,46 +119,33 @@ def prepare_refits(
     return refit
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """Draws of all variables, scalars (n,) and effects (u, n), and how they were made.
-
-    Where the groups' effects are too many to be kept, ``effects`` draws them on demand.
-    """
-
-    variables: dict[str, Floats]
-    attrs: dict[str, float]
-    certificate: dict[str, str]
-    effects: GroupEffects | None = None
-
-
-def _draw_population(spec: Spec, data: GroupedData, size: int, rng: np.random.Generator) -> _Drawn:
+def _draw_population(spec: Spec, data: GroupedData, size: int, rng: np.random.Generator) -> Drawn:
     """Draw from the closed form of a model without groups."""
     if spec.is_regression:
         regression = RegressionPosterior.of(spec, data)
         drawn = regression.draw(size, rng)
         how = {"draws": "independent, from the closed form"}
-        return _Drawn(drawn, {}, how)
+        return Drawn(drawn, {}, how)
     exact = ConjugatePosterior.of(spec, data)
     theta, sigma = exact.law.draw(size, rng)
-    return _Drawn(
+    return Drawn(
         {"theta": theta, "sigma": sigma},
         {},
         {"draws": "exact and independent, from the closed form"},
     )
 
 
-def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:
+def _draw_hierarchy(grid: Grid, size: int, rng: np.random.Generator, keep: bool) -> Drawn:
     """Draw the variances from a lattice, and all else given them."""
     marginal, laid = grid.marginal, grid.lattice
     drawn = rejection.draw(laid, marginal.log_density, size, rng)
     quadrature_error = sd_quadrature_error(marginal, laid)
     attrs = {"certificate": quadrature_error, **_attrs(drawn)}
     effects = Effects.draw(marginal, marginal.sds(drawn.points), rng)
-    return _with_effects(effects, attrs, _describe(laid, drawn), keep)
+    return with_effects(effects, attrs, _describe(laid, drawn), keep)
 
 
-def _draw_with_sigma(grid: BlockGrid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:
+def _draw_with_sigma(grid: BlockGrid, size: int, rng: np.random.Generator, keep: bool) -> Drawn:
     """Draw sds relative to σ from a lattice, then σ given these, and all else given both."""
     marginal, laid = grid.marginal, grid.lattice
     assert isinstance(laid, Lattice)  # pairs of lattices are for slopes
@@ -229,32 +156,19 @@ def _draw_with_sigma(grid: BlockGrid, size: int, rng: np.random.Generator, keep:
     sds["sigma"] = sigma
     given = grid.of_all_sds
     effects = Effects.draw(given, np.stack([sds[name] for name in given.names], axis=1), rng)
-    return _with_effects(effects, _attrs(drawn), _describe(laid, drawn), keep)
+    return with_effects(effects, _attrs(drawn), _describe(laid, drawn), keep)
 
 
-def _with_effects(
-    effects: Effects | LeafEffects | GlmmEffects,
-    attrs: dict[str, float],
-    certificate: dict[str, str],
-    keep: bool,
-) -> _Drawn:
-    """With the effects of groups, where they are kept; else these are drawn on demand."""
-    variables = effects.above_groups()
-    if keep:
-        variables["theta"] = effects.of_groups()
-    return _Drawn(variables, attrs, certificate, None if keep else effects)
-
-
-def _draw_blocks(grid: BlockGrid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:
+def _draw_blocks(grid: BlockGrid, size: int, rng: np.random.Generator, keep: bool) -> Drawn:
     """Draw sds and correlations from a lattice, and all else given these."""
     made = BlockDraws.draw(grid.marginal, size, rng, grid.lattice)
     effects = BlockEffects(grid.spec, grid.data, made)
     variables = effects.variables() if keep else effects.above_groups()
     on_demand = None if keep else effects.groups
-    return _Drawn(variables, _attrs(made.drawn), _describe(made.lattice, made.drawn), on_demand)
+    return Drawn(variables, _attrs(made.drawn), _describe(made.lattice, made.drawn), on_demand)
 
 
-def _draw_crossed(grid: CrossedGrid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:
+def _draw_crossed(grid: CrossedGrid, size: int, rng: np.random.Generator, keep: bool) -> Drawn:
     """Draw sds from a lattice, and all else given these."""
     made = CrossedDraws.draw(grid.marginal, size, rng, grid.laid)
     effects = CrossedEffects(grid.spec, made)
@@ -263,19 +177,19 @@ def _draw_crossed(grid: CrossedGrid, size: int, rng: np.random.Generator, keep: 
     how = _describe(made.lattice, made.drawn)
     if said := said_of_connections(grid.marginal.model):
         how["groups"] = "; ".join(said)
-    return _Drawn(variables, _attrs(made.drawn), how, on_demand)
+    return Drawn(variables, _attrs(made.drawn), how, on_demand)
 
 
-def _draw_counts(grid: LeafGrid, size: int, rng: np.random.Generator, keep: bool) -> _Drawn:
+def _draw_counts(grid: LeafGrid, size: int, rng: np.random.Generator, keep: bool) -> Drawn:
     """Draw the sds and the coefficients from a lattice, and all effects given them."""
     grid.require_existence()
     effects, laid, drawn = LeafEffects.draw(grid, size, rng)
-    return _with_effects(effects, _attrs(drawn), _describe(laid, drawn), keep)
+    return with_effects(effects, _attrs(drawn), _describe(laid, drawn), keep)
 
 
 def _draw_rows(
     grid: GlmmGrid, size: int, rng: np.random.Generator, keep: bool, show: bool | None
-) -> _Drawn:
+) -> Drawn:
     """Draw τ and the coefficients below a bound of their density, and all effects given them."""
     start = grid.marginal
     with showing_progress("Drawing", size, show) as progress:
@@ -288,7 +202,7 @@ def _draw_rows(
         "largest ratio": f"{np.exp(drawn.largest):.4f} of density to bound; at most 1 is exact "
         f"({drawn.kept:.0%} of directions, {drawn.accepted:.0%} of densities accepted)",
     }
-    return _with_effects(effects, attrs, certificate, keep)
+    return with_effects(effects, attrs, certificate, keep)
 
 
 def _attrs(drawn: Draws) -> dict[str, float]:

@@ -20,6 +20,7 @@ from hiermodels.posterior.record import Posterior
 
 ENGINES: Mapping[str, str] = {
     "exact": "hiermodels.exact.sample",
+    "importance": "hiermodels.exact.importance",
     "nuts": "hiermodels.mcmc.sample",
 }
 

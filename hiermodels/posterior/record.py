@@ -26,6 +26,7 @@ from hiermodels.posterior.outcome_scale import on_outcome_scale
 from hiermodels.posterior.shown_effects import shown_effects, shown_groups
 
 WARNING = "warning"  # line of a certificate, where the draws are not to be trusted
+WEIGHTS = "weights"  # the same, where the draws are resampled: what every table of them repeats
 GROUPS_AT_A_TIME = 1024  # whose draws are made at a time, where they were not kept
 
 
@@ -56,6 +57,12 @@ class Posterior:
     datatree: xr.DataTree
     certificate: Mapping[str, str]
     draw_groups: Callable[[Indices], Floats] | None = None
+
+    @property
+    def caveats(self) -> list[str]:
+        """What every table of the draws says of them: their weights, if they are resampled."""
+        weights = self.certificate.get(WEIGHTS)
+        return [f"engine={self.engine!r}, weights: {weights}"] if weights else []
 
 
 def by_chain(values: Floats, chains: int) -> Floats:

@@ -98,6 +98,7 @@ def check(posterior: Posterior, *, replicate: str = NEW, random_seed: Seed = Non
     statistics = statistics_of(posterior, replicate=replicate, random_seed=random_seed)
     sizes = statistics.replicated.sizes
     notes = [f"{sizes['chain'] * sizes['draw']} replicates: {describe(posterior, replicate)}"]
+    notes += posterior.caveats
     if posterior.spec.is_normal:
         table, note = _with_moments(posterior, statistics, replicate)
     else:

@@ -196,6 +196,7 @@ def rank_members(
         f"rank 1: {'highest' if highest_first else 'lowest'} {of.label}",
         f"ranks: over {n:,} joint draws; a probability's Monte Carlo sd is at most "
         f"{0.5 / np.sqrt(n):.2g} if they are independent",
+        *posterior.caveats,
         f"mean, sd{over}: {reference.error_in_words}",
         interval_note(ci_prob),
         *_ties(posterior.spec, of),

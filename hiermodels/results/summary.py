@@ -91,6 +91,7 @@ def summarize(
         raise SpecError(f"summary: {error}") from error
     sizes = posterior.datatree["posterior"].sizes
     notes = [f"{posterior.engine}: {sizes['chain']} chains × {sizes['draw']} draws"]
+    notes += posterior.caveats
     if any(str(column).endswith("_lb") for column in table.columns):
         kind = "eti" if "median" in options.get("kind", "") else options.get("ci_kind")
         prob = options.get("ci_prob") or rcParams["stats.ci_prob"]

@@ -16,10 +16,12 @@ from __future__ import annotations
 import pytest
 
 import hiermodels as hm
+from tests.oracles.rows_of_counts import binary
 
 RARE = 1e-4  # how often a right sampler may fail, on a platform where its draws are others
 WAYS = {
     "exact": {},
+    "importance": {"engine": "importance"},
     "marginal": {"engine": "nuts", "parameterization": "marginal"},
     "noncentered": {"engine": "nuts", "parameterization": "noncentered"},
     "centered": {"engine": "nuts", "parameterization": "centered"},
@@ -56,6 +58,15 @@ MODELS = {
         {"formula": "Reaction ~ Days + (1 + Days | Subject)"},
         ["exact", "noncentered"],
     ),
+    "binary rows in rooms": (
+        binary,
+        {
+            "formula": "y ~ x + (1 | room)",
+            "family": "binomial",
+            "priors": {"tau": hm.HalfNormal(0.7), "mu": hm.Normal(0, 1), "beta": hm.Normal(0, 1)},
+        },
+        ["exact", "importance"],
+    ),
     "one population": (
         lambda: hm.datasets.load_baseball()[["y"]],
         {
@@ -70,6 +81,7 @@ MODELS = {
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::hiermodels.mcmc.convergence.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::hiermodels.errors.PrecisionWarning")
 @pytest.mark.parametrize(
     ("name", "way"), [(name, way) for name, (_, _, ways) in MODELS.items() for way in ways]
 )

@@ -10,7 +10,8 @@ as fast as a known function: so draws are accepted below that.  This room may us
 - ``integrals``: effects integrated out, with derivatives, moments, and rows left out
 - ``modes``: the model, and modes of the coefficients; ``path``: as a curve in τ
 - ``envelope``: the bound along rays from the mode, and distances drawn below it
-- ``proposals`` and ``draws``: rejection; ``effects`` draws the groups' effects
+- ``proposals`` and ``draws``: rejection; ``importance``: weighted draws, resampled; ``effects``
+  draws the groups' effects
 - ``points``: weighted points, of a lattice (``lattice_points``) or along random directions
   (``sphere_points``, by the rules of ``directions``)
 - ``laws``: what they say, in the terms of ``leaves``; ``normal_kernels`` has distribution functions

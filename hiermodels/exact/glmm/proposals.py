@@ -16,7 +16,7 @@ from hiermodels.exact.sd_axis import SdAxis
 from hiermodels.model.priors.base import VariancePrior
 from hiermodels.model.priors.variance import Fixed
 from hiermodels.numerics import lattice, rejection
-from hiermodels.numerics.lattice import Lattice
+from hiermodels.numerics.lattice import Lattice, LogDensity
 
 WIDER = 1.02  # times N: for what lies between nodes of the path
 SPACING = 0.25  # sds of the coordinate of τ
@@ -99,12 +99,21 @@ class Proposals:
     @cached_property
     def lattice(self) -> Lattice:
         """A lattice over the coordinate of τ."""
+        return self._lattice(self.log_density)
+
+    @cached_property
+    def laplace_lattice(self) -> Lattice:
+        """The same for Laplace's approximation, :meth:`log_mass`."""
+        return self._lattice(self.log_mass)
+
+    def _lattice(self, log_density: LogDensity) -> Lattice:
+        """A lattice on which a density of the coordinate of τ is drawn."""
         if self.axis is None:
             return Lattice.of_nothing(np.zeros(1))
         places = self.axis.pilot_places(SCAN)[:, None]
-        start = places[[int(np.argmax(self.log_density(places)))]]
-        scale = lattice.find_modes(self.log_density, start)
-        return lattice.grow(self.log_density, scale, SPACING, lambda points: np.zeros(len(points)))
+        start = places[[int(np.argmax(log_density(places)))]]
+        scale = lattice.find_modes(log_density, start)
+        return lattice.grow(log_density, scale, SPACING, lambda points: np.zeros(len(points)))
 
     def tau(self, size: int, rng: np.random.Generator) -> Floats:
         """Draw τ; (size,)."""

@@ -1,0 +1,112 @@
+"""Draws by importance, of counts whose exact draws would take too long.
+
+τ and the coefficients are resampled from weighted proposals
+(:mod:`hiermodels.exact.glmm.importance`); given these, the groups' effects are drawn exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hiermodels.core.blas import one_blas_thread
+from hiermodels.core.progress import showing_progress
+from hiermodels.core.seeds import Seed, generator
+from hiermodels.data.grouped import GroupedData
+from hiermodels.errors import SpecError
+from hiermodels.exact.drawn import Request, with_effects
+from hiermodels.exact.glmm.importance import ResampledDraws
+from hiermodels.exact.glmm_effects import GlmmEffects
+from hiermodels.exact.glmm_grid import GlmmGrid
+from hiermodels.exact.grid import AnyGrid, grid_of
+from hiermodels.model.spec import Spec
+from hiermodels.posterior.engine import Refit
+from hiermodels.posterior.memory import MEMORY_BUDGET
+from hiermodels.posterior.record import WEIGHTS, Posterior
+
+
+@one_blas_thread()
+def sample(
+    spec: Spec,
+    data: GroupedData,
+    *,
+    draws: int = 1000,
+    chains: int = 4,
+    random_seed: Seed = None,
+    progressbar: bool | None = None,
+    memory_budget: float = MEMORY_BUDGET,
+    grid: AnyGrid | None = None,
+    **options: Any,
+) -> Posterior:
+    """Draw from the posterior by importance, and say how well that went.
+
+    Parameters
+    ----------
+    spec, data, draws, chains, random_seed, memory_budget, grid
+        As for :func:`hiermodels.exact.sample.sample`.
+    progressbar : bool, optional
+        Whether to show progress; by default where somebody may be looking.
+
+    Raises
+    ------
+    ImproperPosteriorError
+        If the posterior does not exist.
+    PrecisionError
+        If the weights vary too much to be trusted.
+    SpecError
+        If the model is one whose draws are exact, an option is given, or the draws take more than
+        the budget.
+    """
+    request = Request("importance", spec, data, draws, chains, random_seed, memory_budget)
+    rng = generator(random_seed)
+    request.require_possible(options)
+    grid = grid or grid_of(spec, data)
+    if not isinstance(grid, GlmmGrid):
+        raise SpecError(
+            "engine 'importance' is for binomial and Poisson rows in one column of groups, with "
+            "covariates that vary within groups or with many of them. Draws of this model are "
+            "exact: use engine='exact'"
+        )
+    with showing_progress("Drawing", request.size, progressbar) as progress:
+        effects, drawn = GlmmEffects.resampled(grid, request.size, rng, progress)
+    weighted = drawn.proposals
+    attrs = {
+        "proposals": float(len(weighted.tau)),
+        "importance_ess": weighted.ess,
+        "pareto_k": weighted.k,
+        "largest_weight": weighted.largest,
+    }
+    stats = {"importance_weight": drawn.weight}
+    said = _certificate(drawn, len(grid.marginal.path))
+    return request.posterior(with_effects(effects, attrs, said, request.keep, stats))
+
+
+def _certificate(drawn: ResampledDraws, nodes: int) -> dict[str, str]:
+    """What is said of the draws."""
+    weighted, size = drawn.proposals, len(drawn.tau)
+    n = len(weighted.tau)
+    return {
+        "draws": f"not exact: {size:,} resampled from {n:,} weighted proposals around the modes of "
+        f"{nodes} values of tau; effects of groups given these are exact",
+        WEIGHTS: f"ESS {weighted.ess:,.0f} of {n:,}, k-hat {weighted.k:.2f}, the largest "
+        f"{weighted.largest:.1f} times the mean",
+        "repeated": f"{drawn.distinct:,} of {size:,} are different; repeated ones stand beside "
+        f"each other, so that mcse and ESS of tables count them once",
+    }
+
+
+def prepare_refits(
+    spec: Spec, data: GroupedData, *, draws: int, chains: int, **options: Any
+) -> Refit:
+    """Get ready for other outcomes of the same rows: there is nothing to prepare.
+
+    Parameters
+    ----------
+    spec, data, draws, chains, **options
+        As in :func:`sample`.
+    """
+    del data
+
+    def refit(data: GroupedData, random_seed: Seed) -> Posterior:
+        return sample(spec, data, draws=draws, chains=chains, random_seed=random_seed, **options)
+
+    return refit
