@@ -77,8 +77,9 @@ def sample(
     ImproperPosteriorError
         If the posterior does not exist.
     SpecError
-        If an option is given, or if the draws of what stands above the groups take more than the
-        budget (64 MiB are always allowed).
+        If an option is given, if the draws of what stands above the groups take more than the
+        budget (64 MiB are always allowed), or if draws of counts with covariates that vary within
+        groups would take many minutes.
     """
     request = Request("exact", spec, data, draws, chains, random_seed, memory_budget)
     rng = generator(random_seed)

@@ -37,8 +37,9 @@ HIGHER = 1e-4  # the bound: for the same
 AT_ONCE = 64  # proposals whose likelihoods are computed in one piece
 BATCH = 1 << 22  # numbers of rows and proposals that are looked at together
 MOST = 4000  # proposals of one batch
-RAREST = 1e-3  # share of the directions that must be kept
-MAX_WORK = 2e11  # numbers of rows and proposals, beyond which a draw is not begun
+RAREST = 1e-3  # share of the proposals that must be accepted where that is much work
+OTHER_WORK = 200  # that a proposal makes, in rows
+MAX_WORK = 5e9  # rows times proposals, some minutes, beyond which a draw is not begun
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +99,15 @@ def draw(
     rng : numpy.random.Generator
     progress : callable, optional
         Is told how many draws were added.
+
+    Raises
+    ------
+    SpecError
+        If it would take too long, as the mass below the bound tells beforehand.
+    PrecisionError
+        If a density exceeds its bound.
     """
+    _require_speed(proposals, size)
     rows = proposals.path.model.rows
     batch = max(AT_ONCE, min(MOST, BATCH // len(rows.y)))
     taus, gammas = [], []
@@ -107,7 +116,6 @@ def draw(
     while done < size:
         some = _directions(proposals, batch, rng)
         tried, kept = tried + batch, kept + len(some.tau)
-        _require_speed(proposals, tried, kept, done, size)
         gamma, ratio = _ratios(proposals.path, some)
         largest = max(largest, float(ratio.max(initial=-np.inf)))
         if largest > 0:
@@ -131,15 +139,16 @@ def draw(
     )
 
 
-def _require_speed(proposals: Proposals, tried: int, kept: int, done: int, size: int) -> None:
-    """Raise SpecError where too few directions are kept for draws in reasonable time."""
-    share = (kept + 1) / tried
-    n = len(proposals.path.model.rows.y)
-    if share < RAREST and n * (size - done) / share > MAX_WORK:
+def _require_speed(proposals: Proposals, size: int) -> None:
+    """Raise SpecError where so many draws would take too long."""
+    share = proposals.acceptance
+    n, p = len(proposals.path.model.outermost.y), proposals.path.gamma.shape[1]
+    if share < RAREST and (n + OTHER_WORK) * size / share > MAX_WORK:
         raise SpecError(
-            f"engine 'exact' would keep {share:.1g} of its proposals, too few: with "
-            f"{proposals.path.gamma.shape[1]} coefficients and {n:,} rows its bound is far above "
-            f"the density. Use fewer covariates, or engine='nuts'"
+            f"engine 'exact' would accept about 1 of {1 / share:,.0f} proposals: {size:,} draws would "
+            f"take too long, as with {p} coefficients and {n:,} rows its bound is far above the "
+            f"density. engine='importance' draws from the same posterior in seconds, resampled by "
+            f"weights, which it shows; or use fewer covariates"
         )
 
 

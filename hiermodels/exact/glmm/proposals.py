@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from hiermodels.core.arrays import Floats
+from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.exact.glmm.envelope import RadialLaw, largest_reach
 from hiermodels.exact.glmm.modes import CountModel
 from hiermodels.exact.glmm.path import ModePath
@@ -114,6 +114,22 @@ class Proposals:
         start = places[[int(np.argmax(log_density(places)))]]
         scale = lattice.find_modes(log_density, start)
         return lattice.grow(log_density, scale, SPACING, lambda points: np.zeros(len(points)))
+
+    @property
+    def acceptance(self) -> float:
+        """About the share of proposals that are accepted below the bound.
+
+        It is the ratio of the masses: of the density, by Laplace's approximation, and below the
+        bound in all directions, ``(2π)^{p/2} / {S R(M)}``, S being the area of the unit sphere.
+        """
+        from scipy.special import gammaln
+
+        p = self.path.gamma.shape[1]
+        nodes = self.path.weights(self.tau_of(self.lattice.points))
+        log_area = np.log(2) + 0.5 * p * np.log(np.pi) - gammaln(0.5 * p)
+        log_mass = RadialLaw(nodes @ self.most, p).log_mass
+        share = np.exp(0.5 * p * LOG_2PI - log_area - log_mass)
+        return float(self.lattice.weights @ share / self.lattice.weights.sum())
 
     def tau(self, size: int, rng: np.random.Generator) -> Floats:
         """Draw τ; (size,)."""

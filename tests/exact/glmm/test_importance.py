@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import arviz_stats
 import numpy as np
 import pytest
 import xarray as xr
 
 import hiermodels as hm
+from hiermodels.exact.glmm.draws import draw
 from hiermodels.exact.glmm.importance import WeightedDraws, draw_weighted, resample
-from tests.exact.glmm.test_posterior import KNOWN, LOG_INTEGRAL, PRIORS, ROOMS, columns, seeds
+from tests.exact.glmm.test_posterior import (
+    KNOWN,
+    LOG_INTEGRAL,
+    PRIORS,
+    ROOMS,
+    columns,
+    patients,
+    seeds,
+)
 from tests.oracles.rows_of_counts import binary, grid_means
 
 SAID = {**ROOMS, "engine": "importance", "random_seed": 1}
@@ -147,6 +158,25 @@ def test_models_whose_draws_are_exact_are_refused():
         hm.fit(hm.datasets.load_eight_schools(), engine="importance")
     with pytest.raises(hm.SpecError, match="engine 'importance' has no option 'tune'"):
         hm.fit(binary(), **SAID, tune=5)
+
+
+def test_the_acceptance_is_known_beforehand(grid):
+    """Of draws below the bound, by the masses of the density and below it."""
+    drawn = draw(grid.marginal, 4000, np.random.default_rng(1))
+    assert grid.marginal.acceptance == pytest.approx(drawn.kept * drawn.accepted, rel=0.1)
+
+
+def test_few_rows_and_many_covariates():
+    """Exact draws are refused before they begin, and the remedy takes seconds."""
+    frame = patients("binomial", 10, hospitals=20)
+    formula = f"died ~ {' + '.join(f'x{i}' for i in range(10))} + (1 | hospital)"
+    said = {"family": "binomial", "priors": {"tau": hm.HalfNormal(1)}, "random_seed": 1}
+    begun = process_time()
+    with pytest.raises(hm.SpecError, match=r"1 of .* engine='importance'"):
+        hm.fit(frame, formula, **said)
+    fit = hm.fit(frame, formula, **said, engine="importance")
+    assert process_time() - begun < 10
+    assert fit.datatree["posterior"].attrs["importance_ess"] > 4000
 
 
 def test_calibrating_it():
