@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from html import escape
 from itertools import product
@@ -16,6 +17,7 @@ from hiermodels.model.spec import Spec
 
 CI_PROB = 0.89  # of intervals, unless another is asked for
 CI_KINDS = {"eti": "equal-tailed", "hdi": "highest-density"}
+NEGATIVE_ZERO = re.compile(r"-0(\.0*)?")
 DIGITS = 5  # of a number in a table
 MAX_ROWS = 60  # that a table shows; of a longer one
 FEW_ROWS = 20  # it shows as many
@@ -58,6 +60,17 @@ def with_header(table: pd.DataFrame, spec: Spec, *notes: str, digits: int | None
     return summary
 
 
+def unsigned(table: pd.DataFrame) -> pd.DataFrame:
+    """The same with zeros that have no sign, be they numbers or text such as ``-0.00``."""
+
+    def own(value: Any) -> Any:
+        if isinstance(value, float):
+            return value + 0.0
+        return value[1:] if isinstance(value, str) and NEGATIVE_ZERO.fullmatch(value) else value
+
+    return table.map(own)
+
+
 def flatten(dataset: xr.Dataset) -> pd.Series:
     """One row for each scalar, named as ArviZ names them: ``tau``, ``theta[A, Intercept]``."""
     rows: dict[str, float] = {}
@@ -74,7 +87,11 @@ def flatten(dataset: xr.Dataset) -> pd.Series:
 
 
 def shown(value: float, digits: int = DIGITS) -> str:
-    """Five digits, or fewer, without an exponent where the number is large but not huge."""
+    """Five digits, or fewer, without an exponent where the number is large but not huge.
+
+    0 has no sign.
+    """
+    value += 0.0
     if 10 ** (DIGITS - 1) <= abs(value) < 1e9:
         return f"{value if digits >= DIGITS else float(f'{value:.{digits}g}'):.0f}"
     return f"{value:.{digits}g}"

@@ -149,7 +149,7 @@ class Comparison:
     def _format(self) -> Any:
         """How the table is shown: with no more digits than the quadrature reached."""
         digits = self.table.attrs.get("digits", DIGITS)
-        return {"float_format": f"{{:.{digits}g}}".format, "max_rows": MAX_ROWS}
+        return {"float_format": lambda value: f"{value + 0.0:.{digits}g}", "max_rows": MAX_ROWS}
 
 
 SHAPES = (  # the same for each component of uniformity

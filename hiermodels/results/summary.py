@@ -15,7 +15,7 @@ from hiermodels.errors import SpecError
 from hiermodels.exact.moments import moments_of
 from hiermodels.posterior.moments import FOURTH, KINDS, MEAN, SD, Moment
 from hiermodels.posterior.record import Posterior, at_covariates, how_to_draw
-from hiermodels.posterior.tables import Summary, interval_note, with_header
+from hiermodels.posterior.tables import Summary, interval_note, unsigned, with_header
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -102,7 +102,7 @@ def summarize(
     notes += [_explain(posterior, name) for name in left_out]
     if lacking:
         notes.append(str(moments_of(posterior.spec, posterior.data).why(lacking)))
-    return with_header(_without(table, lacking), posterior.spec, *notes)
+    return with_header(unsigned(_without(table, lacking)), posterior.spec, *notes)
 
 
 def _constant(posterior: Posterior) -> AbstractContextManager[Any]:

@@ -10,6 +10,7 @@ from scipy import integrate, optimize
 import hiermodels as hm
 from hiermodels.exact import variance_shares
 from hiermodels.exact.variance_shares import typical_se
+from hiermodels.posterior.tables import shown, unsigned
 from hiermodels.results import summary
 from hiermodels.results import variance_components as components
 
@@ -35,6 +36,19 @@ def test_every_table_states_model_priors_and_intervals(fit):
             assert "y ~ Normal(theta[school], sigma) with known sigma" in text
             assert "tau ~ HalfCauchy(beta=5), on the sd tau" in text
             assert "intervals: 89 % equal-tailed" in text
+
+
+def test_zero_has_no_sign():
+    assert shown(-0.0) == "0"
+    table = unsigned(pd.DataFrame({"a": [-0.0, -1.0], "b": ["-0.00", "-0.01"], "c": ["-0", 2]}))
+    assert table.to_dict("list") == {"a": [0.0, -1.0], "b": ["0.00", "-0.01"], "c": ["0", 2]}
+    assert not np.signbit(table["a"][0])
+    priors = {"tau_plate": hm.Fixed(0.0), "tau_sample": hm.HalfNormal(4)}
+    formula = "diameter ~ 1 + (1 | plate) + (1 | sample)"
+    fit = hm.fit(
+        hm.datasets.load_penicillin(), formula, priors=priors, draws=20, chains=2, random_seed=1
+    )
+    assert "-0 " not in f"{fit.summary()!r} "
 
 
 @pytest.mark.parametrize(
