@@ -145,8 +145,8 @@ def _require_speed(proposals: Proposals, size: int) -> None:
     n, p = len(proposals.path.model.outermost.y), proposals.path.gamma.shape[1]
     if share < RAREST and (n + OTHER_WORK) * size / share > MAX_WORK:
         raise SpecError(
-            f"engine 'exact' would accept about 1 of {1 / share:,.0f} proposals: {size:,} draws would "
-            f"take too long, as with {p} coefficients and {n:,} rows its bound is far above the "
+            f"engine 'exact' would accept about 1 of {1 / share:,.0f} proposals: {size:,} draws "
+            f"would take too long, as with {p} coefficients and {n:,} rows its bound is far above the "
             f"density. engine='importance' draws from the same posterior in seconds, resampled by "
             f"weights, which it shows; or use fewer covariates"
         )
