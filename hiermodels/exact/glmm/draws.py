@@ -146,9 +146,9 @@ def _require_speed(proposals: Proposals, size: int) -> None:
     if share < RAREST and (n + OTHER_WORK) * size / share > MAX_WORK:
         raise SpecError(
             f"engine 'exact' would accept about 1 of {1 / share:,.0f} proposals: {size:,} draws "
-            f"would take too long, as with {p} coefficients and {n:,} rows its bound is far above the "
-            f"density. engine='importance' draws from the same posterior in seconds, resampled by "
-            f"weights, which it shows; or use fewer covariates"
+            f"would take too long, as with {p} coefficients and {n:,} rows its bound is far above "
+            f"the density. engine='importance' draws from the same posterior in seconds, "
+            f"resampled by weights, which it shows; or use fewer covariates"
         )
 
 
