@@ -95,6 +95,11 @@ class GlmmReference(LeafReference):
         return CountLaw(by_places, by_places, outcome, (lowest, highest), expected)
 
 
+def is_summed_at_random(spec: Spec, data: GroupedData) -> bool:
+    """Whether the points over which the posterior is summed are along random directions."""
+    return not LatticePoints.can_hold(GlmmGrid(spec, data).marginal)
+
+
 def _points(proposals: Proposals) -> WeightedPoints:
     """Of a lattice, where one can hold the posterior; else along random directions."""
     return (LatticePoints if LatticePoints.can_hold(proposals) else SpherePoints).of(proposals)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.progress import showing_progress
-from hiermodels.core.seeds import Seed, generator
+from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.exact.drawn import Request, with_effects
@@ -57,7 +59,7 @@ def sample(
         the budget.
     """
     request = Request("importance", spec, data, draws, chains, random_seed, memory_budget)
-    rng = generator(random_seed)
+    rng = np.random.default_rng(named_seed(random_seed, "importance"))  # apart from exact draws
     request.require_possible(options)
     grid = grid or grid_of(spec, data)
     if not isinstance(grid, GlmmGrid):

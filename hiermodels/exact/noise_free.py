@@ -12,7 +12,7 @@ from hiermodels.exact.blocks.pair_nodes import PairNodes
 from hiermodels.exact.conjugate import ConjugatePosterior
 from hiermodels.exact.crossed_reference import CrossedReference
 from hiermodels.exact.glmm_data import takes_rows
-from hiermodels.exact.glmm_reference import GlmmReference
+from hiermodels.exact.glmm_reference import GlmmReference, is_summed_at_random
 from hiermodels.exact.leaf_reference import LeafReference
 from hiermodels.exact.regression import RegressionPosterior
 from hiermodels.model.spec import Spec
@@ -64,6 +64,11 @@ def reference_posterior(
         if found.certificate <= tol or _takes_seconds(found):
             _IN_USE[key] = found
     return found
+
+
+def has_monte_carlo_error(spec: Spec, data: GroupedData) -> bool:
+    """Whether the posterior is not free of it: of counts with many coefficients."""
+    return not spec.is_normal and takes_rows(spec, data) and is_summed_at_random(spec, data)
 
 
 def _takes_seconds(found: ReferencePosterior) -> bool:

@@ -25,6 +25,9 @@ ENGINES: Mapping[str, str] = {
 }
 
 
+INDEPENDENT = ("exact", "importance")  # whose draws are of no Markov chain
+
+
 class Prepared(Protocol):
     """What was computed of a posterior before, and need not be computed again."""
 

@@ -14,7 +14,8 @@ new question is a file here and a method of ``Fit`` (:mod:`hiermodels.api`).
 - ``default_prior``: whether a default prior drives the answer
 - ``alternatives``: other priors (``other_priors``), and how far the posterior moves
 - ``comparison``: draws against the exact posterior; ``matching`` puts the two side by side,
-  ``foreign_draws`` those of other packages, ``draw_tests`` makes the statistics
+  ``foreign_draws`` those of other packages, ``draw_tests`` makes the statistics, and
+  ``two_samples`` where the exact side is draws, too
 - ``simulation``: draws from the priors, and outcomes from these
 - ``calibration``: whether an engine is right for all outcomes; ``simulated_fits`` makes the fits,
   ``calibration_record`` keeps them

@@ -37,7 +37,8 @@ class Comparison:
         statistic), ``df`` (degrees of freedom of the standard error) and ``direction``, what z says
         of the draws.  For quantiles z compares the share of draws below the exact quantile with
         what it should be.  For uniformity z is that of the worst component, p combines all six,
-        and ``ess`` and ``df`` are the first one's.
+        and ``ess`` and ``df`` are the first one's.  Where the exact side is draws, too, as a note
+        says, errors, ``ess`` and ``df`` are those of both sides together.
     alpha : float
         Probability with which right draws fail.
     pit : Dataset
@@ -45,7 +46,8 @@ class Comparison:
     warnings : tuple of str
         What else speaks against the draws.
     notes : tuple of str
-        Why means or sds are nan, where they do not exist.
+        Why means or sds are nan, where they do not exist, and what the exact side is, where it is
+        draws.
     """
 
     table: pd.DataFrame

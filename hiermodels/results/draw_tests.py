@@ -51,7 +51,7 @@ INSIDE = (1e-300, 1 - 1e-16)  # probabilities whose normal score is finite
 CHUNK = 256  # members of a variable at a time: what they need stays within tens of megabytes
 
 
-type _Columns = dict[str, Any]  # by the names of the table, each an array
+type Columns = dict[str, Any]  # by the names of the table, each an array
 
 
 def probability_transform(
@@ -83,7 +83,7 @@ def probability_transform(
 
 def tests_of(
     reference: ReferencePosterior, name: str, draws: xr.DataArray, pit: xr.DataArray
-) -> _Columns:
+) -> Columns:
     """Columns of the table for one variable: all statistics of its first member, and so on."""
     exact = {
         "mean": reference.mean[name].to_numpy().ravel(),
@@ -95,30 +95,35 @@ def tests_of(
     shape = (*draws.shape[:2], -1)
     x, u = draws.to_numpy().reshape(shape), pit.to_numpy().reshape(shape)
     parts = []
-    for chunk in _chunks(x.shape[2]):
+    for chunk in chunks(x.shape[2]):
         truth = {key: values[chunk] for key, values in exact.items()}
-        rows = _statistics(x[..., chunk], u[..., chunk], truth, light)
-        by_member = {
-            c: np.stack([rows[key][c] for key in STATISTICS], axis=1) for c in rows["mean"]
-        }
-        parts.append({column: values.ravel() for column, values in by_member.items()})
-    return {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
+        parts.append(_statistics(x[..., chunk], u[..., chunk], truth, light))
+    return by_member(parts)
 
 
-def _chunks(size: int) -> Iterator[slice]:
+def by_member(parts: Sequence[Mapping[str, Columns]]) -> Columns:
+    """From columns for each statistic, of some members after others, to all rows of the table."""
+    columns: dict[str, list[Floats]] = {name: [] for name in parts[0]["mean"]}
+    for part in parts:
+        for name, found in columns.items():
+            found.append(np.stack([part[key][name] for key in STATISTICS], axis=1).ravel())
+    return {name: np.concatenate(found) for name, found in columns.items()}
+
+
+def chunks(size: int) -> Iterator[slice]:
     """Cut the members of a variable into pieces."""
     return (slice(start, start + CHUNK) for start in range(0, size, CHUNK))
 
 
 def _statistics(
     x: Floats, u: Floats, exact: Mapping[str, Floats], light: bool
-) -> dict[str, _Columns]:
+) -> dict[str, Columns]:
     """Every statistic of draws x (c, n, k) with transforms u: columns (k,) for each."""
     components = _components(u)
     deviation = x - exact["mean"]
     centre = batch_means(deviation)
     mean = x.mean(axis=(0, 1))
-    rows = {"mean": _row("mean", mean, exact["mean"], centre, centre.error, exact["sd"] ** 2)}
+    rows = {"mean": row("mean", mean, exact["mean"], centre, centre.error, exact["sd"] ** 2)}
     if not light:
         rows["mean"]["p"] = np.full_like(mean, np.nan)
     rows["sd"] = _sd_row(x, deviation, exact["sd"])
@@ -133,14 +138,15 @@ def _statistics(
         width = _order_statistic(in_order, q + above.error)
         width -= _order_statistic(in_order, q - above.error)
         quantiles = _order_statistic(in_order, np.full(len(width), q))
-        rows[label] = _row(label, quantiles, exact[label], above, width / 2, variance)
-    rows["uniformity"] = _uniformity_row(u, components)
+        rows[label] = row(label, quantiles, exact[label], above, width / 2, variance)
+    distance = uniformity.distance(u.reshape(-1, u.shape[2]))
+    rows["uniformity"] = uniformity_row(distance, components)
     return rows
 
 
-def _row(
+def row(
     statistic: str, values: Floats, exact: Floats, means: Means, error: Floats, variance: Any
-) -> _Columns:
+) -> Columns:
     """Columns of a statistic whose deviation from the exact one is a mean."""
     return {
         "mcmc": values,
@@ -154,22 +160,22 @@ def _row(
     }
 
 
-def _sd_row(x: Floats, deviation: Floats, exact: Floats) -> _Columns:
+def _sd_row(x: Floats, deviation: Floats, exact: Floats) -> Columns:
     """The sd, whose error follows from that of the variance: ``se(s) = se(s²)/(2s)``."""
     squares = deviation**2 - exact**2
     means = batch_means(squares)
-    row = _row("sd", x.std(axis=(0, 1), ddof=1), exact, means, means.error / (2 * exact), np.nan)
-    return row | {"ess": means.ess(squares.var(axis=(0, 1)))}
+    found = row("sd", x.std(axis=(0, 1), ddof=1), exact, means, means.error / (2 * exact), np.nan)
+    return found | {"ess": means.ess(squares.var(axis=(0, 1)))}
 
 
-def _uniformity_row(u: Floats, components: Sequence[Means]) -> _Columns:
+def uniformity_row(distance: Floats, components: Sequence[Means]) -> Columns:
     """Columns of the components of uniformity, taken together."""
     t, p = (np.stack([getattr(means, key) for means in components]) for key in ("t", "p"))
     worst = np.abs(t).argmax(axis=0)
     z = np.take_along_axis(t, worst[None], axis=0)[0]
     directions = [SHAPES[j][0 if value > 0 else 1] for j, value in zip(worst, z, strict=True)]
     return {
-        "mcmc": uniformity.distance(u.reshape(-1, u.shape[2])),
+        "mcmc": distance,
         "exact": np.zeros(len(z)),
         "mcse": np.full(len(z), np.nan),
         "z": z,
@@ -180,11 +186,16 @@ def _uniformity_row(u: Floats, components: Sequence[Means]) -> _Columns:
     }
 
 
-def _components(u: Floats) -> list[Means]:
-    """Components of uniformity: each of mean 0 if u (c, n, k) is uniform."""
+def smooth_components(u: Floats) -> list[Means]:
+    """Means of Legendre's polynomials: each 0 if u (c, n, k) is uniform."""
     from scipy.special import eval_sh_legendre
 
-    smooth = [batch_means(np.sqrt(2 * j + 1) * eval_sh_legendre(j, u)) for j in DEGREES]
+    return [batch_means(np.sqrt(2 * j + 1) * eval_sh_legendre(j, u)) for j in DEGREES]
+
+
+def _components(u: Floats) -> list[Means]:
+    """Components of uniformity: each of mean 0 if u (c, n, k) is uniform."""
+    smooth = smooth_components(u)
     size = smooth[0].ess(np.ones(u.shape[2]))
     tail = np.clip(IN_TAIL / size, 0.0, LARGEST_TAIL)
     ends = [excess(v <= tail, tail) for v in (u, 1 - u)]

@@ -13,10 +13,10 @@ from hiermodels.core.names import SAMPLE_DIMS
 from hiermodels.errors import SpecError
 from hiermodels.model.level import Level
 from hiermodels.posterior.coordinates import coords_of
-from hiermodels.posterior.reference_posterior import ReferencePosterior
+from hiermodels.posterior.engine import Prepared
 
 
-def in_shape(draws: xr.Dataset, reference: ReferencePosterior) -> xr.Dataset:
+def in_shape(draws: xr.Dataset, reference: Prepared) -> xr.Dataset:
     """Put members together, and take correlations from matrices.
 
     Parameters
@@ -24,7 +24,8 @@ def in_shape(draws: xr.Dataset, reference: ReferencePosterior) -> xr.Dataset:
     draws : Dataset
         With ``tau[Intercept]`` and ``tau[Days]``, say, in place of ``tau``, or with a matrix in
         place of ``rho``.
-    reference : ReferencePosterior
+    reference : Prepared
+        The exact posterior, or a fit of it.
     """
     for name in reference.spec.variables:
         draws = _together(draws, reference, name)
@@ -34,7 +35,7 @@ def in_shape(draws: xr.Dataset, reference: ReferencePosterior) -> xr.Dataset:
     return draws
 
 
-def _together(draws: xr.Dataset, reference: ReferencePosterior, name: str) -> xr.Dataset:
+def _together(draws: xr.Dataset, reference: Prepared, name: str) -> xr.Dataset:
     """A variable from its members along its last dimension, if all of these are there."""
     dims = reference.spec.dims(name)
     if name in draws or not dims:

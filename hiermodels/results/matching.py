@@ -20,6 +20,8 @@ from hiermodels.families.normal import STRATA
 from hiermodels.model.nests import describe_groups
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.coordinates import coords_of
+from hiermodels.posterior.engine import Prepared
+from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.reference_posterior import ReferencePosterior
 from hiermodels.results.foreign_draws import in_shape
 
@@ -34,16 +36,12 @@ COLUMNS = (
 SAME_STATISTICS = 1e-9  # of their spread: engines add up in different orders
 
 
-class FitLike(Protocol):
+class FitLike(Prepared, Protocol):
     """What is needed of a fit here."""
 
     @property
-    def spec(self) -> Spec:
-        """What is assumed."""
-
-    @property
-    def data(self) -> GroupedData:
-        """What was observed."""
+    def posterior(self) -> Posterior:
+        """The record."""
 
     @property
     def datatree(self) -> xr.DataTree:
@@ -197,7 +195,7 @@ def require_same_outcomes(tree: xr.DataTree, exact: GroupedData) -> None:
 
 def matching_draws(
     tree: xr.DataTree,
-    reference: ReferencePosterior,
+    reference: Prepared,
     rename: Mapping[str, str],
     var_names: Sequence[str] | None,
 ) -> xr.Dataset:

@@ -36,7 +36,7 @@ from hiermodels.numerics import rejection
 HEAVY = 0.05  # share of the proposals with heavy tails
 DF = 4.0  # their degrees of freedom
 RATIO = 2  # proposals to draws: then a draw is repeated only where its weight is twice the mean
-FEWEST = 1000  # proposals: the shape of a tail is not known from fewer
+FEWEST = 4000  # proposals: the shape of a tail is not known from fewer
 BATCH = 4000  # proposals at a time
 LARGEST_K = 0.7  # k-hat, beyond which means of weights are not to be trusted
 LEAST_SHARE = 0.05  # of the proposals that must count

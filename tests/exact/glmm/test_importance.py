@@ -150,7 +150,7 @@ def test_few_draws_and_a_tau_that_is_fixed():
     priors = PRIORS | {"tau": hm.Fixed(0.5)}
     fixed = hm.fit(binary(), **{**SAID, "priors": priors}, draws=3, chains=2)
     assert (fixed.datatree["posterior"]["tau"] == 0.5).all()
-    assert fixed.datatree["posterior"].attrs["proposals"] == 1000
+    assert fixed.datatree["posterior"].attrs["proposals"] == 4000
 
 
 def test_models_whose_draws_are_exact_are_refused():
@@ -181,6 +181,6 @@ def test_few_rows_and_many_covariates():
 
 def test_calibrating_it():
     found = hm.calibrate(
-        binary(), **{**SAID, "random_seed": 2}, simulations=20, draws=60, progressbar=False
+        binary(), **{**SAID, "random_seed": 2}, simulations=12, draws=60, progressbar=False
     )
     assert found.passed
