@@ -327,6 +327,19 @@ def test_a_step_that_leads_down_is_shortened(density, start):
     assert abs(frame.modes.item()) < 0.02  # the width of the differences
 
 
+def test_the_first_of_five_axes_may_be_long():
+    """As that of an sd beside four coefficients: 40 points on one side of the mode."""
+    frame = lattice.ModesAndScale(np.zeros((1, 5)), np.eye(5))
+
+    def density(x):
+        first = x[:, 0]
+        return -np.where(first > 0, first**2, np.hypot(1, first) - 1) - (x[:, 1:] ** 2).sum(axis=1)
+
+    laid = lattice.grow(density, frame, np.array([0.9, 2.5, 2.5, 2.5, 2.5]), no_weight)
+    assert laid.index[:, 0].min() < -40
+    assert np.abs(laid.index[:, 1:]).max() < 6
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("side", [1.0, -1.0])
 def test_a_density_that_does_not_end_is_refused(monkeypatch, axis, side):
