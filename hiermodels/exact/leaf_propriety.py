@@ -39,6 +39,8 @@ from hiermodels.exact.propriety import Tails
 from hiermodels.numerics.cones import clean, null_space, strict_rows
 from hiermodels.numerics.group_sums import sum_by
 
+FEW = 3  # inequalities of an outer group and sign that are looked at before all of them
+
 
 @dataclass(frozen=True)
 class OuterCone:
@@ -177,9 +179,10 @@ def outer_cone(design: LeafDesign) -> OuterCone:
     one_sided = np.flatnonzero((below ^ above) & pooled[parent])
     if basis.shape[1] and len(one_sided):
         rows, owner = clean(centred[one_sided] @ basis), parent[one_sided]
-        rows = _with_own(rows, owner, ~some(tied)[owner])
-        sign = np.where(above[one_sided], 1.0, -1.0)[:, None]
-        one_sided = one_sided[~strict_rows(rows.multiply(sign).tocsr())]
+        has_own, sign = ~some(tied)[owner], np.where(above[one_sided], 1.0, -1.0)
+        few = _few_of_each(owner, sign)
+        if not _allow_only_zero(rows[few], owner[few], has_own[few], sign[few]):
+            one_sided = one_sided[~_strict(rows, owner, has_own, sign)]
     tied[one_sided] = True
     means, centred = _centred(x, parent, tied, size)
     basis = null_space(centred[tied])
@@ -198,6 +201,27 @@ def _centred(x: Floats, parent: Indices, tied: Flags, size: int) -> tuple[Floats
     count = np.bincount(parent[tied], minlength=size)
     means = sum_by(parent[tied], x[tied], size) / np.maximum(count, 1)[:, None]
     return means, x - means[parent]
+
+
+def _few_of_each(owner: Indices, sign: Floats) -> Indices:
+    """A few inequalities of each outer group and sign."""
+    order = np.lexsort((sign, owner))
+    is_first = np.diff(2 * owner[order] + (sign[order] > 0), prepend=-1) != 0
+    first = np.flatnonzero(is_first)
+    return order[np.arange(len(order)) - first[np.cumsum(is_first) - 1] < FEW]
+
+
+def _allow_only_zero(rows: Floats, owner: Indices, has_own: Flags, sign: Floats) -> bool:
+    """Whether inequalities allow no direction but 0: then so do more of them."""
+    size = int(owner.max()) + 1
+    _, centred = _centred(rows, owner, has_own, size)
+    return null_space(centred).shape[1] == 0 and not _strict(rows, owner, has_own, sign).any()
+
+
+def _strict(rows: Floats, owner: Indices, has_own: Flags, sign: Floats) -> Flags:
+    """Which inequalities, of rows (n, r) and of the ``u_s`` that are variables, are strict."""
+    both = _with_own(rows, owner, has_own)
+    return strict_rows(both.multiply(sign[:, None]).tocsr())
 
 
 def _with_own(rows: Floats, owner: Indices, has_own: Flags) -> Any:

@@ -19,6 +19,7 @@ from hiermodels.core.arrays import Flags, Floats
 
 TOLERANCE = 1e-9  # of singular values and of entries, relative to the largest
 STRICT = 1e-6  # of the largest change along a ray
+FEW = 500  # inequalities that are looked at before all of them
 
 
 def null_space(matrix: Floats) -> Floats:
@@ -93,9 +94,15 @@ def cone_span(x: Floats, below: Flags, above: Flags) -> tuple[Floats, Flags]:
     if basis.shape[1] and len(one_sided):
         rows = clean(x[one_sided] @ basis) * np.where(above[one_sided], 1.0, -1.0)[:, None]
         distinct = np.unique(rows, axis=0)
-        fixed = ~strict_rows(distinct)
-        basis = basis @ null_space(distinct[fixed])
+        if _allow_only_zero(distinct[:: max(1, len(distinct) // FEW)]):
+            return np.zeros((x.shape[1], 0)), np.zeros(len(x), dtype=bool)
+        basis = basis @ null_space(distinct[~strict_rows(distinct)])
     return basis, (clean(x @ basis) != 0).any(axis=1)
+
+
+def _allow_only_zero(rows: Floats) -> bool:
+    """Whether ``rows @ z ≤ 0`` for z = 0 alone: then so do more inequalities."""
+    return null_space(rows).shape[1] == 0 and not strict_rows(rows).any()
 
 
 def clean(matrix: Floats) -> Floats:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import hiermodels as hm
+from hiermodels.exact import leaf_propriety
 from hiermodels.exact.leaf_design import LeafDesign, Wording
 from hiermodels.exact.leaf_propriety import check
 from hiermodels.model.priors.variance import Jeffreys
@@ -357,3 +359,29 @@ def proposed(message):
             yield {"tau": eval(flat, vars(hm))}
     if "HalfNormal(sd=…)" in advice:
         yield {"tau": hm.HalfNormal(1)}
+
+
+def test_few_rows_of_each_outer_group_decide_only_what_all_of_them_do(monkeypatch):
+    rng, decided = np.random.default_rng(1), []
+    of_few = leaf_propriety._allow_only_zero
+    for trial in range(150):
+        size, n, p = int(rng.integers(1, 8)), int(rng.integers(8, 60)), int(rng.integers(0, 4))
+        parent = np.sort(np.append(np.arange(size), rng.integers(0, size, n - size)))
+        x = rng.normal(size=(n, p)).round(trial % 2)
+        side = x @ rng.normal(size=p) + rng.normal(size=size)[parent] > 0
+        if trial % 3:
+            side = rng.random(n) < 0.5
+        design = SimpleNamespace(
+            flat_slopes=x, parent=parent, n_parents=size, falls_below=side, falls_above=~side
+        )
+        monkeypatch.setattr(leaf_propriety, "_allow_only_zero", of_few)
+        cone = leaf_propriety.outer_cone(design)
+
+        def never(*given):
+            decided.append(of_few(*given))
+            return False
+
+        monkeypatch.setattr(leaf_propriety, "_allow_only_zero", never)
+        for name, value in vars(leaf_propriety.outer_cone(design)).items():
+            np.testing.assert_array_equal(getattr(cone, name), value, err_msg=name)
+    assert 10 < sum(decided) < len(decided) - 10

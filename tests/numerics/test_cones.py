@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from hiermodels.numerics import cones
 from hiermodels.numerics.cones import cone_span, null_space, strict_rows
 
 
@@ -82,3 +83,18 @@ def test_overlap_by_one_row_of_thirty_thousand():
     basis, moves = cone_span(x, side > 0, side < 0)
     assert basis.shape[1] == moves.sum() == 0
     assert time.perf_counter() - start < 10
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_few_inequalities_decide_only_what_all_of_them_do(monkeypatch, seed):
+    """Separated classes, but for none, one or two rows."""
+    rng = np.random.default_rng(seed)
+    n, p = int(rng.integers(600, 1200)), int(rng.integers(1, 4))
+    x = np.column_stack([np.ones(n), rng.normal(size=(n, p)).round(int(rng.integers(0, 2)))])
+    side = x @ rng.normal(size=p + 1) > 0
+    side[rng.integers(0, n, seed % 3)] ^= True
+    basis, moves = cone_span(x, side, ~side)
+    monkeypatch.setattr(cones, "FEW", 10_000)
+    expected, of_all = cone_span(x, side, ~side)
+    assert basis.shape == expected.shape
+    assert (moves == of_all).all()
