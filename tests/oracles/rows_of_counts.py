@@ -12,7 +12,9 @@ from scipy import integrate, optimize, stats
 
 def log_terms(kind, y, size, eta):
     """Log likelihoods of rows up to their constants: of binomial ones, or Poisson."""
-    return y * eta - size * np.logaddexp(0, eta) if kind == "binomial" else y * eta - np.exp(eta)
+    if kind == "binomial":
+        return y * eta - size * np.logaddexp(0, eta)
+    return y * eta - np.exp(np.minimum(eta, 300.0))
 
 
 def log_likelihood(kind, y, size, eta, group, tau):
@@ -35,7 +37,7 @@ def log_integral(kind, y, size, eta, tau):
         lambda z: np.exp(log_density(z) - highest),
         middle - 14,
         middle + 14,
-        points=[middle - 0.5, middle, middle + 0.5],
+        points=sorted({middle + side * 2.0**-k for side in (-1, 1) for k in range(1, 30)}),
         epsabs=0,
         epsrel=1e-12,
         limit=500,

@@ -161,22 +161,22 @@ def _directions(proposals: Proposals, size: int, rng: np.random.Generator) -> _K
     unit = rng.standard_normal((size, p))
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     direction = (path.factors(weights) @ unit[..., None])[..., 0]
-    shares = shares_of_groups(path, weights, direction)
+    shares = shares_of_groups(path, weights, unit)
     n = WIDER * (shares * reach(rows, rows.x @ direction.T)).sum(axis=0)
-    law, most = RadialLaw(n, p), RadialLaw(weights @ proposals.most, p)
+    law, most = RadialLaw(n, p), RadialLaw(proposals.most(weights), p)
     kept = law.log_mass - most.log_mass + rng.standard_exponential(size) > 0
     r = law.draw(rng)[kept]
     height = weights[kept] @ path.height
     return _Kept(tau[kept], n[kept], r, height, direction[kept], weights[kept])
 
 
-def shares_of_groups(path: Modes, weights: Floats, direction: Floats) -> Floats:
-    """``k_g`` of directions (J, p), of sum 1 with that of the priors; (G, J)."""
-    own = squares(direction)
+def shares_of_groups(path: Modes, weights: Floats, unit: Floats) -> Floats:
+    """``k_g`` of unit vectors u (J, p), of sum 1 with that of the priors; (G, J)."""
+    own = squares(unit)
     by_node = packed(path.information) @ own.T  # (nodes, G, J)
-    k = np.einsum("jn,ngj->gj", weights, by_node)
-    of_priors = ((direction @ path.model.precision) * direction).sum(axis=1)
-    return np.maximum(k, 0.0) / (k.sum(axis=0) + of_priors)
+    k = np.maximum(np.einsum("jn,ngj->gj", weights, by_node), 0.0)
+    of_priors = np.maximum((weights * (own @ packed(path.of_priors).T)).sum(axis=1), 0.0)
+    return k / (k.sum(axis=0) + of_priors)
 
 
 def _ratios(path: Modes, some: _Kept) -> tuple[Floats, Floats]:

@@ -138,9 +138,10 @@ def largest_reach(rows: CountRows, factor: Floats, information: Floats) -> float
     ----------
     factor : (p, p)
     information : (G, p, p)
+        ``U'K_gU``.
     """
     sums = np.einsum("g,gij->ij", _diameters(rows, rows.x @ factor), information)
-    return float(np.linalg.eigvalsh(factor.T @ sums @ factor)[-1])
+    return float(np.linalg.eigvalsh(sums)[-1])
 
 
 def _diameters(rows: CountRows, points: Floats) -> Floats:

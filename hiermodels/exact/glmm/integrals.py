@@ -6,6 +6,11 @@ With ``b = τz`` each integral is a trapezoid sum in z around its largest value.
 log-concave, and its curvature at least 1, so that 8 sds to either side are ``exp(−32)`` of a normal
 one; where an end is higher than ``exp(−28)``, the sum is made wider.
 
+Where τ is large and all or none of a group's trials succeeded, its integrand is half a normal law
+that ends within a few units of b.  Then the sum is one in t, ``b = c + w sinh(t)``, with c where
+the integrand ends and w how fast: its points lie close there and far apart elsewhere, and their
+number grows like log τ.
+
 Its derivatives are moments of b given τ and γ: with the scores ``s_g = Σ_i x_i (y_i − μ_i)``
 
     ∇f = Σ_g E s_g,      −∇²f = Σ_g K_g,      K_g = E Σ_i var_i x_i x_i' − Cov(s_g).
@@ -31,7 +36,10 @@ from hiermodels.exact.glmm.rows import CountRows
 STEP = 0.6  # sds between the points of a sum
 REACH = 8.0  # sds from the middle to the ends
 END = -28.0  # logarithm of what the ends may be of the largest term
-MAX_POINTS = 10_000
+MANY_POINTS = 400  # of a sum with equal distances in b, beyond which they are stretched
+LONG = 10_000  # points for which room is made in those
+MAX_POINTS = 100_000
+STRETCHED_STEP = 0.15  # in t
 NUMBERS = 1 << 17  # that are worked on at a time
 NEWTON_STEPS = 100
 XTOL = 1e-9  # of a mode in z
@@ -176,27 +184,49 @@ class _Block:
         return np.einsum("gm,gmj->gj", self.rows.y[self.index], self.eta)
 
     def terms(self, reach: float = REACH) -> tuple[Floats, Floats, Floats]:
-        """Points b (g, J, K), distances in z (g, J), and logs of terms without ``Σ y_i eta_i``.
+        """Points b (g, J, K), distances between them (g, J), and logs of the sum's terms (g, J, K).
 
-        The terms reach as far as they matter.
+        The terms are without ``Σ y_i eta_i``, and reach as far as they matter.
         """
         with np.errstate(divide="ignore"):
             step = np.minimum(STEP / self.root, self.rows.widest_step / self.tau)
         half = int(np.ceil((reach / (self.root * step)).max()))
-        if 2 * half + 1 > MAX_POINTS:
-            raise PrecisionError(
-                f"a group's integral needs {2 * half + 1:,} points at tau = {self.tau.max():.3g}, "
-                f"more than {MAX_POINTS:,}. Give tau a narrower prior, or use engine='nuts'"
-            )
+        if 2 * half + 1 > MANY_POINTS and reach == REACH:
+            return self._stretched()
         z = self.z[..., None] + step[..., None] * np.arange(-half, half + 1)
-        b = self.tau[:, None] * z
-        log_terms = self.total[:, None, None] * b
-        log_terms -= 0.5 * z**2
-        log_terms -= self.rows.normaliser(self.eta, self.index, b)
+        b, log_terms = self._log_integrand(z)
         ends = np.maximum(log_terms[..., 0], log_terms[..., -1])
         if (ends > log_terms.max(axis=2) + END).any():
             return self.terms(2 * reach)
         return b, step, log_terms
+
+    def _log_integrand(self, z: Floats) -> tuple[Floats, Floats]:
+        """Effects b at points z, and logs of the integrand there; (g, J, K) each."""
+        b = self.tau[:, None] * z
+        log_terms = self.total[:, None, None] * b
+        log_terms -= 0.5 * z**2
+        log_terms -= self.rows.normaliser(self.eta, self.index, b)
+        return b, log_terms
+
+    def _stretched(self) -> tuple[Floats, Floats, Floats]:
+        """The same by a sum in t, ``b = c + w sinh(t)``."""
+        end = self.rows.end_of_integrand(self.eta, self.index)
+        low, high = (
+            np.arcsinh((self.tau * (self.z + side) - end.place) / end.width)
+            for side in (-REACH, REACH)
+        )
+        most = np.minimum(STRETCHED_STEP, self.rows.widest_step / np.hypot(end.width, end.reach))
+        n = int(np.ceil(((high - low) / most).max())) + 1
+        if n > MAX_POINTS:
+            raise PrecisionError(
+                f"a group's integral needs {n:,} points at tau = {self.tau.max():.3g}, more than "
+                f"{MAX_POINTS:,}. Give tau a narrower prior, or use engine='nuts'"
+            )
+        step = (high - low) / (n - 1)
+        t = low[..., None] + step[..., None] * np.arange(n)
+        width, tau = end.width[..., None], self.tau[:, None]
+        b, log_terms = self._log_integrand((end.place[..., None] + width * np.sinh(t)) / tau)
+        return b, step, log_terms + np.log(width * np.cosh(t) / tau)
 
 
 def _log_sums(step: Floats, log_terms: Floats) -> Floats:
@@ -215,14 +245,24 @@ type Pieces = Iterator[tuple[Indices, slice, _Block]]
 
 def _pieces(rows: CountRows, eta: Floats, tau: Floats, middles: Middles) -> Pieces:
     """Yield groups, settings, and both together, as much as can be worked on at a time."""
-    points = int(2 * REACH / STEP) + 2
-    step = max(1, NUMBERS // (points * int(rows.sizes.min())))
-    for start in range(0, len(tau), step):
-        some = slice(start, start + step)
+    for some, points in _settings(rows, tau, middles):
         own = Middles(middles.z[:, some], middles.root[:, some])
-        settings = len(tau[some])
+        settings = some.stop - some.start
         for groups, index in rows.blocks(NUMBERS // (points * settings)):
             yield groups, some, _Block.of(rows, eta[:, some], tau[some], own, (groups, index))
+
+
+def _settings(rows: CountRows, tau: Floats, middles: Middles) -> Iterator[tuple[slice, int]]:
+    """Yield settings that need sums of one kind, as many as can be worked on, and their points."""
+    widest = np.maximum(1 / STEP, tau / (rows.widest_step * middles.root.min(axis=0)))
+    points = np.minimum(2 * np.ceil(REACH * widest) + 1, MANY_POINTS).astype(np.intp)
+    is_long = points == MANY_POINTS
+    ends = [*np.flatnonzero(np.diff(is_long)) + 1, len(tau)]
+    for first, end in zip([0, *ends], ends, strict=False):
+        most = LONG if is_long[first] else int(points[first:end].max())
+        step = max(1, NUMBERS // (most * int(rows.sizes.min())))
+        for start in range(first, end, step):
+            yield slice(start, min(start + step, end)), most
 
 
 def log_integrals(rows: CountRows, eta: Floats, tau: Floats, middles: Middles) -> Floats:
@@ -316,8 +356,7 @@ def expand(
     middles = middles_of(rows, eta, taus, start)
     value, gradient = 0.0, np.zeros(len(gamma))
     information = np.empty((rows.n_groups, len(gamma), len(gamma)))
-    for groups, index in rows.blocks(NUMBERS // (2 * int(REACH / STEP))):
-        block = _Block.of(rows, eta, taus, middles, (groups, index))
+    for groups, _, block in _pieces(rows, eta, taus, middles):
         log_values, score, information[groups] = _derivatives(block)
         value += log_values.sum()
         gradient += score.sum(axis=0)

@@ -166,8 +166,13 @@ class Modes(ABC):
         """Weights of the modes at J values of the sds; (J, n)."""
 
     def factors(self, weights: Floats) -> Floats:
-        """Factors U at values of the sds with these weights (J, n); (J, p, p)."""
-        return np.tensordot(weights, self.factor, axes=1)
+        """Factors U at values of the sds with these weights (J, n); (J, p, p).
+
+        Rows of U are as long as the sds of γ, which may grow like τ: their logarithms are
+        interpolated.
+        """
+        sd = np.exp(weights @ self.log_sd)
+        return sd[..., None] * np.tensordot(weights, self.unit_rows, axes=1)
 
     def near_middles(self, gamma: Floats, weights: Floats) -> Any:
         """About where the integrands of the groups lie at coefficients (J, p).
@@ -199,9 +204,25 @@ class Modes(ABC):
         return np.array([_upper_factor(mode.covariance) for mode in self.modes])
 
     @cached_property
+    def log_sd(self) -> Floats:
+        """Logs of about the sds of γ given the sds; (n, p)."""
+        return 0.5 * np.log((self.factor**2).sum(axis=2))
+
+    @cached_property
+    def unit_rows(self) -> Floats:
+        """Rows of the factors, of length 1; (n, p, p)."""
+        return self.factor / np.exp(self.log_sd)[..., None]
+
+    @cached_property
     def information(self) -> Floats:
-        """K_g of the outermost groups; (n, G, p, p)."""
-        return np.array([mode.expansion.information for mode in self.modes])
+        """``U'K_gU``, the information of each outermost group on ``U⁻¹γ``; (n, G, p, p)."""
+        of_nodes = zip(self.modes, self.factor, strict=True)
+        return np.array([u.T @ mode.expansion.information @ u for mode, u in of_nodes])
+
+    @cached_property
+    def of_priors(self) -> Floats:
+        """``U'PU``, the information of the priors on ``U⁻¹γ``; (n, p, p)."""
+        return self.factor.swapaxes(1, 2) @ self.model.precision @ self.factor
 
     @cached_property
     def log_mass(self) -> Floats:

@@ -35,8 +35,8 @@ from hiermodels.numerics.chebyshev import lagrange_polynomials, unit_points
 
 DROP = 30.0  # of the log density of log τ, where its range ends
 SCAN = 2.0  # ratio of the values of τ that are tried
-NODES = (12, 18, 27, 40)  # Chebyshev points, until the interpolants are smooth
-SMOOTH = 1e-5  # last coefficients of an interpolant of the log density
+NODES = (12, 18, 27, 40, 60)  # Chebyshev points, until the interpolants are smooth
+SMOOTH = 1e-5  # last coefficients of an interpolant
 FARTHEST = 1e6  # τ, beyond which none is tried
 
 
@@ -49,11 +49,14 @@ class ModePath(Modes):
     shift : float
         s² of the module's text.
     ends : (2,)
-        Of ``log(τ² + s²)``, between which the points ascend; both the same where τ is fixed.
+        Of ``log(τ² + s²)``, between which the points ascend; of no meaning where τ is fixed.
+    largest : float
+        Largest τ.
     """
 
     shift: float
     ends: tuple[float, float]
+    largest: float
 
     @classmethod
     def of(cls, model: CountModel, log_prior: Callable[[Floats], Floats], upper: float) -> Self:
@@ -70,16 +73,23 @@ class ModePath(Modes):
         shift = scale_of_variance(model.rows, begin.gamma)
         last, largest = begin, -np.inf
         tau = np.sqrt(shift)
-        while tau < FARTHEST:
+        while True:
             last = find_mode(model, min(tau, upper), last.gamma, None, ROUGHLY)
             value = float(log_prior(np.log([min(tau, upper)]))[0]) + last.log_mass
             largest = max(largest, value)
             if tau >= upper or value < largest - DROP:
                 break
             tau *= SCAN
-        ends = float(np.log(shift)), float(np.log(min(tau, upper) ** 2 + shift))
+            if tau > FARTHEST:
+                raise PrecisionError(
+                    f"the posterior of tau reaches beyond {FARTHEST:g}, so far that its upper end "
+                    f"was not found. Give tau a narrower prior, such as HalfNormal(2)"
+                )
+        tau = float(min(tau, upper))
+        ends = float(np.log(shift)), float(np.log(tau**2 + shift))
         for n in NODES:
-            path = cls(model, _modes_at(model, _taus(shift, ends, n), begin), shift, ends)
+            modes = _modes_at(model, _taus(shift, ends, n), begin)
+            path = cls(model, modes, shift, ends, tau)
             if path._is_smooth:
                 return path
         raise PrecisionError(
@@ -90,13 +100,7 @@ class ModePath(Modes):
     @classmethod
     def at_one(cls, model: CountModel, tau: float) -> Self:
         """That of a τ that is fixed: one mode."""
-        end = float(np.log(tau**2 + 1.0))
-        return cls(model, (find_mode(model, tau, model.mean, None),), 1.0, (end, end))
-
-    @property
-    def largest(self) -> float:
-        """Largest τ."""
-        return float(np.sqrt(max(np.exp(self.ends[1]) - self.shift, 0.0)))
+        return cls(model, (find_mode(model, tau, model.mean, None),), 1.0, (0.0, 0.0), tau)
 
     def weights(self, tau: Floats) -> Floats:
         """Lagrange's weights of the modes at values of τ (J,); (J, n)."""
@@ -108,12 +112,23 @@ class ModePath(Modes):
 
     @property
     def _is_smooth(self) -> bool:
-        """Whether the last coefficients of the log mass in Chebyshev's polynomials are small."""
-        from numpy.polynomial.chebyshev import chebfit
+        """Whether the last coefficients of what is interpolated by polynomials are small.
 
-        n = len(self)
-        coefficients = chebfit(unit_points(n), self.log_mass, n - 1)
-        return bool(np.abs(coefficients[-2:]).max() < SMOOTH)
+        Those of the log mass, of the factors, and of the modes in sds at the smallest τ.
+        """
+        modes = self.gamma / np.exp(self.log_sd[0])
+        return all(
+            _last(each) < SMOOTH for each in (self.log_mass, modes, self.log_sd, self.unit_rows)
+        )
+
+
+def _last(values: Floats) -> float:
+    """Largest of the last coefficients, in Chebyshev's polynomials, of values at points (n, …)."""
+    from numpy.polynomial.chebyshev import chebfit
+
+    n = len(values)
+    coefficients = chebfit(unit_points(n), values.reshape(n, -1), n - 1)
+    return float(np.abs(coefficients[-2:]).max())
 
 
 def _taus(shift: float, ends: tuple[float, float], n: int) -> Floats:

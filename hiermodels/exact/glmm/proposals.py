@@ -49,14 +49,18 @@ class Proposals:
         return cls(path, SdAxis(prior, 1.0, (low - BELOW, max(high, low))))
 
     @cached_property
-    def most(self) -> Floats:
-        """M at each node of the path, (n,)."""
+    def log_most(self) -> Floats:
+        """``log M`` at each node of the path, (n,)."""
         rows, path = self.path.model.rows, self.path
         bounds = [
             largest_reach(rows, factor, information)
             for factor, information in zip(path.factor, path.information, strict=True)
         ]
-        return WIDER * np.array(bounds)
+        return np.log(WIDER * np.array(bounds))
+
+    def most(self, weights: Floats) -> Floats:
+        """M at values of τ with these weights of the nodes (J, n); (J,)."""
+        return np.exp(weights @ self.log_most)
 
     @cached_property
     def log_volume(self) -> Floats:
@@ -66,7 +70,7 @@ class Proposals:
     @cached_property
     def _log_height(self) -> Floats:
         """``f̂ + log|U| + log R(M)`` at each node; (n,)."""
-        radial = RadialLaw(self.most, self.path.gamma.shape[1])
+        radial = RadialLaw(np.exp(self.log_most), self.path.gamma.shape[1])
         return self.path.height + self.log_volume + radial.log_mass
 
     def log_density(self, points: Floats) -> Floats:
@@ -127,7 +131,7 @@ class Proposals:
         p = self.path.gamma.shape[1]
         nodes = self.path.weights(self.tau_of(self.lattice.points))
         log_area = np.log(2) + 0.5 * p * np.log(np.pi) - gammaln(0.5 * p)
-        log_mass = RadialLaw(nodes @ self.most, p).log_mass
+        log_mass = RadialLaw(self.most(nodes), p).log_mass
         share = np.exp(0.5 * p * LOG_2PI - log_area - log_mass)
         return float(self.lattice.weights @ share / self.lattice.weights.sum())
 

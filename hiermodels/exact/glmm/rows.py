@@ -19,10 +19,30 @@ from typing import Self
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
+from hiermodels.exact.glmm.products import AT_ONCE, log_products
 
 LARGEST = 40.0  # linear predictor of which the exponentials of 16 rows can be multiplied
 MOST = 600.0  # the same of one row
-AT_ONCE = 16  # rows whose factors are multiplied before a logarithm is taken
+BISECTIONS = 12  # for where a likelihood changes fastest
+COMPILED = 500  # rows from which on compiled loops are worth their loading
+
+
+@dataclass(frozen=True)
+class EndOfIntegrand:
+    """Where a group's likelihood, as a function of its effect b, changes fastest; (g, J) each.
+
+    Attributes
+    ----------
+    place : (g, J)
+    width : (g, J)
+        Within which it changes there.
+    reach : (g, J)
+        How far from there single rows still change.
+    """
+
+    place: Floats
+    width: Floats
+    reach: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +144,10 @@ class CountRows(ABC):
         (g, J, K)
         """
 
+    @abstractmethod
+    def end_of_integrand(self, eta: Floats, rows: Indices) -> EndOfIntegrand:
+        """Where likelihoods of groups change fastest; eta (g, m, J), rows (g, m)."""
+
 
 @dataclass(frozen=True, eq=False)
 class BinomialRows(CountRows):
@@ -158,8 +182,10 @@ class BinomialRows(CountRows):
         """``Σ m_i log(1 + e^{η_i})``: of single trials logarithms of products of 16 factors."""
         if eta.max() + b.max() > (LARGEST if self._are_single else MOST):
             return self._slowly(eta, rows, b)
-        total = np.zeros(b.shape)
-        factor, shift = np.exp(eta)[..., None], np.exp(b)[:, None]
+        factor, shift = np.exp(eta), np.exp(b)
+        if self._are_single and len(self.y) >= COMPILED:
+            return log_products(factor, shift)
+        total, factor, shift = np.zeros(b.shape), factor[..., None], shift[:, None]
         for start in range(0, rows.shape[1], AT_ONCE):
             some = slice(start, start + AT_ONCE)
             part = factor[:, some] * shift
@@ -170,6 +196,22 @@ class BinomialRows(CountRows):
                 np.log(part, out=part)
                 total += np.einsum("gm,gmjk->gjk", self.trials[rows[:, some]], part)
         return total
+
+    def end_of_integrand(self, eta: Floats, rows: Indices) -> EndOfIntegrand:
+        """Where ``Σ m_i p_i`` is the number of successes, half of one away from 0 and from all."""
+        trials = self.trials[rows][..., None]
+        most = np.maximum(trials.sum(axis=1), 1.0)
+        share = self.y[rows].sum(axis=1)[:, None] / most
+        aim = most * share + 0.5 - share
+        beyond = np.log(2 * most + 2)
+        low, high = -eta.max(axis=1) - beyond, -eta.min(axis=1) + beyond
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            mean, variance = self.mean_and_variance(eta + middle[:, None], rows)
+            is_low = mean.sum(axis=1) < aim
+            low, high = np.where(is_low, middle, low), np.where(is_low, high, middle)
+        width = 1 / np.sqrt(np.maximum(variance.sum(axis=1), aim * (1 - aim / most)))
+        return EndOfIntegrand(middle, width, np.abs(eta + middle[:, None]).max(axis=1))
 
     def _slowly(self, eta: Floats, rows: Indices, b: Floats) -> Floats:
         """The same where exponentials would overflow."""
@@ -201,6 +243,15 @@ class PoissonRows(CountRows):
 
     def normaliser(self, eta: Floats, rows: Indices, b: Floats) -> Floats:
         """``e^b Σ e^{η_i}``."""
-        top = eta.max(axis=1)
-        log_sum = top + np.log(np.exp(eta - top[:, None]).sum(axis=1))
-        return np.exp(np.minimum(b + log_sum[..., None], MOST))
+        return np.exp(np.minimum(b + _log_sum(eta)[..., None], MOST))
+
+    def end_of_integrand(self, eta: Floats, rows: Indices) -> EndOfIntegrand:
+        """Where ``Σ e^{η_i}`` is the number of events and one more."""
+        aim = np.broadcast_to(self.y[rows].sum(axis=1)[:, None] + 1, (len(eta), eta.shape[2]))
+        return EndOfIntegrand(np.log(aim) - _log_sum(eta), 1 / np.sqrt(aim), np.zeros(aim.shape))
+
+
+def _log_sum(eta: Floats) -> Floats:
+    """``log Σ e^{η_i}`` over the rows of groups; from (g, m, J) to (g, J)."""
+    top = eta.max(axis=1)
+    return top + np.log(np.exp(eta - top[:, None]).sum(axis=1))

@@ -168,7 +168,7 @@ class _Rays:
         weights = path.weights(np.array([tau]))
         (factor,) = path.factors(weights)
         away = unit @ factor.T
-        shares = shares_of_groups(path, np.repeat(weights, len(unit), axis=0), away)
+        shares = shares_of_groups(path, np.repeat(weights, len(unit), axis=0), unit)
         n = (shares * reach(rows, rows.x @ away.T)).sum(axis=0)
         v, step = _log_distances(p, float(n.max()))
         area = np.log(2) + 0.5 * p * np.log(np.pi) - gammaln(0.5 * p)

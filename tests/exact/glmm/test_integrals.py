@@ -7,6 +7,7 @@ import pytest
 
 from hiermodels.errors import PrecisionError
 from hiermodels.exact.glmm.integrals import Middles, effect_moments, expand, log_integrals
+from hiermodels.exact.glmm.products import log_products
 from hiermodels.exact.glmm.rows import BinomialRows, PoissonRows
 from tests.oracles.rows_of_counts import log_likelihood
 
@@ -29,7 +30,7 @@ def rows(kind, seed=1):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("tau", [0.0, 1e-6, 0.3, 1.0, 3.0, 20.0])
+@pytest.mark.parametrize("tau", [0.0, 1e-6, 0.3, 1.0, 3.0, 20.0, 100.0, 3e3, 1e5])
 def test_value(kind, tau):
     given, gamma = rows(kind), np.array([-0.5, 0.4, -0.3])
     size = given.trials if kind != "poisson" else np.zeros(len(GROUP))
@@ -97,4 +98,11 @@ def test_extreme_predictors_are_numbers():
 
 def test_integrals_that_would_take_too_many_points_are_refused():
     with pytest.raises(PrecisionError, match="points at tau"):
-        expand(rows("poisson"), 1e5, np.zeros(3))
+        expand(rows("single"), 1e5, np.array([0.0, 1e4, 1e4]))
+
+
+def test_compiled_sums_of_logarithms():
+    rng = np.random.default_rng(4)
+    eta, b = rng.normal(size=(3, 37, 5)), rng.normal(size=(3, 5, 7))
+    expected = np.log1p(np.exp(eta[..., None] + b[:, None])).sum(axis=1)
+    np.testing.assert_allclose(log_products(np.exp(eta), np.exp(b)), expected, rtol=1e-14)

@@ -237,3 +237,23 @@ def test_draws_on_demand_and_in_a_file(tmp_path):
     np.testing.assert_array_equal(fit.draws([2]).to_numpy(), expected)
     path = fit.to_netcdf(tmp_path / "fit.nc")
     np.testing.assert_array_equal(hm.load(path).draws([2]).to_numpy(), expected)
+
+
+def herds(n):
+    """The first herds of cbpp, of which the last ones have no case."""
+    frame = hm.datasets.load_cbpp()
+    return frame[frame["herd"].isin(frame["herd"].unique()[:n])]
+
+
+def test_few_groups_under_a_flat_prior():
+    """Eight herds, whose tau reaches to hundreds, are drawn; with six it would take too long."""
+    how = {"formula": "incidence | trials(size) ~ period + (1 | herd)", "random_seed": 1}
+    fit = hm.fit(herds(8), draws=50, **how)
+    assert fit.datatree["posterior"].attrs["acceptance"] > 0.2
+    with pytest.raises(hm.SpecError, match=r"would accept about 1 of .* proposals"):
+        hm.fit(herds(6), **how)
+
+
+def test_a_tau_that_is_fixed_at_almost_nothing():
+    fit = hm.fit(binary(), **ROOMS | {"priors": PRIORS | {"tau": hm.Fixed(1e-9)}}, random_seed=1)
+    assert (fit.datatree["posterior"]["tau"] == 1e-9).all()
