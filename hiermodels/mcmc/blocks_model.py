@@ -260,6 +260,18 @@ def _ancestors(parents: Sequence[Any], level: int, above: int) -> Any:
     return index
 
 
+def _turned(axes: Any, own: TensorVariable) -> TensorVariable:
+    """``axes' own``, from the entries of each column of a sparse matrix that are not 0; (g,)."""
+    columns = axes.tocsc()
+    count = np.diff(columns.indptr)
+    place = np.arange(columns.nnz) - np.repeat(columns.indptr[:-1], count)
+    at = np.repeat(np.arange(len(count)), count), place
+    index = np.zeros((len(count), count.max()), dtype=np.intp)
+    entry = np.zeros(index.shape)
+    index[at], entry[at] = columns.indices, columns.data
+    return matrix_times(entry, own[index])
+
+
 def _add_sums(
     near: BlockApproximation,
     parents: Sequence[Indices | TensorVariable],
@@ -282,7 +294,7 @@ def _add_sums(
         level, value = effects[term]
         own = value if level == inner else value[_ancestors(parents, inner, level)]
         if blocks.turned is not None:
-            own = pt.dot(blocks.turned.axes.toarray().T, own)
+            own = _turned(blocks.turned.axes, own)
         own = own[blocks.parents[-1]] if has_cells else own
         mean = mean + blocks.designs[:, j, blocks.design] * own
     left: Any = _statistic(REST, blocks)
