@@ -15,7 +15,8 @@ every engine returns (``posterior``) and all below it.
 - ``glmm``: posteriors of counts with covariates that vary within groups, as arrays; ``glmm_data``
   makes these of a specification and data, ``glmm_grid`` says where draws are proposed,
   ``glmm_effects`` has draws, ``glmm_reference`` is the posterior over weighted points,
-  ``glmm_left_out`` leaves units out and ``glmm_plug_in`` has estimates
+  ``glmm_left_out`` leaves units out, ``glmm_plug_in`` has estimates and ``glmm_given_sd`` effects
+  given tau
 - ``blocks``: posteriors of groups with several effects, at any number of levels, as arrays
 - ``crossed``: posteriors of crossed groups, as arrays; ``crossed_data`` makes these of a
   specification and data, ``crossed_reference`` is their posterior without Monte Carlo error, which

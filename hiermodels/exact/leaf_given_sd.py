@@ -10,8 +10,8 @@ import numpy as np
 from hiermodels.core.arrays import Floats
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
-from hiermodels.errors import SpecError
 from hiermodels.exact.glmm_data import takes_rows
+from hiermodels.exact.glmm_given_sd import glmm_moments_given_sd
 from hiermodels.exact.leaf_data import leaf_model, leaf_moments, with_intercept
 from hiermodels.exact.leaves.marginal import LeafMarginal
 from hiermodels.exact.leaves.nested.marginal import NestedMarginal
@@ -57,10 +57,7 @@ def leaf_moments_given_sd(
     mean, sd : (n, u)
     """
     if takes_rows(spec, data):
-        raise SpecError(
-            f"effects given {sd} are not computed where covariates vary within groups, or are very "
-            f"many; .sensitivity() compares priors of {sd}"
-        )
+        return glmm_moments_given_sd(spec, data, effect, ends, place)
     model = leaf_model(spec, data)
     leaf_moments(spec, data, model)  # raises an error if the posterior does not exist
     if isinstance(model, NestedModel):

@@ -50,13 +50,13 @@ class SpherePoints(WeightedPoints):
     of_set: Indices
 
     @classmethod
-    def of(cls, proposals: Proposals, enough: float = ENOUGH) -> Self:
+    def of(cls, proposals: Proposals, enough: float = ENOUGH, most: int = MOST) -> Self:
         """Turn rules more often until the sets agree, or there are very many points."""
         laid, nodes = _nodes(proposals)
         turns = 0
         while True:
             found = cls._with(proposals, laid, nodes, turns)
-            if found.error <= enough or 2 * len(found.tau) > MOST:
+            if found.error <= enough or 2 * len(found.tau) > most:
                 return found
             turns = 2 * turns or 1
 
