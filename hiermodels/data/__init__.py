@@ -22,7 +22,7 @@ for, made in ``prepare``; a new back end is one that narwhals knows, and its err
 - ``statistics``: statistics of groups in place of rows, with what ``group_moments`` says of these
   and ``slopes`` of columns that vary; ``merge`` puts those of two parts together, and
   ``level_means`` has means of the levels above
-- ``strata``: labels of rows that have residual sds of their own
+- ``strata``: labels of rows that have residual sds of their own; ``stratum_statistics``: of each
 - ``totals``: of counts, what the rows of each group add up to
 - ``lazy``: statistics of rows that stay where they are, from ``lazy_columns``, checked and written
   as expressions, and ``lazy_sums``, queries that keep their digits; ``lazy_counts`` of counts

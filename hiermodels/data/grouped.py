@@ -34,7 +34,7 @@ from hiermodels.data.read_covariance import read_covariance
 from hiermodels.data.roles import Roles, infer_roles
 from hiermodels.data.sampling_covariance import SamplingCovariance
 from hiermodels.data.shared_groups import check_shared
-from hiermodels.data.strata import check_strata, read_strata
+from hiermodels.data.strata import check_strata, read_strata, strata_of
 from hiermodels.errors import DataError, SpecError
 from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.model.formula.columns import Stated
@@ -80,12 +80,18 @@ class GroupedData(ABC):
     parents: tuple[Indices, ...]
     dropped: int
     crossed: tuple[Indices, ...]
+    strata: NDArray[Any]
     has_rows: ClassVar[bool]
 
     @property
     @abstractmethod
     def n_rows(self) -> int:
         """Number of rows."""
+
+    @property
+    @abstractmethod
+    def rows_of_strata(self) -> Indices:
+        """Number of rows of each stratum, if these have residual sds of their own; (K,)."""
 
     @property
     @abstractmethod
@@ -140,7 +146,8 @@ class GroupedData(ABC):
     @property
     def coords(self) -> dict[str, NDArray[Any]]:
         """Labels by the column that they come from, as xarray's coordinates."""
-        coords = dict(zip(self.roles.groups, self.labels, strict=True))
+        coords = {self.roles.columns[STRATA]: self.strata} if len(self.strata) else {}
+        coords |= zip(self.roles.groups, self.labels, strict=True)
         names = self.design.names
         return coords | ({COEFFICIENT_DIM: np.array(names)} if names else {})
 
@@ -233,10 +240,9 @@ class GroupedRows(GroupedData):
         return len(self.y)
 
     @property
-    def coords(self) -> dict[str, NDArray[Any]]:
-        """Labels by the column that they come from, as xarray's coordinates."""
-        named = {self.roles.columns[STRATA]: self.strata} if len(self.strata) else {}
-        return named | super().coords
+    def rows_of_strata(self) -> Indices:
+        """Number of rows of each stratum; (K,)."""
+        return np.bincount(strata_of(self.columns), minlength=len(self.strata))
 
     @property
     def memberships(self) -> tuple[Indices, ...]:
@@ -329,12 +335,12 @@ def read(data: Any, *, missing: Missing = "error", **said: Any) -> GroupedRows:
         Naming the column, the rows, what was expected and what to do.
     """
     stated = Stated(**said)
-    result = read_part(data, stated, missing=missing)
+    result = read_part(data, stated, missing=missing, whole=True)
     order = chain_of(result.crossed, result.sizes[::-1]) if result.crossed else ()
     if order:
         crossed = result.roles.groups
         nested = stated._replace(groups=[crossed[own] for own in order], nesting=())
-        result = read_part(data, nested, missing=missing)
+        result = read_part(data, nested, missing=missing, whole=True)
         result = replace(result, roles=replace(result.roles, as_crossed=crossed))
     check_groups(result.levels, result.roles.nesting)
     return result.without_empty_cells()
@@ -346,6 +352,7 @@ def read_part(
     *,
     levels: Mapping[str, Sequence[str]] | None = None,
     missing: Missing = "error",
+    whole: bool = False,
 ) -> GroupedRows:
     """Read rows that may be a part of the data: one group is enough, a covariate may be constant.
 
@@ -357,6 +364,8 @@ def read_part(
         Columns by their roles.
     levels : mapping of str to sequence of str, optional
         Levels of categorical covariates, which need not all occur; the first is the reference.
+    whole : bool
+        Whether they are all rows, so that each stratum has some to spare.
     """
     frame = Frame(data)
     given = said.se, said.variance, said.covariance
@@ -377,7 +386,7 @@ def read_part(
             raise DataError(f"no rows are left after dropping {dropped} with missing values")
     y, more = read_outcome(frame, roles)
     strata, of_rows = read_strata(frame, roles)
-    if of_rows:
+    if of_rows and whole:
         check_strata(frame, roles, strata, of_rows[STRATA])
     se = frame.errors(roles.se, roles.se_scale) if roles.se else None
     design = build(frame.select(columns), said.covariates, levels, said.intercept)

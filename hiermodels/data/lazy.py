@@ -18,6 +18,7 @@ from hiermodels.data.lazy_columns import (
     LazyColumns,
     as_number,
     categorical_columns,
+    collected,
     constants_of_columns,
     design_column,
     middle_of_column,
@@ -40,14 +41,17 @@ from hiermodels.data.roles import (
     NO_GROUPS,
     Roles,
     infer_roles,
-    refuse_strata,
 )
 from hiermodels.data.shared_groups import check_shared
 from hiermodels.data.slopes import columns_with_slopes, slopes_of_products
 from hiermodels.data.totals import OFFSET, require_additive
 from hiermodels.errors import SpecError
+from hiermodels.families.normal import STRATA
 from hiermodels.model.formula.columns import Stated
 from hiermodels.numerics.group_sums import two_sum
+
+type Fields = tuple[Any, dict[str, Any]]
+"""Label of a stratum, or None, and the fields of :class:`hiermodels.SufficientStatistics`."""
 
 
 def as_lazy(data: Any) -> nw.LazyFrame[Any] | None:
@@ -64,7 +68,7 @@ def aggregate_lazily(
     *,
     levels: Mapping[str, Sequence[str]] | None = None,
     missing: Missing = "error",
-) -> dict[str, Any]:
+) -> list[Fields]:
     """Let the engine that holds the rows reduce them to statistics.
 
     The engine reads the rows once, after a look at the first few, for sums over each group of
@@ -95,8 +99,8 @@ def aggregate_lazily(
 
     Returns
     -------
-    dict of str to object
-        The fields of :class:`hiermodels.SufficientStatistics`.
+    list of Fields
+        Of the rows of each stratum, if there are any, else one of all without a label.
         With the groups in the order of their labels: lazy frames have none of their own.
 
     Raises
@@ -129,7 +133,7 @@ def _aggregated(
     said: Stated,
     levels: Mapping[str, Sequence[str]] | None,
     missing: Missing,
-) -> dict[str, Any]:
+) -> list[Fields]:
     """Check the rows, and reduce them: see :func:`aggregate_lazily`."""
     columns, covariates = LazyColumns(frame), tuple(said.covariates)
     terms = Terms(covariates, said.intercept)
@@ -138,7 +142,6 @@ def _aggregated(
         raise SpecError(NO_GROUPS)
     if roles.sampling is not None:
         raise SpecError(NO_COVARIANCES)
-    refuse_strata(roles)
     require_missing(missing)
     has_totals = require_additive(roles)
     if has_totals:
@@ -146,18 +149,23 @@ def _aggregated(
     categorical = categorical_columns(columns, covariates, levels)
     numbers = [name for name in term_columns(covariates) if name not in categorical]
     errors = [roles.se] if roles.se else []
-    numbers = [roles.outcome, *errors, *roles.columns.values(), *numbers]
+    more = (name for role, name in roles.columns.items() if role != STRATA)
+    numbers = [roles.outcome, *errors, *more, *numbers]
     require_numbers(columns, numbers)
     declared = declared_levels(levels, term_columns(covariates))
     if has_totals:
         rows = _checked(columns, roles, numbers, categorical, terms, declared, missing)
-        return _counted(columns, roles, rows)
+        return [(None, _counted(columns, roles, rows))]
+    if STRATA in roles.columns:
+        rows = _checked(columns, roles, numbers, categorical, terms, declared, missing)
+        return _by_stratum(columns, roles, rows)
     simple = not categorical and not roles.is_weighted and not moved(covariates)
     sums = _at_first_sight(columns, roles, numbers, terms) if simple else None
     if sums is None:
         rows = _checked(columns, roles, numbers, categorical, terms, declared, missing)
         sums = _after_checks(columns, roles, rows)
-    return _statistics(roles, *sums)
+        check_unchanged(rows.kept, int(sums[0].count.sum()))
+    return [(None, _statistics(roles, *sums))]
 
 
 type _Aggregated = tuple[Sums, Design, int]
@@ -224,7 +232,9 @@ def _checked(
     missing: Missing,
 ) -> Checked:
     """Look at the rows in queries, and write the columns of the design."""
-    frame, middles, kept, dropped = without_gaps(columns, roles, numbers, categorical, missing)
+    strata = [name for role, name in roles.columns.items() if role == STRATA]
+    labels = [*categorical, *strata]
+    frame, middles, kept, dropped = without_gaps(columns, roles, numbers, labels, missing)
     levels = values_of_levels(frame, categorical, declared)
     known = {name: tuple(values) for name, values in levels.items()}
     constants = constants_of_columns(frame, terms.written, middles)
@@ -235,6 +245,25 @@ def _checked(
     return Checked(frame, middles, kept, dropped, design, x, point)
 
 
+def _by_stratum(columns: LazyColumns, roles: Roles, checked: Checked) -> list[Fields]:
+    """Fields of the rows of each stratum that were looked at before, in the order of labels.
+
+    Which strata there are takes a query, and each of them what all rows take without strata.
+    """
+    name, parts = roles.columns[STRATA], []
+    label = columns.label(name)
+    found = Frame(collected(checked.frame.select(**{name: label}).unique()))
+    values, labels = found.select([name])[name].tolist(), found.labels(name)
+    for k in np.argsort(labels):
+        own = checked._replace(frame=checked.frame.filter(label == values[k]))
+        sums = _after_checks(columns, roles, own)
+        parts.append((labels[k], _statistics(roles, *sums)))
+    check_unchanged(checked.kept, sum(int(own["count"].sum()) for _, own in parts))
+    for _, fields in parts[1:]:
+        fields["dropped"] = 0
+    return parts
+
+
 def _after_checks(columns: LazyColumns, roles: Roles, checked: Checked) -> _Aggregated:
     """Sums over rows that were looked at before."""
     z, point = as_number(roles.outcome), checked.middles[roles.outcome]
@@ -242,7 +271,6 @@ def _after_checks(columns: LazyColumns, roles: Roles, checked: Checked) -> _Aggr
     slopes = columns_with_slopes(roles.varying, checked.design)
     sums = sums_around_point(rows, roles, [*checked.point, point], slopes)
     sums = with_all_digits(sums, rows, roles)
-    check_unchanged(checked.kept, int(sums.count.sum()))
     return sums, checked.design, checked.dropped
 
 

@@ -16,7 +16,7 @@ from hiermodels.core.messages import listed, short
 from hiermodels.core.names import ROOT
 from hiermodels.data.coding import term_columns
 from hiermodels.data.frame import LEAVE_OUT, Frame
-from hiermodels.data.grouped import GroupedData, require_rows
+from hiermodels.data.grouped import GroupedData
 from hiermodels.data.labels import WHOLE, fold, is_of_kind, kind_of, spelled
 from hiermodels.data.nesting import GroupLevel
 from hiermodels.data.outcome import default_columns, require_columns
@@ -180,8 +180,7 @@ def _read_columns(frame: Frame, data: GroupedData, *, outcomes: bool) -> dict[st
     numbers = {role: name for role, name in named.items() if role != STRATA}
     columns = {role: frame.numbers(name) for role, name in numbers.items()}
     if STRATA in named:
-        strata = require_rows(data, "a residual sd for each stratum").strata
-        columns[STRATA] = read_new_strata(frame, named[STRATA], strata)
+        columns[STRATA] = read_new_strata(frame, named[STRATA], data.strata)
     if not outcomes:
         return columns
     columns = {**default_columns(roles.family, len(frame)), **columns}

@@ -12,10 +12,10 @@ import numpy as np
 from hiermodels.core.messages import printable
 from hiermodels.data.cells import as_nested
 from hiermodels.data.collinearity import check_rank
-from hiermodels.data.grouped import GroupedData, GroupedRows, Missing, read, require_rows
-from hiermodels.data.lazy import aggregate_lazily, as_lazy
+from hiermodels.data.grouped import GroupedData, Missing, read, require_rows
+from hiermodels.data.lazy import as_lazy
 from hiermodels.data.roles import Roles
-from hiermodels.data.statistics import SufficientStatistics
+from hiermodels.data.statistics import SufficientStatistics, statistics_of_lazy
 from hiermodels.data.varying import varying_columns
 from hiermodels.errors import SpecError
 from hiermodels.model.formula.columns import ColumnNames, stated
@@ -62,12 +62,12 @@ def prepare(
         if lazy is None:
             grouped = read(data, missing=missing, **said._asdict())
         else:
-            sums = aggregate_lazily(lazy, said, missing=missing)
-            grouped = as_nested(SufficientStatistics(**sums)).without_empty_cells()
+            grouped = as_nested(statistics_of_lazy(lazy, said, missing=missing))
+            grouped = grouped.without_empty_cells()
     roles, names = grouped.roles, grouped.design.names
     intercept = grouped.design.intercept
     varying = varying_columns(roles.varying, grouped.design)
-    strata = tuple(map(str, grouped.strata)) if isinstance(grouped, GroupedRows) else ()
+    strata = tuple(map(str, grouped.strata))
     more = roles.family, roles.columns, varying, roles.sampling, strata, roles.nesting
     spec = Spec(roles.outcome, roles.groups, roles.se, names, {}, roles.se_scale, intercept, *more)
     spec = replace(spec, priors=stated_priors(in_names_of(spec, priors, roles), spec, grouped))

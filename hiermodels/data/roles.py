@@ -377,16 +377,6 @@ NO_CELLS = (
 )
 
 
-def refuse_strata(roles: Roles) -> None:
-    """Raise SpecError if rows have strata: of statistics."""
-    if STRATA in roles.columns:
-        raise SpecError(
-            f"{STRATA}: a residual sd for each {roles.columns[STRATA]!r} needs rows: statistics of "
-            f"groups keep one scatter for all of them. Fit the rows themselves, in a data frame in "
-            f"memory"
-        )
-
-
 def refuse_crossed(roles: Roles) -> None:
     """Raise SpecError if groups are crossed: where they have to be one tree."""
     if roles.nesting:

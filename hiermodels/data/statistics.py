@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from itertools import compress
+from operator import add
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
 
+import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +24,7 @@ from hiermodels.data.design import Design
 from hiermodels.data.group_moments import GroupMoments, require_shape
 from hiermodels.data.grouped import (
     GroupedData,
+    GroupedRows,
     Missing,
     read_part,
     require_rows,
@@ -35,7 +39,6 @@ from hiermodels.data.roles import (
     NO_GROUPS,
     NO_SLOPES,
     Roles,
-    refuse_strata,
 )
 from hiermodels.data.slopes import (
     SlopeStatistics,
@@ -43,11 +46,13 @@ from hiermodels.data.slopes import (
     columns_with_slopes,
     slopes_of_rows,
 )
+from hiermodels.data.strata import strata_of
+from hiermodels.data.stratum_statistics import StratumStatistics, added_strata, require_strata
 from hiermodels.data.totals import Totals, added_totals, totals_of
 from hiermodels.errors import DataError, SpecError
 from hiermodels.families.checks import OUTCOME
-from hiermodels.families.normal import WEIGHTS
-from hiermodels.model.formula.columns import ColumnNames, stated
+from hiermodels.families.normal import STRATA, WEIGHTS
+from hiermodels.model.formula.columns import ColumnNames, Stated, stated
 from hiermodels.numerics.group_sums import group_means, two_sum
 
 STATISTICS = "statistics"  # what a file of them holds
@@ -95,6 +100,10 @@ class SufficientStatistics(GroupMoments):
         Where slopes vary, how their columns go together with all columns in each group.
     crossed : tuple of (g,)
         Of crossed groups, index of each cell's group in every column.
+    strata : (K,)
+        Labels of the strata of the rows, if these have residual sds of their own.
+    by_stratum : tuple of StratumStatistics
+        Statistics of the rows of each.
 
     References
     ----------
@@ -128,6 +137,8 @@ class SufficientStatistics(GroupMoments):
     totals: Totals = field(default_factory=dict)
     slopes: SlopeStatistics | None = None
     crossed: tuple[Indices, ...] = ()
+    strata: NDArray[Any] = field(default_factory=lambda: np.array([]))
+    by_stratum: tuple[StratumStatistics, ...] = ()
     has_rows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -204,10 +215,9 @@ class SufficientStatistics(GroupMoments):
         lazy = as_lazy(data)
         if lazy is None:
             rows = read_part(data, said, levels=levels, missing=missing)
-            refuse_strata(rows.roles)
             statistics = with_totals(rows)
         else:
-            statistics = cls(**aggregate_lazily(lazy, said, levels=levels, missing=missing))
+            statistics = statistics_of_lazy(lazy, said, levels=levels, missing=missing)
         statistics.roles.announce()
         return replace(statistics, roles=replace(statistics.roles, inferred=()))
 
@@ -226,7 +236,8 @@ class SufficientStatistics(GroupMoments):
         constant: dict[str, NDArray[Any]] = {f"rows_of_{dim}": self.count}
         for name, labels, member in zip(self.group_names, self.labels, self.crossed, strict=False):
             constant[name] = labels[member]
-        constant |= {n: {**self.totals, WEIGHTS: self.weight}[role] for role, n in named.items()}
+        known = {**self.totals, WEIGHTS: self.weight}
+        constant |= {n: known[role] for role, n in named.items() if role != STRATA}
         return Observations(dim, {self.roles.outcome: outcome}, constant)
 
     def __getattr__(self, name: str) -> Any:
@@ -273,7 +284,18 @@ class SufficientStatistics(GroupMoments):
             totals=added_totals(self, other, places, levels[-1].labels),
             slopes=added_slopes(self.slopes, other.slopes, places, gaps, self.with_slopes),
             crossed=crossed,
+            **added_strata(
+                (self.strata, self.by_stratum),
+                (other.strata, other.by_stratum),
+                places,
+                self.with_slopes,
+            ),
         )
+
+    @property
+    def rows_of_strata(self) -> Indices:
+        """Number of rows of each stratum; (K,)."""
+        return np.array([part.count.sum() for part in self.by_stratum], dtype=np.intp)
 
     @property
     def with_slopes(self) -> Indices:
@@ -294,6 +316,7 @@ class SufficientStatistics(GroupMoments):
             rest=self.rest[:, kept],
             scatter=self.scatter[np.ix_(kept, kept)],
             slopes=self.slopes and self.slopes.kept(kept),
+            by_stratum=tuple(part.kept(kept) for part in self.by_stratum),
         )
 
     def check(self, flat: NDArray[np.bool_] | None = None) -> None:
@@ -310,6 +333,8 @@ class SufficientStatistics(GroupMoments):
             If labels are not nested, or if coefficients with flat priors cannot be told apart.
         """
         check_groups(self.levels, self.roles.nesting)
+        if STRATA in self.roles.columns:
+            require_strata(self.roles.columns[STRATA], self.strata, self.by_stratum)
         names, intercept = self.design.names, self.design.intercept
         middle, product = self.total
         if intercept:
@@ -369,25 +394,78 @@ def statistics_of(data: GroupedData) -> SufficientStatistics:
             parents=rows.parents,
             crossed=members,
         )
-    z = np.column_stack([rows.design.matrix, rows.y])
-    total, some, shift = group_means(z, weight := rows.precision, rows.group, rows.n_groups)
-    mean, rest = two_sum(some, shift)
-    deviations = np.sqrt(weight)[:, None] * ((z - mean[rows.group]) - rest[rows.group])
+    strata = range(len(rows.strata))
     return SufficientStatistics(
         roles=rows.roles,
         design=replace(rows.design, matrix=np.empty((0, len(rows.design.names)))),
         labels=rows.labels,
         own_labels=rows.own_labels,
         parents=rows.parents,
-        count=np.bincount(rows.group, minlength=rows.n_groups),
-        weight=total,
-        mean=mean,
-        rest=rest,
-        scatter=deviations.T @ deviations,
-        log_weight=float(np.log(weight).sum()),
+        log_weight=float(np.log(rows.precision).sum()),
         dropped=rows.dropped,
-        slopes=slopes_of_rows(rows, deviations),
+        strata=rows.strata,
+        by_stratum=tuple(_of_stratum(rows, strata_of(rows.columns) == k) for k in strata),
+        **_moments(rows, rows.n_groups),
     )
+
+
+def _moments(rows: GroupedRows, n_groups: int) -> dict[str, Any]:
+    """Moments of each of so many groups by the names of statistics."""
+    z = np.column_stack([rows.design.matrix, rows.y])
+    total, some, shift = group_means(z, weight := rows.precision, rows.group, n_groups)
+    mean, rest = two_sum(some, shift)
+    deviations = np.sqrt(weight)[:, None] * ((z - mean[rows.group]) - rest[rows.group])
+    return {
+        "count": np.bincount(rows.group, minlength=n_groups),
+        "weight": total,
+        "mean": mean,
+        "rest": rest,
+        "scatter": deviations.T @ deviations,
+        "slopes": slopes_of_rows(rows, deviations),
+    }
+
+
+def _of_stratum(rows: GroupedRows, some: NDArray[np.bool_]) -> StratumStatistics:
+    """Statistics of some of the rows (N,)."""
+    present, group = np.unique(rows.group[some], return_inverse=True)
+    own = replace(
+        rows,
+        y=rows.y[some],
+        design=replace(rows.design, matrix=rows.design.matrix[some]),
+        group=group,
+        columns={name: column[some] for name, column in rows.columns.items()},
+    )
+    return StratumStatistics(group=present, **_moments(own, len(present)))
+
+
+def statistics_of_lazy(
+    frame: nw.LazyFrame[Any],
+    said: Stated,
+    *,
+    levels: Mapping[str, Sequence[str]] | None = None,
+    missing: Missing = "error",
+) -> SufficientStatistics:
+    """Statistics of a lazy frame; of strata, those of each added up.
+
+    Parameters
+    ----------
+    frame, said, levels, missing
+        As in :func:`hiermodels.data.lazy.aggregate_lazily`.
+    """
+    parts = aggregate_lazily(frame, said, levels=levels, missing=missing)
+    return reduce(add, (_part(label, fields) for label, fields in parts))
+
+
+def _part(label: Any, fields: Mapping[str, Any]) -> SufficientStatistics:
+    """Statistics from their fields, all of one stratum if this has a label."""
+    made = SufficientStatistics(**fields)
+    if label is None:
+        return made
+    names = ("count", "weight", "mean", "rest", "scatter", "slopes")
+    own = StratumStatistics(
+        group=np.arange(made.n_groups), **{name: getattr(made, name) for name in names}
+    )
+    return replace(made, strata=np.array([label]), by_stratum=(own,))
 
 
 def with_totals(data: GroupedData) -> SufficientStatistics:

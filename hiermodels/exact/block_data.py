@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,11 +12,12 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.data.strata import strata_of
+from hiermodels.data.stratum_statistics import StratumStatistics
 from hiermodels.exact.blocks.model import BlockModel, CovariancePrior, is_broad
 from hiermodels.exact.correlated_rows import blocks_of_correlated
 from hiermodels.exact.kernels.blocks.blocks import Blocks
 from hiermodels.exact.kernels.blocks.strata import is_shared
-from hiermodels.exact.kernels.blocks.stratified import stratified
+from hiermodels.exact.kernels.blocks.stratified import stratified, together
 from hiermodels.families.normal import STRATA
 from hiermodels.model.level import INTERCEPT
 from hiermodels.model.priors.variance import Fixed
@@ -157,7 +158,7 @@ def strata_order(spec: Spec, data: GroupedData) -> list[int]:
     """Residual sds in the order of the arrays: that of the stratum with the most rows is last."""
     if not spec.strata:
         return list(range(len(spec.residual_sds)))
-    count = np.bincount(strata_of(require_rows(data, STRATA).columns), minlength=len(spec.strata))
+    count = data.rows_of_strata
     last = int(count.argmax())
     return [*(k for k in range(len(count)) if k != last), last]
 
@@ -198,7 +199,9 @@ def _covariance_prior(layout: Layout, number: int) -> CovariancePrior:
 def _blocks(layout: Layout, data: GroupedData) -> Blocks:
     parents = tuple(level.parent for level in data.levels[1:])
     if isinstance(data, SufficientStatistics):
-        return _blocks_of_statistics(layout, data, parents)
+        if layout.spec.strata:
+            return _blocks_of_strata(layout, data, parents)
+        return blocks_of_statistics(layout, data, data.log_weight, parents)
     rows = require_rows(data, "the exact posterior")
     z, x = layout.split(rows.design.matrix)
     columns = z, x, rows.y
@@ -213,14 +216,33 @@ def _blocks(layout: Layout, data: GroupedData) -> Blocks:
     )
 
 
-def _blocks_of_statistics(
+def _blocks_of_strata(
     layout: Layout, data: SufficientStatistics, parents: tuple[Indices, ...]
+) -> Blocks:
+    """Of each stratum by itself; groups with rows of several have a cell for each."""
+    order, parts = strata_order(layout.spec, data), []
+    for k, place in enumerate(order):
+        parts.append((k, blocks_of_statistics(layout, data.by_stratum[place], 0.0)))
+    group = np.concatenate([data.by_stratum[place].group for place in order])
+    stratum = np.repeat(np.arange(len(order)), [len(data.by_stratum[k].group) for k in order])
+    by_group = np.lexsort([stratum, group])
+    if len(group) > data.n_groups:
+        parents = (*parents, group[by_group])
+    whole = together(parts, stratum[by_group], len(order), parents)
+    return replace(whole, log_weight=data.log_weight)
+
+
+def blocks_of_statistics(
+    layout: Layout,
+    data: SufficientStatistics | StratumStatistics,
+    log_weight: float,
+    parents: tuple[Indices, ...] = (),
 ) -> Blocks:
     """Of each group √ω times its means, and what it says of its slopes; of all, what is left."""
     root = np.sqrt(data.weight)
     means = (data.mean + data.rest) * root[:, None]
     if data.slopes is None:
-        own, left = np.zeros((data.n_groups, 0, means.shape[1])), data.scatter
+        own, left = np.zeros((len(means), 0, means.shape[1])), data.scatter
     else:
         own, left = data.slopes.rows, data.slopes.rest
     size, axes = np.linalg.eigh(left)
@@ -233,7 +255,7 @@ def _blocks_of_statistics(
     return Blocks.of_rotated(
         rows=stack.reshape(*rows.shape[:2], -1),
         free=layout.arrays(free, np.zeros(len(free)))[:, p:],
-        size=(data.n_rows, data.log_weight),
+        size=(int(data.count.sum()), log_weight),
         fixed=layout.fixed,
         parents=parents,
     )

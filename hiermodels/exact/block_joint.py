@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hiermodels.core.arrays import LOG_2PI, Floats
+from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.block_data import Layout
 from hiermodels.exact.kernels.blocks.blocks import Blocks
@@ -51,7 +51,11 @@ def log_density_of_effects(
 
 
 def sum_of_squares(
-    spec: Spec, data: GroupedData, blocks: Blocks, variables: Mapping[str, Floats]
+    spec: Spec,
+    data: GroupedData,
+    blocks: Blocks,
+    variables: Mapping[str, Floats],
+    members: Indices | slice = slice(None),
 ) -> Floats:
     """``Σ_i ω_i (y_i − z_i'θ − x_i'β)²``, of any rows that hold what these rows say; (n,).
 
@@ -60,12 +64,15 @@ def sum_of_squares(
     blocks : Blocks
     variables : mapping of str to array
         Draws: scalars (n,), others (n, u) or (n, u, e).
+    members : (g,), optional
+        Which groups the blocks are of, by default all.
     """
     layout, groups = Layout(spec), len(spec.levels) - 1
     theta, beta = (
         [coefficient_of_members(spec, data, variables, groups, term) for term in terms]
         for terms in (layout.terms, layout.others)
     )
+    theta = [own[..., members] if own.shape[-1] > 1 else own for own in theta]
     left = blocks.rest[:, -1] - sum(b * blocks.rest[:, j] for j, b in enumerate(beta))
     total = (np.atleast_2d(left) ** 2).sum(axis=-1)
     for i, (own, outcome) in enumerate(zip(blocks.designs, blocks.outcome, strict=True)):

@@ -28,7 +28,7 @@ from hiermodels.core.threads import for_each
 from hiermodels.data.cells import rows_of_cells
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.statistics import statistics_of
-from hiermodels.exact.block_data import block_model
+from hiermodels.exact.block_data import Layout, block_model, blocks_of_statistics
 from hiermodels.exact.block_joint import log_density_of_effects, sum_of_squares
 from hiermodels.exact.row_sums import RowSums
 from hiermodels.exact.standardize import standardize
@@ -71,9 +71,7 @@ def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) ->
         total += values.sum(axis=-1) if values.ndim > total.ndim else values
     if spec.has_slopes or spec.sampling is not None or spec.strata:
         total += log_density_of_effects(spec, data, variables)
-        by_row = spec.sampling is not None or bool(spec.strata)
-        of = _log_likelihood_of_rows if by_row else _log_likelihood_of_blocks
-        return total + of(spec, data, variables)
+        return total + _log_likelihood_given(spec, data)(spec, data, variables)
     if spec.is_crossed:
         total += _log_density_of_crossed(spec, variables)
         of = _log_likelihood_of_rows if data.has_rows else _log_likelihood_of_cells
@@ -92,6 +90,16 @@ def log_joint(spec: Spec, data: GroupedData, variables: Mapping[str, Floats]) ->
     if not spec.is_normal:
         below += _log_likelihood_of_rows(spec, data, variables).ravel()
     return total + below.reshape(total.shape)
+
+
+def _log_likelihood_given(
+    spec: Spec, data: GroupedData
+) -> Callable[[Spec, GroupedData, Mapping[str, Floats]], Floats]:
+    """How the log likelihood of rows of blocks is computed."""
+    if spec.strata and not data.has_rows:
+        return _log_likelihood_of_strata
+    by_row = spec.sampling is not None or bool(spec.strata)
+    return _log_likelihood_of_rows if by_row else _log_likelihood_of_blocks
 
 
 def _log_density_of_crossed(spec: Spec, variables: Mapping[str, Floats]) -> Floats:
@@ -141,6 +149,20 @@ def _log_likelihood_of_blocks(
     )
     sigma = variables["sigma"] if spec.has_sigma else 1.0
     return 0.5 * blocks.log_weight + _log_normal_sum(squares, blocks.n_rows, sigma)
+
+
+def _log_likelihood_of_strata(
+    spec: Spec, data: GroupedData, variables: Mapping[str, Floats]
+) -> Floats:
+    """The same of statistics of strata, from what the rows of each say of each group."""
+    statistics, layout = statistics_of(data), Layout(spec)
+    total: Floats = np.asarray(0.5 * statistics.log_weight)
+    for k, part in enumerate(statistics.by_stratum):
+        blocks = blocks_of_statistics(layout, part, 0.0)
+        of = partial(sum_of_squares, spec, data, blocks, members=part.group)
+        squares = _some_at_a_time(spec, variables, len(part.group), of)
+        total = total + _log_normal_sum(squares, blocks.n_rows, variables["sigma"][..., k])
+    return total
 
 
 def _log_likelihood_of_cells(

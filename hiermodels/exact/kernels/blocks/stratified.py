@@ -43,10 +43,10 @@ def stratified(
         some = tuple(column[rows] for column in columns)
         number = np.cumsum(own == k) - 1  # of each group, among those of the stratum
         parts.append((k, Blocks.of(some, number[group[rows]], (), weight[rows], fixed)))
-    return _together(parts, own, size, parents)
+    return together(parts, own, size, parents)
 
 
-def _together(
+def together(
     parts: list[tuple[int, Blocks]], own: Indices, size: int, parents: tuple[Indices, ...]
 ) -> Blocks:
     """Put together what rows of each stratum say of the groups, whose strata are own (g,)."""
