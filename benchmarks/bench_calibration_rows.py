@@ -1,9 +1,10 @@
 """Simulation-based calibration for counts and other rows that are not normal, of both engines.
 
 Each family has two levels and three, with an offset.  The exact draws are calibrated without and
-with a covariate, which is constant within groups; NUTS with one that differs between rows of a
-group.  Three levels have six of the eight groups, for the time that they take.  Effects are not
-centred for NUTS: one form has to suit every tau that its prior draws.
+with a covariate, which is constant within groups, and those of binomial rows and of counts of
+events with 1, 5 and 10 covariates that differ between rows of a group, as NUTS with one.  Three
+levels have six of the eight groups, for the time that they take.  Effects are not centred for NUTS:
+one form has to suit every tau that its prior draws.
 Printed are, of each case, the verdict, how many quantities were ranked, the smallest of their
 p-values, which are uniform if all is well, and how many of the fits diverged.
 
@@ -42,8 +43,13 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "binomial": {"trials": "n"},
 }
 THREE, COVARIATE = ", three levels", ", covariate"
+WITHIN = " within groups"
+SIZES = {1: (60, 10), 5: (200, 20), 10: (500, 25)}  # rows and groups for so many covariates
 CASES = {
-    "exact": [f"{family}{more}" for more in ("", COVARIATE, THREE) for family in FAMILIES],
+    "exact": [
+        *(f"{family}{more}" for more in ("", COVARIATE, THREE) for family in FAMILIES),
+        *(f"{family}, {p} covariates{WITHIN}" for p in SIZES for family in ("binomial", "poisson")),
+    ],
     "nuts": [f"{family}{more}{COVARIATE}" for more in ("", THREE) for family in FAMILIES],
 }
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -74,10 +80,40 @@ def design() -> pd.DataFrame:
     )
 
 
+def design_within(p: int) -> pd.DataFrame:
+    """Rows of single trials, with covariates that differ between rows of a group."""
+    rng = np.random.default_rng(p)
+    n, groups = SIZES[p]
+    x = rng.normal(size=(n, p))
+    room = rng.permutation(np.resize(np.arange(groups), n))
+    columns = {f"x{i}": x[:, i] for i in range(p)}
+    return pd.DataFrame({"y": np.where(np.arange(n) % 2, 0, 1), "room": room, **columns})
+
+
+def calibrate_within(case: str, simulations: int, seed: int, folder: Path | None) -> hm.Calibration:
+    """Calibrate the exact engine for a case with covariates that vary within groups."""
+    family, more = case.removesuffix(f" covariates{WITHIN}").split(", ")
+    terms = " + ".join(f"x{i}" for i in range(int(more)))
+    return hm.calibrate(
+        design_within(int(more)),
+        f"y ~ {terms} + (1 | room)",
+        family=family,
+        priors={"mu": hm.Normal(0, 0.7), "tau": hm.HalfNormal(0.7), "beta": hm.Normal(0, 0.4)},
+        engine="exact",
+        simulations=simulations,
+        random_seed=seed,
+        progressbar=False,
+        path=folder / f"exact {case}.nc" if folder else None,
+        **OPTIONS["exact"],
+    )
+
+
 def calibrate(
     engine: str, case: str, simulations: int, seed: int, folder: Path | None
 ) -> hm.Calibration:
     """Calibrate an engine for a case, from the simulations in a folder on."""
+    if WITHIN in case:
+        return calibrate_within(case, simulations, seed, folder)
     outer, covariate = THREE in case, COVARIATE in case
     names = [*(["lam", "kappa"] if outer else ["mu"]), "tau", *(["beta"] if covariate else [])]
     return hm.calibrate(

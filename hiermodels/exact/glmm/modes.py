@@ -17,6 +17,7 @@ from hiermodels.exact.glmm.rows import CountRows
 NEAR = 1e-12  # squared length of a step of Newton's method, in posterior sds, at a mode
 ROUGHLY = 1e-2  # the same while the range of the sds is looked for
 MAX_STEPS = 100
+FARTHEST_STEP = 5.0  # of a linear predictor
 ROUNDING = 1e-12  # of a log density, relative to its size
 MAX_HALVINGS = 60
 
@@ -116,6 +117,7 @@ def find_mode(
         gain = float(gradient @ step)
         if gain < near:
             return here
+        step *= FARTHEST_STEP / max(FARTHEST_STEP, np.abs(model.rows.x @ step).max())
         for _ in range(MAX_HALVINGS):
             moved = here.expansion.middles.z + here.expansion.slope @ step[:, None]
             there = _at(model, sds, here.gamma + step, moved)

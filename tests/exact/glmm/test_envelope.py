@@ -95,3 +95,14 @@ def test_reach_is_a_range_with_0():
     given = PoissonRows(given.y, given.x, given.offset, np.array([0, 2]))
     moved = np.array([[1.0, -1.0], [3.0, -2.0], [-1.0, 0.0], [2.0, 0.0]])
     np.testing.assert_array_equal(reach(given, moved), [[3.0, 2.0], [3.0, 0.0]])
+
+
+def test_modes_far_from_where_the_search_begins():
+    """The first step of Newton's method would be of hundreds, and overflow."""
+    rng = np.random.default_rng(1)
+    x = np.column_stack([np.ones(60), rng.normal(size=(60, 2))])
+    gamma = np.array([2.0, 5.0, 5.0])
+    y = rng.poisson(np.exp(x @ gamma)).astype(float)
+    given = PoissonRows(y, x, np.zeros(60), np.arange(0, 60, 6))
+    mode = find_mode(CountModel(given, np.zeros(3), np.zeros((3, 3))), 0.0, np.zeros(3), None)
+    np.testing.assert_allclose(x.T @ np.exp(x @ mode.gamma), x.T @ y, rtol=1e-6)
