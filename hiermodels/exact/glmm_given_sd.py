@@ -21,7 +21,7 @@ from hiermodels.model.spec import Spec
 from hiermodels.posterior.precision import WORST
 
 PLACES = 13  # of τ
-FEW = 3  # coefficients, of which a lattice has fewer points than random directions take
+FEW = 4  # coefficients, of which a lattice has fewer points than random directions take
 MOST = 1 << 17  # points at one τ, along random directions
 
 
@@ -92,7 +92,9 @@ def laws_given_tau(grid: GlmmGrid, tau: float) -> GlmmLaws:
 
 
 def _points(proposals: Proposals) -> WeightedPoints:
-    """Of a lattice over few coefficients, or along random directions, not too many."""
-    if proposals.path.gamma.shape[1] <= FEW:
-        return LatticePoints.of(proposals)
-    return SpherePoints.of(proposals, most=MOST)
+    """Of a lattice over few coefficients, or along not too many random directions, if these do."""
+    if proposals.path.gamma.shape[1] > FEW:
+        points = SpherePoints.of(proposals, most=MOST)
+        if points.error <= WORST or not LatticePoints.can_hold(proposals):
+            return points
+    return LatticePoints.of(proposals)

@@ -50,9 +50,7 @@ def test_random_directions_have_three_digits(grid, monkeypatch):
 
 
 def test_what_takes_too_many_points_is_refused(grid, monkeypatch):
-    monkeypatch.setattr(glmm_given_sd, "FEW", 0)
-    monkeypatch.setattr(glmm_given_sd, "MOST", 1)
-    monkeypatch.setattr(glmm_given_sd, "WORST", 1e-5)
+    monkeypatch.setattr(glmm_given_sd, "WORST", 1e-12)
     with pytest.raises(hm.PrecisionError, match=r"tau = 0\.4 are known to .* posterior sds only"):
         glmm_given_sd.laws_given_tau(grid, 0.4)
 
