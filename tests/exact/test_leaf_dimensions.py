@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import expit
 
@@ -219,3 +220,19 @@ def test_a_covariate_that_differs_in_every_group_has_the_posterior_of_direct_int
         assert_moments(found, known, 1e-10)
     assert posterior.certificate == pytest.approx(direct.certificate, rel=1e-3)
     np.testing.assert_allclose(leave_out(posterior), leave_out(direct), atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"trials": "n", "covariates": ["x", "z"]}, "5 dimensions, of which it can hold 4"),
+        ({"se": "s", "covariates": ["x"], "family": hm.StudentT(nu=4)}, "that of t errors is not"),
+    ],
+)
+def test_what_three_levels_cannot_hold_is_refused_with_what_nuts_has(columns, message):
+    number = np.arange(12.0)
+    frame = pd.DataFrame({"y": number % 5, "n": 9, "s": 1.0, "x": number % 3, "z": number % 4})
+    frame["a"], frame["b"] = [f"a{i // 3}" for i in range(12)], [f"b{i}" for i in range(12)]
+    priors = {"tau": hm.HalfNormal(1), "kappa": hm.HalfNormal(1)}
+    with pytest.raises(hm.SpecError, match=f"{message}.*engine='nuts': its draws have summary"):
+        hm.fit(frame, outcome="y", groups=["a", "b"], priors=priors, **columns)

@@ -28,6 +28,10 @@ from hiermodels.numerics import lattice
 from hiermodels.numerics.lattice import Lattice
 
 MAX_DIMENSION = 4
+OF_DRAWS = (
+    ": its draws have summary() and check(), but predict(), rank(), loo() and all else that is "
+    "computed without Monte Carlo error need this posterior"
+)
 FEW_KINDS = 10  # for fewer a line takes about as much memory
 MAX_KEPT = 1 << 15  # outer groups of lines that are kept with covariates, of all together
 COARSER = (4.0, 2.0)  # spacings of lattices that are laid before, each within the one before
@@ -100,13 +104,13 @@ class NestedMarginal:
             raise SpecError(
                 f"the exact posterior of counts with three levels has the sds and "
                 f"{len(self.model.mean)} coefficients on its lattice: {d} dimensions, of which it "
-                f"can hold {MAX_DIMENSION}. Use fewer covariates, or engine='nuts'"
+                f"can hold {MAX_DIMENSION}. Use fewer covariates, or engine='nuts'{OF_DRAWS}"
             )
         if not self.model.leaves.log_concave and self.model.n_slopes:
             raise SpecError(
                 "the exact posterior with three levels and covariates takes rows whose likelihood "
                 "is log-concave in the group's effect, which that of t errors is not. Leave the "
-                "covariates out, or use engine='nuts'"
+                f"covariates out, or use engine='nuts'{OF_DRAWS}"
             )
 
     @cached_property
