@@ -47,7 +47,7 @@ def test_draws_are_the_same_of_the_same_seed(fit):
 
 
 def test_draws_on_demand_are_those_that_are_kept(fit, monkeypatch, tmp_path):
-    monkeypatch.setattr("hiermodels.exact.sample.MANY_CROSSED", 10)
+    monkeypatch.setattr("hiermodels.exact.drawn.MANY_CROSSED", 10)
     asked = hm.fit(frame(), FORMULA, priors=PROPER, weights="w", random_seed=1)
     draws = fit.datatree["posterior"].to_dataset()
     kept = asked.datatree["posterior"].to_dataset()
