@@ -102,6 +102,13 @@ def elsewhere(**environment: str) -> dict[str, dict[str, object]]:
     return json.loads(done.stderr.splitlines()[-1])
 
 
+def multiplies_matrices(environment) -> bool:
+    """Whether NumPy by itself multiplies matrices with these settings, instead of crashing."""
+    code = "import numpy as np; np.ones((1000, 1000)) @ np.ones((1000, 1000))"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | environment, check=False)
+    return done.returncode == 0
+
+
 @pytest.fixture(scope="module")
 def here():
     return tell()
@@ -148,6 +155,8 @@ def test_threads_and_the_order_of_sets_change_no_bit(here):
 )
 def test_other_processors_give_the_same_numbers(environment, here):
     """The code that NumPy and OpenBLAS would run there; what a processor has not, is ignored."""
+    if not multiplies_matrices(environment):
+        pytest.skip("NumPy's own product of matrices crashes with the other processor's code here")
     assert_same_numbers(elsewhere(**environment), here)
 
 
