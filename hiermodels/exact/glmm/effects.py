@@ -86,9 +86,8 @@ class GroupFunctions:
 
     def expansion(self, theta: Floats) -> tuple[Floats, Floats, Floats]:
         """The same, its slope, and minus its second derivative."""
-        eta = self.eta[..., None] + theta[:, None]
-        mean, variance = self.rows.mean_and_variance(eta, self.index)
-        return self.log_likelihood(theta), self._total - mean.sum(axis=1), variance.sum(axis=1)
+        mean, variance = self.rows.own_sums_of_moments(self.eta, self.index, theta)
+        return self.log_likelihood(theta), self._total - mean, variance
 
     def take(self, groups: Indices) -> Self:
         """Some of them."""

@@ -134,9 +134,8 @@ def _slope_and_curvature(
     rows: CountRows, eta: Floats, tau: Floats, z: Floats
 ) -> tuple[Floats, Floats]:
     """First and minus the second derivative of the log integrands with respect to z; (G, J)."""
-    mean, variance = rows.mean_and_variance(eta + (tau * z)[rows.group], slice(None))
-    slope = tau * (rows.total[:, None] - rows.sums(mean)) - z
-    return slope, 1 + tau**2 * rows.sums(variance)
+    mean, variance = rows.sums_of_moments(eta, tau * z)
+    return tau * (rows.total[:, None] - mean) - z, 1 + tau**2 * variance
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Self
 
 import numpy as np
 
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.exact.glmm.products import AT_ONCE, log_products
+from hiermodels.exact.glmm.products import AT_ONCE, log_products, logistic_sums
 
 LARGEST = 40.0  # linear predictor of which the exponentials of 16 rows can be multiplied
 MOST = 600.0  # the same of one row
@@ -57,12 +57,15 @@ class CountRows(ABC):
     offset : (N,)
     first : (G,)
         Number of the first row of each group.
+    are_some : bool
+        Of so many that loops over them are worth compiling.
     """
 
     y: Floats
     x: Floats
     offset: Floats
     first: Indices
+    are_some: bool = field(default=False, kw_only=True)
 
     @property
     def n_groups(self) -> int:
@@ -90,9 +93,14 @@ class CountRows(ABC):
 
     def take(self, rows: Indices, first: Indices) -> Self:
         """Some of the rows, in groups that begin with these of them."""
-        names = [field.name for field in fields(self) if field.name != "first"]
-        own = {name: getattr(self, name)[rows] for name in names}
-        return type(self)(first=first, **own)
+        names = [own.name for own in fields(self) if own.name not in ("first", "are_some")]
+        arrays = {name: getattr(self, name)[rows] for name in names}
+        return type(self)(first=first, **arrays, are_some=self.are_many)
+
+    @property
+    def are_many(self) -> bool:
+        """Whether loops over rows are compiled."""
+        return self.are_some or len(self.y) >= COMPILED
 
     def linear(self, gamma: Floats) -> Floats:
         """``o + Xγ`` at coefficients (J, p); (N, J)."""
@@ -124,6 +132,32 @@ class CountRows(ABC):
     @abstractmethod
     def mean_and_variance(self, eta: Floats, rows: Indices | slice) -> tuple[Floats, Floats]:
         """Means and variances of some rows at linear predictors (*rows, …)."""
+
+    def sums_of_moments(self, eta: Floats, b: Floats) -> tuple[Floats, Floats]:
+        """Sums over the groups of means and variances, linear predictors ``eta + b``; (G, J) each.
+
+        Parameters
+        ----------
+        eta : (N, J)
+        b : (G, J)
+        """
+        mean, variance = self.mean_and_variance(eta + b[self.group], slice(None))
+        return self.sums(mean), self.sums(variance)
+
+    def own_sums_of_moments(
+        self, eta: Floats, rows: Indices, theta: Floats
+    ) -> tuple[Floats, Floats]:
+        """The same of k groups of m rows with linear predictors of their own; (k, K) each.
+
+        Parameters
+        ----------
+        eta : (k, m)
+        rows : (k, m)
+        theta : (k, K)
+            Effects.
+        """
+        mean, variance = self.mean_and_variance(eta[..., None] + theta[:, None], rows)
+        return mean.sum(axis=1), variance.sum(axis=1)
 
     @abstractmethod
     def log_likelihood(self, eta: Floats, rows: Indices) -> Floats:
@@ -173,6 +207,22 @@ class BinomialRows(CountRows):
         m = m.reshape(*m.shape, *[1] * (eta.ndim - m.ndim))
         return m * np.where(eta > 0, other, tail * other), m * tail * other**2
 
+    def sums_of_moments(self, eta: Floats, b: Floats) -> tuple[Floats, Floats]:
+        """The same: of many rows compiled."""
+        if not self.are_many or eta.max() + b.max() > MOST:
+            return super().sums_of_moments(eta, b)
+        return logistic_sums(np.exp(eta), np.exp(b), self.trials, self.first)
+
+    def own_sums_of_moments(
+        self, eta: Floats, rows: Indices, theta: Floats
+    ) -> tuple[Floats, Floats]:
+        """The same."""
+        if not self.are_many or eta.max() + theta.max() > MOST:
+            return super().own_sums_of_moments(eta, rows, theta)
+        factor = np.broadcast_to(np.exp(eta).reshape(-1, 1), (eta.size, theta.shape[1]))
+        first = np.arange(len(eta)) * eta.shape[1]
+        return logistic_sums(factor, np.exp(theta), self.trials[rows].ravel(), first)
+
     def log_likelihood(self, eta: Floats, rows: Indices) -> Floats:
         """``y η − m log(1 + e^η)``."""
         y, m = (a[rows].reshape(-1, *[1] * (eta.ndim - 1)) for a in (self.y, self.trials))
@@ -183,7 +233,7 @@ class BinomialRows(CountRows):
         if eta.max() + b.max() > (LARGEST if self._are_single else MOST):
             return self._slowly(eta, rows, b)
         factor, shift = np.exp(eta), np.exp(b)
-        if self._are_single and len(self.y) >= COMPILED:
+        if self._are_single and self.are_many:
             return log_products(factor, shift)
         total, factor, shift = np.zeros(b.shape), factor[..., None], shift[:, None]
         for start in range(0, rows.shape[1], AT_ONCE):
