@@ -34,7 +34,7 @@ from hiermodels.exact.glmm.modes import Modes
 from hiermodels.exact.glmm.proposals import WIDER, Proposals
 
 HIGHER = 1e-4  # the bound: for the same
-AT_ONCE = 64  # proposals whose likelihoods are computed in one piece
+AT_ONCE = 256  # proposals whose likelihoods are computed in one piece
 BATCH = 1 << 22  # numbers of rows and proposals that are looked at together
 MOST = 4000  # proposals of one batch
 RAREST = 1e-3  # share of the proposals that must be accepted where that is much work

@@ -41,6 +41,7 @@ LONG = 10_000  # points for which room is made in those
 MAX_POINTS = 100_000
 STRETCHED_STEP = 0.15  # in t
 NUMBERS = 1 << 17  # that are worked on at a time
+COMPILED = 16  # times as many where loops are compiled
 NEWTON_STEPS = 100
 XTOL = 1e-9  # of a mode in z
 FARTHEST_STEP = 4.0  # of Newton's method, in z and in b
@@ -247,8 +248,13 @@ def _pieces(rows: CountRows, eta: Floats, tau: Floats, middles: Middles) -> Piec
     for some, points in _settings(rows, tau, middles):
         own = Middles(middles.z[:, some], middles.root[:, some])
         settings = some.stop - some.start
-        for groups, index in rows.blocks(NUMBERS // (points * settings)):
+        for groups, index in rows.blocks(numbers_at_once(rows) // (points * settings)):
             yield groups, some, _Block.of(rows, eta[:, some], tau[some], own, (groups, index))
+
+
+def numbers_at_once(rows: CountRows) -> int:
+    """Of rows, points and settings: more where compiled loops do not hold them."""
+    return COMPILED * NUMBERS if rows.are_many else NUMBERS
 
 
 def _settings(rows: CountRows, tau: Floats, middles: Middles) -> Iterator[tuple[slice, int]]:
@@ -259,7 +265,7 @@ def _settings(rows: CountRows, tau: Floats, middles: Middles) -> Iterator[tuple[
     ends = [*np.flatnonzero(np.diff(is_long)) + 1, len(tau)]
     for first, end in zip([0, *ends], ends, strict=False):
         most = LONG if is_long[first] else int(points[first:end].max())
-        step = max(1, NUMBERS // (most * int(rows.sizes.min())))
+        step = max(1, numbers_at_once(rows) // (most * int(rows.sizes.min())))
         for start in range(first, end, step):
             yield slice(start, min(start + step, end)), most
 

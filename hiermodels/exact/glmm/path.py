@@ -50,12 +50,13 @@ class ModePath(Modes):
         s² of the module's text.
     ends : (2,)
         Of ``log(τ² + s²)``, between which the points ascend; of no meaning where τ is fixed.
-    largest : float
-        Largest τ.
+    smallest, largest : float
+        Between which values of τ it is laid.
     """
 
     shift: float
     ends: tuple[float, float]
+    smallest: float
     largest: float
 
     @classmethod
@@ -71,36 +72,22 @@ class ModePath(Modes):
         """
         begin = find_mode(model, 0.0, model.mean, None)
         shift = scale_of_variance(model.rows, begin.gamma)
-        last, largest = begin, -np.inf
-        tau = np.sqrt(shift)
-        while True:
-            last = find_mode(model, min(tau, upper), last.gamma, None, ROUGHLY)
-            value = float(log_prior(np.log([min(tau, upper)]))[0]) + last.log_mass
-            largest = max(largest, value)
-            if tau >= upper or value < largest - DROP:
-                break
-            tau *= SCAN
-            if tau > FARTHEST:
-                raise PrecisionError(
-                    f"the posterior of tau reaches beyond {FARTHEST:g}, so far that its upper end "
-                    f"was not found. Give tau a narrower prior, such as HalfNormal(2)"
-                )
-        tau = float(min(tau, upper))
-        ends = float(np.log(shift)), float(np.log(tau**2 + shift))
+        smallest, tau = _range(model, begin, float(np.sqrt(shift)), log_prior, upper)
+        ends = float(np.log(smallest**2 + shift)), float(np.log(tau**2 + shift))
         for n in NODES:
             modes = _modes_at(model, _taus(shift, ends, n), begin)
-            path = cls(model, modes, shift, ends, tau)
+            path = cls(model, modes, shift, ends, smallest, tau)
             if path._is_smooth:
                 return path
         raise PrecisionError(
-            f"the mode of the coefficients is no smooth function of tau between 0 and {tau:.3g}. "
-            f"Give tau a narrower prior, or use engine='nuts'"
+            f"the mode of the coefficients is no smooth function of tau between {smallest:.3g} "
+            f"and {tau:.3g}. Give tau a narrower prior, or use engine='nuts'"
         )
 
     @classmethod
     def at_one(cls, model: CountModel, tau: float) -> Self:
         """That of a τ that is fixed: one mode."""
-        return cls(model, (find_mode(model, tau, model.mean, None),), 1.0, (0.0, 0.0), tau)
+        return cls(model, (find_mode(model, tau, model.mean, None),), 1.0, (0.0, 0.0), tau, tau)
 
     def weights(self, tau: Floats) -> Floats:
         """Lagrange's weights of the modes at values of τ (J,); (J, n)."""
@@ -120,6 +107,41 @@ class ModePath(Modes):
         return all(
             _last(each) < SMOOTH for each in (self.log_mass, modes, self.log_sd, self.unit_rows)
         )
+
+
+def _range(
+    model: CountModel,
+    begin: Mode,
+    tau: float,
+    log_prior: Callable[[Floats], Floats],
+    upper: float,
+) -> tuple[float, float]:
+    """From where to where τ matters: from 0, unless the density has fallen enough before.
+
+    Parameters
+    ----------
+    begin : Mode
+        At τ = 0.
+    tau : float
+        The first other one that is tried.
+    """
+    last, taus, values = begin, [0.0], [-np.inf]
+    while True:
+        tau = min(tau, upper)
+        last = find_mode(model, tau, last.gamma, None, ROUGHLY)
+        taus.append(tau)
+        values.append(float(log_prior(np.log([tau]))[0]) + last.log_mass)
+        if tau >= upper or values[-1] < max(values) - DROP:
+            break
+        tau *= SCAN
+        if tau > FARTHEST:
+            raise PrecisionError(
+                f"the posterior of tau reaches beyond {FARTHEST:g}, so far that its upper end was "
+                f"not found. Give tau a narrower prior, such as HalfNormal(2)"
+            )
+    before = range(int(np.argmax(values)))
+    low = [taus[k] for k in before if values[k] < max(values) - DROP]
+    return low[-1], taus[-1]
 
 
 def _last(values: Floats) -> float:

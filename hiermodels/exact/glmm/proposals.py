@@ -91,7 +91,8 @@ class Proposals:
             return np.zeros(len(points))
         log_tau, tau = self.axis.log_sd(points[:, 0]), self.tau_of(points)
         prior = self.axis.log_prior(log_tau) + self.axis.log_slope(points[:, 0])
-        return np.where(tau <= self.path.largest, prior, -np.inf)
+        inside = (self.path.smallest <= tau) & (tau <= self.path.largest)
+        return np.where(inside, prior, -np.inf)
 
     def tau_of(self, points: Floats) -> Floats:
         """τ at its coordinates (J, 1), or at nothing (J, 0) where it is fixed; (J,)."""

@@ -257,3 +257,24 @@ def test_few_groups_under_a_flat_prior():
 def test_a_tau_that_is_fixed_at_almost_nothing():
     fit = hm.fit(binary(), **ROOMS | {"priors": PRIORS | {"tau": hm.Fixed(1e-9)}}, random_seed=1)
     assert (fit.datatree["posterior"]["tau"] == 1e-9).all()
+
+
+def test_a_tau_far_from_0():
+    """Counts so large that tau at 0 is less likely by e¹⁰⁰⁰: about as normal effects have it."""
+    rng = np.random.default_rng(2)
+    frame = pd.DataFrame({"g": np.repeat(np.arange(12), 5), "x": rng.normal(size=60)})
+    effects = rng.normal(0, 0.8, 12)
+    frame["y"] = rng.poisson(np.exp(9 + 0.3 * frame["x"] + effects[frame["g"]]))
+    fit = hm.fit(
+        frame, "y ~ x + (1 | g)", family="poisson", priors={"tau": hm.HalfNormal(1)}, random_seed=1
+    )
+    draws = fit.datatree["posterior"].to_dataset()
+    normal = hm.reference(
+        pd.DataFrame({"y": effects, "se": 1e-3, "g": range(12)}),
+        "y ~ 1 + (1 | g)",
+        se="se",
+        priors={"tau": hm.HalfNormal(1)},
+    )
+    mean, sd = (float(part["tau"]) for part in (normal.mean, normal.sd))
+    assert float(draws["tau"].mean()) == pytest.approx(mean, abs=5 * sd / np.sqrt(4000) + 0.01)
+    assert draws.attrs["largest_ratio"] <= 1
