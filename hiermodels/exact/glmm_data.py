@@ -10,6 +10,8 @@ from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.data.grouped import GroupedData, GroupedRows
 from hiermodels.data.statistics import SufficientStatistics
 from hiermodels.exact.glmm.modes import CountModel
+from hiermodels.exact.glmm.nested_model import NestedCountModel
+from hiermodels.exact.glmm.nested_rows import NestedRows
 from hiermodels.exact.glmm.rows import BinomialRows, CountRows, PoissonRows
 from hiermodels.exact.leaf_data import (
     coefficient_priors,
@@ -21,21 +23,24 @@ from hiermodels.exact.leaf_data import (
 )
 from hiermodels.exact.leaves.marginal import MAX_DIMENSION
 from hiermodels.exact.leaves.model import LeafModel
+from hiermodels.exact.leaves.nested.marginal import MAX_DIMENSION as MAX_NESTED
 from hiermodels.model.spec import Spec
 from hiermodels.numerics.group_sums import sum_by
 
+DIMENSIONS = (MAX_DIMENSION, MAX_NESTED)  # of lattices: of one column of groups, and of two
 FAMILIES = ("binomial", "poisson")  # whose log likelihoods are self-concordant
 
 
 def takes_rows(spec: Spec, data: GroupedData) -> bool:
     """Whether coefficients are drawn below a bound: where no lattice of theirs can be laid.
 
-    That is of counts in one column of groups, with covariates that differ between rows of a group
-    or with too many coefficients for a lattice.
+    That is of counts in one column of groups, or in two nested ones, with covariates that differ
+    between rows of a group or with too many coefficients for a lattice.
     """
-    if spec.family.name not in FAMILIES or len(spec.levels) != 1:
+    if spec.family.name not in FAMILIES or len(spec.levels) > len(DIMENSIONS):
         return False
-    if len(spec.means) + (not spec.fixed) > MAX_DIMENSION:
+    free = [level.sd for level in spec.levels if level.sd not in spec.fixed]
+    if len(spec.means) + len(free) > DIMENSIONS[len(spec.levels) - 1]:
         return True
     if isinstance(data, SufficientStatistics):
         return False
@@ -49,7 +54,7 @@ class GlmmData:
 
     Attributes
     ----------
-    model : CountModel
+    model : CountModel, or NestedCountModel with two columns of groups
         Of coefficients ``basis⁻¹ γ``, whose covariates ``x basis`` are orthogonal.
     basis : (p, p)
     order : (N,)
@@ -72,12 +77,13 @@ class GlmmData:
         mean, precision = coefficient_priors(spec)
         basis = _basis(x, precision)
         some = precision > 0
-        model = CountModel(
-            rows=_count_rows(rows, x @ basis, order),
-            mean=np.linalg.solve(basis, mean),
-            precision=basis.T @ (precision[:, None] * basis),
-            constant=0.5 * float((np.log(precision[some]) - LOG_2PI).sum()),
-        )
+        constant = 0.5 * float((np.log(precision[some]) - LOG_2PI).sum())
+        own, of_mean = _count_rows(rows, x @ basis, order), np.linalg.solve(basis, mean)
+        of_priors = of_mean, basis.T @ (precision[:, None] * basis), constant
+        model = CountModel(own, *of_priors)
+        if len(spec.levels) > 1:
+            first = np.searchsorted(rows.levels[-1].parent, np.arange(len(rows.levels[0])))
+            model = NestedCountModel(own, *of_priors, nested=NestedRows(own, first))
         return cls(model, basis, order, _constants(spec, rows)[order])
 
     @property

@@ -7,7 +7,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
-from hiermodels.errors import PrecisionError
+from hiermodels.errors import PrecisionError, SpecError
 from hiermodels.exact.glmm.lattice_points import LatticePoints
 from hiermodels.exact.glmm.laws import GlmmLaws, GlmmSums
 from hiermodels.exact.glmm.path import ModePath
@@ -16,6 +16,7 @@ from hiermodels.exact.glmm.proposals import Proposals
 from hiermodels.exact.glmm.sphere_points import SpherePoints
 from hiermodels.exact.glmm_data import groups_at_means
 from hiermodels.exact.glmm_grid import GlmmGrid
+from hiermodels.exact.glmm_reference import NO_SUMS
 from hiermodels.exact.leaf_data import with_intercept
 from hiermodels.model.spec import Spec
 from hiermodels.posterior.precision import WORST
@@ -54,8 +55,11 @@ def glmm_moments_given_sd(
         If three digits would take too many points.
     """
     grid = GlmmGrid(spec, data)
+    proposals = grid.marginal
+    if not isinstance(proposals, Proposals):
+        raise SpecError(NO_SUMS)
     x = np.zeros(len(spec.covariates)) if place is None else place.of(0)
-    at, moments = places_of_tau(grid.marginal, ends), []
+    at, moments = places_of_tau(proposals, ends), []
     for tau in at.tolist():
         laws = laws_given_tau(grid, tau)
         if effect in spec.on_outcome_scale:

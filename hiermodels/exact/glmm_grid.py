@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.exact.coarse_grid import CoarseGrid
-from hiermodels.exact.glmm.proposals import Proposals
+from hiermodels.exact.glmm.nested_model import NestedCountModel
+from hiermodels.exact.glmm.nested_proposals import NestedProposals
+from hiermodels.exact.glmm.proposals import AnyProposals, Proposals
 from hiermodels.exact.glmm_data import GlmmData
 from hiermodels.exact.leaf_data import moments_by_counting, rows_or_totals
 from hiermodels.exact.leaf_design import Wording
@@ -23,7 +26,7 @@ from hiermodels.posterior.moments import SD
 
 @dataclass(frozen=True)
 class GlmmGrid(CoarseGrid):
-    """That of counts whose coefficients are not laid on a lattice: of τ alone."""
+    """That of counts whose coefficients are not laid on a lattice: of the sds alone."""
 
     def require_existence(self) -> None:
         """Raise ImproperPosteriorError if the posterior does not exist."""
@@ -36,14 +39,17 @@ class GlmmGrid(CoarseGrid):
 
     @cached_property
     @one_blas_thread()
-    def marginal(self) -> Proposals:
+    def marginal(self) -> AnyProposals[Any]:
         """Where draws are proposed, if the posterior exists."""
         self.require_existence()
-        return Proposals.of(self.arrays.model, self.spec.levels[0].prior)
+        model, priors = self.arrays.model, [level.prior for level in self.spec.levels]
+        if isinstance(model, NestedCountModel):
+            return NestedProposals.of(model, priors)
+        return Proposals.of(model, priors[0])
 
     @property
     def lattice(self) -> Lattice:
-        """Of τ: about its posterior."""
+        """Of the sds: about their posterior."""
         return self.marginal.lattice
 
     @cached_property
@@ -57,16 +63,17 @@ class GlmmGrid(CoarseGrid):
         return Wording.of(self.spec).sd_prior
 
     def informed(self, name: str) -> str:
-        """The groups that say what there is to say of τ, in words."""
-        del name  # there is one
-        return f"{self.data.n_groups:,} {self.spec.levels[0].column!r} groups"
+        """The groups that say what there is to say of an sd, in words."""
+        number = [level.sd for level in self.spec.levels].index(name)
+        return f"{len(self.data.levels[number]):,} {self.spec.levels[number].column!r} groups"
 
     def prior_moves(self, name: str) -> Iterator[Move]:
-        """Yield by how much the mean of τ moves under the other flat prior, if that is notable.
+        """Yield by how much the mean of an sd moves under the other flat prior, if that is notable.
 
-        As the coefficients' modes given τ have it: the law of τ is Laplace's approximation.
+        As the coefficients' modes given the sds have it: their law is Laplace's approximation.
         """
-        tau = self.marginal.tau_of(self.lattice.points)
+        sds = self.marginal.tau_of(self.lattice.points).reshape(len(self.lattice), -1)
+        tau = sds[:, [level.sd for level in self.spec.levels].index(name)]
         if self._ratio(name, self.lattice.weights, np.log(tau)) is None:
             return iter(())
         both, _ = other_weights(self.lattice.weights, np.log(tau))

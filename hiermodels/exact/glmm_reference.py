@@ -9,6 +9,7 @@ import numpy as np
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.data.covariates import Place
 from hiermodels.data.grouped import GroupedData
+from hiermodels.errors import SpecError
 from hiermodels.exact.glmm.lattice_points import LatticePoints
 from hiermodels.exact.glmm.laws import GlmmLaws, GlmmSums
 from hiermodels.exact.glmm.normal_kernels import NormalKernels
@@ -29,6 +30,12 @@ from hiermodels.posterior.left_out import LogDensities, Units
 from hiermodels.posterior.precision import TOLERANCE, reached
 from hiermodels.posterior.target import Target
 
+NO_SUMS = (
+    "the posterior of counts with three levels is not summed up where covariates vary within "
+    "groups, or are many: this asks for reference(), which has no Monte Carlo error. Take the "
+    "exact and independent draws of hm.fit, by .summary(), .check(), .predict(…).datatree and "
+    ".datatree; with at most one covariate, constant within each group, reference() has all of it"
+)
 FAR_UP = 0.9999  # probability of a linear predictor that tells how large counts become
 
 
@@ -49,7 +56,11 @@ class GlmmReference(LeafReference):
             As these are fewer than ``tol`` asks for.
         """
         grid = GlmmGrid(spec, data)
+        grid.require_existence()
+        if len(spec.levels) > 1:
+            raise SpecError(NO_SUMS)
         proposals, arrays = grid.marginal, grid.arrays
+        assert isinstance(proposals, Proposals)
         sums = GlmmSums(
             _points(proposals),
             groups_at_means(spec, data),
@@ -96,8 +107,9 @@ class GlmmReference(LeafReference):
 
 
 def is_summed_at_random(spec: Spec, data: GroupedData) -> bool:
-    """Whether the points over which the posterior is summed are along random directions."""
-    return not LatticePoints.can_hold(GlmmGrid(spec, data).marginal)
+    """Whether the posterior is summed over points along random directions, or not at all."""
+    proposals = GlmmGrid(spec, data).marginal
+    return not isinstance(proposals, Proposals) or not LatticePoints.can_hold(proposals)
 
 
 def _points(proposals: Proposals) -> WeightedPoints:

@@ -64,9 +64,9 @@ def sample(
     grid = grid or grid_of(spec, data)
     if not isinstance(grid, GlmmGrid):
         raise SpecError(
-            "engine 'importance' is for binomial and Poisson rows in one column of groups, with "
-            "covariates that vary within groups or with many of them. Draws of this model are "
-            "exact: use engine='exact'"
+            "engine 'importance' is for binomial and Poisson rows in one column of groups or two "
+            "nested ones, with covariates that vary within groups or with many of them. Draws of "
+            "this model are exact: use engine='exact'"
         )
     with showing_progress("Drawing", request.size, progressbar) as progress:
         effects, drawn = GlmmEffects.resampled(grid, request.size, rng, progress)
@@ -78,17 +78,19 @@ def sample(
         "largest_weight": weighted.largest,
     }
     stats = {"importance_weight": drawn.weight}
-    said = _certificate(drawn, len(grid.marginal.path))
+    said = _certificate(
+        drawn, f"{len(grid.marginal.path)} values of {' and '.join(own.sd for own in spec.levels)}"
+    )
     return request.posterior(with_effects(effects, attrs, said, request.keep, stats))
 
 
-def _certificate(drawn: ResampledDraws, nodes: int) -> dict[str, str]:
+def _certificate(drawn: ResampledDraws, nodes: str) -> dict[str, str]:
     """What is said of the draws."""
     weighted, size = drawn.proposals, len(drawn.tau)
     n = len(weighted.tau)
     return {
         "draws": f"not exact: {size:,} resampled from {n:,} weighted proposals around the modes of "
-        f"{nodes} values of tau; effects of groups given these are exact",
+        f"{nodes}; effects of groups given these are exact",
         WEIGHTS: f"ESS {weighted.ess:,.0f} of {n:,}, k-hat {weighted.k:.2f}, the largest "
         f"{weighted.largest:.1f} times the mean",
         "repeated": f"{drawn.distinct:,} of {size:,} are different; repeated ones stand beside "

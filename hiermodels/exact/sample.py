@@ -199,7 +199,7 @@ def _draw_rows(
     attrs["acceptance"] = drawn.kept * drawn.accepted
     certificate = {
         "draws": f"exact and independent, by rejection below a proven bound around the modes of "
-        f"{len(start.path)} values of tau",
+        f"{len(start.path)} values of {' and '.join(level.sd for level in grid.spec.levels)}",
         "largest ratio": f"{np.exp(drawn.largest):.4f} of density to bound; at most 1 is exact "
         f"({drawn.kept:.0%} of directions, {drawn.accepted:.0%} of densities accepted)",
     }

@@ -9,14 +9,15 @@ A proposal is a τ, a direction u and a distance r from the mode γ̂(τ), ``γ 
 4. accepted with probability ``exp{f_τ(γ) − f̂ + ψ_N(r)}``, the only step with a likelihood.
 
 The bound is a theorem about the exact mode and curvature.  Those between the nodes of the path are
-interpolated: N is taken 2 % larger, the bound ``1e-4`` higher, and the largest ratio that was met
-is told.  One above the bound ends the draw with an error.
+interpolated: N is taken 2 % larger, the bound ``1e-4`` higher, or with nested groups ``5e-3``, and
+the largest ratio that was met is told.  One above the bound ends the draw with an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,15 +32,15 @@ from hiermodels.exact.glmm.envelope import (
     squares,
 )
 from hiermodels.exact.glmm.modes import Modes
-from hiermodels.exact.glmm.proposals import WIDER, Proposals
+from hiermodels.exact.glmm.proposals import WIDER, AnyProposals
 
-HIGHER = 1e-4  # the bound: for the same
 AT_ONCE = 256  # proposals whose likelihoods are computed in one piece
 BATCH = 1 << 22  # numbers of rows and proposals that are looked at together
 MOST = 4000  # proposals of one batch
 RAREST = 1e-3  # share of the proposals that must be accepted where that is much work
 OTHER_WORK = 200  # that a proposal makes, in rows
 MAX_WORK = 5e9  # rows times proposals, some minutes, beyond which a draw is not begun
+MANY_NODES = 50  # of the path, beyond which fewer proposals are looked at together
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ class CountDraws:
 
     Attributes
     ----------
-    tau : (n,)
+    tau : (n,), or of nested groups κ and τ (n, 2)
     gamma : (n, p)
     largest : float
         Largest log ratio of the density to its bound; at most 0 is exact.
@@ -69,7 +70,9 @@ class _Kept:
 
     Attributes
     ----------
-    tau, r, height, n : (J,)
+    tau : (J,), or (J, 2)
+        The sds.
+    r, height, n : (J,)
     direction : (J, p)
         ``U u``.
     weights : (J, k)
@@ -85,7 +88,7 @@ class _Kept:
 
 
 def draw(
-    proposals: Proposals,
+    proposals: AnyProposals[Any],
     size: int,
     rng: np.random.Generator,
     progress: Callable[[int], None] = lambda done: None,
@@ -94,7 +97,7 @@ def draw(
 
     Parameters
     ----------
-    proposals : Proposals
+    proposals : Proposals, or those of nested groups
     size : int
     rng : numpy.random.Generator
     progress : callable, optional
@@ -116,7 +119,7 @@ def draw(
     while done < size:
         some = _directions(proposals, batch, rng)
         tried, kept = tried + batch, kept + len(some.tau)
-        gamma, ratio = _ratios(proposals.path, some)
+        gamma, ratio = _ratios(proposals, some)
         largest = max(largest, float(ratio.max(initial=-np.inf)))
         if largest > 0:
             raise PrecisionError(
@@ -139,7 +142,7 @@ def draw(
     )
 
 
-def _require_speed(proposals: Proposals, size: int) -> None:
+def _require_speed(proposals: AnyProposals[Any], size: int) -> None:
     """Raise SpecError where so many draws would take too long."""
     share = proposals.acceptance
     n, p = len(proposals.path.model.outermost.y), proposals.path.gamma.shape[1]
@@ -152,7 +155,7 @@ def _require_speed(proposals: Proposals, size: int) -> None:
         )
 
 
-def _directions(proposals: Proposals, size: int, rng: np.random.Generator) -> _Kept:
+def _directions(proposals: AnyProposals[Any], size: int, rng: np.random.Generator) -> _Kept:
     """Steps 1 to 3, of so many proposals."""
     path = proposals.path
     rows, p = path.model.outermost, path.gamma.shape[1]
@@ -163,8 +166,14 @@ def _directions(proposals: Proposals, size: int, rng: np.random.Generator) -> _K
     direction = (path.factors(weights) @ unit[..., None])[..., 0]
     shares = shares_of_groups(path, weights, unit)
     n = WIDER * (shares * reach(rows, rows.x @ direction.T)).sum(axis=0)
-    law, most = RadialLaw(n, p), RadialLaw(proposals.most(weights), p)
-    kept = law.log_mass - most.log_mass + rng.standard_exponential(size) > 0
+    law = RadialLaw(n, p)
+    ratio = law.log_mass - weights @ proposals.log_radial
+    if ratio.max() > proposals.higher:
+        raise PrecisionError(
+            f"a direction's bound exceeded that of all directions, by {ratio.max():.1e} of its "
+            f"logarithm. Center and scale the covariates, or use engine='nuts'"
+        )
+    kept = ratio + rng.standard_exponential(size) > 0
     r = law.draw(rng)[kept]
     height = weights[kept] @ path.height
     return _Kept(tau[kept], n[kept], r, height, direction[kept], weights[kept])
@@ -172,17 +181,22 @@ def _directions(proposals: Proposals, size: int, rng: np.random.Generator) -> _K
 
 def shares_of_groups(path: Modes, weights: Floats, unit: Floats) -> Floats:
     """``k_g`` of unit vectors u (J, p), of sum 1 with that of the priors; (G, J)."""
-    own = squares(unit)
-    by_node = packed(path.information) @ own.T  # (nodes, G, J)
-    k = np.maximum(np.einsum("jn,ngj->gj", weights, by_node), 0.0)
+    own, information = squares(unit), packed(path.information)
+    k = np.empty((information.shape[1], len(own)))
+    step = len(own) if len(path) < MANY_NODES else AT_ONCE
+    for start in range(0, len(own), step):
+        some = slice(start, start + step)
+        by_node = information @ own[some].T  # (nodes, G, J)
+        k[:, some] = np.maximum(np.einsum("jn,ngj->gj", weights[some], by_node), 0.0)
     of_priors = np.maximum((weights * (own @ packed(path.of_priors).T)).sum(axis=1), 0.0)
     return k / (k.sum(axis=0) + of_priors)
 
 
-def _ratios(path: Modes, some: _Kept) -> tuple[Floats, Floats]:
+def _ratios(proposals: AnyProposals[Any], some: _Kept) -> tuple[Floats, Floats]:
     """Coefficients (J, p), and logs of the density there to its bound (J,)."""
+    path = proposals.path
     gamma = some.weights @ path.gamma + some.r[:, None] * some.direction
-    bound = some.height - log_drop(some.n, some.r) + HIGHER
+    bound = some.height - log_drop(some.n, some.r) + proposals.higher
     return gamma, log_densities(path, some.tau, gamma, some.weights) - bound
 
 

@@ -102,6 +102,7 @@ def draw_effects(
     tau: Floats,
     seed: np.random.SeedSequence,
     groups: Indices | None = None,
+    above: Floats | None = None,
 ) -> Floats:
     """Draw the effects of all groups or of some, once for each setting; (g, J).
 
@@ -115,6 +116,8 @@ def draw_effects(
     tau : (J,)
     seed : numpy.random.SeedSequence
     groups : (g,), optional
+    above : (G, J), optional
+        Added to the linear predictors of each group: the effects of outer ones.
     """
     wanted = np.arange(rows.n_groups) if groups is None else groups
     place = np.full(rows.n_groups, -1)
@@ -125,7 +128,8 @@ def draw_effects(
 
     def draw(number: int) -> None:
         own, index = blocks[number]
-        values = _draw_block(rows, index, (gamma, tau), stream(seed, number))
+        shift = np.zeros((len(own), 1)) if above is None else above[own]
+        values = _draw_block(rows, index, (gamma, tau, shift), stream(seed, number))
         here = place[own] >= 0
         drawn[place[own[here]]] = values[here]
 
@@ -134,10 +138,16 @@ def draw_effects(
 
 
 def _draw_block(
-    rows: CountRows, index: Indices, settings: tuple[Floats, Floats], rng: np.random.Generator
+    rows: CountRows,
+    index: Indices,
+    settings: tuple[Floats, Floats, Floats],
+    rng: np.random.Generator,
 ) -> Floats:
-    """Draw the effects of groups with rows (g, m) at coefficients (J, p) and sds (J,); (g, J)."""
-    gamma, tau = settings
+    """Draw the effects of groups with rows (g, m); (g, J).
+
+    The settings are coefficients (J, p), sds (J,), and effects of outer groups, (g, J) or (g, 1).
+    """
+    gamma, tau, above = settings
     g, m = index.shape
     drawn = np.empty((g, len(tau)))
     own = rows.take(index.ravel(), np.arange(g) * m)
@@ -145,6 +155,7 @@ def _draw_block(
     for start in range(0, len(tau), step):
         some = slice(start, start + step)
         eta, sds = own.linear(gamma[some]), tau[some]
+        eta += np.repeat(np.broadcast_to(above, drawn.shape)[:, some], m, axis=0)
         middles = middles_of(own, eta, sds, near=ROUGHLY)
         functions = GroupFunctions.of(own, eta, sds, middles)
         mu, sd = np.zeros((len(functions), 1)), np.tile(sds, g)[:, None]

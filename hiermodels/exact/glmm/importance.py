@@ -24,13 +24,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats, Indices
 from hiermodels.errors import PrecisionError
 from hiermodels.exact.glmm.draws import log_densities
-from hiermodels.exact.glmm.proposals import Proposals
+from hiermodels.exact.glmm.proposals import AnyProposals
 from hiermodels.numerics import rejection
 
 HEAVY = 0.05  # share of the proposals with heavy tails
@@ -48,7 +49,7 @@ class WeightedDraws:
 
     Attributes
     ----------
-    tau : (n,)
+    tau : (n,), or of nested groups κ and τ (n, 2)
     gamma : (n, p)
     log_weight : (n,)
         Up to a constant.
@@ -100,7 +101,7 @@ class ResampledDraws:
 
     Attributes
     ----------
-    tau : (size,)
+    tau : (size,), or (size, 2)
     gamma : (size, p)
     weight : (size,)
         What the weight of each proposal was, in units of the mean of all.
@@ -118,7 +119,7 @@ class ResampledDraws:
 
 
 def draw_resampled(
-    proposals: Proposals,
+    proposals: AnyProposals[Any],
     size: int,
     rng: np.random.Generator,
     progress: Callable[[int], None] = lambda done: None,
@@ -127,7 +128,7 @@ def draw_resampled(
 
     Parameters
     ----------
-    proposals : Proposals
+    proposals : Proposals, or those of nested groups
     size : int
     rng : numpy.random.Generator
     progress : callable, optional
@@ -152,7 +153,7 @@ def draw_resampled(
 
 
 def draw_weighted(
-    proposals: Proposals,
+    proposals: AnyProposals[Any],
     size: int,
     rng: np.random.Generator,
     progress: Callable[[int], None] = lambda done: None,
@@ -180,7 +181,7 @@ def resample(weight: Floats, size: int, rng: np.random.Generator) -> Indices:
 
 
 def _some(
-    proposals: Proposals, size: int, rng: np.random.Generator
+    proposals: AnyProposals[Any], size: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats]:
     """Proposals of τ (size,) and γ (size, p), and their log weights (size,)."""
     path = proposals.path
@@ -195,7 +196,7 @@ def _some(
     return tau, gamma, log_weight
 
 
-def _taus(proposals: Proposals, size: int, rng: np.random.Generator) -> Floats:
+def _taus(proposals: AnyProposals[Any], size: int, rng: np.random.Generator) -> Floats:
     """Draw τ from Laplace's approximation of its marginal density; (size,)."""
     return proposals.tau_of(
         rejection.draw(proposals.laplace_lattice, proposals.log_mass, size, rng).points
