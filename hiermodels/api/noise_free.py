@@ -23,10 +23,10 @@ def reference(
 
     Parameters
     ----------
-    data, formula, outcome, groups, se, variance, covariates, priors, missing
+    data, formula, outcome, groups, se, variance, covariance, sampling_correlation, covariates
         As in :func:`hiermodels.fit`.
-    family, trials, exposure, offset, weights, residual_by, covariance, sampling_correlation
-        Likewise: what the rows are.
+    family, trials, exposure, offset, weights, residual_by, priors, missing
+        Likewise.
     tol : float
         The quadrature is refined until two spacings agree to so many posterior sds.
 

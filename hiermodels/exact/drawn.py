@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -18,6 +18,7 @@ from hiermodels.exact.leaf_effects import LeafEffects
 from hiermodels.model.spec import Spec
 from hiermodels.posterior import memory
 from hiermodels.posterior.arviz_groups import build_datatree, seed_attribute
+from hiermodels.posterior.engine import Prepare, Refit
 from hiermodels.posterior.outcome_scale import with_outcome_scale
 from hiermodels.posterior.record import Posterior, by_chain, how_to_draw
 
@@ -153,3 +154,24 @@ def _not_kept(spec: Spec, data: GroupedData) -> dict[str, str]:
     groups = " and ".join(f"{len(data.coords[own.column]):,} {own.column}" for own in spec.levels)
     why = f"not kept: with {groups} each draw needs a matrix of its own"
     return {name: f"{why}; draw some with {how_to_draw(spec, name)}" for name in spec.effects}
+
+
+def refits_by(sample: Callable[..., Posterior]) -> Prepare:
+    """Make ``prepare_refits`` of an engine that has nothing to prepare for other outcomes.
+
+    Parameters
+    ----------
+    sample : callable
+        That of the engine.
+    """
+
+    def prepare_refits(
+        spec: Spec, data: GroupedData, *, draws: int, chains: int, **options: Any
+    ) -> Refit:
+        def refit(data: GroupedData, random_seed: Seed) -> Posterior:
+            options_of = {"draws": draws, "chains": chains, "random_seed": random_seed, **options}
+            return sample(spec, data, **options_of)
+
+        return refit
+
+    return prepare_refits

@@ -15,13 +15,12 @@ from hiermodels.core.progress import showing_progress
 from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
-from hiermodels.exact.drawn import Request, with_effects
+from hiermodels.exact.drawn import Request, refits_by, with_effects
 from hiermodels.exact.glmm.importance import ResampledDraws
 from hiermodels.exact.glmm_effects import GlmmEffects
 from hiermodels.exact.glmm_grid import GlmmGrid
 from hiermodels.exact.grid import AnyGrid, grid_of
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.engine import Refit
 from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.posterior.record import WEIGHTS, Posterior
 
@@ -98,19 +97,4 @@ def _certificate(drawn: ResampledDraws, nodes: str) -> dict[str, str]:
     }
 
 
-def prepare_refits(
-    spec: Spec, data: GroupedData, *, draws: int, chains: int, **options: Any
-) -> Refit:
-    """Get ready for other outcomes of the same rows: there is nothing to prepare.
-
-    Parameters
-    ----------
-    spec, data, draws, chains, **options
-        As in :func:`sample`.
-    """
-    del data
-
-    def refit(data: GroupedData, random_seed: Seed) -> Posterior:
-        return sample(spec, data, draws=draws, chains=chains, random_seed=random_seed, **options)
-
-    return refit
+prepare_refits = refits_by(sample)

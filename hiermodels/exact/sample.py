@@ -22,7 +22,7 @@ from hiermodels.exact.conjugate import ConjugatePosterior
 from hiermodels.exact.crossed.connections import said_of_connections
 from hiermodels.exact.crossed.draws import CrossedDraws
 from hiermodels.exact.crossed_effects import CrossedEffects
-from hiermodels.exact.drawn import Drawn, Request, with_effects
+from hiermodels.exact.drawn import Drawn, Request, refits_by, with_effects
 from hiermodels.exact.effects import Effects
 from hiermodels.exact.glmm_effects import GlmmEffects
 from hiermodels.exact.glmm_grid import GlmmGrid
@@ -35,7 +35,6 @@ from hiermodels.numerics import rejection
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.numerics.product_lattice import ProductLattice
 from hiermodels.numerics.rejection import Draws
-from hiermodels.posterior.engine import Refit
 from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.posterior.record import Posterior
 
@@ -102,22 +101,7 @@ def sample(
     return request.posterior(drawn)
 
 
-def prepare_refits(
-    spec: Spec, data: GroupedData, *, draws: int, chains: int, **options: Any
-) -> Refit:
-    """Get ready for other outcomes of the same rows: there is nothing to prepare.
-
-    Parameters
-    ----------
-    spec, data, draws, chains, **options
-        As in :func:`sample`.
-    """
-    del data
-
-    def refit(data: GroupedData, random_seed: Seed) -> Posterior:
-        return sample(spec, data, draws=draws, chains=chains, random_seed=random_seed, **options)
-
-    return refit
+prepare_refits = refits_by(sample)
 
 
 def _draw_population(spec: Spec, data: GroupedData, size: int, rng: np.random.Generator) -> Drawn:

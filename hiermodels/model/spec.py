@@ -64,7 +64,9 @@ from hiermodels.model.standard_errors import Scale, error_role
 @storable
 @dataclass(frozen=True)
 class Spec:
-    """A normal hierarchical model.
+    """What is assumed of the rows, of their groups and of all parameters.
+
+    It names columns and holds no data; two that are equal state the same model.
 
     Parameters
     ----------

@@ -128,11 +128,8 @@ def draw_resampled(
 
     Parameters
     ----------
-    proposals : Proposals, or those of nested groups
-    size : int
-    rng : numpy.random.Generator
-    progress : callable, optional
-        Is told how many draws could be added.
+    proposals, size, rng, progress
+        As in :func:`hiermodels.exact.glmm.draws.draw`.
 
     Raises
     ------
