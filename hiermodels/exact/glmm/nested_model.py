@@ -42,6 +42,7 @@ from hiermodels.numerics.chebyshev import lagrange_polynomials, lagrange_shares,
 
 DROP = 22.0  # of the log density of the log of an sd, where its range ends
 NODES = (12, 16, 21, 28)  # Chebyshev points of one sd, until the interpolants are smooth
+NEAR = 1e-9  # squared length of a step, in posterior sds, that ends the search for a mode
 SMOOTH = 1e-3  # last coefficients of an interpolant of the log density: draws allow 5e-3
 
 
@@ -145,7 +146,7 @@ class ModeSurface(Modes):
         weights = self.weights(points)
         z = self.near_middles(weights @ self.gamma, weights).z
         return tuple(
-            find_mode(self.model, sds, own @ self.gamma, z[:, [i]])
+            find_mode(self.model, sds, own @ self.gamma, z[:, [i]], NEAR)
             for i, (sds, own) in enumerate(zip(points, weights, strict=True))
         )
 
@@ -179,7 +180,7 @@ def _modes_at(model: NestedCountModel, points: Floats, begin: Sequence[Mode]) ->
     known = [np.zeros(2)] * len(modes)
     for sds in points:
         near = modes[int(np.argmin([np.abs(sds - other).sum() for other in known]))]
-        modes.append(find_mode(model, sds, near.gamma, near.expansion.middles.z))
+        modes.append(find_mode(model, sds, near.gamma, near.expansion.middles.z, NEAR))
         known.append(sds)
     return tuple(modes[len(begin) :])
 
