@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -106,3 +108,20 @@ def test_compiled_sums_of_logarithms():
     eta, b = rng.normal(size=(3, 37, 5)), rng.normal(size=(3, 5, 7))
     expected = np.log1p(np.exp(eta[..., None] + b[:, None])).sum(axis=1)
     np.testing.assert_allclose(log_products(np.exp(eta), np.exp(b)), expected, rtol=1e-14)
+
+
+def test_compiled_sums_of_moments():
+    """Of all groups at once, and of groups with linear predictors of their own."""
+    rng, given = np.random.default_rng(4), rows("binomial")
+    many = replace(given, are_some=True)
+    eta, b = rng.normal(0, 3, (len(GROUP), 4)), rng.normal(0, 3, (5, 4))
+    for found, expected in zip(
+        many.sums_of_moments(eta, b), given.sums_of_moments(eta, b), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    own, theta, index = rng.normal(size=(6, 20)), rng.normal(size=(6, 3)), np.arange(120) % 63
+    settings = own, index.reshape(6, 20), theta
+    for found, expected in zip(
+        many.own_sums_of_moments(*settings), given.own_sums_of_moments(*settings), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
