@@ -153,5 +153,5 @@ def test_options_are_refused(schools):
 
 
 def test_an_unknown_engine(schools):
-    with pytest.raises(hm.SpecError, match="expected one of 'exact', 'nuts'; found 'gibbs'"):
+    with pytest.raises(hm.SpecError, match="expected one of 'exact', 'importance', 'nuts'; found"):
         hm.fit(schools, engine="gibbs")

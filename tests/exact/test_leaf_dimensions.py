@@ -222,17 +222,17 @@ def test_a_covariate_that_differs_in_every_group_has_the_posterior_of_direct_int
     np.testing.assert_allclose(leave_out(posterior), leave_out(direct), atol=1e-10)
 
 
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ({"trials": "n", "covariates": ["x", "z"]}, "5 dimensions, of which it can hold 4"),
-        ({"se": "s", "covariates": ["x"], "family": hm.StudentT(nu=4)}, "that of t errors is not"),
-    ],
-)
-def test_what_three_levels_cannot_hold_is_refused_with_what_nuts_has(columns, message):
+def test_what_three_levels_cannot_hold():
+    """T errors are for NUTS; counts are drawn, and not summed up."""
     number = np.arange(12.0)
     frame = pd.DataFrame({"y": number % 5, "n": 9, "s": 1.0, "x": number % 3, "z": number % 4})
     frame["a"], frame["b"] = [f"a{i // 3}" for i in range(12)], [f"b{i}" for i in range(12)]
-    priors = {"tau": hm.HalfNormal(1), "kappa": hm.HalfNormal(1)}
-    with pytest.raises(hm.SpecError, match=f"{message}.*engine='nuts': its draws have summary"):
-        hm.fit(frame, outcome="y", groups=["a", "b"], priors=priors, **columns)
+    said = {"outcome": "y", "groups": ["a", "b"]}
+    said["priors"] = {"tau": hm.HalfNormal(1), "kappa": hm.HalfNormal(1)}
+    message = "that of t errors is not.*engine='nuts': its draws have summary"
+    with pytest.raises(hm.SpecError, match=message):
+        hm.fit(frame, se="s", covariates=["x"], family=hm.StudentT(nu=4), **said)
+    fit = hm.fit(frame, trials="n", covariates=["x", "z"], draws=25, random_seed=1, **said)
+    assert "below a proven bound" in str(fit)
+    with pytest.raises(hm.SpecError, match="three levels is not summed up"):
+        fit.reference()

@@ -164,19 +164,9 @@ def test_models_that_have_no_strata(growth):
     counts = growth.assign(n=growth["age"])
     with pytest.raises(hm.SpecError, match="residual_by: rows of the family 'poisson' have no"):
         hm.fit(counts, "n ~ (1 | Subject)", family="poisson", residual_by="Sex")
-    for data in (growth, _lazy(growth)):
-        with pytest.raises(hm.SpecError, match=r"residual_by: .* needs rows: statistics of groups"):
-            hm.SufficientStatistics.of(data, GROWTH, residual_by="Sex")
-    with pytest.raises(hm.SpecError, match=r"residual_by: .* needs rows: statistics of groups"):
-        hm.fit(_lazy(growth), GROWTH, residual_by="Sex")
     inner = growth.assign(Sex=growth["Subject"].str[0])
     with pytest.raises(hm.SpecError, match="residual_by: 'Subject' is a column of groups within"):
         hm.fit(inner, "distance ~ age + (1 | Sex/Subject)", residual_by="Subject")
-
-
-def _lazy(frame):
-    polars = pytest.importorskip("polars")
-    return polars.from_pandas(frame).lazy()
 
 
 def test_strata_of_the_outermost_groups():
