@@ -10,7 +10,7 @@ with one column of groups.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import numpy as np
@@ -32,8 +32,31 @@ LEAST = 1e-12  # information of a group beside that of its prior
 
 
 @dataclass(frozen=True, eq=False)
-class OnPlaces:
-    """``Σ_w log I_w(a)`` of one outer group at k settings, from its rows at places of c.
+class _AtSettings:
+    """``Σ_w log I_w(a)`` of one outer group at k settings.
+
+    Attributes
+    ----------
+    tau, centre, information : (k,)
+        τ, about where each lies, and the inverse square of about its width.
+    """
+
+    tau: Floats
+    centre: Floats
+    information: Floats
+
+    def __len__(self) -> int:
+        return len(self.tau)
+
+    def take(self, settings: Indices) -> Self:
+        """Some of them."""
+        names = [own.name for own in fields(self) if own.name != "rows"]
+        return replace(self, **{name: getattr(self, name)[settings] for name in names})
+
+
+@dataclass(frozen=True, eq=False)
+class OnPlaces(_AtSettings):
+    """That from its rows at places of c.
 
     Attributes
     ----------
@@ -41,18 +64,11 @@ class OnPlaces:
     top : (k,)
         What its logarithms are relative to, summed.
     c : (k, C)
-    tau, centre, information : (k,)
     """
 
     likelihood: Floats
     top: Floats
     c: Floats
-    tau: Floats
-    centre: Floats
-    information: Floats
-
-    def __len__(self) -> int:
-        return len(self.tau)
 
     def log_likelihood(self, theta: Floats) -> Floats:
         """At effects (k, K), up to a constant."""
@@ -68,10 +84,6 @@ class OnPlaces:
         rest = 1 - (second / whole - mean**2)
         return self._logs(whole), mean.sum(axis=1) / tau, rest.sum(axis=1) / tau**2
 
-    def take(self, groups: Indices) -> Self:
-        """Some of them."""
-        return type(self)(*(getattr(self, own.name)[groups] for own in fields(self)))
-
     def _kernel(self, theta: Floats) -> tuple[Floats, Floats]:
         """Distances of c from a in units of τ, and what is proportional to their density."""
         away = (self.c[:, None] - theta[..., None]) / self.tau[:, None, None]
@@ -83,8 +95,8 @@ class OnPlaces:
 
 
 @dataclass(frozen=True, eq=False)
-class BySmallSd:
-    """The same where τ is small: by Gauss's rule around each a.
+class BySmallSd(_AtSettings):
+    """That where τ is small: by Gauss's rule around each a.
 
     Attributes
     ----------
@@ -92,17 +104,10 @@ class BySmallSd:
         Of the outer group alone, m of them.
     eta : (k, m)
         Linear predictors without effects.
-    tau, centre, information : (k,)
     """
 
     rows: CountRows
     eta: Floats
-    tau: Floats
-    centre: Floats
-    information: Floats
-
-    def __len__(self) -> int:
-        return len(self.tau)
 
     def log_likelihood(self, theta: Floats) -> Floats:
         """At effects (k, K), up to a constant."""
@@ -118,10 +123,6 @@ class BySmallSd:
         spread = (weight * (score - middle[..., None]) ** 2).sum(axis=3)
         information = (weight * self.rows.sums(variance)).sum(axis=3) - spread
         return value, middle.sum(axis=0), information.sum(axis=0)
-
-    def take(self, groups: Indices) -> Self:
-        """Some of them."""
-        return type(self)(self.rows, *(getattr(self, own.name)[groups] for own in fields(self)[1:]))
 
     def _eta(self, theta: Floats) -> Floats:
         """Linear predictors at the rule's places; (m, k, K, Z)."""
@@ -182,8 +183,8 @@ def _functions(sums: Sums, eta: Floats, at: Windows, outer: int) -> ConcaveFunct
     if not sums.places.is_small:
         likelihood = sums.likelihood[own].swapaxes(0, 1)
         top = sums.top[own].sum(axis=0)
-        return OnPlaces(likelihood, top, sums.places.c[outer], tau, centre, information)
+        return OnPlaces(tau, centre, information, likelihood, top, sums.places.c[outer])
     first = nested.rows.first[own]
     index = np.arange(first[0], first[-1] + nested.rows.sizes[own][-1])
     rows = nested.rows.take(index, first - first[0])
-    return BySmallSd(rows, eta[index].T, tau, centre, information)
+    return BySmallSd(tau, centre, information, rows, eta[index].T)

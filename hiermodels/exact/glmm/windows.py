@@ -101,9 +101,8 @@ def _profile(
 
 def score_and_information(nested: NestedRows, eta: Floats, c: Floats) -> tuple[Floats, Floats]:
     """First and minus the second derivative of ``L_w`` at c (W, J); (W, J) each."""
-    rows = nested.rows
-    mean, variance = rows.mean_and_variance(eta + c[rows.group], slice(None))
-    return rows.total[:, None] - rows.sums(mean), rows.sums(variance)
+    mean, variance = nested.rows.sums_of_moments(eta, c)
+    return nested.rows.total[:, None] - mean, variance
 
 
 def windows_of(
