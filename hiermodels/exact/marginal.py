@@ -26,7 +26,7 @@ from hiermodels.exact.standardized import Standardized
 from hiermodels.model.spec import Spec
 from hiermodels.numerics import lattice
 from hiermodels.numerics.lattice import Lattice, LatticeError
-from hiermodels.numerics.modes import LARGEST_LOG, peaks
+from hiermodels.numerics.modes import LARGEST_LOG, find_modes, peaks
 
 SPACING = {0: 1.0, 1: 0.25, 2: 0.75, 3: 1.0}  # draws are exact on any lattice; a wide one is quick
 SCAN_STEP = {1: 1.0, 2: 1.0, 3: 2.0}  # of the first look at the density
@@ -209,7 +209,7 @@ class Marginal:
         highest = places[np.argsort(-log_densities.flat[places], kind="stable")][:MAX_ASCENTS]
         starts = grid.reshape(-1, grid.shape[-1])[highest]
         with self._within_range():
-            return lattice.find_modes(self.log_density, starts)
+            return find_modes(self.log_density, starts)
 
     def lattice(self, spacing: float | Floats, order: int = 2) -> Lattice:
         """Lay a lattice over the posterior, wide enough for the moments of sds that exist.

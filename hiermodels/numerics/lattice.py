@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,14 +31,6 @@ type LogWeight = Callable[[NDArray[np.bool_]], Floats]
 """A function from flags (n,) of points that are known to logarithms of a weight at these."""
 
 DROP = 36.0  # the lattice ends where the density is exp(−36) ≈ 2e-16 of its largest value
-FLATTEST = 0.25  # least curvature that is believed: a standard deviation of 2
-LONGEST_STEP = 4.0  # of the search for a mode
-MAX_STEPS = 400
-FARTHEST = 100.0  # from the start, where a mode is looked for
-WIDEST = 0.02  # of differences; the density's logarithm should bend by about ``BEND`` over one
-BEND = 0.01
-NARROWEST = 1e-12
-ROUNDING = 1e-9  # of the logarithm, where it is huge, that differences have to stand out from
 XTOL = 1e-13  # of a quantile, as a part of the lattice's extent
 FINER = 4  # places for each point of the lattice in a marginal density
 STENCIL = 5  # half the number of places that a point is shared out among
@@ -218,103 +210,6 @@ class Lattice:
         for i, share in enumerate(lagrange_weights(place - left, STENCIL)):
             weights += np.bincount(left + i, weights=share * own, minlength=size)
         return x.min() + fine * (np.arange(size) - STENCIL + 1), weights
-
-
-def find_modes(log_density: LogDensity, starts: Floats) -> ModesAndScale:
-    """Find the modes of a density from several places, by Newton's method.
-
-    Parameters
-    ----------
-    log_density : LogDensity
-    starts : (m, d)
-        Where to begin; several, where there may be several modes.
-    """
-    if not len(starts):
-        raise LatticeError("no place was found at which the density is above 0")
-    ascents = [_newton_ascent(log_density, start) for start in starts]
-    ascents.sort(key=lambda end: -end.log_density)
-    ends = [end for end in ascents if end.log_density > ascents[0].log_density - DROP]
-    lost = [end for end in ends if not end.is_mode]
-    if lost or not ends:
-        place = (lost or ascents)[0].point
-        raise LatticeError(f"no mode was found near {place}: the density rises without end")
-    curvature = reduce(_sharper, (end.curvature for end in ends))
-    modes = np.array([end.point for end in ends])
-    return ModesAndScale(modes, np.linalg.cholesky(np.linalg.inv(curvature)))
-
-
-@dataclass(frozen=True)
-class _End:
-    """Where an ascent ended: at a point (d,), with the log density and curvature (d, d) there."""
-
-    point: Floats
-    log_density: float
-    curvature: Floats
-    is_mode: bool
-
-
-def _sharper(first: Floats, second: Floats) -> Floats:
-    """A curvature that is nowhere below either of two: the larger on their common axes."""
-    root = np.linalg.cholesky(first)
-    inverse = np.linalg.inv(root)
-    ratio, axes = np.linalg.eigh(inverse @ second @ inverse.T)
-    columns = root @ axes
-    return (columns * np.maximum(ratio, 1.0)) @ columns.T
-
-
-def _newton_ascent(log_density: LogDensity, start: Floats) -> _End:
-    """Newton's method with differences."""
-    point = np.array(start, dtype=float)
-    for _ in range(MAX_STEPS):
-        value, gradient, curvature = _expand(log_density, point)
-        if not np.isfinite(curvature).all() or np.abs(point - start).max() > FARTHEST:
-            break
-        direction = np.linalg.solve(curvature, gradient)
-        gain = float(gradient @ direction)
-        direction *= min(1.0, LONGEST_STEP / np.linalg.norm(direction)) if gain > 0 else 0.0
-        length = 1.0
-        while gain > 1e-4 and length > 1e-4:
-            if log_density((point + length * direction)[None])[0] > value:
-                break
-            length /= 4
-        if gain <= 1e-4 or length <= 1e-4:
-            return _End(point, value, curvature, is_mode=True)
-        point = point + length * direction
-    return _End(point, value, curvature, is_mode=False)
-
-
-def _expand(log_density: LogDensity, point: Floats) -> tuple[float, Floats, Floats]:
-    """Log density, gradient and curvature (minus the Hessian, made positive) by differences."""
-    d = len(point)
-    width = _widths(log_density, point)
-    unit = np.diag(width)
-    pairs = [(i, j) for i in range(d) for j in range(i)]
-    corners = [s * unit[i] + t * unit[j] for i, j in pairs for s in (1, -1) for t in (1, -1)]
-    values = log_density(point + np.array([np.zeros(d), *unit, *-unit, *corners]))
-    value, plus, minus = values[0], values[1 : d + 1], values[d + 1 : 2 * d + 1]
-    hessian = np.diag((plus - 2 * value + minus) / width**2)
-    for (i, j), (pp, pm, mp, mm) in zip(pairs, values[2 * d + 1 :].reshape(-1, 4), strict=True):
-        hessian[i, j] = hessian[j, i] = (pp - pm - mp + mm) / (4 * width[i] * width[j])
-    size, axes = np.linalg.eigh(-hessian)
-    curvature = (axes * np.maximum(np.abs(size), FLATTEST)) @ axes.T
-    return float(value), (plus - minus) / (2 * width), curvature
-
-
-def _widths(log_density: LogDensity, point: Floats) -> Floats:
-    """Widths of differences along each axis, within which the density is nearly a parabola."""
-    width = np.full(len(point), WIDEST)
-    while width.min() > NARROWEST:
-        values = log_density(
-            point + np.vstack([np.zeros(len(point)), *np.diag(width), *-np.diag(width)])
-        )
-        plus, minus = values[1:].reshape(2, -1)
-        bend = np.abs(plus - 2 * values[0] + minus)
-        bend = np.where(np.isfinite(bend), bend, np.inf)
-        most = 8 * max(BEND, ROUNDING * abs(values[0]))
-        if (bend <= most).all():
-            return width
-        width = np.where(bend <= most, width, width * (BEND / bend.clip(BEND)).clip(0.01) ** 0.5)
-    raise LatticeError(f"the density is not smooth at {point}")
 
 
 def grow(

@@ -6,7 +6,8 @@ import numpy as np
 
 from hiermodels.numerics.axis_projection import axis_projection
 from hiermodels.numerics.gauss_rules import gauss_rules
-from hiermodels.numerics.lattice import find_modes, grow
+from hiermodels.numerics.lattice import grow
+from hiermodels.numerics.modes import find_modes
 
 
 def test_polynomials_are_integrated_as_by_the_measure():

@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 from scipy.special import gammaln
 
-from hiermodels.numerics import lattice, rejection
+from hiermodels.numerics import lattice, modes, rejection
 from hiermodels.numerics.lattice import LatticeError
+from hiermodels.numerics.modes import find_modes
 
 
 def no_weight(x):
@@ -32,7 +33,7 @@ COVARIANCE = np.array([[2.0, 0.9, -0.5], [0.9, 1.0, 0.1], [-0.5, 0.1, 0.6]])
 def test_moments_of_a_normal_density(d):
     covariance, mean = COVARIANCE[:d, :d], np.array([3.0, -40.0, 0.5])[:d]
     density = normal(covariance, mean)
-    frame = lattice.find_modes(density, np.zeros((1, d)))
+    frame = find_modes(density, np.zeros((1, d)))
     grid = lattice.grow(density, frame, 0.7, no_weight)
     found = grid.weights @ grid.points
     assert grid.log_integral == pytest.approx(0, abs=1e-11)
@@ -44,7 +45,7 @@ def test_moments_of_a_normal_density(d):
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_frame_of_a_normal_density_is_its_mean_and_cholesky_factor(d):
     covariance, mean = COVARIANCE[:d, :d], np.array([3.0, -40.0, 0.5])[:d]
-    frame = lattice.find_modes(normal(covariance, mean), np.zeros((1, d)))
+    frame = find_modes(normal(covariance, mean), np.zeros((1, d)))
     np.testing.assert_allclose(frame.modes, mean[None], rtol=0, atol=1e-8)
     np.testing.assert_allclose(frame.basis, np.linalg.cholesky(covariance), rtol=0, atol=1e-7)
 
@@ -53,7 +54,7 @@ def test_frame_of_a_normal_density_is_its_mean_and_cholesky_factor(d):
 def test_distribution_function_and_density_of_each_axis(d):
     covariance, mean = COVARIANCE[:d, :d], np.zeros(d)
     density = normal(covariance, mean)
-    frame = lattice.find_modes(density, np.ones((1, d)))
+    frame = find_modes(density, np.ones((1, d)))
     grid = lattice.grow(density, frame, 0.35, no_weight)
     for axis in range(d):
         law = stats.norm(scale=np.sqrt(covariance[axis, axis]))
@@ -96,7 +97,7 @@ def test_the_lattice_holds_what_is_high_enough_and_a_shell_around_it(monkeypatch
 
 def test_distribution_function_and_density_of_a_skew_density():
     density = log_gamma(1.5)
-    frame = lattice.find_modes(density, np.zeros((1, 1)))
+    frame = find_modes(density, np.zeros((1, 1)))
     grid = lattice.grow(density, frame, 0.25, no_weight)
     x = np.linspace(-4, 2, 20)
     law = stats.gamma(1.5)
@@ -110,7 +111,7 @@ def test_a_weight_reaches_moments_that_the_density_alone_does_not():
     """X = e^x with density ∝ x-tail exp(−1.2 x): E X needs points far beyond the density's end."""
     density = lambda x: (-1.2 * np.logaddexp(0, x) + 1.5 * x - 1.5 * np.logaddexp(0, x))[:, 0]  # noqa: E731
     # p(x) ∝ e^{1.5x} (1 + e^x)^{−2.7}: X is beta prime (1.5, 1.2), with mean 1.5/0.2
-    frame = lattice.find_modes(density, np.zeros((1, 1)))
+    frame = find_modes(density, np.zeros((1, 1)))
     without = lattice.grow(density, frame, 0.35, no_weight)
     with_weight = lattice.grow(density, frame, 0.35, lambda x: np.maximum(x[:, 0], 0))
     assert with_weight.weights @ np.exp(with_weight.points[:, 0]) == pytest.approx(7.5, rel=1e-9)
@@ -120,7 +121,7 @@ def test_a_weight_reaches_moments_that_the_density_alone_does_not():
 def test_densities_need_not_be_numbers():
     """Only their logarithms are: at e^5000 nothing overflows, and the draws are the same."""
     plain, high = log_gamma(1.5), lambda x: log_gamma(1.5)(x) + 5000
-    frame = lattice.find_modes(high, np.zeros((1, 2)))
+    frame = find_modes(high, np.zeros((1, 2)))
     grids = [lattice.grow(density, frame, 0.7, no_weight) for density in (plain, high)]
     assert grids[1].log_integral == pytest.approx(grids[0].log_integral + 5000, abs=1e-9)
     np.testing.assert_allclose(grids[1].weights, grids[0].weights, rtol=1e-9)
@@ -135,7 +136,7 @@ def test_densities_need_not_be_numbers():
 
 def test_half_the_points_are_a_lattice_of_wider_spacing():
     density = log_gamma(1.0)
-    frame = lattice.find_modes(density, np.zeros((1, 2)))
+    frame = find_modes(density, np.zeros((1, 2)))
     coarse = lattice.grow(density, frame, 0.7, no_weight)
     fine = lattice.grow(density, frame, 0.35, no_weight)
 
@@ -151,7 +152,7 @@ def test_half_the_points_are_a_lattice_of_wider_spacing():
 @pytest.mark.parametrize(("d", "spacing"), [(1, 0.5), (2, 0.75), (3, 1.0)])
 def test_draws_are_from_the_density(d, spacing):
     density = log_gamma(0.8)
-    frame = lattice.find_modes(density, np.zeros((1, d)))
+    frame = find_modes(density, np.zeros((1, d)))
     grid = lattice.grow(density, frame, spacing, no_weight)
     drawn = rejection.draw(grid, density, 20_000, np.random.default_rng(d))
     assert drawn.points.shape == (20_000, d)
@@ -210,7 +211,7 @@ def test_tents_on_lonely_points_are_drawn_as_they_are():
 def test_as_many_draws_as_are_asked_for(size):
     """And the share of all that were looked at which were accepted, those beyond them too."""
     density, looked = log_gamma(1.5), []
-    frame = lattice.find_modes(density, np.zeros((1, 2)))
+    frame = find_modes(density, np.zeros((1, 2)))
     grid = lattice.grow(density, frame, 0.7, no_weight)
     counted = lambda x: looked.append(len(x)) or density(x)  # noqa: E731
     drawn = rejection.draw(grid, counted, size, np.random.default_rng(1))
@@ -225,7 +226,7 @@ def test_as_many_draws_as_are_asked_for(size):
 def test_a_bound_that_is_too_low_is_raised_and_the_draw_begun_again(monkeypatch):
     """Without it, the middle of each cell would be drawn too rarely."""
     density = normal(np.eye(1), np.zeros(1))
-    frame = lattice.find_modes(density, np.zeros((1, 1)))
+    frame = find_modes(density, np.zeros((1, 1)))
     grid = lattice.grow(density, frame, 2.5, no_weight)
     wide = lattice.Lattice(grid.origin, grid.step, grid.index, grid.log_density, spacing=0.01)
     drawn = rejection.draw(wide, density, 20_000, np.random.default_rng(1))
@@ -240,7 +241,7 @@ def test_the_sharper_of_two_curvatures_is_nowhere_below_either(seed):
     axes = rng.normal(size=(3, 3))
     sizes = rng.uniform(0.1, 10, (2, 3))
     first, second = ((axes * size) @ axes.T for size in sizes)
-    found = lattice._sharper(first, second)
+    found = modes._sharper(first, second)
     np.testing.assert_allclose(found, (axes * sizes.max(axis=0)) @ axes.T, rtol=1e-9)
 
 
@@ -253,17 +254,17 @@ def test_differences_are_as_wide_as_the_density_is(place):
     def density(x):
         return -0.5 * ((x / sizes) ** 2).sum(axis=1)
 
-    bend = (lattice._widths(density, point) / sizes) ** 2
-    assert (bend[:2] > lattice.BEND / 3).all()
-    assert (bend <= 8 * lattice.BEND).all()
-    assert lattice._widths(density, point)[3] == lattice.WIDEST
+    bend = (modes._widths(density, point) / sizes) ** 2
+    assert (bend[:2] > modes.BEND / 3).all()
+    assert (bend <= 8 * modes.BEND).all()
+    assert modes._widths(density, point)[3] == modes.WIDEST
 
 
 @pytest.mark.parametrize("height", [1e9, -1e9])
 def test_differences_stand_out_from_rounding(height):
     """Of a huge logarithm, that of a parabola has to be larger than its last digits."""
-    width = lattice._widths(lambda x: height - 0.5 * (x[:, 0] / 1e-3) ** 2, np.zeros(1)).item()
-    assert lattice.ROUNDING <= (width / 1e-3) ** 2 / 1e9 <= 8 * lattice.ROUNDING
+    width = modes._widths(lambda x: height - 0.5 * (x[:, 0] / 1e-3) ** 2, np.zeros(1)).item()
+    assert modes.ROUNDING <= (width / 1e-3) ** 2 / 1e9 <= 8 * modes.ROUNDING
 
 
 def test_a_density_that_is_not_smooth_is_refused_with_the_place():
@@ -271,12 +272,12 @@ def test_a_density_that_is_not_smooth_is_refused_with_the_place():
         return np.where(np.abs(x[:, 0]) < 1e-15, 0.0, -1e9)
 
     with pytest.raises(LatticeError, match=r"^the density is not smooth at \[0\.\]$"):
-        lattice._widths(density, np.zeros(1))
+        modes._widths(density, np.zeros(1))
 
 
 def test_no_place_to_begin_is_refused():
     with pytest.raises(LatticeError, match=r"^no place was found at which the density is above 0$"):
-        lattice.find_modes(normal(np.eye(1), np.zeros(1)), np.empty((0, 1)))
+        find_modes(normal(np.eye(1), np.zeros(1)), np.empty((0, 1)))
 
 
 def test_separate_modes_are_all_found():
@@ -288,7 +289,7 @@ def test_separate_modes_are_all_found():
             stats.norm.logpdf(x[:, 0], 10, 0.8) + np.log(0.7),
         )
 
-    frame = lattice.find_modes(density, np.array([[-9.0], [9.0]]))
+    frame = find_modes(density, np.array([[-9.0], [9.0]]))
     np.testing.assert_allclose(frame.modes, [[10.0], [-10.0]], rtol=0, atol=1e-6)
     assert frame.basis.item() == pytest.approx(0.8, abs=1e-7)  # of the highest
     grid = lattice.grow(density, frame, 0.4, no_weight)
@@ -300,14 +301,14 @@ def test_a_density_without_end_is_refused():
     with pytest.raises(
         LatticeError, match=r"^no mode was found near \[\d+.*\]: the density rises "
     ):
-        lattice.find_modes(lambda x: x[:, 0], np.zeros((1, 1)))
+        find_modes(lambda x: x[:, 0], np.zeros((1, 1)))
 
 
 @pytest.mark.parametrize("start", [-30.0, 1.5])
 def test_modes_are_found_from_where_the_density_is_convex(start):
     """Student's t curves upwards beyond its shoulders: Newton's step alone leads away."""
     density = lambda x: stats.t(3).logpdf(x[:, 0])  # noqa: E731
-    frame = lattice.find_modes(density, np.array([[start]]))
+    frame = find_modes(density, np.array([[start]]))
     assert frame.modes.item() == pytest.approx(0, abs=1e-3)
     assert frame.basis.item() == pytest.approx(np.sqrt(3) / 2, rel=1e-3)
 
@@ -323,7 +324,7 @@ def test_modes_are_found_from_where_the_density_is_convex(start):
 )
 def test_a_step_that_leads_down_is_shortened(density, start):
     """Newton's step for |x|^1.4 goes from x to −1.5 x; at a kink differences see a slope."""
-    frame = lattice.find_modes(density, np.array([[start]]))
+    frame = find_modes(density, np.array([[start]]))
     assert abs(frame.modes.item()) < 0.02  # the width of the differences
 
 
@@ -363,7 +364,7 @@ def test_a_density_that_does_not_end_is_refused(monkeypatch, axis, side):
 
 def test_draws_are_reproduced_by_the_seed():
     density = log_gamma(2.0)
-    frame = lattice.find_modes(density, np.zeros((1, 2)))
+    frame = find_modes(density, np.zeros((1, 2)))
     grid = lattice.grow(density, frame, 0.75, no_weight)
     first, second = (
         rejection.draw(grid, density, 100, np.random.default_rng(3)).points for _ in range(2)

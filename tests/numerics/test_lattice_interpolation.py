@@ -9,6 +9,7 @@ from scipy.special import gammaln
 from hiermodels.numerics import lattice, rejection
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.numerics.lattice_interpolation import LatticeInterpolant, interpolated
+from hiermodels.numerics.modes import find_modes
 
 
 def log_gammas(points, shape=400.0):
@@ -18,7 +19,7 @@ def log_gammas(points, shape=400.0):
 
 
 def lattice_of(density, d, spacing=0.5):
-    scale = lattice.find_modes(density, np.full((1, d), 4.0))
+    scale = find_modes(density, np.full((1, d), 4.0))
     return lattice.grow(density, scale, spacing, lambda x: np.zeros(len(x)))
 
 

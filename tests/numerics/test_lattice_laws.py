@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from hiermodels.numerics import lattice, rejection
+from hiermodels.numerics.modes import find_modes
 
 PROBABILITIES = np.array([1e-3, 0.05, 0.5, 0.9, 0.999])
 
@@ -20,7 +21,7 @@ def skew(x):
 
 @pytest.fixture(scope="module")
 def skewed():
-    modes = lattice.find_modes(skew, np.array([[5.0, 7.0]]))
+    modes = find_modes(skew, np.array([[5.0, 7.0]]))
     return lattice.grow(skew, modes, 0.3, lambda x: np.zeros(len(x)))
 
 

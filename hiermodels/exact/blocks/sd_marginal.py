@@ -20,7 +20,7 @@ from hiermodels.exact.lattice_errors import within_range
 from hiermodels.numerics import lattice
 from hiermodels.numerics.finer import points_within
 from hiermodels.numerics.lattice import Lattice, LogDensity, LogWeight
-from hiermodels.numerics.modes import peaks
+from hiermodels.numerics.modes import find_modes, peaks
 
 SCAN_STEP = {1: 1.0, 2: 1.0, 3: 2.0, 4: 2.0, 5: 3.0, 6: 3.0}  # of the pilot grid
 MAX_ASCENTS = 8  # from its peaks, the highest first
@@ -128,7 +128,7 @@ class SdMarginal[M: NormalModel](ABC):
         highest = tops[np.argsort(-log_densities.flat[tops], kind="stable")][:MAX_ASCENTS]
         starts = grid.reshape(-1, grid.shape[-1])[highest]
         with self.within_range():
-            return lattice.find_modes(self.climbed, starts)
+            return find_modes(self.climbed, starts)
 
     @property
     def climbed(self) -> LogDensity:

@@ -19,6 +19,7 @@ from hiermodels.exact.glmm.proposals import Proposals
 from hiermodels.exact.precision import both_weights, errors_of_values
 from hiermodels.numerics import lattice
 from hiermodels.numerics.lattice import Lattice, LogWeight, ModesAndScale
+from hiermodels.numerics.modes import find_modes
 
 LARGEST = 5  # dimensions, of τ and the coefficients
 SPACING = {1: 0.3, 2: 0.5, 3: 0.6, 4: 0.75, 5: 0.8}
@@ -130,4 +131,4 @@ class _Coordinates:
         start = np.zeros((1, d))
         if self.n_sds:
             start[0, 0] = of_tau.points[np.argmax(of_tau.log_density), 0]
-        return lattice.find_modes(self.log_density, start)
+        return find_modes(self.log_density, start)

@@ -18,6 +18,7 @@ from hiermodels.model.priors.base import VariancePrior
 from hiermodels.model.priors.variance import Fixed
 from hiermodels.numerics import lattice, rejection
 from hiermodels.numerics.lattice import Lattice, LogDensity
+from hiermodels.numerics.modes import find_modes
 
 WIDER = 1.02  # times N: for what lies between nodes of the path
 SPACING = 0.25  # sds of the coordinate of τ
@@ -104,7 +105,7 @@ class AnyProposals[P: Modes](ABC):
         if not places.shape[1]:
             return Lattice.of_nothing(np.zeros(1))
         start = places[[int(np.argmax(log_density(places)))]]
-        scale = lattice.find_modes(log_density, start)
+        scale = find_modes(log_density, start)
         return lattice.grow(log_density, scale, SPACING, lambda points: np.zeros(len(points)))
 
     @property

@@ -24,6 +24,7 @@ from hiermodels.exact.glmm.points import WeightedPoints, moments_at
 from hiermodels.exact.glmm.proposals import Proposals
 from hiermodels.numerics import lattice
 from hiermodels.numerics.lattice import Lattice
+from hiermodels.numerics.modes import find_modes
 
 SETS = 4  # of frames
 SPACING = 1.0  # sds of the coordinate of τ: the trapezoid rule leaves exp(−20)
@@ -129,7 +130,7 @@ def _nodes(proposals: Proposals) -> tuple[Lattice, Indices]:
         return Lattice.of_nothing(height), np.zeros(1, dtype=np.intp)
 
     start = proposals.lattice.points[[int(np.argmax(proposals.lattice.log_density))]]
-    scale = lattice.find_modes(proposals.log_mass, start)
+    scale = find_modes(proposals.log_mass, start)
     laid = lattice.grow(proposals.log_mass, scale, SPACING, lambda points: np.zeros(len(points)))
     return laid, np.flatnonzero(laid.log_density > laid.log_density.max() - DROP)
 

@@ -14,7 +14,7 @@ from hiermodels.exact.sd_axis import SdAxis
 from hiermodels.numerics import lattice
 from hiermodels.numerics.finer import points_within
 from hiermodels.numerics.lattice import Lattice, LatticeError, LogWeight
-from hiermodels.numerics.modes import LARGEST_LOG, peaks
+from hiermodels.numerics.modes import LARGEST_LOG, find_modes, peaks
 
 DROP = 30.0  # the lattice ends where the density is exp(−30) ≈ 1e-13 of its largest value
 START = 5.0  # about this many sds around the mode are laid out at once
@@ -44,7 +44,7 @@ def modes_of(
     values = log_density(points).reshape(grid.shape[:-1])
     places = np.flatnonzero(peaks(values) & np.isfinite(values))
     highest = places[np.argsort(-values.flat[places], kind="stable")][:MAX_ASCENTS]
-    return lattice.find_modes(log_density, points[highest])
+    return find_modes(log_density, points[highest])
 
 
 def spacing_by_axis(
