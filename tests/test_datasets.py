@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import hiermodels as hm
-from hiermodels.data.grouped import read
+from hiermodels.data.read_rows import read
 from hiermodels.datasets import (
     load_baseball,
     load_cbpp,

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from hiermodels.data.arguments import takes_columns
-from hiermodels.data.grouped import Missing
 from hiermodels.data.prepare import announce, prepare
+from hiermodels.data.read_rows import Missing
 from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.model.formula.columns import ColumnNames
 from hiermodels.model.priors.base import Priors

@@ -8,8 +8,9 @@ import pymc as pm
 
 from hiermodels.core.arguments import checked
 from hiermodels.data.arguments import ModelArguments, takes_model
-from hiermodels.data.grouped import GroupedData, Missing
+from hiermodels.data.grouped import GroupedData
 from hiermodels.data.prepare import announce, prepare
+from hiermodels.data.read_rows import Missing
 from hiermodels.errors import SpecError
 from hiermodels.mcmc import model as models
 from hiermodels.mcmc.parameterization import Observed, Parameterization

@@ -12,15 +12,16 @@ for, made in ``prepare``; a new back end is one that narwhals knows, and its err
 - ``frame``: what is read of a frame, column by column
 - ``outcome``: the outcome and what belongs to it, such as trials, checked by the rows' family
 - ``nesting``: groups of each level, numbered, and whether their labels are nested
-- ``grouped``: data in groups, and rows, with their ``observations``; ``shared_groups`` of rows
-  that have errors of their own
+- ``grouped``: data in groups, and rows, with their ``observations``; ``read_rows`` reads them from
+  a frame, and ``shared_groups`` checks those of rows that have errors of their own
 - ``sampling_covariance``: known covariances of rows' errors, which ``read_covariance`` reads
 - ``design``: the columns that the terms of a formula stand for; ``coding`` makes them of levels
   and numbers, ``collinearity`` says whether they can be told apart
 - ``varying``: columns of the design that vary between groups
 - ``cells``: rows that share their group in every column, where these are crossed
-- ``statistics``: statistics of groups in place of rows, with what ``group_moments`` says of these
-  and ``slopes`` of columns that vary; ``merge`` puts those of two parts together, and
+- ``statistics``: statistics of groups in place of rows, ``row_moments``, with what
+  ``group_moments`` says of these and ``slopes`` of columns that vary; ``merge`` puts those of two
+  parts together, and
   ``level_means`` has means of the levels above
 - ``strata``: labels of rows that have residual sds of their own; ``stratum_statistics``: of each
 - ``totals``: of counts, what the rows of each group add up to

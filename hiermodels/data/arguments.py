@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hiermodels.core.arguments import checked_with
-from hiermodels.data.grouped import Missing
+from hiermodels.data.read_rows import Missing
 from hiermodels.model.formula.columns import ColumnNames
 from hiermodels.model.priors.base import Priors
 

@@ -11,6 +11,8 @@ from hiermodels.core.arrays import Indices
 from hiermodels.data.group_moments import GroupMoments
 from hiermodels.data.grouped import GroupedData, GroupedRows, require_rows
 from hiermodels.data.nesting import attributes_of, chain_of, nest
+from hiermodels.data.roles import NO_CELLS, Roles
+from hiermodels.errors import SpecError
 from hiermodels.families.normal import WEIGHTS
 
 CELL = "cell"
@@ -40,6 +42,17 @@ def _in_one_column(data: Any, size: int) -> Any:
     roles = replace(data.roles, groups=(CELL,), nesting=())
     names = {"roles": roles, "labels": labels, "own_labels": labels, "parents": (), "crossed": ()}
     return replace(data, **names)
+
+
+def require_cells(roles: Roles, crossed: tuple[Indices, ...]) -> None:
+    """Raise SpecError if statistics of crossed groups are not of cells, or others are."""
+    if crossed and CELL in roles.groups:
+        raise SpecError(
+            f"groups: statistics of crossed groups are of each {CELL!r}, which is the name of "
+            f"a column of groups here; rename it"
+        )
+    if len(crossed) != (len(roles.groups) if roles.nesting else 0):
+        raise SpecError(NO_CELLS)
 
 
 def rows_of_cells(data: GroupedData, purpose: str = "what is asked for") -> GroupedRows:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hiermodels.core.arrays import Flags, Floats, Indices
+from hiermodels.data.collinearity import check_products
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import DataError
 
@@ -91,3 +93,24 @@ def require_shape(name: str, values: NDArray[Any], shape: tuple[int, ...]) -> No
             f"statistics: {name}: expected finite numbers of shape {shape}; found shape "
             f"{values.shape} with {int((~np.isfinite(values)).sum())} that are not finite"
         )
+
+
+def require_distinct(data: GroupMoments, flat: Flags | None = None) -> None:
+    """Raise DataError if coefficients, those of some columns (q,), cannot be told apart."""
+    names, intercept = data.design.names, data.design.intercept
+    middle, product = data.total
+    if intercept:
+        varies = data.varies_within | (data.mean != data.mean[0]).any(axis=0)
+    else:
+        middle = data.mean[0] + middle
+        product = product + data.weight.sum() * np.outer(middle, middle)
+        varies = data.varies_within | data.mean.any(axis=0)
+    some = np.ones(len(names), dtype=bool) if flat is None else flat
+    check_products(
+        list(compress(names, some)),
+        varies[:-1][some],
+        data.mean[0, :-1][some],
+        product[:-1, :-1][np.ix_(some, some)],
+        data.n_rows,
+        intercept,
+    )

@@ -1,12 +1,12 @@
-"""Data in groups, checked: what every model is given, and how a data frame becomes that."""
+"""Data in groups, checked: what every model is given."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,33 +15,21 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.codec import storable
 from hiermodels.core.messages import listed, variable_names
 from hiermodels.core.names import COEFFICIENT_DIM
-from hiermodels.data.coding import term_columns
-from hiermodels.data.design import Design, build
-from hiermodels.data.frame import Frame
+from hiermodels.data.design import Design
 from hiermodels.data.nesting import (
     GroupLevel,
-    attributes_of,
-    chain_of,
-    check_groups,
     levels_of,
     nested_by_chance,
-    number_groups,
     said_of_chain,
 )
 from hiermodels.data.observations import Observations
-from hiermodels.data.outcome import read_outcome
-from hiermodels.data.read_covariance import read_covariance
-from hiermodels.data.roles import Roles, infer_roles
+from hiermodels.data.roles import Roles
 from hiermodels.data.sampling_covariance import SamplingCovariance
-from hiermodels.data.shared_groups import check_shared
-from hiermodels.data.strata import check_strata, read_strata, strata_of
-from hiermodels.errors import DataError, SpecError
+from hiermodels.data.strata import strata_of
+from hiermodels.errors import SpecError
 from hiermodels.families.normal import STRATA, WEIGHTS
-from hiermodels.model.formula.columns import Stated
 from hiermodels.model.nests import lineages_of, pairs_of
 from hiermodels.model.standard_errors import from_se
-
-type Missing = Literal["error", "drop"]
 
 # Names of what stands beside the covariates, and of dimensions.
 TAKEN = ("group", "kind", "chain", "draw", "sample", "row", "quantile", COEFFICIENT_DIM)
@@ -307,117 +295,3 @@ def require_rows(data: GroupedData, purpose: str) -> GroupedRows:
         f"{purpose} needs rows, and these data are statistics of groups: their rows were not "
         f"kept. Fit the rows themselves, in a data frame in memory"
     )
-
-
-def read(data: Any, *, missing: Missing = "error", **said: Any) -> GroupedRows:
-    """Read and check a data frame.
-
-    Crossed columns that all lie in one another are nested: they are read as such.
-
-    Columns of interactions that are 0 in every row are left out: their cells are empty.  Whether
-    the coefficients of the others can be told apart depends on their priors, and is not checked.
-
-    Parameters
-    ----------
-    data : pandas.DataFrame or any eager frame that narwhals knows
-    missing : {"error", "drop"}
-        What to do with rows in which a value that is needed is missing.
-    **said
-        Columns by their roles, see :class:`hiermodels.model.formula.columns.Stated`.
-
-    Returns
-    -------
-    GroupedRows
-
-    Raises
-    ------
-    DataError
-        Naming the column, the rows, what was expected and what to do.
-    """
-    stated = Stated(**said)
-    result = read_part(data, stated, missing=missing, whole=True)
-    order = chain_of(result.crossed, result.sizes[::-1]) if result.crossed else ()
-    if order:
-        crossed = result.roles.groups
-        nested = stated._replace(groups=[crossed[own] for own in order], nesting=())
-        result = read_part(data, nested, missing=missing, whole=True)
-        result = replace(result, roles=replace(result.roles, as_crossed=crossed))
-    check_groups(result.levels, result.roles.nesting)
-    return result.without_empty_cells()
-
-
-def read_part(
-    data: Any,
-    said: Stated,
-    *,
-    levels: Mapping[str, Sequence[str]] | None = None,
-    missing: Missing = "error",
-    whole: bool = False,
-) -> GroupedRows:
-    """Read rows that may be a part of the data: one group is enough, a covariate may be constant.
-
-    Parameters
-    ----------
-    data, missing
-        As in :func:`read`.
-    said : Stated
-        Columns by their roles.
-    levels : mapping of str to sequence of str, optional
-        Levels of categorical covariates, which need not all occur; the first is the reference.
-    whole : bool
-        Whether they are all rows, so that each stratum has some to spare.
-    """
-    frame = Frame(data)
-    given = said.se, said.variance, said.covariance
-    errors_given = any(value is not None for value in given)
-    if said.outcome is None or said.groups is None or not errors_given:
-        frame.require_unique()
-    columns = term_columns(said.covariates)
-    roles = infer_roles(frame, said, columns)
-    require_missing(missing)
-    used = [roles.outcome, *roles.groups, *([roles.se] if roles.se else []), *columns]
-    used += roles.columns.values()
-    dropped, keep = 0, np.ones(len(frame), dtype=bool)
-    if missing == "drop":
-        gaps = np.any([frame.gaps(name) for name in used], axis=0)
-        dropped, keep = int(gaps.sum()), ~gaps
-        frame = frame.filter(keep)
-        if not len(frame):
-            raise DataError(f"no rows are left after dropping {dropped} with missing values")
-    y, more = read_outcome(frame, roles)
-    strata, of_rows = read_strata(frame, roles)
-    if of_rows and whole:
-        check_strata(frame, roles, strata, of_rows[STRATA])
-    se = frame.errors(roles.se, roles.se_scale) if roles.se else None
-    design = build(frame.select(columns), said.covariates, levels, said.intercept)
-    labels = {name: frame.labels(name) for name in roles.groups}
-    members, nested = number_groups(labels, len(y), roles.nesting)
-    group = members[-1] if members else np.zeros(len(y), dtype=np.intp)
-    covariance = read_covariance(said, roles, frame, keep, se, nested, group)
-    if covariance is not None:
-        se = np.sqrt(covariance.variances)
-    result = GroupedRows(
-        roles,
-        y,
-        se,
-        design,
-        group,
-        dropped=dropped,
-        columns=more | of_rows,
-        covariance=covariance,
-        strata=strata,
-        crossed=members if roles.nesting else (),
-        **attributes_of(nested),
-    )
-
-    def show_rows(shared: int) -> str:
-        return frame.show_rows(np.flatnonzero(group == shared))
-
-    check_shared(roles, nested, np.bincount(group), show_rows)
-    return result
-
-
-def require_missing(missing: str) -> None:
-    """Raise DataError if this is another word than "error" and "drop"."""
-    if missing not in ("error", "drop"):
-        raise DataError(f"missing: expected 'error' or 'drop'; found {missing!r}")

@@ -13,7 +13,6 @@ from hiermodels.data.backend_errors import translate_errors
 from hiermodels.data.coding import Constants, Part, declared_levels, moved, term_columns
 from hiermodels.data.design import Design, layout
 from hiermodels.data.frame import Frame
-from hiermodels.data.grouped import Missing, require_missing
 from hiermodels.data.lazy_columns import (
     LazyColumns,
     as_number,
@@ -36,6 +35,7 @@ from hiermodels.data.lazy_sums import (
     with_all_digits,
 )
 from hiermodels.data.nesting import attributes_of, number_groups
+from hiermodels.data.read_rows import Missing, require_missing
 from hiermodels.data.roles import (
     NO_COVARIANCES,
     NO_GROUPS,
@@ -94,7 +94,7 @@ def aggregate_lazily(
     ----------
     frame : narwhals.LazyFrame
     said, levels, missing
-        As in :func:`hiermodels.data.grouped.read_part`.  Groups are inferred where there is one
+        As in :func:`hiermodels.data.read_rows.read_part`.  Groups are inferred where there is one
         column of text or categories only.
 
     Returns

@@ -25,7 +25,7 @@ from hiermodels.data.coding import (
 )
 from hiermodels.data.collinearity import require_size
 from hiermodels.data.frame import LEAVE_OUT, Frame
-from hiermodels.data.grouped import Missing
+from hiermodels.data.read_rows import Missing
 from hiermodels.data.roles import Roles
 from hiermodels.errors import DataError
 from hiermodels.families.normal import WEIGHTS

@@ -14,8 +14,11 @@ from hiermodels.data.design import Design
 from hiermodels.data.grouped import GroupedData
 from hiermodels.data.nesting import GroupLevel, labels_above, number_groups
 from hiermodels.data.roles import Roles
+from hiermodels.data.slopes import SlopeStatistics, added_slopes
 from hiermodels.errors import SpecError
 from hiermodels.numerics.group_sums import two_sum
+
+MOMENTS = ("count", "weight", "mean", "rest", "scatter", "slopes")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Moments:
 
 
 class HasMoments(Protocol):
-    """What has these statistics, and may have more."""
+    """What has these statistics, the scatter and what it says of slopes, and may have more."""
 
     @property
     def count(self) -> Indices:
@@ -52,6 +55,14 @@ class HasMoments(Protocol):
     @property
     def rest(self) -> Floats:
         """What the means have beyond that; (g, q + 1)."""
+
+    @property
+    def scatter(self) -> Floats:
+        """Cross-products of rows around the means of their groups; (q + 1, q + 1)."""
+
+    @property
+    def slopes(self) -> SlopeStatistics | None:
+        """Where slopes vary, how their columns go together with all."""
 
 
 def merged_groups(
@@ -77,6 +88,40 @@ def merged_groups(
         cells, group = np.unique(np.stack(members), axis=1, return_inverse=True)
         group, crossed = group.ravel(), tuple(cells)
     return (group[:size], group[size:]), levels, crossed
+
+
+def added_moments(
+    a: HasMoments, b: HasMoments, places: tuple[Indices, Indices], size: int, columns: Indices
+) -> dict[str, Any]:
+    """What ``MOMENTS`` names of two parts, as if their rows had been together.
+
+    Parameters
+    ----------
+    a, b : HasMoments
+    places : ((g₁,), (g₂,))
+        Where the groups of each part are among those of both.
+    size : int
+        Number of groups of both, g.
+    columns : (r,)
+        That have slopes.
+    """
+    parts = (laid_out(part, place, size) for part, place in zip((a, b), places, strict=True))
+    moments, gaps = merged_moments(*parts)
+    return {
+        **vars(moments),
+        "scatter": a.scatter + b.scatter + gaps.T @ gaps,
+        "slopes": added_slopes(a.slopes, b.slopes, places, gaps, columns),
+    }
+
+
+def kept_moments(part: HasMoments, columns: NDArray[np.bool_]) -> dict[str, Any]:
+    """What ``MOMENTS`` names and depends on columns, of some of these (q + 1,); others are 0."""
+    return {
+        "mean": part.mean[:, columns],
+        "rest": part.rest[:, columns],
+        "scatter": part.scatter[np.ix_(columns, columns)],
+        "slopes": part.slopes and part.slopes.kept(columns),
+    }
 
 
 def merged_moments(a: Moments, b: Moments) -> tuple[Moments, Floats]:

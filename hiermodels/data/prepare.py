@@ -12,8 +12,9 @@ import numpy as np
 from hiermodels.core.messages import printable
 from hiermodels.data.cells import as_nested
 from hiermodels.data.collinearity import check_rank
-from hiermodels.data.grouped import GroupedData, Missing, read, require_rows
+from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.lazy import as_lazy
+from hiermodels.data.read_rows import Missing, read
 from hiermodels.data.roles import Roles
 from hiermodels.data.statistics import SufficientStatistics, statistics_of_lazy
 from hiermodels.data.varying import varying_columns

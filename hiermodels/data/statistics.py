@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from itertools import compress
 from operator import add
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
@@ -18,42 +17,38 @@ from numpy.typing import NDArray
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.codec import storable
 from hiermodels.data.arguments import takes_columns
-from hiermodels.data.cells import CELL, in_cells
-from hiermodels.data.collinearity import check_products
+from hiermodels.data.cells import CELL, in_cells, require_cells
 from hiermodels.data.design import Design
-from hiermodels.data.group_moments import GroupMoments, require_shape
-from hiermodels.data.grouped import (
-    GroupedData,
-    GroupedRows,
-    Missing,
-    read_part,
-    require_rows,
-)
+from hiermodels.data.group_moments import GroupMoments, require_distinct, require_shape
+from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
-from hiermodels.data.merge import laid_out, merged_groups, merged_moments, require_alike
+from hiermodels.data.merge import added_moments, kept_moments, merged_groups, require_alike
 from hiermodels.data.nesting import attributes_of, check_groups
 from hiermodels.data.observations import Observations
+from hiermodels.data.read_rows import Missing, read_part
 from hiermodels.data.roles import (
-    NO_CELLS,
     NO_COVARIANCES,
     NO_GROUPS,
     NO_SLOPES,
     Roles,
 )
+from hiermodels.data.row_moments import moments_of_rows, stratum_of_rows
 from hiermodels.data.slopes import (
     SlopeStatistics,
-    added_slopes,
     columns_with_slopes,
-    slopes_of_rows,
 )
 from hiermodels.data.strata import strata_of
-from hiermodels.data.stratum_statistics import StratumStatistics, added_strata, require_strata
+from hiermodels.data.stratum_statistics import (
+    StratumStatistics,
+    added_strata,
+    in_stratum,
+    require_strata,
+)
 from hiermodels.data.totals import Totals, added_totals, totals_of
 from hiermodels.errors import DataError, SpecError
 from hiermodels.families.checks import OUTCOME
 from hiermodels.families.normal import STRATA, WEIGHTS
 from hiermodels.model.formula.columns import ColumnNames, Stated, stated
-from hiermodels.numerics.group_sums import group_means, two_sum
 
 STATISTICS = "statistics"  # what a file of them holds
 
@@ -149,13 +144,7 @@ class SufficientStatistics(GroupMoments):
             raise SpecError(NO_SLOPES)
         if self.roles.sampling is not None:
             raise SpecError(NO_COVARIANCES)
-        if self.crossed and CELL in self.roles.groups:
-            raise SpecError(
-                f"groups: statistics of crossed groups are of each {CELL!r}, which is the name of "
-                f"a column of groups here; rename it"
-            )
-        if len(self.crossed) != (len(self.roles.groups) if self.roles.nesting else 0):
-            raise SpecError(NO_CELLS)
+        require_cells(self.roles, self.crossed)
         size, columns = self.n_moments, len(self.design.names) + 1
         expected = {
             "count": (size,),
@@ -266,29 +255,21 @@ class SufficientStatistics(GroupMoments):
         require_alike(self, other)
         places, levels, crossed = merged_groups(self, other)
         size = len(crossed[0]) if crossed else len(levels[-1])
-        parts = (
-            laid_out(part, place, size) for part, place in zip((self, other), places, strict=True)
-        )
-        moments, gaps = merged_moments(*parts)
+        columns = self.with_slopes
         return SufficientStatistics(
             roles=self.roles,
             design=self.design,
             **attributes_of(levels),
-            count=moments.count,
-            weight=moments.weight,
-            mean=moments.mean,
-            rest=moments.rest,
-            scatter=self.scatter + other.scatter + gaps.T @ gaps,
+            **added_moments(self, other, places, size, columns),
             log_weight=self.log_weight + other.log_weight,
             dropped=self.dropped + other.dropped,
             totals=added_totals(self, other, places, levels[-1].labels),
-            slopes=added_slopes(self.slopes, other.slopes, places, gaps, self.with_slopes),
             crossed=crossed,
             **added_strata(
                 (self.strata, self.by_stratum),
                 (other.strata, other.by_stratum),
                 places,
-                self.with_slopes,
+                columns,
             ),
         )
 
@@ -312,10 +293,7 @@ class SufficientStatistics(GroupMoments):
         return replace(
             self,
             design=self.design.without(empty),
-            mean=self.mean[:, kept],
-            rest=self.rest[:, kept],
-            scatter=self.scatter[np.ix_(kept, kept)],
-            slopes=self.slopes and self.slopes.kept(kept),
+            **kept_moments(self, kept),
             by_stratum=tuple(part.kept(kept) for part in self.by_stratum),
         )
 
@@ -335,23 +313,7 @@ class SufficientStatistics(GroupMoments):
         check_groups(self.levels, self.roles.nesting)
         if STRATA in self.roles.columns:
             require_strata(self.roles.columns[STRATA], self.strata, self.by_stratum)
-        names, intercept = self.design.names, self.design.intercept
-        middle, product = self.total
-        if intercept:
-            varies = self.varies_within | (self.mean != self.mean[0]).any(axis=0)
-        else:
-            middle = self.mean[0] + middle
-            product = product + self.weight.sum() * np.outer(middle, middle)
-            varies = self.varies_within | self.mean.any(axis=0)
-        some = np.ones(len(names), dtype=bool) if flat is None else flat
-        check_products(
-            list(compress(names, some)),
-            varies[:-1][some],
-            self.mean[0, :-1][some],
-            product[:-1, :-1][np.ix_(some, some)],
-            self.n_rows,
-            intercept,
-        )
+        require_distinct(self, flat)
 
     def to_netcdf(self, path: str | os.PathLike[str]) -> Path:
         """Save the statistics atomically; :func:`hiermodels.load_statistics` reads them.
@@ -404,38 +366,9 @@ def statistics_of(data: GroupedData) -> SufficientStatistics:
         log_weight=float(np.log(rows.precision).sum()),
         dropped=rows.dropped,
         strata=rows.strata,
-        by_stratum=tuple(_of_stratum(rows, strata_of(rows.columns) == k) for k in strata),
-        **_moments(rows, rows.n_groups),
+        by_stratum=tuple(stratum_of_rows(rows, strata_of(rows.columns) == k) for k in strata),
+        **moments_of_rows(rows, rows.n_groups),
     )
-
-
-def _moments(rows: GroupedRows, n_groups: int) -> dict[str, Any]:
-    """Moments of each of so many groups by the names of statistics."""
-    z = np.column_stack([rows.design.matrix, rows.y])
-    total, some, shift = group_means(z, weight := rows.precision, rows.group, n_groups)
-    mean, rest = two_sum(some, shift)
-    deviations = np.sqrt(weight)[:, None] * ((z - mean[rows.group]) - rest[rows.group])
-    return {
-        "count": np.bincount(rows.group, minlength=n_groups),
-        "weight": total,
-        "mean": mean,
-        "rest": rest,
-        "scatter": deviations.T @ deviations,
-        "slopes": slopes_of_rows(rows, deviations),
-    }
-
-
-def _of_stratum(rows: GroupedRows, some: NDArray[np.bool_]) -> StratumStatistics:
-    """Statistics of some of the rows (N,)."""
-    present, group = np.unique(rows.group[some], return_inverse=True)
-    own = replace(
-        rows,
-        y=rows.y[some],
-        design=replace(rows.design, matrix=rows.design.matrix[some]),
-        group=group,
-        columns={name: column[some] for name, column in rows.columns.items()},
-    )
-    return StratumStatistics(group=present, **_moments(own, len(present)))
 
 
 def statistics_of_lazy(
@@ -453,19 +386,9 @@ def statistics_of_lazy(
         As in :func:`hiermodels.data.lazy.aggregate_lazily`.
     """
     parts = aggregate_lazily(frame, said, levels=levels, missing=missing)
-    return reduce(add, (_part(label, fields) for label, fields in parts))
-
-
-def _part(label: Any, fields: Mapping[str, Any]) -> SufficientStatistics:
-    """Statistics from their fields, all of one stratum if this has a label."""
-    made = SufficientStatistics(**fields)
-    if label is None:
-        return made
-    names = ("count", "weight", "mean", "rest", "scatter", "slopes")
-    own = StratumStatistics(
-        group=np.arange(made.n_groups), **{name: getattr(made, name) for name in names}
+    return reduce(
+        add, (SufficientStatistics(**in_stratum(label, fields)) for label, fields in parts)
     )
-    return replace(made, strata=np.array([label]), by_stratum=(own,))
 
 
 def with_totals(data: GroupedData) -> SufficientStatistics:

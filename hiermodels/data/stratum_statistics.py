@@ -6,7 +6,7 @@ weight, mean and scatter, as all its rows have in :class:`hiermodels.SufficientS
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.codec import storable
 from hiermodels.core.messages import listed
-from hiermodels.data.merge import laid_out, merged_moments
-from hiermodels.data.slopes import SlopeStatistics, added_slopes
+from hiermodels.data.merge import MOMENTS, added_moments, kept_moments
+from hiermodels.data.slopes import SlopeStatistics
 from hiermodels.errors import DataError
 
 
@@ -47,13 +47,7 @@ class StratumStatistics:
 
     def kept(self, columns: NDArray[np.bool_]) -> StratumStatistics:
         """The same of some columns (q + 1,); of the others all are 0."""
-        return replace(
-            self,
-            mean=self.mean[:, columns],
-            rest=self.rest[:, columns],
-            scatter=self.scatter[np.ix_(columns, columns)],
-            slopes=self.slopes and self.slopes.kept(columns),
-        )
+        return replace(self, **kept_moments(self, columns))
 
     def moved(self, place: Indices) -> StratumStatistics:
         """The same where group g is ``place[g]`` among more groups."""
@@ -67,19 +61,8 @@ class StratumStatistics:
         """As if the rows of both had been together; ``columns`` (r,) have slopes."""
         group = np.union1d(self.group, other.group)
         places = np.searchsorted(group, self.group), np.searchsorted(group, other.group)
-        parts = (
-            laid_out(part, at, len(group)) for part, at in zip((self, other), places, strict=True)
-        )
-        moments, gaps = merged_moments(*parts)
-        return StratumStatistics(
-            group=group,
-            count=moments.count,
-            weight=moments.weight,
-            mean=moments.mean,
-            rest=moments.rest,
-            scatter=self.scatter + other.scatter + gaps.T @ gaps,
-            slopes=added_slopes(self.slopes, other.slopes, places, gaps, columns),
-        )
+        moments = added_moments(self, other, places, len(group), columns)
+        return StratumStatistics(group, **moments)
 
 
 type Strata = tuple[NDArray[Any], tuple[StratumStatistics, ...]]
@@ -105,6 +88,15 @@ def added_strata(
             own = part.moved(place)
             every[label] = every[label].added(own, columns) if label in every else own
     return {"strata": np.array([*every]), "by_stratum": tuple(every.values())}
+
+
+def in_stratum(label: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of statistics whose rows are all of the stratum with this label, or None of one."""
+    if label is None:
+        return dict(fields)
+    own = {name: fields[name] for name in MOMENTS if name in fields}
+    part = StratumStatistics(group=np.arange(len(fields["labels"][-1])), **own)
+    return {**fields, "strata": np.array([label]), "by_stratum": (part,)}
 
 
 def require_strata(name: str, strata: NDArray[Any], parts: Sequence[StratumStatistics]) -> None:

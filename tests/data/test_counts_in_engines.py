@@ -11,7 +11,7 @@ import pytest
 
 import hiermodels as hm
 from hiermodels.data import lazy_columns, lazy_counts
-from hiermodels.data.grouped import read_part
+from hiermodels.data.read_rows import read_part
 from hiermodels.data.statistics import SufficientStatistics, statistics_of
 from hiermodels.data.totals import totals_of
 from hiermodels.model.formula.columns import stated

@@ -11,7 +11,7 @@ import pyarrow
 import pytest
 
 import hiermodels as hm
-from hiermodels.data.grouped import read
+from hiermodels.data.read_rows import read
 
 GIVEN = {"outcome": "y", "groups": "school", "se": "sigma"}
 

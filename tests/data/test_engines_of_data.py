@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 import hiermodels as hm
-from hiermodels.data.grouped import read_part
 from hiermodels.data.lazy import as_lazy
 from hiermodels.data.lazy_columns import FIRST
+from hiermodels.data.read_rows import read_part
 from hiermodels.data.statistics import SufficientStatistics, statistics_of
 from hiermodels.model.formula.columns import stated
 from tests.data import engines

@@ -16,7 +16,7 @@ from scipy import integrate, stats
 import hiermodels as hm
 from hiermodels import cli
 from hiermodels.core import codec
-from hiermodels.data.grouped import read
+from hiermodels.data.read_rows import read
 from hiermodels.data.roles import Roles, name_contradicts, name_says
 from hiermodels.results.report import sections as report
 from hiermodels.results.report.recipe import command, snippet

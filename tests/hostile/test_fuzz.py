@@ -33,7 +33,7 @@ from scipy.stats import halfnorm
 
 import hiermodels as hm
 from hiermodels.cli import main
-from hiermodels.data.grouped import read
+from hiermodels.data.read_rows import read
 from hiermodels.model.formula.parse import parse
 from hiermodels.model.formula.terms import quote
 from tests.data.test_engines_of_data import assert_same_statistics

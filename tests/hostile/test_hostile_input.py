@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import hiermodels as hm
-from hiermodels.data.grouped import read
+from hiermodels.data.read_rows import read
 
 ROLES = {"outcome": "y", "groups": "g"}
 

@@ -11,7 +11,7 @@ import hiermodels as hm
 from hiermodels.core.arrays import Floats
 from hiermodels.core.names import ROOT
 from hiermodels.data.covariates import locate
-from hiermodels.data.grouped import read
+from hiermodels.data.read_rows import read
 from hiermodels.data.statistics import statistics_of
 from hiermodels.exact.given_sd import moments_given_sd
 from hiermodels.model.formula.parse import parse
