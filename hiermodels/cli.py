@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from hiermodels import __version__
 from hiermodels.core.files import read_matrix
 from hiermodels.core.messages import printable
-from hiermodels.errors import DataError, HierModelsError, SpecError
+from hiermodels.errors import HierModelsError, SpecError
 from hiermodels.families.registry import family_names
+from hiermodels.io.read_tables import read_table
 from hiermodels.model.priors.base import Priors
 from hiermodels.model.priors.registry import PRIORS, parse_prior
 from hiermodels.model.priors.sets import LECTURE, WEAK
@@ -269,7 +270,7 @@ def _fit(options: argparse.Namespace) -> int:
         raise SpecError(
             f"--report: expected another file than --out; both are {str(options.out)!r}"
         )
-    table = _read_table(options.data, options.lazy)
+    table = read_table(options.data, options.lazy)
     if options.report and as_lazy(table) is not None:
         raise SpecError(
             f"--report: expected a table whose rows are loaded; {str(options.data)!r} is scanned "
@@ -319,7 +320,7 @@ def _compare(options: argparse.Namespace) -> int:
     if options.exact and given:
         raise SpecError(f"compare: {given[0]} belongs to --data; the saved fit has its own model")
     exact: Any = load(options.exact) if options.exact else None
-    exact = exact or reference(_read_table(options.data, options.lazy), **_model(options))
+    exact = exact or reference(read_table(options.data, options.lazy), **_model(options))
     pairs = dict(_assigned("--rename", text, "tau=sd_school") for text in options.rename)
     # A saved fit knows its model and data, and is refused if they are others.
     draws: Any = load(options.mcmc) if is_saved_fit(options.mcmc) and not pairs else None
@@ -361,43 +362,3 @@ def _assigned(option: str, text: str, example: str) -> tuple[str, str]:
     if not match:
         raise SpecError(f"{option}: expected NAME=…, such as {example}; found {text!r}")
     return match["name"].strip(), match["value"].strip()
-
-
-def _scan(path: Path) -> Any:
-    """Prepare to scan a file .parquet, or all of a folder and the folders in it."""
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    if not files or files[0].suffix != ".parquet":
-        raise DataError(f"{str(path)!r}: expected a file .parquet, or a folder of such files")
-    if not files[0].exists():
-        raise DataError(f"there is no file {str(path)!r}")
-    try:
-        import polars as pl
-    except ModuleNotFoundError as error:
-        raise DataError(
-            f"{str(path)!r}: to scan it without loading its rows needs polars, which is not "
-            f"installed; pip install 'hiermodels[polars]'"
-        ) from error
-    for file in files:  # polars does not say which of them is damaged
-        try:
-            pl.read_parquet_schema(file)
-        except pl.exceptions.PolarsError as error:
-            raise DataError(f"{str(file)!r} cannot be read: {error}") from error
-    return pl.scan_parquet(files, glob=False)  # brackets and stars are names
-
-
-def _read_table(path: Path, lazy: bool) -> Any:
-    """Read a table, or prepare to scan it."""
-    import pandas as pd
-
-    if lazy or path.is_dir():
-        return _scan(path)
-    if path.suffix not in (".csv", ".parquet"):
-        raise DataError(f"{str(path)!r}: expected a file .csv or .parquet")
-    try:
-        if path.suffix == ".csv":
-            return pd.read_csv(path)
-        return pd.read_parquet(path)
-    except (OSError, ImportError, ValueError) as error:  # pandas' and pyarrow's own are such
-        if not path.exists():
-            raise DataError(f"there is no file {str(path)!r}") from error
-        raise DataError(f"{str(path)!r} cannot be read: {error}") from error

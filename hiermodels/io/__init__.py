@@ -9,4 +9,5 @@ file is ever executed.
   are made when asked for.
 - ``parquet``: the noise-free summary of a level, written some groups at a time.
 - ``zarr``: ``datatree`` as a Zarr store, with the draws of all groups.
+- ``read_tables``: tables that the command line is given.
 """
