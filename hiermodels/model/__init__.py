@@ -8,7 +8,8 @@ name it and give it its prior.
   the priors that are stated, or the defaults
 - ``nests``: which columns of groups lie in which; ``crossing``: what goes with crossed ones
 - ``names_of_columns``: whether columns of the data can stand beside a model's variables
-- ``spec``: levels, parameters, their priors, known or unknown errors
+- ``spec``: levels, parameters, their priors, known or unknown errors; ``stated_priors`` are asked
+  for by the kind that they are
 - ``formula``: formulas in the notation of lme4
 - ``priors``: distributions of sds, of correlations and of coefficients
 - ``prior_densities``: log densities of priors at values of all parameters

@@ -49,21 +49,21 @@ from hiermodels.model.level import (
 from hiermodels.model.level_priors import complete_hierarchy, spelled_out
 from hiermodels.model.names_of_columns import require_kinds, require_names
 from hiermodels.model.nests import Nesting
-from hiermodels.model.priors.base import Prior, VariancePrior
-from hiermodels.model.priors.coefficients import CoefficientPrior, NormalInverseGamma
+from hiermodels.model.priors.base import Prior
 from hiermodels.model.priors.defaults import (
     complete_one_population,
     complete_regression,
     describe_prior,
 )
-from hiermodels.model.priors.variance import Fixed, InverseGamma
+from hiermodels.model.priors.variance import Fixed
 from hiermodels.model.sampling import Sampling, describe_errors, require_sampling
 from hiermodels.model.standard_errors import Scale, error_role
+from hiermodels.model.stated_priors import StatedPriors
 
 
 @storable
 @dataclass(frozen=True)
-class Spec:
+class Spec(StatedPriors):
     """What is assumed of the rows, of their groups and of all parameters.
 
     It names columns and holds no data; two that are equal state the same model.
@@ -336,44 +336,6 @@ class Spec:
     def shown_effect(self) -> str:
         """Name of the innermost groups' effects as people see them: on the outcome's scale."""
         return next(iter(self.on_outcome_scale), self.levels[-1].effect)
-
-    def variance_prior(self, name: str) -> VariancePrior:
-        """Prior of the sd with this name."""
-        prior = self.priors[name]
-        assert isinstance(prior, VariancePrior)
-        return prior
-
-    def coefficient_prior(self, name: str) -> CoefficientPrior:
-        """Prior of the mean or of the coefficients with this name."""
-        prior = self.priors[name]
-        assert isinstance(prior, CoefficientPrior)
-        return prior
-
-    def scaled_prior(self, name: str) -> tuple[float, float] | None:
-        """Mean and sd of a mean's or a coefficient's prior, in units of σ if it says so.
-
-        None under a flat one.
-        """
-        prior = self.priors[name]
-        if isinstance(prior, NormalInverseGamma):
-            return prior.m, prior.s
-        mean, precision = self.coefficient_prior(name).mean_and_precision()
-        return (mean, precision**-0.5) if precision > 0 else None
-
-    @property
-    def residual_prior(self) -> InverseGamma | None:
-        """Prior of σ² in a regression without groups; None for ``1/σ²``."""
-        for prior in self.priors.values():
-            if isinstance(prior, NormalInverseGamma):
-                return prior.variance
-        given = self.priors["sigma"]
-        return given if isinstance(given, InverseGamma) else None
-
-    @property
-    def conjugate_prior(self) -> NormalInverseGamma | None:
-        """Prior of a model without groups; None for its flat limit."""
-        prior = self.priors.get("theta")
-        return prior if isinstance(prior, NormalInverseGamma) else None
 
     def describe(self) -> list[str]:
         """Return the model, a line for each distribution, from the rows upwards."""
