@@ -108,7 +108,7 @@ class ResultPredictions(ResultBase):
         0     A    d  new cask in known batch  61.19  3.46
         0     K    a                new batch  60.05  4.05
         """
-        from hiermodels.results.prediction import predict
+        from hiermodels.results.predicting import predict
 
         return predict(
             self.posterior,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -148,3 +148,18 @@ def names(what: str, kind: str, given: Any) -> list[str]:
             f"{what}: expected the name of a {kind}, or a list of names; found {short(given)}"
         )
     return list(listing)
+
+
+def variables_among(known: Sequence[str], given: Any, said: str) -> list[str]:
+    """Names of the variables that were asked for, which must be known; of all by default.
+
+    Raises
+    ------
+    SpecError
+        If one is not known; it says so, then ``said``, such as "this model has", and those known.
+    """
+    asked = names("var_names", "variable", given)
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        raise SpecError(f"there is no variable {unknown[0]!r}; {said} {', '.join(known)}")
+    return asked or list(known)

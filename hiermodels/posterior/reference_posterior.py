@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from hiermodels.core.arguments import checked
 from hiermodels.core.arrays import Floats
-from hiermodels.core.options import count, names, probabilities, real_numbers
+from hiermodels.core.options import count, probabilities, real_numbers, variables_among
 from hiermodels.data.covariates import AUTO, At, Place, locate
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import ImproperPosteriorError, SpecError
@@ -376,14 +376,7 @@ class ReferencePosterior(GroupQuestions):
 
     def _names(self, var_names: Sequence[str] | str | None) -> list[str]:
         """All variables, from the top downwards, or the ones that were asked for."""
-        known = self.spec.variables
-        asked = names("var_names", "variable", var_names)
-        unknown = [name for name in asked if name not in known]
-        if unknown:
-            raise SpecError(
-                f"there is no variable {unknown[0]!r}; this model has {', '.join(known)}"
-            )
-        return asked or list(known)
+        return variables_among(self.spec.variables, var_names, "this model has")
 
     def _dataset(self, moments: Mapping[str, Any], order: int) -> xr.Dataset:
         """Put moments of all variables into a Dataset; those that do not exist as nan."""

@@ -8,7 +8,8 @@ new question is a file here and a method of ``Fit`` (:mod:`hiermodels.api`).
 - ``variance_components``: how much of the variance lies at each level
 - ``shrinkage``: estimates of each group without, with full and with partial pooling
 - ``ranking``: league tables
-- ``prediction``: rows that have not been observed; ``predictive_draws`` draws them
+- ``prediction``: rows that have not been observed; ``predicting`` makes it of the rows that are
+  given, and ``predictive_draws`` draws them
 - ``checks``: test statistics of replicated data
 - ``loo``: leave-one-out cross-validation
 - ``default_prior``: whether a default prior drives the answer

@@ -32,12 +32,8 @@ from numpy.typing import ArrayLike
 
 from hiermodels.core.arguments import checked_methods
 from hiermodels.core.arrays import Floats, Indices
-from hiermodels.core.messages import short
-from hiermodels.core.options import names, probabilities, real_number, real_numbers
-from hiermodels.core.seeds import Seed, named_seed
-from hiermodels.data.covariates import MEANS, At, locate
-from hiermodels.data.every_member import every_member, what_was_taken
-from hiermodels.data.new_rows import OFFSET, NewRows, read_new_rows
+from hiermodels.core.options import probabilities, real_numbers, variables_among
+from hiermodels.data.new_rows import OFFSET, NewRows
 from hiermodels.errors import SpecError
 from hiermodels.posterior import memory
 from hiermodels.posterior.moments import KINDS, MEAN, SD, Moment, counted, no_moment
@@ -267,13 +263,7 @@ class Prediction:
         return np.arange(len(labels)) if labels.dtype == object else labels
 
     def _known(self, var_names: Sequence[str] | str | None) -> list[str]:
-        asked = names("var_names", "variable", var_names)
-        unknown = [name for name in asked if name not in self.names]
-        if unknown:
-            raise SpecError(
-                f"there is no variable {unknown[0]!r}; predicted are {', '.join(self.names)}"
-            )
-        return asked or list(self.names)
+        return variables_among(self.names, var_names, "predicted are")
 
     @cached_property
     def _moments(self) -> tuple[xr.Dataset, xr.Dataset]:
@@ -367,41 +357,3 @@ class Prediction:
     def _digits(self, value: float) -> str:
         """Four digits of a number, or as many as the reference reached."""
         return f"{value:.{min(DIGITS, self._reference().digits or DIGITS)}g}"
-
-
-def predict(
-    posterior: Posterior,
-    reference: Callable[[], ReferencePosterior],
-    new_data: Any,
-    *,
-    at: At,
-    outcomes: bool,
-    random_seed: Seed,
-    memory_budget: float,
-) -> Prediction:
-    """Predict rows.
-
-    Parameters
-    ----------
-    posterior : Posterior
-    reference : callable
-        Returns the same posterior without Monte Carlo error.
-    new_data, at, outcomes, random_seed, memory_budget
-        See :meth:`hiermodels.Fit.predict`.
-    """
-    data = posterior.data
-    notes, where = [], locate(data, at)
-    if new_data is None:
-        rows = every_member(data, where, outcomes=outcomes)
-        notes += [where.words] if where.words else []
-        notes += what_was_taken(data, rows)
-    elif at != MEANS:
-        raise SpecError(
-            f"at: new_data have covariates of their own, so that nothing is shown at {short(at)}. "
-            f"Leave out at=…, or new_data"
-        )
-    else:
-        rows = read_new_rows(new_data, data, outcomes=outcomes)
-    seed = named_seed(random_seed, "predict")
-    memory_budget = real_number("memory_budget", memory_budget)
-    return Prediction(posterior, rows, outcomes, tuple(notes), reference, seed, memory_budget)

@@ -15,7 +15,7 @@ from hiermodels.api.result import Fit
 from hiermodels.core.seeds import named_seed
 from hiermodels.exact.kernels.tree.tree import Coefficients, Variances
 from hiermodels.exact.quadrature import IntegratedPosterior
-from hiermodels.results.prediction import predict
+from hiermodels.results.predicting import predict
 from tests.oracles import dense
 
 PASTES = {"outcome": "strength", "groups": ["batch", "cask"]}

@@ -13,7 +13,7 @@ from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.posterior.record import Posterior
 from hiermodels.posterior.tables import CI_PROB, interval_note
 from hiermodels.results.loo import ExactLOO, leave_one_out
-from hiermodels.results.prediction import predict
+from hiermodels.results.predicting import predict
 from hiermodels.results.report.html import Html, element, listing, table
 from hiermodels.results.report.parts import footnotes, left_out, part
 from hiermodels.results.report.subject import Subject
