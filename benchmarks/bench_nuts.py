@@ -28,7 +28,7 @@ from hiermodels.data.prepare import prepare
 from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.mcmc import sample as nuts
 from hiermodels.posterior.arviz_groups import build_datatree
-from hiermodels.posterior.engine import get_engine
+from hiermodels.posterior.engine import Request, get_engine
 
 type NutsForm = Literal["marginal", "centered", "noncentered"]
 
@@ -224,9 +224,9 @@ def bench_agree() -> None:
         for way, engine, options in ways_of(spec):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", hm.ConvergenceWarning)
-                posterior = get_engine(engine)(
-                    spec, data, chains=4, random_seed=2, progressbar=False, **options
-                )
+                own = {k: v for k, v in options.items() if k != "draws"}
+                request = Request(draws=options["draws"], random_seed=2, progressbar=False)
+                posterior = get_engine(engine)(spec, data, request, **own)
             fit = hm.Fit(posterior)
             found = hm.compare(fit, reference)
             stats = fit.datatree["sample_stats"]

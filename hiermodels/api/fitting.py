@@ -11,9 +11,8 @@ from hiermodels.core.options import count
 from hiermodels.core.seeds import Seed
 from hiermodels.data.arguments import takes_model
 from hiermodels.data.prepare import announce, in_names_of, prepare
-from hiermodels.errors import SpecError
 from hiermodels.exact.grid import grid_of
-from hiermodels.posterior.engine import get_engine
+from hiermodels.posterior.engine import Request, get_engine
 from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.results.default_prior import warn_of_default_prior
 
@@ -188,11 +187,15 @@ def fit(
     added = AddedGroups(log_likelihood, log_prior, posterior_predictive, prior)
     added.require_possible(spec, grouped, draws * chains, memory_budget)
     announce(grouped)
-    if "grid" in options:
-        raise SpecError(f"engine {engine!r} has no option 'grid'")
-    sampling: dict[str, Any] = {"draws": draws, "chains": chains, "random_seed": random_seed}
-    sampling |= {"progressbar": progressbar, "memory_budget": memory_budget}
     grid = grid_of(spec, grouped)
-    posterior = sample(spec, grouped, grid=grid, **sampling, **options)
+    request = Request(
+        draws=draws,
+        chains=chains,
+        random_seed=random_seed,
+        progressbar=progressbar,
+        memory_budget=memory_budget,
+        grid=grid,
+    )
+    posterior = sample(spec, grouped, request, **options)
     warn_of_default_prior(grid, in_names_of(spec, model.get("priors"), grouped.roles))
     return Fit(added.add_to(posterior, draws, random_seed))

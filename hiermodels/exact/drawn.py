@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
@@ -18,7 +18,7 @@ from hiermodels.exact.leaf_effects import LeafEffects
 from hiermodels.model.spec import Spec
 from hiermodels.posterior import memory
 from hiermodels.posterior.arviz_groups import build_datatree, seed_attribute
-from hiermodels.posterior.engine import Prepare, Refit
+from hiermodels.posterior.engine import Prepare, Refit, Request, Sample
 from hiermodels.posterior.outcome_scale import with_outcome_scale
 from hiermodels.posterior.record import Posterior, by_chain, how_to_draw
 
@@ -59,16 +59,13 @@ def with_effects(
 
 
 @dataclass(frozen=True)
-class Request:
-    """How many draws an engine was asked for, and what they take.
+class Job:
+    """What an engine was asked for and of which model, and what its draws take.
 
     Attributes
     ----------
     engine : str
-    spec, data
-    draws, chains : int
-    random_seed : int, Generator, SeedSequence or None
-    memory_budget : float
+    spec, data, request
     started : float
         When, by the clock.
     """
@@ -76,16 +73,13 @@ class Request:
     engine: str
     spec: Spec
     data: GroupedData
-    draws: int
-    chains: int
-    random_seed: Seed
-    memory_budget: float
+    request: Request
     started: float = field(default_factory=perf_counter)
 
     @property
     def size(self) -> int:
         """Number of draws in all chains."""
-        return self.chains * self.draws
+        return self.request.size
 
     @property
     def needs(self) -> memory.Needs:
@@ -102,7 +96,7 @@ class Request:
     @property
     def keep(self) -> bool:
         """Whether draws of the groups' effects are kept."""
-        keep = not self.spec.groups or memory.fits(self.needs, self.memory_budget)
+        keep = not self.spec.groups or memory.fits(self.needs, self.request.memory_budget)
         return keep and not (self.spec.is_crossed and sum(self.data.sizes) > MANY_CROSSED)
 
     def require_possible(self, options: Mapping[str, Any]) -> None:
@@ -112,11 +106,11 @@ class Request:
                 f"engine {self.engine!r} has no option {next(iter(options))!r}; it takes none "
                 f"beside memory_budget"
             )
-        memory.require(self.above, self.size, self.memory_budget, REMEDY)
+        memory.require(self.above, self.size, self.request.memory_budget, REMEDY)
 
     def posterior(self, drawn: Drawn) -> Posterior:
         """Lay the draws out as ArviZ expects them."""
-        spec, data, chains = self.spec, self.data, self.chains
+        spec, data, chains = self.spec, self.data, self.request.chains
         variables = {name: by_chain(values, chains) for name, values in drawn.variables.items()}
         variables = with_outcome_scale(spec, data, variables)
         stats = {name: by_chain(values, chains) for name, values in drawn.stats.items()}
@@ -124,7 +118,7 @@ class Request:
             "engine": self.engine,
             "sampling_time": perf_counter() - self.started,
             **drawn.attrs,
-            **seed_attribute(self.random_seed),
+            **seed_attribute(self.request.random_seed),
         }
         stats |= lp(spec, data, variables)
         datatree = build_datatree(spec, data, variables, stats, attrs)
@@ -156,21 +150,28 @@ def _not_kept(spec: Spec, data: GroupedData) -> dict[str, str]:
     return {name: f"{why}; draw some with {how_to_draw(spec, name)}" for name in spec.effects}
 
 
-def refits_by(sample: Callable[..., Posterior]) -> Prepare:
+def refits_by(sample: Sample) -> Prepare:
     """Make ``prepare_refits`` of an engine that has nothing to prepare for other outcomes.
 
     Parameters
     ----------
-    sample : callable
-        That of the engine.
+    sample : Sample
+        Of the engine.
     """
 
     def prepare_refits(
-        spec: Spec, data: GroupedData, *, draws: int, chains: int, **options: Any
+        spec: Spec,
+        data: GroupedData,
+        *,
+        draws: int,
+        chains: int,
+        memory_budget: float = memory.MEMORY_BUDGET,
+        **options: Any,
     ) -> Refit:
+        request = Request(draws=draws, chains=chains, memory_budget=memory_budget)
+
         def refit(data: GroupedData, random_seed: Seed) -> Posterior:
-            options_of = {"draws": draws, "chains": chains, "random_seed": random_seed, **options}
-            return sample(spec, data, **options_of)
+            return sample(spec, data, replace(request, random_seed=random_seed), **options)
 
         return refit
 

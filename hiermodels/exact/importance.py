@@ -12,40 +12,27 @@ import numpy as np
 
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.progress import showing_progress
-from hiermodels.core.seeds import Seed, named_seed
+from hiermodels.core.seeds import named_seed
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
-from hiermodels.exact.drawn import Request, refits_by, with_effects
+from hiermodels.exact.drawn import Job, refits_by, with_effects
 from hiermodels.exact.glmm.importance import ResampledDraws
 from hiermodels.exact.glmm_effects import GlmmEffects
 from hiermodels.exact.glmm_grid import GlmmGrid
-from hiermodels.exact.grid import AnyGrid, grid_of
+from hiermodels.exact.grid import grid_of
 from hiermodels.model.spec import Spec
-from hiermodels.posterior.memory import MEMORY_BUDGET
+from hiermodels.posterior.engine import Request
 from hiermodels.posterior.record import WEIGHTS, Posterior
 
 
 @one_blas_thread()
-def sample(
-    spec: Spec,
-    data: GroupedData,
-    *,
-    draws: int = 1000,
-    chains: int = 4,
-    random_seed: Seed = None,
-    progressbar: bool | None = None,
-    memory_budget: float = MEMORY_BUDGET,
-    grid: AnyGrid | None = None,
-    **options: Any,
-) -> Posterior:
+def sample(spec: Spec, data: GroupedData, request: Request, /, **options: Any) -> Posterior:
     """Draw from the posterior by importance, and say how well that went.
 
     Parameters
     ----------
-    spec, data, draws, chains, random_seed, memory_budget, grid
+    spec, data, request
         As for :func:`hiermodels.exact.sample.sample`.
-    progressbar : bool, optional
-        Whether to show progress; by default where somebody may be looking.
 
     Raises
     ------
@@ -57,18 +44,19 @@ def sample(
         If the model is one whose draws are exact, an option is given, or the draws take more than
         the budget.
     """
-    request = Request("importance", spec, data, draws, chains, random_seed, memory_budget)
-    rng = np.random.default_rng(named_seed(random_seed, "importance"))  # apart from exact draws
-    request.require_possible(options)
-    grid = grid or grid_of(spec, data)
+    job = Job("importance", spec, data, request)
+    seed = named_seed(request.random_seed, "importance")  # apart from exact draws
+    rng = np.random.default_rng(seed)
+    job.require_possible(options)
+    grid = request.grid or grid_of(spec, data)
     if not isinstance(grid, GlmmGrid):
         raise SpecError(
             "engine 'importance' is for binomial and Poisson rows in one column of groups or two "
             "nested ones, with covariates that vary within groups or with many of them. Draws of "
             "this model are exact: use engine='exact'"
         )
-    with showing_progress("Drawing", request.size, progressbar) as progress:
-        effects, drawn = GlmmEffects.resampled(grid, request.size, rng, progress)
+    with showing_progress("Drawing", job.size, request.progressbar) as progress:
+        effects, drawn = GlmmEffects.resampled(grid, job.size, rng, progress)
     weighted = drawn.proposals
     attrs = {
         "proposals": float(len(weighted.tau)),
@@ -80,7 +68,7 @@ def sample(
     said = _certificate(
         drawn, f"{len(grid.marginal.path)} values of {' and '.join(own.sd for own in spec.levels)}"
     )
-    return request.posterior(with_effects(effects, attrs, said, request.keep, stats))
+    return job.posterior(with_effects(effects, attrs, said, job.keep, stats))
 
 
 def _certificate(drawn: ResampledDraws, nodes: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from hiermodels.core.blas import one_blas_thread
 from hiermodels.core.progress import showing_progress
-from hiermodels.core.seeds import Seed, generator
+from hiermodels.core.seeds import generator
 from hiermodels.data.grouped import GroupedData
 from hiermodels.exact.block_effects import BlockEffects
 from hiermodels.exact.blocks.draws import BlockDraws, draw_sigma
@@ -22,11 +22,11 @@ from hiermodels.exact.conjugate import ConjugatePosterior
 from hiermodels.exact.crossed.connections import said_of_connections
 from hiermodels.exact.crossed.draws import CrossedDraws
 from hiermodels.exact.crossed_effects import CrossedEffects
-from hiermodels.exact.drawn import Drawn, Request, refits_by, with_effects
+from hiermodels.exact.drawn import Drawn, Job, refits_by, with_effects
 from hiermodels.exact.effects import Effects
 from hiermodels.exact.glmm_effects import GlmmEffects
 from hiermodels.exact.glmm_grid import GlmmGrid
-from hiermodels.exact.grid import AnyGrid, BlockGrid, CrossedGrid, Grid, LeafGrid, grid_of
+from hiermodels.exact.grid import BlockGrid, CrossedGrid, Grid, LeafGrid, grid_of
 from hiermodels.exact.leaf_effects import LeafEffects
 from hiermodels.exact.precision import sd_quadrature_error
 from hiermodels.exact.regression import RegressionPosterior
@@ -35,41 +35,20 @@ from hiermodels.numerics import rejection
 from hiermodels.numerics.lattice import Lattice
 from hiermodels.numerics.product_lattice import ProductLattice
 from hiermodels.numerics.rejection import Draws
-from hiermodels.posterior.memory import MEMORY_BUDGET
+from hiermodels.posterior.engine import Request
 from hiermodels.posterior.record import Posterior
 
 
 @one_blas_thread()
-def sample(
-    spec: Spec,
-    data: GroupedData,
-    *,
-    draws: int = 1000,
-    chains: int = 4,
-    random_seed: Seed = None,
-    progressbar: bool | None = None,
-    memory_budget: float = MEMORY_BUDGET,
-    grid: AnyGrid | None = None,
-    **options: Any,
-) -> Posterior:
+def sample(spec: Spec, data: GroupedData, request: Request, /, **options: Any) -> Posterior:
     """Draw independently from the posterior.
 
     Parameters
     ----------
     spec, data
-    draws : int
-        Number of draws in each chain.
-    chains : int
-        Number of chains: the draws are independent within them and between them.
-    random_seed : int, Generator, SeedSequence or None
-        The same seed gives the same bits.
-    progressbar : bool, optional
-        Not needed: there is nothing to wait for.
-    memory_budget : float
-        Bytes that the draws may take, 2 GiB by default.  Where they would take more, those of the
-        groups' effects are left out and drawn on demand, by ``Fit.draws``.
-    grid : Grid or LeafGrid, optional
-        Of the same specification and data, which others look at too.
+    request : Request
+        Where draws would take more than the budget, those of the groups' effects are left out and
+        drawn on demand, by ``Fit.draws``.
 
     Raises
     ------
@@ -80,25 +59,25 @@ def sample(
         budget (64 MiB are always allowed), or if draws of counts with covariates that vary within
         groups would take many minutes.
     """
-    request = Request("exact", spec, data, draws, chains, random_seed, memory_budget)
-    rng = generator(random_seed)
-    request.require_possible(options)
-    size, keep = request.size, request.keep
-    grid = grid or grid_of(spec, data)
+    job = Job("exact", spec, data, request)
+    rng = generator(request.random_seed)
+    job.require_possible(options)
+    size, keep = job.size, job.keep
+    grid = request.grid or grid_of(spec, data)
     if isinstance(grid, CrossedGrid):
         drawn = _draw_crossed(grid, size, rng, keep)
     elif isinstance(grid, GlmmGrid):
-        drawn = _draw_rows(grid, size, rng, keep, progressbar)
+        drawn = _draw_rows(grid, size, rng, keep, request.progressbar)
     elif isinstance(grid, LeafGrid):
         drawn = _draw_counts(grid, size, rng, keep)
     elif isinstance(grid, BlockGrid):
         of = _draw_blocks if spec.is_blocks else _draw_with_sigma
         drawn = of(grid, size, rng, keep)
-    elif spec.groups:
+    elif isinstance(grid, Grid) and spec.groups:
         drawn = _draw_hierarchy(grid, size, rng, keep)
     else:
         drawn = _draw_population(spec, data, size, rng)
-    return request.posterior(drawn)
+    return job.posterior(drawn)
 
 
 prepare_refits = refits_by(sample)

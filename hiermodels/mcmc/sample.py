@@ -24,7 +24,6 @@ from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError, warn
 from hiermodels.exact.block_effects import BlockEffects
 from hiermodels.exact.effects import Effects
-from hiermodels.exact.grid import AnyGrid
 from hiermodels.exact.joint import lp
 from hiermodels.exact.marginal import Marginal
 from hiermodels.exact.standardize import standardize
@@ -36,8 +35,7 @@ from hiermodels.mcmc.parameterization import Observed, Parameterization, choose
 from hiermodels.model.spec import Spec
 from hiermodels.posterior import memory
 from hiermodels.posterior.arviz_groups import SCHEMA, build_datatree, seed_attribute
-from hiermodels.posterior.engine import Refit
-from hiermodels.posterior.memory import MEMORY_BUDGET
+from hiermodels.posterior.engine import Refit, Request
 from hiermodels.posterior.record import WARNING, Posterior, by_chain
 
 STATS = {  # nutpie's names, where ArviZ's schema has others
@@ -56,13 +54,9 @@ REMEDY = (
 def sample(
     spec: Spec,
     data: GroupedData,
+    request: Request,
+    /,
     *,
-    draws: int = 1000,
-    chains: int = 4,
-    random_seed: Seed = None,
-    progressbar: bool | None = None,
-    memory_budget: float = MEMORY_BUDGET,
-    grid: AnyGrid | None = None,
     parameterization: Parameterization = "auto",
     observed: Observed = "means",
     nuts_sampler: str = "nutpie",
@@ -73,20 +67,9 @@ def sample(
     Parameters
     ----------
     spec, data
-    draws : int
-        Number of draws in each chain, after tuning.
-    chains : int
-        Number of chains.
-    random_seed : int, Generator, SeedSequence or None
-        The same seed gives the same bits.
-    progressbar : bool, optional
-        Whether to show progress and the samplers' own messages; by default in a terminal or a
-        notebook, where somebody may be looking, and not where the output goes into a file.
-    memory_budget : float
-        Bytes that the draws may take, 2 GiB by default; while it runs, a sampler takes about as
-        much again.
-    grid : Grid or LeafGrid, optional
-        Not needed: the sampler finds its own way.
+    request : Request
+        Draws are counted after tuning.  While it runs, a sampler takes about as much memory again
+        as they do.  It finds its own way without a grid.
     parameterization : {"auto", "noncentered", "centered", "marginal"} or mapping
         By default each level is centred or not, as suits the data: see
         :func:`hiermodels.mcmc.parameterization.choose`.  The certificate says what was chosen, and
@@ -121,13 +104,13 @@ def sample(
     KeyboardInterrupt
         If it was interrupted: there is no fit of a part of the draws.
     """
-    del grid
     arguments = checked_options(nuts_sampler, options)
-    needs = memory.of_variables(spec, data, chains * draws)
-    memory.require(needs, chains * draws, memory_budget, REMEDY)
-    seed, choice = integer_seed(random_seed), choose(parameterization, spec, data, observed)
+    needs = memory.of_variables(spec, data, request.size)
+    memory.require(needs, request.size, request.memory_budget, REMEDY)
+    draws, chains = request.draws, request.chains
+    seed, choice = integer_seed(request.random_seed), choose(parameterization, spec, data, observed)
     model = build_model(spec, data, choice.stated, observed)
-    show = _is_watched() if progressbar is None else progressbar
+    show = _is_watched() if request.progressbar is None else request.progressbar
     if nuts_sampler == "pymc" and (arguments.get("cores") or os.cpu_count()) == 1:
         arguments["callback"] = EndsAll(arguments["tune"] + draws)
     arguments |= {"random_seed": seed, "nuts_sampler": nuts_sampler}
@@ -143,7 +126,7 @@ def sample(
         "nuts_sampler": nuts_sampler,
         "tune": arguments["tune"],
         "target_accept": arguments["nuts"]["target_accept"],
-        **seed_attribute(random_seed),
+        **seed_attribute(request.random_seed),
     }
     stats = _stats(raw) | lp(spec, data, variables)
     datatree = build_datatree(spec, data, variables, stats, attrs)

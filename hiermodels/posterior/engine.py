@@ -1,13 +1,14 @@
 """Engines: from a specification and data to draws.
 
-Each engine is a module with a function ``sample(spec, data, *, draws, chains, random_seed,
-progressbar, memory_budget, grid, **options) -> Posterior``, and ``prepare_refits``, which does once
-what many outcomes of the same rows have in common.  Nothing downstream asks which one ran.
+Each engine is a module with a function ``sample(spec, data, request, **options) -> Posterior``, and
+``prepare_refits``, which does once what many outcomes of the same rows have in common.  Nothing
+downstream asks which one ran.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from hiermodels.core.seeds import Seed
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.model.spec import Spec
+from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.posterior.record import Posterior
 
 ENGINES: Mapping[str, str] = {
@@ -40,21 +42,45 @@ class Prepared(Protocol):
         """What was observed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What every engine is asked for, beside options of its own.
+
+    Attributes
+    ----------
+    draws : int
+        Number of draws in each chain.
+    chains : int
+        Number of chains; independent draws are so within chains and between them.
+    random_seed : int, Generator, SeedSequence or None
+        The same seed gives the same bits.
+    progressbar : bool, optional
+        Whether to show progress, and samplers' own messages; by default in a terminal or a
+        notebook, where somebody may be looking, and not where the output goes into a file.
+    memory_budget : float
+        Bytes that the draws may take, 2 GiB by default.
+    grid : Prepared, optional
+        What was computed of the same specification and data, for engines that can use it.
+    """
+
+    draws: int = 1000
+    chains: int = 4
+    random_seed: Seed = None
+    progressbar: bool | None = None
+    memory_budget: float = MEMORY_BUDGET
+    grid: Prepared | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of draws in all chains."""
+        return self.chains * self.draws
+
+
 class Sample(Protocol):
     """What an engine does."""
 
     def __call__(
-        self,
-        spec: Spec,
-        data: GroupedData,
-        *,
-        draws: int,
-        chains: int,
-        random_seed: Seed,
-        progressbar: bool | None,
-        memory_budget: float,
-        grid: Prepared | None,
-        **options: Any,
+        self, spec: Spec, data: GroupedData, request: Request, /, **options: Any
     ) -> Posterior:
         """Draw from the posterior."""
 

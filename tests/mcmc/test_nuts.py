@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import arviz_stats
@@ -28,6 +28,7 @@ from hiermodels.exact.noise_free import reference_posterior
 from hiermodels.mcmc import convergence
 from hiermodels.mcmc import sample as nuts
 from hiermodels.mcmc.parameterization import PARAMETERIZATIONS
+from hiermodels.posterior.engine import Request
 from tests import compilations
 
 pytestmark = pytest.mark.filterwarnings("ignore::hiermodels.mcmc.convergence.ConvergenceWarning")
@@ -53,7 +54,8 @@ def classrooms(seed=0):
 
 def sample(frame, formula=None, priors=None, **options):
     spec, data = prepare(frame, formula, priors=priors)
-    return nuts.sample(spec, data, **{"random_seed": 1, **options})
+    asked = {own.name: options.pop(own.name) for own in fields(Request) if own.name in options}
+    return nuts.sample(spec, data, Request(**{"random_seed": 1, **asked}), **options)
 
 
 def assert_right(posterior, exact=None):
@@ -172,7 +174,7 @@ def test_one_population():
     frame = pd.DataFrame({"y": [3.0, 5.5, 4.1, 8.2, 2.2]})
     prior = hm.NormalInverseGamma(m=3.0, s=2.0, alpha=3.0, beta=4.0)
     spec, data = prepare(frame, outcome="y", groups=(), priors={"theta": prior})
-    assert_agrees(nuts.sample(spec, data, random_seed=1))
+    assert_agrees(nuts.sample(spec, data, Request(random_seed=1)))
 
 
 @pytest.mark.parametrize("factor", [1e-9, 1e9])
@@ -236,9 +238,11 @@ def test_sums_are_compiled_in_the_order_of_the_model(schools, monkeypatch):
     monkeypatch.setattr(pm, "sample", stop)
     monkeypatch.setattr(nutpie, "compile_pymc_model", stop)
     spec, data = prepare(schools, priors={"mu": hm.Normal(0, 10), "tau": hm.HalfNormal(5)})
-    for run in (nuts.sample, nuts.prepare_refits):
-        with pytest.raises(InterruptedError, match="False"):
-            run(spec, data, draws=10, chains=1)
+    request = {"draws": 10, "chains": 1}
+    with pytest.raises(InterruptedError, match="False"):
+        nuts.sample(spec, data, Request(**request))
+    with pytest.raises(InterruptedError, match="False"):
+        nuts.prepare_refits(spec, data, **request)
     assert pytensor.config.numba__fastmath
 
 

@@ -13,6 +13,7 @@ import pytest
 import hiermodels as hm
 from hiermodels.data.prepare import prepare
 from hiermodels.mcmc import sample as nuts
+from hiermodels.posterior.engine import Request
 from tests.oracles.rows_of_counts import binary, grid_means
 
 pytestmark = pytest.mark.filterwarnings("ignore::hiermodels.mcmc.convergence.ConvergenceWarning")
@@ -96,7 +97,7 @@ def test_odds_ratios():
     more = {role: frame[name].to_numpy(dtype=float) for role, name in tables.items()}
     spec = replace(spec, family=hm.OddsRatio(), columns={**spec.columns, **tables})
     data = replace(data, columns={**data.columns, **more})
-    draws = nuts.sample(spec, data, random_seed=1).datatree["posterior"].to_dataset()
+    draws = nuts.sample(spec, data, Request(random_seed=1)).datatree["posterior"].to_dataset()
     assert list(draws.data_vars) == ["mu", "tau", "theta"]
     require_means(draws, {"tau": 0.5975286701, "mu": -1.3124803551})
     errors = arviz_stats.mcse(draws[["tau", "mu"]], method="sd")
