@@ -26,6 +26,7 @@ HEAVY = (
     *("scipy.linalg", "scipy.optimize", "scipy.special", "scipy.stats"),
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
+MAX_LINES, MAX_LINES_OF_CODE = 400, 50  # of a file, and of a function without its docstring
 
 
 def module_name(path: Path) -> str:
@@ -86,6 +87,30 @@ def test_imports_run_down_the_list_of_rooms(name):
 def test_no_circle_of_imports():
     graph = {name: own_imports(name) for name in MODULES}
     list(TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+def test_files_are_short():
+    lines = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
+    assert {name: size for name, size in lines.items() if size > MAX_LINES} == {}
+
+
+def lines_of_code(function: ast.FunctionDef) -> int:
+    """Lines of a function from its signature on, without its docstring."""
+    size = (function.end_lineno or 0) - function.lineno + 1
+    if ast.get_docstring(function) is None:
+        return size
+    docstring = function.body[0]
+    return size - ((docstring.end_lineno or 0) - docstring.lineno + 1)
+
+
+def test_functions_are_short():
+    sizes = {
+        f"{name}.{node.name}": lines_of_code(node)
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert {name: size for name, size in sizes.items() if size > MAX_LINES_OF_CODE} == {}
 
 
 def test_no_module_has_the_name_of_a_public_function():

@@ -226,20 +226,9 @@ def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Role
         if name is not None:
             require_name(role, name)
     columns = {**said.columns, **(family.data_columns if isinstance(family, NamesColumns) else {})}
-    rows = [name for role, name in columns.items() if role != STRATA]
-    every = (outcome, *given, errors, *rows, *covariates)
-    used = [name for name in every if name is not None]
-    strata = columns.get(STRATA)  # which may be covariates, too, or groups
-    if strata in (outcome, errors, *rows) and strata is not None:
-        used.append(strata)
-    for name in [*used, *([strata] if strata else [])]:
-        frame.require(name)
+    taken = _taken(frame, (outcome, *given, errors), columns, covariates, given)
     if outcome is None or said.groups is None:
         _require_text(frame.columns)
-    taken = {*used, *([strata] if strata else [])}
-    if len(set(used)) < len(used):
-        twice = next(name for name in used if used.count(name) > 1)
-        raise DataError(f"column {twice!r} was given more than one role; give each its own")
     if errors is not None:
         _check_name(errors, scale)
     inferred = []
@@ -263,6 +252,26 @@ def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Role
     roles = Roles(outcome, tuple(given), errors, tuple(inferred), scale, tuple(unused))
     roles = replace(roles, family=family, columns=columns, varying=said.varying)
     return replace(roles, sampling=sampling, nesting=said.nesting)
+
+
+def _taken(
+    frame: Columns,
+    named: Sequence[str | None],
+    columns: Mapping[str, str],
+    covariates: Sequence[str],
+    groups: Sequence[str],
+) -> set[str]:
+    """Columns with a role, which must be there and have one only; strata may be groups, too."""
+    rows = [name for role, name in columns.items() if role != STRATA]
+    used = [name for name in (*named, *rows, *covariates) if name is not None]
+    strata = [name for role, name in columns.items() if role == STRATA]
+    for name in [*used, *strata]:
+        frame.require(name)
+    used += [name for name in strata if name in used and name not in (*groups, *covariates)]
+    twice = [name for name in used if used.count(name) > 1]
+    if twice:
+        raise DataError(f"column {twice[0]!r} was given more than one role; give each its own")
+    return {*used, *strata}
 
 
 def _given_errors(

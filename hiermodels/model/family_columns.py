@@ -53,18 +53,7 @@ def require_suited(
     if strange:
         refuse_column(family, strange[0])
     if family.name == NORMAL.name:
-        if "offset" in columns:
-            raise SpecError(
-                f"offset: rows are normal; subtract {columns['offset']!r} from the outcome in the "
-                f"data frame, and leave offset out. Of counts, name the family, such as "
-                f"family='poisson'"
-            )
-        if WEIGHTS in columns and se:
-            raise SpecError(
-                f"{WEIGHTS}: the variance of a row is sigma²/weight with an unknown sigma, and the "
-                f"errors are known here, {error}={se!r}. Leave {WEIGHTS} out, or the "
-                f"errors: where these were inferred, with se=False"
-            )
+        _require_suited_normal(columns, error, se)
         if STRATA in columns:
             _require_suited_strata(columns[STRATA], groups, nesting, error, se)
         return
@@ -82,6 +71,22 @@ def require_suited(
     lacking = [name for name in family.columns if name not in known]
     if lacking:
         raise SpecError(f"{lacking[0]}: the family {family.name!r} needs this column; found none")
+
+
+def _require_suited_normal(columns: Mapping[str, str], error: str, se: str | None) -> None:
+    """Raise SpecError if normal rows have an offset, or weights beside known errors."""
+    if "offset" in columns:
+        raise SpecError(
+            f"offset: rows are normal; subtract {columns['offset']!r} from the outcome in the "
+            f"data frame, and leave offset out. Of counts, name the family, such as "
+            f"family='poisson'"
+        )
+    if WEIGHTS in columns and se:
+        raise SpecError(
+            f"{WEIGHTS}: the variance of a row is sigma²/weight with an unknown sigma, and the "
+            f"errors are known here, {error}={se!r}. Leave {WEIGHTS} out, or the "
+            f"errors: where these were inferred, with se=False"
+        )
 
 
 def _require_suited_strata(

@@ -16,7 +16,7 @@ from hiermodels.data.covariates import AUTO, locate
 from hiermodels.data.prepare import in_names_of, stated_priors
 from hiermodels.errors import ImproperPosteriorError, PrecisionError, SpecError
 from hiermodels.exact.noise_free import reference_posterior
-from hiermodels.model.priors.base import Prior
+from hiermodels.model.priors.base import Prior, Priors
 from hiermodels.model.priors.sets import LECTURE, WEAK
 from hiermodels.posterior.precision import TOLERANCE
 from hiermodels.posterior.reference_posterior import ReferencePosterior
@@ -134,16 +134,9 @@ def compare_priors(
     refused: dict[str, str] = {}
     reasons: dict[str, str] = {}
     for name, changed in given.items():
-        if not isinstance(changed, Mapping | str):
-            raise SpecError(
-                f"priors: expected alternatives by name, each a mapping, such as "
-                f"{{'another': {{{spec.levels[0].sd!r}: FlatSD()}}}}, or {WEAK!r} or {LECTURE!r}; "
-                f"found {name!r}: {changed!r}"
-            )
-        renamed = changed if priors is None else in_names_of(spec, changed, data.roles)
-        changed = stated_priors(renamed, spec, data)
+        renamed = changed if priors is None else _in_names_of(baseline, name, changed)
         try:
-            other = replace(spec, priors=priors_with(spec, changed))
+            other = replace(spec, priors=priors_with(spec, stated_priors(renamed, spec, data)))
             if other == spec:
                 raise SpecError(f"priors: {name!r} changes no prior")
             references[name] = reference_posterior(other, data, tol)
@@ -163,6 +156,18 @@ def compare_priors(
     digits, more = _precision({"": first, **others})
     shown = with_header(everything, spec, *notes, *more, digits=digits)
     return Sensitivity(shown, shifts, baseline, references, refused)
+
+
+def _in_names_of(baseline: ReferencePosterior, name: str, changed: Any) -> Priors:
+    """Priors of a user's alternative, by the names that the parameters have in the model."""
+    spec = baseline.spec
+    if not isinstance(changed, Mapping | str):
+        raise SpecError(
+            f"priors: expected alternatives by name, each a mapping, such as "
+            f"{{'another': {{{spec.levels[0].sd!r}: FlatSD()}}}}, or {WEAK!r} or {LECTURE!r}; "
+            f"found {name!r}: {changed!r}"
+        )
+    return in_names_of(spec, changed, baseline.data.roles)
 
 
 def _precision(references: Mapping[str, ReferencePosterior]) -> tuple[int | None, list[str]]:
