@@ -18,6 +18,7 @@ import hiermodels as hm
 from hiermodels.data.prepare import prepare
 from hiermodels.exact import sample as exact
 from hiermodels.posterior.arviz_groups import with_log_likelihood
+from hiermodels.posterior.engine import Request
 from hiermodels.results import simulated_fits
 from hiermodels.results.calibration_record import GROUPS
 
@@ -171,7 +172,7 @@ def test_transform_counts_the_draws_below():
 
 def test_log_likelihood_is_the_sum_over_rows(schools, monkeypatch):
     spec, data = prepare(schools, priors=PRIORS)
-    posterior = exact.sample(spec, data, draws=50, chains=2, random_seed=1)
+    posterior = exact.sample(spec, data, Request(draws=50, chains=2, random_seed=1))
     monkeypatch.setattr(simulated_fits, "BLOCK", 60)  # several blocks
     found = simulated_fits.sum_log_likelihood(spec, data, simulated_fits.scalar_draws(posterior))
     rows = with_log_likelihood(posterior).datatree["log_likelihood"]["y"]
