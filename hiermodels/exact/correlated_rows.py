@@ -13,7 +13,7 @@ than groups, the others are free of effects.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -58,8 +58,22 @@ def blocks_of_correlated(
         return replace(Blocks.of(parts, group, parents, fixed=fixed), log_weight=log_weight)
     _require_turnable(z, group, parents, covariance)
     if len(np.unique(group)) == len(group):
-        return _turned(np.column_stack([x, y]), group, parents, covariance, fixed)
-    return _turned_groups(np.column_stack([z, x, y]), group, parents, covariance, fixed)
+        rows = _turned(np.column_stack([x, y]), group, covariance)
+    else:
+        rows = _turned_groups(np.column_stack([z, x, y]), group, covariance)
+    of_each = np.column_stack([rows.root, rows.loading])
+    kinds, design = np.unique(of_each, axis=0, return_inverse=True)
+    return Blocks(
+        designs=kinds[:, 0][None, None],
+        design=design.ravel(),
+        outcome=np.ascontiguousarray(rows.columns.T[None]),
+        rest=rows.rest,
+        n_rows=len(group),
+        log_weight=log_weight,
+        fixed=np.ones(1, dtype=bool) if fixed is None else np.array(fixed, dtype=bool),
+        parents=parents,
+        turned=Turned(kinds[:, 1], _block_diagonal(rows.axes)),
+    )
 
 
 def is_turned(group: Indices, covariance: SamplingCovariance | None) -> bool:
@@ -83,14 +97,31 @@ def _require_turnable(
     )
 
 
-def _turned(
-    rows: Floats,
-    group: Indices,
-    parents: tuple[Indices, ...],
-    covariance: SamplingCovariance,
-    fixed: Sequence[bool] | None,
-) -> Blocks:
-    """Blocks of single rows [x | y] turned into the axes of their covariance.
+@dataclass(frozen=True)
+class _TurnedRows:
+    """A row for each of g groups, with an error of its own.
+
+    Attributes
+    ----------
+    root, loading : (g,)
+        S, by which each row is on its turned effect a, and ``Q'1``, by which a is on the parent's.
+    columns : (g, q + 1)
+        [x | y].
+    axes : list of (members, axes)
+        Of each set of groups that V ties together.
+    rest : (r, q + 1)
+        Rows that are free of effects.
+    """
+
+    root: Floats
+    loading: Floats
+    columns: Floats
+    axes: list[tuple[Indices, Floats]]
+    rest: Floats
+
+
+def _turned(rows: Floats, group: Indices, covariance: SamplingCovariance) -> _TurnedRows:
+    """Single rows [x | y], turned into the axes of their covariance.
 
     By singular values of C, which are the roots of Λ: these keep twice the digits that the
     eigenvalues of ``V = C C'`` have where variances differ very much.
@@ -104,28 +135,12 @@ def _turned(
         turned[place], root[place] = axes.T @ rows[own], 1 / sds
         loading[place] = axes.sum(axis=0)
         blocks.append((place, axes))
-    kinds, design = np.unique(np.column_stack([root, loading]), axis=0, return_inverse=True)
-    return Blocks(
-        designs=kinds[:, 0][None, None],
-        design=design.ravel(),
-        outcome=np.ascontiguousarray((turned * root[:, None]).T[None]),
-        rest=np.zeros((0, rows.shape[1])),
-        n_rows=n,
-        log_weight=-float(covariance.log_dets.sum()),
-        fixed=np.ones(1, dtype=bool) if fixed is None else np.array(fixed, dtype=bool),
-        parents=parents,
-        turned=Turned(kinds[:, 1], _block_diagonal(blocks)),
-    )
+    rest = np.zeros((0, rows.shape[1]))
+    return _TurnedRows(root, loading, turned * root[:, None], blocks, rest)
 
 
-def _turned_groups(
-    rows: Floats,
-    group: Indices,
-    parents: tuple[Indices, ...],
-    covariance: SamplingCovariance,
-    fixed: Sequence[bool] | None,
-) -> Blocks:
-    """Blocks of groups of any number of rows [z | x | y], those that V ties together turned."""
+def _turned_groups(rows: Floats, group: Indices, covariance: SamplingCovariance) -> _TurnedRows:
+    """Groups of any number of rows [z | x | y], those that V ties together turned."""
     tied, size = _tied(group, covariance), int(group.max()) + 1
     place, on = np.empty(size, dtype=np.intp), np.zeros((len(rows), max(len(m) for _, m in tied)))
     for _, members in tied:
@@ -141,18 +156,8 @@ def _turned_groups(
         turned[members], loading[members] = both[:g], axes.sum(axis=1)
         rest.append(both[g:])
         blocks.append((members, axes.T))
-    kinds, design = np.unique(np.column_stack([root, loading]), axis=0, return_inverse=True)
-    return Blocks(
-        designs=kinds[:, 0][None, None],
-        design=design.ravel(),
-        outcome=np.ascontiguousarray(turned.T[None]),
-        rest=np.linalg.qr(np.concatenate(rest), mode="r"),
-        n_rows=len(rows),
-        log_weight=-float(covariance.log_dets.sum()),
-        fixed=np.ones(1, dtype=bool) if fixed is None else np.array(fixed, dtype=bool),
-        parents=parents,
-        turned=Turned(kinds[:, 1], _block_diagonal(blocks)),
-    )
+    free = np.linalg.qr(np.concatenate(rest), mode="r")
+    return _TurnedRows(root, loading, turned, blocks, free)
 
 
 def _tied(group: Indices, covariance: SamplingCovariance) -> list[tuple[Indices, Indices]]:
