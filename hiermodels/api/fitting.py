@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, Unpack
 
 from hiermodels.api.added_groups import AddedGroups
@@ -11,8 +12,10 @@ from hiermodels.core.options import count
 from hiermodels.core.seeds import Seed
 from hiermodels.data.arguments import takes_model
 from hiermodels.data.prepare import announce, in_names_of, prepare
+from hiermodels.errors import SpecError
 from hiermodels.exact.grid import grid_of
-from hiermodels.posterior.engine import Request, get_engine
+from hiermodels.mcmc.options import NutsOptions
+from hiermodels.posterior.engine import INDEPENDENT, Request, get_engine, refuse_option
 from hiermodels.posterior.memory import MEMORY_BUDGET
 from hiermodels.results.default_prior import warn_of_default_prior
 
@@ -85,14 +88,14 @@ def fit(
         an empty cell of an interaction are left out, with a note.  Those with flat priors must not
         be linear combinations of one another.
     priors : mapping of str to Prior, or {"weak", "lecture"}, optional
-        By parameter name, such as ``{"tau": hm.HalfNormal(5)}``; ``beta`` stands for all
-        coefficients and ``beta[ses]`` for one.  Defaults: flat on means and coefficients and on
-        group-level variances, ``1/sigma²`` on an unknown residual variance; ``"lecture"`` is
-        these, stated.  ``"weak"``: half-t with 3 degrees of freedom on every group-level sd and
-        on an unknown residual sd, with the scale ``max(2.5, 1.4826 · median |y − median y|)``,
-        rounded to one decimal, of the outcomes y (of the effects, where standard errors are
-        known), as in brms, and 2.5 for counts; flat on means and coefficients.  The scale stands
-        in every table.
+        By parameter name, such as ``{"tau": hm.HalfNormal(5)}``, or as text,
+        ``{"tau": "HalfNormal(5)"}``; ``beta`` stands for all coefficients and ``beta[ses]``
+        for one.  Defaults: flat on means and coefficients and on group-level variances,
+        ``1/sigma²`` on an unknown residual variance; ``"lecture"`` is these, stated.  ``"weak"``:
+        half-t with 3 degrees of freedom on every group-level sd and on an unknown residual sd,
+        with the scale ``max(2.5, 1.4826 · median |y − median y|)``, rounded to one decimal, of the
+        outcomes y (of the effects, where standard errors are known), as in brms, and 2.5 for
+        counts; flat on means and coefficients.  The scale stands in every table.
     missing : {"error", "drop"}
         What to do with rows in which a needed value is missing.
     family : str or family, optional
@@ -183,6 +186,7 @@ def fit(
     count("chains", chains)
     sample = get_engine(engine)
     model, options = split(engine_options)
+    _require_options(engine, options)
     spec, grouped = prepare(data, formula, **model)
     added = AddedGroups(log_likelihood, log_prior, posterior_predictive, prior)
     added.require_possible(spec, grouped, draws * chains, memory_budget)
@@ -199,3 +203,12 @@ def fit(
     posterior = sample(spec, grouped, request, **options)
     warn_of_default_prior(grid, in_names_of(spec, model.get("priors"), grouped.roles))
     return Fit(added.add_to(posterior, draws, random_seed))
+
+
+def _require_options(engine: str, options: Mapping[str, Any]) -> None:
+    """Raise SpecError if an engine has no such option: before anything is read or printed."""
+    for name in options:
+        if name == "grid" or engine in INDEPENDENT:
+            if name in NutsOptions.__annotations__:
+                raise SpecError(f"engine {engine!r} has no option {name!r}: engine='nuts' has it")
+            refuse_option(engine, name)

@@ -9,6 +9,7 @@ is about, becomes a module here, named after what it does.
 - ``parameters``: parameters of priors and families: numbers, checked where they are given
 - ``messages``: how messages name columns, rows and values
 - ``names``: names of dimensions
+- ``suggestions``: what may have been meant by a name that is not known
 - ``arrays``: types of arrays, and constants of densities
 - ``seeds``: seeds of random generators
 - ``threads``: independent pieces of work in several threads

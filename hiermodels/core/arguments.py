@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hiermodels.core.messages import short
+from hiermodels.core.suggestions import ARGUMENTS, did_you_mean
 from hiermodels.errors import HierModelsError, SpecError
 
 
@@ -86,6 +87,7 @@ def checked[**P, R](function: Callable[P, R]) -> Callable[P, R]:
         except HierModelsError:
             raise
         except Exception as error:
+            _name_unknown(function, signature, kwargs)
             _refuse(kinds, signature.bind(*args, **kwargs).arguments, error)
             raise
 
@@ -157,6 +159,22 @@ def _alternatives(annotation: Any) -> list[_Kind]:
     outer = re.sub(r"\[[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*\]", "", annotation)
     heads = [match[1] for part in outer.split("|") if (match := _HEAD.match(part.strip()))]
     return [_KINDS[head] for head in heads] if heads and all(h in _KINDS for h in heads) else []
+
+
+def _name_unknown(
+    function: Callable[..., Any], signature: inspect.Signature, named: Mapping[str, Any]
+) -> None:
+    """Raise TypeError about the first argument, if any, that a function does not have."""
+    parameters = signature.parameters
+    if any(own.kind is Parameter.VAR_KEYWORD for own in parameters.values()):
+        return
+    for name in named:
+        if name not in parameters:
+            known = [own for own in parameters if own not in ("self", "cls")]
+            guess = did_you_mean(name, known, ARGUMENTS)
+            raise TypeError(
+                f"{function.__name__}() got an unexpected keyword argument {name!r}{guess}"
+            )
 
 
 def _refuse(

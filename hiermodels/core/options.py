@@ -10,6 +10,7 @@ import numpy as np
 from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import short
 from hiermodels.core.scalars import is_number
+from hiermodels.core.suggestions import did_you_mean
 from hiermodels.errors import SpecError
 
 
@@ -74,8 +75,10 @@ def require_probability(name: str, given: Any) -> None:
         raise SpecError(f"{name}: expected a number between 0 and 1; found {short(given)}")
 
 
-def one_of(name: str, given: Any, known: Iterable[str]) -> str:
-    """One of several words.
+def one_of(
+    name: str, given: Any, known: Iterable[str], other_names: Mapping[str, str] | None = None
+) -> str:
+    """One of several words, of which some may have other names elsewhere: for a suggestion.
 
     Raises
     ------
@@ -86,6 +89,7 @@ def one_of(name: str, given: Any, known: Iterable[str]) -> str:
     if not isinstance(given, str) or given not in words:
         raise SpecError(
             f"{name}: expected one of {', '.join(map(repr, words))}; found {short(given)}"
+            f"{did_you_mean(given, words, other_names)}"
         )
     return given
 

@@ -4,10 +4,52 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Callable
 from dataclasses import fields
+from functools import wraps
+from typing import Any
 
 from hiermodels.core.messages import short
 from hiermodels.errors import SpecError
+
+type Named = dict[str, Any]
+
+
+def translated[T: type](translate: Callable[[Named], Named]) -> Callable[[T], T]:
+    """Let a record take its parameters by other names, too, such as those of PyMC.
+
+    Parameters
+    ----------
+    translate : function
+        From arguments by names of either kind to arguments by the record's own.
+    """
+
+    def decorate(kind: T) -> T:
+        own: Callable[..., None] = kind.__init__  # type: ignore[misc]
+
+        @wraps(own)
+        def __init__(self: Any, *args: Any, **named: Any) -> None:
+            own(self, *args, **translate(named))
+
+        kind.__init__ = __init__  # type: ignore[misc]
+        return kind
+
+    return decorate
+
+
+def called[T: type](**names: str) -> Callable[[T], T]:
+    """Let a record take some parameters by another name: ``sigma="sd"`` for what is its sd."""
+    return translated(
+        lambda named: {names.get(name, name): named[name] for name in _once(named, names)}
+    )
+
+
+def _once(named: Named, names: dict[str, str]) -> Named:
+    """The arguments as they are, unless one is given under both of its names."""
+    for other, own in names.items():
+        if other in named and own in named:
+            raise SpecError(f"{own}: also given as {other}; give one of them")
+    return named
 
 
 class Parametric:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.messages import LARGEST, is_storable, listed, plural, rows_named, short
 from hiermodels.core.scalars import as_float, is_number
+from hiermodels.core.suggestions import did_you_mean
 from hiermodels.errors import DataError
 from hiermodels.model.standard_errors import KINDS, SMALLEST, Scale, to_se
 
@@ -79,7 +80,10 @@ class Frame:
         if name in self._repeated:
             raise DataError(f"there is more than one column {name!r}; rename or leave out one")
         if name not in self.columns:
-            raise DataError(f"there is no column {name!r}; the data have {listed(self.columns)}")
+            raise DataError(
+                f"there is no column {name!r}; the data have {listed(self.columns)}"
+                f"{did_you_mean(name, self.columns)}"
+            )
 
     def filter(self, keep: NDArray[np.bool_]) -> Frame:
         """Return some of the rows."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import LARGEST, listed, plural
+from hiermodels.core.suggestions import did_you_mean
 from hiermodels.data.coding import (
     Constants,
     Part,
@@ -56,7 +57,10 @@ class LazyColumns:
     def require(self, name: str) -> None:
         """Raise DataError if a name is not that of a column."""
         if name not in self.schema:
-            raise DataError(f"there is no column {name!r}; the data have {listed(self.columns)}")
+            raise DataError(
+                f"there is no column {name!r}; the data have {listed(self.columns)}"
+                f"{did_you_mean(name, self.columns)}"
+            )
 
     def is_continuous(self, name: str) -> bool:
         """Whether a column holds floating-point numbers."""

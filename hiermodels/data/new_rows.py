@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.messages import listed, short
 from hiermodels.core.names import ROOT
+from hiermodels.core.suggestions import did_you_mean
 from hiermodels.data.coding import term_columns
 from hiermodels.data.frame import LEAVE_OUT, Frame
 from hiermodels.data.grouped import GroupedData
@@ -164,6 +165,7 @@ def _require_column(frame: Frame, name: str, what: str) -> None:
         raise DataError(
             f"there is no column {name!r}; the data have {listed(frame.columns)}. Outcomes need "
             f"the {what} of each row; without them say outcomes=False"
+            f"{did_you_mean(name, frame.columns)}"
         )
 
 

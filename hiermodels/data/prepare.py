@@ -21,6 +21,7 @@ from hiermodels.data.varying import varying_columns
 from hiermodels.errors import SpecError
 from hiermodels.model.formula.columns import ColumnNames, stated
 from hiermodels.model.priors.base import Prior, Priors
+from hiermodels.model.priors.registry import read_priors
 from hiermodels.model.priors.sets import LECTURE, WEAK, weak_priors, weak_scale
 from hiermodels.model.spec import Spec
 
@@ -117,7 +118,7 @@ def stated_priors(priors: object, spec: Spec, data: GroupedData) -> dict[str, Pr
     if priors is None:
         return {}
     if isinstance(priors, Mapping):
-        return dict(priors)
+        return read_priors(priors)
     name = priors if isinstance(priors, str) else ""
     if name == LECTURE:
         return dict(replace(spec, priors={}).priors)

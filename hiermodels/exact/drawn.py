@@ -10,7 +10,6 @@ from typing import Any
 from hiermodels.core.arrays import Floats
 from hiermodels.core.seeds import Seed
 from hiermodels.data.grouped import GroupedData
-from hiermodels.errors import SpecError
 from hiermodels.exact.effects import DrawsOnDemand, Effects, GroupEffects
 from hiermodels.exact.glmm_effects import GlmmEffects
 from hiermodels.exact.joint import lp
@@ -18,7 +17,7 @@ from hiermodels.exact.leaf_effects import LeafEffects
 from hiermodels.model.spec import Spec
 from hiermodels.posterior import memory
 from hiermodels.posterior.arviz_groups import build_datatree, seed_attribute
-from hiermodels.posterior.engine import Prepare, Refit, Request, Sample
+from hiermodels.posterior.engine import Prepare, Refit, Request, Sample, refuse_option
 from hiermodels.posterior.outcome_scale import with_outcome_scale
 from hiermodels.posterior.record import Posterior, by_chain, how_to_draw
 
@@ -101,11 +100,8 @@ class Job:
 
     def require_possible(self, options: Mapping[str, Any]) -> None:
         """Raise SpecError if an option is given, or draws above the groups exceed the budget."""
-        if options:
-            raise SpecError(
-                f"engine {self.engine!r} has no option {next(iter(options))!r}; it takes none "
-                f"beside memory_budget"
-            )
+        for name in options:
+            refuse_option(self.engine, name)
         memory.require(self.above, self.size, self.request.memory_budget, REMEDY)
 
     def posterior(self, drawn: Drawn) -> Posterior:

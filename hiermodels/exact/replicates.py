@@ -11,6 +11,7 @@ import xarray as xr
 
 from hiermodels.core.arrays import Floats
 from hiermodels.core.names import SAMPLE_DIMS
+from hiermodels.core.options import one_of
 from hiermodels.core.seeds import Seed, named_seed
 from hiermodels.errors import SpecError
 from hiermodels.exact.crossed_replicates import CrossedReplicates, crossed_effects_anew
@@ -146,9 +147,7 @@ def top_level(posterior: Posterior, replicate: str) -> int:
         raise SpecError("these checks need groups, and this model has none")
     levels = {name: level for level, name in reversed(list(enumerate(groups)))}
     levels |= {SAME: len(groups), NEW: 0}
-    if replicate not in tuple(levels):  # a tuple takes what cannot be hashed
-        raise SpecError(f"replicate: expected {', '.join(map(repr, levels))}; found {replicate!r}")
-    return levels[replicate]
+    return levels[one_of("replicate", replicate, levels)]
 
 
 def levels_anew(posterior: Posterior, replicate: str) -> list[int]:

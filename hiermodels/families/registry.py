@@ -7,6 +7,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from hiermodels.core.messages import short
+from hiermodels.core.suggestions import did_you_mean
 from hiermodels.errors import SpecError
 from hiermodels.families.binomial import Binomial
 from hiermodels.families.family import Family
@@ -26,6 +27,13 @@ KINDS: tuple[type[Family], ...] = (
 )
 FAMILIES: Mapping[str, type[Family]] = {kind.name: kind for kind in KINDS}
 NORMAL = NormalRows()
+ELSEWHERE = {
+    **dict.fromkeys(("gaussian", "linear", "identity"), "normal"),
+    **dict.fromkeys(("bernoulli", "logistic", "logit"), "binomial"),
+    **dict.fromkeys(("count", "log"), "poisson"),
+    **dict.fromkeys(("negbinomial", "nbinom2"), "negative_binomial"),
+    **dict.fromkeys(("t", "student", "studentt"), "student_t"),
+}
 
 
 def is_family(value: Any) -> bool:
@@ -48,7 +56,7 @@ def family_of(given: Any) -> Family:
     if kind is None:
         raise SpecError(
             f"family: expected {family_names()}, or a family such as hm.StudentT(nu=4); found "
-            f"{short(given)}"
+            f"{short(given)}{did_you_mean(given, FAMILIES, ELSEWHERE)}"
         )
     needed = [f"{name}=…" for name in _parameters(kind)]
     if needed:

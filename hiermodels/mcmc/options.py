@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from hiermodels.errors import SpecError
+from hiermodels.posterior.engine import refuse_option
 
 if TYPE_CHECKING:
     from hiermodels.mcmc.parameterization import Observed, Parameterization
@@ -58,12 +59,9 @@ def checked_options(nuts_sampler: str, options: Mapping[str, Any]) -> dict[str, 
             f"nuts_sampler: {nuts_sampler!r} is not installed; pip install {nuts_sampler}, or "
             f"use 'nutpie'"
         )
-    unknown = [name for name in options if name not in OPTIONS]
-    if unknown:
-        raise SpecError(
-            f"engine 'nuts' has no option {unknown[0]!r}; it takes parameterization, observed, "
-            f"nuts_sampler, {', '.join(OPTIONS)}"
-        )
+    for name in options:
+        if name not in OPTIONS:
+            refuse_option("nuts", name, ("parameterization", "observed", "nuts_sampler", *OPTIONS))
     arguments = {"tune": TUNE, **options}
     steps = {"target_accept": TARGET_ACCEPT, **arguments.pop("nuts", {})}
     for name in ("target_accept", "max_treedepth"):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from hiermodels.core.codec import storable
 from hiermodels.core.messages import short
 from hiermodels.core.names import EFFECT_DIM, PAIR_DIM
+from hiermodels.core.suggestions import did_you_mean
 from hiermodels.errors import SpecError
 from hiermodels.model.priors.base import Prior, VariancePrior
 from hiermodels.model.priors.covariance import LKJ, FlatCovariance
@@ -183,14 +184,17 @@ def effect_named(name: str | None, levels: Sequence[Level], on_outcome_scale: Se
     if not levels:
         raise SpecError("this needs groups, and this model has none")
     upwards = levels[::-1]  # the innermost is the default, and named first
-    for known in upwards:
-        if name in (None, known.effect, known.column):
-            return known.effect
+    for own in upwards:
+        if name in (None, own.effect, own.column):
+            return own.effect
     if name in on_outcome_scale:
         return str(name)
     names = [f"{known.effect!r} or {known.column!r}" for known in upwards]
     names += [repr(own) for own in on_outcome_scale]
-    raise SpecError(f"level: expected {', '.join(names)}; found {name!r}")
+    known = [text for own in upwards for text in (own.effect, own.column)] + [*on_outcome_scale]
+    raise SpecError(
+        f"level: expected {', '.join(names)}; found {name!r}{did_you_mean(name, known)}"
+    )
 
 
 def with_priors(level: Level, priors: Mapping[str, Prior]) -> Level:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from hiermodels.core.suggestions import did_you_mean
 from hiermodels.errors import SpecError
 from hiermodels.model.level import Level
 from hiermodels.model.priors.base import Prior, VariancePrior
@@ -42,6 +43,7 @@ def spelled_out(
     if unknown:
         raise SpecError(
             f"priors: this model has no parameter {unknown[0]!r}; it has {', '.join(parameters)}"
+            f"{did_you_mean(unknown[0], known)}"
         )
     return given
 

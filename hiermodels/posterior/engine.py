@@ -7,13 +7,15 @@ downstream asks which one ran.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
+from hiermodels.core.options import one_of
 from hiermodels.core.seeds import Seed
+from hiermodels.core.suggestions import ARGUMENTS, did_you_mean
 from hiermodels.data.grouped import GroupedData
 from hiermodels.errors import SpecError
 from hiermodels.model.spec import Spec
@@ -27,6 +29,10 @@ ENGINES: Mapping[str, str] = {
 }
 
 
+ELSEWHERE = {
+    **dict.fromkeys(("mcmc", "hmc", "pymc", "nutpie", "sampling"), "nuts"),
+    "analytic": "exact",
+}
 INDEPENDENT = ("exact", "importance")  # whose draws are of no Markov chain
 
 
@@ -119,7 +125,12 @@ def get_refitter(name: str) -> Prepare:
     return prepare
 
 
+def refuse_option(engine: str, name: str, known: Sequence[str] = ()) -> NoReturn:
+    """Raise SpecError: an engine has no such option."""
+    takes = ", ".join(known) if known else "none beside memory_budget"
+    guess = did_you_mean(name, (*known, *ARGUMENTS.values()), ARGUMENTS)
+    raise SpecError(f"engine {engine!r} has no option {name!r}; it takes {takes}{guess}")
+
+
 def _load(name: str) -> ModuleType:
-    if name not in tuple(ENGINES):  # a tuple takes what cannot be hashed
-        raise SpecError(f"engine: expected one of {', '.join(map(repr, ENGINES))}; found {name!r}")
-    return import_module(ENGINES[name])
+    return import_module(ENGINES[one_of("engine", name, ENGINES, ELSEWHERE)])

@@ -19,6 +19,7 @@ import xarray as xr
 from arviz_stats.utils import ELPDDataLOO
 
 from hiermodels.core.messages import listed
+from hiermodels.core.suggestions import did_you_mean
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.errors import ImproperPosteriorError, SpecError, warn
 from hiermodels.model.spec import Spec
@@ -85,7 +86,9 @@ def _units(spec: Spec, data: GroupedData, unit: str) -> Units:
         names = [f"{name!r} ({spec.groups[level]})" for name, level in short.items()]
         names += [repr(name) for name in (spec.groups if spec.is_crossed else spec.groups[:-2])]
         none = "" if spec.groups else " (this model has no groups)"
-        raise SpecError(f"unit: expected {', '.join([repr('row'), *names])}{none}; found {unit!r}")
+        expected = ", ".join([repr("row"), *names])
+        guess = did_you_mean(unit, ("row", *known))
+        raise SpecError(f"unit: expected {expected}{none}; found {unit!r}{guess}")
     level = known[unit]
     index = data.group if data.has_rows else np.arange(data.n_groups)
     if not data.has_rows and data.n_rows > data.n_groups:

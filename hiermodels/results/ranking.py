@@ -24,6 +24,7 @@ from hiermodels.core.arguments import checked_methods
 from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import short
 from hiermodels.core.options import real_number
+from hiermodels.core.suggestions import did_you_mean
 from hiermodels.core.threads import for_each
 from hiermodels.data.covariates import At, locate
 from hiermodels.data.labels import nearly, places_of
@@ -246,7 +247,7 @@ class _Ranked:
         if effect is not None and effect not in own.terms:
             raise SpecError(
                 f"effect: expected {' or '.join(map(repr, own.terms))}, which vary between the "
-                f"groups of {own.column!r}; found {effect!r}"
+                f"groups of {own.column!r}; found {effect!r}{did_you_mean(effect, own.terms)}"
             )
         if not own.has_slopes:
             return cls(variable, is_deviation=spec.is_crossed)

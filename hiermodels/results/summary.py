@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hiermodels.core.options import names
+from hiermodels.core.suggestions import ARGUMENTS, did_you_mean
 from hiermodels.data.covariates import AUTO, At, locate
 from hiermodels.errors import SpecError
 from hiermodels.exact.moments import moments_of
@@ -88,7 +90,7 @@ def summarize(
     except KeyError as error:
         raise SpecError(_missing(posterior, asked)) from error
     except (TypeError, ValueError) as error:  # ArviZ's word on its own options
-        raise SpecError(f"summary: {error}") from error
+        raise SpecError(f"summary: {error}{_suggested(options, summary)}") from error
     sizes = posterior.datatree["posterior"].sizes
     notes = [f"{posterior.engine}: {sizes['chain']} chains × {sizes['draw']} draws"]
     notes += posterior.caveats
@@ -161,7 +163,9 @@ def _missing(posterior: Posterior, asked: Sequence[str] | None) -> str:
             f"var_names: draws of {name} were not kept; {how_to_draw(spec, name)} makes those of "
             f"some groups, and .reference().summary([{name!r}]) has all without Monte Carlo error"
         )
-    return f"var_names: found {asked!r}; the draws have {', '.join(map(str, known))}"
+    strange = next((name for name in asked or () if name not in known), None)
+    guess = did_you_mean(strange, map(str, known))
+    return f"var_names: found {asked!r}; the draws have {', '.join(map(str, known))}{guess}"
 
 
 def _too_many(posterior: Posterior) -> list[str]:
@@ -185,3 +189,10 @@ def _explain(posterior: Posterior, name: str) -> str:
         f"left out: {name} of {len(posterior.data.coords[dim]):,} {dim}, for which {ask} asks; "
         f".reference().summary() has them without Monte Carlo error"
     )
+
+
+def _suggested(options: Mapping[str, Any], summary: Callable[..., Any]) -> str:
+    """The option that may have been meant by one that ArviZ does not know."""
+    known = inspect.signature(summary).parameters
+    strange = next((name for name in options if name not in known), None)
+    return did_you_mean(strange, known, ARGUMENTS)

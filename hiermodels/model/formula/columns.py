@@ -81,12 +81,15 @@ def stated(formula: str | None, **columns: Unpack[ColumnNames]) -> Stated:
         return Stated(*roles, True, *_with_family(family, more), (), *correlated)
     parsed = parse(formula)
     said = {name: columns.get(name) for name in ("outcome", "groups", "covariates")}
-    said |= {name: more.get(name) for name in parsed.row_columns}
+    known = {"se": None if columns.get("se") is False else columns.get("se")}
+    said |= {name: {**more, **known}.get(name) for name in parsed.row_columns}
     twice = [name for name, column in said.items() if column is not None]
     if twice:
         raise SpecError(f"the formula says what {twice[0]} is; leave out {twice[0]}=…")
+    columns_of_rows = dict(parsed.row_columns)
+    errors = columns_of_rows.pop("se", errors[0]), errors[1]
     roles = parsed.outcome, parsed.groups, parsed.terms, *errors
-    more = {**more, **parsed.row_columns}
+    more = {**more, **columns_of_rows}
     of_rows = _with_family(family, more)
     found = Stated(*roles, parsed.intercept, *of_rows, parsed.varying, *correlated)
     return found._replace(nesting=parsed.nesting)

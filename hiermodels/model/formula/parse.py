@@ -31,7 +31,7 @@ class Formula:
     intercept : bool
         Whether there is one; without it the mean at the top is 0.
     row_columns : dict of str to str
-        Columns of ``trials``, ``exposure`` and ``offset``, where the formula names them.
+        Columns of ``trials``, ``exposure``, ``se`` and ``offset``, where the formula names them.
     varying : tuple of Varying
         Terms that vary between the groups of each level; empty where all are intercepts.
     nesting : tuple of int
@@ -77,11 +77,11 @@ def parse(formula: str) -> Formula:
         be written ``(1 | outer) + (1 | outer:inner)``.  Several nests are crossed,
         ``(1 | plate) + (1 | sample)``.  Slopes that vary between groups stand with
         the intercept, ``(1 + x | inner)``; with ``||`` they are uncorrelated, and with ``0 + x``
-        they vary alone.  Counts: ``y | trials(n)`` or ``p(y, n)``
-        for the outcome, ``y | rate(E)`` or the term ``offset(log(E))`` for an exposure, and
-        ``offset(x)`` for a known part of the linear predictor.  The intercept is there, and
-        ``1`` may say so, unless ``0``, ``-1`` or ``- 1`` takes it out.  Column names that are no
-        identifiers stand in backticks.
+        they vary alone.  Known standard errors: ``y | se(s)``.  Counts:
+        ``y | trials(n)`` or ``p(y, n)`` for the outcome, ``y | rate(E)`` or the term
+        ``offset(log(E))`` for an exposure, and ``offset(x)`` for a known part of the linear
+        predictor.  The intercept is there, and ``1`` may say so, unless ``0``, ``-1`` or ``- 1``
+        takes it out.  Column names that are no identifiers stand in backticks.
 
     Returns
     -------

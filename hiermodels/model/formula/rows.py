@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from hiermodels.model.formula.tokens import PAIRS, Token, span
 
 # Of ``y | function(column)``, as in brms: what the column is to the family.
-ADDITIONS = {"trials": "trials", "rate": "exposure"}
+ADDITIONS = {"trials": "trials", "rate": "exposure", "se": "se"}
 
 
 def outcome_and_columns(tokens: Sequence[Token], tilde: Token) -> tuple[str, dict[str, str]]:
-    """The outcome, and the column of its trials or of its exposure.
+    """The outcome, and the column of its trials, exposure or known standard errors.
 
-    ``y``, ``y | trials(n)`` or ``y | rate(E)``, as in brms, or ``p(y, n)``, as in bambi.
+    ``y``, ``y | trials(n)``, ``y | rate(E)`` or ``y | se(s)``, as in brms, or ``p(y, n)``, as in
+    bambi.
     """
     if not tokens:
         tilde.refuse("there is no outcome before it. Name a column, as in 'score ~ …'")
@@ -31,9 +32,14 @@ def outcome_and_columns(tokens: Sequence[Token], tilde: Token) -> tuple[str, dic
         of = _argument(tokens[2:], ADDITIONS)
         if of:
             return texts[0], {ADDITIONS[texts[2]]: of.text}
+        if texts[2:3] == ["weights"]:
+            span(tokens).refuse(
+                "brms's weights multiply log likelihoods. Here weights='column', beside the "
+                "formula, divide the variances of rows, as in lme4"
+            )
         span(tokens).refuse(
-            "after an outcome and |, trials(column) or rate(column) are understood, as in "
-            "deaths | trials(cases)"
+            "after an outcome and |, trials(column), rate(column) or se(column) are understood, "
+            "as in deaths | trials(cases)"
         )
     span(tokens).refuse(
         "expected the outcome, a single column. Make the column in the data frame first, and use "

@@ -25,7 +25,14 @@ CATEGORY, CENTER, SCALE = "C", "center", "scale"
 FUNCTIONS = (CATEGORY, CENTER, SCALE)  # that are understood, each of one column
 CALLS = "C(column), center(column) or scale(column)"
 PAIRS = ("p", "prop", "proportion")  # of an outcome and its number of trials, as in bambi
-ROW_FUNCTIONS = (*PAIRS, "trials", "rate", "offset")  # of the rows, not of covariates
+ROW_FUNCTIONS = (
+    *PAIRS,
+    "trials",
+    "rate",
+    "se",
+    "weights",
+    "offset",
+)  # of the rows, not of covariates
 LOG_OFFSET = ("offset", "(", "log")  # the only place of a logarithm
 _ALLOWED = (
     f"a formula holds column names, {CALLS}, 0 or 1 and the signs ~ + : * | / ( ). Make any other "

@@ -224,5 +224,5 @@ def no_draws(*parameters: Any, rng: Any = None, size: Any = None) -> Floats:
     return np.full(() if size is None else tuple(size), np.nan)
 
 
-type Priors = Mapping[str, Prior] | str | None
-"""Priors by parameter, ``"weak"``, ``"lecture"``, or None for the defaults."""
+type Priors = Mapping[str, Prior | str] | str | None
+"""By parameter, as objects or as text; or ``"weak"``, ``"lecture"``, or None for the defaults."""

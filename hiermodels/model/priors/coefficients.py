@@ -11,6 +11,7 @@ import numpy as np
 
 from hiermodels.core.arrays import LOG_2PI, Floats
 from hiermodels.core.codec import storable
+from hiermodels.core.parameters import called
 from hiermodels.families.normal import log_normal
 from hiermodels.model.priors.base import Prior, no_draws
 from hiermodels.model.priors.variance import InverseGamma
@@ -67,6 +68,7 @@ class Flat(CoefficientPrior):
         return 0.0, 0.0
 
 
+@called(mu="mean", sigma="sd")
 @storable
 @dataclass(frozen=True)
 class Normal(CoefficientPrior):
@@ -75,9 +77,9 @@ class Normal(CoefficientPrior):
     Parameters
     ----------
     mean : float
-        In the outcome's unit.
+        In the outcome's unit; also as ``mu``, its name in PyMC.
     sd : float
-        In the outcome's unit.
+        In the outcome's unit; also as ``sigma``.
     """
 
     mean: float

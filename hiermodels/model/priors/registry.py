@@ -6,6 +6,7 @@ import ast
 import inspect
 from collections.abc import Mapping
 
+from hiermodels.core.suggestions import did_you_mean
 from hiermodels.errors import SpecError
 from hiermodels.model.priors import coefficients, covariance, variance
 from hiermodels.model.priors.base import Prior
@@ -27,6 +28,16 @@ KINDS: tuple[type[Prior], ...] = (
     covariance.LKJ,
     covariance.FlatCovariance,
 )
+ELSEWHERE = {  # names of distributions in other packages, and of the whole in place of the half
+    **dict.fromkeys(("gaussian", "norm"), "Normal"),
+    **dict.fromkeys(("cauchy", "half_cauchy"), "HalfCauchy"),
+    **dict.fromkeys(("studentt", "student_t", "halft", "half_t", "t"), "HalfStudentT"),
+    **dict.fromkeys(("invgamma", "inv_gamma"), "InverseGamma"),
+    **dict.fromkeys(("half_normal",), "HalfNormal"),
+    **dict.fromkeys(("lkj_corr_cholesky", "lkjcorr", "lkjcholeskycov"), "LKJ"),
+    **dict.fromkeys(("constant", "delta", "diracdelta"), "Fixed"),
+    **dict.fromkeys(("improper",), "Flat"),
+}
 PRIORS: Mapping[str, type[Prior]] = {kind.__name__: kind for kind in KINDS}
 
 
@@ -56,17 +67,40 @@ def parse_prior(text: str) -> Prior:
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
         raise SpecError(f"prior: expected one such as HalfNormal(5) or FlatSD(); found {text!r}")
     if call.func.id not in PRIORS:
-        raise SpecError(f"prior: there is no {call.func.id!r}; expected one of {', '.join(PRIORS)}")
+        raise SpecError(
+            f"prior: there is no {call.func.id!r}; expected one of {', '.join(PRIORS)}"
+            f"{did_you_mean(call.func.id, PRIORS, ELSEWHERE)}"
+        )
     kind = PRIORS[call.func.id]
     positional = [_number(text, value) for value in call.args]
     named = {str(given.arg): _number(text, given.value) for given in call.keywords}
-    signature = inspect.signature(kind)
     try:
-        signature.bind(*positional, **named)
+        return kind(*positional, **named)
     except TypeError as error:
+        signature, reason = inspect.signature(kind), str(error)
+        try:
+            signature.bind(*positional, **named)
+        except TypeError as plainer:
+            reason = str(plainer)
         names = ", ".join(signature.parameters)
-        raise SpecError(f"prior {text!r}: {error}; expected {kind.__name__}({names})") from error
-    return kind(*positional, **named)
+        raise SpecError(f"prior {text!r}: {reason}; expected {kind.__name__}({names})") from error
+
+
+def read_priors(given: Mapping[str, Prior | str]) -> dict[str, Prior]:
+    """Priors by parameter, of which some may be written out as text.
+
+    Raises
+    ------
+    SpecError
+        If text is no prior.
+    """
+    priors: dict[str, Prior] = {}
+    for name, prior in given.items():
+        try:
+            priors[name] = parse_prior(prior) if isinstance(prior, str) else prior
+        except SpecError as error:
+            raise SpecError(f"priors: {name!r}: {str(error).removeprefix('prior: ')}") from error
+    return priors
 
 
 def _number(text: str, node: ast.expr) -> float:

@@ -15,6 +15,9 @@ import numpy as np
 
 from hiermodels.core.arrays import LOG_2, Floats
 from hiermodels.core.codec import storable
+from hiermodels.core.messages import short
+from hiermodels.core.parameters import Named, called, translated
+from hiermodels.core.scalars import is_number
 from hiermodels.errors import SpecError
 from hiermodels.model.priors.base import Scale, VariancePrior, no_draws
 
@@ -93,6 +96,7 @@ class SdPrior(VariancePrior):
     lower_tail: ClassVar[float] = 0.5
 
 
+@called(sigma="sd")
 @storable
 @dataclass(frozen=True)
 class HalfNormal(SdPrior):
@@ -101,7 +105,7 @@ class HalfNormal(SdPrior):
     Parameters
     ----------
     sd : float
-        Scale, in the outcome's unit.
+        Scale, in the outcome's unit; also as ``sigma``, its name in PyMC.
     """
 
     sd: float
@@ -192,6 +196,20 @@ class HalfStudentT(SdPrior):
         return self.sigma * np.abs(rng.standard_t(self.nu, size))
 
 
+def _mean_of_rate(named: Named) -> Named:
+    """The mean of an exponential distribution in place of its rate ``lam``, as PyMC has it."""
+    if "lam" not in named:
+        return named
+    rate, others = named["lam"], {name: value for name, value in named.items() if name != "lam"}
+    if others:
+        raise SpecError(f"Exponential: expected the mean or the rate lam; found {short(named)}")
+    if not (is_number(rate) and 0 < rate < math.inf):
+        raise SpecError(f"Exponential(lam={short(rate)}): expected a positive, finite number")
+    return {"mean": 1 / rate}
+
+
+@translated(_mean_of_rate)
+@called(scale="mean")
 @storable
 @dataclass(frozen=True)
 class Exponential(SdPrior):
@@ -200,7 +218,8 @@ class Exponential(SdPrior):
     Parameters
     ----------
     mean : float
-        Prior mean of τ, in the outcome's unit: the inverse of the rate.
+        Prior mean of τ, in the outcome's unit; also as ``scale``, or by the rate ``lam``, which is
+        its inverse: names of PyMC.
     """
 
     mean: float
@@ -223,6 +242,15 @@ class Exponential(SdPrior):
         return pm.Exponential(name, scale=np.float64(self.mean))
 
 
+def _from_zero(named: Named) -> Named:
+    """The upper bound alone, where PyMC's ``lower`` is 0, as it is for every sd."""
+    lower = named.get("lower", 0)
+    if not (is_number(lower) and lower == 0):
+        raise SpecError(f"Uniform(lower={short(lower)}): expected 0, where sds begin")
+    return {name: value for name, value in named.items() if name != "lower"}
+
+
+@translated(_from_zero)
 @storable
 @dataclass(frozen=True)
 class Uniform(SdPrior):
