@@ -53,8 +53,9 @@ def fit(
     Parameters
     ----------
     data : data frame or SufficientStatistics
-        A row for each observation or estimate; pandas, polars, pyarrow.  Of what is lazy, such as
-        a polars LazyFrame, a DuckDB relation, a table of Ibis, Dask or PySpark, the engine
+        A row for each observation or estimate; pandas, whose index may hold columns, polars,
+        pyarrow; a dict of arrays, a pandas series, or xarray of one dimension.  Of what is lazy,
+        such as a polars LazyFrame, a DuckDB relation, a table of Ibis, Dask or PySpark, the engine
         computes the statistics of the groups, and rows stay where they are.  Statistics say
         themselves what their columns are.
     formula : str, optional

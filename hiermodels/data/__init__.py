@@ -9,7 +9,8 @@ for, made in ``prepare``; a new back end is one that narwhals knows, and its err
 - ``arguments``: those that say which model it is, listed once for all functions that take them
 - ``prepare``: from what a user gives to a specification and data
 - ``roles``: which column is what
-- ``frame``: what is read of a frame, column by column
+- ``frame``: what is read of a frame, column by column; ``as_frame`` makes one of arrays, of series
+  and of an index
 - ``outcome``: the outcome and what belongs to it, such as trials, checked by the rows' family
 - ``nesting``: groups of each level, numbered, and whether their labels are nested
 - ``grouped``: data in groups, and rows, with their ``observations``; ``read_rows`` reads them from

@@ -15,6 +15,7 @@ from hiermodels.core.arrays import Floats, Indices
 from hiermodels.core.messages import LARGEST, is_storable, listed, plural, rows_named, short
 from hiermodels.core.scalars import as_float, is_number
 from hiermodels.core.suggestions import did_you_mean
+from hiermodels.data.as_frame import as_frame
 from hiermodels.errors import DataError
 from hiermodels.model.standard_errors import KINDS, SMALLEST, Scale, to_se
 
@@ -27,7 +28,8 @@ class Frame:
     Parameters
     ----------
     data : data frame
-        Any eager frame that narwhals knows.
+        Any eager frame that narwhals knows, or what :func:`hiermodels.data.as_frame.as_frame` makes
+        one of.
     remedy : str
         What messages say that one may do about missing values.
 
@@ -35,10 +37,13 @@ class Frame:
     ----------
     index : pandas.Index
         Labels of the rows: numbers from 0 where the frame has none.
+    of_index : frozenset of str
+        Columns that were levels of that index.
     """
 
     def __init__(self, data: Any, remedy: str = f"{LEAVE_OUT} with missing='drop'") -> None:
         self._repeated: set[Any] = set()
+        data, self.of_index = as_frame(data)
         if isinstance(data, pd.DataFrame) and not data.columns.is_unique:
             repeated = data.columns.duplicated(keep=False)
             self._repeated = set(data.columns[repeated])
@@ -50,7 +55,7 @@ class Frame:
         except Exception as error:  # narwhals raises many kinds
             raise DataError(
                 f"data: expected a data frame (pandas, polars, pyarrow, …) with unique column "
-                f"names; found {type(data).__name__}: {error}"
+                f"names, or a dict of arrays; found {type(data).__name__}: {error}"
             ) from error
         if not len(frame):
             raise DataError("data: expected rows; the frame is empty")
@@ -92,6 +97,7 @@ class Frame:
         kept.index = self.index[keep]
         kept._remedy = self._remedy
         kept._repeated = self._repeated
+        kept.of_index = self.of_index
         return kept
 
     def select(self, columns: Sequence[str]) -> pd.DataFrame:
@@ -115,10 +121,16 @@ class Frame:
 
     def is_continuous(self, name: str) -> bool:
         """Whether a column holds floating-point numbers."""
-        return bool(self._frame[name].dtype.is_float())
+        return name not in self.of_index and bool(self._frame[name].dtype.is_float())
 
     def is_label(self, name: str) -> bool:
-        """Whether a column holds text or categories."""
+        """Whether a column holds text or categories, a level of the index only if no other does."""
+        own = self._holds_labels(name)
+        if own and name in self.of_index:
+            return not any(map(self._holds_labels, set(self.columns) - self.of_index))
+        return own
+
+    def _holds_labels(self, name: str) -> bool:
         dtype = self._frame[name].dtype
         if dtype == nw.Object:
             return all(isinstance(value, str) for value in self._frame[name].drop_nulls().to_list())
@@ -213,6 +225,16 @@ class Frame:
                 f"{self.show_rows(bad)}"
             )
         return [as_float(value) for value in values]
+
+    def nameless_labels(self) -> str:
+        """What to do where an index without a name holds the labels; empty where it does not."""
+        if (
+            self.index.nlevels > 1
+            or self.index.name is not None
+            or self.index.dtype.kind in "biufcmM"
+        ):
+            return ""
+        return ". The index of the rows holds labels: name it, as with data.rename_axis('group')"
 
     def strings(self, name: str) -> list[str]:
         """Return the values of a column, written out."""

@@ -73,6 +73,10 @@ class LazyColumns:
     def check_gaps(self, names: Sequence[str]) -> None:
         """Do nothing: gaps are counted in one query, with all else that is to be checked."""
 
+    def nameless_labels(self) -> str:
+        """Nothing: rows that stay where they are have no index."""
+        return ""
+
     def strings(self, name: str) -> NoReturn:
         """Raise DataError if a column of rows has to be fetched, as for the order of levels."""
         raise DataError(

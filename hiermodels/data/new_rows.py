@@ -260,7 +260,7 @@ def _check_columns(frame: Frame, data: GroupedData, covariates: Sequence[str]) -
         *groups,
         *covariates,
     }
-    others = [name for name in frame.columns if name not in known]
+    others = [name for name in frame.columns if name not in {*known, *frame.of_index}]
     if others:
         raise DataError(
             f"there is no column {absent[0]!r}. Without it each row is a new {absent[0]} of its "

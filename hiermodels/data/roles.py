@@ -194,6 +194,9 @@ class Columns(Protocol):
     def strings(self, name: str) -> list[str]:
         """Return the values of a column, written out."""
 
+    def nameless_labels(self) -> str:
+        """What to do where an index without a name holds the labels; empty where it does not."""
+
 
 def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Roles:
     """Find the roles that were not given; where two readings are possible, refuse.
@@ -349,6 +352,7 @@ def _infer_groups(frame: Columns, taken: set[str]) -> list[str]:
         raise DataError(
             f"groups: expected a column of labels (text or categories); found none among "
             f"{listed(rest)}. Say groups=[…], from the outer to the inner level"
+            f"{frame.nameless_labels()}"
         )
     frame.check_gaps(candidates)
     if len(candidates) == 1:
