@@ -69,11 +69,11 @@ def fit(
         Columns of the group labels, from the outer to the inner level.  Inferred: the columns of
         text or categories.  ``[]``, or a formula without groups, is the model of one population,
         or, with covariates or known standard errors, a regression.
-    se : str or False, optional
-        Column of the known standard errors of y (sds, not variances).  Inferred: ``sigma``,
-        ``se``, ``std_err`` or ``sei``.  Without one, the sd of the rows is unknown: ``sigma``;
-        ``se=False`` says so whatever columns are called.
-    variance : str, optional
+    se : str, (N,) or False, optional
+        Column of the known standard errors of y (sds, not variances), or the numbers themselves.
+        Inferred: ``sigma``, ``se``, ``std_err`` or ``sei``.  Without one, the sd of the rows is
+        unknown: ``sigma``; ``se=False`` says so whatever columns are called.
+    variance : str or (N,), optional
         Column of the known variances of y, the squares of standard errors, in place of ``se``.
         Inferred: ``vi``.
     covariance : (N, N) matrix, or mapping of label to (m, m) matrix, optional
@@ -104,14 +104,14 @@ def fit(
         ``hm.NegativeBinomial(size=…)``, ``hm.StudentT(nu=…)`` (with known standard errors) or
         ``hm.OddsRatio()``.  Inferred: binomial where ``trials`` are given, Poisson where an
         ``exposure`` is; else normal.
-    trials : str, optional
+    trials : str or (N,), optional
         Column of the numbers of trials, of which the outcomes are the counts of successes.
         Without it, with ``family="binomial"``, each row is one trial: 0 or 1, or a truth value.
-    exposure : str, optional
+    exposure : str or (N,), optional
         Column of what counts of events are proportional to, such as expected counts or hours.
-    offset : str, optional
+    offset : str or (N,), optional
         Column of a known part of the linear predictor, on the scale of the link.
-    weights : str, optional
+    weights : str or (N,), optional
         Column of weights w of normal rows, whose variance is ``sigma²/w``, as in lme4: such as the
         number of measurements that a row is the mean of.
     residual_by : str, optional

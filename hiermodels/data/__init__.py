@@ -11,6 +11,7 @@ for, made in ``prepare``; a new back end is one that narwhals knows, and its err
 - ``roles``: which column is what
 - ``frame``: what is read of a frame, column by column; ``as_frame`` makes one of arrays, of series
   and of an index
+- ``given_arrays``: numbers of rows that are given as arrays, made columns of the data
 - ``outcome``: the outcome and what belongs to it, such as trials, checked by the rows' family
 - ``nesting``: groups of each level, numbered, and whether their labels are nested
 - ``grouped``: data in groups, and rows, with their ``observations``; ``read_rows`` reads them from

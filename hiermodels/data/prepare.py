@@ -12,6 +12,7 @@ import numpy as np
 from hiermodels.core.messages import printable
 from hiermodels.data.cells import as_nested
 from hiermodels.data.collinearity import check_rank
+from hiermodels.data.given_arrays import with_arrays
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.lazy import as_lazy
 from hiermodels.data.read_rows import Missing, read
@@ -59,7 +60,8 @@ def prepare(
     if isinstance(data, SufficientStatistics):
         grouped = _checked(data, {"formula": formula, **columns})
     else:
-        said = stated(formula, **columns)
+        data, named = with_arrays(data, columns)
+        said = stated(formula, **named)
         lazy = as_lazy(data)
         if lazy is None:
             grouped = read(data, missing=missing, **said._asdict())

@@ -19,6 +19,7 @@ from hiermodels.core.codec import storable
 from hiermodels.data.arguments import takes_columns
 from hiermodels.data.cells import CELL, in_cells, require_cells
 from hiermodels.data.design import Design
+from hiermodels.data.given_arrays import with_arrays
 from hiermodels.data.group_moments import GroupMoments, require_distinct, require_shape
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.lazy import aggregate_lazily, as_lazy
@@ -200,7 +201,8 @@ class SufficientStatistics(GroupMoments):
         DataError, SpecError
             As :func:`hiermodels.fit` does.
         """
-        said = stated(formula, **columns)
+        data, named = with_arrays(data, columns)
+        said = stated(formula, **named)
         lazy = as_lazy(data)
         if lazy is None:
             rows = read_part(data, said, levels=levels, missing=missing)

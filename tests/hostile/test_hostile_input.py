@@ -112,7 +112,7 @@ def test_names_may_be_in_any_list(make):
     assert (data.roles.groups, data.design.names) == (("g",), ("x",))
 
 
-@pytest.mark.parametrize("role", ["outcome", "groups", "se", "covariates"])
+@pytest.mark.parametrize("role", ["outcome", "groups", "covariates"])
 def test_values_are_not_names(role):
     """The truth of a Series is ambiguous."""
     with pytest.raises(hm.HierModelsError, match=f"{role}: expected the name|no column 1.0"):

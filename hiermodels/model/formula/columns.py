@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
+from hiermodels.core.arrays import Floats
 from hiermodels.core.messages import is_storable, short
 from hiermodels.core.options import names
 from hiermodels.errors import SpecError
@@ -20,22 +21,25 @@ from hiermodels.model.nests import Nesting
 # Columns of counts that tell a family, where it is not said.
 COUNT_ROLES = {"trials": "binomial", "exposure": "poisson"}
 
+type Column = str | Sequence[float] | Floats
+"""The name of a column, or its numbers, one for each row."""
+
 
 class ColumnNames(TypedDict, total=False):
     """Which column is what, as a user says it: see :func:`hiermodels.fit`."""
 
     outcome: str | None
     groups: Sequence[str] | str | None
-    se: str | Literal[False] | None
-    variance: str | None
+    se: Column | Literal[False] | None
+    variance: Column | None
     covariance: Any
     sampling_correlation: float | None
     covariates: Sequence[str] | str | None
     family: Family | str | None
-    trials: str | None
-    exposure: str | None
-    offset: str | None
-    weights: str | None
+    trials: Column | None
+    exposure: Column | None
+    offset: Column | None
+    weights: Column | None
     residual_by: str | None
 
 
@@ -70,7 +74,9 @@ def stated(formula: str | None, **columns: Unpack[ColumnNames]) -> Stated:
     SpecError
         If the formula says what is also said beside it.
     """
-    errors = columns.get("se"), columns.get("variance")
+    se, variance = columns.get("se"), columns.get("variance")
+    errors: tuple[str | Literal[False] | None, str | None]
+    errors = (False if se is False else _name("se", se)), _name("variance", variance)
     correlated = columns.get("covariance"), columns.get("sampling_correlation")
     family = None if columns.get("family") is None else family_of(columns["family"])
     given = {role: columns.get(role) for role in (*COUNT_ROLES, "offset", "weights", "residual_by")}
@@ -81,7 +87,7 @@ def stated(formula: str | None, **columns: Unpack[ColumnNames]) -> Stated:
         return Stated(*roles, True, *_with_family(family, more), (), *correlated)
     parsed = parse(formula)
     said = {name: columns.get(name) for name in ("outcome", "groups", "covariates")}
-    known = {"se": None if columns.get("se") is False else columns.get("se")}
+    known = {"se": errors[0] or None}
     said |= {name: {**more, **known}.get(name) for name in parsed.row_columns}
     twice = [name for name, column in said.items() if column is not None]
     if twice:
@@ -93,6 +99,10 @@ def stated(formula: str | None, **columns: Unpack[ColumnNames]) -> Stated:
     of_rows = _with_family(family, more)
     found = Stated(*roles, parsed.intercept, *of_rows, parsed.varying, *correlated)
     return found._replace(nesting=parsed.nesting)
+
+
+def _name(role: str, given: Any) -> str | None:
+    return None if given is None else require_name(role, given)
 
 
 def _with_family(
