@@ -11,8 +11,8 @@ from hiermodels.api.result import Fit
 from hiermodels.core.options import count
 from hiermodels.core.seeds import Seed
 from hiermodels.data.arguments import takes_model
-from hiermodels.data.prepare import announce, in_names_of, prepare
-from hiermodels.errors import SpecError
+from hiermodels.data.prepare import announce, in_names_of, other_readings, prepare
+from hiermodels.errors import ImproperPosteriorError, SpecError
 from hiermodels.exact.grid import grid_of
 from hiermodels.mcmc.options import NutsOptions
 from hiermodels.posterior.engine import INDEPENDENT, Request, get_engine, refuse_option
@@ -201,7 +201,13 @@ def fit(
         memory_budget=memory_budget,
         grid=grid,
     )
-    posterior = sample(spec, grouped, request, **options)
+    try:
+        posterior = sample(spec, grouped, request, **options)
+    except ImproperPosteriorError as error:
+        more = other_readings(data, grouped.roles)
+        if not more:
+            raise
+        raise ImproperPosteriorError(f"{str(error).rstrip('.')}{more}") from error
     warn_of_default_prior(grid, in_names_of(spec, model.get("priors"), grouped.roles))
     return Fit(added.add_to(posterior, draws, random_seed))
 

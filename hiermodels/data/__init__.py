@@ -8,7 +8,7 @@ for, made in ``prepare``; a new back end is one that narwhals knows, and its err
 
 - ``arguments``: those that say which model it is, listed once for all functions that take them
 - ``prepare``: from what a user gives to a specification and data
-- ``roles``: which column is what
+- ``roles``: which column is what, from ``known_columns``; ``readings`` says what it may be
 - ``frame``: what is read of a frame, column by column; ``as_frame`` makes one of arrays, of series
   and of an index
 - ``given_arrays``: numbers of rows that are given as arrays, made columns of the data

@@ -226,6 +226,13 @@ class Frame:
             )
         return [as_float(value) for value in values]
 
+    def whole_numbers(self, name: str) -> Floats | None:
+        """The values of a column of whole numbers from 0; None if it is another."""
+        if not self._frame[name].dtype.is_integer() or self.gaps(name).any():
+            return None
+        values = self.numbers(name)
+        return values if (values >= 0).all() else None
+
     def nameless_labels(self) -> str:
         """What to do where an index without a name holds the labels; empty where it does not."""
         if (

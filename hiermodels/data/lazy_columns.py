@@ -73,6 +73,9 @@ class LazyColumns:
     def check_gaps(self, names: Sequence[str]) -> None:
         """Do nothing: gaps are counted in one query, with all else that is to be checked."""
 
+    def whole_numbers(self, name: str) -> None:
+        """Nothing: rows stay where they are."""
+
     def nameless_labels(self) -> str:
         """Nothing: rows that stay where they are have no index."""
         return ""

@@ -12,10 +12,12 @@ import numpy as np
 from hiermodels.core.messages import printable
 from hiermodels.data.cells import as_nested
 from hiermodels.data.collinearity import check_rank
+from hiermodels.data.frame import Frame
 from hiermodels.data.given_arrays import with_arrays
 from hiermodels.data.grouped import GroupedData, require_rows
 from hiermodels.data.lazy import as_lazy
 from hiermodels.data.read_rows import Missing, read
+from hiermodels.data.readings import as_code, readings_beside
 from hiermodels.data.roles import Roles
 from hiermodels.data.statistics import SufficientStatistics, statistics_of_lazy
 from hiermodels.data.varying import varying_columns
@@ -168,6 +170,13 @@ def _check_coefficients(spec: Spec, data: GroupedData) -> None:
     elif flat.any():
         design = require_rows(data, "a check of the covariates").design
         check_rank(list(compress(design.names, flat)), design.matrix[:, flat], design.intercept)
+
+
+def other_readings(data: Any, roles: Roles) -> str:
+    """Calls to copy for other roles than those that were inferred, of rows in memory."""
+    if not roles.inferred or isinstance(data, SufficientStatistics) or as_lazy(data) is not None:
+        return ""
+    return as_code(readings_beside(Frame(data), roles.outcome, roles.groups, roles.inferred))
 
 
 def announce(data: GroupedData) -> None:

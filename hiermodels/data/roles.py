@@ -7,13 +7,15 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from hiermodels.core.codec import storable
 from hiermodels.core.messages import listed, printable
+from hiermodels.data.known_columns import Columns
+from hiermodels.data.readings import as_code, readings_of_counts, readings_of_labels
 from hiermodels.errors import DataError, DataWarning, SpecError, warn
 from hiermodels.families.family import Family, NamesColumns
 from hiermodels.families.normal import STRATA, WEIGHTS
@@ -172,32 +174,6 @@ def _words(name: Any) -> list[str]:
     return re.findall(r"[^\W_]+", text.casefold())
 
 
-class Columns(Protocol):
-    """What is known of a frame's columns where roles are inferred."""
-
-    @property
-    def columns(self) -> list[str]:
-        """Names of the columns."""
-
-    def require(self, name: str) -> None:
-        """Raise an error if a name is not that of a column."""
-
-    def is_continuous(self, name: str) -> bool:
-        """Whether a column holds floating-point numbers."""
-
-    def is_label(self, name: str) -> bool:
-        """Whether a column holds text or categories."""
-
-    def check_gaps(self, names: Sequence[str]) -> None:
-        """Raise an error if values are missing."""
-
-    def strings(self, name: str) -> list[str]:
-        """Return the values of a column, written out."""
-
-    def nameless_labels(self) -> str:
-        """What to do where an index without a name holds the labels; empty where it does not."""
-
-
 def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Roles:
     """Find the roles that were not given; where two readings are possible, refuse.
 
@@ -246,7 +222,7 @@ def infer_roles(frame: Columns, said: Stated, covariates: Sequence[str]) -> Role
         taken.add(outcome)
         inferred.append("outcome")
     if said.groups is None:
-        given = _infer_groups(frame, taken)
+        given = _infer_groups(frame, taken, outcome)
         inferred.append("groups")
     require_suited(family, columns, given, said.nesting, scale, errors)
     require_sampling(sampling, family, columns, given, errors)
@@ -327,6 +303,7 @@ def _infer_outcome(frame: Columns, taken: set[str], family: Family) -> str:
     if family.is_discrete:
         raise DataError(
             f"outcome: counts are not inferred among {listed(frame.columns)}. Say outcome=…"
+            f"{as_code(readings_of_counts(frame))}"
         )
     candidates = [name for name in frame.columns if name not in taken and frame.is_continuous(name)]
     if called:
@@ -340,11 +317,11 @@ def _infer_outcome(frame: Columns, taken: set[str], family: Family) -> str:
         reason = f"several are: {listed(candidates)}" if candidates else "none is"
     raise DataError(
         f"outcome: expected a column 'y' or 'yi', or a single continuous one; {reason}. "
-        f"Say outcome=…"
+        f"Say outcome=…{as_code([] if candidates else readings_of_counts(frame))}"
     )
 
 
-def _infer_groups(frame: Columns, taken: set[str]) -> list[str]:
+def _infer_groups(frame: Columns, taken: set[str], outcome: str) -> list[str]:
     """Order the label columns from the fewest groups to the most, each nested in the one before."""
     candidates = [name for name in frame.columns if name not in taken and frame.is_label(name)]
     if not candidates:
@@ -368,6 +345,7 @@ def _infer_groups(frame: Columns, taken: set[str]) -> list[str]:
                 f"groups: columns {listed(candidates)} hold labels, and {inner!r} is not nested in "
                 f"{outer!r} as it stands. Say groups=[…], from the outer to the inner level, or, "
                 f"if they are crossed, write a formula with (1 | {outer}) + (1 | {inner})"
+                f"{as_code(readings_of_labels(frame, outcome, candidates))}"
             )
     return candidates
 
