@@ -213,9 +213,11 @@ def fit(
 
 
 def _require_options(engine: str, options: Mapping[str, Any]) -> None:
-    """Raise SpecError if an engine has no such option: before anything is read or printed."""
-    for name in options:
-        if name == "grid" or engine in INDEPENDENT:
-            if name in NutsOptions.__annotations__:
-                raise SpecError(f"engine {engine!r} has no option {name!r}: engine='nuts' has it")
-            refuse_option(engine, name)
+    """Raise SpecError before anything is read, if an engine of independent draws has an option.
+
+    Of NUTS they are checked where it takes them.
+    """
+    for name in options if engine in INDEPENDENT else ():
+        if name in NutsOptions.__annotations__:
+            raise SpecError(f"engine {engine!r} has no option {name!r}: engine='nuts' has it")
+        refuse_option(engine, name)

@@ -39,6 +39,8 @@ def with_arrays(data: Any, said: Mapping[str, Any]) -> tuple[Any, dict[str, Any]
 
 def _is_array(given: Any) -> bool:
     """Whether it is an array, a series or a list of other things than names."""
+    if given is None or isinstance(given, str):
+        return False
     if isinstance(given, (list, tuple)):
         return not any(isinstance(value, str) for value in given)
     return getattr(given, "ndim", 0) > 0 or _is_series(given)
